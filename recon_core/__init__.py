@@ -1,0 +1,1 @@
+"""Arrays, tilt geometry, projector, the fused objective, its solver, and metrics."""

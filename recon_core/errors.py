@@ -1,0 +1,52 @@
+"""The one error type for input that a person can mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class BadInput(ValueError):
+    """Input that a person can mend; ``str()`` is one line naming file, key, value and remedy.
+
+    Parameters
+    ----------
+    problem : what is wrong, in a few words.
+    source : the file or argument in which it stands.
+    key : the key inside that source (``section.key`` in a study, a dataset path in HDF5).
+    value : the offending value.
+    accepted : what would be accepted instead.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        source: str | Path | None = None,
+        key: str | None = None,
+        value: object = None,
+        accepted: str | None = None,
+    ) -> None:
+        self.problem, self.source, self.key = problem, source, key
+        self.value, self.accepted = value, accepted
+        super().__init__(self._line())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the line when the error crosses a process boundary."""
+        return _rebuild, (self.problem, self.source, self.key, self.value, self.accepted)
+
+    def _line(self) -> str:
+        where = [str(self.source)] if self.source is not None else []
+        if self.key is not None:
+            where.append(self.key if self.value is None else f"{self.key} = {self.value!r}")
+        elif self.value is not None:
+            where.append(repr(self.value))
+        line = ": ".join([*where, self.problem])
+        if self.accepted is not None:
+            line += f"; accepted: {self.accepted}"
+        return " ".join(line.split())
+
+
+def _rebuild(
+    problem: str, source: str | None, key: str | None, value: object, accepted: str | None
+) -> BadInput:
+    return BadInput(problem, source=source, key=key, value=value, accepted=accepted)

@@ -1,0 +1,54 @@
+"""Scales that a measured tilt series does not tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon_core.baselines import MLEM_START, mlem
+from recon_core.fusion import contrast_weights, fused_problem
+from recon_core.geometry import TiltGeometry
+from recon_core.kernels import power_sum
+from recon_core.projector import cached_projector
+from recon_core.settings import SolverSettings, Weights
+from recon_core.tiltseries import TiltSeries
+
+Array = NDArray[np.float32]
+
+FULL = 99.5  # percentile of an early-stopped volume that counts as concentration 1
+
+
+def with_chemical_scale(series: TiltSeries) -> TiltSeries:
+    """The series with a chemical scale: its own, or one that puts each element's top at 1.
+
+    Without a known scale the unit of concentration is free; the 99.5th percentile of an
+    early-stopped MLEM volume of each element is set to 1, so that the TV weight keeps its meaning.
+    """
+    if series.chemical_scale is not None:
+        return series
+    trial = replace(series, chemical_scale=(1.0,) * len(series.elements))
+    problem = fused_problem(trial, Weights(), SolverSettings())
+    volumes = mlem(problem.chemistry, problem.shape, MLEM_START)
+    tops = np.percentile(volumes.reshape(len(volumes), -1), FULL, axis=1)
+    return replace(series, chemical_scale=tuple(float(max(top, 1e-6)) for top in tops))
+
+
+def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float) -> float:
+    """HAADF counts per unit of projected sum_i (Z_i x_i)^gamma, by least squares at ``volumes``."""
+    weights, mean = contrast_weights(series, gamma)
+    contrast = np.empty(volumes.shape[1:], np.float32)
+    flat = (-1, volumes.shape[-1])
+    rows = contrast.reshape(flat)
+    power_sum(volumes.reshape(len(volumes), *rows.shape), weights, gamma, rows)
+    geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
+    model = cached_projector(geometry).forward(contrast).astype(np.float64)
+    signal = series.haadf.astype(np.float64) - series.haadf_background
+    norm = float((model * model).sum())
+    return float((model * signal).sum()) / norm / mean if norm > 0 else 1.0
+
+
+def haadf_scale_holds(series: TiltSeries, gamma: float) -> bool:
+    """Whether the series knows its HAADF scale, for this reconstruction exponent."""
+    return series.haadf_scale is not None and float(series.facts.get("gamma", gamma)) == gamma

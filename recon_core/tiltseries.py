@@ -1,0 +1,110 @@
+"""The measured data: a fused HAADF + chemical tilt series, in counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon_core.elements import atomic_numbers
+from recon_core.errors import BadInput
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TiltSeries:
+    """HAADF and chemical projections of one specimen, in detected counts.
+
+    The expected counts are ``haadf_scale * A_h sum((Z_i x_i)**gamma) + haadf_background`` and
+    ``chemical_scale[i] * A_c x_i + chemical_background[i]``; x_i concentrations (z, y, x).
+
+    Parameters
+    ----------
+    haadf : counts, (angle, y, x). May hold no tilt: shape (0, y, x).
+    haadf_angles_deg : one angle per HAADF projection, degrees.
+    chemical : counts, (element, angle, y, x).
+    chemical_angles_deg : one angle per chemical projection, degrees.
+    elements : chemical symbols, in the order of ``chemical``.
+    haadf_background : counts per pixel.
+    chemical_background : counts per pixel of each element, (element,).
+    haadf_scale : HAADF counts per unit of the projected Σ(Zx)^γ; None where unknown.
+    chemical_scale : counts per unit concentration and voxel, (element,); None where unknown.
+    voxel_size_nm : edge of a voxel.
+    facts : what else is worth keeping (SNRs by both definitions, seed, gamma, oversample).
+
+    Raises
+    ------
+    BadInput : shapes and angles disagree, NaN or negative counts, no or doubled elements.
+    """
+
+    haadf: Array
+    haadf_angles_deg: tuple[float, ...]
+    chemical: Array
+    chemical_angles_deg: tuple[float, ...]
+    elements: tuple[str, ...]
+    haadf_background: float = 0.0
+    chemical_background: tuple[float, ...] = ()
+    haadf_scale: float | None = None
+    chemical_scale: tuple[float, ...] | None = None
+    voxel_size_nm: float = 1.0
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.chemical_background:
+            object.__setattr__(self, "chemical_background", (0.0,) * len(self.elements))
+        atomic_numbers(self.elements)
+        self._check_shapes()
+        self._check_counts("haadf/projections", self.haadf)
+        self._check_counts("chemical/projections", self.chemical)
+        self._check_levels()
+
+    @property
+    def atomic_numbers(self) -> tuple[int, ...]:
+        """Atomic number of each element."""
+        return atomic_numbers(self.elements)
+
+    def _check_shapes(self) -> None:
+        if not self.elements or len(set(self.elements)) != len(self.elements):
+            raise BadInput(
+                "elements missing or doubled",
+                key="elements",
+                value=list(self.elements),
+                accepted="one or more different symbols",
+            )
+        if self.haadf.ndim != 3:
+            raise _shape("haadf/projections", self.haadf.shape, "(angle, y, x)")
+        if self.chemical.ndim != 4:
+            raise _shape("chemical/projections", self.chemical.shape, "(element, angle, y, x)")
+        if len(self.haadf) != len(self.haadf_angles_deg):
+            raise _shape("haadf/projections", self.haadf.shape, self._axes(self.haadf_angles_deg))
+        expected = (len(self.elements), len(self.chemical_angles_deg), *self.haadf.shape[1:])
+        if self.chemical.shape != expected:
+            raise _shape("chemical/projections", self.chemical.shape, str(expected))
+
+    def _axes(self, angles: tuple[float, ...]) -> str:
+        return f"({len(angles)}, y, x), one projection per angle"
+
+    def _check_counts(self, key: str, counts: Array) -> None:
+        if not np.isfinite(counts).all():
+            raise BadInput("holds NaN or infinity", key=key, accepted="finite counts")
+        if counts.size and counts.min() < 0:
+            raise BadInput(
+                "holds negative counts", key=key, value=float(counts.min()), accepted=">= 0"
+            )
+
+    def _check_levels(self) -> None:
+        levels = {"chemical/background": self.chemical_background}
+        if self.chemical_scale is not None:
+            levels["chemical/scale"] = self.chemical_scale
+        for key, values in levels.items():
+            if len(values) != len(self.elements):
+                raise _shape(key, (len(values),), f"({len(self.elements)},), one per element")
+            if not all(np.isfinite(v) and v >= 0 for v in values):
+                raise BadInput("not a count", key=key, value=list(values), accepted=">= 0")
+
+
+def _shape(key: str, got: tuple[int, ...], accepted: str) -> BadInput:
+    return BadInput("wrong shape", key=key, value=got, accepted=accepted)
