@@ -1,0 +1,105 @@
+"""The specimen: concentrations of every element on a voxel grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon_core.elements import atomic_numbers
+from recon_core.errors import BadInput
+
+Array = NDArray[np.float32]
+LAYOUT = "(element, z, y, x)"
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """Concentrations of the elements of one specimen; x is the tilt axis, z the beam.
+
+    Parameters
+    ----------
+    volumes : concentrations, (element, z, y, x), float32, >= 0.
+    elements : chemical symbols, in the order of ``volumes``.
+    voxel_size_nm : edge of a voxel.
+    name : for titles and records.
+
+    Raises
+    ------
+    BadInput : a volume that is not 4D, holds NaN or negative values, an element without a voxel,
+        symbols missing, doubled or unknown, an element axis that is not first.
+    """
+
+    volumes: Array
+    elements: tuple[str, ...]
+    voxel_size_nm: float
+    name: str = "specimen"
+
+    def __post_init__(self) -> None:
+        check_volumes(self.volumes, self.elements, self.voxel_size_nm)
+        object.__setattr__(self, "volumes", np.ascontiguousarray(self.volumes, dtype=np.float32))
+        for element, volume in zip(self.elements, self.volumes, strict=True):
+            if not volume.any():
+                raise BadInput(
+                    "an element without a voxel",
+                    key="volumes",
+                    value=element,
+                    accepted="every element present somewhere",
+                )
+
+    @property
+    def atomic_numbers(self) -> tuple[int, ...]:
+        """Atomic number of each element."""
+        return atomic_numbers(self.elements)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (z, y, x)."""
+        z, y, x = self.volumes.shape[1:]
+        return z, y, x
+
+
+def check_volumes(volumes: Array, elements: tuple[str, ...], voxel_size_nm: float) -> None:
+    """Refuse volumes that cannot be concentrations (element, z, y, x) of ``elements``.
+
+    Raises
+    ------
+    BadInput : see :class:`Specimen`; an element that is zero everywhere passes here.
+    """
+    atomic_numbers(elements)
+    if not elements or len(set(elements)) != len(elements):
+        raise BadInput(
+            "elements missing or doubled",
+            key="elements",
+            value=list(elements),
+            accepted="one or more different symbols",
+        )
+    if not (np.isfinite(voxel_size_nm) and voxel_size_nm > 0):
+        raise BadInput("not a length", key="voxel_size_nm", value=voxel_size_nm, accepted="> 0")
+    _check_axes(volumes.shape, elements)
+    _check_values(volumes)
+
+
+def _check_axes(shape: tuple[int, ...], elements: tuple[str, ...]) -> None:
+    names = ", ".join(elements)
+    if len(shape) != 4 or 0 in shape:
+        raise BadInput("wrong shape", key="volumes", value=shape, accepted=f"{LAYOUT}, not empty")
+    if shape[0] == len(elements):
+        return
+    problem = "wrong number of elements"
+    if len(elements) in shape:
+        problem = f"wrong axis order, the elements lie along axis {shape.index(len(elements))}"
+    raise BadInput(
+        problem, key="volumes", value=shape, accepted=f"{LAYOUT}, {len(elements)} first for {names}"
+    )
+
+
+def _check_values(volumes: Array) -> None:
+    if not np.isfinite(volumes).all():
+        raise BadInput("holds NaN or infinity", key="volumes", accepted="finite concentrations")
+    lowest = float(volumes.min())
+    if lowest < 0:
+        raise BadInput(
+            "holds negative concentrations", key="volumes", value=lowest, accepted=">= 0"
+        )

@@ -1,0 +1,313 @@
+"""HDF5: exact round trips, the authors' layout, files that are damaged or incomplete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from phantoms.acquire import Acquisition, simulate
+from phantoms.files import (
+    load_specimen,
+    load_tilt_series,
+    load_volumes,
+    save_reconstruction,
+    save_specimen,
+    save_tilt_series,
+)
+from phantoms.kinds import make_specimen
+from phantoms.specimen import Specimen
+from recon_core.errors import BadInput
+from recon_core.tiltseries import TiltSeries
+
+SPECIMEN = make_specimen("composite", 16, 0)
+SERIES = simulate(SPECIMEN, Acquisition(haadf_tilts=5, chemical_tilts=3), 1)
+in_one_folder = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+levels = st.floats(0, 1e6)
+
+
+def same_series(one: TiltSeries, other: TiltSeries) -> None:
+    np.testing.assert_array_equal(one.haadf, other.haadf)
+    np.testing.assert_array_equal(one.chemical, other.chemical)
+    for field in fields(TiltSeries):
+        if field.name not in ("haadf", "chemical"):
+            assert getattr(one, field.name) == getattr(other, field.name), field.name
+
+
+def test_a_specimen_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "specimen.h5"
+    save_specimen(path, SPECIMEN)
+    back = load_specimen(path)
+    np.testing.assert_array_equal(back.volumes, SPECIMEN.volumes)
+    assert (back.elements, back.name) == (SPECIMEN.elements, "composite")
+    assert back.voxel_size_nm == SPECIMEN.voxel_size_nm
+    assert [p.name for p in tmp_path.iterdir()] == ["specimen.h5"]
+
+
+@in_one_folder
+@given(
+    volumes=hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=3, max_dims=3, max_side=4).map(lambda s: (2, *s)),
+        elements=st.floats(0, 2**99, width=32),
+    ),
+    size=st.floats(1e-3, 1e3),
+)
+def test_any_volumes_come_back(tmp_path: Path, volumes: np.ndarray, size: float) -> None:
+    path = tmp_path / "recon.h5"
+    save_reconstruction(path, volumes, ("O", "Au"), size, {"method": "fused"}, overwrite=True)
+    back, elements, voxel_size_nm = load_volumes(path)
+    np.testing.assert_array_equal(back, volumes)
+    assert (elements, voxel_size_nm) == (("O", "Au"), size)
+
+
+def test_attributes_stand_on_the_dataset_and_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "recon.h5"
+    save_reconstruction(path, SPECIMEN.volumes, SPECIMEN.elements, 2.5, {"tv": 0.8})
+    with h5py.File(path) as file:
+        for node in (file, file["volumes"]):
+            assert list(node.attrs["elements"]) == ["Co", "Ni", "O"]
+            assert list(node.attrs["atomic_numbers"]) == [27, 28, 8]
+            assert (node.attrs["voxel_size_nm"], node.attrs["tv"]) == (2.5, 0.8)
+
+
+@pytest.mark.parametrize("elements", [["Co", "O"], [b"Co", b"O"], "Co, O", np.bytes_("Co O")])
+def test_a_volume_of_the_users_own(tmp_path: Path, elements: object) -> None:
+    path = tmp_path / "mine.h5"
+    with h5py.File(path, "w") as file:
+        file["volumes"] = np.ones((2, 3, 4, 5), np.float64)
+        file.attrs["elements"] = elements
+    mine = load_specimen(path)
+    assert (mine.elements, mine.shape, mine.name) == (("Co", "O"), (3, 4, 5), "mine")
+    assert mine.volumes.dtype == np.float32
+
+
+def test_a_simulated_series_comes_back(tmp_path: Path) -> None:
+    save_tilt_series(tmp_path / "tilts.h5", SERIES)
+    same_series(load_tilt_series(tmp_path / "tilts.h5"), SERIES)
+
+
+@in_one_folder
+@given(
+    haadf=hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(0, 2**99, width=32)),
+    chemical=hnp.arrays(np.float32, (2, 1, 3, 4), elements=st.floats(0, 2**99, width=32)),
+    angles=st.tuples(st.floats(-90, 90), st.floats(-90, 90)),
+    level=levels,
+    scale=st.none() | st.tuples(levels, levels),
+    facts=st.dictionaries(st.sampled_from(["seed", "snr_a_Co", "note"]), levels | st.just("text")),
+)
+def test_any_series_comes_back(
+    tmp_path: Path,
+    haadf: np.ndarray,
+    chemical: np.ndarray,
+    angles: tuple[float, float],
+    level: float,
+    scale: tuple[float, float] | None,
+    facts: dict[str, float | str],
+) -> None:
+    path = tmp_path / "tilts.h5"
+    series = TiltSeries(
+        haadf, angles, chemical, (0.1,), ("Co", "O"), level, (level, 0.3), level, scale, 0.7, facts
+    )
+    save_tilt_series(path, series, overwrite=True)
+    same_series(load_tilt_series(path), series)
+
+
+def test_a_series_without_haadf_comes_back(tmp_path: Path) -> None:
+    chemistry = simulate(SPECIMEN, Acquisition(haadf_tilts=0, chemical_tilts=2), 1)
+    save_tilt_series(tmp_path / "tilts.h5", chemistry)
+    same_series(load_tilt_series(tmp_path / "tilts.h5"), chemistry)
+
+
+def authors_file(path: Path, group: str = "edx") -> None:
+    with h5py.File(path, "w") as file:
+        file["haadf/tiltSeries"] = SERIES.haadf.transpose(2, 1, 0)
+        file["haadf/tiltAngles"] = SERIES.haadf_angles_deg
+        for element, maps in zip(SERIES.elements, SERIES.chemical, strict=True):
+            file[f"{group}/{element}"] = maps.transpose(2, 1, 0)
+        file[f"{group}/tiltAngles"] = SERIES.chemical_angles_deg
+
+
+@pytest.mark.parametrize("group", ["edx", "eels"])
+def test_the_authors_layout(tmp_path: Path, group: str) -> None:
+    authors_file(tmp_path / "theirs.h5", group)
+    theirs = load_tilt_series(tmp_path / "theirs.h5")
+    assert theirs.elements == ("O", "Co", "Ni")
+    np.testing.assert_array_equal(theirs.haadf, SERIES.haadf)
+    np.testing.assert_array_equal(theirs.chemical, SERIES.chemical[[2, 0, 1]])
+    assert theirs.haadf_angles_deg == SERIES.haadf_angles_deg
+    assert theirs.chemical_angles_deg == SERIES.chemical_angles_deg
+    assert theirs.haadf_scale is None
+
+
+def put(key: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        if key in file:
+            del file[key]
+        if value is not None:
+            file[key] = value
+
+    return change
+
+
+def swap_axes(key: str, *axes: int) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        put(key, file[key][()].transpose(axes))(file)
+
+    return change
+
+
+def rename(attribute: str, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file["volumes"].attrs[attribute] = value
+
+    return change
+
+
+def drop_elements(file: h5py.File) -> None:
+    for node in (file, file["volumes"]):
+        del node.attrs["elements"]
+
+
+SPECIMEN_FAULTS = [
+    (put("volumes", None), "volumes: dataset missing"),
+    (put("volumes", "text"), "volumes = .*not numbers"),
+    (swap_axes("volumes", 1, 2, 3, 0), "axis order.*element, z, y, x"),
+    (drop_elements, r"attrs\[elements\]: attribute missing"),
+    (rename("voxel_size_nm", "big"), "voxel_size_nm = 'big': not a number"),
+    (rename("voxel_size_nm", -1.0), "voxel_size_nm = -1.0: not a length"),
+    (rename("elements", 3), "not text"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), SPECIMEN_FAULTS)
+def test_damaged_specimens(tmp_path: Path, change: Callable[[h5py.File], None], told: str) -> None:
+    path = tmp_path / "specimen.h5"
+    save_specimen(path, SPECIMEN)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(BadInput, match=f"specimen.h5: .*{told}"):
+        load_specimen(path)
+
+
+SERIES_FAULTS = [
+    (put("chemical/projections", None), "chemical/projections: dataset missing"),
+    (put("chemical/angles_deg", None), "chemical/angles_deg: dataset missing"),
+    (put("chemical/angles_deg", [1.0, 2.0]), "chemical/projections = .*wrong shape"),
+    (put("chemical/angles_deg", [[1.0, 2.0, 3.0]]), "one axis"),
+    (put("haadf/angles_deg", [0.0]), "haadf/projections = .*wrong shape"),
+    (put("chemical/background", [0.1]), "chemical/background = .*one per element"),
+    (swap_axes("haadf/projections", 2, 1, 0), "haadf/projections = .*angle"),
+    (swap_axes("chemical/projections", 1, 0, 2, 3), "chemical/projections = "),
+    (put("chemical", None), "chemical/projections: dataset missing"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), SERIES_FAULTS)
+def test_damaged_series(tmp_path: Path, change: Callable[[h5py.File], None], told: str) -> None:
+    path = tmp_path / "tilts.h5"
+    save_tilt_series(path, simulate(SPECIMEN, Acquisition(haadf_tilts=5, chemical_tilts=4), 1))
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(BadInput, match=f"tilts.h5: .*{told}"):
+        load_tilt_series(path)
+
+
+AUTHORS_FAULTS = [
+    (swap_axes("haadf/tiltSeries", 2, 1, 0), r"haadf/tiltSeries = .*\(x, y, angle\)"),
+    (put("haadf/tiltAngles", None), "haadf/tiltAngles: dataset missing"),
+    (put("edx/tiltAngles", [1.0]), "edx/.* = .*disagree"),
+    (put("edx/Ni", np.ones((4, 4, 3))), "edx/.*different shapes"),
+    (put("eels/tiltAngles", [1.0]), "either eels or edx"),
+    (put("edx", None), "either eels or edx"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), AUTHORS_FAULTS)
+def test_damaged_authors_files(
+    tmp_path: Path, change: Callable[[h5py.File], None], told: str
+) -> None:
+    authors_file(tmp_path / "theirs.h5")
+    with h5py.File(tmp_path / "theirs.h5", "r+") as file:
+        change(file)
+    with pytest.raises(BadInput, match=f"theirs.h5: .*{told}"):
+        load_tilt_series(tmp_path / "theirs.h5")
+
+
+@pytest.mark.parametrize("load", [load_specimen, load_volumes, load_tilt_series])
+def test_files_that_are_no_hdf5(tmp_path: Path, load: Callable[[Path], object]) -> None:
+    (tmp_path / "garbage.h5").write_bytes(b"not HDF5 at all" * 100)
+    (tmp_path / "empty.h5").write_bytes(b"")
+    for name in ("garbage.h5", "empty.h5"):
+        with pytest.raises(BadInput, match=f"{name}: unreadable"):
+            load(tmp_path / name)
+    with pytest.raises(BadInput, match="no such file"):
+        load(tmp_path / "absent.h5")
+    with pytest.raises(BadInput, match="no such file"):
+        load(tmp_path)
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(share=st.floats(0, 0.999))
+def test_a_truncated_file_is_refused_in_one_line(tmp_path: Path, share: float) -> None:
+    whole = tmp_path / "whole.h5"
+    save_tilt_series(whole, SERIES, overwrite=True)
+    content = whole.read_bytes()
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(BadInput, match=r"cut\.h5") as fault:
+        load_tilt_series(cut)
+    assert "\n" not in str(fault.value)
+
+
+def test_a_file_with_damaged_names_is_refused(tmp_path: Path) -> None:
+    save_tilt_series(tmp_path / "tilts.h5", SERIES)
+    content = (tmp_path / "tilts.h5").read_bytes()
+    for signature in (b"TREE", b"HEAP", b"SNOD"):
+        (tmp_path / "damaged.h5").write_bytes(content.replace(signature, b"\0\0\0\0"))
+        with pytest.raises(BadInput, match=r"damaged\.h5: unreadable"):
+            load_tilt_series(tmp_path / "damaged.h5")
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5"
+    path.write_text("precious")
+    for save in (
+        lambda: save_specimen(path, SPECIMEN),
+        lambda: save_tilt_series(path, SERIES),
+        lambda: save_reconstruction(path, SPECIMEN.volumes, SPECIMEN.elements, 1.0),
+    ):
+        with pytest.raises(BadInput, match="exists already"):
+            save()
+    assert path.read_text() == "precious"
+    save_specimen(path, SPECIMEN, overwrite=True)
+    assert load_specimen(path).elements == SPECIMEN.elements
+
+
+@pytest.mark.parametrize("folder", ["absent", "file"])
+def test_a_folder_that_cannot_be_written(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(BadInput, match="cannot be written"):
+        save_specimen(tmp_path / folder / "specimen.h5", SPECIMEN)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "recon.h5"
+    save_specimen(path, SPECIMEN)
+    with pytest.raises(TypeError):
+        save_reconstruction(
+            path, SPECIMEN.volumes, SPECIMEN.elements, 1.0, {"bad": object()}, overwrite=True
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["recon.h5"]
+    assert isinstance(load_specimen(path), Specimen)
