@@ -1,0 +1,112 @@
+"""What a study will take: cells, trials, memory and time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from recon_core.settings import Method
+from sweep.specimens import Outline, outline
+from sweep.study import Study
+
+BYTES = 4
+"""Of a float32."""
+
+VOLUMES_OF_A_TRIAL = 12
+"""Element volumes that a trial holds at most: unknowns, duals and work of the solver, the truth."""
+
+MATRIX_BYTES_PER_ENTRY = 8
+"""Of a sparse matrix: float32 value and int32 column."""
+
+ENTRIES_PER_PIXEL = 2
+"""Non-zero entries of the projection matrix per voxel of a slice and angle, linear kernel."""
+
+PROJECTIONS_PER_ITERATION = 2
+"""Forward and adjoint."""
+
+VOXEL_WORK = 4
+"""Work on a voxel of one element outside projections (TV, powers, updates), in projected voxels."""
+
+VOXELS_PER_SECOND = 2.0e9
+"""Voxels projected per second and core, measured at 64³ on one core of a 2-core machine, where the
+fused method and chemistry + TV agree within a third."""
+
+TYPICAL_ITERATIONS = {
+    Method.FUSED: 400,
+    Method.CHEMISTRY_TV: 200,
+    Method.ML: 400,
+    Method.ML_STOPPED: 20,
+}
+"""Work of a typical trial at the default tolerance; ``max_iterations`` may be smaller."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study takes.
+
+    ``trials``: by method. ``memory_bytes``: of one trial at a time, the largest. ``seconds``: of
+    all trials one after the other on one core; ``device_hours``: the same in hours.
+    """
+
+    cells: int
+    trials: dict[Method, int]
+    memory_bytes: int
+    seconds: float
+
+    @property
+    def trials_in_all(self) -> int:
+        """Trials of all methods."""
+        return sum(self.trials.values())
+
+    @property
+    def device_hours(self) -> float:
+        """Time of one core, or of one device, in hours."""
+        return self.seconds / 3600.0
+
+
+def estimate(study: Study) -> Estimate:
+    """Cells, trials, memory and time of a study, from sizes alone; nothing is run.
+
+    Raises
+    ------
+    BadInput : a specimen that cannot be read.
+    """
+    cells = [study.at(cell) for cell in study.cells()]
+    methods = study.search.methods
+    return Estimate(
+        cells=len(cells),
+        trials={method: study.search.budget(method) * len(cells) for method in methods},
+        memory_bytes=max(trial_bytes(at) for at in cells),
+        seconds=sum(
+            study.search.budget(method) * trial_seconds(at, method)
+            for at in cells
+            for method in methods
+        ),
+    )
+
+
+def trial_bytes(study: Study) -> int:
+    """Upper bound of the memory of one trial of a study without axes."""
+    size = outline(study.specimen)
+    acquisition = study.acquisition
+    z, y, _ = size.shape
+    tilts = acquisition.haadf_tilts + acquisition.chemical_tilts
+    entries = ENTRIES_PER_PIXEL * z * y * tilts * 2  # the matrix and its transpose
+    fine = acquisition.oversample**3 if acquisition.oversample > 1 else 0
+    volumes = (VOLUMES_OF_A_TRIAL + fine) * len(size.elements) * math.prod(size.shape)
+    return BYTES * volumes + MATRIX_BYTES_PER_ENTRY * entries
+
+
+def trial_seconds(study: Study, method: Method) -> float:
+    """Time of one trial on one core of a study without axes: work per iteration at a known rate."""
+    size = outline(study.specimen)
+    iterations = min(TYPICAL_ITERATIONS[method], study.solver.max_iterations)
+    work = math.prod(size.shape) * _work_per_voxel(study, method, size)
+    return iterations * work / VOXELS_PER_SECOND
+
+
+def _work_per_voxel(study: Study, method: Method, size: Outline) -> float:
+    acquisition, elements = study.acquisition, len(size.elements)
+    haadf = acquisition.haadf_tilts if method is Method.FUSED else 0
+    projections = haadf + acquisition.chemical_tilts * elements
+    return PROJECTIONS_PER_ITERATION * projections + VOXEL_WORK * elements

@@ -1,0 +1,118 @@
+"""The whole science of a trial: specimen, tilt series, reconstruction, scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from phantoms.acquire import Acquisition, simulate
+from phantoms.specimen import Specimen
+from recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
+from recon_core.reconstruct import reconstruct
+from recon_core.result import Reconstruction, Status
+from recon_core.settings import Method
+from recon_core.tiltseries import TiltSeries
+from sweep.specimens import build
+from sweep.study import Study
+from sweep.tables import SpecimenTable
+from sweep.trial import Trial, TrialResult, TrialStatus
+
+Array = NDArray[np.float32]
+
+DEVICE = "cpu"
+SPECIMENS_KEPT, SERIES_KEPT = 2, 4
+"""What a process keeps for the next trial; a trial needs one of each."""
+
+
+def evaluate(study: Study, trial: Trial) -> TrialResult:
+    """Reconstruct a trial and score it; a failure is a status with its reason, never an exception.
+
+    ``study``: with or without axes; the trial's cell is put in.
+    """
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    clock = time.perf_counter()
+    try:
+        # Several BLAS threads would sum in another order: scores must not depend on the cores.
+        with threadpool_limits(1, user_api="blas"):
+            result = _scored(*reconstruct_trial(study, trial)[:2])
+    except Exception as error:  # noqa: BLE001 - one trial must not end the study
+        result = _failed(f"{type(error).__name__}: {error}")
+    return replace(result, started=started, seconds=time.perf_counter() - clock)
+
+
+def reconstruct_trial(study: Study, trial: Trial) -> tuple[Reconstruction, Specimen, TiltSeries]:
+    """The reconstruction of a trial, its truth on the same grid, and the data it was made from.
+
+    Raises
+    ------
+    BadInput : a specimen or acquisition that cannot be.
+    """
+    at = study.at(trial.cell) if study.axes else study
+    truth = _specimen(at.specimen.model_dump_json())
+    series = _series(
+        at.specimen.model_dump_json(), at.acquisition.model_dump_json(), at.noise_seed()
+    )
+    oracle = _mean_nrmse(truth.volumes) if trial.method is Method.ML_STOPPED else None
+    return (
+        reconstruct(series, trial.method, trial.weights, at.solver, monitor=oracle),
+        truth,
+        series,
+    )
+
+
+@lru_cache(maxsize=SPECIMENS_KEPT)
+def _specimen(table: str) -> Specimen:
+    return build(SpecimenTable.model_validate_json(table))
+
+
+@lru_cache(maxsize=SERIES_KEPT)
+def _series(table: str, acquisition_table: str, seed: int) -> TiltSeries:
+    acquisition = Acquisition.model_validate_json(acquisition_table)
+    if acquisition.oversample == 1:
+        return simulate(_specimen(table), acquisition, seed)
+    fine = build(SpecimenTable.model_validate_json(table), acquisition.oversample)
+    return simulate(fine, acquisition, seed)
+
+
+def _mean_nrmse(truth: Array) -> Callable[[Array], float]:
+    return lambda volumes: float(np.mean(nrmse_by_element(volumes, truth)))
+
+
+def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
+    if reconstruction.status in (Status.DIVERGED, Status.BAD_DATA):
+        reason = reconstruction.message or "no message"
+        return _failed(f"{reconstruction.status}: {reason}", reconstruction.status)
+    volumes, elements = reconstruction.volumes, truth.elements
+    if not np.isfinite(volumes).all():
+        return _failed("the reconstruction holds NaN or infinity", reconstruction.status)
+    by_element = nrmse_by_element(volumes, truth.volumes)
+    pairs = zip(volumes, truth.volumes, strict=True)
+    return TrialResult(
+        TrialStatus.OK,
+        nrmse=float(np.mean(by_element)),
+        nrmse_by_element=dict(zip(elements, by_element, strict=True)),
+        iterations=float(reconstruction.iterations),
+        device=DEVICE,
+        solver_status=str(reconstruction.status),
+        relative_error=float(np.mean([relative_error(v, t) for v, t in pairs])),
+        stoichiometry={
+            phase.element: {"mean": phase.mean, "sigma": phase.sigma}
+            for phase in stoichiometry(volumes, truth.volumes, elements)
+        },
+    )
+
+
+def _failed(error: str, status: Status | None = None) -> TrialResult:
+    return TrialResult(
+        TrialStatus.FAILED,
+        device=DEVICE,
+        error=" ".join(error.split()),
+        solver_status=str(status) if status else None,
+    )

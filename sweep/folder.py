@@ -1,0 +1,139 @@
+"""The folder of a study: the names of its files, and whose it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recon_core.errors import BadInput
+from sweep.journal import Journal
+from sweep.study import Study, recorded_study
+
+MAY_GROW = ("search.trials", "search.chemistry_tv_trials")
+"""Keys that a later run may raise: the proposals of a search are one sequence."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where a study is run; the only class that knows the names of its files."""
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def study_file(self) -> Path:
+        """What was run, with all defaults written out."""
+        return self.path / "study.toml"
+
+    @property
+    def journal_file(self) -> Path:
+        """The record: one JSON line per finished trial."""
+        return self.path / "trials.jsonl"
+
+    @property
+    def atlas_csv(self) -> Path:
+        """The atlas as a table, one row per cell."""
+        return self.path / "atlas.csv"
+
+    @property
+    def atlas_h5(self) -> Path:
+        """The atlas as arrays."""
+        return self.path / "atlas.h5"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the report."""
+        return self.path / "report"
+
+    def study(self) -> Study:
+        """The study that was run here.
+
+        Raises
+        ------
+        BadInput : not the folder of a study.
+        """
+        if not self.study_file.is_file():
+            raise BadInput(
+                "no study was run here", source=self.path, accepted="the folder of a `run`"
+            )
+        return recorded_study(self.study_file)
+
+    @contextmanager
+    def open_or_create(self, study: Study) -> Iterator[Journal]:
+        """The journal of ``study`` in this folder, locked as long as the context lasts.
+
+        Raises
+        ------
+        BadInput : the folder belongs to another study, is being written by another run, or cannot
+            be written; nothing in it was changed.
+        """
+        try:
+            self._check(study)
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with Journal(self.journal_file) as journal:
+            self._check(study)
+            self._write(study)
+            yield journal
+
+    def _check(self, study: Study) -> None:
+        if self.study_file.is_file():
+            _check_same(self.path, self.study(), study)
+        elif self.journal_file.is_file() and self.journal_file.stat().st_size:
+            raise BadInput(
+                "holds trials of an unknown study", source=self.path, accepted="a new folder"
+            )
+
+    def _write(self, study: Study) -> None:
+        if self.study_file.is_file() and self.study() == study:
+            return
+        aside = self.study_file.with_suffix(".toml.part")
+        try:
+            aside.write_text(study.toml(), encoding="utf-8")
+            os.replace(aside, self.study_file)  # noqa: PTH105
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> BadInput:
+        return BadInput(
+            f"cannot be written: {error.strerror}",
+            source=self.path,
+            accepted="a folder that can be written",
+        )
+
+
+def _check_same(folder: Path, old: Study, new: Study) -> None:
+    before, now = _leaves(old.tables()), _leaves(new.tables())
+    for key in [*before, *(key for key in now if key not in before)]:
+        grown = key in MAY_GROW and now[key] >= before[key]
+        if before.get(key) != now.get(key) and not grown:
+            raise BadInput(
+                "the folder belongs to another study",
+                source=folder,
+                key=key,
+                value=now.get(key),
+                accepted=f"{before.get(key)!r}, or a new folder",
+            )
+    if list(old.axes) != list(new.axes):
+        raise BadInput(
+            "the folder belongs to another study",
+            source=folder,
+            key="axes",
+            value=list(new.axes),
+            accepted=f"{list(old.axes)}, in this order",
+        )
+
+
+def _leaves(tables: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tables.items():
+        path = f"{above}{key}"
+        leaves |= _leaves(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return leaves

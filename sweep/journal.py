@@ -1,0 +1,154 @@
+"""The record of a study: append-only JSON lines, one synced to disk per finished trial."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from recon_core.errors import BadInput
+from sweep.trial import Record
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """The records of a journal, in order; a torn last line is left out, a missing file is empty.
+
+    Reads only, so a journal may be read while a run appends to it.
+
+    Raises
+    ------
+    BadInput : unreadable, or a line that is no record before the last one.
+    """
+    return _parsed(Path(path))[0]
+
+
+class Journal:
+    """The journal of a running study, locked against a second writer until closed.
+
+    Opening it drops a torn last line. The lock is the operating system's: it ends with the process,
+    however that dies.
+
+    Raises
+    ------
+    BadInput : unwritable, already being written by another run, a line that is no record.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            self._lock()
+            self._records = self._mended()
+        except BaseException:
+            self.close()
+            raise
+
+    def records(self) -> list[Record]:
+        """The records that were there when the journal was opened."""
+        return list(self._records)
+
+    def append(self, record: Record) -> None:
+        """Write one record; it is on the disk when this returns.
+
+        Raises
+        ------
+        BadInput : the disk is full or gone.
+        """
+        line = json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n"
+        try:
+            _write_all(self._file, line.encode())
+            os.fsync(self._file)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file and give up the lock; closing twice does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(
+                "another run is writing here",
+                source=self.path,
+                accepted="one run on a folder at a time",
+            ) from error
+        except OSError as error:
+            # Some parallel file systems have no locks; that must not stop a run.
+            warnings.warn(
+                f"{self.path}: no lock ({error.strerror}); start one run on this folder only",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def _mended(self) -> list[Record]:
+        records, whole = _parsed(self.path)
+        size = os.fstat(self._file).st_size
+        if size > whole:
+            os.ftruncate(self._file, whole)
+        if whole and os.pread(self._file, 1, whole - 1) != b"\n":
+            _write_all(self._file, b"\n")
+        return records
+
+
+def _parsed(path: Path) -> tuple[list[Record], int]:
+    """Records of a journal, and the number of bytes that hold them."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise BadInput(error.strerror or "unreadable", source=path) from error
+    records: list[Record] = []
+    whole = 0
+    for number, line in enumerate(lines, start=1):
+        record = _record(line)
+        if record is None and number == len(lines):
+            break
+        if record is None:
+            raise BadInput(
+                "not a record of a trial", source=path, key=f"line {number}", accepted="JSON lines"
+            )
+        records.append(record)
+        whole += len(line)
+    return records, whole
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
+def _unwritable(path: Path, error: OSError) -> BadInput:
+    return BadInput(
+        f"cannot be written: {error.strerror}", source=path, accepted="a writable study folder"
+    )

@@ -1,0 +1,92 @@
+"""The sequence of trials of one method in one cell, and the rule by which it goes on.
+
+The fixed lag: proposal t is always made from the results of trials 0 ... t - lag, with trials
+t - lag + 1 ... t - 1 as pending, whatever has come back by then. So the trials of a study do not
+depend on the number of workers, their order, or on restarts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from recon_core.settings import Method, Weights
+from sweep.identity import short_seed
+from sweep.propose import initial_point, propose
+from sweep.study import Study
+from sweep.trial import Cell, Trial
+
+
+@dataclass
+class Strand:
+    """One method in one cell: what was started, and the scores of what is finished.
+
+    ``study``: the study of the cell, without axes. ``weights``: of every started trial, by number.
+    ``scores``: <NRMSE> of every finished one, None where it failed.
+    """
+
+    study: Study
+    cell: Cell
+    method: Method
+    weights: dict[int, Weights] = field(default_factory=dict)
+    scores: dict[int, float | None] = field(default_factory=dict)
+    _next: int = 0
+    _settled: int = 0
+
+    @property
+    def budget(self) -> int:
+        """Trials that this strand may have."""
+        return self.study.search.budget(self.method)
+
+    @property
+    def progress(self) -> float:
+        """Started part of the budget."""
+        return len(self.weights) / self.budget
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next trial can be proposed now."""
+        t = self._next
+        return t < self.budget and (self._designed(t) or self._settled >= self._known(t))
+
+    def next_trial(self) -> Trial:
+        """The next trial of a strand that is ready; it counts as started from now on."""
+        t = self._next
+        weights = self._weights(t)
+        self.weights[t] = weights
+        self._advance()
+        return self.study.trial(self.cell, self.method, t, weights)
+
+    def finish(self, number: int, weights: Weights, score: float | None) -> None:
+        """Take in the score of a trial, of this run or an earlier one; None where it failed."""
+        self.weights[number] = weights
+        self.scores[number] = score
+        self._advance()
+
+    def _advance(self) -> None:
+        while self._next in self.weights:
+            self._next += 1
+        while self._settled in self.scores:
+            self._settled += 1
+
+    def _weights(self, t: int) -> Weights:
+        space = self.study.search.space.of(self.method)
+        if not space:
+            return Weights()
+        if self._designed(t):
+            return initial_point(space, t, self._seed())
+        known = self._known(t)
+        told = [(self.weights[i], self.scores[i]) for i in range(known)]
+        pending = [self.weights[i] for i in range(known, t)]
+        return propose(space, told, pending, self._seed(t))
+
+    def _designed(self, t: int) -> bool:
+        return t < self.study.search.initial
+
+    def _known(self, t: int) -> int:
+        """Number of results from which proposal ``t`` is made."""
+        return max(0, t - self.study.search.lag + 1)
+
+    def _seed(self, *parts: int) -> int:
+        study = self.study
+        solver = study.solver.model_dump(mode="json")
+        return short_seed("search", study.condition(), solver, str(self.method), *parts)

@@ -1,0 +1,110 @@
+"""Studies and cheap evaluations for the tests of the sweep; importable in child processes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from recon_core.settings import Weights
+from sweep.executors.processes import THREAD_VARIABLES
+from sweep.journal import read_records
+from sweep.study import Study, parse_study
+from sweep.trial import Trial, TrialResult, TrialStatus
+
+SMALL = """
+[study]
+name = "small"
+seed = 3
+[specimen]
+kind = "nanocubes"
+size = 16
+[search]
+trials = 6
+initial = 3
+chemistry_tv_trials = 4
+[axes]
+"acquisition.haadf_tilts" = [5, 9]
+"""
+
+
+def small_study(**search: object) -> Study:
+    lines = "".join(f"{key} = {value}\n" for key, value in search.items())
+    text = SMALL if not search else SMALL.replace("trials = 6\ninitial = 3\n", lines)
+    return parse_study(text)
+
+
+def score(weights: Weights) -> float:
+    """A smooth bowl over the logarithms of the weights, 0.4 at its bottom."""
+    haadf, tv = (math.log10(max(w, 1e-3)) for w in (weights.haadf, weights.tv))
+    return 0.4 + 0.1 * (haadf + 1.3) ** 2 + 0.2 * (tv - 0.2) ** 2
+
+
+def bowl(study: Study, trial: Trial) -> TrialResult:
+    tilts = dict(trial.cell.values)["acquisition.haadf_tilts"]
+    nrmse = score(trial.weights) + 1.0 / float(tilts)
+    return TrialResult(TrialStatus.OK, nrmse, {"Co": nrmse}, iterations=7.0, seconds=0.01)
+
+
+def uneven_bowl(study: Study, trial: Trial) -> TrialResult:
+    """A bowl whose trials take 0 to 20 ms, so that several workers finish in any order."""
+    time.sleep(int(trial.trial_id[:2], 16) / 256 * 0.02)
+    return bowl(study, trial)
+
+
+def failing_bowl(study: Study, trial: Trial) -> TrialResult:
+    """A bowl in which every trial number 1 fails."""
+    if trial.number == 1:
+        return TrialResult(TrialStatus.FAILED, error="diverged")
+    return bowl(study, trial)
+
+
+def deadly_bowl(study: Study, trial: Trial) -> TrialResult:
+    """A bowl in which every trial number 1 kills its process."""
+    if trial.number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return bowl(study, trial)
+
+
+def raising_bowl(study: Study, trial: Trial) -> TrialResult:
+    raise RuntimeError("an evaluation that raises")
+
+
+def weights_seen(study: Study, trial: Trial) -> TrialResult:
+    """The trial's own identity as a score, to tell whose result it is."""
+    mark = int(hashlib.sha256(trial.trial_id.encode()).hexdigest()[:8], 16)
+    return TrialResult(TrialStatus.OK, nrmse=float(mark))
+
+
+def environment_seen(study: Study, trial: Trial) -> TrialResult:
+    """The thread counts that the process was started with."""
+    seen = ",".join(os.environ[name] for name in THREAD_VARIABLES)
+    return TrialResult(TrialStatus.OK, error=seen)
+
+
+EVALUATIONS: dict[str, Callable[[Study, Trial], TrialResult]] = {
+    e.__name__: e
+    for e in (bowl, uneven_bowl, failing_bowl, deadly_bowl, raising_bowl, weights_seen)
+}
+
+Atlas = set[tuple[object, ...]]
+
+
+def atlas_of(journal: Path) -> Atlas:
+    """What must not depend on workers, order or restarts."""
+    return {
+        (
+            tuple(record["cell"].items()),
+            record["method"],
+            record["number"],
+            tuple(record["weights"].items()),
+            record["nrmse"],
+            record["status"],
+            record["trial_id"],
+        )
+        for record in read_records(journal)
+    }

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sweep_fakes import (
+    SMALL,
+    Atlas,
+    atlas_of,
+    bowl,
+    failing_bowl,
+    raising_bowl,
+    small_study,
+)
+
+from recon_core.errors import BadInput
+from recon_core.settings import Weights
+from sweep.driver import Ledger, run
+from sweep.executors.inline import InlineExecutor
+from sweep.identity import seed_from
+from sweep.journal import read_records
+from sweep.propose import Space, Told
+from sweep.study import Study, parse_study
+from sweep.trial import Trial, TrialResult
+
+HERE = Path(__file__).parent
+QUICK = SMALL.replace("initial = 3", "initial = 5")
+
+
+class ShuffledExecutor:
+    """Many slots, whose trials come back in any order."""
+
+    def __init__(self, slots: int, seed: int) -> None:
+        self.slots = slots
+        self._rng = random.Random(seed)
+        self._queue: list[tuple[Study, Trial]] = []
+        self.most = 0
+        self.closed = False
+
+    def submit(self, study: Study, trial: Trial) -> None:
+        self._queue.append((study, trial))
+        self.most = max(self.most, len(self._queue))
+
+    def collect(self) -> tuple[Trial, TrialResult]:
+        study, trial = self._queue.pop(self._rng.randrange(len(self._queue)))
+        return trial, bowl(study, trial)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def hashed_proposals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Proposals that change with everything they are told; the lengths of what that was."""
+    calls: list[tuple[int, int]] = []
+
+    def hashed(space: Space, told: Told, pending: Sequence[Weights], seed: int) -> Weights:
+        calls.append((len(told), len(pending)))
+        known = [[w.haadf, w.tv, s] for w, s in told]
+        mark = seed_from(known, [[w.haadf, w.tv] for w in pending], seed) / 2**63
+        return Weights(**{n: low + mark * (high - low) for n, (low, high) in space.items()})
+
+    monkeypatch.setattr("sweep.strand.propose", hashed)
+    return calls
+
+
+def undisturbed(study: Study, folder: Path) -> Atlas:
+    run(study, folder, InlineExecutor(bowl))
+    return atlas_of(folder / "trials.jsonl")
+
+
+def test_a_run_does_every_trial_once(tmp_path: Path) -> None:
+    study = small_study()
+    started: list[tuple[int, int]] = []
+    seen: list[str] = []
+    summary = run(
+        study,
+        tmp_path / "run",
+        InlineExecutor(bowl),
+        lambda trial, result: seen.append(trial.trial_id),
+        lambda done, total: started.append((done, total)),
+    )
+    records = read_records(tmp_path / "run" / "trials.jsonl")
+    assert (summary.total, summary.done, summary.failed, summary.resumed) == (24, 24, 0, 0)
+    assert started == [(0, 24)]
+    assert seen == [r["trial_id"] for r in records]
+    assert len(set(seen)) == 24
+    fused = [r for r in records if r["method"] == "fused" and r["cell"] == records[0]["cell"]]
+    assert [r["number"] for r in fused] == list(range(6))
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    slots=st.integers(1, 9),
+    seed=st.integers(0, 9),
+    lag=st.integers(1, 8),
+    initial=st.integers(1, 8),
+)
+def test_trials_do_not_depend_on_workers_or_order(
+    tmp_path_factory: pytest.TempPathFactory,
+    hashed_proposals: list[tuple[int, int]],
+    slots: int,
+    seed: int,
+    lag: int,
+    initial: int,
+) -> None:
+    study = small_study(trials=9, initial=initial, lag=lag)
+    folder = tmp_path_factory.mktemp("runs")
+    executor = ShuffledExecutor(slots, seed)
+    run(study, folder / "shuffled", executor)
+    assert atlas_of(folder / "shuffled" / "trials.jsonl") == undisturbed(study, folder / "one")
+    assert executor.most <= slots
+    assert executor.closed
+
+
+@pytest.mark.parametrize("lag", [1, 3, 5])
+def test_proposals_know_all_but_the_lag(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]], lag: int
+) -> None:
+    study = small_study(trials=8, initial=2, lag=lag, methods='["fused"]')
+    run(study, tmp_path / "run", ShuffledExecutor(16, 0))
+    expected = [(max(0, t - lag + 1), min(t, lag - 1)) for t in range(2, 8)]
+    assert sorted(hashed_proposals) == sorted(2 * expected)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(kept=st.integers(0, 24), seed=st.integers(0, 9), torn=st.integers(0, 40))
+def test_any_part_of_a_record_is_resumed_to_the_same_end(
+    tmp_path_factory: pytest.TempPathFactory,
+    hashed_proposals: list[tuple[int, int]],
+    kept: int,
+    seed: int,
+    torn: int,
+) -> None:
+    study = small_study(trials=6, initial=3, lag=2)
+    folder = tmp_path_factory.mktemp("runs")
+    whole = undisturbed(study, folder / "one")
+    lines = (folder / "one" / "trials.jsonl").read_bytes().splitlines(keepends=True)
+    # What a killed run leaves: any prefix, of which trials in flight are missing, and a torn end.
+    run(study, folder / "two", ShuffledExecutor(3, seed))
+    partial = (folder / "two" / "trials.jsonl").read_bytes().splitlines(keepends=True)[:kept]
+    (folder / "two" / "trials.jsonl").write_bytes(b"".join(partial) + lines[0][:torn])
+    summary = run(study, folder / "two", ShuffledExecutor(3, seed + 1))
+    assert summary.resumed == len(partial)
+    assert atlas_of(folder / "two" / "trials.jsonl") == whole
+    assert len(read_records(folder / "two" / "trials.jsonl")) == len(whole)
+
+
+def test_a_grown_budget_goes_on_with_the_sequence(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]]
+) -> None:
+    small, large = small_study(trials=5, initial=3), small_study(trials=8, initial=3)
+    whole = undisturbed(large, tmp_path / "large")
+    first = undisturbed(small, tmp_path / "grown")
+    assert first < whole
+    assert run(large, tmp_path / "grown", InlineExecutor(bowl)).resumed == len(first)
+    assert atlas_of(tmp_path / "grown" / "trials.jsonl") == whole
+
+
+def test_failed_trials_are_recorded_and_the_run_goes_on(tmp_path: Path) -> None:
+    study = small_study()
+    summary = run(study, tmp_path / "run", InlineExecutor(failing_bowl))
+    assert (summary.done, summary.failed) == (24, 4)
+    records = read_records(tmp_path / "run" / "trials.jsonl")
+    failed = [r for r in records if r["status"] == "failed"]
+    assert {(r["number"], r["nrmse"], r["error"]) for r in failed} == {(1, None, "diverged")}
+    again = run(study, tmp_path / "run", InlineExecutor(raising_bowl))
+    assert (again.done, again.failed, again.resumed) == (24, 4, 24)
+
+
+def test_trials_start_evenly_over_cells_and_methods() -> None:
+    ledger = Ledger(small_study())
+    executor = ShuffledExecutor(8, 0)
+    ledger.hand_out(executor)
+    handed = [(trial.cell.index, trial.method) for _, trial in executor._queue]
+    assert len(set(handed)) == 8
+    assert [index for index, _ in handed] == [0] * 4 + [1] * 4
+
+
+class Interrupted(InlineExecutor):
+    """Ctrl-C at the given trial."""
+
+    closed = False
+
+    def __init__(self, at: int) -> None:
+        super().__init__(bowl)
+        self._left = at
+
+    def collect(self) -> tuple[Trial, TrialResult]:
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+        return super().collect()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_interruption_keeps_what_is_done(tmp_path: Path) -> None:
+    study = small_study()
+    executor = Interrupted(7)
+    summary = run(study, tmp_path / "run", executor)
+    assert summary.interrupted
+    assert (summary.done, executor.closed) == (7, True)
+    assert not run(study, tmp_path / "run", InlineExecutor(bowl)).interrupted
+    whole = undisturbed(study, tmp_path / "one")
+    assert atlas_of(tmp_path / "run" / "trials.jsonl") == whole
+
+
+def change(record: dict[str, object], **changes: object) -> str:
+    return json.dumps(record | changes) + "\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trial_id": "0" * 64},
+        {"weights": {"haadf": 0.5, "tv": 0.5}},
+        {"weights": {"hadf": 0.5}},
+        {"cell": {"acquisition.haadf_tilts": 6}},
+        {"cell": None},
+        {"method": "fuse"},
+        {"number": "x"},
+    ],
+)
+def test_a_record_that_is_not_the_studys_is_refused(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    study = small_study()
+    executor = Interrupted(3)
+    run(study, tmp_path, executor)
+    journal = tmp_path / "trials.jsonl"
+    record = read_records(journal)[0]
+    before = change(record, **changes)
+    journal.write_text(before)
+    executor = Interrupted(3)
+    with pytest.raises(BadInput, match="not the study's"):
+        run(study, tmp_path, executor)
+    assert executor.closed
+    assert journal.read_text() == before
+
+
+def test_a_refused_folder_closes_the_executor(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    executor = Interrupted(0)
+    with pytest.raises(BadInput):
+        run(small_study(), tmp_path / "file", executor)
+    assert executor.closed
+
+
+def start(folder: Path, evaluation: str, executor: str) -> subprocess.Popen[bytes]:
+    study = folder.parent / "study.toml"
+    study.write_text(QUICK)
+    return subprocess.Popen(
+        [sys.executable, HERE / "run_study.py", study, folder, evaluation, executor],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_runs_killed_at_any_moment_resume_to_the_same_end(tmp_path: Path) -> None:
+    journal = tmp_path / "run" / "trials.jsonl"
+    rng = random.Random(5)
+    for executor in ("inline", "processes"):
+        goal = lines(journal) + rng.randrange(1, 7)
+        process = start(tmp_path / "run", "uneven_bowl", executor)
+        wait_for(lambda p=process, g=goal: lines(journal) >= g or p.poll() is not None)
+        time.sleep(rng.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    summary = run(parse_study(QUICK), tmp_path / "run", InlineExecutor(bowl))
+    assert summary.resumed >= 2
+    assert len(read_records(journal)) == summary.total == 24
+    assert atlas_of(journal) == undisturbed(parse_study(QUICK), tmp_path / "one")
+
+
+def test_ctrl_c_ends_children_and_keeps_what_is_done(tmp_path: Path) -> None:
+    journal = tmp_path / "run" / "trials.jsonl"
+    process = start(tmp_path / "run", "uneven_bowl", "processes")
+    wait_for(lambda: lines(journal) >= 4 or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    done = lines(journal)
+    assert run(parse_study(QUICK), tmp_path / "run", InlineExecutor(bowl)).resumed == done

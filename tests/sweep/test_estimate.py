@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sweep_fakes import SMALL, small_study
+
+from phantoms.files import save_specimen
+from phantoms.kinds import make_specimen
+from recon_core.settings import Method
+from sweep.estimate import estimate, trial_bytes, trial_seconds
+from sweep.study import Study, parse_study
+
+
+def at(text: str) -> Study:
+    study = parse_study(text)
+    return study.at(study.cells()[0])
+
+
+def test_an_estimate_counts_cells_and_trials() -> None:
+    whole = estimate(small_study())
+    assert whole.cells == 2
+    assert whole.trials == {
+        Method.FUSED: 12, Method.CHEMISTRY_TV: 8, Method.ML: 2, Method.ML_STOPPED: 2,
+    }  # fmt: skip
+    assert whole.trials_in_all == 24
+    assert whole.device_hours == pytest.approx(whole.seconds / 3600)
+
+
+def test_methods_that_are_not_run_cost_nothing() -> None:
+    assert estimate(small_study(methods='["ml"]')).trials == {Method.ML: 2}
+
+
+def test_memory_and_time_follow_the_voxels() -> None:
+    small, large = at(SMALL), at(SMALL.replace("16", "32"))
+    assert 7 < trial_bytes(large) / trial_bytes(small) <= 8
+    ratio = trial_seconds(large, Method.FUSED) / trial_seconds(small, Method.FUSED)
+    assert ratio == pytest.approx(8)
+
+
+def test_memory_covers_twelve_specimens() -> None:
+    specimen = make_specimen("nanocubes", 16, 0)
+    assert trial_bytes(at(SMALL)) > 12 * specimen.volumes.nbytes
+
+
+def test_haadf_tilts_cost_only_the_method_that_sees_them() -> None:
+    few, many = at(SMALL), at(SMALL.replace("[5, 9]", "[90]"))
+    assert trial_seconds(many, Method.FUSED) > 1.5 * trial_seconds(few, Method.FUSED)
+    assert trial_seconds(many, Method.ML) == trial_seconds(few, Method.ML)
+
+
+def test_a_volume_counts_by_its_own_shape(tmp_path: Path) -> None:
+    save_specimen(tmp_path / "mine.h5", make_specimen("nanocubes", 16, 0))
+    path = str(tmp_path / "mine.h5")
+    mine = at(SMALL.replace("nanocubes", path).replace("size = 16", "size = 512"))
+    assert trial_bytes(mine) == trial_bytes(at(SMALL))

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sweep_fakes import SMALL
+from threadpoolctl import threadpool_limits
+
+from phantoms.files import save_specimen
+from phantoms.kinds import make_specimen
+from phantoms.specimen import Specimen
+from recon_core.metrics import relative_error
+from recon_core.result import Reconstruction, Status
+from recon_core.settings import Method, SolverSettings, Weights
+from recon_core.tiltseries import TiltSeries
+from sweep import evaluate as module
+from sweep.evaluate import evaluate, reconstruct_trial
+from sweep.specimens import build
+from sweep.study import Study, parse_study
+from sweep.tables import SpecimenTable
+from sweep.trial import Trial, TrialStatus
+
+Solve = Callable[..., Reconstruction]
+STUDY = parse_study(SMALL)
+TRUTH = make_specimen("nanocubes", 16, 0)
+
+
+@pytest.fixture(autouse=True)
+def no_memory() -> None:
+    module._specimen.cache_clear()
+    module._series.cache_clear()
+
+
+def trial_of(study: Study, index: int = 0, method: Method = Method.FUSED) -> Trial:
+    return study.trial(study.cells()[index], method, 0, Weights(0.02, 1.0))
+
+
+def solved(monkeypatch: pytest.MonkeyPatch, solve: Solve) -> list[tuple[TiltSeries, object]]:
+    """Put ``solve`` in place of the solver; what it was called with."""
+    calls: list[tuple[TiltSeries, object]] = []
+
+    def recorded(
+        series: TiltSeries,
+        method: Method,
+        weights: Weights,
+        settings: SolverSettings,
+        monitor: Callable[[NDArray[np.float32]], float] | None,
+    ) -> Reconstruction:
+        calls.append((series, (method, weights, settings, monitor)))
+        return solve(series)
+
+    monkeypatch.setattr(module, "reconstruct", recorded)
+    return calls
+
+
+def perfect(series: TiltSeries) -> Reconstruction:
+    return Reconstruction(2.0 * TRUTH.volumes, Status.CONVERGED, 12.5)
+
+
+def test_a_reconstruction_is_scored_against_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = solved(monkeypatch, perfect)
+    result = evaluate(STUDY, trial_of(STUDY, 1))
+    assert (result.status, result.error) == (TrialStatus.OK, None)
+    assert result.nrmse == pytest.approx(0.0, abs=1e-3)
+    assert tuple(result.nrmse_by_element) == TRUTH.elements
+    assert result.relative_error == pytest.approx(1.0)
+    assert (result.iterations, result.solver_status) == (12.5, "converged")
+    assert result.stoichiometry["Co"]["mean"] == pytest.approx(0.5, abs=0.02)
+    assert result.seconds > 0
+    offset = datetime.fromisoformat(result.started).utcoffset()
+    assert offset is not None
+    assert not offset
+    series, (method, weights, settings, monitor) = calls[0]  # type: ignore[misc]
+    assert len(series.haadf_angles_deg) == 9
+    assert (method, weights, settings) == (Method.FUSED, Weights(0.02, 1.0), SolverSettings())
+    assert monitor is None
+
+
+def test_the_oracle_of_stopped_ml_sees_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = solved(monkeypatch, perfect)
+    evaluate(STUDY, trial_of(STUDY, method=Method.ML_STOPPED))
+    monitor = calls[0][1][3]  # type: ignore[index]
+    assert monitor(TRUTH.volumes) == 0.0
+
+
+def test_the_mean_is_over_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).random(TRUTH.volumes.shape, dtype=np.float32)
+    solved(monkeypatch, lambda series: Reconstruction(noise, Status.ITERATION_LIMIT, 1))
+    result = evaluate(STUDY, trial_of(STUDY))
+    assert result.nrmse == pytest.approx(np.mean(list(result.nrmse_by_element.values())))
+    assert result.nrmse == pytest.approx(math.sqrt(2), rel=0.1)
+    errors = [relative_error(n, t) for n, t in zip(noise, TRUTH.volumes, strict=True)]
+    assert result.relative_error == pytest.approx(np.mean(errors))
+
+
+def test_scores_do_not_depend_on_the_threads_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = parse_study(SMALL.replace("16", "40"))
+    noise = np.random.default_rng(0).random((4, 40, 40, 40), dtype=np.float32)
+    solved(monkeypatch, lambda series: Reconstruction(noise, Status.CONVERGED, 1))
+    scores = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            scores.append(evaluate(study, trial_of(study)).nrmse_by_element)
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("status", [Status.DIVERGED, Status.BAD_DATA])
+def test_a_solve_that_ends_badly_has_failed(
+    monkeypatch: pytest.MonkeyPatch, status: Status
+) -> None:
+    solved(monkeypatch, lambda s: Reconstruction(TRUTH.volumes, status, 3, message="two\nlines"))
+    result = evaluate(STUDY, trial_of(STUDY))
+    assert (result.status, result.solver_status) == (TrialStatus.FAILED, status)
+    assert result.error == f"{status}: two lines"
+    assert math.isnan(result.nrmse)
+
+
+def test_a_reconstruction_that_is_not_a_number_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    volumes = TRUTH.volumes.copy()
+    volumes[0, 0, 0, 0] = np.nan
+    solved(monkeypatch, lambda series: Reconstruction(volumes, Status.CONVERGED, 3))
+    result = evaluate(STUDY, trial_of(STUDY))
+    assert result.status is TrialStatus.FAILED
+    assert result.error == "the reconstruction holds NaN or infinity"
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("a\nb"), OSError(5, "disk")])
+def test_an_exception_is_a_status(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def broken(series: TiltSeries) -> Reconstruction:
+        raise error
+
+    solved(monkeypatch, broken)
+    result = evaluate(STUDY, trial_of(STUDY))
+    assert result.status is TrialStatus.FAILED
+    assert result.error is not None
+    assert result.error.startswith(type(error).__name__)
+    assert "\n" not in result.error
+
+
+def test_ctrl_c_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(series: TiltSeries) -> Reconstruction:
+        raise KeyboardInterrupt
+
+    solved(monkeypatch, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(STUDY, trial_of(STUDY))
+
+
+def test_all_trials_of_a_cell_see_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = solved(monkeypatch, perfect)
+    for index, method in [(0, Method.FUSED), (0, Method.ML), (1, Method.FUSED), (0, Method.FUSED)]:
+        evaluate(STUDY, trial_of(STUDY, index, method))
+    first, same, other, again = (series for series, _ in calls)
+    assert first is same is again
+    assert not np.array_equal(first.chemical, other.chemical)
+    assert module._series.cache_info().misses == 2
+    module._series.cache_clear()
+    evaluate(STUDY, trial_of(STUDY, 0))
+    assert np.array_equal(calls[-1][0].chemical, first.chemical)
+
+
+def test_what_a_process_keeps_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = solved(monkeypatch, perfect)
+    study = parse_study(SMALL.replace("[5, 9]", "[1, 2, 3, 4, 5, 6]"))
+    for index in range(6):
+        evaluate(study, trial_of(study, index))
+    assert len(calls) == 6
+    assert module._series.cache_info().currsize == module.SERIES_KEPT
+
+
+def test_data_may_come_from_a_finer_grid_than_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = solved(monkeypatch, perfect)
+    study = parse_study(SMALL + '"acquisition.oversample" = [1, 2]\n')
+    plain, finer = (reconstruct_trial(study, trial_of(study, i)) for i in (0, 1))
+    assert plain[1].shape == finer[1].shape == (16, 16, 16)
+    assert [s.chemical.shape for s, _ in calls] == [(4, 9, 16, 16)] * 2
+    assert calls[1][0].facts["oversample"] == 2
+    assert calls[1][0].voxel_size_nm == pytest.approx(plain[1].voxel_size_nm)
+
+
+def test_a_volume_is_made_finer_by_repeating_voxels(tmp_path: Path) -> None:
+    save_specimen(tmp_path / "mine.h5", TRUTH)
+    table = SpecimenTable(kind=str(tmp_path / "mine.h5"))
+    same, finer = build(table), build(table, 2)
+    assert np.array_equal(same.volumes, TRUTH.volumes)
+    assert finer.shape == (32, 32, 32)
+    assert finer.voxel_size_nm == pytest.approx(TRUTH.voxel_size_nm / 2)
+    for corner in ((0, 0, 0), (1, 0, 1), (1, 1, 1)):
+        z, y, x = corner
+        assert np.array_equal(finer.volumes[:, z::2, y::2, x::2], TRUTH.volumes)
+
+
+def test_a_volume_that_is_gone_fails_its_trials(tmp_path: Path) -> None:
+    path = tmp_path / "mine.h5"
+    save_specimen(path, TRUTH)
+    study = parse_study(SMALL.replace("nanocubes", str(path)))
+    trial = trial_of(study)
+    path.unlink()
+    result = evaluate(study, trial)
+    assert result.status is TrialStatus.FAILED
+    assert "mine.h5" in str(result.error)
+
+
+def test_a_truth_without_oxides_has_no_stoichiometry(monkeypatch: pytest.MonkeyPatch) -> None:
+    gold = Specimen(TRUTH.volumes[3:], ("Au",), 1.0)
+    monkeypatch.setattr(module, "build", lambda table, oversample=1: gold)
+    solved(monkeypatch, lambda series: Reconstruction(gold.volumes, Status.CONVERGED, 1))
+    result = evaluate(STUDY, trial_of(STUDY))
+    assert result.status is TrialStatus.OK
+    assert result.stoichiometry == {}

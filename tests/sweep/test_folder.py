@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sweep_fakes import SMALL, small_study
+
+from phantoms.files import save_specimen
+from phantoms.kinds import make_specimen
+from recon_core.errors import BadInput
+from sweep.folder import StudyFolder
+from sweep.study import parse_study
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    folder = StudyFolder(tmp_path / "deep" / "run")
+    with folder.open_or_create(small_study()) as journal:
+        journal.append({"trial_id": "a"})
+    return folder
+
+
+def snapshot(folder: StudyFolder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+
+def test_a_new_folder_says_what_is_run(folder: StudyFolder) -> None:
+    assert folder.study() == small_study()
+    assert sorted(snapshot(folder)) == ["study.toml", "trials.jsonl"]
+
+
+def test_the_same_study_opens_it_again(folder: StudyFolder) -> None:
+    before = snapshot(folder)
+    with folder.open_or_create(small_study()) as journal:
+        assert journal.records() == [{"trial_id": "a"}]
+    assert snapshot(folder) == before
+
+
+def test_its_budget_may_grow_and_not_shrink(folder: StudyFolder) -> None:
+    grown = parse_study(SMALL.replace("trials = 6", "trials = 9"))
+    with folder.open_or_create(grown):
+        pass
+    assert folder.study() == grown
+    with (
+        pytest.raises(BadInput, match=r"search\.trials = 6.*accepted: 9"),
+        folder.open_or_create(small_study()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("seed = 3", "seed = 4", "study.seed = 4"),
+        ("size = 16", "size = 24", "specimen.size = 24"),
+        ("initial = 3", "initial = 2", "search.initial = 2"),
+        ("[5, 9]", "[5, 9, 12]", r"axes.acquisition.haadf_tilts = \[5, 9, 12\]"),
+        ("[axes]", '[axes]\n"solver.gamma" = [1.5]', r"axes.solver.gamma = \[1.5\]"),
+        ("[search]", "[acquisition]\nchemical_snr = 2\n[search]", "acquisition.chemical_snr"),
+    ],
+)
+def test_another_study_is_refused_by_its_first_difference(
+    folder: StudyFolder, old: str, new: str, key: str
+) -> None:
+    before = snapshot(folder)
+    other = parse_study(SMALL.replace(old, new))
+    with (
+        pytest.raises(BadInput, match=f"run: {key}.*belongs to another study"),
+        folder.open_or_create(other),
+    ):
+        pass
+    assert snapshot(folder) == before
+
+
+def test_axes_in_another_order_are_another_study(tmp_path: Path) -> None:
+    lines = ['"acquisition.haadf_tilts" = [5]', '"solver.gamma" = [1.5]']
+    head = SMALL.split("[axes]")[0] + "[axes]\n"
+    folder = StudyFolder(tmp_path / "run")
+    with folder.open_or_create(parse_study(head + "\n".join(lines))):
+        pass
+    other = parse_study(head + "\n".join(reversed(lines)))
+    with pytest.raises(BadInput, match="in this order"), folder.open_or_create(other):
+        pass
+
+
+def test_trials_of_an_unknown_study_are_left_alone(folder: StudyFolder) -> None:
+    folder.study_file.unlink()
+    before = snapshot(folder)
+    with (
+        pytest.raises(BadInput, match="unknown study"),
+        folder.open_or_create(small_study()),
+    ):
+        pass
+    assert snapshot(folder) == before
+
+
+def test_a_second_run_is_refused(folder: StudyFolder) -> None:
+    with (
+        folder.open_or_create(small_study()),
+        pytest.raises(BadInput, match="another run"),
+        folder.open_or_create(small_study()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("path", ["file", "file/run"])
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(BadInput, match=f"{path}: cannot be written"),
+        StudyFolder(tmp_path / path).open_or_create(small_study()),
+    ):
+        pass
+
+
+def test_a_study_is_known_after_its_volume_is_gone(tmp_path: Path) -> None:
+    volume = tmp_path / "mine.h5"
+    save_specimen(volume, make_specimen("nanocubes", 8, 0))
+    study = parse_study(SMALL.replace("nanocubes", str(volume)))
+    folder = StudyFolder(tmp_path / "run")
+    with folder.open_or_create(study):
+        pass
+    volume.unlink()
+    assert folder.study() == study
+
+
+def test_a_folder_without_a_study_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no study was run here"):
+        StudyFolder(tmp_path).study()

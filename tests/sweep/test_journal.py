@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recon_core.errors import BadInput
+from sweep.journal import Journal, read_records
+
+RECORDS = [{"trial_id": f"{i}", "error": "ü\n" * i, "nrmse": None} for i in range(4)]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    path = tmp_path / "trials.jsonl"
+    with Journal(path) as journal:
+        for record in RECORDS:
+            journal.append(record)
+    return path
+
+
+def test_what_was_appended_is_there_when_opened_again(journal: Path) -> None:
+    assert read_records(journal) == RECORDS
+    with Journal(journal) as again:
+        assert again.records() == RECORDS
+
+
+def test_a_missing_journal_is_empty(tmp_path: Path) -> None:
+    assert read_records(tmp_path / "none.jsonl") == []
+
+
+@given(cut=st.integers(0, 200))
+def test_a_torn_end_loses_the_torn_record_alone(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    path = tmp_path_factory.mktemp("torn") / "trials.jsonl"
+    with Journal(path) as journal:
+        for record in RECORDS:
+            journal.append(record)
+    whole = path.read_bytes()[: max(0, path.stat().st_size - cut)]
+    path.write_bytes(whole)
+    complete = whole.count(b"\n") + (whole.rpartition(b"\n")[2].endswith(b"}"))
+    assert read_records(path) == RECORDS[:complete]
+    assert path.read_bytes() == whole, "reading must not write"
+    with Journal(path) as journal:
+        assert journal.records() == RECORDS[:complete]
+        journal.append({"trial_id": "new"})
+    assert read_records(path) == [*RECORDS[:complete], {"trial_id": "new"}]
+
+
+def test_a_last_line_of_garbage_is_dropped(journal: Path) -> None:
+    with journal.open("ab") as file:
+        file.write(b"\0" * 50 + b"\n")
+    with Journal(journal) as again:
+        assert again.records() == RECORDS
+    assert b"\0" not in journal.read_bytes()
+
+
+@pytest.mark.parametrize("garbage", [b"{torn", b"[1]", b"", b"\xff\xfe"])
+def test_garbage_before_the_last_line_is_refused_by_its_number(
+    journal: Path, garbage: bytes
+) -> None:
+    lines = journal.read_bytes().splitlines()
+    damaged = b"\n".join([*lines[:2], garbage, *lines[2:]]) + b"\n"
+    journal.write_bytes(damaged)
+    with pytest.raises(BadInput, match="line 3"):
+        Journal(journal)
+    assert journal.read_bytes() == damaged
+
+
+def test_a_second_writer_is_refused_until_the_first_is_closed(journal: Path) -> None:
+    with Journal(journal), pytest.raises(BadInput, match="another run"):
+        Journal(journal)
+    with Journal(journal) as again:
+        again.close()
+
+
+def test_a_killed_writer_leaves_no_lock(journal: Path) -> None:
+    script = f"""
+import os, signal
+from sweep.journal import Journal
+journal = Journal({str(journal)!r})
+print("locked", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"locked\n"
+        with pytest.raises(BadInput, match="another run"):
+            Journal(journal)
+        writer.kill()
+    Journal(journal).close()
+
+
+def test_numbers_that_json_cannot_hold_are_not_written(journal: Path) -> None:
+    with Journal(journal) as again, pytest.raises(ValueError, match="JSON"):
+        again.append({"nrmse": float("nan")})
+    assert read_records(journal) == RECORDS
+
+
+def test_a_full_disk_is_said_in_one_line(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Journal(journal) as again:
+        monkeypatch.setattr("sweep.journal.os.write", full)
+        with pytest.raises(BadInput, match=r"trials\.jsonl: cannot be written: No space"):
+            again.append({"trial_id": "new"})
+
+
+def test_short_writes_are_completed(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with Journal(journal) as again:
+        monkeypatch.setattr("sweep.journal.os.write", lambda file, data: write(file, data[:3]))
+        again.append({"trial_id": "new"})
+    assert read_records(journal)[-1] == {"trial_id": "new"}
+
+
+def test_a_file_system_without_locks_is_warned_about(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(file: int, how: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.warns(RuntimeWarning, match="no lock"):
+        Journal(journal).close()
+
+
+def test_a_journal_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match=r"file/trials\.jsonl: cannot be written"):
+        Journal(tmp_path / "file" / "trials.jsonl")

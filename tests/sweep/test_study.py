@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sweep_fakes import SMALL
+
+from phantoms.files import save_specimen
+from phantoms.kinds import make_specimen
+from recon_core.errors import BadInput
+from recon_core.settings import Method, Weights
+from sweep.study import Study, load_study, parse_study
+from sweep.toml import toml_text
+
+BASE = """
+[study]
+name = "t"
+[specimen]
+kind = "nanocubes"
+size = 16
+"""
+
+
+def with_axes(*axes: str, base: str = BASE) -> Study:
+    return parse_study(base + "[axes]\n" + "\n".join(axes))
+
+
+HAADF = '"acquisition.haadf_tilts" = [9, 5, 71]'
+CHEMICAL = '"acquisition.chemical_tilts" = [3, 7]'
+
+
+def test_defaults_make_a_whole_study() -> None:
+    study = parse_study(BASE)
+    assert study.search.trials == 20
+    assert study.search.methods == tuple(Method)
+    assert [c.values for c in study.cells()] == [()]
+
+
+def test_cells_are_the_product_of_the_axes_in_their_order() -> None:
+    cells = with_axes(HAADF, CHEMICAL).cells()
+    assert [c.index for c in cells] == list(range(6))
+    assert [tuple(dict(c.values).values()) for c in cells] == [
+        (9, 3), (9, 7), (5, 3), (5, 7), (71, 3), (71, 7),
+    ]  # fmt: skip
+
+
+def test_a_cell_puts_its_values_in() -> None:
+    study = with_axes(HAADF, '"solver.gamma" = [1.6, 2]', '"acquisition.chemical_snr" = [3]')
+    at = study.at(study.cells()[-1])
+    assert at.acquisition.haadf_tilts == 71
+    assert at.solver.gamma == 2.0
+    assert at.acquisition.chemical_snr == 3.0
+    assert at.axes == {}
+
+
+def test_an_axis_may_run_over_one_element() -> None:
+    base = BASE + "[acquisition]\nchemical_snr = { Co = 2, Cu = 2, O = 2, Au = 2 }\n"
+    study = with_axes('"acquisition.chemical_snr.Au" = [1.5, 4]', base=base)
+    snr = study.at(study.cells()[1]).acquisition.chemical_snr
+    assert snr == {"Co": 2.0, "Cu": 2.0, "O": 2.0, "Au": 4.0}
+
+
+def test_axes_may_be_written_without_quotes() -> None:
+    assert with_axes("acquisition.haadf_tilts = [9, 5, 71]") == with_axes(HAADF)
+
+
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        ("[acquisition]\nhaadf_tlits = 3", "acquisition.haadf_tlits = 3: unknown key, did you "
+         "mean haadf_tilts?"),
+        ("[acquisition]\nhaadf_tilts = -3", "acquisition.haadf_tilts = -3: out of range; "
+         "accepted: integer >= 0"),
+        ('[acquisition]\nhaadf_tilts = "3"', "acquisition.haadf_tilts = '3'"),
+        ("[acquisition]\nhaadf_tilts = 3.5", "acquisition.haadf_tilts = 3.5"),
+        ("[acquisition]\nhaadf_tilts = true", "acquisition.haadf_tilts = True"),
+        ("[acquisition]\ntilt_range_deg = [-100, 70]", "acquisition.tilt_range_deg = [-100, 70]"),
+        ("[acquisition]\ntilt_range_deg = [70, -70]", "acquisition.tilt_range_deg = [70, -70]"),
+        ("[acquisition]\ntilt_range_deg = [-70]", "acquisition.tilt_range_deg"),
+        ("[acquisition]\nhaadf_snr = nan", "acquisition.haadf_snr = nan"),
+        ("[acquisition]\nhaadf_snr = 1999-01-01", "acquisition.haadf_snr = "),
+        ("[acquisition]\nchemical_snr = -1", "acquisition.chemical_snr = -1"),
+        ("[acquisition]\nchemical_snr = { Co = 'x' }", "acquisition.chemical_snr.Co = 'x'"),
+        ("[acquisition]\nchemical_snr = { Co = 2, Cu = 2, O = 2 }", "Au missing"),
+        ("[acquisition]\nbackground = 1", "acquisition.background = 1"),
+        ("[acquisition]\noversample = 100", "acquisition.oversample = 100"),
+        ("[solver]\ngamma = 3", "solver.gamma = 3: out of range; accepted: number >= 1.4 and <= 2"),
+        ('[solver]\nchemistry = "gauss"', "solver.chemistry = 'gauss': not acceptable; "
+         "accepted: 'poisson' or 'least-squares'"),
+        ("[serach]\ntrials = 3", "serach = {'trials': 3}: unknown key, did you mean search?"),
+        ("[search]\ntrials = 0", "search.trials = 0"),
+        ("[search]\nspace = { haadf = [1, 0.1] }", "search.space.haadf = [1, 0.1]"),
+        ("[search]\nspace = { tv = [0, 1] }", "search.space.tv = [0, 1]"),
+        ("[search]\nspace = { hadf = [0.1, 1] }", "search.space.hadf = [0.1, 1]: unknown key, did "
+         "you mean haadf?"),
+        ("[search]\nmethods = []", "search.methods = []"),
+        ('[search]\nmethods = ["fuse"]', "search.methods.0 = 'fuse'"),
+        ("[axes]\n'acquisition.haadf_tilt' = [1]", "axes.acquisition.haadf_tilt = [1]: unknown "
+         "key, did you mean acquisition.haadf_tilts?"),
+        ("[axes]\n'acquisition.haadf_tilts' = []", "axes.acquisition.haadf_tilts = []"),
+        ("[axes]\n'acquisition.haadf_tilts' = 3", "axes.acquisition.haadf_tilts = 3"),
+        ("[axes]\n'acquisition.haadf_tilts' = [3, 3]", "axes.acquisition.haadf_tilts = [3, 3]"),
+        ("[axes]\n'acquisition.haadf_tilts' = [3, -1]", "axes.acquisition.haadf_tilts = -1: out "
+         "of range"),
+        ("[axes]\n'acquisition.tilt_range_deg' = [3]", "axes.acquisition.tilt_range_deg"),
+        ("[axes]\n'search.trials' = [3]", "axes.search.trials = [3]: not a condition"),
+        ("[axes]\n'study.seed' = [3]", "axes.study.seed = [3]: not a condition"),
+        ("[axes]\n'specimen.kind' = ['nanocube']", "axes.specimen.kind = 'nanocube'"),
+        ("[axes]\n'specimen.kind' = ['none.h5']", "No such file"),
+        ("[axes]\n'specimen.size' = [512]\n'acquisition.oversample' = [4]", "oversample = 4"),
+        ("[axes]\n'acquisition.haadf_tilts' = [5]\nacquisition = 3", "axes.acquisition = 3"),
+        ("axes", "not TOML"),
+    ],
+)  # fmt: skip
+def test_a_study_that_makes_no_sense_is_refused_in_one_line(lines: str, named: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse_study(BASE + lines, "my.toml")
+    assert str(refused.value).startswith("my.toml: ") or "none.h5" in str(refused.value)
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "study: missing"),
+        ("study = 3", "study = 3"),
+        ('[study]\nname = "t"\n[specimen]\nsize = 16', "specimen.kind: missing"),
+        (BASE.replace("16", "4"), "specimen.size = 4"),
+        (BASE.replace("nanocubes", "cubes"), "specimen.kind = 'cubes'"),
+        (BASE.replace('"t"', '""'), "study.name = ''"),
+        (BASE.replace("kind", "knd"), "specimen.knd = 'nanocubes': unknown key, did you mean kind"),
+        (BASE.replace('"t"', '"t"\nseed = -1'), "study.seed = -1"),
+    ],
+)
+def test_what_must_be_there_is_named(text: str, named: str) -> None:
+    with pytest.raises(BadInput, match=r"^s\.toml: ") as refused:
+        parse_study(text, "s.toml")
+    assert named in str(refused.value)
+
+
+def test_axes_below_each_other_are_refused() -> None:
+    base = BASE + "[acquisition]\nchemical_snr = { Co = 2, Cu = 2, O = 2, Au = 2 }\n"
+    axes = ('"acquisition.chemical_snr" = [3]', '"acquisition.chemical_snr.Au" = [3]')
+    with pytest.raises(BadInput, match="below another axis"):
+        with_axes(*axes, base=base)
+
+
+def test_too_many_cells_are_refused_before_they_are_made() -> None:
+    many = list(range(1, 1001))
+    axes = [f'"acquisition.{key}" = {many}' for key in ("haadf_tilts", "chemical_tilts")]
+    with pytest.raises(BadInput, match="too many cells"):
+        with_axes(*axes)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_an_unreadable_study_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "study.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"study\.toml"):
+        load_study(path)
+
+
+def test_a_volume_is_found_beside_the_study(tmp_path: Path) -> None:
+    save_specimen(tmp_path / "mine.h5", make_specimen("nanocubes", 8, 0))
+    (tmp_path / "study.toml").write_text('[study]\nname = "t"\n[specimen]\nkind = "mine.h5"\n')
+    study = load_study(tmp_path / "study.toml")
+    assert study.specimen.kind == str(tmp_path / "mine.h5")
+    assert parse_study(study.toml()) == study
+
+
+def test_a_volume_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        save_specimen(tmp_path / f"{name}.h5", make_specimen("nanocubes", 8, seed))
+    conditions = [
+        parse_study(BASE.replace("nanocubes", str(tmp_path / f"{name}.h5"))).condition()
+        for name in "abc"
+    ]
+    (tmp_path / "copy.h5").write_bytes((tmp_path / "a.h5").read_bytes())
+    copy = parse_study(BASE.replace("nanocubes", str(tmp_path / "copy.h5"))).condition()
+    assert copy == conditions[0]
+    assert conditions[0] != conditions[2]
+
+
+def test_an_axis_that_changes_nothing_is_refused(tmp_path: Path) -> None:
+    save_specimen(tmp_path / "mine.h5", make_specimen("nanocubes", 8, 0))
+    base = BASE.replace("nanocubes", str(tmp_path / "mine.h5"))
+    with pytest.raises(BadInput, match="same condition"):
+        with_axes('"specimen.size" = [16, 32]', base=base)
+
+
+def test_noise_belongs_to_the_condition_alone() -> None:
+    def seeds(study: Study) -> dict[frozenset[object], int]:
+        return {frozenset(c.values): study.at(c).noise_seed() for c in study.cells()}
+
+    forward, backward = seeds(with_axes(HAADF, CHEMICAL)), seeds(with_axes(CHEMICAL, HAADF))
+    assert forward == backward
+    assert len(set(forward.values())) == 6
+    gamma = with_axes('"solver.gamma" = [1.5, 2.0]')
+    assert len(set(seeds(gamma).values())) == 1
+    assert all(0 <= seed < 2**63 for seed in forward.values())
+
+
+def test_a_trial_is_what_decides_its_result_and_not_its_number() -> None:
+    study = with_axes(HAADF)
+    first, second = study.cells()[:2]
+    weights = Weights(0.02, 1.0)
+    known = study.trial(first, Method.FUSED, 0, weights).trial_id
+    assert study.trial(first, Method.FUSED, 5, weights).trial_id == known
+    others = [
+        study.trial(second, Method.FUSED, 0, weights),
+        study.trial(first, Method.CHEMISTRY_TV, 0, weights),
+        study.trial(first, Method.FUSED, 0, Weights(0.02, 1.1)),
+        with_axes(HAADF, base=BASE + "[solver]\ngamma = 1.7\n").trial(
+            first, Method.FUSED, 0, weights
+        ),
+    ]
+    assert len({known, *(trial.trial_id for trial in others)}) == 5
+    unused = [study.trial(first, Method.CHEMISTRY_TV, 0, Weights(h, 1.0)) for h in (0.0, 0.5)]
+    assert unused[0].trial_id == unused[1].trial_id
+
+
+def test_a_study_survives_being_written_and_read() -> None:
+    base = BASE + "[acquisition]\nchemical_snr = { Co = 2, Cu = 2, O = 2.5, Au = 1.96 }\n"
+    study = with_axes(HAADF, '"solver.tolerance" = [1e-5, 0.1]', base=base)
+    again = parse_study(study.toml())
+    assert again == study
+    assert again.study_hash() == study.study_hash()
+    assert [c.values for c in again.cells()] == [c.values for c in study.cells()]
+
+
+scalars = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.text(st.characters(exclude_categories=["Cs"])),
+)
+names = st.text(st.characters(exclude_categories=["Cs"]))
+values = st.one_of(scalars, st.lists(scalars), st.dictionaries(names, scalars))
+
+
+@given(st.dictionaries(names, st.dictionaries(names, values)))
+def test_whatever_is_written_as_toml_reads_back_equal(tables: dict[str, dict[str, object]]) -> None:
+    assert tomllib.loads(toml_text(tables)) == tables
+
+
+def test_toml_refuses_what_it_cannot_hold() -> None:
+    with pytest.raises(TypeError, match="NoneType"):
+        toml_text({"a": {"b": None}})
+
+
+def test_budgets_follow_the_methods() -> None:
+    search = parse_study(SMALL).search
+    assert {m: search.budget(m) for m in Method} == {
+        Method.FUSED: 6, Method.CHEMISTRY_TV: 4, Method.ML: 1, Method.ML_STOPPED: 1,
+    }  # fmt: skip
+    assert search.space.of(Method.ML) == {}
+    assert list(search.space.of(Method.CHEMISTRY_TV)) == ["tv"]
