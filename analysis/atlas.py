@@ -1,0 +1,176 @@
+"""The atlas: one row per cell, as ``atlas.csv`` for people and ``atlas.h5`` for programs.
+
+``atlas.h5`` holds one dataset per column, attribute ``axes`` (the columns that are axes), attribute
+``study`` (TOML text of the study) and attribute ``version`` (of tomoatlas).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from analysis.labels import HAADF_TILTS, SCORE_COLUMNS
+from analysis.table import atlas_table, load_trials
+from analysis.versions import package_version
+from recon_core.errors import BadInput
+from sweep.folder import StudyFolder
+from sweep.toml import toml_text
+
+NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
+"""Columns every atlas has besides its axes; all numbers."""
+
+_COLUMNS_TEXT = "axes, " + ", ".join(NUMERIC_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Table of cells and the columns that are axes.
+
+    ``settings``: the tables of the study it comes from, defaults included; empty where unknown.
+    They are not checked: an atlas can be read where the study's own specimen file is not.
+    """
+
+    table: pd.DataFrame
+    axes: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def setting(self, path: str) -> Any:
+        """The study's value at a dotted path, None where unknown."""
+        value: Any = self.settings
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    def values(self, axis: str) -> tuple[Any, ...]:
+        """The different values of an axis in the order of the table."""
+        return tuple(self.table[axis].drop_duplicates().tolist())
+
+    def weights(self, name: str) -> pd.Series:
+        """Best weights ``haadf`` or ``tv`` per cell; NaN where the weight acts on nothing.
+
+        Without HAADF tilts the best ``haadf`` is whatever the search drew: noise, not a result.
+        """
+        found = self.table[name].where(self.table[name] > 0)
+        if name == "haadf" and HAADF_TILTS in self.axes:
+            found = found.where(self.table[HAADF_TILTS] > 0)
+        return found
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols of the columns ``nrmse_<El>``."""
+        names = [c for c in self.table.columns if c not in SCORE_COLUMNS.values()]
+        return tuple(c.removeprefix("nrmse_") for c in names if c.startswith("nrmse_"))
+
+
+def atlas_of(folder: str | Path) -> Atlas:
+    """The atlas of a study folder as its journal stands now; the study may be unfinished."""
+    study = StudyFolder(folder).study()
+    return Atlas(atlas_table(load_trials(folder), study), tuple(study.axes), study.tables())
+
+
+def write_atlas(folder: str | Path) -> Atlas:
+    """Write ``atlas.csv`` and ``atlas.h5`` of a study folder; each appears whole or not at all."""
+    atlas = atlas_of(folder)
+    files = StudyFolder(folder)
+    write_aside(files.atlas_csv, lambda path: atlas.table.to_csv(path, index=False))
+    write_aside(files.atlas_h5, lambda path: _write_h5(path, atlas))
+    return atlas
+
+
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file beside ``path``, then move it in place at once."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write_h5(path: Path, atlas: Atlas) -> None:
+    with h5py.File(path, "w", track_order=True) as file:
+        for name, column in atlas.table.items():
+            file[str(name)] = _as_stored(column)
+        file.attrs["axes"] = np.array(atlas.axes, dtype=h5py.string_dtype())
+        file.attrs["study"] = toml_text(atlas.settings)
+        file.attrs["version"] = package_version("tomoatlas")
+
+
+def _as_stored(column: pd.Series) -> np.ndarray[Any, Any]:
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy()
+    return np.array([str(value) for value in column], dtype=h5py.string_dtype())
+
+
+def load_atlas(path: str | Path) -> Atlas:
+    """Read ``atlas.csv`` or ``atlas.h5``, by their suffix.
+
+    Raises
+    ------
+    BadInput : no such file, neither format, a column missing or not numeric.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput("no such file", source=path, accepted="an atlas.csv or atlas.h5")
+    atlas = _load_csv(path) if path.suffix == ".csv" else _load_h5(path)
+    missing = [name for name in NUMERIC_COLUMNS if name not in atlas.table]
+    if missing:
+        raise BadInput("missing column", source=path, key=missing[0], accepted=_COLUMNS_TEXT)
+    for name in NUMERIC_COLUMNS:
+        if not pd.api.types.is_numeric_dtype(atlas.table[name]):
+            raise BadInput("column is not numeric", source=path, key=name, accepted="numbers")
+    return atlas
+
+
+def _load_csv(path: Path) -> Atlas:
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInput("not a table", source=path, accepted=_COLUMNS_TEXT) from error
+    columns = [str(name) for name in table.columns]
+    axes = columns[: columns.index("haadf")] if "haadf" in columns else []
+    return Atlas(table, tuple(axes), _settings_beside(path, axes))
+
+
+def _settings_beside(path: Path, axes: list[str]) -> Mapping[str, Any]:
+    """A CSV cannot say of which study it is; ``study.toml`` beside it can, if the axes agree."""
+    beside = path.with_name("study.toml")
+    if not beside.is_file():
+        return {}
+    settings = _settings(beside.read_text(encoding="utf-8"), beside)
+    return settings if list(settings.get("axes", {})) == axes else {}
+
+
+def _settings(text: str, source: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"study is not TOML: {error}", source=source) from error
+
+
+def _load_h5(path: Path) -> Atlas:
+    try:
+        with h5py.File(path, "r") as file:
+            columns = {name: _as_read(file[name]) for name in file}
+            axes = tuple(str(axis) for axis in file.attrs.get("axes", ()))
+            text = str(file.attrs.get("study", ""))
+    except (OSError, AttributeError) as error:
+        raise BadInput("not an atlas", source=path, accepted="an atlas.csv or atlas.h5") from error
+    if len({len(column) for column in columns.values()}) > 1 or not set(axes) <= set(columns):
+        raise BadInput("columns disagree", source=path, accepted=_COLUMNS_TEXT)
+    return Atlas(pd.DataFrame(columns), axes, _settings(text, path))
+
+
+def _as_read(dataset: h5py.Dataset) -> np.ndarray[Any, Any]:
+    text = h5py.check_string_dtype(dataset.dtype) is not None
+    values = dataset.asstr()[()] if text else dataset[()]
+    return np.atleast_1d(np.asarray(values))

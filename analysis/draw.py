@@ -1,0 +1,152 @@
+"""Drawing on one matplotlib ``Axes``: a grid of cells, curves, bars, a colourbar.
+
+Figures are plain ``matplotlib.figure.Figure`` objects: no pyplot, no global state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from analysis.labels import METHOD_LABELS, axis_label, value_label
+from analysis.maps import PhaseMap
+from recon_core.settings import Method
+
+SEQUENTIAL = "viridis"
+DIVERGING = "PuOr"
+
+METHOD_STYLE: dict[Method, tuple[str, str]] = {
+    Method.ML: ("#999999", "s"),
+    Method.ML_STOPPED: ("#E69F00", "D"),
+    Method.CHEMISTRY_TV: ("#56B4E9", "^"),
+    Method.FUSED: ("#0072B2", "o"),
+}
+"""Colour (Okabe and Ito's colour-blind-safe set) and marker of each method."""
+
+
+def draw_map(
+    ax: Axes,
+    grid: PhaseMap,
+    norm: Normalize,
+    *,
+    cmap: str = SEQUENTIAL,
+    text: Callable[[float], str] = "{:.2f}".format,
+) -> ScalarMappable:
+    """Cells at equal spacing, labelled with their true values; empty cells are hatched.
+
+    Returns the mappable of the colours, for a colourbar.
+    """
+    colours = colormaps[cmap]
+    ax.imshow(grid.values, norm=norm, cmap=cmap, origin="lower", aspect="auto")
+    for (row, col), value in np.ndenumerate(grid.values):
+        if np.isfinite(value):
+            _write_number(ax, (col, row), text(value), colours(norm(value)))
+        else:
+            _hatch(ax, (col, row))
+    _label_axis(ax, grid)
+    return ScalarMappable(norm, colours)
+
+
+def _write_number(
+    ax: Axes, at: tuple[int, int], text: str, background: Sequence[float] | Any
+) -> None:
+    red, green, blue = (float(channel) ** 2.2 for channel in background[:3])
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    dark = luminance < 0.18  # where black and white text have equal contrast (WCAG 2)
+    ax.text(*at, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+
+
+def _hatch(ax: Axes, at: tuple[int, int]) -> None:
+    corner = (at[0] - 0.5, at[1] - 0.5)
+    ax.add_patch(
+        Rectangle(corner, 1, 1, facecolor="white", edgecolor="0.6", hatch="////", linewidth=0)
+    )
+
+
+def _label_axis(ax: Axes, grid: PhaseMap) -> None:
+    ax.set_xticks(range(len(grid.col_values)), [value_label(v) for v in grid.col_values])
+    ax.set_yticks(range(len(grid.row_values)), [value_label(v) for v in grid.row_values])
+    if max((len(value_label(v)) for v in grid.col_values), default=0) > 5:
+        ax.tick_params(axis="x", rotation=45)
+    ax.set_xlabel(axis_label(grid.cols))
+    ax.set_ylabel(axis_label(grid.rows))
+    ax.tick_params(length=0)
+    ax.set_xlim(-0.5, len(grid.col_values) - 0.5)
+    ax.set_ylim(-0.5, len(grid.row_values) - 0.5)
+
+
+def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
+    """Outline the cells at or below ``level`` along cell edges; False where none has an edge.
+
+    Steps, because the axes are categories: a smooth line would claim values between them.
+    """
+    inside = np.pad(values <= level, 1)
+    known = np.pad(np.isfinite(values), 1)
+    edges = []
+    for row, col in np.argwhere(inside):
+        for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            if known[row + down, col + right] and not inside[row + down, col + right]:
+                edges.append(_edge(col - 1 + right / 2, row - 1 + down / 2, vertical=right != 0))
+    for colour, width in (("black", 4.5), ("white", 2.0)):
+        ax.add_collection(
+            LineCollection(edges, colors=colour, linewidths=width, capstyle="projecting")
+        )
+    return bool(edges)
+
+
+def _edge(x: float, y: float, *, vertical: bool) -> list[tuple[float, float]]:
+    half = (0.0, 0.5) if vertical else (0.5, 0.0)
+    return [(x - half[0], y - half[1]), (x + half[0], y + half[1])]
+
+
+def draw_curve(
+    ax: Axes, axis: str, values: Sequence[object], scores: NDArray[np.float64], method: Method
+) -> None:
+    """Scores of one method along one axis, its values at equal steps as in a map.
+
+    The line breaks where a cell is empty.
+    """
+    colour, marker = METHOD_STYLE[method]
+    places = range(len(values))
+    ax.plot(places, scores, color=colour, marker=marker, label=METHOD_LABELS[method])
+    ax.set_xticks(places, [value_label(v) for v in values])
+    ax.set_xlabel(axis_label(axis))
+
+
+def draw_bars(ax: Axes, scores: dict[Method, float]) -> None:
+    """One bar per method with its number; a method without a result is named so."""
+    methods = list(scores)
+    for place, (method, score) in enumerate(scores.items()):
+        known = np.isfinite(score)
+        ax.bar(place, score if known else 0.0, color=METHOD_STYLE[method][0], width=0.65)
+        note = f"{score:.3f}" if known else "no result"
+        ax.annotate(
+            note,
+            (place, score if known else 0.0),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+        )
+    labels = [METHOD_LABELS[method].replace(", ", ",\n").replace(" (", "\n(") for method in methods]
+    ax.set_xticks(range(len(methods)), labels)
+    ax.set_ylim(0.0, 1.12 * max([1e-3, *(s for s in scores.values() if np.isfinite(s))]))
+
+
+def add_colourbar(
+    figure: Figure, mappable: ScalarMappable, axes: Axes | Sequence[Axes], label: str
+) -> Colorbar:
+    """A colourbar at the right of ``axes``."""
+    bar = figure.colorbar(mappable, ax=axes, label=label, pad=0.02, aspect=30)
+    bar.outline.set_visible(False)
+    return bar

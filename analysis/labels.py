@@ -1,0 +1,47 @@
+"""Names of axes, methods and columns as a reader of a figure sees them."""
+
+from __future__ import annotations
+
+from recon_core.settings import Method
+
+HAADF_TILTS = "acquisition.haadf_tilts"
+CHEMICAL_TILTS = "acquisition.chemical_tilts"
+HAADF_SNR = "acquisition.haadf_snr"
+CHEMICAL_SNR = "acquisition.chemical_snr"
+
+SCORE_COLUMNS: dict[Method, str] = {
+    Method.ML: "nrmse_ml",
+    Method.ML_STOPPED: "nrmse_ml_stopped",
+    Method.CHEMISTRY_TV: "nrmse_chemistry_tv",
+    Method.FUSED: "nrmse",
+}
+"""Column of the atlas that holds the mean NRMSE of each method, in the order of display."""
+
+METHOD_LABELS: dict[Method, str] = {
+    Method.ML: "ML, converged",
+    Method.ML_STOPPED: "ML, best-stopped (oracle)",
+    Method.CHEMISTRY_TV: "Chemistry + TV",
+    Method.FUSED: "Fused",
+}
+
+_AXIS_LABELS = {
+    HAADF_TILTS: "HAADF tilts",
+    CHEMICAL_TILTS: "Chemical tilts",
+    HAADF_SNR: "HAADF SNR",
+    CHEMICAL_SNR: "Chemical SNR",
+}
+
+
+def axis_label(path: str) -> str:
+    """``acquisition.haadf_tilts`` → ``HAADF tilts``; other paths lose their table's name."""
+    return _AXIS_LABELS.get(path, path.rpartition(".")[2].replace("_", " "))
+
+
+def value_label(value: object) -> str:
+    """A tick label: numbers short, anything else as it stands."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def condition_label(fixed: dict[str, object]) -> str:
+    """``HAADF SNR 50, gamma 1.7``: the axes held fixed on a page of figures."""
+    return ", ".join(f"{axis_label(path)} {value_label(value)}" for path, value in fixed.items())

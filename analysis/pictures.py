@@ -1,0 +1,135 @@
+"""Pictures of reconstructions: slices beside the truth, and how a solve converged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from analysis.draw import add_colourbar
+from analysis.labels import METHOD_LABELS
+from recon_core.metrics import nrmse_by_element
+from recon_core.result import History
+from recon_core.settings import Method
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """Truth and reconstructions of one condition, volumes (element, z, y, x)."""
+
+    truth: Array
+    volumes: Mapping[Method, Array]
+    elements: tuple[str, ...]
+    voxel_size_nm: float
+    title: str = ""
+
+
+def telling_slice(truth: Array) -> int:
+    """The x at which the scarcest element is best represented, so that no row need be empty."""
+    content = truth.sum(axis=(1, 2), dtype=np.float64)
+    share = content / np.maximum(content.max(axis=1, keepdims=True), 1e-30)
+    return int((share.min(axis=0) + 1e-3 * share.mean(axis=0)).argmax())
+
+
+def slices_figure(slices: SliceSet) -> Figure:
+    """Slices across the tilt axis (z upwards, y across), where the missing wedge shows.
+
+    One row per element on one scale of concentration, 0 to the truth's maximum; one column per
+    method, with the NRMSE of the whole volume beneath.
+    """
+    columns: dict[str, Array] = {"Truth": slices.truth}
+    columns |= {METHOD_LABELS[m]: slices.volumes[m] for m in METHOD_LABELS if m in slices.volumes}
+    x = telling_slice(slices.truth)
+    figure = Figure(
+        figsize=(1.0 + 2.1 * len(columns), 0.8 + 2.2 * len(slices.elements)), layout="constrained"
+    )
+    axes = figure.subplots(len(slices.elements), len(columns), squeeze=False)
+    for column, (label, volumes) in enumerate(columns.items()):
+        scores = nrmse_by_element(volumes, slices.truth)
+        axes[0, column].set_title(label.replace(" (", "\n("), fontsize=10)
+        for row in range(len(slices.elements)):
+            ax = axes[row, column]
+            _show(ax, volumes[row, :, :, x], float(slices.truth[row].max()))
+            ax.set_xlabel("" if column == 0 else f"NRMSE {scores[row]:.3f}", fontsize=9)
+    _finish(figure, axes, slices, x)
+    return figure
+
+
+def _show(ax: Axes, image: Array, top: float) -> None:
+    ax.imshow(image, cmap="inferno", vmin=0.0, vmax=top or 1.0, origin="lower")
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def _finish(figure: Figure, axes: NDArray[np.object_], slices: SliceSet, x: int) -> None:
+    for row, element in enumerate(slices.elements):
+        axes[row, 0].set_ylabel(element, rotation=0, ha="right", va="center", fontsize=12)
+        add_colourbar(figure, axes[row, -1].images[0], list(axes[row]), "concentration")
+    _scale_bar(axes[0, 0], slices.truth.shape[2], slices.voxel_size_nm)
+    plane = f"slice x = {x} across the tilt axis, beam upwards"
+    figure.suptitle(f"{slices.title}\n{plane}" if slices.title else plane, fontsize=11)
+
+
+def _scale_bar(ax: Axes, pixels: int, voxel_size_nm: float) -> None:
+    """A white bar of a round length, about a quarter of the field."""
+    length = round_length(0.25 * pixels * voxel_size_nm)
+    width = length / voxel_size_nm
+    start = 0.05 * pixels
+    ax.add_patch(Rectangle((start, start), width, max(1.0, 0.02 * pixels) / 1.5, color="white"))
+    ax.text(
+        start + width / 2,
+        start + 0.04 * pixels,
+        f"{length:g} nm",
+        color="white",
+        ha="center",
+        va="bottom",
+        fontsize=8,
+    )
+
+
+def round_length(length: float) -> float:
+    """The largest of 1, 2, 5 × 10^n that is not above ``length``."""
+    decade = 10.0 ** np.floor(np.log10(length))
+    return float(max(step * decade for step in (1, 2, 5) if step * decade <= length * (1 + 1e-9)))
+
+
+def convergence_figure(history: History, title: str = "") -> Figure:
+    """The three weighted terms of the objective and the residuals against work."""
+    figure = Figure(figsize=(9.0, 6.4), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True)
+    terms = {
+        "HAADF term": history.haadf,
+        "Chemical term": history.chemistry,
+        "TV term": history.tv,
+    }
+    for ax, (label, values) in zip(axes.flat, terms.items(), strict=False):
+        ax.plot(history.iterations, values, color="#0072B2")
+        ax.set_title(label)
+    _residuals(axes[1, 1], history)
+    for ax in axes[1]:
+        ax.set_xlabel("work / pairs of projections")
+    for ax in axes.flat:
+        ax.spines[["top", "right"]].set_visible(False)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _residuals(ax: Axes, history: History) -> None:
+    lines = {"primal": history.primal, "dual": history.dual, "change": history.change}
+    styles = ("-", "--", ":")
+    for (label, values), style in zip(lines.items(), styles, strict=True):
+        known = np.asarray(values, dtype=float)
+        if np.any(known > 0):
+            ax.plot(history.iterations, np.where(known > 0, known, np.nan), style, label=label)
+    ax.set_yscale("log")
+    ax.set_title("Relative residuals")
+    if ax.lines:
+        ax.legend(frameon=False)

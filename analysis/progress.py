@@ -1,0 +1,109 @@
+"""How far a study has come, what it has cost and what failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.table import good_trials
+from recon_core.settings import Method
+from sweep.study import Study
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counts and costs of a study folder at one moment.
+
+    ``cells_done``: cells whose planned trials have all ended. ``failures``: class of failure →
+    count. ``solver``: how the solves of good trials ended → count. ``device_seconds``: method →
+    time spent by its trials; ``seconds_left``: device time that the missing trials would take at
+    the mean of their method, None before the first trial.
+    """
+
+    cells: int
+    cells_done: int
+    planned: int
+    done: int
+    ok: int
+    failures: dict[str, int]
+    solver: dict[str, int]
+    device_seconds: dict[str, float]
+    seconds_left: float | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned trial has ended, well or not."""
+        return self.done >= self.planned
+
+    @property
+    def device_hours(self) -> float:
+        """Device time spent so far, hours."""
+        return sum(self.device_seconds.values()) / 3600.0
+
+
+def progress(trials: pd.DataFrame, study: Study) -> Progress:
+    """The progress of ``study``, ``trials`` as :func:`~analysis.table.load_trials` gives them."""
+    budget = {str(m): study.search.budget(m) for m in study.search.methods}
+    cells = len(study.cells())
+    return Progress(
+        cells=cells,
+        cells_done=_cells_done(trials, study, sum(budget.values())),
+        planned=cells * sum(budget.values()),
+        done=len(trials),
+        ok=len(good_trials(trials)),
+        failures=failures_by_class(trials),
+        solver=_counts(good_trials(trials)["solver_status"].dropna()),
+        device_seconds={str(m): _seconds(trials, m) for m in study.search.methods},
+        seconds_left=_seconds_left(trials, {m: cells * count for m, count in budget.items()}),
+    )
+
+
+def failures_by_class(trials: pd.DataFrame) -> dict[str, int]:
+    """Counts of trials that are not good by status and kind of error (up to its first colon)."""
+    bad = trials.drop(good_trials(trials).index)
+    kinds = [_kind(*pair) for pair in zip(bad["status"], bad["error"], strict=True)]
+    return _counts(pd.Series(kinds, dtype=object))
+
+
+def _counts(kinds: pd.Series) -> dict[str, int]:
+    return {str(kind): int(count) for kind, count in kinds.value_counts().items()}
+
+
+def _kind(status: str, error: object) -> str:
+    if status == "ok":
+        return "no finite score"
+    return f"{status}: {error.partition(':')[0]}" if isinstance(error, str) and error else status
+
+
+def _seconds(trials: pd.DataFrame, method: Method) -> float:
+    return float(trials.loc[trials["method"] == method.value, "seconds"].sum())
+
+
+def _cells_done(trials: pd.DataFrame, study: Study, budget: int) -> int:
+    axes = [axis for axis in study.axes if axis in trials]
+    if len(axes) < len(study.axes) or trials.empty:
+        return 0
+    counts = trials.groupby(axes).size() if axes else pd.Series([len(trials)])
+    return int((counts >= budget).sum())
+
+
+def _seconds_left(trials: pd.DataFrame, planned: dict[str, int]) -> float | None:
+    if trials.empty:
+        return None
+    mean = trials.groupby("method")["seconds"].mean()
+    overall = float(trials["seconds"].mean())
+    done = trials["method"].value_counts()
+    return sum(
+        max(0, count - int(done.get(method, 0))) * float(mean.get(method, overall))
+        for method, count in planned.items()
+    )
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3 min 20 s``, ``5 h 12 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

@@ -1,0 +1,222 @@
+"""Weights and expected accuracy for an experiment, read off an atlas.
+
+Inside the grid: linear interpolation of log10 weights and of <NRMSE> over log2(1 + tilts) and log2
+SNR (1 + tilts, since a map may start at no HAADF tilt). Outside: the nearest edge, and it is said.
+The uncertainty is measured, not assumed: each inner cell is predicted from its two neighbours along
+an axis, and the root mean square error of those predictions is reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
+
+from analysis.atlas import Atlas
+from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_label
+from recon_core.errors import BadInput
+from recon_core.settings import Weights
+
+Array = NDArray[np.float64]
+
+_SAME = 0.05
+"""Relative difference below which a question and a fixed value of the atlas are the same."""
+
+_QUANTITIES: dict[str, Callable[[Array], Array]] = {
+    "haadf": np.log10,
+    "tv": np.log10,
+    "nrmse": np.asarray,
+}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Weights to reconstruct with and the accuracy to expect.
+
+    ``uncertainty`` is that of ``nrmse``; ``haadf_factor`` and ``tv_factor`` are factors within
+    which neighbouring cells agree on the weights. ``notes`` say what limits the answer.
+    """
+
+    weights: Weights
+    nrmse: float
+    uncertainty: float
+    haadf_factor: float
+    tv_factor: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """The notes on one line."""
+        return "; ".join(self.notes)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Cells averaged over the axes nobody asked about: nodes per axis and an array per quantity."""
+
+    nodes: tuple[Array, ...]
+    values: dict[str, Array]
+
+
+def recommend(
+    atlas: Atlas,
+    haadf_tilts: int,
+    chemical_tilts: int,
+    snr: float | None = None,
+    haadf_snr: float | None = None,
+) -> Recommendation:
+    """Weights and <NRMSE> expected at a number of tilts and SNR (definition A, 1 + mean counts).
+
+    ``snr`` is the chemical SNR. What the atlas does not vary is taken as the atlas has it, with a
+    note where the question says otherwise.
+
+    Raises
+    ------
+    BadInput : a question out of the physical range, an atlas without any good cell.
+
+    """
+    asked = _asked(haadf_tilts, chemical_tilts, snr, haadf_snr)
+    axes = tuple(axis for axis in asked if axis in atlas.axes)
+    table = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
+    table = table[np.isfinite(table["nrmse"])]
+    if table.empty:
+        raise BadInput("atlas has no finished cell", accepted="an atlas with results")
+    grid = _grid(table, axes)
+    point = np.array([_coordinate(axis, asked[axis]) for axis in axes])
+    inside = _clamped(grid, point)
+    found = {name: _interpolate(grid, name, inside) for name in _QUANTITIES}
+    error = {name: _leave_one_out(grid, name) for name in _QUANTITIES}
+    return Recommendation(
+        Weights(haadf=10.0 ** found["haadf"], tv=10.0 ** found["tv"]),
+        found["nrmse"],
+        error["nrmse"],
+        10.0 ** error["haadf"],
+        10.0 ** error["tv"],
+        (*_range_notes(table, axes, asked), *_fixed_notes(atlas, axes, asked)),
+    )
+
+
+def _asked(
+    haadf_tilts: int, chemical_tilts: int, snr: float | None, haadf_snr: float | None
+) -> dict[str, float]:
+    asked: dict[str, float] = {HAADF_TILTS: haadf_tilts, CHEMICAL_TILTS: chemical_tilts}
+    asked |= {} if snr is None else {CHEMICAL_SNR: snr}
+    asked |= {} if haadf_snr is None else {HAADF_SNR: haadf_snr}
+    lowest = {HAADF_TILTS: 0, CHEMICAL_TILTS: 1, CHEMICAL_SNR: 1.0, HAADF_SNR: 1.0}
+    for axis, value in asked.items():
+        least = lowest[axis]
+        if not np.isfinite(value) or value < least or (value == least and axis.endswith("snr")):
+            relation = ">" if axis.endswith("snr") else ">="
+            raise BadInput("out of range", key=axis, value=value, accepted=f"{relation} {least:g}")
+    return asked
+
+
+def _coordinate(axis: str, value: float) -> float:
+    return float(np.log2(value if axis.endswith("snr") else 1.0 + value))
+
+
+def _grid(table: pd.DataFrame, axes: tuple[str, ...]) -> _Grid:
+    numbers = table.assign(
+        **{name: as_used(table[name].to_numpy()) for name, as_used in _QUANTITIES.items()}
+    )
+    if not axes:
+        return _Grid((), {name: np.asarray(numbers[name].mean()) for name in _QUANTITIES})
+    mean = numbers.groupby(list(axes))[list(_QUANTITIES)].mean().reset_index()
+    levels = [np.unique(mean[axis]) for axis in axes]
+    places = tuple(
+        np.searchsorted(level, mean[axis]) for axis, level in zip(axes, levels, strict=True)
+    )
+    nodes = tuple(
+        np.array([_coordinate(axis, v) for v in level])
+        for axis, level in zip(axes, levels, strict=True)
+    )
+    values = {}
+    for name in _QUANTITIES:
+        sparse = np.full([len(level) for level in levels], np.nan)
+        sparse[places] = mean[name]
+        values[name] = _filled(nodes, sparse)
+    return _Grid(nodes, values)
+
+
+def _filled(nodes: tuple[Array, ...], values: Array) -> Array:
+    """Empty cells take the nearest filled cell's value, in units of the coordinates."""
+    known = np.isfinite(values)
+    if known.all() or not known.any():
+        return values
+    places = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)
+    filled = values.copy()
+    for index in map(tuple, np.argwhere(~known)):
+        distance = ((places[known] - places[index]) ** 2).sum(axis=-1)
+        filled[index] = values[known][distance.argmin()]
+    return filled
+
+
+def _clamped(grid: _Grid, point: Array) -> Array:
+    lows, highs = [n.min() for n in grid.nodes], [n.max() for n in grid.nodes]
+    return np.clip(point, lows, highs) if len(point) else point
+
+
+def _interpolate(grid: _Grid, name: str, point: Array) -> float:
+    """Linear between the nodes; axes of one node do not take part."""
+    wide = [i for i, nodes in enumerate(grid.nodes) if len(nodes) > 1]
+    values = grid.values[name].squeeze()
+    if not wide:
+        return float(values)
+    interpolator = RegularGridInterpolator([grid.nodes[i] for i in wide], values)
+    return float(interpolator(point[wide])[0])
+
+
+def _leave_one_out(grid: _Grid, name: str) -> float:
+    """RMS error of predicting each inner cell along an axis; half the spread on a smaller grid."""
+    values = grid.values[name]
+    errors: list[Array] = []
+    for axis, nodes in enumerate(grid.nodes):
+        if len(nodes) > 2:
+            lined = np.moveaxis(values, axis, -1)
+            share = (nodes[1:-1] - nodes[:-2]) / (nodes[2:] - nodes[:-2])
+            predicted = lined[..., :-2] * (1 - share) + lined[..., 2:] * share
+            errors.append((lined[..., 1:-1] - predicted).ravel())
+    if not errors:
+        return float(np.ptp(values)) / 2
+    return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+
+
+def _range_notes(table: pd.DataFrame, axes: tuple[str, ...], asked: dict[str, float]) -> list[str]:
+    notes = []
+    for axis in axes:
+        low, high = table[axis].min(), table[axis].max()
+        if not low <= asked[axis] <= high:
+            notes.append(
+                f"{axis_label(axis)} {asked[axis]:g} is outside the atlas ({low:g} to {high:g}): "
+                "the nearest edge is given, and the uncertainty does not cover the step"
+            )
+    return notes
+
+
+def _fixed_notes(atlas: Atlas, axes: tuple[str, ...], asked: dict[str, float]) -> list[str]:
+    notes = []
+    for axis in (a for a in asked if a not in axes):
+        held = atlas.setting(axis)
+        if held is None:
+            notes.append(f"{axis_label(axis)} does not vary in this atlas")
+        elif not math.isclose(_mean(held), asked[axis], rel_tol=_SAME):
+            notes.append(f"{axis_label(axis)} is fixed at {_written(held)} in this atlas")
+    others = [axis for axis in atlas.axes if axis not in asked]
+    notes += [f"averaged over {axis_label(axis)}" for axis in others]
+    return notes
+
+
+def _mean(held: float | Mapping[str, float]) -> float:
+    values = list(held.values()) if isinstance(held, Mapping) else [held]
+    return sum(values) / len(values)
+
+
+def _written(held: object) -> str:
+    if isinstance(held, Mapping):
+        return ", ".join(f"{element} {value:g}" for element, value in held.items())
+    return f"{held:g}" if isinstance(held, int | float) else str(held)

@@ -1,0 +1,82 @@
+"""The best trials of one cell, reconstructed again: trials are reproducible, volumes not kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.labels import METHOD_LABELS, condition_label
+from analysis.pictures import Array, SliceSet
+from analysis.table import best_trial, trials_of_cell
+from recon_core.errors import BadInput
+from recon_core.result import History
+from recon_core.settings import Method, Weights
+from sweep.evaluate import reconstruct_trial
+from sweep.study import Study
+from sweep.trial import Cell, Trial
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Volumes of the best trial of every method in one cell, and how the fused one converged."""
+
+    slices: SliceSet
+    history: History
+
+
+def telling_cell(study: Study, trials: pd.DataFrame) -> Cell:
+    """The cell nearest to the middle of the map that has a good fused trial.
+
+    Raises
+    ------
+    BadInput : no cell has one.
+
+    """
+    places = {axis: {v: i for i, v in enumerate(vs)} for axis, vs in study.axes.items()}
+
+    def from_middle(cell: Cell) -> int:
+        return sum(abs(2 * places[a][v] - len(places[a]) + 1) for a, v in cell.values)
+
+    for cell in sorted(study.cells(), key=from_middle):
+        if best_trial(trials_of_cell(trials, dict(cell.values)), Method.FUSED) is not None:
+            return cell
+    raise BadInput("no cell has a good fused trial yet", accepted="a study with results")
+
+
+def slices_of(study: Study, cell: Cell, trials: pd.DataFrame) -> Rerun:
+    """Run the best trial of each method in ``cell`` again; methods without one are left out.
+
+    Raises
+    ------
+    BadInput : no method has a good trial in this cell.
+
+    """
+    chosen = _best_trials(study, cell, trials)
+    if not chosen:
+        raise BadInput("no good trial", key="cell", value=dict(cell.values), accepted="another")
+    volumes: dict[Method, Array] = {}
+    history = History()
+    for trial in chosen:
+        solved, truth, series = reconstruct_trial(study, trial)
+        volumes[trial.method] = solved.volumes
+        if trial.method is Method.FUSED:
+            history = solved.history
+    title = condition_label(dict(cell.values))
+    shown = SliceSet(truth.volumes, volumes, truth.elements, series.voxel_size_nm, title)
+    return Rerun(shown, history)
+
+
+def _best_trials(study: Study, cell: Cell, trials: pd.DataFrame) -> list[Trial]:
+    inside = trials_of_cell(trials, dict(cell.values))
+    rows = {method: best_trial(inside, method) for method in METHOD_LABELS}
+    return [
+        study.trial(cell, method, int(row["number"]), _weights(row))
+        for method, row in rows.items()
+        if row is not None
+    ]
+
+
+def _weights(row: pd.Series) -> Weights:
+    given = {name: float(row[name]) for name in ("haadf", "tv") if pd.notna(row[name])}
+    return Weights(**given)

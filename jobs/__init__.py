@@ -1,0 +1,1 @@
+"""What a person launches: the command line and the shipped study files."""

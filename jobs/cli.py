@@ -1,0 +1,76 @@
+"""The command ``tomoatlas``: the group of commands, and what becomes of their errors.
+
+Heavy packages are imported inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from analysis.versions import package_version
+from jobs.commands_data import evaluate, phantom, reconstruct, simulate
+from jobs.commands_study import check, recommend, report, run, status
+from jobs.exits import Exit
+from recon_core.errors import BadInput
+
+_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PALS_RANKID")
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with:  tomoatlas run quickstart --out first",
+)
+@click.version_option(package_version("tomoatlas"))
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Phase maps and hyperparameter atlases for fused HAADF + chemical electron tomography.
+
+    How many tilts, at which SNR, give which accuracy, and with which weights to reconstruct?
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for command in (check, run, status, report, recommend, phantom, simulate, reconstruct, evaluate):
+    cli.add_command(command)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its :class:`Exit` code; bad input is one line on stderr."""
+    try:
+        code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
+    except BadInput as error:
+        return _refuse(str(error))
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "tomoatlas"
+        return _refuse(f"{command}: {error.format_message()} See {command} --help.")
+    except click.ClickException as error:
+        return _refuse(error.format_message())
+    except click.Abort:
+        return _refuse("interrupted", Exit.INTERRUPTED)
+    except SystemExit:
+        # Click's answer to a reader of the output that has left, as `head` does.
+        return Exit.DONE
+    except OSError as error:
+        return _refuse(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    return int(code or Exit.DONE)
+
+
+def _refuse(line: str, code: Exit = Exit.BAD_INPUT) -> int:
+    if _first_rank():
+        click.echo(" ".join(line.split()), err=True)
+    return code
+
+
+def _first_rank() -> bool:
+    """False on all MPI ranks but the first, which would all say the same."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

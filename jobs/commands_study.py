@@ -1,0 +1,154 @@
+"""Commands about studies: check, run, status, report, recommend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from jobs.options import FilePath, quiet_option
+from recon_core.errors import BadInput
+
+_FOLDER = click.argument("folder", metavar="DIR", type=FilePath)
+_STUDY = click.argument("study", metavar="STUDY")
+
+
+@click.command()
+@_STUDY
+@quiet_option
+def check(study: str, quiet: bool) -> None:
+    """Validate STUDY and estimate its cost; runs nothing.
+
+    STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
+    device-hours (one device: one worker process, or one GPU). Exit code 2 if the study is wrong.
+    """
+    from jobs.shipped import find_study
+    from jobs.text import estimate_text
+
+    text = estimate_text(find_study(study))
+    if not quiet:
+        click.echo(text)
+
+
+@click.command()
+@_STUDY
+@click.option("--out", type=FilePath, required=True, metavar="DIR", help="The study folder.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processes that evaluate trials; 1 works in this process. Default: all cores. Under "
+    "mpiexec or srun the ranks are the workers.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What trials compute on. This version computes on the CPU only.",
+)
+@quiet_option
+def run(study: str, out: Path, workers: int | None, device: str, quiet: bool) -> int:
+    """Run STUDY into DIR: trials, atlas and report.
+
+    STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
+    interrupted or killed. Exit code 3 if some trials failed, 130 if interrupted.
+    """
+    from jobs.running import run_study
+
+    if device == "cuda":
+        raise BadInput(
+            "this version computes on the CPU",
+            key="--device",
+            value=device,
+            accepted="auto, cpu",
+        )
+    return run_study(study, out, workers, quiet)
+
+
+@click.command()
+@_FOLDER
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@quiet_option
+def status(folder: Path, as_json: bool, quiet: bool) -> None:
+    """Show how far the study in DIR has come; safe while it runs.
+
+    Progress, failures by class, the best trial of each cell, device-hours, and the device time that
+    the missing trials will take.
+    """
+    from jobs.text import status_facts, status_text
+
+    facts = status_facts(folder)
+    if as_json:
+        click.echo(json.dumps(facts, allow_nan=False))
+    elif not quiet:
+        click.echo(status_text(facts))
+
+
+@click.command()
+@_FOLDER
+@click.option(
+    "--slices",
+    is_flag=True,
+    help="Reconstruct the best trials of the middle cell again, and show slices and convergence.",
+)
+@quiet_option
+def report(folder: Path, slices: bool, quiet: bool) -> None:
+    """Write DIR/report/index.html (one self-contained page), figures, atlas.csv and atlas.h5.
+
+    Works on a study that is still running or was interrupted; the page then says so.
+    """
+    from analysis.report import write_report
+
+    index = write_report(folder, slices)
+    if not quiet:
+        click.echo(index)
+
+
+@click.command()
+@click.argument("atlas", metavar="ATLAS", type=FilePath)
+@click.option("--haadf-tilts", type=int, required=True, metavar="N", help="Number of HAADF tilts.")
+@click.option(
+    "--chemical-tilts", type=int, required=True, metavar="N", help="Number of chemical tilts."
+)
+@click.option(
+    "--snr",
+    type=float,
+    metavar="S",
+    help="SNR of the chemical maps: 1 + mean counts per pixel, mean over the elements.",
+)
+@click.option(
+    "--haadf-snr",
+    type=float,
+    metavar="S",
+    help="SNR of the HAADF images: 1 + mean counts per pixel.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@quiet_option
+def recommend(
+    atlas: Path,
+    haadf_tilts: int,
+    chemical_tilts: int,
+    snr: float | None,
+    haadf_snr: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Weights to use and accuracy to expect, read off ATLAS (atlas.csv or atlas.h5).
+
+    Interpolates between the cells. The uncertainty is the error of predicting cells of the atlas
+    from their neighbours. What the atlas does not vary is named, and so is a question outside its
+    range. With -q the notes are left out.
+    """
+    from analysis.atlas import load_atlas
+    from analysis.recommend import recommend as look_up
+    from jobs.text import recommendation_facts, recommendation_text
+
+    found = look_up(load_atlas(atlas), haadf_tilts, chemical_tilts, snr, haadf_snr)
+    if as_json:
+        click.echo(json.dumps(recommendation_facts(found)))
+        return
+    click.echo(recommendation_text(found))
+    for note in () if quiet else found.notes:
+        click.echo(f"note: {note}")

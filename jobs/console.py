@@ -1,0 +1,115 @@
+"""How a run shows its progress: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from analysis.progress import duration
+from sweep.trial import Trial, TrialResult, TrialStatus
+
+LINE_EVERY_S = 10.0
+
+
+class Display(Protocol):
+    """What is told about a run as it goes."""
+
+    def start(self, done: int, total: int) -> None:
+        """``done`` of ``total`` trials were finished before."""
+
+    def result(self, trial: Trial, result: TrialResult) -> None:
+        """A trial has ended."""
+
+    def stop(self) -> None:
+        """The run is over."""
+
+
+def display(quiet: bool) -> Display:
+    """The display that fits where the output goes."""
+    if quiet:
+        return Silent()
+    return Bar() if Console().is_terminal else Lines()
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, done: int, total: int) -> None:
+        """Show nothing."""
+
+    def result(self, trial: Trial, result: TrialResult) -> None:
+        """Show nothing."""
+
+    def stop(self) -> None:
+        """Show nothing."""
+
+
+class Bar:
+    """A progress bar with the failures so far."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("trials"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[failed]}"),
+        )
+        self._progress = Progress(*columns)
+        self._failed = 0
+
+    def start(self, done: int, total: int) -> None:
+        """Draw the bar."""
+        self._task = self._progress.add_task("", total=total, completed=done, failed="")
+        self._progress.start()
+
+    def result(self, trial: Trial, result: TrialResult) -> None:  # noqa: ARG002
+        """Move it on by one trial."""
+        self._failed += result.status is not TrialStatus.OK
+        failed = f"{self._failed} failed" if self._failed else ""
+        self._progress.update(self._task, advance=1, failed=failed)
+
+    def stop(self) -> None:
+        """Leave the bar as it stands."""
+        self._progress.stop()
+
+
+class Lines:
+    """A line for the first result, then at most one every ten seconds, and one for the last."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._done = self._total = self._failed = 0
+        self._last = -LINE_EVERY_S
+
+    def start(self, done: int, total: int) -> None:
+        """Say where the run starts."""
+        self._done, self._total, self._before = done, total, done
+        self._began = self._clock()
+        resumed = f", {done} from earlier runs" if done else ""
+        click.echo(f"{total} trials{resumed}")
+
+    def result(self, trial: Trial, result: TrialResult) -> None:
+        """Say it, if the last line is old enough."""
+        self._done += 1
+        self._failed += result.status is not TrialStatus.OK
+        now = self._clock()
+        if now - self._last < LINE_EVERY_S and self._done < self._total:
+            return
+        self._last = now
+        spent = now - self._began
+        left = spent / (self._done - self._before) * (self._total - self._done)
+        when = f"about {duration(left)} left" if left else f"in {duration(spent)}"
+        score = f"NRMSE {result.nrmse:.3f}" if result.status is TrialStatus.OK else result.status
+        failed = f", {self._failed} failed" if self._failed else ""
+        click.echo(
+            f"{self._done}/{self._total} trials{failed}, {when}; last: {trial.method} {score}"
+        )
+
+    def stop(self) -> None:
+        """Nothing is left to say."""

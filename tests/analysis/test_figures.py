@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
+
+from analysis.atlas import Atlas
+from analysis.draw import draw_contour
+from analysis.figures import baselines_figure, gain_figure, nrmse_figure, weights_figure
+from analysis.labels import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS
+from analysis.maps import Page, pages
+from analysis.report import figure_bytes
+
+HAADF, CHEMICAL = [9, 35, 71], [5, 9, 18, 36]
+
+
+def atlas_over(axes: dict[str, list[object]], empty: tuple[int, ...] = ()) -> Atlas:
+    rows = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    table = pd.DataFrame(rows, index=range(len(rows)))
+    table = table.assign(haadf=0.03, tv=0.7, nrmse=np.linspace(0.6, 0.3, len(rows)))
+    table = table.assign(nrmse_ml=1.2, nrmse_ml_stopped=0.8, nrmse_chemistry_tv=0.6, trials=5)
+    scores = [c for c in table.columns if c.startswith("nrmse")]
+    table.loc[list(empty), [*scores, "haadf", "tv"]] = np.nan
+    return Atlas(
+        table, tuple(axes), {"search": {"space": {"haadf": [0.001, 10], "tv": [0.03, 10]}}}
+    )
+
+
+def page_of(empty: tuple[int, ...] = ()) -> Page:
+    return pages(atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL}, empty))[0]
+
+
+def hatched(ax: Axes) -> list[Rectangle]:
+    return [p for p in ax.patches if isinstance(p, Rectangle) and p.get_hatch()]
+
+
+def test_every_cell_shows_its_number_and_empty_ones_are_hatched():
+    ax = nrmse_figure(page_of(empty=(0, 7))).axes[0]
+    assert len(ax.texts) == 10
+    assert sorted(t.get_text() for t in ax.texts)[0] == "0.30"
+    assert sorted(p.get_xy() for p in hatched(ax)) == [(-0.5, -0.5), (0.5, 2.5)]
+
+
+def test_ticks_are_the_true_values_and_axes_are_named():
+    ax = nrmse_figure(page_of()).axes[0]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["9", "35", "71"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["5", "9", "18", "36"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("HAADF tilts", "Chemical tilts")
+
+
+def test_colourbar_is_labelled_and_spans_the_values():
+    figure = nrmse_figure(page_of())
+    bar = figure.axes[1]
+    assert bar.get_ylabel() == "⟨NRMSE⟩"
+    low, high = bar.get_ylim()
+    assert low <= 0.3
+    assert high >= 0.6
+    assert high - low < 0.45
+
+
+def test_numbers_contrast_with_their_cell():
+    ax = nrmse_figure(page_of()).axes[0]
+    image = ax.images[0]
+
+    def luminance(colour: object) -> float:
+        return float(np.dot(np.array(to_rgb(colour)) ** 2.2, [0.2126, 0.7152, 0.0722]))
+
+    for text in ax.texts:
+        col, row = text.get_position()
+        behind = luminance(image.cmap(image.norm(image.get_array()[int(row), int(col)]))[:3])
+        pair = sorted((luminance(text.get_color()), behind))
+        assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
+
+
+def test_outline_separates_good_from_bad_and_not_from_unknown():
+    values = np.array([[0.3, 0.5], [0.3, np.nan]])
+    figure = nrmse_figure(page_of())
+    ax = figure.add_subplot()
+    assert draw_contour(ax, values, 0.4)
+    lines = [c for c in ax.collections if isinstance(c, LineCollection)]
+    assert [s.tolist() for s in lines[-1].get_segments()] == [[[0.5, -0.5], [0.5, 0.5]]]
+    assert not draw_contour(ax, np.full((2, 2), 0.3), 0.4)
+
+
+def test_title_names_the_outline_only_where_there_is_one():
+    assert "0.4" in nrmse_figure(page_of()).axes[0].get_title()
+    assert "outlined" not in nrmse_figure(page_of(), accuracy=0.1).axes[0].get_title()
+
+
+def test_four_methods_share_one_scale():
+    figure = baselines_figure(page_of())
+    maps = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in maps] == list(METHOD_LABELS.values())
+    assert len({(ax.images[0].norm.vmin, ax.images[0].norm.vmax) for ax in maps}) == 1
+    assert "oracle" in maps[1].get_title()
+
+
+def test_gain_is_in_percent_of_the_rival():
+    ax = gain_figure(page_of()).axes[0]
+    numbers = sorted(int(t.get_text()) for t in ax.texts)
+    assert (numbers[0], numbers[-1]) == (0, 50)
+
+
+def test_a_loss_gets_colours_centred_on_zero():
+    atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
+    atlas.table["nrmse_chemistry_tv"] = 0.5
+    norm = gain_figure(pages(atlas)[0]).axes[0].images[0].norm
+    assert norm.vmin == -norm.vmax
+
+
+def test_weights_are_coloured_over_the_whole_search_space():
+    figure = weights_figure(page_of())
+    maps = [ax for ax in figure.axes if ax.images]
+    assert [(ax.images[0].norm.vmin, ax.images[0].norm.vmax) for ax in maps] == [
+        (0.001, 10),
+        (0.03, 10),
+    ]
+
+
+def test_weights_of_an_atlas_without_study_span_whole_decades():
+    known = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
+    page = pages(Atlas(known.table, known.axes))[0]
+    norm = next(ax for ax in weights_figure(page).axes if ax.images).images[0].norm
+    assert (norm.vmin, norm.vmax) == pytest.approx((0.01, 0.1))
+
+
+def test_one_axis_gives_curves_of_all_methods():
+    page = pages(atlas_over({CHEMICAL_TILTS: CHEMICAL}, empty=(1,)))[0]
+    ax = nrmse_figure(page).axes[0]
+    assert len(ax.lines) == 4
+    assert ax.get_ylim()[0] == 0.0
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["5", "9", "18", "36"]
+    assert gain_figure(page) is None
+    assert len(weights_figure(page).axes) == 2
+
+
+def test_one_cell_gives_bars_with_numbers():
+    page = pages(atlas_over({}))[0]
+    ax = nrmse_figure(page).axes[0]
+    assert [bar.get_height() for bar in ax.patches] == [1.2, 0.8, 0.6, 0.6]
+    assert [t.get_text() for t in ax.texts] == ["1.200", "0.800", "0.600", "0.600"]
+    assert gain_figure(page) is None
+    assert weights_figure(page) is None
+
+
+def test_one_empty_cell_says_so():
+    ax = nrmse_figure(pages(atlas_over({}, empty=(0,)))[0]).axes[0]
+    assert [t.get_text() for t in ax.texts] == ["no result"] * 4
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+@pytest.mark.parametrize("draw", [nrmse_figure, baselines_figure, gain_figure, weights_figure])
+def test_a_map_without_any_result_can_be_saved(draw, kind):
+    page = page_of(empty=tuple(range(12)))
+    assert len(figure_bytes(draw(page), kind)) > 1000
+
+
+def test_words_on_an_axis_and_a_fixed_value_in_the_title():
+    axes: dict[str, list[object]] = {
+        HAADF_TILTS: HAADF,
+        "specimen.kind": ["nanocubes", "composite"],
+        "solver.gamma": [1.7, 2.0],
+    }
+    atlas = atlas_over(axes)
+    ax = nrmse_figure(pages(atlas)[1]).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["nanocubes", "composite"]
+    assert "gamma 2" in ax.get_title()
+
+
+def test_the_same_figure_is_the_same_file():
+    assert figure_bytes(nrmse_figure(page_of()), "png") == figure_bytes(
+        nrmse_figure(page_of()), "png"
+    )

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+
+from analysis.progress import duration, failures_by_class, progress
+from analysis.table import load_trials, trials_table
+
+
+def test_a_finished_study(folder, study):
+    state = progress(load_trials(folder), study)
+    assert state.complete
+    assert (state.planned, state.done, state.ok) == (90, 90, 90)
+    assert (state.cells, state.cells_done) == (9, 9)
+    assert state.device_seconds == {"fused": 90, "chemistry-tv": 54, "ml": 18, "ml-stopped": 18}
+    assert state.device_hours == pytest.approx(0.05)
+    assert state.seconds_left == 0
+
+
+def test_what_is_left_is_weighed_by_method(folder, study):
+    trials = load_trials(folder)
+    trials.loc[trials["method"] == "fused", "seconds"] = 10.0
+    fused = trials[(trials["method"] == "fused") & (trials["number"] == 4)]
+    state = progress(trials.drop(fused.index), study)
+    assert not state.complete
+    assert state.cells_done == 0
+    assert state.seconds_left == pytest.approx(9 * 10.0)
+
+
+def test_before_the_first_trial_nothing_is_guessed(study):
+    state = progress(trials_table([]), study)
+    assert (state.done, state.cells_done, state.seconds_left) == (0, 0, None)
+
+
+def test_classes_of_failure():
+    rows = [
+        {"trial_id": str(i), "status": status, "error": error, "nrmse": None}
+        for i, (status, error) in enumerate(
+            [
+                ("failed", "BadInput: a"),
+                ("failed", "BadInput: b"),
+                ("timeout", None),
+                ("ok", None),
+            ]
+        )
+    ]
+    assert failures_by_class(trials_table(rows)) == {
+        "failed: BadInput": 2,
+        "timeout": 1,
+        "no finite score": 1,
+    }
+
+
+def test_ends_of_solves_are_counted_among_good_trials(study):
+    ends = ["converged", "iteration-limit", "converged", None, "diverged"]
+    rows = [
+        {
+            "trial_id": str(i),
+            "method": "fused",
+            "status": "failed" if end == "diverged" else "ok",
+            "nrmse": 0.5,
+            "seconds": 1.0,
+            "solver_status": end,
+        }
+        for i, end in enumerate(ends)
+    ]
+    state = progress(trials_table(rows), study)
+    assert state.solver == {"converged": 2, "iteration-limit": 1}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.4, "4 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.table import atlas_table, best_trial, load_trials, trials_table
+from recon_core.errors import BadInput
+from recon_core.settings import Method
+from sweep.study import parse_study
+from sweep.trial import TrialResult, TrialStatus
+
+
+def record(number: int = 0, **changes: object) -> dict[str, object]:
+    return {
+        "trial_id": f"id{number}",
+        "cell": {},
+        "method": "fused",
+        "number": number,
+        "weights": {"haadf": 0.1, "tv": 1.0},
+        "status": "ok",
+        "nrmse": 0.5,
+        "nrmse_by_element": {"Co": 0.4, "O": 0.6},
+        "seconds": 1.0,
+    } | changes
+
+
+def test_one_row_per_trial_with_axes_weights_and_elements(folder, study):
+    trials = load_trials(folder)
+    assert len(trials) == len(study.cells()) * (5 + 3 + 1 + 1)
+    assert {"acquisition.haadf_tilts", "haadf", "tv", "nrmse_Au", "number"} <= set(trials.columns)
+    assert trials.loc[trials["method"] == "ml", ["haadf", "tv"]].isna().all(axis=None)
+
+
+def test_torn_last_line_is_left_out(folder):
+    journal = folder / "trials.jsonl"
+    whole = len(load_trials(folder))
+    journal.write_bytes(journal.read_bytes()[:-25])
+    assert len(load_trials(folder)) == whole - 1
+
+
+def test_garbage_inside_the_journal_is_refused(folder):
+    journal = folder / "trials.jsonl"
+    journal.write_bytes(b"\x00nonsense\n" + journal.read_bytes())
+    with pytest.raises(BadInput, match="line 1"):
+        load_trials(folder)
+
+
+def test_atlas_has_one_row_per_cell_in_order(folder, study):
+    table = atlas_table(load_trials(folder), study)
+    assert [tuple(row) for row in table[list(study.axes)].to_numpy()] == [
+        tuple(v for _, v in cell.values) for cell in study.cells()
+    ]
+    assert list(table.columns)[2:5] == ["haadf", "tv", "nrmse"]
+    assert (table["trials"] == 5).all()
+    assert (table["failed"] == 0).all()
+
+
+def test_row_holds_the_best_trial_with_its_weights(folder, study):
+    trials = load_trials(folder)
+    table = atlas_table(trials, study)
+    fused = trials[(trials["method"] == "fused") & (trials["acquisition.haadf_tilts"] == 35)]
+    fused = fused[fused["acquisition.chemical_tilts"] == 9]
+    best = fused.loc[fused["nrmse"].idxmin()]
+    row = table[(table.iloc[:, 0] == 35) & (table.iloc[:, 1] == 9)].iloc[0]
+    for column in ("haadf", "tv", "nrmse", "nrmse_Co"):
+        assert row[column] == best[column]
+
+
+def test_fused_does_not_borrow_a_baselines_score(folder, study):
+    table = atlas_table(load_trials(folder), study)
+    ordered = ["nrmse", "nrmse_chemistry_tv", "nrmse_ml_stopped", "nrmse_ml"]
+    assert (np.diff(table[ordered].to_numpy(), axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "crashed"])
+def test_only_failures_make_an_empty_cell(status):
+    study = parse_study('[study]\nname = "one"\n[specimen]\nkind = "nanocubes"')
+    trials = trials_table([record(i, status=status, nrmse=0.01) for i in range(3)])
+    row = atlas_table(trials, study).iloc[0]
+    assert math.isnan(row["nrmse"])
+    assert math.isnan(row["haadf"])
+    assert (row["trials"], row["failed"]) == (0, 3)
+
+
+@pytest.mark.parametrize("score", [None, math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_never_wins(score):
+    trials = trials_table([record(0, nrmse=score), record(1, nrmse=0.7)])
+    best = best_trial(trials, Method.FUSED)
+    assert best is not None
+    assert best["nrmse"] == 0.7
+
+
+def test_equal_scores_go_to_the_earlier_trial_whatever_the_order_of_lines():
+    lines = [record(2), record(0), record(1)]
+    for order in (lines, lines[::-1]):
+        best = best_trial(trials_table(order), Method.FUSED)
+        assert best is not None
+        assert best["number"] == 0
+
+
+def test_a_doubled_line_counts_once():
+    assert len(trials_table([record(0), record(0), record(1)])) == 2
+
+
+def test_empty_journal_gives_nan_rows(study):
+    table = atlas_table(trials_table([]), study)
+    assert len(table) == 9
+    assert table[["nrmse", "nrmse_ml", "haadf", "tv_chemistry_tv"]].isna().all(axis=None)
+    assert (table["trials"] == 0).all()
+
+
+def test_failed_trials_are_counted_and_the_rest_stands(folder_of, study, response):
+    def flaky(study_, trial):
+        if trial.method is Method.FUSED and trial.number == 1:
+            return TrialResult(TrialStatus.FAILED, error="diverged: too far")
+        return response(study_, trial)
+
+    table = atlas_table(load_trials(folder_of(study, flaky)), study)
+    assert (table["failed"] == 1).all()
+    assert (table["trials"] == 4).all()
+    assert table["nrmse"].notna().all()
+
+
+def test_axis_values_of_every_kind_find_their_cell():
+    study = parse_study(
+        '[study]\nname = "kinds"\n[specimen]\nkind = "nanocubes"\nsize = 16\n[axes]\n'
+        '"specimen.kind" = ["nanocubes", "composite"]\n"solver.gamma" = [1.5, 2.0]\n'
+    )
+    lines = [
+        record(i, cell=dict(json.loads(json.dumps(dict(cell.values)))), nrmse=0.1 * (i + 1))
+        for i, cell in enumerate(study.cells())
+    ]
+    table = atlas_table(trials_table(lines), study)
+    assert np.allclose(table["nrmse"], [0.1, 0.2, 0.3, 0.4])
+    assert pd.api.types.is_numeric_dtype(table["solver.gamma"])

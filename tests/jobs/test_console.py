@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from jobs import console
+from jobs.console import Bar, Lines, Silent, display
+from recon_core.settings import Method, Weights
+from sweep.trial import Cell, Trial, TrialResult, TrialStatus
+
+TRIAL = Trial(Cell(0), Method.FUSED, 0, Weights(0.1, 1.0), "id")
+GOOD = TrialResult(TrialStatus.OK, nrmse=0.5)
+BAD = TrialResult(TrialStatus.TIMEOUT)
+
+
+def test_a_line_every_ten_seconds_and_one_at_the_end(capsys):
+    now = [0.0]
+    lines = Lines(clock=lambda: now[0])
+    lines.start(2, 27)
+    for i in range(25):
+        now[0] += 1.0
+        lines.result(TRIAL, BAD if i == 3 else GOOD)
+    lines.stop()
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "27 trials, 2 from earlier runs"
+    assert said[1] == "3/27 trials, about 24 s left; last: fused NRMSE 0.500"
+    assert [line.split()[0] for line in said[2:]] == ["13/27", "23/27", "27/27"]
+    assert "1 failed" in said[-1]
+    assert "in 25 s" in said[-1]
+
+
+def test_a_failure_is_named(capsys):
+    lines = Lines(clock=lambda: 0.0)
+    lines.start(0, 1)
+    lines.result(TRIAL, BAD)
+    assert capsys.readouterr().out.splitlines()[-1].endswith("last: fused timeout")
+
+
+def test_the_bar_counts(capsys):
+    bar = Bar()
+    bar.start(1, 3)
+    bar.result(TRIAL, GOOD)
+    bar.result(TRIAL, BAD)
+    bar.stop()
+    out = capsys.readouterr().out
+    assert "3/3" in out
+    assert "1 failed" in out
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, Bar), (False, Lines)])
+def test_display_fits_the_output(terminal, kind, monkeypatch):
+    monkeypatch.setattr(console, "Console", lambda: Console(force_terminal=terminal))
+    assert isinstance(display(quiet=False), kind)
+    assert isinstance(display(quiet=True), Silent)

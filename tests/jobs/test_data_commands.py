@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from jobs import solving
+from jobs.cli import main
+from phantoms.files import load_specimen, load_tilt_series, load_volumes, save_reconstruction
+from recon_core.result import Reconstruction, Status
+
+COUNTS = ["--haadf-tilts", "9", "--chemical-tilts", "5"]
+
+
+def line_of(capsys, code: int, *argv: object) -> str:
+    assert main([str(a) for a in argv]) == code
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    return err
+
+
+def test_phantom_writes_a_specimen(tmp_path, capsys):
+    out = tmp_path / "s.h5"
+    argv = ["phantom", "composite", "--size", "16", "--seed", "3", "--out", str(out)]
+    assert main(argv) == 0
+    assert "Co, Ni, O" in capsys.readouterr().out
+    assert load_specimen(out).shape == (16, 16, 16)
+    before = out.read_bytes()
+    assert "exists already" in line_of(capsys, 2, *argv)
+    assert out.read_bytes() == before
+    assert main([*argv, "--force", "-q"]) == 0
+
+
+def test_simulate_with_options(specimen, tmp_path):
+    out = tmp_path / "t.h5"
+    argv = ["--tilt-range", "-60", "50", "--snr", "Co=1.9,Cu=2.9,O=2.7,Au=2", "--seed", "5"]
+    argv += ["--haadf-snr", "100", "--oversample", "2", "--gamma", "1.8", "--background", "0.1"]
+    assert main(["simulate", str(specimen), *COUNTS, *argv, "--out", str(out), "-q"]) == 0
+    series = load_tilt_series(out)
+    assert series.chemical.shape == (4, 5, 8, 8)
+    assert series.haadf_angles_deg[0] == -60
+    assert series.chemical_angles_deg[-1] == 50
+    assert 1 + series.chemical[0].mean() == pytest.approx(1.9, abs=0.2)
+    assert 1 + series.haadf.mean() == pytest.approx(100, rel=0.05)
+
+
+def test_simulate_for_a_dose(specimen, tmp_path, capsys):
+    out = tmp_path / "t.h5"
+    base = ["simulate", specimen, *COUNTS, "--out", out]
+    pixel = 10 * load_specimen(specimen).voxel_size_nm
+    per_electron = 2.0 * 5 / (1e5 * pixel**2)
+    assert "--counts-per-electron" in line_of(capsys, 2, *base, "--dose", "1e5")
+    both = ["--dose", "1e5", "--counts-per-electron", str(per_electron)]
+    assert "one of the two" in line_of(capsys, 2, *base, *both, "--snr", "2")
+    assert main([str(a) for a in (*base, *both, "-q")]) == 0
+    assert load_tilt_series(out).chemical.mean() == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--snr", "high"], "neither a number"),
+        (["--snr", "-2"], "chemical_snr"),
+        (["--snr", "Co=2"], "missing"),
+        (["--snr", "Co=2,Cu=2,O=2,Pb=2"], "Pb not in the specimen"),
+        (["--tilt-range", "-100", "70"], "tilt_range_deg"),
+        (["--tilt-range", "70", "-70"], "tilt_range_deg"),
+        (["--gamma", "9"], "gamma"),
+        (["--background", "1"], "background"),
+        (["--oversample", "3"], "does not divide"),
+        (["--seed", "-1"], "negative seed"),
+        (["--haadf-tilts", "-1"], "haadf_tilts"),
+        (["--chemical-tilts", "0"], "chemical_tilts"),
+        (["--haadf-snr", "1"], "haadf_snr"),
+    ],
+)
+def test_impossible_acquisitions_are_refused(options, said, specimen, tmp_path, capsys):
+    out = tmp_path / "t.h5"
+    assert said in line_of(capsys, 2, "simulate", specimen, *COUNTS, *options, "--out", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "weights"),
+    [
+        ([], "fused", {"haadf": 0.05, "tv": 1}),
+        (["--haadf", "0.1", "--tv", "1"], "fused", {"haadf": 0.1, "tv": 1}),
+        (["--method", "chemistry-tv", "--tv", "0.5"], "chemistry-tv", {"tv": 0.5}),
+        (["--method", "ml"], "ml", {}),
+    ],
+)
+def test_reconstruct_records_how(options, method, weights, tilts, tmp_path, capsys):
+    out = tmp_path / "r.h5"
+    argv = ["reconstruct", str(tilts), "--max-iterations", "15", *options, "--out", str(out)]
+    assert main(argv) == 0
+    said = capsys.readouterr().out
+    assert "iterations" in said
+    assert "terms: HAADF" in said
+    assert ("weights not given" in said) == (options == [])
+    volumes, elements, _ = load_volumes(out)
+    assert volumes.shape == (4, 16, 16, 16)
+    assert elements == ("Co", "Cu", "O", "Au")
+    with h5py.File(out) as file:
+        assert file.attrs["method"] == method
+        assert file.attrs["max_iterations"] == 15
+        assert {n: file.attrs[n] for n in ("haadf", "tv") if n in file.attrs} == weights
+
+
+def test_reconstruct_with_an_atlas(tilts, folder, tmp_path, capsys):
+    assert main(["report", str(folder), "-q"]) == 0
+    out = tmp_path / "r.h5"
+    argv = ["reconstruct", str(tilts), "--atlas", str(folder / "atlas.csv")]
+    assert main([*argv, "--max-iterations", "15", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "weights of the atlas: haadf" in said
+    assert "Chemical tilts is fixed at 9" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--haadf", "0.1"], "--tv: missing"),
+        (["--haadf", "-1", "--tv", "1"], "--haadf = -1.0: not a weight"),
+        (["--haadf", "nan", "--tv", "1"], "not a weight"),
+        (["--method", "ml", "--tv", "1"], "ml has no such weight"),
+        (["--method", "chemistry-tv", "--haadf", "1"], "accepted: --tv"),
+        (["--atlas", "a.csv", "--tv", "1", "--haadf", "1"], "not both"),
+        (["--atlas", "a.csv"], "no such file"),
+        (["--atlas", "a.csv", "--method", "ml"], "fused"),
+        (["--gamma", "3"], "gamma"),
+        (["--tolerance", "0"], "tolerance"),
+        (["--max-iterations", "0"], "max_iterations"),
+        (["--chemistry", "gaussian"], "'gaussian' is not one of"),
+    ],
+)
+def test_impossible_reconstructions_are_refused(options, said, tilts, tmp_path, capsys):
+    out = tmp_path / "r.h5"
+    assert said in line_of(capsys, 2, "reconstruct", tilts, *options, "--out", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(Status.DIVERGED, 3), (Status.BAD_DATA, 2), (Status.ITERATION_LIMIT, 0)]
+)
+def test_a_failed_solve_writes_nothing(status, code, tilts, tmp_path, monkeypatch):
+    volumes = np.ones((4, 16, 16, 16), np.float32)
+    solved = Reconstruction(volumes, status, 3.0, message="no hope")
+    monkeypatch.setattr(solving, "reconstruct", lambda *args: solved)
+    out = tmp_path / "r.h5"
+    assert main(["reconstruct", str(tilts), "--out", str(out), "-q"]) == code
+    assert out.exists() == (code == 0)
+
+
+def test_truth_against_itself(specimen, capsys):
+    assert main(["evaluate", str(specimen), str(specimen), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["nrmse"] == pytest.approx(0, abs=1e-6)
+    assert scores["relative_error"] == 0
+    assert set(scores["nrmse_by_element"]) == {"Co", "Cu", "O", "Au"}
+    assert scores["stoichiometry"]["Co"]["mean"] == pytest.approx(0.5, abs=0.01)
+    assert main(["evaluate", str(specimen), str(specimen)]) == 0
+    assert "Co/(Co+O) in its oxide: 0." in capsys.readouterr().out
+    assert main(["evaluate", str(specimen), str(specimen), "-q"]) == 0
+    assert float(capsys.readouterr().out) == pytest.approx(0, abs=1e-6)
+
+
+def test_elements_are_matched_by_name_and_scale_is_seen(specimen, tmp_path, capsys):
+    truth = load_specimen(specimen)
+    other = tmp_path / "other.h5"
+    save_reconstruction(other, 2 * truth.volumes[::-1], truth.elements[::-1], truth.voxel_size_nm)
+    assert main(["evaluate", str(other), str(specimen), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["nrmse"] == pytest.approx(0, abs=1e-6)
+    assert scores["relative_error"] == pytest.approx(1)
+
+
+def test_what_does_not_match_is_refused(specimen, tmp_path, capsys):
+    truth = load_specimen(specimen)
+    size = truth.voxel_size_nm
+    other = tmp_path / "other.h5"
+    save_reconstruction(other, truth.volumes[:2], ("Co", "Cu"), size)
+    assert "accepted: Co, Cu, O, Au" in line_of(capsys, 2, "evaluate", other, specimen)
+    small = truth.volumes[:, 1:]
+    save_reconstruction(other, small, truth.elements, size, overwrite=True)
+    assert "(16, 16, 16)" in line_of(capsys, 2, "evaluate", other, specimen)
+    other.write_bytes(b"not hdf5")
+    assert "other.h5" in line_of(capsys, 2, "evaluate", other, specimen)
+
+
+def test_the_chain_of_single_commands(specimen, tilts, tmp_path, capsys):
+    scores = {}
+    for method in ("fused", "ml"):
+        out = tmp_path / f"{method}.h5"
+        argv = ["reconstruct", str(tilts), "--method", method, "--out", str(out), "-q"]
+        assert main(argv) == 0
+        assert main(["evaluate", str(out), str(specimen), "-q"]) == 0
+        scores[method] = float(capsys.readouterr().out)
+    assert scores["fused"] < scores["ml"] < 1.5
+
+
+def test_the_defaults_in_the_help_are_those_of_the_code(capsys):
+    from phantoms.acquire import Acquisition
+    from recon_core.settings import SolverSettings
+
+    assert main(["simulate", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    data = Acquisition()
+    for value in (data.haadf_snr, data.chemical_snr, data.background, data.gamma, data.oversample):
+        assert f"[default: {value:g}]" in said
+    assert "[default: {:g} {:g}]".format(*data.tilt_range_deg) in said
+    assert main(["reconstruct", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    solver = SolverSettings()
+    for default in (f"{solver.gamma:g}", str(solver.max_iterations), solver.chemistry):
+        assert f"[default: {default}]" in said
+    tolerance = said.partition("Relative change at which to stop. [default: ")[2]
+    assert float(tolerance.partition("]")[0]) == solver.tolerance

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from importlib.resources import files
+
+import pytest
+
+from jobs.shipped import find_study, shipped_names
+from recon_core.errors import BadInput
+from recon_core.settings import Method
+
+PAPER_SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_every_shipped_study_is_valid_and_says_what_it_answers(name):
+    study = find_study(name)
+    assert study.study.name == name
+    assert set(study.search.methods) == set(Method)
+    text = (files("jobs") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
+    head = text.partition("\n[")[0]
+    assert all(line.startswith("#") for line in head.splitlines() if line)
+    assert "?" in head
+    assert f"tomoatlas run {name} --out" in head
+
+
+def test_the_names():
+    assert shipped_names() == (
+        "fig4_nanocubes",
+        "fig4_nanocubes_64",
+        "figs10_composite",
+        "figs21_snr",
+        "quickstart",
+    )
+
+
+@pytest.mark.parametrize(("name", "size"), [("fig4_nanocubes", 256), ("fig4_nanocubes_64", 64)])
+def test_fig4_is_the_papers_map(name, size):
+    study = find_study(name)
+    haadf, chemical = study.axes.values()
+    assert study.specimen.size == size
+    assert (haadf[0], haadf[-1], chemical[0], chemical[-1]) == (0, 141, 5, 71)
+    assert min(len(haadf), len(chemical)) >= 8
+    assert study.acquisition.chemical_snr == PAPER_SNR
+    assert study.acquisition.haadf_snr == 2208.67
+
+
+def test_the_two_sizes_ask_the_same_cells():
+    assert find_study("fig4_nanocubes").axes == find_study("fig4_nanocubes_64").axes
+
+
+def test_snr_study_varies_both_snrs():
+    assert list(find_study("figs21_snr").axes) == [
+        "acquisition.haadf_snr",
+        "acquisition.chemical_snr",
+    ]
+
+
+def test_a_file_goes_before_a_shipped_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").write_text('[study]\nname = "mine"\n[specimen]\nkind = "nanocubes"\n')
+    assert find_study("quickstart").study.name == "mine"
+
+
+def test_an_unknown_name_lists_the_shipped_ones():
+    with pytest.raises(BadInput, match="quickstart"):
+        find_study("quick")

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import pandas as pd
+import pytest
+
+from jobs import running
+from jobs.cli import main
+from sweep.driver import Summary
+from sweep.study import parse_study
+
+
+def test_check_tells_the_cost(study_file, capsys):
+    assert main(["check", str(study_file)]) == 0
+    out = capsys.readouterr().out
+    assert "tiny: valid" in out
+    assert re.search(r"^cells +2$", out, re.M)
+    assert re.search(r"^trials +10 \(fused 4, chemistry-tv 2, ml 2, ml-stopped 2\)$", out, re.M)
+    for word in ("memory", "time", "device-hours", "HAADF tilts: 5, 9"):
+        assert word in out
+
+
+def test_check_quiet_says_nothing_but_still_refuses(study_file, capsys):
+    assert main(["check", str(study_file), "-q"]) == 0
+    assert capsys.readouterr().out == ""
+    study_file.write_text(study_file.read_text().replace("size = 16", "siez = 16"))
+    assert main(["check", str(study_file), "-q"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    for word in (str(study_file), "specimen.siez", "size"):
+        assert word in err
+
+
+def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    argv = ["run", str(study_file), "--out", str(out), "--workers", "1"]
+    assert main(argv) == 0
+    said, err = capsys.readouterr()
+    assert err == ""
+    assert said.startswith("10 trials\n1/10 trials")
+    assert "10 trials, 0 failed" in said
+    names = {path.name for path in out.iterdir()}
+    assert names == {"study.toml", "trials.jsonl", "atlas.csv", "atlas.h5", "report"}
+    journal = (out / "trials.jsonl").read_bytes()
+    assert main([*argv, "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert (out / "trials.jsonl").read_bytes() == journal
+    table = pd.read_csv(out / "atlas.csv")
+    assert table["acquisition.haadf_tilts"].tolist() == [5, 9]
+    assert (
+        table[["nrmse", "nrmse_ml", "nrmse_ml_stopped", "nrmse_chemistry_tv"]]
+        .notna()
+        .all(axis=None)
+    )
+    assert main(["report", str(out), "--slices"]) == 0
+    assert (out / "report" / "slices.png").is_file()
+    assert (out / "report" / "convergence.png").is_file()
+
+
+def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
+    from analysis.slices import slices_of
+    from analysis.table import load_trials
+    from recon_core.metrics import nrmse_by_element
+    from recon_core.settings import Method
+
+    out = tmp_path / "out"
+    assert main(["run", str(study_file), "--out", str(out), "--workers", "1", "-q"]) == 0
+    study, trials = parse_study((out / "study.toml").read_text()), load_trials(out)
+    rerun = slices_of(study, study.cells()[1], trials)
+    table = pd.read_csv(out / "atlas.csv")
+    scores = nrmse_by_element(rerun.slices.volumes[Method.FUSED], rerun.slices.truth)
+    columns = [f"nrmse_{element}" for element in rerun.slices.elements]
+    assert table.loc[1, columns].tolist() == pytest.approx(list(scores), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("summary", "code", "said"),
+    [
+        (Summary(4, 4, 0, 0), 0, ""),
+        (Summary(4, 4, 1, 0), 3, ""),
+        (
+            Summary(4, 2, 0, 0, interrupted=True),
+            130,
+            "interrupted: 2 of 4 trials are kept; resume with: tomoatlas run",
+        ),
+    ],
+)
+def test_exit_codes_of_a_run(summary, code, said, study_file, folder, monkeypatch, capsys):
+    monkeypatch.setattr(running, "run", lambda *args: summary)
+    assert main(["run", str(study_file), "--out", str(folder), "--workers", "1", "-q"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(said)
+    assert err.count("\n") == bool(said)
+    if said:
+        assert f"--out {folder}" in err
+
+
+def test_folder_of_another_study_is_refused_and_untouched(study_file, folder, capsys):
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    study_file.write_text(study_file.read_text().replace("size = 16", "size = 24"))
+    assert main(["run", str(study_file), "--out", str(folder)]) == 2
+    err = capsys.readouterr().err
+    assert "specimen.size = 24" in err
+    assert err.count("\n") == 1
+    assert {p: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_folder_is_refused(study_file, tmp_path, capsys):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert main(["run", str(study_file), "--out", str(locked / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_out_that_is_a_file_is_refused(study_file, capsys):
+    assert main(["run", str(study_file), "--out", str(study_file)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_status_for_people(folder, capsys):
+    assert main(["status", str(folder)]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "tiny: complete",
+        "trials         10 of 10 (8 ok)",
+        "cells          2 of 2",
+        "failed         2 x crashed: the worker ended with SIGKILL",
+        "HAADF tilts 9: NRMSE 0.400 at haadf",
+    ):
+        assert line in out
+
+
+def test_status_for_programs(folder, capsys):
+    journal = folder / "trials.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:4]) + lines[4][:20])
+    assert main(["status", str(folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["trials"] == {"planned": 10, "done": 4, "ok": 4 - sum(facts["failures"].values())}
+    assert not facts["complete"]
+    assert facts["device_seconds_left"] > 0
+    assert [row["acquisition.haadf_tilts"] for row in facts["best"]] == [5, 9]
+
+
+def test_status_and_report_of_an_empty_journal(folder, capsys):
+    (folder / "trials.jsonl").write_bytes(b"")
+    assert main(["status", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "time left      unknown" in out
+    assert out.count("none yet") == 2
+    assert main(["report", str(folder), "-q"]) == 0
+    assert "Partial: 0 of 10" in (folder / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_status_writes_nothing(folder):
+    before = sorted(folder.rglob("*"))
+    assert main(["status", str(folder)]) == 0
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["atlas.csv", "atlas.h5"])
+def test_recommend(folder, name, capsys):
+    assert main(["report", str(folder), "-q"]) == 0
+    argv = ["recommend", str(folder / name), "--haadf-tilts", "9", "--chemical-tilts", "9"]
+    assert main([*argv, "--snr", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "NRMSE   0.400 ± 0.000" in out
+    assert "note: Chemical SNR is fixed at 3 in this atlas" in out
+    assert main([*argv, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["nrmse"] == 0.4
+    assert facts["notes"] == []
+    assert main([*argv, "--snr", "4", "-q"]) == 0
+    assert "note" not in capsys.readouterr().out
+    assert main([*argv, "--snr", "0.5"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
