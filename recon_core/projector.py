@@ -112,8 +112,16 @@ def _apply(
         )
     lead, width = array.shape[:-3], array.shape[-1]
     dense = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, source[0] * source[1], width)
+    shape = (*lead, *target, width)
     if out is None:
-        out = np.empty((*lead, *target, width), np.float32)
+        out = np.empty(shape, np.float32)
+    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise BadInput(
+            "cannot hold the result",
+            key="out",
+            value=out.shape,
+            accepted=f"contiguous float32 {shape}",
+        )
     flat = out.reshape(-1, target[0] * target[1], width)
     sparse_product(matrix.indptr, matrix.indices, matrix.data, dense, flat)
     return out

@@ -21,7 +21,8 @@ Array = NDArray[np.float32]
 NO_WEIGHTS = Weights()
 DEFAULT_SETTINGS = SolverSettings()
 WARM_STEPS = 20  # chemistry + TV steps before the HAADF term is switched on
-SCALE_FITS = 8  # alternations of fit and short solve where the HAADF scale is unknown
+SCALE_FITS = 40  # at most; alternations of fit and short solve where the HAADF scale is unknown
+SCALE_SETTLED = 2e-3  # relative change of the fitted scale that ends them
 
 
 def reconstruct(
@@ -41,8 +42,10 @@ def reconstruct(
     BadInput : ``ml-stopped`` without a monitor, or a negative weight.
     """
     _check(method, weights, monitor)
-    channels = zip(series.elements, series.chemical, strict=True)
-    empty = [element for element, counts in channels if not counts.any()]
+    channels = dict(zip(series.elements, series.chemical, strict=True))
+    if method is Method.FUSED and weights.haadf > 0 and len(series.haadf):
+        channels["HAADF"] = series.haadf
+    empty = [name for name, counts in channels.items() if not counts.any()]
     if empty:
         return _bad_data(series, f"no counts at all in {', '.join(empty)}")
     series = with_chemical_scale(series)
@@ -60,7 +63,8 @@ def _fused(
 ) -> Reconstruction:
     chemistry_only = fused_problem(series, Weights(0.0, weights.tv), settings)
     state = init(chemistry_only, _start(chemistry_only))
-    for _ in range(WARM_STEPS):
+    warm = min(WARM_STEPS, settings.max_iterations // 2)
+    for _ in range(warm):
         state = step(chemistry_only, state)
     if len(series.haadf_angles_deg) and not haadf_scale_holds(series, settings.gamma):
         series, state = _fit_haadf_scale(series, weights, settings, state)
@@ -72,8 +76,11 @@ def _fit_haadf_scale(
     series: TiltSeries, weights: Weights, settings: SolverSettings, state: FusionState
 ) -> tuple[TiltSeries, FusionState]:
     """Alternate between the HAADF scale and a few fused steps; the blur of the start biases it."""
+    scale = np.inf
     for _ in range(SCALE_FITS):
-        scale = haadf_scale_at(series, state.volumes, settings.gamma)
+        before, scale = scale, haadf_scale_at(series, state.volumes, settings.gamma)
+        if abs(scale - before) < SCALE_SETTLED * scale:
+            break
         series = replace(series, haadf_scale=scale)
         problem = fused_problem(series, weights, settings)
         state = couple(problem, state)

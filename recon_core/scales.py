@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon_core.baselines import MLEM_START, mlem
+from recon_core.errors import BadInput
 from recon_core.fusion import contrast_weights, fused_problem
 from recon_core.geometry import TiltGeometry
 from recon_core.kernels import power_sum
@@ -36,7 +37,12 @@ def with_chemical_scale(series: TiltSeries) -> TiltSeries:
 
 
 def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float) -> float:
-    """HAADF counts per unit of projected sum_i (Z_i x_i)^gamma, by least squares at ``volumes``."""
+    """HAADF counts per unit of projected sum_i (Z_i x_i)^gamma, by least squares at ``volumes``.
+
+    Raises
+    ------
+    BadInput : a signal below its background, to which no positive scale fits.
+    """
     weights, mean = contrast_weights(series, gamma)
     contrast = np.empty(volumes.shape[1:], np.float32)
     flat = (-1, volumes.shape[-1])
@@ -46,9 +52,17 @@ def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float) -> float:
     model = cached_projector(geometry).forward(contrast).astype(np.float64)
     signal = series.haadf.astype(np.float64) - series.haadf_background
     norm = float((model * model).sum())
-    return float((model * signal).sum()) / norm / mean if norm > 0 else 1.0
+    scale = float((model * signal).sum()) / norm / mean if norm > 0 else 0.0
+    if scale <= 0:
+        raise BadInput(
+            "the HAADF signal does not rise above its background where the specimen is",
+            key="haadf/background",
+            value=series.haadf_background,
+            accepted="counts of the vacuum",
+        )
+    return scale
 
 
 def haadf_scale_holds(series: TiltSeries, gamma: float) -> bool:
     """Whether the series knows its HAADF scale, for this reconstruction exponent."""
-    return series.haadf_scale is not None and float(series.facts.get("gamma", gamma)) == gamma
+    return series.haadf_scale is not None and series.facts.get("gamma", gamma) == gamma

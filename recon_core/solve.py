@@ -38,6 +38,7 @@ CURVATURE_MARGIN = 1.25  # three power iterations come within a fifth of the bou
 REFRESH = 5  # a new curvature bound after 5, 10, 20, 40 ... iterations
 MOMENTUM = 0.5  # more, with one dual step per iteration, lets the TV dual lag and oscillate
 RECORD = 10  # iterations between evaluations of the objective
+CALM = 100.0  # times the tolerance: relative change per iteration of volumes that do not oscillate
 DIVERGED = 1e3  # times the first objective
 
 
@@ -121,25 +122,25 @@ def solve(
     max_iterations: float,
     monitor: Monitor | None = None,
 ) -> Reconstruction:
-    """Step until converged or out of work.
+    """Step until converged or out of work, at least once.
 
     Converged: over ten iterations the objective has changed by less than ``tolerance``
-    (relative), and both residuals are below ten times ``tolerance``.
+    (relative), both residuals are below ten times ``tolerance``, and the volumes are calm.
     ``max_iterations`` is in work: one pair of projections of each modality. ``monitor`` sees the
     volumes after every iteration.
     """
     unit = problem.tilts_per_iteration
     records = [_record(problem, state)]
-    status = Status.ITERATION_LIMIT
-    while status is Status.ITERATION_LIMIT and state.work < max_iterations * unit:
+    status, last = Status.ITERATION_LIMIT, False
+    while status is Status.ITERATION_LIMIT and not last:
         state = step(problem, state)
+        last = state.work >= max_iterations * unit
         if monitor is not None:
             monitor(state.volumes)
-        if state.iteration % RECORD == 0:
+        due = state.iteration % RECORD == 0
+        if last or due:
             records.append(_record(problem, state))
-            status = _judge(records, tolerance)
-    if records[-1].work < state.work:
-        records.append(_record(problem, state))
+            status = _judge(records, tolerance if due else 0.0)
     return Reconstruction(
         state.volumes, status, state.work / unit, _history(records, unit), _REMEDY[status]
     )
@@ -150,7 +151,7 @@ def _judge(records: list[_Record], tolerance: float) -> Status:
     value = last.terms.objective
     if not np.isfinite(value) or value > DIVERGED * first.objective:
         return Status.DIVERGED
-    settled = abs(before.objective - value) < tolerance * value
+    settled = abs(before.objective - value) < tolerance * value and last.change < CALM * tolerance
     if last.primal == last.primal:  # NaN where nothing is split
         settled = settled and max(last.primal, last.dual) < 10.0 * tolerance
     return Status.CONVERGED if settled else Status.ITERATION_LIMIT

@@ -96,14 +96,23 @@ class TiltSeries:
             )
 
     def _check_levels(self) -> None:
-        levels = {"chemical/background": self.chemical_background}
+        self._check_channels("chemical/background", self.chemical_background)
+        _check_level("haadf/background", self.haadf_background)
         if self.chemical_scale is not None:
-            levels["chemical/scale"] = self.chemical_scale
-        for key, values in levels.items():
-            if len(values) != len(self.elements):
-                raise _shape(key, (len(values),), f"({len(self.elements)},), one per element")
-            if not all(np.isfinite(v) and v >= 0 for v in values):
-                raise BadInput("not a count", key=key, value=list(values), accepted=">= 0")
+            self._check_channels("chemical/scale", self.chemical_scale, above=True)
+        if self.haadf_scale is not None:
+            _check_level("haadf/scale", self.haadf_scale, above=True)
+
+    def _check_channels(self, key: str, values: tuple[float, ...], above: bool = False) -> None:
+        if len(values) != len(self.elements):
+            raise _shape(key, (len(values),), f"({len(self.elements)},), one per element")
+        for value in values:
+            _check_level(key, value, above)
+
+
+def _check_level(key: str, value: float, above: bool = False) -> None:
+    if not (np.isfinite(value) and (value > 0 or (value == 0 and not above))):
+        raise BadInput("not a count", key=key, value=value, accepted="> 0" if above else ">= 0")
 
 
 def _shape(key: str, got: tuple[int, ...], accepted: str) -> BadInput:

@@ -1,0 +1,60 @@
+"""Small fused problems that the tests of recon_core share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numba
+import numpy as np
+import pytest
+
+from phantoms.acquire import Acquisition, simulate
+from phantoms.kinds import make_specimen
+from phantoms.specimen import Specimen
+from recon_core.baselines import mlem
+from recon_core.fusion import FusedProblem, fused_problem
+from recon_core.settings import SolverSettings, Weights
+from recon_core.tiltseries import TiltSeries
+
+SIZE = 12
+
+two_threads = pytest.mark.skipif(
+    numba.config.NUMBA_NUM_THREADS < 2, reason="needs two numba threads"
+)
+
+
+@cache
+def specimen(size: int = SIZE) -> Specimen:
+    return make_specimen("nanocubes", size, 0)
+
+
+@cache
+def tilt_series(size: int = SIZE, **acquisition: float) -> TiltSeries:
+    """Nanocubes at 9 HAADF and 5 chemical tilts unless told otherwise."""
+    defaults = {"haadf_tilts": 9, "chemical_tilts": 5, "chemical_snr": 20.0}
+    return simulate(specimen(size), Acquisition(**defaults | acquisition), 0)
+
+
+def problem_of(
+    series: TiltSeries, haadf: float = 0.03, tv: float = 0.5, **settings: object
+) -> FusedProblem:
+    return fused_problem(series, Weights(haadf, tv), SolverSettings(**settings))
+
+
+def start_of(problem: FusedProblem) -> np.ndarray:
+    return mlem(problem.chemistry, problem.shape, 10)
+
+
+def random_volumes(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Positive, float32."""
+    return np.random.default_rng(seed).uniform(0.2, 1.0, shape).astype(np.float32)
+
+
+def with_threads(threads: int, work: Callable[[], np.ndarray]) -> np.ndarray:
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        return work()
+    finally:
+        numba.set_num_threads(before)

@@ -1,0 +1,67 @@
+"""The one-line error."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recon_core.elements import SYMBOLS, atomic_numbers
+from recon_core.errors import BadInput
+
+
+def test_the_line_names_file_key_value_and_remedy() -> None:
+    error = BadInput(
+        "negative", source=Path("study.toml"), key="search.trials", value=-1, accepted=">= 1"
+    )
+    assert str(error) == "study.toml: search.trials = -1: negative; accepted: >= 1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({}, "broken"),
+        ({"key": "a.b"}, "a.b: broken"),
+        ({"value": "x"}, "'x': broken"),
+        ({"source": "f.h5"}, "f.h5: broken"),
+        ({"accepted": "more"}, "broken; accepted: more"),
+        ({"key": "k", "value": 0}, "k = 0: broken"),
+    ],
+)
+def test_parts_left_out_leave_no_trace(arguments: dict[str, object], line: str) -> None:
+    assert str(BadInput("broken", **arguments)) == line
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(), st.text(), st.text())
+def test_it_is_one_line_whatever_it_quotes(problem: str, value: str, accepted: str) -> None:
+    line = str(BadInput(problem, key="key", value=value, accepted=accepted))
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize("clone", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_it_crosses_process_boundaries(clone: object) -> None:
+    error = BadInput("bad", source="s", key="k", value=(1, 2), accepted="a")
+    other = clone(error)
+    assert isinstance(other, BadInput)
+    assert (str(other), vars(other)) == (str(error), vars(error))
+
+
+def test_it_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="bad"):
+        raise BadInput("bad")
+
+
+def test_atomic_numbers() -> None:
+    assert atomic_numbers(["H", "O", "Co", "Cu", "Au", "Og"]) == (1, 8, 27, 29, 79, 118)
+    assert len(SYMBOLS) == 118
+
+
+@pytest.mark.parametrize("symbol", ["", "co", "Xx", "Co ", "CO"])
+def test_unknown_symbols(symbol: str) -> None:
+    with pytest.raises(BadInput, match="not a chemical element; accepted: symbols such as Co, O"):
+        atomic_numbers(["Co", symbol])

@@ -1,0 +1,121 @@
+"""Scores: closed forms, invariances, edge cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recon_core.metrics import (
+    nrmse,
+    nrmse_by_element,
+    relative_error,
+    stoichiometry,
+)
+
+TRUTH = np.random.default_rng(0).uniform(0, 1, (6, 5, 4)).astype(np.float32)
+OTHER = np.random.default_rng(1).uniform(0, 1, TRUTH.shape).astype(np.float32)
+ELEMENTS = ("Co", "Cu", "O", "Au")
+
+
+def z_scored(a: np.ndarray) -> np.ndarray:
+    return (a.astype(float) - a.mean(dtype=float)) / a.std(dtype=float)
+
+
+def test_nrmse_is_the_rms_difference_of_z_scores() -> None:
+    direct = np.sqrt(((z_scored(OTHER) - z_scored(TRUTH)) ** 2).mean())
+    assert nrmse(OTHER, TRUTH) == pytest.approx(direct, rel=1e-6)
+
+
+def test_nrmse_follows_from_pearsons_correlation() -> None:
+    mixed = 0.7 * TRUTH + 0.3 * OTHER
+    rho = np.corrcoef(mixed.ravel(), TRUTH.ravel())[0, 1]
+    assert nrmse(mixed, TRUTH) == pytest.approx(np.sqrt(2 * (1 - rho)), rel=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.01, 100), st.floats(-10, 10))
+def test_nrmse_is_blind_to_scale_and_offset(scale: float, offset: float) -> None:
+    changed = (scale * OTHER.astype(np.float64) + offset).astype(np.float64)
+    assert nrmse(changed, TRUTH) == pytest.approx(nrmse(OTHER, TRUTH), abs=1e-6)
+    assert nrmse(TRUTH.astype(np.float64) * scale + offset, TRUTH) == pytest.approx(0, abs=1e-5)
+
+
+def test_nrmse_of_the_negative_is_two() -> None:
+    assert nrmse(-TRUTH, TRUTH) == pytest.approx(2)
+
+
+def test_nrmse_of_orthogonal_patterns_is_root_two() -> None:
+    a, b = np.zeros((2, 4, 4, 4), np.float32)
+    a[:2], b[:, :2] = 1, 1
+    assert nrmse(a, b) == pytest.approx(np.sqrt(2))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1.0, 1e6])
+def test_a_constant_has_nothing_in_common(level: float) -> None:
+    assert nrmse(np.full_like(TRUTH, level), TRUTH) == pytest.approx(np.sqrt(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nrmse_of_broken_volumes_is_nan(bad: float) -> None:
+    broken = OTHER.copy()
+    broken[0, 0, 0] = bad
+    assert np.isnan(nrmse(broken, TRUTH))
+    assert np.isnan(nrmse(TRUTH, broken))
+
+
+def test_nrmse_by_element() -> None:
+    scores = nrmse_by_element(np.stack([OTHER, TRUTH]), np.stack([TRUTH, TRUTH]))
+    assert scores == (nrmse(OTHER, TRUTH), pytest.approx(0, abs=1e-6))
+    with pytest.raises(ValueError, match="longer"):
+        nrmse_by_element(np.stack([OTHER]), np.stack([TRUTH, TRUTH]))
+
+
+def test_relative_error_sees_scale_and_offset() -> None:
+    assert relative_error(TRUTH, TRUTH) == 0
+    assert relative_error(1.25 * TRUTH, TRUTH) == pytest.approx(0.25, rel=1e-5)
+    assert relative_error(np.zeros_like(TRUTH), TRUTH) == pytest.approx(1)
+    assert np.isnan(relative_error(TRUTH, np.zeros_like(TRUTH)))
+
+
+def oxides() -> np.ndarray:
+    """CoO in one corner, CuO in another, Au alone in a third: (element, z, y, x)."""
+    volumes = np.zeros((4, 6, 6, 6), np.float32)
+    volumes[[0, 2], :2] = 0.5
+    volumes[[1, 2], 4:] = 0.5
+    volumes[3, 2:4, :2] = 1
+    return volumes
+
+
+def test_stoichiometry_of_perfect_oxides() -> None:
+    found = stoichiometry(oxides(), oxides(), ELEMENTS)
+    assert [(s.element, s.mean, s.sigma, s.voxels) for s in found] == [
+        ("Co", 0.5, 0.0, 72),
+        ("Cu", 0.5, 0.0, 72),
+    ]
+
+
+def test_stoichiometry_of_a_known_perturbation() -> None:
+    changed = oxides()
+    changed[0, 0] = 1.5  # 1.5 / 2 = 0.75 in half of the phase, 0.5 in the other
+    cobalt, copper = stoichiometry(changed, oxides(), ELEMENTS)
+    assert (cobalt.mean, cobalt.sigma) == pytest.approx((0.625, 0.125))
+    assert copper.mean == 0.5
+
+
+def test_stoichiometry_counts_only_voxels_that_hold_matter() -> None:
+    changed = oxides()
+    changed[:, 0, :3] = 0
+    assert stoichiometry(changed, oxides(), ELEMENTS)[0].voxels == 54
+    assert stoichiometry(np.zeros_like(changed), oxides(), ELEMENTS) == []
+
+
+def test_mixed_voxels_belong_to_no_oxide() -> None:
+    truth = oxides()
+    truth[1, 0] = 0.25
+    assert stoichiometry(truth, truth, ELEMENTS)[0].voxels == 36
+
+
+def test_specimens_without_oxygen_have_no_oxide() -> None:
+    assert stoichiometry(oxides()[:2], oxides()[:2], ("Co", "Cu")) == []

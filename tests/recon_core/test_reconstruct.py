@@ -1,0 +1,190 @@
+"""The entry point: methods, statuses, symmetries of the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from recon_cases import specimen, tilt_series
+
+from recon_core.errors import BadInput
+from recon_core.metrics import nrmse, nrmse_by_element
+from recon_core.reconstruct import reconstruct
+from recon_core.result import Status
+from recon_core.settings import Method, SolverSettings, Weights
+from recon_core.tiltseries import TiltSeries
+
+SERIES = tilt_series()
+WEIGHTS = Weights(0.03, 0.5)
+SHORT = SolverSettings(max_iterations=60)
+
+
+def score(volumes: np.ndarray) -> float:
+    return float(np.mean(nrmse_by_element(volumes, specimen().volumes)))
+
+
+def permuted(series: TiltSeries, order: list[int]) -> TiltSeries:
+    return replace(
+        series,
+        chemical=series.chemical[order],
+        elements=tuple(series.elements[i] for i in order),
+        chemical_background=tuple(series.chemical_background[i] for i in order),
+        chemical_scale=tuple(series.chemical_scale[i] for i in order),
+    )
+
+
+def brighter(series: TiltSeries, factor: float) -> TiltSeries:
+    """The same specimen under ``factor`` times the dose, noise included."""
+    return replace(
+        series,
+        haadf=series.haadf * np.float32(factor),
+        haadf_background=series.haadf_background * factor,
+        haadf_scale=series.haadf_scale * factor,
+        chemical=series.chemical * np.float32(factor),
+        chemical_background=tuple(b * factor for b in series.chemical_background),
+        chemical_scale=tuple(s * factor for s in series.chemical_scale),
+    )
+
+
+@pytest.mark.parametrize("method", [Method.FUSED, Method.CHEMISTRY_TV, Method.ML])
+def test_order_of_elements_changes_nothing(method: Method) -> None:
+    order = [3, 0, 2, 1]
+    plain = reconstruct(SERIES, method, WEIGHTS, SHORT)
+    moved = reconstruct(permuted(SERIES, order), method, WEIGHTS, SHORT)
+    np.testing.assert_allclose(moved.volumes, plain.volumes[order], atol=2e-3)
+    assert moved.history.objective[-1] == pytest.approx(plain.history.objective[-1], rel=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "least-squares"])
+@pytest.mark.parametrize("method", [Method.FUSED, Method.CHEMISTRY_TV, Method.ML])
+def test_dose_changes_the_likelihood_and_nothing_else(method: Method, likelihood: str) -> None:
+    """Every data term is proportional to the dose; tv scaled with it, the minimiser stays."""
+    settings = SHORT.model_copy(update={"chemistry": likelihood})
+    plain = reconstruct(SERIES, method, WEIGHTS, settings)
+    more = reconstruct(brighter(SERIES, 4.0), method, Weights(0.03, 4 * 0.5), settings)
+    np.testing.assert_allclose(more.volumes, plain.volumes, atol=1e-4)
+    np.testing.assert_allclose(
+        more.history.objective, np.multiply(plain.history.objective, 4), 1e-4
+    )
+
+
+@pytest.mark.parametrize("tilts", [0, 9])
+def test_fused_without_haadf_is_chemistry_tv(tilts: int) -> None:
+    series = tilt_series(haadf_tilts=tilts)
+    weights = Weights(0.03 if tilts == 0 else 0.0, 0.5)
+    settings = SolverSettings(tolerance=1e-6, max_iterations=2000)
+    fused = reconstruct(series, Method.FUSED, weights, settings)
+    chemistry = reconstruct(series, Method.CHEMISTRY_TV, weights, settings)
+    assert fused.history.objective[-1] == pytest.approx(chemistry.history.objective[-1], rel=1e-4)
+    assert set(fused.history.haadf) == {0.0}
+    for ours, theirs in zip(fused.volumes, chemistry.volumes, strict=True):
+        assert nrmse(ours, theirs) < 0.02
+
+
+def test_baselines_ignore_weights_they_do_not_have() -> None:
+    ml = reconstruct(SERIES, Method.ML, WEIGHTS, SHORT)
+    np.testing.assert_array_equal(
+        ml.volumes, reconstruct(SERIES, Method.ML, settings=SHORT).volumes
+    )
+    assert set(ml.history.tv) == set(ml.history.haadf) == {0.0}
+    with_nan = Weights(float("nan"), 0.5)
+    plain = reconstruct(SERIES, Method.CHEMISTRY_TV, WEIGHTS, SHORT)
+    np.testing.assert_array_equal(
+        reconstruct(SERIES, Method.CHEMISTRY_TV, with_nan, SHORT).volumes, plain.volumes
+    )
+
+
+def test_each_method_is_better_than_the_one_it_extends() -> None:
+    settings = SolverSettings(max_iterations=400)
+    scores = [
+        score(reconstruct(SERIES, method, weights, settings, score).volumes)
+        for method, weights in [
+            (Method.FUSED, Weights(0.03, 0.5)),
+            (Method.CHEMISTRY_TV, Weights(0.0, 0.5)),
+            (Method.ML, Weights()),
+        ]
+    ]
+    assert scores[0] < scores[1] < scores[2]
+    stopped = score(reconstruct(SERIES, Method.ML_STOPPED, monitor=score).volumes)
+    assert stopped < scores[2]
+
+
+def test_zero_background_works() -> None:
+    series = tilt_series(background=0.0)
+    assert series.chemical_background == (0.0,) * 4
+    for method in (Method.FUSED, Method.CHEMISTRY_TV, Method.ML):
+        result = reconstruct(series, method, WEIGHTS, SolverSettings(max_iterations=200))
+        assert result.status in (Status.CONVERGED, Status.ITERATION_LIMIT)
+        assert np.isfinite(result.history.objective).all()
+        assert result.history.objective[-1] < result.history.objective[0]
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_an_element_without_counts_is_bad_data(method: Method) -> None:
+    chemical = SERIES.chemical.copy()
+    chemical[2] = 0
+    result = reconstruct(replace(SERIES, chemical=chemical), method, WEIGHTS, SHORT, score)
+    assert (result.status, result.iterations) == (Status.BAD_DATA, 0)
+    assert result.message == "no counts at all in O"
+    assert result.volumes.shape == (4, 12, 12, 12)
+    assert not result.volumes.any()
+
+
+def test_haadf_without_signal_is_bad_data() -> None:
+    """Nothing above the background: no scale can be fitted."""
+    dark = replace(SERIES, haadf=np.zeros_like(SERIES.haadf), haadf_scale=None)
+    result = reconstruct(dark, Method.FUSED, WEIGHTS, SHORT)
+    assert result.status is Status.BAD_DATA
+    assert "HAADF" in result.message
+
+
+def test_same_data_same_volumes() -> None:
+    first, second = (reconstruct(SERIES, Method.FUSED, WEIGHTS, SHORT) for _ in range(2))
+    np.testing.assert_array_equal(first.volumes, second.volumes)
+    assert first.history == second.history
+
+
+@pytest.mark.parametrize("method", [Method.FUSED, Method.CHEMISTRY_TV, Method.ML])
+def test_monitor_is_called(method: Method) -> None:
+    seen: list[float] = []
+
+    def monitor(volumes: np.ndarray) -> float:
+        seen.append(score(volumes))
+        return seen[-1]
+
+    result = reconstruct(SERIES, method, WEIGHTS, SHORT, monitor)
+    assert len(seen) > 10
+    assert seen[-1] == score(result.volumes)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["haadf", "tv"])
+def test_impossible_weights(name: str, value: float) -> None:
+    with pytest.raises(BadInput, match=f"^{name} = .*not a weight; accepted: >= 0"):
+        reconstruct(SERIES, Method.FUSED, replace(WEIGHTS, **{name: value}))
+
+
+def test_stopped_ml_needs_a_monitor() -> None:
+    with pytest.raises(BadInput, match="needs the truth"):
+        reconstruct(SERIES, Method.ML_STOPPED)
+
+
+def test_stopped_ml_is_labelled_an_oracle() -> None:
+    result = reconstruct(SERIES, Method.ML_STOPPED, monitor=score)
+    assert "oracle" in result.message
+    assert result.status is Status.CONVERGED
+    assert result.iterations >= 1
+
+
+def test_slices_of_any_width() -> None:
+    """One slice, and an odd number of them, along the tilt axis."""
+    for width in (1, 5):
+        narrow = replace(
+            SERIES,
+            haadf=SERIES.haadf[..., 3 : 3 + width],
+            chemical=SERIES.chemical[..., 3 : 3 + width],
+        )
+        result = reconstruct(narrow, Method.FUSED, WEIGHTS, SHORT)
+        assert result.volumes.shape == (4, 12, 12, width)
+        assert np.isfinite(result.volumes).all()

@@ -1,0 +1,207 @@
+"""The solver against another method, its optimality, its statuses, its symmetries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from recon_cases import (
+    problem_of,
+    random_volumes,
+    specimen,
+    start_of,
+    tilt_series,
+    two_threads,
+    with_threads,
+)
+from recon_reference import Reference, differences, negative_divergence
+
+from recon_core.fusion import FusedProblem
+from recon_core.result import History, Reconstruction, Status
+from recon_core.scales import haadf_scale_at
+from recon_core.solve import FusionState, init, solve, step
+
+CASES = [(0.0, 0.5, 2.0), (0.03, 0.5, 2.0), (0.3, 0.1, 2.0), (0.1, 0.5, 1.7), (0.1, 0.5, 1.4)]
+
+
+@cache
+def problem(haadf: float, tv: float, gamma: float, likelihood: str = "poisson") -> FusedProblem:
+    """12³ nanocubes; the data have gamma = 2, the HAADF scale is that of the truth at ``gamma``."""
+    series = tilt_series()
+    scale = haadf_scale_at(series, specimen().volumes, gamma)
+    series = replace(series, haadf_scale=scale)
+    return problem_of(series, haadf, tv, gamma=gamma, chemistry=likelihood)
+
+
+def solved(chosen: FusedProblem, tolerance: float = 1e-6, limit: float = 2500) -> Reconstruction:
+    return solve(chosen, init(chosen, start_of(chosen)), tolerance, limit)
+
+
+@pytest.mark.parametrize(("haadf", "tv", "gamma"), CASES)
+def test_objective_is_that_of_a_long_run_of_another_method(
+    haadf: float, tv: float, gamma: float
+) -> None:
+    chosen = problem(haadf, tv, gamma)
+    reference = Reference(chosen)
+    _, best = reference.minimise(start_of(chosen), 250)
+    found = solved(chosen)
+    assert reference.objective(found.volumes) <= 1.001 * best
+    assert found.history.objective[-1] == pytest.approx(
+        reference.objective(found.volumes), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(("haadf", "tv", "gamma"), CASES)
+def test_objective_is_not_above_the_truth_at_the_default_tolerance(
+    haadf: float, tv: float, gamma: float
+) -> None:
+    chosen = problem(haadf, tv, gamma)
+    assert solved(chosen, 1e-4, 400).history.objective[-1] <= (
+        chosen.terms(specimen().volumes).objective
+    )
+
+
+def settled(chosen: FusedProblem, iterations: int) -> FusionState:
+    state = init(chosen, start_of(chosen))
+    for _ in range(iterations):
+        state = step(chosen, state)
+    return state
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "least-squares"])
+@pytest.mark.parametrize(("haadf", "gamma"), [(0.0, 2.0), (0.03, 2.0), (0.1, 1.7)])
+def test_solution_is_stationary_for_the_original_objective(
+    haadf: float, gamma: float, likelihood: str
+) -> None:
+    """0 is in the gradient of both data terms + tv dTV + the cone of x >= 0."""
+    chosen = problem(haadf, 0.5, gamma, likelihood)
+    state = settled(chosen, 2000)
+    x, dual = state.volumes.astype(np.float64), state.dual.astype(np.float64)
+    slope = Reference(chosen).smooth(x)[1]
+    total = slope + negative_divergence(dual)
+    stationary = np.where(x > 1e-4, total, np.minimum(total, 0))
+    assert np.linalg.norm(stationary) < 1e-3 * np.linalg.norm(slope)
+    assert np.sqrt((dual**2).sum(0)).max() <= 0.5 * (1 + 1e-5)
+    aligned, roughness = float((dual * differences(x)).sum()), chosen.terms(state.volumes).tv
+    assert aligned == pytest.approx(roughness, rel=1e-3)
+
+
+def test_residuals_of_the_splitting_vanish() -> None:
+    state = settled(problem(0.03, 0.5, 2.0), 1000)
+    assert state.primal < 1e-4
+    assert state.dual_residual < 1e-4
+    gap = np.linalg.norm(state.split.u - state.split.contrast)
+    assert gap / np.linalg.norm(state.split.u) == pytest.approx(state.primal, rel=0.1)
+
+
+def test_residual_of_u_stays_true() -> None:
+    chosen = problem(0.03, 0.5, 2.0)
+    state = settled(chosen, 200)
+    split, haadf = state.split, chosen.haadf
+    force = haadf.projector.adjoint(haadf.signal) + np.float32(split.gram.ridge) * (
+        split.contrast + split.d
+    )
+    true = force - split.gram.apply(split.u)
+    assert np.linalg.norm(split.residual - true) < 1e-4 * np.linalg.norm(force)
+
+
+@pytest.mark.parametrize("gamma", [1.4, 1.7, 2.0])
+@pytest.mark.parametrize(
+    ("haadf", "tv"), [(1e-3, 1e-3), (1e-3, 10), (1, 0.5), (10, 10), (1e3, 0.03)]
+)
+def test_extreme_weights_stay_finite(haadf: float, tv: float, gamma: float) -> None:
+    chosen = problem(haadf, tv, gamma)
+    result = solved(chosen, 1e-4, 80)
+    assert result.status in (Status.CONVERGED, Status.ITERATION_LIMIT)
+    assert np.isfinite(result.volumes).all()
+    assert result.volumes.min() >= 0
+    assert result.history.objective[-1] < result.history.objective[0]
+
+
+def test_history_has_one_entry_per_record() -> None:
+    history = solved(problem(0.03, 0.5, 2.0), 1e-4, 100).history
+    lengths = {name: len(values) for name, values in vars(history).items()}
+    assert set(lengths.values()) == {len(history.iterations)}
+    assert len(history.iterations) > 5
+    assert (np.diff(history.iterations) > 0).all()
+    np.testing.assert_allclose(
+        history.objective, np.sum([history.haadf, history.chemistry, history.tv], axis=0)
+    )
+    assert np.isfinite(history.primal[1:]).all()
+    assert History().objective == ()
+
+
+def test_converged_means_settled() -> None:
+    chosen = problem(0.03, 0.5, 2.0)
+    result = solved(chosen, 1e-4, 1000)
+    assert (result.status, result.message) == (Status.CONVERGED, "")
+    before, last = result.history.objective[-2:]
+    assert abs(before - last) < 1e-4 * last
+    assert max(result.history.primal[-1], result.history.dual[-1]) < 1e-3
+    assert result.iterations < 1000
+
+
+def test_iteration_limit_says_what_to_do() -> None:
+    result = solved(problem(0.03, 0.5, 2.0), 1e-8, 20)
+    assert result.status is Status.ITERATION_LIMIT
+    assert "raise max_iterations" in result.message
+    assert 20 <= result.iterations < 25
+    assert result.history.iterations[-1] == result.iterations
+
+
+@pytest.mark.parametrize("limit", [8, 100])
+@pytest.mark.parametrize("haadf", [0.0, 0.03])
+def test_a_solve_that_turned_to_nan_has_diverged(haadf: float, limit: float) -> None:
+    chosen = problem(haadf, 0.5, 2.0)
+    start = start_of(chosen)
+    start[0, 5, 5, 5] = np.nan
+    result = solve(chosen, init(chosen, start), 1e-4, limit)
+    assert result.status is Status.DIVERGED
+    assert "grew without bound" in result.message
+
+
+def test_an_objective_that_grows_without_bound_has_diverged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("recon_core.solve.CURVATURE_MARGIN", 0.03)
+    chosen = problem(0.0, 0.5, 2.0, "least-squares")
+    assert solved(chosen).status is Status.DIVERGED
+
+
+def test_monitor_sees_every_iterate() -> None:
+    chosen, seen = problem(0.03, 0.5, 2.0), []
+
+    def monitor(volumes: np.ndarray) -> float:
+        seen.append(float(volumes.sum()))
+        return 0.0
+
+    watched = solve(chosen, init(chosen, start_of(chosen)), 1e-8, 30, monitor)
+    assert len(seen) >= 20
+    assert seen[-1] == float(watched.volumes.sum())
+    np.testing.assert_array_equal(watched.volumes, solved(chosen, 1e-8, 30).volumes)
+
+
+def test_a_step_returns_a_new_state_and_leaves_the_start_alone() -> None:
+    chosen = problem(0.03, 0.5, 2.0)
+    start = start_of(chosen)
+    before, state = start.copy(), init(chosen, start)
+    after = step(chosen, state)
+    assert (state.iteration, after.iteration) == (0, 1)
+    assert after.work == state.work + chosen.tilts_per_iteration
+    np.testing.assert_array_equal(start, before)
+
+
+def test_work_of_an_iteration_is_a_pair_of_projections_of_each_modality() -> None:
+    bare = problem(0.0, 0.5, 2.0)
+    state = init(bare, random_volumes(bare.shape))
+    assert step(bare, state).work - state.work == 4 * 5
+
+
+@two_threads
+@pytest.mark.parametrize("gamma", [1.7, 2.0])
+def test_threads_do_not_change_the_solution(gamma: float) -> None:
+    chosen = problem(0.1, 0.5, gamma)
+    one, two = (with_threads(n, lambda: solved(chosen, 1e-8, 20).volumes) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)

@@ -1,0 +1,122 @@
+"""Data terms: values against plain NumPy, gradients against finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from recon_cases import problem_of, random_volumes, start_of, tilt_series
+from recon_reference import Reference
+
+from recon_core.fusion import FusedProblem
+
+LIKELIHOODS = ("poisson", "least-squares")
+SIZE = 8
+
+
+def problem(likelihood: str = "poisson", gamma: float = 2.0) -> FusedProblem:
+    series = tilt_series(SIZE, gamma=gamma)
+    return problem_of(series, 0.3, 0.5, chemistry=likelihood, gamma=gamma)
+
+
+def direction(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, shape)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_chemical_value_and_gradient_are_those_of_the_equation(likelihood: str) -> None:
+    chosen = problem(likelihood)
+    x = random_volumes(chosen.shape)
+    value, slope = Reference(chosen).chemistry(x.astype(np.float64))
+    ours = np.empty_like(x)
+    assert chosen.chemistry.gradient(x, out=ours) == pytest.approx(value, rel=1e-6)
+    assert chosen.chemistry.value(x) == pytest.approx(value, rel=1e-6)
+    assert np.linalg.norm(ours - slope) <= 1e-5 * np.linalg.norm(slope)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("seed", range(3))
+def test_chemical_gradient_against_finite_differences(likelihood: str, seed: int) -> None:
+    chosen = problem(likelihood)
+    x, along = random_volumes(chosen.shape, seed).astype(np.float64), direction(chosen.shape, seed)
+    value, step = Reference(chosen).chemistry, 1e-5
+    numeric = (value(x + step * along)[0] - value(x - step * along)[0]) / (2 * step)
+    slope = np.empty(chosen.shape, np.float32)
+    chosen.chemistry.gradient(x.astype(np.float32), out=slope)
+    assert float((slope * along).sum()) == pytest.approx(numeric, rel=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("element", range(4))
+def test_chemical_gradient_of_single_voxels(likelihood: str, element: int) -> None:
+    chosen, at, step = problem(likelihood), (element, 4, 3, 2), 1e-5
+    x, along = random_volumes(chosen.shape).astype(np.float64), np.zeros(chosen.shape)
+    along[at] = step
+    value = Reference(chosen).chemistry
+    numeric = (value(x + along)[0] - value(x - along)[0]) / (2 * step)
+    slope = np.empty(chosen.shape, np.float32)
+    chosen.chemistry.gradient(x.astype(np.float32), out=slope)
+    scale = float(np.abs(slope[element]).mean())
+    assert slope[at] == pytest.approx(numeric, rel=1e-4, abs=1e-4 * scale)
+
+
+@pytest.mark.parametrize("gamma", [1.4, 1.7, 2.0])
+def test_corrected_haadf_gradient_against_finite_differences(gamma: float) -> None:
+    """gamma Z^gamma x^(gamma-1) A^T r with a plus: what the optimality tests rely on."""
+    reference = Reference(problem(gamma=gamma))
+    x, along, step = random_volumes((4, 8, 8, 8)).astype(float), direction((4, 8, 8, 8), 1), 1e-5
+    ahead, behind = reference.haadf(x + step * along)[0], reference.haadf(x - step * along)[0]
+    numeric = (ahead - behind) / (2 * step)
+    assert float((reference.haadf(x)[1] * along).sum()) == pytest.approx(numeric, rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [1.4, 1.7, 2.0])
+def test_haadf_value_is_that_of_the_equation(gamma: float) -> None:
+    chosen = problem(gamma=gamma)
+    x = random_volumes(chosen.shape)
+    expected = Reference(chosen).haadf(x.astype(np.float64))[0]
+    assert chosen.haadf.value(chosen.contrast(x)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_curvature_is_the_largest_eigenvalue(likelihood: str) -> None:
+    term = problem(likelihood).chemistry
+    volumes = random_volumes((4, SIZE, SIZE, SIZE))
+    columns = np.eye(SIZE * SIZE, dtype=np.float32).reshape(-1, SIZE, SIZE).transpose(1, 2, 0)
+    matrix = term.projector.forward(np.ascontiguousarray(columns)).reshape(-1, SIZE * SIZE)
+    expected = term.expected(volumes).astype(float)
+    mean = term.counts.mean(axis=(1, 2, 3), dtype=float)[:, None, None, None]
+    bend = term.counts / expected**2 if likelihood == "poisson" else np.ones_like(expected) / mean
+    for e in range(4):
+        eigenvalues = [
+            np.linalg.eigvalsh(matrix.T @ (bend[e, ..., x].reshape(-1, 1) * matrix))[-1]
+            for x in range(SIZE)
+        ]
+        largest = max(eigenvalues) * float(term.scale[e]) ** 2
+        assert term.curvature(volumes, 200)[e] == pytest.approx(largest, rel=0.01)
+        assert 0.6 * largest < term.curvature(volumes, 3)[e] < 1.001 * largest
+
+
+def test_ratio_is_counts_over_expected_counts() -> None:
+    term = problem().chemistry
+    volumes = random_volumes((4, SIZE, SIZE, SIZE))
+    np.testing.assert_allclose(term.ratio(volumes) * term.expected(volumes), term.counts, rtol=1e-5)
+
+
+def test_expected_counts_never_vanish() -> None:
+    term = replace(problem().chemistry, background=np.zeros(4, np.float32))
+    volumes = np.zeros((4, SIZE, SIZE, SIZE), np.float32)
+    assert term.expected(volumes).min() > 0
+    assert np.isfinite(term.value(volumes))
+    assert np.isfinite(term.curvature(start_of(problem()), 3)).all()
+
+
+def test_terms_leave_their_input_alone() -> None:
+    chosen = problem()
+    volumes, counts = random_volumes(chosen.shape), chosen.chemistry.counts.copy()
+    before = volumes.copy()
+    chosen.terms(volumes)
+    chosen.chemistry.gradient(volumes, out=np.empty_like(volumes))
+    np.testing.assert_array_equal(volumes, before)
+    np.testing.assert_array_equal(chosen.chemistry.counts, counts)
