@@ -32,14 +32,7 @@ class TiltGeometry:
     def __post_init__(self) -> None:
         if not self.angles_deg:
             raise BadInput("no tilt angles", key="angles_deg", value=[], accepted="one or more")
-        for angle in self.angles_deg:
-            if not -90.0 <= angle <= 90.0:
-                raise BadInput(
-                    "tilt beyond +-90 degrees",
-                    key="angles_deg",
-                    value=angle,
-                    accepted="-90 to 90",
-                )
+        check_angles(self.angles_deg, "angles_deg")
         if min(self.shape) < 1:
             raise BadInput("empty slice", key="shape", value=self.shape, accepted="(z, y) >= 1")
 
@@ -47,6 +40,18 @@ class TiltGeometry:
     def angles(self) -> int:
         """Number of tilts."""
         return len(self.angles_deg)
+
+
+def check_angles(angles_deg: tuple[float, ...], key: str) -> None:
+    """Refuse angles that are not finite or beyond +-90 degrees.
+
+    Raises
+    ------
+    BadInput : naming ``key`` and the first such angle.
+    """
+    for angle in angles_deg:
+        if not -90.0 <= angle <= 90.0:
+            raise BadInput("tilt beyond +-90 degrees", key=key, value=angle, accepted="-90 to 90")
 
 
 def spaced_tilts(count: int, tilt_range_deg: tuple[float, float]) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recon_core.elements import atomic_numbers
 from recon_core.errors import BadInput
+from recon_core.geometry import check_angles
 
 Array = NDArray[np.float32]
 
@@ -37,7 +38,8 @@ class TiltSeries:
 
     Raises
     ------
-    BadInput : shapes and angles disagree, NaN or negative counts, no or doubled elements.
+    BadInput : shapes and angles disagree, tilts beyond +-90 degrees, NaN or negative counts,
+        impossible levels, no or doubled elements.
     """
 
     haadf: Array
@@ -57,6 +59,8 @@ class TiltSeries:
             object.__setattr__(self, "chemical_background", (0.0,) * len(self.elements))
         atomic_numbers(self.elements)
         self._check_shapes()
+        check_angles(self.haadf_angles_deg, "haadf/angles_deg")
+        check_angles(self.chemical_angles_deg, "chemical/angles_deg")
         self._check_counts("haadf/projections", self.haadf)
         self._check_counts("chemical/projections", self.chemical)
         self._check_levels()
@@ -102,6 +106,10 @@ class TiltSeries:
             self._check_channels("chemical/scale", self.chemical_scale, above=True)
         if self.haadf_scale is not None:
             _check_level("haadf/scale", self.haadf_scale, above=True)
+        if not (np.isfinite(self.voxel_size_nm) and self.voxel_size_nm > 0):
+            raise BadInput(
+                "not a length", key="voxel_size_nm", value=self.voxel_size_nm, accepted="> 0 nm"
+            )
 
     def _check_channels(self, key: str, values: tuple[float, ...], above: bool = False) -> None:
         if len(values) != len(self.elements):
