@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 from threadpoolctl import threadpool_limits
 
 from phantoms.paint import concentrations, paint
@@ -60,7 +60,7 @@ def composite(size: int, seed: int = 0) -> Specimen:
 def layout(seed: int) -> Layout:
     """Draw the support and the particles: centred in its solid, apart from each other."""
     rng = np.random.default_rng(seed)
-    level = float(norm.ppf(1 - SOLID))
+    level = float(ndtri(1 - SOLID))
     support = PorousEllipsoid(
         RandomWave.draw(rng, MODES, WAVELENGTHS), level, np.asarray(SEMI_AXES)
     )

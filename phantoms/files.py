@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from phantoms import h5
 from phantoms.authors import is_authors_layout, read_authors_series
-from phantoms.specimen import Specimen, check_volumes
+from phantoms.specimen import Specimen, check_volumes, in_square_field
 from recon_core.elements import atomic_numbers
 from recon_core.tiltseries import TiltSeries
 
@@ -47,6 +47,8 @@ def save_specimen(path: str | Path, specimen: Specimen, overwrite: bool = False)
 def load_specimen(path: str | Path) -> Specimen:
     """Read a specimen: any HDF5 file with ``volumes (element, z, y, x)`` and ``elements``.
 
+    Where z and y differ, vacuum is put around (:func:`phantoms.specimen.in_square_field`).
+
     Raises
     ------
     BadInput : unreadable or incomplete, or what :class:`Specimen` refuses.
@@ -55,7 +57,8 @@ def load_specimen(path: str | Path) -> Specimen:
         volumes, elements, voxel_size_nm = _volumes(file)
         name = h5.attribute([file["volumes"], file], "name")
         title = name if isinstance(name, str) else Path(path).stem
-        return Specimen(volumes, elements, voxel_size_nm, title)
+        check_volumes(volumes, elements, voxel_size_nm)
+        return Specimen(in_square_field(volumes), elements, voxel_size_nm, title)
 
 
 def save_reconstruction(

@@ -16,6 +16,7 @@ from recon_core.errors import BadInput
 
 Attributes = Mapping[str, object]
 NONE: Attributes = MappingProxyType({})
+HDF5 = "a whole HDF5 file"
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
     """
     try:
         if not path.is_file():
-            raise BadInput("no such file")
+            raise BadInput("not a file" if path.exists() else "no such file", accepted=HDF5)
         with h5py.File(path, "r") as file:
             yield file
     except BadInput as fault:
@@ -41,7 +42,9 @@ def reading(path: Path) -> Iterator[h5py.File]:
         ) from fault
     except (OSError, RuntimeError, KeyError, MemoryError) as fault:
         # h5py raises any of these, by the place of the damage.
-        raise BadInput(f"unreadable or truncated HDF5 ({fault})", source=path) from fault
+        raise BadInput(
+            f"unreadable or truncated HDF5 ({fault})", source=path, accepted=HDF5
+        ) from fault
 
 
 @contextmanager
@@ -109,7 +112,9 @@ def array(file: h5py.File, key: str) -> NDArray[np.generic]:
 
 def floats(file: h5py.File, key: str) -> NDArray[np.float32]:
     """:func:`array` as contiguous float32."""
-    return np.ascontiguousarray(array(file, key), dtype=np.float32)
+    # What float32 cannot hold becomes infinite, and infinity is refused by those who ask.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array(file, key), dtype=np.float32)
 
 
 def numbers(file: h5py.File, key: str) -> tuple[float, ...]:

@@ -60,6 +60,20 @@ class Specimen:
         return z, y, x
 
 
+def in_square_field(volumes: Array) -> Array:
+    """Volumes (element, z, y, x) with vacuum around them where z and y differ, so that they agree.
+
+    A specimen thicker than wide would leave the field of view when tilted, and the slice that is
+    reconstructed from a detector of y pixels is y voxels thick.
+    """
+    edge = max(volumes.shape[1:3])
+    missing = [edge - side for side in volumes.shape[1:3]]
+    if not any(missing):
+        return volumes
+    around = [(count // 2, count - count // 2) for count in missing]
+    return np.pad(volumes, [(0, 0), *around, (0, 0)])
+
+
 def check_volumes(volumes: Array, elements: tuple[str, ...], voxel_size_nm: float) -> None:
     """Refuse volumes that cannot be concentrations (element, z, y, x) of ``elements``.
 
