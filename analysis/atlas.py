@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,17 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from analysis.labels import HAADF_TILTS, SCORE_COLUMNS
+from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS
 from analysis.table import atlas_table, load_trials
 from analysis.versions import package_version
 from recon_core.errors import BadInput
-from sweep.folder import StudyFolder
+from sweep.folder import StudyFolder, write_aside
 from sweep.toml import toml_text
 
 NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
 """Columns every atlas has besides its axes; all numbers."""
+
+_NUMERIC_AXES = (HAADF_TILTS, CHEMICAL_TILTS, HAADF_SNR, CHEMICAL_SNR)
 
 _COLUMNS_TEXT = "axes, " + ", ".join(NUMERIC_COLUMNS)
 
@@ -85,16 +86,6 @@ def write_atlas(folder: str | Path) -> Atlas:
     return atlas
 
 
-def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then move it in place at once."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def _write_h5(path: Path, atlas: Atlas) -> None:
     with h5py.File(path, "w", track_order=True) as file:
         for name, column in atlas.table.items():
@@ -115,7 +106,7 @@ def load_atlas(path: str | Path) -> Atlas:
 
     Raises
     ------
-    BadInput : no such file, neither format, a column missing or not numeric.
+    BadInput : no such file, neither format, a column missing or not numeric, no cell.
 
     """
     path = Path(path)
@@ -125,7 +116,9 @@ def load_atlas(path: str | Path) -> Atlas:
     missing = [name for name in NUMERIC_COLUMNS if name not in atlas.table]
     if missing:
         raise BadInput("missing column", source=path, key=missing[0], accepted=_COLUMNS_TEXT)
-    for name in NUMERIC_COLUMNS:
+    if atlas.table.empty:
+        raise BadInput("holds no cell", source=path, accepted="one row per cell")
+    for name in (*NUMERIC_COLUMNS, *(axis for axis in atlas.axes if axis in _NUMERIC_AXES)):
         if not pd.api.types.is_numeric_dtype(atlas.table[name]):
             raise BadInput("column is not numeric", source=path, key=name, accepted="numbers")
     return atlas
@@ -165,7 +158,8 @@ def _load_h5(path: Path) -> Atlas:
             text = str(file.attrs.get("study", ""))
     except (OSError, AttributeError) as error:
         raise BadInput("not an atlas", source=path, accepted="an atlas.csv or atlas.h5") from error
-    if len({len(column) for column in columns.values()}) > 1 or not set(axes) <= set(columns):
+    shapes = {column.shape for column in columns.values()}
+    if len(shapes) > 1 or any(len(s) > 1 for s in shapes) or not set(axes) <= set(columns):
         raise BadInput("columns disagree", source=path, accepted=_COLUMNS_TEXT)
     return Atlas(pd.DataFrame(columns), axes, _settings(text, path))
 

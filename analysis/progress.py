@@ -89,10 +89,11 @@ def _cells_done(trials: pd.DataFrame, study: Study, budget: int) -> int:
 
 
 def _seconds_left(trials: pd.DataFrame, planned: dict[str, int]) -> float | None:
-    if trials.empty:
+    timed = trials.dropna(subset=["seconds"])
+    if timed.empty:
         return None
-    mean = trials.groupby("method")["seconds"].mean()
-    overall = float(trials["seconds"].mean())
+    mean = timed.groupby("method")["seconds"].mean()
+    overall = float(timed["seconds"].mean())
     done = trials["method"].value_counts()
     return sum(
         max(0, count - int(done.get(method, 0))) * float(mean.get(method, overall))

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import html
-from analysis.atlas import Atlas, write_aside, write_atlas
+from analysis.atlas import Atlas, write_atlas
 from analysis.figures import baselines_figure, gain_figure, nrmse_figure, weights_figure
 from analysis.labels import axis_label, condition_label, value_label
 from analysis.maps import Page, pages
@@ -21,7 +21,7 @@ from analysis.progress import Progress, duration, progress
 from analysis.slices import slices_of, telling_cell
 from analysis.table import load_trials
 from analysis.versions import versions
-from sweep.folder import StudyFolder
+from sweep.folder import StudyFolder, write_aside
 from sweep.study import Study
 
 _FIGURES: dict[str, tuple[Callable[[Page], Figure | None], str]] = {

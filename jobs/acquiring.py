@@ -38,16 +38,20 @@ def acquisition_of(options: Mapping[str, Any]) -> Acquisition:
 def snr_of_dose(
     specimen: Specimen,
     options: Mapping[str, Any],
-    dose: float,
+    dose: float | None,
     counts_per_electron: float | dict[str, float] | None,
 ) -> float | dict[str, float]:
     """Chemical SNR bought by ``dose`` e/Å² spread over the chemical tilts, per element if so given.
 
     Raises
     ------
-    BadInput : an SNR beside the dose, no yield, a quantity that is not positive.
+    BadInput : an SNR beside the dose, no dose, no yield, a quantity that is not positive.
 
     """
+    if dose is None:
+        raise BadInput(
+            "missing", key="--dose", accepted="with --counts-per-electron: electrons per Å²"
+        )
     if options.get("snr") is not None:
         raise BadInput("given beside --snr", key="--dose", value=dose, accepted="one of the two")
     if counts_per_electron is None:

@@ -100,7 +100,7 @@ def simulate(
 
     refuse_existing(out, force)
     loaded = load_specimen(specimen)
-    if dose is not None:
+    if dose is not None or counts_per_electron is not None:
         given["snr"] = snr_of_dose(loaded, given, dose, counts_per_electron)
     line = simulate_file(loaded, acquisition_of(given), seed, out, force)
     if not quiet:
@@ -154,7 +154,7 @@ def reconstruct(
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
     chosen = choose_weights(series, Method(method), haadf, tv, atlas)
-    code, lines = reconstruct_file(series, chosen, settings_of(solver), out, force)
+    code, lines = reconstruct_file(tilts, series, chosen, settings_of(solver), out, force)
     for line in () if quiet else (*chosen.notes, *lines):
         click.echo(line)
     return code

@@ -37,9 +37,12 @@ class Snr(click.ParamType["float | dict[str, float]"]):
             if "=" not in text:
                 return float(text)
             pairs = [pair.partition("=") for pair in text.split(",")]
-            return {element.strip(): float(number) for element, _, number in pairs}
+            numbers = {element.strip(): float(number) for element, _, number in pairs}
         except ValueError:
-            self.fail(f"{text!r} is neither a number nor El=number,El=number", param, ctx)
+            self.fail(f"{text!r} is neither a number nor El=number,El=number.", param, ctx)
+        if len(numbers) < len(pairs):
+            self.fail(f"{text!r} names an element twice.", param, ctx)
+        return numbers
 
 
 def refuse_existing(path: Path, force: bool) -> None:

@@ -17,9 +17,16 @@ from recon_core.tiltseries import TiltSeries
 
 
 def reconstruct_file(
-    series: TiltSeries, chosen: Chosen, settings: SolverSettings, out: Path, force: bool
+    tilts: Path,
+    series: TiltSeries,
+    chosen: Chosen,
+    settings: SolverSettings,
+    out: Path,
+    force: bool,
 ) -> tuple[Exit, tuple[str, ...]]:
-    """Reconstruct and write; the exit code and lines about it. Nothing is written of a divergence.
+    """Reconstruct ``series``, read from ``tilts``, and write; the exit code and lines about it.
+
+    Nothing is written of a divergence.
 
     Raises
     ------
@@ -28,7 +35,7 @@ def reconstruct_file(
     """
     solved = reconstruct(series, chosen.method, chosen.weights, settings)
     if solved.status is Status.BAD_DATA:
-        raise BadInput(solved.message or "cannot be reconstructed", source="tilt series")
+        raise BadInput(solved.message or "cannot be reconstructed", source=tilts)
     if solved.status is Status.DIVERGED:
         return Exit.TRIALS_FAILED, (f"diverged: {solved.message}; nothing was written",)
     save_reconstruction(

@@ -95,7 +95,8 @@ def _best_line(row: dict[str, Any]) -> str:
     prefix = f"best           {where}: " if where else "best           "
     if row["nrmse"] is None:
         return f"{prefix}none yet"
-    return f"{prefix}NRMSE {row['nrmse']:.3f} at haadf {row['haadf']:.3g}, tv {row['tv']:.3g}"
+    weights = [f"{name} {row[name]:.3g}" for name in ("haadf", "tv") if row[name] is not None]
+    return f"{prefix}NRMSE {row['nrmse']:.3f} at {', '.join(weights) or 'unknown weights'}"
 
 
 def recommendation_text(found: Recommendation) -> str:

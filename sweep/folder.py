@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ class StudyFolder:
             self._check(study)
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error) from error
         with Journal(self.journal_file) as journal:
             self._check(study)
             self._write(study)
@@ -94,19 +94,34 @@ class StudyFolder:
     def _write(self, study: Study) -> None:
         if self.study_file.is_file() and self.study() == study:
             return
-        aside = self.study_file.with_suffix(".toml.part")
-        try:
-            aside.write_text(study.toml(), encoding="utf-8")
-            os.replace(aside, self.study_file)  # noqa: PTH105
-        except OSError as error:
-            raise self._unwritable(error) from error
+        text = study.toml()
+        write_aside(self.study_file, lambda path: path.write_text(text, encoding="utf-8"))
 
-    def _unwritable(self, error: OSError) -> BadInput:
-        return BadInput(
-            f"cannot be written: {error.strerror}",
-            source=self.path,
-            accepted="a folder that can be written",
-        )
+
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file beside ``path``, then move it in place at once.
+
+    Raises
+    ------
+    BadInput : the folder cannot be written, the disk is full; what was there is left alone.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            write(aside)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> BadInput:
+    return BadInput(
+        f"cannot be written: {error.strerror or error}",
+        source=path,
+        accepted="a folder that can be written",
+    )
 
 
 def _check_same(folder: Path, old: Study, new: Study) -> None:

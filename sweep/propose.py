@@ -3,6 +3,9 @@
 A Gaussian process with a Matern kernel over the logarithms of the weights (scikit-optimize). The
 optimizer is made anew for every proposal and told everything in one batch, because replaying its
 ``tell`` calls one by one does not reproduce a run.
+
+scikit-optimize and scipy.stats take seconds to load, so they are imported where they are used: MPI
+ranks that evaluate trials, and runs without anything to propose, go without.
 """
 
 from __future__ import annotations
@@ -10,18 +13,17 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
-from skopt import Optimizer
-from skopt.learning import GaussianProcessRegressor
-from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
-from skopt.space import Real
 from threadpoolctl import threadpool_limits
 
 from recon_core.settings import Weights
 from sweep.identity import short_seed
+
+if TYPE_CHECKING:
+    from skopt.learning import GaussianProcessRegressor
 
 Space = Mapping[str, tuple[float, float]]
 Told = Sequence[tuple[Weights, float | None]]
@@ -50,6 +52,8 @@ def initial_point(space: Space, number: int, seed: int) -> Weights:
     """
     if number == 0:
         return _weights(space, [_clipped(getattr(DEFAULT, n), space[n]) for n in space])
+    from scipy.stats import qmc
+
     sobol = qmc.Sobol(len(space), seed=np.random.default_rng(seed))
     unit = sobol.random(max(DESIGN_BLOCK, 1 << number.bit_length()))[number - 1]
     return _at(space, unit)
@@ -83,6 +87,9 @@ def propose(space: Space, told: Told, pending: Sequence[Weights], seed: int) -> 
 
 
 def _ask(space: Space, points: list[list[float]], scores: list[float], seed: int) -> list[float]:
+    from skopt import Optimizer
+    from skopt.space import Real
+
     dimensions = [Real(*bounds, prior="log-uniform", name=name) for name, bounds in space.items()]
     optimizer = Optimizer(
         dimensions,
@@ -101,6 +108,9 @@ def _ask(space: Space, points: list[list[float]], scores: list[float], seed: int
 
 
 def _surrogate(dimensions: int, seed: int) -> GaussianProcessRegressor:
+    from skopt.learning import GaussianProcessRegressor
+    from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
+
     shape = Matern([1.0] * dimensions, [(0.01, 100.0)] * dimensions, nu=2.5)
     return GaussianProcessRegressor(
         kernel=ConstantKernel(1.0, (0.01, 1000.0)) * shape,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -14,6 +14,8 @@ from recon_core.errors import BadInput
 
 Location = tuple[int | str, ...]
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_IN_TOML = {"an object": "a table", "array": "a list"}
+_KINDS: dict[object, str] = {str: "a string", int: "an integer", float: "a number"}
 
 
 def refusal(
@@ -37,10 +39,10 @@ def refusal(
     if found["type"] == "extra_forbidden":
         return unknown(location, _keys(model, location[:-1]), value, source)
     if found["type"] == "missing":
-        return BadInput("missing", source=source, key=key)
+        return _missing(location, data, model, source)
     accepted = _accepted(found, _field(model, location))
     if location[:1] == ("axes",):
-        accepted = "a list of numbers or strings"
+        accepted = "a list of numbers or strings" if location[1:] else "a table of lists"
     return BadInput(_problem(found), source=source, key=key, value=value, accepted=accepted)
 
 
@@ -57,6 +59,23 @@ def unknown(
         key=_name(location, ()),
         value=value,
         accepted=", ".join(known),
+    )
+
+
+def _missing(
+    location: Location, data: object, model: type[BaseModel], source: str | Path | None
+) -> BadInput:
+    """The line for a key that must be there, or for a list that ends too early."""
+    info = _field(model, location)
+    kind = info.annotation if info else None
+    if isinstance(location[-1], int):
+        key, value = _name(location[:-1], ()), _at(data, location[:-1])
+        accepted = f"{len(get_args(kind))} values"
+        return BadInput("too short", source=source, key=key, value=value, accepted=accepted)
+    inner = _table(info) if info else None
+    table = f"a table of {', '.join(inner.model_fields)}" if inner else None
+    return BadInput(
+        "missing", source=source, key=_name(location, ()), accepted=table or _KINDS.get(kind)
     )
 
 
@@ -138,6 +157,8 @@ def _accepted(found: Any, info: FieldInfo | None) -> str:
         for name, sign in _SIGNS.items()
         if hasattr(mark, name)
     ]
+    if found["type"] == "too_long":
+        return f"{found['ctx']['max_length']} values"
     if found["type"] == "value_error" or not limits:
         return _plain(str(found["msg"]))
     kind = "integer" if info is not None and info.annotation is int else "number"
@@ -147,4 +168,4 @@ def _accepted(found: Any, info: FieldInfo | None) -> str:
 def _plain(message: str) -> str:
     for opening in ("Value error, ", "expected ", "Input should be ", "a valid "):
         message = message.removeprefix(opening)
-    return message[:1].lower() + message[1:]
+    return _IN_TOML.get(message, message[:1].lower() + message[1:])

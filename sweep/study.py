@@ -146,7 +146,7 @@ def _parsed(text: str, source: str | Path, folder: Path) -> Study:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"not TOML: {error}", source=source) from error
+        raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
     if isinstance(data.get("axes"), dict):
         data["axes"] = flattened(data["axes"])
     return _validated(located(data, folder), source)

@@ -47,9 +47,13 @@ class SpecimenTable(Table):
 
 
 class SearchSpace(Table):
-    """``search.space``: bounds of the weights, searched log-uniformly."""
+    """``search.space``: bounds of the weights, searched log-uniformly.
 
-    haadf: Bounds = (1e-3, 10.0)
+    ``haadf`` ends a little above 1, its statistical weight: more pays only where the data were
+    projected from the reconstruction's own grid.
+    """
+
+    haadf: Bounds = (1e-3, 3.0)
     tv: Bounds = (0.1, 6.0)
 
     @field_validator("haadf", "tv")

@@ -44,6 +44,8 @@ def run_ranks(
     """
     others = comm.Split(color=int(comm.Get_rank() > 0), key=comm.Get_rank())
     if comm.Get_rank() > 0:
+        # Ctrl-C reaches all ranks; rank 0 alone decides what ends.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         with _or_abort(comm):
             _share_cores(others)
             _serve(comm, evaluate)
@@ -100,8 +102,6 @@ class MpiExecutor:
 
 
 def _serve(comm: MPI.Intracomm, evaluate: Evaluate) -> None:
-    # Ctrl-C reaches all ranks; rank 0 alone decides what ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         _await(comm, 0, TASK)
         task: tuple[Study, Trial] | None = comm.recv(source=0, tag=TASK)

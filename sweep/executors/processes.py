@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -134,6 +135,7 @@ def _serve(connection: Connection, evaluate: Evaluate) -> None:
     """Evaluate what comes through the pipe until its other end is closed."""
     # Ctrl-C reaches the whole group; the parent alone decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         connection.send(None)
         while True:
@@ -141,6 +143,14 @@ def _serve(connection: Connection, evaluate: Evaluate) -> None:
             connection.send(evaluate(study, trial))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def _end_with_parent() -> None:
+    """End this process at once when its parent is gone; a long trial would go on for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _ending(code: int) -> str:

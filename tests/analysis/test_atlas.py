@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.atlas import Atlas, atlas_of, load_atlas, write_aside, write_atlas
+from analysis.atlas import Atlas, atlas_of, load_atlas, write_atlas
 from recon_core.errors import BadInput
 from sweep.study import parse_study
 
@@ -117,23 +117,32 @@ def test_damaged_h5_is_refused(written, change):
         load_atlas(written / "atlas.h5")
 
 
+def test_a_specimen_is_no_atlas(tmp_path):
+    with h5py.File(tmp_path / "specimen.h5", "w") as file:
+        file["volumes"] = np.ones((2, 3, 3, 3))
+    with pytest.raises(BadInput, match=r"specimen\.h5: columns disagree"):
+        load_atlas(tmp_path / "specimen.h5")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"acquisition.haadf_tilts": "many"}, "haadf_tilts: column is not numeric"),
+        ({"nrmse": "low"}, "nrmse: column is not numeric"),
+        (None, "holds no cell"),
+    ],
+)
+def test_a_table_that_is_no_atlas_is_refused(written, change, said):
+    table = pd.read_csv(written / "atlas.csv")
+    table = table.assign(**change) if change else table.iloc[:0]
+    table.to_csv(written / "atlas.csv", index=False)
+    with pytest.raises(BadInput, match=said):
+        load_atlas(written / "atlas.csv")
+
+
 def test_no_such_file(tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         load_atlas(tmp_path / "atlas.csv")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(aside):
-        aside.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_aside(path, fail)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_weight_of_an_absent_signal_is_no_weight():

@@ -31,6 +31,16 @@ def test_before_the_first_trial_nothing_is_guessed(study):
     assert (state.done, state.cells_done, state.seconds_left) == (0, 0, None)
 
 
+def test_a_record_without_a_time_does_not_spoil_the_forecast(study):
+    rows = [
+        {"trial_id": "a", "number": 0, "method": "ml", "status": "ok", "nrmse": 0.5},
+        {"trial_id": "b", "number": 0, "method": "fused", "status": "ok", "nrmse": 0.5},
+    ]
+    assert progress(trials_table(rows), study).seconds_left is None
+    timed = trials_table([rows[0], rows[1] | {"seconds": 2.0}])
+    assert progress(timed, study).seconds_left == pytest.approx(2.0 * (90 - 2))
+
+
 def test_classes_of_failure():
     rows = [
         {"trial_id": str(i), "status": status, "error": error, "nrmse": None}

@@ -54,6 +54,7 @@ def test_simulate_for_a_dose(specimen, tmp_path, capsys):
     assert "--counts-per-electron" in line_of(capsys, 2, *base, "--dose", "1e5")
     both = ["--dose", "1e5", "--counts-per-electron", str(per_electron)]
     assert "one of the two" in line_of(capsys, 2, *base, *both, "--snr", "2")
+    assert "--dose: missing" in line_of(capsys, 2, *base, *both[2:])
     assert main([str(a) for a in (*base, *both, "-q")]) == 0
     assert load_tilt_series(out).chemical.mean() == pytest.approx(2.0, rel=0.1)
 
@@ -63,6 +64,7 @@ def test_simulate_for_a_dose(specimen, tmp_path, capsys):
     [
         (["--snr", "high"], "neither a number"),
         (["--snr", "-2"], "chemical_snr"),
+        (["--snr", "Co=2,Cu=2,O=2,Au=2,O=3"], "names an element twice"),
         (["--snr", "Co=2"], "missing"),
         (["--snr", "Co=2,Cu=2,O=2,Pb=2"], "Pb not in the specimen"),
         (["--tilt-range", "-100", "70"], "tilt_range_deg"),
@@ -144,13 +146,14 @@ def test_impossible_reconstructions_are_refused(options, said, tilts, tmp_path, 
 @pytest.mark.parametrize(
     ("status", "code"), [(Status.DIVERGED, 3), (Status.BAD_DATA, 2), (Status.ITERATION_LIMIT, 0)]
 )
-def test_a_failed_solve_writes_nothing(status, code, tilts, tmp_path, monkeypatch):
+def test_a_failed_solve_writes_nothing(status, code, tilts, tmp_path, monkeypatch, capsys):
     volumes = np.ones((4, 16, 16, 16), np.float32)
     solved = Reconstruction(volumes, status, 3.0, message="no hope")
     monkeypatch.setattr(solving, "reconstruct", lambda *args: solved)
     out = tmp_path / "r.h5"
     assert main(["reconstruct", str(tilts), "--out", str(out), "-q"]) == code
     assert out.exists() == (code == 0)
+    assert (f"{tilts}: no hope" in capsys.readouterr().err) == (code == 2)
 
 
 def test_truth_against_itself(specimen, capsys):
@@ -187,6 +190,18 @@ def test_what_does_not_match_is_refused(specimen, tmp_path, capsys):
     assert "(16, 16, 16)" in line_of(capsys, 2, "evaluate", other, specimen)
     other.write_bytes(b"not hdf5")
     assert "other.h5" in line_of(capsys, 2, "evaluate", other, specimen)
+
+
+def test_the_chain_of_a_volume_thinner_than_wide(specimen, tmp_path, capsys):
+    truth = load_specimen(specimen)
+    mine, tilts, out = (tmp_path / name for name in ("mine.h5", "t.h5", "r.h5"))
+    thin = truth.volumes[:, 3:13, :, :9]
+    save_reconstruction(mine, thin, truth.elements, truth.voxel_size_nm)
+    assert main(["simulate", str(mine), *COUNTS, "--out", str(tilts), "-q"]) == 0
+    argv = ["--max-iterations", "5", "--out", str(out), "-q"]
+    assert main(["reconstruct", str(tilts), *argv]) == 0
+    assert main(["evaluate", str(out), str(mine), "-q"]) == 0
+    assert 0 < float(capsys.readouterr().out) < 1.5
 
 
 def test_the_chain_of_single_commands(specimen, tilts, tmp_path, capsys):

@@ -157,6 +157,15 @@ def test_status_and_report_of_an_empty_journal(folder, capsys):
     assert "Partial: 0 of 10" in (folder / "report" / "index.html").read_text(encoding="utf-8")
 
 
+def test_status_of_records_that_lack_weights_and_times(folder, capsys):
+    record = {"trial_id": "x", "cell": {"acquisition.haadf_tilts": 5}, "method": "fused"}
+    record |= {"number": 0, "status": "ok", "nrmse": 0.1}
+    (folder / "trials.jsonl").write_text(json.dumps(record) + "\n")
+    assert main(["status", str(folder)]) == 0
+    assert "NRMSE 0.100 at unknown weights" in capsys.readouterr().out
+    assert main(["status", str(folder), "--json"]) == 0
+
+
 def test_status_writes_nothing(folder):
     before = sorted(folder.rglob("*"))
     assert main(["status", str(folder)]) == 0

@@ -70,6 +70,13 @@ def deadly_bowl(study: Study, trial: Trial) -> TrialResult:
     return bowl(study, trial)
 
 
+def endless_bowl(study: Study, trial: Trial) -> TrialResult:
+    """Says which process it runs in, and never ends."""
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+    return bowl(study, trial)
+
+
 def raising_bowl(study: Study, trial: Trial) -> TrialResult:
     raise RuntimeError("an evaluation that raises")
 
@@ -88,7 +95,15 @@ def environment_seen(study: Study, trial: Trial) -> TrialResult:
 
 EVALUATIONS: dict[str, Callable[[Study, Trial], TrialResult]] = {
     e.__name__: e
-    for e in (bowl, uneven_bowl, failing_bowl, deadly_bowl, raising_bowl, weights_seen)
+    for e in (
+        bowl,
+        uneven_bowl,
+        failing_bowl,
+        deadly_bowl,
+        endless_bowl,
+        raising_bowl,
+        weights_seen,
+    )
 }
 
 Atlas = set[tuple[object, ...]]

@@ -79,7 +79,9 @@ def undisturbed(study: Study, folder: Path) -> Atlas:
     return atlas_of(folder / "trials.jsonl")
 
 
-def test_a_run_does_every_trial_once(tmp_path: Path) -> None:
+def test_a_run_does_every_trial_once(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]]
+) -> None:
     study = small_study()
     started: list[tuple[int, int]] = []
     seen: list[str] = []
@@ -171,7 +173,9 @@ def test_a_grown_budget_goes_on_with_the_sequence(
     assert atlas_of(tmp_path / "grown" / "trials.jsonl") == whole
 
 
-def test_failed_trials_are_recorded_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_failed_trials_are_recorded_and_the_run_goes_on(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]]
+) -> None:
     study = small_study()
     summary = run(study, tmp_path / "run", InlineExecutor(failing_bowl))
     assert (summary.done, summary.failed) == (24, 4)
@@ -210,7 +214,9 @@ class Interrupted(InlineExecutor):
         self.closed = True
 
 
-def test_an_interruption_keeps_what_is_done(tmp_path: Path) -> None:
+def test_an_interruption_keeps_what_is_done(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]]
+) -> None:
     study = small_study()
     executor = Interrupted(7)
     summary = run(study, tmp_path / "run", executor)
@@ -262,13 +268,15 @@ def test_a_refused_folder_closes_the_executor(tmp_path: Path) -> None:
     assert executor.closed
 
 
-def start(folder: Path, evaluation: str, executor: str) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, evaluation: str, executor: str, stdout: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     study = folder.parent / "study.toml"
     study.write_text(QUICK)
     return subprocess.Popen(
         [sys.executable, HERE / "run_study.py", study, folder, evaluation, executor],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
     )
 
 
@@ -297,6 +305,21 @@ def test_runs_killed_at_any_moment_resume_to_the_same_end(tmp_path: Path) -> Non
     assert summary.resumed >= 2
     assert len(read_records(journal)) == summary.total == 24
     assert atlas_of(journal) == undisturbed(parse_study(QUICK), tmp_path / "one")
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_children_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
+    with start(tmp_path / "run", "endless_bowl", "processes", subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+    wait_for(lambda: ended(child))
 
 
 def test_ctrl_c_ends_children_and_keeps_what_is_done(tmp_path: Path) -> None:

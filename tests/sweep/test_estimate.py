@@ -43,8 +43,36 @@ def test_memory_covers_twelve_specimens() -> None:
     assert trial_bytes(at(SMALL)) > 12 * specimen.volumes.nbytes
 
 
+MEASURED = """
+[study]
+name = "measured"
+[specimen]
+kind = "nanocubes"
+size = 64
+[acquisition]
+haadf_tilts = 47
+chemical_tilts = 9
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "milliseconds", "iterations"),
+    [
+        (Method.FUSED, 23.0, 180),
+        (Method.CHEMISTRY_TV, 12.9, 130),
+        (Method.ML, 9.7, 190),
+        (Method.ML_STOPPED, 8.6, 25),
+    ],
+)
+def test_the_time_is_that_measured(method: Method, milliseconds: float, iterations: int) -> None:
+    expected = 1e-3 * milliseconds * iterations
+    assert trial_seconds(at(MEASURED), method) == pytest.approx(expected, rel=0.1)
+    few = at(MEASURED + "[solver]\nmax_iterations = 10\n")
+    assert trial_seconds(few, method) == pytest.approx(1e-2 * milliseconds, rel=0.1)
+
+
 def test_haadf_tilts_cost_only_the_method_that_sees_them() -> None:
-    few, many = at(SMALL), at(SMALL.replace("[5, 9]", "[90]"))
+    few, many = at(SMALL), at(SMALL.replace("[5, 9]", "[180]"))
     assert trial_seconds(many, Method.FUSED) > 1.5 * trial_seconds(few, Method.FUSED)
     assert trial_seconds(many, Method.ML) == trial_seconds(few, Method.ML)
 

@@ -8,7 +8,7 @@ from sweep_fakes import SMALL, small_study
 from phantoms.files import save_specimen
 from phantoms.kinds import make_specimen
 from recon_core.errors import BadInput
-from sweep.folder import StudyFolder
+from sweep.folder import StudyFolder, write_aside
 from sweep.study import parse_study
 
 
@@ -34,6 +34,20 @@ def test_the_same_study_opens_it_again(folder: StudyFolder) -> None:
     with folder.open_or_create(small_study()) as journal:
         assert journal.records() == [{"trial_id": "a"}]
     assert snapshot(folder) == before
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(aside: Path) -> None:
+        aside.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(BadInput, match="file: cannot be written: disk full"):
+        write_aside(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_its_budget_may_grow_and_not_shrink(folder: StudyFolder) -> None:

@@ -79,7 +79,10 @@ def test_axes_may_be_written_without_quotes() -> None:
         ("[acquisition]\nhaadf_tilts = true", "acquisition.haadf_tilts = True"),
         ("[acquisition]\ntilt_range_deg = [-100, 70]", "acquisition.tilt_range_deg = [-100, 70]"),
         ("[acquisition]\ntilt_range_deg = [70, -70]", "acquisition.tilt_range_deg = [70, -70]"),
-        ("[acquisition]\ntilt_range_deg = [-70]", "acquisition.tilt_range_deg"),
+        ("[acquisition]\ntilt_range_deg = [-70]", "acquisition.tilt_range_deg = [-70]: too short; "
+         "accepted: 2 values"),
+        ("[acquisition]\ntilt_range_deg = 70", "tilt_range_deg = 70: not acceptable; accepted: a "
+         "list"),
         ("[acquisition]\nhaadf_snr = nan", "acquisition.haadf_snr = nan"),
         ("[acquisition]\nhaadf_snr = 1999-01-01", "acquisition.haadf_snr = "),
         ("[acquisition]\nchemical_snr = -1", "acquisition.chemical_snr = -1"),
@@ -96,6 +99,8 @@ def test_axes_may_be_written_without_quotes() -> None:
         ("[search]\nspace = { tv = [0, 1] }", "search.space.tv = [0, 1]"),
         ("[search]\nspace = { hadf = [0.1, 1] }", "search.space.hadf = [0.1, 1]: unknown key, did "
          "you mean haadf?"),
+        ("[search]\nspace = { tv = [0.1, 1, 2] }", "tv = [0.1, 1, 2]: not acceptable; accepted: 2 "
+         "values"),
         ("[search]\nmethods = []", "search.methods = []"),
         ('[search]\nmethods = ["fuse"]', "search.methods.0 = 'fuse'"),
         ("[axes]\n'acquisition.haadf_tilt' = [1]", "axes.acquisition.haadf_tilt = [1]: unknown "
@@ -126,8 +131,10 @@ def test_a_study_that_makes_no_sense_is_refused_in_one_line(lines: str, named: s
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("", "study: missing"),
-        ("study = 3", "study = 3"),
+        ("", "study: missing; accepted: a table of name, seed"),
+        ("[study]\nseed = 3\n[specimen]\nkind = 'nanocubes'", "name: missing; accepted: a string"),
+        ("study = 3", "study = 3: not acceptable; accepted: a table"),
+        ("axes = [3]\n" + BASE, "axes = [3]: not acceptable; accepted: a table of lists"),
         ('[study]\nname = "t"\n[specimen]\nsize = 16', "specimen.kind: missing"),
         (BASE.replace("16", "4"), "specimen.size = 4"),
         (BASE.replace("nanocubes", "cubes"), "specimen.kind = 'cubes'"),
