@@ -16,8 +16,8 @@ from common import condition, score, table
 from recon_core.reconstruct import reconstruct
 from recon_core.settings import Method, SolverSettings, Weights
 
-HAADF = (0.01, 0.03, 0.1, 0.3, 1.0)
-TV = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+HAADF = (0.03, 0.1, 0.3, 1.0)
+TV = (0.5, 0.7, 1.0, 1.4)
 COMMON = (0.1, 1.0)
 CONDITIONS = tuple(itertools.product((32, 64), ((18, 5), (47, 9), (71, 18))))
 
