@@ -19,13 +19,19 @@ from recon_core.tiltseries import TiltSeries
 PAPER_SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
 
 
-def condition(size: int, haadf: int, chemical: int, seed: int = 0) -> tuple[Specimen, TiltSeries]:
+def condition(
+    size: int, haadf: int, chemical: int, seed: int = 0, oversample: int = 1
+) -> tuple[Specimen, TiltSeries]:
     """Nanocubes at the paper's SNRs over ±70°; ``seed`` is the noise's."""
-    specimen = make_specimen("nanocubes", size, 0)
     acquisition = Acquisition(
-        haadf_tilts=haadf, chemical_tilts=chemical, haadf_snr=2208.67, chemical_snr=PAPER_SNR
+        haadf_tilts=haadf,
+        chemical_tilts=chemical,
+        haadf_snr=2208.67,
+        chemical_snr=PAPER_SNR,
+        oversample=oversample,
     )
-    return specimen, simulate(specimen, acquisition, seed)
+    fine = make_specimen("nanocubes", size * oversample, 0)
+    return make_specimen("nanocubes", size, 0), simulate(fine, acquisition, seed)
 
 
 def score(volumes: np.ndarray, specimen: Specimen) -> float:

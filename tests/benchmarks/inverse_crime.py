@@ -7,10 +7,8 @@ The same specimen, projected on its own grid and on grids two and three times fi
 
 from __future__ import annotations
 
-from common import PAPER_SNR, score, table
+from common import condition, score, table
 
-from phantoms.acquire import Acquisition, simulate
-from phantoms.kinds import make_specimen
 from recon_core.reconstruct import reconstruct
 from recon_core.settings import Method, SolverSettings, Weights
 
@@ -30,12 +28,7 @@ def main() -> None:
 
 def row(oversample: int) -> tuple[str, ...]:
     """One oversampling: the NRMSE of every method."""
-    truth = make_specimen("nanocubes", SIZE, 0)
-    fine = make_specimen("nanocubes", SIZE * oversample, 0)
-    acquisition = Acquisition(
-        haadf_tilts=47, chemical_tilts=9, chemical_snr=PAPER_SNR, oversample=oversample
-    )
-    series = simulate(fine, acquisition, 0)
+    truth, series = condition(SIZE, 47, 9, oversample=oversample)
     scores = [
         score(reconstruct(series, method, weights, SolverSettings()).volumes, truth)
         for method, weights in RUNS.values()
