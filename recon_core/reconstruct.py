@@ -66,7 +66,8 @@ def _fused(
     warm = min(WARM_STEPS, settings.max_iterations // 2)
     for _ in range(warm):
         state = step(chemistry_only, state)
-    if len(series.haadf_angles_deg) and not haadf_scale_holds(series, settings.gamma):
+    uses_haadf = weights.haadf > 0 and len(series.haadf_angles_deg) > 0
+    if uses_haadf and not haadf_scale_holds(series, settings.gamma):
         series, state = _fit_haadf_scale(series, weights, settings, state)
     problem = fused_problem(series, weights, settings)
     return _run(problem, couple(problem, state), settings, monitor)

@@ -126,8 +126,9 @@ def solve(
 
     Converged: over ten iterations the objective has changed by less than ``tolerance``
     (relative), both residuals are below ten times ``tolerance``, and the volumes are calm.
-    ``max_iterations`` is in work: one pair of projections of each modality. ``monitor`` sees the
-    volumes after every iteration.
+    ``max_iterations`` is in work: one pair of projections of each modality; the evaluations of the
+    objective, half a pair in ten iterations, are not counted. ``monitor`` sees the volumes after
+    every iteration.
     """
     unit = problem.tilts_per_iteration
     records = [_record(problem, state)]

@@ -5,12 +5,13 @@ The data are projected from a grid twice as fine: own-grid data favour large HAA
 Prints the best pair of each condition, the range of each weight within 2 % of the best NRMSE, and
 what one common pair costs everywhere. Run:
 
-    python tests/benchmarks/transfer.py
+    python tests/benchmarks/transfer.py [SIZE,HAADF,CHEMICAL ...]
 """
 
 from __future__ import annotations
 
 import itertools
+import sys
 
 import numpy as np
 from common import condition, score, table
@@ -18,13 +19,15 @@ from common import condition, score, table
 from recon_core.reconstruct import reconstruct
 from recon_core.settings import Method, SolverSettings, Weights
 
-HAADF = (0.01, 0.03, 0.1, 0.3)
+HAADF = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 TV = (0.5, 0.7, 1.0, 1.4)
-COMMON = (0.03, 1.0)
-CONDITIONS = tuple(itertools.product((32, 64), ((18, 5), (47, 9), (71, 18))))
+COMMON = (0.04, 0.7)
+CONDITIONS = tuple(
+    f"{size},{tilts}" for size, tilts in itertools.product((32, 64), ("18,5", "47,9", "71,18"))
+)
 
 
-def main() -> None:
+def main(conditions: list[str]) -> None:
     """Print one row per condition."""
     header = (
         "size",
@@ -36,7 +39,7 @@ def main() -> None:
         "within 2 %",
         "cost of common",
     )
-    table(header, (row(size, *tilts) for size, tilts in CONDITIONS))
+    table(header, (row(*map(int, text.split(","))) for text in conditions))
 
 
 def row(size: int, haadf: int, chemical: int) -> tuple[object, ...]:
@@ -72,4 +75,4 @@ def row(size: int, haadf: int, chemical: int) -> tuple[object, ...]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or list(CONDITIONS))
