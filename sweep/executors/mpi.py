@@ -23,6 +23,9 @@ from sweep.trial import Trial, TrialResult
 T = TypeVar("T")
 
 POLL_SECONDS = 0.002
+LAST_WORDS_SECONDS = 1.0
+"""Before an abort: launchers drop what ranks have printed and they have not read yet."""
+
 TASK, RESULT = 1, 2
 
 
@@ -142,4 +145,5 @@ def _abort(comm: MPI.Intracomm, code: int) -> None:
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(LAST_WORDS_SECONDS)
     comm.Abort(code)
