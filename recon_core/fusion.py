@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,25 +61,13 @@ class FusedProblem:
         """Summed HAADF contrast sum_i w_i x_i^gamma, (z, y, x)."""
         if self.haadf is None:
             raise ValueError("a problem without HAADF term has no contrast")
-        out = np.empty(volumes.shape[1:], np.float32)
-        flat = (-1, volumes.shape[-1])
-        power_sum(
-            volumes.reshape(len(volumes), *out.reshape(flat).shape),
-            self.haadf.weights,
-            self.haadf.gamma,
-            out.reshape(flat),
-        )
-        return out
+        return summed_contrast(volumes, self.haadf.weights, self.haadf.gamma)
 
     def terms(self, volumes: Array) -> Terms:
         """Value of each weighted term at ``volumes``, (element, z, y, x), non-negative."""
         haadf = self.haadf.value(self.contrast(volumes)) if self.haadf else 0.0
         tv = self.tv * float(total_variation(volumes).sum()) if self.tv else 0.0
         return Terms(haadf, self.chemistry.value(volumes), tv)
-
-    def without_haadf(self) -> FusedProblem:
-        """The chemistry + TV problem inside this one."""
-        return replace(self, haadf=None)
 
 
 def fused_problem(series: TiltSeries, weights: Weights, settings: SolverSettings) -> FusedProblem:
@@ -96,6 +84,14 @@ def fused_problem(series: TiltSeries, weights: Weights, settings: SolverSettings
     wanted = weights.haadf > 0 and len(series.haadf_angles_deg) > 0
     haadf = _haadf_term(series, weights.haadf, settings.gamma) if wanted else None
     return FusedProblem(chemistry, haadf, weights.tv)
+
+
+def summed_contrast(volumes: Array, weights: Array, gamma: float) -> Array:
+    """sum_i weights_i x_i^gamma, (z, y, x); volumes (element, z, y, x), weights (element,)."""
+    out = np.empty(volumes.shape[1:], np.float32)
+    rows = out.reshape(-1, volumes.shape[-1])
+    power_sum(volumes.reshape(len(volumes), *rows.shape), weights, gamma, rows)
+    return out
 
 
 def contrast_weights(series: TiltSeries, gamma: float) -> tuple[Array, float]:

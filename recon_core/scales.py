@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from recon_core.baselines import MLEM_START, mlem
 from recon_core.errors import BadInput
-from recon_core.fusion import contrast_weights, fused_problem
+from recon_core.fusion import contrast_weights, fused_problem, summed_contrast
 from recon_core.geometry import TiltGeometry
-from recon_core.kernels import power_sum
 from recon_core.projector import cached_projector
 from recon_core.settings import SolverSettings, Weights
 from recon_core.tiltseries import TiltSeries
@@ -44,10 +43,7 @@ def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float) -> float:
     BadInput : a signal below its background, to which no positive scale fits.
     """
     weights, mean = contrast_weights(series, gamma)
-    contrast = np.empty(volumes.shape[1:], np.float32)
-    flat = (-1, volumes.shape[-1])
-    rows = contrast.reshape(flat)
-    power_sum(volumes.reshape(len(volumes), *rows.shape), weights, gamma, rows)
+    contrast = summed_contrast(volumes, weights, gamma)
     geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
     model = cached_projector(geometry).forward(contrast).astype(np.float64)
     signal = series.haadf.astype(np.float64) - series.haadf_background

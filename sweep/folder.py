@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from recon_core.errors import BadInput
+from sweep.axes import flattened
 from sweep.journal import Journal
 from sweep.study import Study, recorded_study
 
@@ -125,7 +125,7 @@ def _unwritable(path: Path, error: OSError) -> BadInput:
 
 
 def _check_same(folder: Path, old: Study, new: Study) -> None:
-    before, now = _leaves(old.tables()), _leaves(new.tables())
+    before, now = flattened(old.tables()), flattened(new.tables())
     for key in [*before, *(key for key in now if key not in before)]:
         grown = key in MAY_GROW and now[key] >= before[key]
         if before.get(key) != now.get(key) and not grown:
@@ -144,11 +144,3 @@ def _check_same(folder: Path, old: Study, new: Study) -> None:
             value=list(new.axes),
             accepted=f"{list(old.axes)}, in this order",
         )
-
-
-def _leaves(tables: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tables.items():
-        path = f"{above}{key}"
-        leaves |= _leaves(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return leaves

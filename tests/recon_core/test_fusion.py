@@ -46,7 +46,7 @@ def test_contrast(gamma: float) -> None:
 def test_no_haadf_term_without_weight_or_tilts() -> None:
     assert problem_of(SERIES, 0.0).haadf is None
     assert problem_of(tilt_series(8, haadf_tilts=0), 1.0).haadf is None
-    bare = problem_of(SERIES, 1.0).without_haadf()
+    bare = problem_of(SERIES, 0.0)
     assert bare.terms(random_volumes(bare.shape)).haadf == 0
     with pytest.raises(ValueError, match="without HAADF"):
         bare.contrast(random_volumes(bare.shape))
