@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import ModuleType
 from typing import Protocol
 
 import astra
@@ -103,6 +104,27 @@ def _apply(
     out: Array | None,
     name: str,
 ) -> Array:
+    array, out = fitted(array, source, target, out, name)
+    dense = array.reshape(-1, source[0] * source[1], array.shape[-1])
+    flat = out.reshape(-1, target[0] * target[1], array.shape[-1])
+    sparse_product(matrix.indptr, matrix.indices, matrix.data, dense, flat)
+    return out
+
+
+def fitted(
+    array: Array,
+    source: tuple[int, int],
+    target: tuple[int, int],
+    out: Array | None,
+    name: str,
+    xp: ModuleType = np,
+) -> tuple[Array, Array]:
+    """The operand (..., *source, x), contiguous float32, and room for the result (..., *target, x).
+
+    Raises
+    ------
+    BadInput : ``array`` (called ``name``) or ``out`` does not fit.
+    """
     if array.ndim < 3 or array.shape[-3:-1] != source:
         raise BadInput(
             f"{name} does not fit the tilt geometry",
@@ -110,11 +132,9 @@ def _apply(
             value=array.shape,
             accepted=f"(..., {source[0]}, {source[1]}, x)",
         )
-    lead, width = array.shape[:-3], array.shape[-1]
-    dense = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, source[0] * source[1], width)
-    shape = (*lead, *target, width)
+    shape = (*array.shape[:-3], *target, array.shape[-1])
     if out is None:
-        out = np.empty(shape, np.float32)
+        out = xp.empty(shape, np.float32)
     elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
         raise BadInput(
             "cannot hold the result",
@@ -122,6 +142,4 @@ def _apply(
             value=out.shape,
             accepted=f"contiguous float32 {shape}",
         )
-    flat = out.reshape(-1, target[0] * target[1], width)
-    sparse_product(matrix.indptr, matrix.indices, matrix.data, dense, flat)
-    return out
+    return xp.ascontiguousarray(array, dtype=np.float32), out

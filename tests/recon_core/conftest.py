@@ -5,8 +5,10 @@ from pathlib import Path
 import numba
 import pytest
 
-# The cases, the reference method and the conformance class are modules that several tests import.
-sys.path.insert(0, str(Path(__file__).parent))
+# The cases, the reference method, the conformance class and the host that runs CUDA kernels are
+# modules that several tests import.
+for folder in (Path(__file__).parent, Path(__file__).parents[1] / "cuda_host"):
+    sys.path.insert(0, str(folder))
 
 
 @pytest.fixture(autouse=True)

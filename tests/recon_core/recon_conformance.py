@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import astra
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recon_core.errors import BadInput
@@ -14,7 +16,12 @@ from recon_core.projector import Projector
 
 ANGLES = st.lists(st.floats(-90, 90), min_size=1, max_size=4)
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
-SHORT = settings(max_examples=25, deadline=None, derandomize=True)
+SHORT = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.differing_executors],  # one class, several projectors
+)
 
 
 def normal(shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -38,6 +45,20 @@ class ProjectorConformance:
     def make(self, geometry: TiltGeometry) -> Projector:
         raise NotImplementedError
 
+    def put(self, array: np.ndarray) -> Any:
+        """The array as the projector takes it; strides and type kept."""
+        return array
+
+    def get(self, array: Any) -> np.ndarray:
+        """An array of the projector's, for NumPy to look at."""
+        return array
+
+    def forward(self, projector: Projector, volumes: np.ndarray) -> np.ndarray:
+        return self.get(projector.forward(self.put(volumes)))
+
+    def adjoint(self, projector: Projector, projections: np.ndarray) -> np.ndarray:
+        return self.get(projector.adjoint(self.put(projections)))
+
     @SHORT
     @given(ANGLES, SHAPES, st.integers(1, 7), st.integers(1, 3))
     def test_adjoint_identity(
@@ -46,7 +67,7 @@ class ProjectorConformance:
         projector = self.make(TiltGeometry(tuple(angles), shape))
         x = normal((elements, *shape, width), 0)
         p = normal((elements, len(angles), shape[1], width), 1)
-        ax, atp = projector.forward(x), projector.adjoint(p)
+        ax, atp = self.forward(projector, x), self.adjoint(projector, p)
         assert ax.shape == p.shape
         assert atp.shape == x.shape
         assert ax.dtype == atp.dtype == np.float32
@@ -60,15 +81,15 @@ class ProjectorConformance:
     ) -> None:
         projector = self.make(TiltGeometry(tuple(angles), shape))
         a, b = normal((*shape, width), 0), normal((*shape, width), 1)
-        whole = projector.forward(a + np.float32(factor) * b)
-        parts = projector.forward(a) + np.float32(factor) * projector.forward(b)
-        np.testing.assert_allclose(whole, parts, atol=1e-4)
+        whole = self.forward(projector, a + np.float32(factor) * b)
+        one, other = self.forward(projector, a), self.forward(projector, b)
+        np.testing.assert_allclose(whole, one + np.float32(factor) * other, atol=1e-4)
 
     @pytest.mark.parametrize("shape", [(9, 9), (6, 11), (12, 5)])
     def test_agrees_with_astra_slice_by_slice(self, shape: tuple[int, int]) -> None:
         geometry = TiltGeometry((-70.0, -31.7, 0.0, 12.0, 45.0, 90.0), shape)
         volume = normal((*shape, 3), 0)
-        ours = self.make(geometry).forward(volume)
+        ours = self.forward(self.make(geometry), volume)
         detector = astra.create_proj_geom(
             "parallel", 1.0, shape[1], np.deg2rad(geometry.angles_deg)
         )
@@ -77,7 +98,8 @@ class ProjectorConformance:
             for x in range(3):
                 handle, sinogram = astra.create_sino(volume[..., x], theirs)
                 astra.data2d.delete(handle)
-                np.testing.assert_allclose(ours[..., x], sinogram, atol=1e-5)
+                error = np.abs(ours[..., x] - sinogram).max()
+                assert error <= 1e-5 * np.abs(sinogram).max()
         finally:
             astra.projector.delete(theirs)
 
@@ -86,7 +108,7 @@ class ProjectorConformance:
         size, radius, centre = 64, 20.0, (6.0, -4.0)
         angles = spaced_tilts(13, (-90, 90))
         projector = self.make(TiltGeometry(angles, (size, size)))
-        sinogram = projector.forward(disc(size, radius, centre)[:, :, None])[..., 0]
+        sinogram = self.forward(projector, disc(size, radius, centre)[:, :, None])[..., 0]
         fine = (np.arange(size * 16) + 0.5) / 16 - size / 2
         shadows = np.deg2rad(angles)
         at = centre[1] * np.cos(shadows) - centre[0] * np.sin(shadows)
@@ -98,48 +120,49 @@ class ProjectorConformance:
     def test_mass_is_conserved_inside_the_inscribed_circle(self) -> None:
         angles = spaced_tilts(29, (-70, 70))
         specimen = disc(48, 14.0, (5.0, -3.0))[:, :, None]
-        totals = self.make(TiltGeometry(angles, (48, 48))).forward(specimen).sum((1, 2))
+        projections = self.forward(self.make(TiltGeometry(angles, (48, 48))), specimen)
+        totals = projections.sum((1, 2))
         np.testing.assert_allclose(totals, specimen.sum(), rtol=2e-3)
 
     def test_untilted_projection_sums_along_the_beam(self) -> None:
         volume = normal((5, 7, 3), 0)
-        projection = self.make(TiltGeometry((0.0,), (5, 7))).forward(volume)
+        projection = self.forward(self.make(TiltGeometry((0.0,), (5, 7))), volume)
         np.testing.assert_allclose(projection[0], volume.sum(0), atol=1e-5)
 
     def test_slices_along_the_tilt_axis_do_not_mix(self) -> None:
         geometry = TiltGeometry((-50.0, 20.0), (6, 6))
         volume = np.zeros((6, 6, 5), np.float32)
         volume[..., 2] = 1
-        projections = self.make(geometry).forward(volume)
+        projections = self.forward(self.make(geometry), volume)
         assert projections[..., 2].any()
         assert not np.delete(projections, 2, axis=-1).any()
 
     def test_elements_together_are_each_alone(self) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0, 65.0), (7, 6)))
         volumes = normal((3, 7, 6, 4), 0)
-        projections = projector.forward(volumes)
-        back = projector.adjoint(projections)
+        projections = self.forward(projector, volumes)
+        back = self.adjoint(projector, projections)
         for e in range(3):
-            np.testing.assert_array_equal(projections[e], projector.forward(volumes[e]))
-            np.testing.assert_array_equal(back[e], projector.adjoint(projections[e]))
+            np.testing.assert_array_equal(projections[e], self.forward(projector, volumes[e]))
+            np.testing.assert_array_equal(back[e], self.adjoint(projector, projections[e]))
 
     def test_strided_and_double_input(self) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
         volume = normal((7, 6, 8), 0)
-        expected = projector.forward(np.ascontiguousarray(volume[..., ::2]))
-        np.testing.assert_array_equal(projector.forward(volume[..., ::2]), expected)
-        np.testing.assert_array_equal(
-            projector.forward(volume[..., ::2].astype(np.float64)), expected
-        )
+        expected = self.forward(projector, np.ascontiguousarray(volume[..., ::2]))
+        strided = self.put(volume)[..., ::2]
+        np.testing.assert_array_equal(self.get(projector.forward(strided)), expected)
+        double = strided.astype(np.float64)
+        np.testing.assert_array_equal(self.get(projector.forward(double)), expected)
 
     def test_out_is_filled_and_returned(self) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
-        volumes, out = normal((2, 7, 6, 3), 0), np.full((2, 2, 6, 3), np.nan, np.float32)
-        assert projector.forward(volumes, out=out) is out
-        np.testing.assert_array_equal(out, projector.forward(volumes))
-        back = np.full((2, 7, 6, 3), np.nan, np.float32)
+        volumes, out = normal((2, 7, 6, 3), 0), self.put(np.full((2, 2, 6, 3), np.nan, np.float32))
+        assert projector.forward(self.put(volumes), out=out) is out
+        np.testing.assert_array_equal(self.get(out), self.forward(projector, volumes))
+        back = self.put(np.full((2, 7, 6, 3), np.nan, np.float32))
         assert projector.adjoint(out, out=back) is back
-        np.testing.assert_array_equal(back, projector.adjoint(out))
+        np.testing.assert_array_equal(self.get(back), self.adjoint(projector, self.get(out)))
 
     @pytest.mark.parametrize(
         "out",
@@ -155,16 +178,16 @@ class ProjectorConformance:
     def test_out_that_cannot_hold_the_result(self, out: np.ndarray) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
         with pytest.raises(BadInput, match=r"^out = .*accepted: .*\(2, 2, 6, 3\)"):
-            projector.forward(normal((2, 7, 6, 3), 0), out=out)
+            projector.forward(self.put(normal((2, 7, 6, 3), 0)), out=self.put(out))
 
     @pytest.mark.parametrize("shape", [(7, 6), (6, 7, 3), (7, 5, 3), (2, 6, 3), ()])
     def test_wrong_volume(self, shape: tuple[int, ...]) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
         with pytest.raises(BadInput, match=r"shape = .*volume does not fit.*\(\.\.\., 7, 6, x\)"):
-            projector.forward(np.zeros(shape, np.float32))
+            self.forward(projector, np.zeros(shape, np.float32))
 
     @pytest.mark.parametrize("shape", [(2, 6), (6, 2, 3), (3, 6, 3), (7, 6, 3)])
     def test_wrong_projections(self, shape: tuple[int, ...]) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
         with pytest.raises(BadInput, match=r"projections does not fit.*\(\.\.\., 2, 6, x\)"):
-            projector.adjoint(np.zeros(shape, np.float32))
+            self.adjoint(projector, np.zeros(shape, np.float32))

@@ -1,0 +1,135 @@
+"""The GPU: the one file that imports cupy, and only when asked.
+
+Arrays carry their backend: NumPy arrays are computed with on the CPU, CuPy arrays on the device
+that holds them. Everything runs on the current stream.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recon_core.errors import BadInput
+from recon_core.launch import DEFINES, Size, cuda_source
+
+Array = NDArray[np.float32]
+
+_ACCEPTED = "cpu, or a machine with an NVIDIA GPU and tomoatlas[gpu] installed"
+
+
+@cache
+def cupy_module() -> ModuleType:
+    """The cupy module, once it is known to work.
+
+    Raises
+    ------
+    BadInput : cupy is not installed, or finds no CUDA device.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise _no_device(f"cupy cannot be imported ({error})") from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise _no_device(f"CUDA finds no device ({error})") from error
+    if not count:
+        raise _no_device("CUDA finds no device")
+    module: ModuleType = cupy
+    return module
+
+
+def has_device() -> bool:
+    """Whether cupy and a CUDA device can be used."""
+    try:
+        cupy_module()
+    except BadInput:
+        return False
+    return True
+
+
+def xp_of(array: Any) -> ModuleType:
+    """The array module of ``array``: cupy for arrays on a device, numpy for all others."""
+    cupy = sys.modules.get("cupy")
+    return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
+
+
+def to_device(array: Array) -> Any:
+    """Copy to the current device, type and shape kept.
+
+    Raises
+    ------
+    BadInput : as :func:`cupy_module`.
+    """
+    return cupy_module().asarray(array)
+
+
+def to_host(array: Any) -> NDArray[Any]:
+    """Copy from the device that holds ``array``; a NumPy array is returned as it is."""
+    host: NDArray[Any] = array if xp_of(array) is np else array.get()
+    return host
+
+
+def device_name() -> str:
+    """Name of the current device, as its vendor gives it."""
+    cupy = cupy_module()
+    name: bytes = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
+    return name.decode()
+
+
+def device_memory() -> tuple[int, int]:
+    """Free and total bytes of the current device; cupy's own unused blocks count as free."""
+    cupy = cupy_module()
+    free, total = cupy.cuda.runtime.memGetInfo()
+    return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
+
+
+def address_of(array: Any) -> int:
+    """Address of the first value, on the host or on the device."""
+    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+    return int(interface["data"][0])
+
+
+def device_matrix(matrix: sparse.csr_array) -> Any:
+    """A sparse matrix on the current device, csr."""
+    cupy_module()
+    return import_module("cupyx.scipy.sparse").csr_matrix(sparse.csr_matrix(matrix))
+
+
+@dataclass(frozen=True)
+class CupyLauncher:
+    """Compiles the kernels for the current device and launches them on the current stream.
+
+    Raises
+    ------
+    BadInput : as :func:`cupy_module`.
+    """
+
+    xp: ModuleType = field(default_factory=cupy_module, init=False, repr=False)
+    _kernels: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
+        """See :class:`recon_core.launch.Launcher`."""
+        if name not in self._kernels:
+            self._kernels[name] = _module(self.xp.cuda.Device().id).get_function(name)
+        self._kernels[name](grid, block, args)
+
+
+@cache
+def _module(device: int) -> Any:
+    """The compiled kernels of one device; cupy keeps the binary between processes."""
+    cupy = cupy_module()
+    with cupy.cuda.Device(device):
+        return cupy.RawModule(code=cuda_source(), options=("--std=c++17", *DEFINES))
+
+
+def _no_device(problem: str) -> BadInput:
+    return BadInput(problem, key="device", value="cuda", accepted=_ACCEPTED)

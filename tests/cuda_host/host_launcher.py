@@ -1,0 +1,83 @@
+"""The CUDA kernels compiled by g++ and run on NumPy arrays: same source, no device."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recon_core.launch import DEFINES, Size, cuda_source
+
+COMPILER = shutil.which("g++")
+HEADER = Path(__file__).with_name("cuda_host.h")
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function")
+FLAGS = ("-std=c++20", "-O2", "-shared", "-fPIC", *WARNINGS)
+BUILDS = HEADER.parents[2] / ".pytest_cache" / "cuda_host"
+
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++ to run the CUDA kernels with")
+
+
+class HostLauncher:
+    """A :class:`recon_core.launch.Launcher` on NumPy arrays."""
+
+    @property
+    def xp(self) -> ModuleType:
+        return np
+
+    def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
+        assert np.prod(block) <= 1024
+        values = [_value(argument) for argument in args]
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+        sizes = ((ctypes.c_uint * 3)(*size) for size in (grid, block))
+        getattr(_library(), f"launch_{name}")(*sizes, pointers)
+
+
+def kernel_names(source: str) -> list[str]:
+    """Kernels that a source exports, those made by COUPLED_PROX(n) included."""
+    plain = re.findall(r'extern "C" __global__ void (\w+)\(', source)
+    made = re.findall(r"^COUPLED_PROX\((\d+)\)", source, re.MULTILINE)
+    return [*plain, *(f"coupled_prox_{count}" for count in made)]
+
+
+def _value(argument: Any) -> Any:
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    return np.ctypeslib.as_ctypes_type(argument.dtype)(argument)
+
+
+def _unit() -> str:
+    """The kernels and, for each, an entry that takes its arguments by address."""
+    source = cuda_source()
+    entries = [
+        f'extern "C" void launch_{name}(const unsigned int* grid, const unsigned int* block,'
+        f" void** args) {{\n    host::run_grid([](void** a) {{ host::unpack({name}, a); }},"
+        " grid, block, args);\n}\n"
+        for name in kernel_names(source)
+    ]
+    return "\n".join(['#include "cuda_host.h"', source, *entries])
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    """The compiled kernels, built once for each source text."""
+    unit, command = _unit(), [str(COMPILER), *FLAGS, *DEFINES, f"-I{HEADER.parent}"]
+    inputs = "\n".join([*command, HEADER.read_text(encoding="utf-8"), unit])
+    built = BUILDS / f"{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.so"
+    if not built.exists():
+        BUILDS.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILDS) as scratch:
+            fresh = Path(scratch) / "kernels.so"
+            build = [*command, "-x", "c++", "-", "-o", str(fresh)]
+            subprocess.run(build, input=unit, text=True, check=True)
+            fresh.replace(built)  # two test processes may build at once
+    return ctypes.CDLL(str(built))

@@ -1,0 +1,119 @@
+"""The CUDA projector, its kernels run by the host or by a GPU, and the sparse one on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from host_launcher import HostLauncher, needs_compiler
+from hypothesis import given
+from hypothesis import strategies as st
+from recon_conformance import SHORT, ProjectorConformance, inner, normal
+from recon_devices import needs_gpu
+
+from recon_core.backend import CupyLauncher, to_device, to_host
+from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
+from recon_core.geometry import TiltGeometry, spaced_tilts
+from recon_core.projector import Projector, SparseProjector
+from recon_core.rays import joseph_matrix
+
+HARD = [-90.0, -67.5, -45.0, -0.0, 1e-3, 44.999, 45.0, 45.001, 89.999, 90.0]
+ANGLES = st.lists(st.one_of(st.sampled_from(HARD), st.floats(-90, 90)), min_size=1, max_size=5)
+SHAPES = st.tuples(st.integers(1, 14), st.integers(1, 14))
+
+
+class CudaConformance(ProjectorConformance):
+    """What the matrix does, without one."""
+
+    @SHORT
+    @given(ANGLES, SHAPES, st.sampled_from([1, 2, 4, 5, 8, 36]), st.integers(1, 5))
+    def test_agrees_with_the_sparse_matrix(
+        self, angles: list[float], shape: tuple[int, int], width: int, elements: int
+    ) -> None:
+        geometry = TiltGeometry(tuple(angles), shape)
+        ours, theirs = self.make(geometry), SparseProjector(geometry)
+        volumes = normal((elements, *shape, width), 0)
+        projections = normal((elements, len(angles), shape[1], width), 1)
+        self.compare(self.forward(ours, volumes), theirs.forward(volumes))
+        self.compare(self.adjoint(ours, projections), theirs.adjoint(projections))
+
+    def compare(self, ours: np.ndarray, theirs: np.ndarray) -> None:
+        assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+
+    @pytest.mark.parametrize("shape", [(96, 40), (33, 97)])
+    def test_far_from_the_centre(self, shape: tuple[int, int]) -> None:
+        """Positions lose nothing over many layers: 1e-6, where single precision leaves 1e-5."""
+        geometry = TiltGeometry((-70.0, -31.7, 33.0, 45.0, 66.0), shape)
+        matrix, volume = joseph_matrix(geometry).astype(np.float64), normal((*shape, 2), 0)
+        expected = (matrix @ volume.reshape(-1, 2)).reshape(5, shape[1], 2)
+        ours = self.forward(self.make(geometry), volume)
+        assert np.abs(ours - expected).max() <= 1e-6 * np.abs(expected).max()
+
+    def test_leading_axes_are_kept(self) -> None:
+        projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
+        volumes = normal((2, 3, 7, 6, 4), 0)
+        projections = self.forward(projector, volumes)
+        assert projections.shape == (2, 3, 2, 6, 4)
+        np.testing.assert_array_equal(projections[1], self.forward(projector, volumes[1]))
+        assert self.adjoint(projector, projections).shape == volumes.shape
+
+    def test_a_view_off_the_vector_boundary(self) -> None:
+        """A contiguous view that no 16-byte load can start at: the same numbers."""
+        projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
+        volume = normal((7, 6, 4), 0)
+        view = self.put(np.zeros(1 + volume.size, np.float32))[1:].reshape(volume.shape)
+        view[...] = self.put(volume)
+        ours = self.get(projector.forward(view))
+        np.testing.assert_allclose(ours, self.forward(projector, volume), rtol=1e-6, atol=1e-6)
+
+    def test_nothing_to_project(self) -> None:
+        projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
+        assert self.forward(projector, np.zeros((0, 7, 6, 3), np.float32)).shape == (0, 2, 6, 3)
+
+
+@needs_compiler
+class TestCudaOnTheHost(CudaConformance):
+    def make(self, geometry: TiltGeometry) -> Projector:
+        return CudaProjector(geometry, HostLauncher())
+
+
+@needs_compiler
+@pytest.mark.parametrize("tiling", [Tiling(1, (1, 1), (1, 1)), Tiling(2, (3, 5), (2, 7))])
+def test_tiling_does_not_change_the_result(tiling: Tiling) -> None:
+    geometry = TiltGeometry(spaced_tilts(7, (-80, 80)), (9, 11))
+    volumes, launcher = normal((3, 9, 11, 12), 0), HostLauncher()
+    usual, other = CudaProjector(geometry, launcher), CudaProjector(geometry, launcher, tiling)
+    projections = usual.forward(volumes)
+    np.testing.assert_array_equal(other.forward(volumes), projections)
+    np.testing.assert_array_equal(other.adjoint(projections), usual.adjoint(projections))
+
+
+class OnDevice:
+    def put(self, array: np.ndarray) -> Any:
+        return to_device(array)
+
+    def get(self, array: Any) -> np.ndarray:
+        return to_host(array)
+
+
+@needs_gpu
+class TestCudaOnTheDevice(OnDevice, CudaConformance):
+    def make(self, geometry: TiltGeometry) -> Projector:
+        return CudaProjector(geometry, CupyLauncher())
+
+    def test_a_large_volume(self) -> None:
+        geometry = TiltGeometry(spaced_tilts(9, (-70, 70)), (192, 160))
+        volumes, projector = normal((4, 192, 160, 64), 0), self.make(geometry)
+        projections = normal((4, 9, 160, 64), 1)
+        ax, atp = self.forward(projector, volumes), self.adjoint(projector, projections)
+        size = np.sqrt(inner(ax, ax) * inner(projections, projections))
+        assert abs(inner(ax, projections) - inner(volumes, atp)) <= 1e-5 * size
+        expected = joseph_matrix(geometry) @ volumes[3].reshape(192 * 160, 64)
+        self.compare(ax[3].reshape(expected.shape), expected)
+
+
+@needs_gpu
+class TestSparseOnTheDevice(OnDevice, ProjectorConformance):
+    def make(self, geometry: TiltGeometry) -> Projector:
+        return CupySparseProjector(geometry)
