@@ -7,12 +7,13 @@ U = A E n^3 voxel-angle updates, two multiply-adds each, and moves
              volumes, 4 n^2 x 64 bytes (17 MB at 256^3), stays in L2 while every tilt reads it.
     L2       forward 1.5 to 4 bytes per update: the tilts of a block read nearly the same rows at
              nearly the same time. Adjoint about 1: the 32 voxel rows of a block share their rays.
-    L1       forward 5 to 6 bytes (a thread's rays share rows), adjoint 6 to 8.
-    threads  about 20 instructions per ray and layer for the 4 x of a lane (forward), 65 per voxel
-             row and tilt for 16 x (adjoint).
+    L1       8 bytes per update; adjoint 6 to 8, as not every voxel touches two rays.
+    threads  105 instructions per layer for 4 rays of 4 x (forward), 140 per tilt for 4 columns of
+             4 x of a voxel row (adjoint): as compiled for sm_90.
 
-On an H200 (132 multiprocessors of 128 bytes of L1 per clock, about 5.5 TB/s from L2) L1 and L2
-allow some 1,400 to 4,000 GUPS (10^9 updates per second), memory and arithmetic more.
+On an H200 (132 multiprocessors at 1.75 GHz, each 128 bytes of L1 and 4 instructions of 32 threads
+per clock; about 5.5 TB/s from L2) that allows 1,400 to 3,600 GUPS (10^9 updates per second) by L2,
+3,700 by L1 and 3,400 to 4,500 by instructions; memory allows ten times more.
 """
 
 from __future__ import annotations

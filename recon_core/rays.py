@@ -19,17 +19,13 @@ from scipy import sparse
 
 from recon_core.geometry import TiltGeometry
 
+_POSITIONS = ("start", "per_ray", "per_layer", "ray_start", "ray_per_across", "ray_per_layer")
 TILT = np.dtype(  # struct Tilt of recon_core/cuda/projector.cu
-    [
-        ("start", "<i8"),
-        ("per_ray", "<i8"),
-        ("per_layer", "<i8"),
-        ("ray_start", "<i8"),
-        ("ray_per_across", "<i8"),
-        ("ray_per_layer", "<i8"),
-        ("length", "<f4"),
-        ("steep", "<i4"),
-    ]
+    {
+        "names": [*_POSITIONS, "length", "steep"],
+        "formats": [*["<i8"] * len(_POSITIONS), "<f4", "<i4"],
+        "itemsize": 64,
+    }
 )
 _ONE = 2**32
 

@@ -20,14 +20,14 @@ __device__ inline void sum_rows(double* sums, int elements, int rows, int width,
     if (inside && threadIdx.x == 0) sums[row] = total;
 }
 
-extern "C" __global__ void dot(const float* __restrict__ a, const float* __restrict__ b,
-                               double* __restrict__ sums, int rows, int width) {
+extern "C" __global__ void dot(double* __restrict__ sums, const float* __restrict__ a,
+                               const float* __restrict__ b, int rows, int width) {
     sum_rows(sums, 1, rows, width, [=](int, long long at) { return (double)a[at] * b[at]; });
 }
 
-extern "C" __global__ void poisson_deviance(const float* signal, const float* counts,
-                                            const float* background, float* out, double* sums,
-                                            int elements, int rows, int width) {
+extern "C" __global__ void poisson_deviance(double* sums, const float* signal,
+                                            const float* counts, const float* background,
+                                            float* out, int elements, int rows, int width) {
     sum_rows(sums, elements, rows, width, [=](int e, long long at) {
         const float b = counts[at];
         const float y = at_least(signal[at] + background[e], 1e-6f);
@@ -37,10 +37,10 @@ extern "C" __global__ void poisson_deviance(const float* signal, const float* co
     });
 }
 
-extern "C" __global__ void weighted_squares(const float* signal, const float* counts,
-                                            const float* background, const float* precision,
-                                            float* out, double* sums, int elements, int rows,
-                                            int width) {
+extern "C" __global__ void weighted_squares(double* sums, const float* signal,
+                                            const float* counts, const float* background,
+                                            const float* precision, float* out, int elements,
+                                            int rows, int width) {
     sum_rows(sums, elements, rows, width, [=](int e, long long at) {
         const float r = signal[at] + background[e] - counts[at];
         out[at] = precision[e] * r;
@@ -63,11 +63,11 @@ extern "C" __global__ void power_sum(const float* __restrict__ x, const float* _
     }
 }
 
-extern "C" __global__ void extrapolate(const float* __restrict__ before,
+extern "C" __global__ void extrapolate(double* __restrict__ sums,
+                                       const float* __restrict__ before,
                                        const float* __restrict__ now, float beta,
                                        const float* __restrict__ metric, float* __restrict__ point,
-                                       double* __restrict__ sums, int elements, int rows,
-                                       int width) {
+                                       int elements, int rows, int width) {
     const int row = row_of_thread();
     double change = 0.0, size = 0.0, uphill = 0.0;
     for (int e = 0; row < rows && e < elements; ++e) {

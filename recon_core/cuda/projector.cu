@@ -9,7 +9,7 @@
 #include "common.cuh"
 
 // One tilt as recon_core/rays.py writes it; positions in voxels, 32.32 fixed point.
-struct Tilt {
+struct alignas(16) Tilt {
     long long start, per_ray, per_layer;                 // where a ray passes a layer
     long long ray_start, ray_per_across, ray_per_layer;  // the ray that passes a voxel
     float length;                                        // of a ray inside one layer
@@ -48,18 +48,32 @@ __device__ inline float fraction(long long position) {
     return (float)(unsigned int)position * 2.3283064365386963e-10f;  // 2^-32
 }
 
-template <class V>
-__device__ inline V row_of(const V* layer, int row, int rows, int stride) {
-    return (unsigned int)row < (unsigned int)rows ? layer[row * stride] : zero<V>();
-}
-
 // The first vector of a column in an array of `rows` rows per leading index.
 __device__ inline long long column_start(int column, int lines, int rows) {
     return (long long)(column / lines) * rows * lines + column % lines;
 }
 
-// RAYS neighbouring rays of one tilt per thread, in the order in which they cross a layer: the
-// upper row of one is mostly the lower row of the next.
+// Adds the samples of RAYS neighbouring rays in one layer. Where all rows are INSIDE the volume
+// no load waits for a test, and all are in flight together.
+template <bool INSIDE, class V>
+__device__ inline void sample(const V* layer, long long at, long long per_ray, int rows, int stride,
+                              V* sums) {
+    V lower[RAYS], upper[RAYS];
+    long long position = at;
+#pragma unroll
+    for (int r = 0; r < RAYS; ++r, position += per_ray) {
+        const int row = whole(position);
+        lower[r] = INSIDE || (row >= 0 && row < rows) ? layer[row * stride] : zero<V>();
+        upper[r] = INSIDE || (row >= -1 && row + 1 < rows) ? layer[(row + 1) * stride] : zero<V>();
+    }
+    position = at;
+#pragma unroll
+    for (int r = 0; r < RAYS; ++r, position += per_ray) {
+        add(sums[r], 1.0f - fraction(position), lower[r]);
+        add(sums[r], fraction(position), upper[r]);
+    }
+}
+
 template <class V>
 __device__ inline void project(const V* volumes, const Tilt* tilts, V* projections, Slices s) {
     const int column = blockIdx.z * blockDim.x + threadIdx.x;
@@ -72,42 +86,34 @@ __device__ inline void project(const V* volumes, const Tilt* tilts, V* projectio
     const int plane = s.height * s.lines;
     const int layer_stride = tilt.steep ? plane : s.lines;
     const int row_stride = tilt.steep ? s.lines : plane;
-    const bool upward = tilt.per_ray > 0;
-    const long long spread = upward ? tilt.per_ray : -tilt.per_ray;
     const V* layer = volumes + column_start(column, s.lines, s.depth * s.height);
-    long long at = tilt.start + tilt.per_ray * (upward ? first : first + RAYS - 1);
+    const long long spread = tilt.per_ray * (RAYS - 1);
+    long long at = tilt.start + tilt.per_ray * first;
     V sums[RAYS];
 #pragma unroll
     for (int r = 0; r < RAYS; ++r) sums[r] = zero<V>();
     for (int k = 0; k < layers; ++k, at += tilt.per_layer, layer += layer_stride) {
-        long long position = at;
-        V upper = row_of(layer, whole(position), rows, row_stride);
-        int held = whole(position);
-#pragma unroll
-        for (int r = 0; r < RAYS; ++r, position += spread) {
-            const int row = whole(position);
-            const V lower = row == held ? upper : row_of(layer, row, rows, row_stride);
-            held = row + 1;
-            upper = row_of(layer, held, rows, row_stride);
-            add(sums[r], 1.0f - fraction(position), lower);
-            add(sums[r], fraction(position), upper);
-        }
+        const int one = whole(at), other = whole(at + spread);
+        const int lowest = min(one, other), highest = max(one, other) + 1;
+        if (lowest >= 0 && highest < rows)
+            sample<true>(layer, at, tilt.per_ray, rows, row_stride, sums);
+        else if (highest >= 0 && lowest < rows)
+            sample<false>(layer, at, tilt.per_ray, rows, row_stride, sums);
     }
-    const long long out = column_start(column, s.lines, s.angles * s.height);
+    V* out = projections + column_start(column, s.lines, s.angles * s.height);
 #pragma unroll
     for (int r = 0; r < RAYS; ++r) {
-        const int ray = upward ? first + r : first + RAYS - 1 - r;
         V result = zero<V>();
         add(result, tilt.length, sums[r]);
-        if (ray < s.height) projections[out + (long long)(angle * s.height + ray) * s.lines] = result;
+        if (first + r < s.height) out[(long long)(angle * s.height + first + r) * s.lines] = result;
     }
 }
 
 // Weight of a row for a ray at `position` of its layer, as `project` has it.
 __device__ inline float overlap(long long position, int row) {
-    const int below = whole(position);
-    if (below == row) return 1.0f - fraction(position);
-    return below + 1 == row ? fraction(position) : 0.0f;
+    const float above = fraction(position);
+    const int steps = row - whole(position);
+    return steps == 0 ? 1.0f - above : steps == 1 ? above : 0.0f;
 }
 
 // One voxel row per thread, COLUMNS columns of it. Rays are at least a voxel apart across a

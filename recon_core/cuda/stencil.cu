@@ -53,15 +53,16 @@ __device__ inline float divergence_at(const float* dual, Voxel v, Shape s, long 
     return sum;
 }
 
-extern "C" __global__ void total_variation(const float* __restrict__ x, double* __restrict__ sums,
+extern "C" __global__ void total_variation(double* __restrict__ sums, const float* __restrict__ x,
                                            int elements, int depth, int height, int width) {
     const Shape s{depth, height, width};
     Voxel v = voxel_of_thread(s);
     const bool counts = v.element < elements;
+    const long long column = v.at / width;
     double total = 0.0;
     for (; counts && v.x < width; v.x += 32, v.at += 32) total += length(gradient_at(x, v, s));
     total = warp_sum(total);
-    if (counts && threadIdx.x == 0) sums[v.at / width] = total;
+    if (counts && threadIdx.x == 0) sums[column] = total;
 }
 
 extern "C" __global__ void dual_step(const float* __restrict__ x, const float* __restrict__ step,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import re
 import shutil
 import subprocess
@@ -22,24 +23,54 @@ COMPILER = shutil.which("g++")
 HEADER = Path(__file__).with_name("cuda_host.h")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-function")
 FLAGS = ("-std=c++20", "-O2", "-shared", "-fPIC", *WARNINGS)
+GUARD, ALIGNMENT = 1024, 16
 BUILDS = HEADER.parents[2] / ".pytest_cache" / "cuda_host"
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++ to run the CUDA kernels with")
 
 
 class HostLauncher:
-    """A :class:`recon_core.launch.Launcher` on NumPy arrays."""
+    """A :class:`recon_core.launch.Launcher` on NumPy arrays.
+
+    Kernels work on copies between guards of NaN: a write outside an array is an error, a read
+    outside shows in the result.
+    """
 
     @property
     def xp(self) -> ModuleType:
         return np
 
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
-        assert np.prod(block) <= 1024
-        values = [_value(argument) for argument in args]
+        assert 0 < math.prod(block) <= 1024
+        assert min(grid) > 0
+        assert max(grid[1:]) < 65536
+        arrays = {_span(a): a for a in args if isinstance(a, np.ndarray)}
+        guarded = {span: _Guarded(array) for span, array in arrays.items()}
+        values = [
+            guarded[_span(a)].address if isinstance(a, np.ndarray) else _scalar(a) for a in args
+        ]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
         sizes = ((ctypes.c_uint * 3)(*size) for size in (grid, block))
         getattr(_library(), f"launch_{name}")(*sizes, pointers)
+        for span, array in arrays.items():
+            guarded[span].copy_back(name, array)
+
+
+class _Guarded:
+    """A copy of an array, at the same alignment, with guards before and behind."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        assert array.flags.c_contiguous
+        self._room = np.full(array.nbytes + 2 * GUARD + ALIGNMENT, 0xFF, np.uint8)
+        offset = GUARD + (array.ctypes.data - self._room.ctypes.data - GUARD) % ALIGNMENT
+        self._inside = slice(offset, offset + array.nbytes)
+        self._room[self._inside] = np.frombuffer(array, np.uint8)
+        self.address = ctypes.c_void_p(self._room.ctypes.data + offset)
+
+    def copy_back(self, name: str, array: np.ndarray) -> None:
+        outside = np.delete(self._room, self._inside)
+        assert (outside == 0xFF).all(), f"{name} wrote outside an array"
+        array[...] = self._room[self._inside].view(array.dtype).reshape(array.shape)
 
 
 def kernel_names(source: str) -> list[str]:
@@ -49,10 +80,12 @@ def kernel_names(source: str) -> list[str]:
     return [*plain, *(f"coupled_prox_{count}" for count in made)]
 
 
-def _value(argument: Any) -> Any:
-    if isinstance(argument, np.ndarray):
-        return ctypes.c_void_p(argument.ctypes.data)
-    return np.ctypeslib.as_ctypes_type(argument.dtype)(argument)
+def _span(array: np.ndarray) -> tuple[int, int]:
+    return array.ctypes.data, array.nbytes
+
+
+def _scalar(value: np.generic) -> Any:
+    return np.ctypeslib.as_ctypes_type(value.dtype)(value)
 
 
 def _unit() -> str:

@@ -1,12 +1,14 @@
-"""Marks of tests that need a GPU."""
+"""Where a conformance class keeps its arrays, and the mark of tests that need a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
-from recon_core.backend import cupy_module
+from recon_core.backend import cupy_module, to_device, to_host
 from recon_core.errors import BadInput
 
 
@@ -25,3 +27,23 @@ def needs_gpu(test: Callable) -> Callable:
     """Mark ``gpu``, and skip where none can be used, saying why."""
     skip = pytest.mark.skipif(_MISSING is not None, reason=_MISSING or "")
     return pytest.mark.gpu(skip(test))
+
+
+class OnHost:
+    """Arrays stay NumPy arrays."""
+
+    def put(self, array: np.ndarray) -> Any:
+        return array
+
+    def get(self, array: Any) -> np.ndarray:
+        return array
+
+
+class OnDevice:
+    """Arrays are copied to the GPU and back."""
+
+    def put(self, array: np.ndarray) -> Any:
+        return to_device(array)
+
+    def get(self, array: Any) -> np.ndarray:
+        return to_host(array)

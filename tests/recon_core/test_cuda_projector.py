@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from host_launcher import HostLauncher, needs_compiler
 from hypothesis import given
 from hypothesis import strategies as st
 from recon_conformance import SHORT, ProjectorConformance, inner, normal
-from recon_devices import needs_gpu
+from recon_devices import OnDevice, needs_gpu
 
-from recon_core.backend import CupyLauncher, to_device, to_host
+from recon_core.backend import CupyLauncher
 from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
 from recon_core.geometry import TiltGeometry, spaced_tilts
 from recon_core.projector import Projector, SparseProjector
@@ -87,14 +85,6 @@ def test_tiling_does_not_change_the_result(tiling: Tiling) -> None:
     projections = usual.forward(volumes)
     np.testing.assert_array_equal(other.forward(volumes), projections)
     np.testing.assert_array_equal(other.adjoint(projections), usual.adjoint(projections))
-
-
-class OnDevice:
-    def put(self, array: np.ndarray) -> Any:
-        return to_device(array)
-
-    def get(self, array: Any) -> np.ndarray:
-        return to_host(array)
 
 
 @needs_gpu

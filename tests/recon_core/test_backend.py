@@ -1,0 +1,92 @@
+"""Where arrays live, and one line where there is no GPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+from recon_devices import needs_gpu
+
+from recon_core import backend
+from recon_core.errors import BadInput
+
+ACCEPTED = "accepted: cpu, or a machine with an NVIDIA GPU"
+ASKS: list[Callable[[], object]] = [
+    backend.cupy_module,
+    backend.CupyLauncher,
+    backend.device_name,
+    backend.device_memory,
+    lambda: backend.to_device(np.zeros(2, np.float32)),
+]
+
+
+class Failure(Exception):
+    pass
+
+
+def cupy_with(devices: Callable[[], int]) -> ModuleType:
+    module = ModuleType("cupy")
+    runtime = SimpleNamespace(getDeviceCount=devices, CUDARuntimeError=Failure)
+    module.cuda = SimpleNamespace(runtime=runtime)
+    return module
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """The answer whether there is a GPU is not taken from other tests, nor left for them."""
+    backend.cupy_module.cache_clear()
+    yield
+    backend.cupy_module.cache_clear()
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("ask", ASKS)
+def test_without_cupy(ask: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(BadInput, match=rf"^device = 'cuda': cupy cannot be imported.*{ACCEPTED}"):
+        ask()
+    assert not backend.has_device()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(lambda: 0))
+    with pytest.raises(BadInput, match=f"CUDA finds no device;.*{ACCEPTED}"):
+        backend.cupy_module()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise Failure("driver too old")
+
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(fail))
+    with pytest.raises(BadInput, match=rf"CUDA finds no device \(driver too old\);.*{ACCEPTED}"):
+        backend.cupy_module()
+
+
+def test_numpy_arrays_stay_where_they_are() -> None:
+    array = np.zeros(3, np.float32)
+    assert backend.xp_of(array) is np
+    assert backend.to_host(array) is array
+    assert backend.address_of(array[1:]) == array.ctypes.data + 4
+
+
+@needs_gpu
+def test_to_the_device_and_back() -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    there = backend.to_device(array)
+    assert backend.xp_of(there) is backend.cupy_module()
+    assert there.dtype == np.float32
+    np.testing.assert_array_equal(backend.to_host(there), array)
+    assert backend.address_of(there) == there.data.ptr
+
+
+@needs_gpu
+def test_what_the_device_is() -> None:
+    free, total = backend.device_memory()
+    assert 0 < free <= total
+    assert backend.device_name()
