@@ -45,8 +45,9 @@ def joseph_matrix(geometry: TiltGeometry) -> sparse.csr_array:
     """Sparse matrix (angle * y, z * y) of one slice, float32, columns in order."""
     height = geometry.shape[1]
     blocks = [_block(tilt, geometry.shape) for tilt in ray_table(geometry)]
-    rows, columns, weights = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    rows += np.repeat(np.arange(len(blocks)) * height, [len(block[0]) for block in blocks])
+    rays, columns, weights = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    tilts = np.repeat(np.arange(len(blocks), dtype=np.int32), [len(b[0]) for b in blocks])
+    rows = tilts * np.int32(height) + rays
     shape = (len(blocks) * height, geometry.shape[0] * height)
     matrix = sparse.csr_array((weights, (rows, columns)), shape=shape)
     matrix.sort_indices()
@@ -68,7 +69,7 @@ def _tilt(angle_deg: float, shape: tuple[int, int]) -> tuple[int | float, ...]:
 
 def _block(
     tilt: np.void, shape: tuple[int, int]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """Ray, voxel and weight of every pair that meets at one tilt."""
     depth, height = shape
     steep = bool(tilt["steep"])
@@ -80,4 +81,5 @@ def _block(
     weight = np.stack([1 - above, above]) * tilt["length"]
     met = (row >= 0) & (row < across) & (weight > 0)
     voxel = layer * height + row if steep else row * height + layer
-    return np.broadcast_to(ray, row.shape)[met], voxel[met], weight[met].astype(np.float32)
+    rays = np.broadcast_to(ray, row.shape)[met].astype(np.int32)
+    return rays, voxel[met].astype(np.int32), weight[met].astype(np.float32)

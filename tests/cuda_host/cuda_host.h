@@ -4,12 +4,13 @@
 // turns in the order of their thread numbers: a missing barrier gives a wrong result every time.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -37,52 +38,64 @@ namespace host {
 constexpr std::size_t STACK = 64 * 1024;
 
 struct Fiber {
-    ucontext_t context;
+    ucontext_t first;  // how it is entered the first time; makes no system call afterwards
+    jmp_buf place;
     dim3 index;
-    bool done;
+    bool entered = false, done = true;
     std::vector<char> stack = std::vector<char>(STACK);
 };
 
-static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
+static std::vector<std::unique_ptr<Fiber>> fibers;
+static ucontext_t birthplace;
+static jmp_buf scheduler;
 static Fiber* current = nullptr;
 static void (*body)(void**) = nullptr;
 static void** arguments = nullptr;
 static double shuffled[1024];
 
-inline void start() {
-    body(arguments);
-    current->done = true;
-    swapcontext(&current->context, &scheduler);
+inline void pause() {
+    if (!_setjmp(current->place)) _longjmp(scheduler, 1);
 }
 
-inline void prepare(Fiber& fiber, dim3 index) {
-    fiber.index = index;
-    fiber.done = false;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, start, 0);
+// What a fiber does all its life: thread after thread, block after block.
+inline void live() {
+    for (;;) {
+        body(arguments);
+        current->done = true;
+        pause();
+    }
+}
+
+inline void enter(Fiber& fiber) {
+    fiber.entered = true;
+    getcontext(&fiber.first);
+    fiber.first.uc_stack.ss_sp = fiber.stack.data();
+    fiber.first.uc_stack.ss_size = fiber.stack.size();
+    fiber.first.uc_link = nullptr;
+    makecontext(&fiber.first, live, 0);
+    swapcontext(&birthplace, &fiber.first);
 }
 
 inline bool resume(Fiber& fiber) {
     if (fiber.done) return false;
     current = &fiber;
     threadIdx = fiber.index;
-    swapcontext(&scheduler, &fiber.context);
-    return !fiber.done;
+    if (_setjmp(scheduler)) return !current->done;
+    if (!fiber.entered) enter(fiber);
+    _longjmp(fiber.place, 1);
 }
 
 inline void run_block() {
-    std::size_t thread = 0;
+    std::size_t threads = 0;
     for (unsigned int z = 0; z < blockDim.z; ++z)
         for (unsigned int y = 0; y < blockDim.y; ++y)
-            for (unsigned int x = 0; x < blockDim.x; ++x)
-                prepare(fibers[thread++], dim3{x, y, z});
+            for (unsigned int x = 0; x < blockDim.x; ++x, ++threads) {
+                fibers[threads]->index = dim3{x, y, z};
+                fibers[threads]->done = false;
+            }
     for (bool waiting = true; waiting;) {
         waiting = false;
-        for (std::size_t t = 0; t < thread; ++t) waiting |= resume(fibers[t]);
+        for (std::size_t t = 0; t < threads; ++t) waiting |= resume(*fibers[t]);
     }
 }
 
@@ -91,7 +104,8 @@ inline void run_grid(void (*kernel)(void**), const unsigned int* grid, const uns
     body = kernel, arguments = args;
     gridDim = dim3{grid[0], grid[1], grid[2]};
     blockDim = dim3{block[0], block[1], block[2]};
-    fibers.resize(max<std::size_t>(fibers.size(), block[0] * block[1] * block[2]));
+    while (fibers.size() < block[0] * block[1] * block[2])
+        fibers.push_back(std::make_unique<Fiber>());
     for (unsigned int z = 0; z < gridDim.z; ++z)
         for (unsigned int y = 0; y < gridDim.y; ++y)
             for (unsigned int x = 0; x < gridDim.x; ++x) blockIdx = dim3{x, y, z}, run_block();
@@ -111,7 +125,7 @@ void unpack(void (*kernel)(Parameters...), void** args) {
 }  // namespace host
 
 inline void __syncthreads() {
-    swapcontext(&host::current->context, &host::scheduler);
+    host::pause();
 }
 
 // All threads of the block must take part: the host's barrier is the block's, not the warp's.

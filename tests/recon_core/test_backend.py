@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -90,3 +93,15 @@ def test_what_the_device_is() -> None:
     free, total = backend.device_memory()
     assert 0 < free <= total
     assert backend.device_name()
+
+
+@pytest.mark.skipif(backend.has_device(), reason="there is a GPU: the benchmark would run")
+def test_the_benchmark_says_in_one_line_that_it_needs_a_gpu() -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(root / "tests" / "benchmarks" / "gpu.py")]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("device = 'cuda': ")

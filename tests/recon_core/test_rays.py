@@ -66,6 +66,12 @@ def test_rays_are_a_voxel_apart_or_more() -> None:
     assert (np.abs(table["per_ray"]) >= 2**32).all()
 
 
+def test_the_matrix_is_as_small_as_the_compiled_product_takes_it() -> None:
+    matrix = joseph_matrix(TiltGeometry((-20.0, 60.0), (5, 4)))
+    types = (matrix.data.dtype, matrix.indices.dtype, matrix.indptr.dtype)
+    assert types == (np.float32, np.int32, np.int32)
+
+
 def test_a_record_is_the_kernels_struct() -> None:
     assert TILT.itemsize == 64
     assert ray_table(TiltGeometry((0.0, 60.0), (3, 3))).view(np.int64).shape == (16,)

@@ -1,0 +1,222 @@
+"""Projectors and kernels on a GPU: updates per second, and measured time over the floor.
+
+    python tests/benchmarks/gpu.py [SIZE ...] [--tilings]
+
+Four elements, 47 and 9 tilts, sizes 64, 128 and 256 unless given. GUPS are 10^9 voxel-angle updates
+per second. A kernel's floor is the bytes it must move, each array once, over the bandwidth of a
+large copy measured in the same process. ``--tilings`` tries other launch shapes of the projector.
+Ends with status 2 and one line where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import astra
+import numpy as np
+from common import table
+
+from recon_core.backend import CupyLauncher, cupy_module, device_memory, device_name
+from recon_core.cuda_kernels import CudaKernels
+from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
+from recon_core.errors import BadInput
+from recon_core.geometry import TiltGeometry, spaced_tilts
+
+ELEMENTS = 4
+TILTS = (47, 9)
+SIZES = (64, 128, 256)
+COPIED = 2**31  # bytes
+REPEATS = 20
+
+Function = Callable[[], object]
+
+
+def main(arguments: list[str]) -> int:
+    """Print the tables; 2 where there is no GPU."""
+    try:
+        launcher = CupyLauncher()
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    sizes = tuple(int(a) for a in arguments if a.isdigit()) or SIZES
+    bandwidth = copy_bandwidth()
+    print(f"{machine()}; copy {bandwidth / 1e12:.2f} TB/s (read + written)")
+    header = "projector", "size", "tilts", "forward (ms)", "adjoint (ms)"
+    rates = "GUPS forward", "GUPS adjoint", "GUPS pair", "floor (ms)", "adjoint error"
+    table((*header, *rates), projector_rows(launcher, sizes, bandwidth))
+    kernels = "kernel", "size", "bytes (GB)", "floor (ms)", "measured (ms)", "over floor"
+    table(kernels, kernel_rows(launcher, max(sizes), bandwidth))
+    if "--tilings" in arguments:
+        shapes = "lanes", "forward", "adjoint", "tilts", "GUPS forward", "GUPS adjoint"
+        table(shapes, tiling_rows(launcher, max(sizes)))
+    return 0
+
+
+def machine() -> str:
+    """Device, its memory, driver and cupy."""
+    cupy = cupy_module()
+    driver = cupy.cuda.runtime.driverGetVersion()
+    total = device_memory()[1] / 2**30
+    cuda = f"driver for CUDA {driver // 1000}.{driver % 1000 // 10}"
+    return f"{device_name()}, {total:.0f} GiB, {cuda}, cupy {cupy.__version__}"
+
+
+def seconds(function: Function) -> float:
+    """Median device time of a call, between events on the stream."""
+    from cupyx.profiler import benchmark
+
+    times = benchmark(function, n_repeat=REPEATS, n_warmup=3).gpu_times
+    return statistics.median(float(t) for t in times[0])
+
+
+def copy_bandwidth() -> float:
+    """Bytes read and written per second by one large copy on the device."""
+    cupy = cupy_module()
+    source = cupy.ones(COPIED // 4, np.float32)
+    target = cupy.empty_like(source)
+    return 2 * COPIED / seconds(lambda: cupy.copyto(target, source))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One projector's two directions, each writing to an array of its own."""
+
+    name: str
+    forward: Function
+    adjoint: Function
+    error: Callable[[], float | None]
+
+
+def projector_rows(
+    launcher: CupyLauncher, sizes: tuple[int, ...], bandwidth: float
+) -> Iterator[tuple[object, ...]]:
+    """Time, rate, memory floor and relative error of the adjoint identity of every projector."""
+    for size, tilts in product(sizes, TILTS):
+        geometry = TiltGeometry(spaced_tilts(tilts, (-70.0, 70.0)), (size, size))
+        updates = ELEMENTS * tilts * size**3 / 1e9
+        floor = 4 * ELEMENTS * size**2 * (size + tilts) / bandwidth
+        for pair in pairs(launcher, geometry):
+            there, back = seconds(pair.forward), seconds(pair.adjoint)
+            rates = (f"{2 * updates / t:.0f}" for t in (2 * there, 2 * back, there + back))
+            error = pair.error()
+            shown = "-" if error is None else f"{error:.0e}"
+            times = (f"{1e3 * t:.3f}" for t in (there, back))
+            yield pair.name, f"{size}³", tilts, *times, *rates, f"{1e3 * floor:.3f}", shown
+
+
+def pairs(launcher: CupyLauncher, geometry: TiltGeometry) -> Iterator[Pair]:
+    """Ours, the sparse reference and ASTRA's, one at a time."""
+    yield our_pair("CUDA kernels", CudaProjector(geometry, launcher))
+    yield our_pair("cuSPARSE", CupySparseProjector(geometry))
+    if astra.use_cuda():
+        yield astra_pair(geometry)
+    else:
+        print("ASTRA has no CUDA here: left out", file=sys.stderr)
+
+
+def our_pair(name: str, projector: CudaProjector | CupySparseProjector) -> Pair:
+    """A projector of this project on random volumes."""
+    geometry = projector.geometry
+    height = geometry.shape[1]
+    x = random((ELEMENTS, *geometry.shape, height))
+    p = random((ELEMENTS, geometry.angles, height, height))
+    ax, atp = projector.forward(x), projector.adjoint(p)
+
+    def error() -> float:
+        inner = [float((a * b).sum(dtype=np.float64)) for a, b in ((ax, p), (x, atp))]
+        return abs(inner[0] - inner[1]) / abs(inner[0])
+
+    return Pair(
+        name,
+        lambda: projector.forward(x, out=ax),
+        lambda: projector.adjoint(p, out=atp),
+        error,
+    )
+
+
+def astra_pair(geometry: TiltGeometry) -> Pair:
+    """ASTRA's CUDA projector on the same number of voxels; its adjoint is not its transpose."""
+    from astra import experimental
+
+    cupy, size = cupy_module(), geometry.shape[0]
+    angles = np.deg2rad(geometry.angles_deg)
+    slices = ELEMENTS * size
+    detector = astra.create_proj_geom("parallel3d", 1.0, 1.0, slices, size, angles)
+    projector = astra.create_projector(
+        "cuda3d", detector, astra.create_vol_geom(size, size, slices)
+    )
+    volumes = random((slices, size, size))
+    projections = cupy.empty((slices, geometry.angles, size), np.float32)
+    return Pair(
+        "ASTRA, unmatched",
+        lambda: experimental.direct_FP3D(projector, volumes, projections),
+        lambda: experimental.direct_BP3D(projector, volumes, projections),
+        lambda: None,
+    )
+
+
+def random(shape: tuple[int, ...]) -> Any:
+    """Uniform in [0, 1), float32, on the device."""
+    return cupy_module().random.default_rng(0).random(shape, dtype=np.float32)
+
+
+def kernel_rows(
+    launcher: CupyLauncher, size: int, bandwidth: float
+) -> Iterator[tuple[object, ...]]:
+    """Measured time of every kernel over its floor."""
+    for name, moved, run in kernel_runs(CudaKernels(launcher), size):
+        floor, measured = moved / bandwidth, seconds(run)
+        times = (f"{1e3 * t:.3f}" for t in (floor, measured))
+        yield name, f"{size}³", f"{moved / 1e9:.2f}", *times, f"{measured / floor:.2f}"
+
+
+def kernel_runs(kernels: CudaKernels, size: int) -> Iterator[tuple[str, int, Function]]:
+    """Name, bytes that must move, and a call of every kernel, on the arrays of a solve."""
+    cupy = cupy_module()
+    shape, flat = (ELEMENTS, size, size, size), (ELEMENTS, size * size, size)
+    a, b, c, target = random(shape), random(shape), random(shape), random(shape[1:])
+    dual, each = cupy.zeros((3, *shape), np.float32), random((ELEMENTS,)) + 1
+    counts, signal, ratio = random((3, ELEMENTS, TILTS[1] * size, size))
+    fa, fb, fc = (v.reshape(flat) for v in (a, b, c))
+    rows = target.reshape(flat[1:])
+    volume, one, ray = a.nbytes, target.nbytes, counts.nbytes
+    bound, beta, rho = np.float32(0.1), np.float32(0.3), np.float32(0.5)
+    k = kernels
+    yield "dot", 2 * volume, partial(k.dot, a.reshape(-1, size), b.reshape(-1, size))
+    for gamma in (2.0, 1.7):
+        yield f"power_sum, gamma {gamma}", volume + one, partial(k.power_sum, fa, each, gamma, rows)
+    yield "poisson_deviance", 3 * ray, partial(k.poisson_deviance, signal, counts, each, ratio)
+    squares = partial(k.weighted_squares, signal, counts, each, each, ratio)
+    yield "weighted_squares", 3 * ray, squares
+    yield "total_variation", volume, partial(k.total_variation, a)
+    yield "dual_step", 7 * volume, partial(k.dual_step, a, each, bound, dual)
+    yield "positive_prox", 5 * volume, partial(k.positive_prox, a, dual, each, b)
+    for gamma in (2.0, 1.7):
+        prox = partial(k.coupled_prox, a, dual, b, target, each, each, rho, gamma, c)
+        yield f"coupled_prox, gamma {gamma}", 6 * volume + one, prox
+    yield "extrapolate", 4 * volume, partial(k.extrapolate, fa, fb, beta, each, fc)
+
+
+def tiling_rows(launcher: CupyLauncher, size: int) -> Iterator[tuple[object, ...]]:
+    """Rates of the projector by launch shape."""
+    blocks = ((4, 3), (8, 3), (16, 3), (4, 6), (8, 6)), ((4, 4), (8, 4), (8, 2), (4, 8))
+    for tilts, lanes in product(TILTS, (8, 16, 32)):
+        geometry = TiltGeometry(spaced_tilts(tilts, (-70.0, 70.0)), (size, size))
+        updates = ELEMENTS * tilts * size**3 / 1e9
+        for forward, adjoint in zip(blocks[0], (*blocks[1], (8, 4)), strict=True):
+            if max(np.prod(forward), np.prod(adjoint)) * lanes > 1024:
+                continue
+            tiling = Tiling(lanes, forward, adjoint)
+            pair = our_pair("", CudaProjector(geometry, launcher, tiling))
+            rates = (f"{updates / seconds(run):.0f}" for run in (pair.forward, pair.adjoint))
+            yield lanes, forward, adjoint, tilts, *rates
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
