@@ -30,7 +30,7 @@ from recon_core.backend import address_of, cupy_module, device_matrix
 from recon_core.geometry import TiltGeometry
 from recon_core.launch import GROUPS, RAYS, Launcher, Size, cover, int32
 from recon_core.projector import fitted
-from recon_core.rays import joseph_matrix, ray_table
+from recon_core.rays import projection_matrix, ray_table
 
 Array = NDArray[np.float32]
 
@@ -141,7 +141,7 @@ class CupySparseProjector:
     _transpose: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        matrix = joseph_matrix(self.geometry)
+        matrix = projection_matrix(self.geometry)
         object.__setattr__(self, "_matrix", device_matrix(matrix))
         object.__setattr__(self, "_transpose", device_matrix(sparse.csr_array(matrix.T)))
 

@@ -7,7 +7,6 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Protocol
 
-import astra
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -15,6 +14,7 @@ from scipy import sparse
 from recon_core.errors import BadInput
 from recon_core.geometry import TiltGeometry
 from recon_core.kernels import sparse_product
+from recon_core.rays import projection_matrix
 
 Array = NDArray[np.float32]
 
@@ -35,10 +35,9 @@ class Projector(Protocol):
 
 @dataclass(frozen=True)
 class SparseProjector:
-    """The projection matrix of one slice, built by ASTRA, applied to every slice at once.
+    """The matrix of one slice (:mod:`recon_core.rays`) applied to every slice at once.
 
-    The tilt axis is contiguous, so a nonzero of the matrix multiplies a whole row of x. The
-    'linear' (Joseph) kernel interpolates between the two voxels nearest a ray in each layer.
+    The tilt axis is contiguous, so a nonzero of the matrix multiplies a whole row of x.
 
     Raises
     ------
@@ -78,22 +77,6 @@ class SparseProjector:
 def cached_projector(geometry: TiltGeometry) -> SparseProjector:
     """The projector of a geometry, built once per process."""
     return SparseProjector(geometry)
-
-
-def projection_matrix(geometry: TiltGeometry) -> sparse.csr_array:
-    """Sparse matrix (angle * y, z * y) of one slice, float32, from ASTRA's 'linear' projector."""
-    z, y = geometry.shape
-    angles = np.deg2rad(np.asarray(geometry.angles_deg, dtype=np.float64))
-    detector = astra.create_proj_geom("parallel", 1.0, y, angles)
-    projector = astra.create_projector("linear", detector, astra.create_vol_geom(z, y))
-    try:
-        handle = astra.projector.matrix(projector)
-        matrix = sparse.csr_array(astra.matrix.get(handle), dtype=np.float32)
-        astra.matrix.delete(handle)
-    finally:
-        astra.projector.delete(projector)
-    matrix.sort_indices()
-    return matrix
 
 
 def _apply(

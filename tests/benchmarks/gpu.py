@@ -18,7 +18,6 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-import astra
 import numpy as np
 from common import table
 
@@ -49,7 +48,8 @@ def main(arguments: list[str]) -> int:
     print(f"{machine()}; copy {bandwidth / 1e12:.2f} TB/s (read + written)")
     header = "projector", "size", "tilts", "forward (ms)", "adjoint (ms)"
     rates = "GUPS forward", "GUPS adjoint", "GUPS pair", "floor (ms)", "adjoint error"
-    table((*header, *rates), projector_rows(launcher, sizes, bandwidth))
+    compared = astra_has_cuda()
+    table((*header, *rates), projector_rows(launcher, sizes, bandwidth, compared))
     kernels = "kernel", "size", "bytes (GB)", "floor (ms)", "measured (ms)", "over floor"
     table(kernels, kernel_rows(launcher, max(sizes), bandwidth))
     if "--tilings" in arguments:
@@ -94,14 +94,14 @@ class Pair:
 
 
 def projector_rows(
-    launcher: CupyLauncher, sizes: tuple[int, ...], bandwidth: float
+    launcher: CupyLauncher, sizes: tuple[int, ...], bandwidth: float, compared: bool
 ) -> Iterator[tuple[object, ...]]:
     """Time, rate, memory floor and relative error of the adjoint identity of every projector."""
     for size, tilts in product(sizes, TILTS):
         geometry = TiltGeometry(spaced_tilts(tilts, (-70.0, 70.0)), (size, size))
         updates = ELEMENTS * tilts * size**3 / 1e9
         floor = 4 * ELEMENTS * size**2 * (size + tilts) / bandwidth
-        for pair in pairs(launcher, geometry):
+        for pair in pairs(launcher, geometry, compared):
             there, back = seconds(pair.forward), seconds(pair.adjoint)
             rates = (f"{2 * updates / t:.0f}" for t in (2 * there, 2 * back, there + back))
             error = pair.error()
@@ -110,14 +110,25 @@ def projector_rows(
             yield pair.name, f"{size}³", tilts, *times, *rates, f"{1e3 * floor:.3f}", shown
 
 
-def pairs(launcher: CupyLauncher, geometry: TiltGeometry) -> Iterator[Pair]:
-    """Ours, the sparse reference and ASTRA's, one at a time."""
+def pairs(launcher: CupyLauncher, geometry: TiltGeometry, compared: bool) -> Iterator[Pair]:
+    """Ours, the sparse reference and, where ``compared``, ASTRA's; one at a time."""
     yield our_pair("CUDA kernels", CudaProjector(geometry, launcher))
     yield our_pair("cuSPARSE", CupySparseProjector(geometry))
-    if astra.use_cuda():
+    if compared:
         yield astra_pair(geometry)
-    else:
-        print("ASTRA has no CUDA here: left out", file=sys.stderr)
+
+
+def astra_has_cuda() -> bool:
+    """Whether ASTRA can be compared with; if not, says why, once."""
+    try:
+        import astra
+    except ImportError as error:
+        print(f"without ASTRA, which cannot be imported ({error})")
+        return False
+    if not astra.use_cuda():
+        print("without ASTRA, which has no CUDA here")
+        return False
+    return True
 
 
 def our_pair(name: str, projector: CudaProjector | CupySparseProjector) -> Pair:
@@ -142,6 +153,7 @@ def our_pair(name: str, projector: CudaProjector | CupySparseProjector) -> Pair:
 
 def astra_pair(geometry: TiltGeometry) -> Pair:
     """ASTRA's CUDA projector on the same number of voxels; its adjoint is not its transpose."""
+    import astra
     from astra import experimental
 
     cupy, size = cupy_module(), geometry.shape[0]

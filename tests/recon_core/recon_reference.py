@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 
 from recon_core.fusion import FusedProblem
 from recon_core.geometry import TiltGeometry
-from recon_core.projector import projection_matrix
+from recon_core.rays import projection_matrix
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from recon_core.backend import CupyLauncher
 from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
 from recon_core.geometry import TiltGeometry, spaced_tilts
 from recon_core.projector import Projector, SparseProjector
-from recon_core.rays import joseph_matrix
+from recon_core.rays import projection_matrix
 
 HARD = [-90.0, -67.5, -45.0, -0.0, 1e-3, 44.999, 45.0, 45.001, 89.999, 90.0]
 ANGLES = st.lists(st.one_of(st.sampled_from(HARD), st.floats(-90, 90)), min_size=1, max_size=5)
@@ -43,7 +43,7 @@ class CudaConformance(ProjectorConformance):
     def test_far_from_the_centre(self, shape: tuple[int, int]) -> None:
         """Positions lose nothing over many layers: 1e-6, where single precision leaves 1e-5."""
         geometry = TiltGeometry((-70.0, -31.7, 33.0, 45.0, 66.0), shape)
-        matrix, volume = joseph_matrix(geometry).astype(np.float64), normal((*shape, 2), 0)
+        matrix, volume = projection_matrix(geometry).astype(np.float64), normal((*shape, 2), 0)
         expected = (matrix @ volume.reshape(-1, 2)).reshape(5, shape[1], 2)
         ours = self.forward(self.make(geometry), volume)
         assert np.abs(ours - expected).max() <= 1e-6 * np.abs(expected).max()
@@ -99,7 +99,7 @@ class TestCudaOnTheDevice(OnDevice, CudaConformance):
         ax, atp = self.forward(projector, volumes), self.adjoint(projector, projections)
         size = np.sqrt(inner(ax, ax) * inner(projections, projections))
         assert abs(inner(ax, projections) - inner(volumes, atp)) <= 1e-5 * size
-        expected = joseph_matrix(geometry) @ volumes[3].reshape(192 * 160, 64)
+        expected = projection_matrix(geometry) @ volumes[3].reshape(192 * 160, 64)
         self.compare(ax[3].reshape(expected.shape), expected)
 
 

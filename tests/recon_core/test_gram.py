@@ -8,7 +8,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from recon_core.geometry import TiltGeometry, spaced_tilts
 from recon_core.gram import Gram, gram_of
-from recon_core.projector import projection_matrix
+from recon_core.rays import projection_matrix
 
 SHAPES = [(8, 8), (7, 9), (6, 5)]
 RIDGE = 0.02

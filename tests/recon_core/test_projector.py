@@ -7,12 +7,8 @@ from recon_cases import two_threads, with_threads
 from recon_conformance import ProjectorConformance, normal
 
 from recon_core.geometry import TiltGeometry
-from recon_core.projector import (
-    Projector,
-    SparseProjector,
-    cached_projector,
-    projection_matrix,
-)
+from recon_core.projector import Projector, SparseProjector, cached_projector
+from recon_core.rays import projection_matrix
 
 GEOMETRY = TiltGeometry((-70.0, -20.0, 0.0, 33.0), (16, 16))
 
