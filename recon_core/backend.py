@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import fft, sparse
 
 from recon_core.errors import BadInput
 from recon_core.launch import DEFINES, Size, cuda_source
@@ -60,6 +60,11 @@ def xp_of(array: Any) -> ModuleType:
     """The array module of ``array``: cupy for arrays on a device, numpy for all others."""
     cupy = sys.modules.get("cupy")
     return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
+
+
+def fft_of(array: Any) -> ModuleType:
+    """The ``scipy.fft`` of the array's module."""
+    return fft if xp_of(array) is np else import_module("cupyx.scipy.fft")
 
 
 def to_device(array: Array) -> Any:
@@ -119,16 +124,14 @@ class CupyLauncher:
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
         """See :class:`recon_core.launch.Launcher`."""
         if name not in self._kernels:
-            self._kernels[name] = _module(self.xp.cuda.Device().id).get_function(name)
+            self._kernels[name] = _module().get_function(name)
         self._kernels[name](grid, block, args)
 
 
 @cache
-def _module(device: int) -> Any:
-    """The compiled kernels of one device; cupy keeps the binary between processes."""
-    cupy = cupy_module()
-    with cupy.cuda.Device(device):
-        return cupy.RawModule(code=cuda_source(), options=("--std=c++17", *DEFINES))
+def _module() -> Any:
+    """The kernels, compiled when first launched on a device; cupy keeps binaries on disk."""
+    return cupy_module().RawModule(code=cuda_source(), options=("--std=c++17", *DEFINES))
 
 
 def _no_device(problem: str) -> BadInput:

@@ -88,6 +88,22 @@ def test_to_the_device_and_back() -> None:
     assert backend.address_of(there) == there.data.ptr
 
 
+def test_fourier_transform_of_either_module() -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    spectrum = backend.fft_of(array).rfft2(array)
+    np.testing.assert_allclose(spectrum, np.fft.rfft2(array), rtol=1e-5)
+    assert spectrum.dtype == np.complex64
+
+
+@needs_gpu
+def test_fourier_transform_on_the_device() -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    there = backend.to_device(array)
+    spectrum = backend.fft_of(there).rfft2(there)
+    assert spectrum.dtype == np.complex64
+    np.testing.assert_allclose(backend.to_host(spectrum), np.fft.rfft2(array), rtol=1e-5)
+
+
 @needs_gpu
 def test_what_the_device_is() -> None:
     free, total = backend.device_memory()
