@@ -58,8 +58,7 @@ def projection_matrix(geometry: TiltGeometry) -> sparse.csr_array:
 
 def _tilt(angle_deg: float, shape: tuple[int, int]) -> tuple[int | float, ...]:
     sine, cosine = np.sin(np.deg2rad(angle_deg)), np.cos(np.deg2rad(angle_deg))
-    # compared in single precision, as ASTRA decides at 45 degrees
-    steep = bool(np.abs(np.float32(sine)) < np.abs(np.float32(cosine)))
+    steep = bool(abs(sine) < abs(cosine))  # at 45 degrees both are the same operator
     z, y = (shape[0] - 1) / 2, (shape[1] - 1) / 2
     spread, slope = (1 / cosine, sine / cosine) if steep else (-1 / sine, cosine / sine)
     row, layer = (y, z) if steep else (z, y)
