@@ -118,8 +118,8 @@ class CupyLauncher:
     BadInput : as :func:`cupy_module`.
     """
 
-    xp: ModuleType = field(default_factory=cupy_module, init=False, repr=False)
-    _kernels: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    xp: ModuleType = field(default_factory=cupy_module, init=False, repr=False, compare=False)
+    _kernels: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
         """See :class:`recon_core.launch.Launcher`."""

@@ -30,6 +30,7 @@ class CudaKernels:
 
     Raises
     ------
+    TypeError : from every kernel, an array lives elsewhere.
     ValueError : from every kernel, an array is not contiguous or not float32.
     """
 
@@ -123,7 +124,9 @@ class CudaKernels:
         self._launch(name, size, args)
 
     def _check(self, name: str, args: tuple[Any, ...]) -> None:
-        arrays = [a for a in args if isinstance(a, self.launcher.xp.ndarray)]
+        arrays = [a for a in args if not isinstance(a, np.generic)]
+        if any(not isinstance(a, self.launcher.xp.ndarray) for a in arrays):
+            raise TypeError(f"{name} needs arrays of {self.launcher.xp.__name__}")
         if any(a.dtype != np.float32 or not a.flags.c_contiguous for a in arrays):
             seen = ", ".join(f"{a.dtype}{a.shape}" for a in arrays)
             raise ValueError(f"{name} needs contiguous float32 arrays, not {seen}")

@@ -107,7 +107,10 @@ def fitted(
     Raises
     ------
     BadInput : ``array`` (called ``name``) or ``out`` does not fit.
+    TypeError : one of them is not an array of ``xp``: nothing is copied between devices unasked.
     """
+    if any(a is not None and not isinstance(a, xp.ndarray) for a in (array, out)):
+        raise TypeError(f"{name} and result must be arrays of {xp.__name__}")
     if array.ndim < 3 or array.shape[-3:-1] != source:
         raise BadInput(
             f"{name} does not fit the tilt geometry",

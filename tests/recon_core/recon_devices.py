@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,3 +48,14 @@ class OnDevice:
 
     def get(self, array: Any) -> np.ndarray:
         return to_host(array)
+
+
+class ElsewhereLauncher:
+    """A launcher of another array module than NumPy, which it must not be given arrays of."""
+
+    @property
+    def xp(self) -> Any:
+        return SimpleNamespace(ndarray=tuple, asarray=list, __name__="elsewhere")
+
+    def launch(self, *args: object) -> None:
+        raise AssertionError("launched with arrays of another device")

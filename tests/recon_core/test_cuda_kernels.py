@@ -11,7 +11,7 @@ from host_launcher import HostLauncher, needs_compiler
 from hypothesis import given
 from hypothesis import strategies as st
 from recon_conformance import SHORT
-from recon_devices import OnDevice, OnHost, needs_gpu
+from recon_devices import ElsewhereLauncher, OnDevice, OnHost, needs_gpu
 
 from recon_core import kernels
 from recon_core.backend import CupyLauncher
@@ -182,6 +182,12 @@ class KernelConformance:
         args = [volumes] * 6
         with pytest.raises(BadInput, match=r"^elements = 9: too many.*accepted: 1 to 8$"):
             CudaKernels(self.launcher()).coupled_prox(*args, np.float32(1), 2.0, volumes)
+
+
+def test_arrays_of_another_device_are_not_launched() -> None:
+    array = np.ones((4, 6), np.float32)
+    with pytest.raises(TypeError, match="dot needs arrays of elsewhere"):
+        CudaKernels(ElsewhereLauncher()).dot(array, array)
 
 
 @needs_compiler

@@ -8,7 +8,7 @@ from host_launcher import HostLauncher, needs_compiler
 from hypothesis import given
 from hypothesis import strategies as st
 from recon_conformance import SHORT, ProjectorConformance, inner, normal
-from recon_devices import OnDevice, needs_gpu
+from recon_devices import ElsewhereLauncher, OnDevice, needs_gpu
 
 from recon_core.backend import CupyLauncher
 from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
@@ -85,6 +85,12 @@ def test_tiling_does_not_change_the_result(tiling: Tiling) -> None:
     projections = usual.forward(volumes)
     np.testing.assert_array_equal(other.forward(volumes), projections)
     np.testing.assert_array_equal(other.adjoint(projections), usual.adjoint(projections))
+
+
+def test_arrays_of_another_device_are_not_copied() -> None:
+    projector = CudaProjector(TiltGeometry((0.0,), (3, 4)), ElsewhereLauncher())
+    with pytest.raises(TypeError, match="volume and result must be arrays of elsewhere"):
+        projector.forward(np.ones((3, 4, 2), np.float32))
 
 
 @needs_gpu
