@@ -78,7 +78,7 @@ def seconds(function: Function) -> float:
 def copy_bandwidth() -> float:
     """Bytes read and written per second by one large copy on the device."""
     cupy = cupy_module()
-    source = cupy.ones(COPIED // 4, np.float32)
+    source = random((COPIED // 4,))
     target = cupy.empty_like(source)
     return 2 * COPIED / seconds(lambda: cupy.copyto(target, source))
 
@@ -190,10 +190,9 @@ def kernel_rows(
 
 def kernel_runs(kernels: CudaKernels, size: int) -> Iterator[tuple[str, int, Function]]:
     """Name, bytes that must move, and a call of every kernel, on the arrays of a solve."""
-    cupy = cupy_module()
     shape, flat = (ELEMENTS, size, size, size), (ELEMENTS, size * size, size)
     a, b, c, target = random(shape), random(shape), random(shape), random(shape[1:])
-    dual, each = cupy.zeros((3, *shape), np.float32), random((ELEMENTS,)) + 1
+    dual, each = random((3, *shape)), random((ELEMENTS,)) + 1
     counts, signal, ratio = random((3, ELEMENTS, TILTS[1] * size, size))
     fa, fb, fc = (v.reshape(flat) for v in (a, b, c))
     rows = target.reshape(flat[1:])

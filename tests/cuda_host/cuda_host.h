@@ -42,16 +42,18 @@ struct Fiber {
     jmp_buf place;
     dim3 index;
     bool entered = false, done = true;
+    int shuffles = 0;
     std::vector<char> stack = std::vector<char>(STACK);
 };
 
 static std::vector<std::unique_ptr<Fiber>> fibers;
 static ucontext_t birthplace;
+static std::size_t births = 0;
 static jmp_buf scheduler;
 static Fiber* current = nullptr;
 static void (*body)(void**) = nullptr;
 static void** arguments = nullptr;
-static double shuffled[1024];
+static double shuffled[2][1024];
 
 inline void pause() {
     if (!_setjmp(current->place)) _longjmp(scheduler, 1);
@@ -70,7 +72,7 @@ inline void enter(Fiber& fiber) {
     fiber.entered = true;
     getcontext(&fiber.first);
     fiber.first.uc_stack.ss_sp = fiber.stack.data();
-    fiber.first.uc_stack.ss_size = fiber.stack.size();
+    fiber.first.uc_stack.ss_size = STACK - 64 * (births++ % 64);  // tops spread over the cache
     fiber.first.uc_link = nullptr;
     makecontext(&fiber.first, live, 0);
     swapcontext(&birthplace, &fiber.first);
@@ -92,6 +94,7 @@ inline void run_block() {
             for (unsigned int x = 0; x < blockDim.x; ++x, ++threads) {
                 fibers[threads]->index = dim3{x, y, z};
                 fibers[threads]->done = false;
+                fibers[threads]->shuffles = 0;
             }
     for (bool waiting = true; waiting;) {
         waiting = false;
@@ -128,14 +131,14 @@ inline void __syncthreads() {
     host::pause();
 }
 
-// All threads of the block must take part: the host's barrier is the block's, not the warp's.
+// All threads of the block must take part: the host's barrier is the block's, not the warp's. Two
+// buffers in turn, so that one barrier is enough.
 inline double __shfl_down_sync(unsigned int, double value, int step) {
     const unsigned int thread =
         threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
-    host::shuffled[thread] = value;
-    __syncthreads();
     const unsigned int from = thread + step;
-    const double result = from / 32 == thread / 32 ? host::shuffled[from] : value;
+    double* values = host::shuffled[host::current->shuffles++ % 2];
+    values[thread] = value;
     __syncthreads();
-    return result;
+    return from / 32 == thread / 32 ? values[from] : value;
 }
