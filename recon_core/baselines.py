@@ -18,10 +18,12 @@ PATIENCE = 10
 def mlem(term: ChemicalTerm, shape: tuple[int, ...], iterations: int) -> Array:
     """Maximum-likelihood expectation maximisation from a uniform start, (element, z, y, x).
 
+    On the term's device.
+
     x_i <- x_i / (A^T scale) * A^T (scale b / y), y the expected counts with background
     (Shepp and Vardi, 1982; Politte and Snyder, 1991, for the known background).
     """
-    volumes = np.full(shape, UNIFORM, np.float32)
+    volumes: Array = term.device.xp.full(shape, UNIFORM, np.float32)
     sensitivity = _sensitivity(term)
     for _ in range(iterations):
         mlem_step(term, sensitivity, volumes)
@@ -36,18 +38,18 @@ def stopped_mlem(
     It needs the truth (through ``monitor``), so it bounds what early stopping can reach. Ends
     when the score has not improved for ten iterations.
     """
-    volumes = np.full(shape, UNIFORM, np.float32)
+    volumes = term.device.xp.full(shape, UNIFORM, np.float32)
     sensitivity = _sensitivity(term)
     best, best_at, scores = volumes.copy(), 0, [np.inf]
     for iteration in range(1, iterations + 1):
         mlem_step(term, sensitivity, volumes)
-        scores.append(monitor(volumes))
+        scores.append(monitor(term.device.get(volumes)))
         if scores[-1] < scores[best_at]:
             best_at = iteration
-            np.copyto(best, volumes)
+            term.device.xp.copyto(best, volumes)
         elif iteration - best_at >= PATIENCE:
             break
-    return best, best_at, scores
+    return term.device.get(best), best_at, scores
 
 
 def mlem_step(term: ChemicalTerm, sensitivity: Array, volumes: Array) -> None:
@@ -60,7 +62,7 @@ def mlem_step(term: ChemicalTerm, sensitivity: Array, volumes: Array) -> None:
 
 def _sensitivity(term: ChemicalTerm) -> Array:
     """A^T 1, (z, y, 1); voxels that no ray crosses get 1."""
-    ones = np.ones((*term.counts.shape[1:3], 1), np.float32)
+    ones = term.device.xp.ones((*term.counts.shape[1:3], 1), np.float32)
     sensitivity = term.projector.adjoint(ones)
     sensitivity[sensitivity <= 0] = 1
     return sensitivity

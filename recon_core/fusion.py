@@ -2,96 +2,123 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recon_core.device import CPU, Device
 from recon_core.geometry import TiltGeometry
-from recon_core.kernels import power_sum, total_variation
-from recon_core.projector import cached_projector
 from recon_core.settings import SolverSettings, Weights
 from recon_core.terms import ChemicalTerm, HaadfTerm
 from recon_core.tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Weighted values of the objective's terms at one point."""
+    """Weighted values of the objective's terms at one point, (trial,)."""
 
-    haadf: float
-    chemistry: float
-    tv: float
+    haadf: Values
+    chemistry: Values
+    tv: Values
 
     @property
-    def objective(self) -> float:
+    def objective(self) -> Values:
         """Their sum."""
         return self.haadf + self.chemistry + self.tv
 
 
 @dataclass(frozen=True)
 class FusedProblem:
-    """Minimise over x_i >= 0, x (element, z, y, x):
+    """Minimise over x_i >= 0, x (element, z, y, x), for each trial of a batch:
 
         haadf/(2 sigma^2) ||h A_h sum_i (Z_i x_i)^gamma - b_h||^2 + chemistry(x) + tv sum_i TV(x_i)
 
     with sigma^2 the mean HAADF count (its Poisson variance), h the HAADF scale and the chemical
-    log-likelihood in counts (Schwartz et al., 2024, Eq. 1, in units of the likelihood).
-    ``haadf`` is None where the HAADF term has no weight or no data.
+    log-likelihood in counts (Schwartz et al., 2024, Eq. 1, in units of the likelihood). The trials
+    share data and geometry and differ in their weights; no trial depends on another.
+    ``haadf`` is None where the HAADF term has no weight in any trial, or no data; ``tv`` (trial,).
     """
 
     chemistry: ChemicalTerm
     haadf: HaadfTerm | None
-    tv: float
+    tv: Array
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of the unknown, (element, z, y, x)."""
+    def device(self) -> Device:
+        """Where it is solved."""
+        return self.chemistry.device
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Shape of the unknowns, (trial, element, z, y, x)."""
         z, y = self.chemistry.projector.geometry.shape
-        return (len(self.chemistry.counts), z, y, self.chemistry.counts.shape[-1])
+        return (len(self.tv), len(self.chemistry.counts), z, y, self.chemistry.counts.shape[-1])
 
     @property
     def tilts_per_iteration(self) -> int:
-        """Projections in one pair of each modality: the unit of work."""
+        """Projections in one pair of each modality: the unit of work of one trial."""
         return self.chemistry.tilts + (self.haadf.tilts if self.haadf else 0)
 
     def contrast(self, volumes: Array) -> Array:
-        """Summed HAADF contrast sum_i w_i x_i^gamma, (z, y, x)."""
+        """Summed HAADF contrast sum_i w_i x_i^gamma, (trial, z, y, x)."""
         if self.haadf is None:
             raise ValueError("a problem without HAADF term has no contrast")
-        return summed_contrast(volumes, self.haadf.weights, self.haadf.gamma)
+        return summed_contrast(self.device, volumes, self.haadf.weights, self.haadf.gamma)
 
     def terms(self, volumes: Array) -> Terms:
-        """Value of each weighted term at ``volumes``, (element, z, y, x), non-negative."""
-        haadf = self.haadf.value(self.contrast(volumes)) if self.haadf else 0.0
-        tv = self.tv * float(total_variation(volumes).sum()) if self.tv else 0.0
-        return Terms(haadf, self.chemistry.value(volumes), tv)
+        """Value of each weighted term at (trial, element, z, y, x), non-negative."""
+        none = self.device.xp.zeros(len(self.tv))
+        haadf = self.haadf.value(self.contrast(volumes)) if self.haadf else none
+        roughness = self.device.kernels.total_variation(volumes).sum(axis=1)
+        return Terms(haadf, self.chemistry.value(volumes), self.tv * roughness)
+
+    def of(self, trials: Any) -> FusedProblem:
+        """The problem of some of the trials; ``trials`` indexes the batch."""
+        return replace(
+            self, haadf=self.haadf.of(trials) if self.haadf else None, tv=self.tv[trials]
+        )
 
 
-def fused_problem(series: TiltSeries, weights: Weights, settings: SolverSettings) -> FusedProblem:
-    """The problem of one tilt series; its scales must be known (:mod:`recon_core.scales`)."""
+def fused_problem(
+    series: TiltSeries,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device = CPU,
+) -> FusedProblem:
+    """The problem of one tilt series, a trial for each of ``weights``.
+
+    The scales of the series must be known (:mod:`recon_core.scales`).
+    """
     if series.chemical_scale is None:
         raise ValueError("the chemical scale of the tilt series is not set")
     chemistry = ChemicalTerm(
-        cached_projector(_geometry(series, series.chemical_angles_deg)),
-        series.chemical,
-        np.asarray(series.chemical_scale, np.float32),
-        np.asarray(series.chemical_background, np.float32),
+        device,
+        device.projector(_geometry(series, series.chemical_angles_deg)),
+        device.put(series.chemical),
+        device.put(np.asarray(series.chemical_scale)),
+        device.put(np.asarray(series.chemical_background)),
         settings.chemistry,
     )
-    wanted = weights.haadf > 0 and len(series.haadf_angles_deg) > 0
-    haadf = _haadf_term(series, weights.haadf, settings.gamma) if wanted else None
-    return FusedProblem(chemistry, haadf, weights.tv)
+    haadf = np.array([w.haadf for w in weights])
+    wanted = bool(haadf.any()) and len(series.haadf_angles_deg) > 0
+    term = _haadf_term(series, haadf, settings.gamma, device) if wanted else None
+    return FusedProblem(chemistry, term, device.put(np.array([w.tv for w in weights])))
 
 
-def summed_contrast(volumes: Array, weights: Array, gamma: float) -> Array:
-    """sum_i weights_i x_i^gamma, (z, y, x); volumes (element, z, y, x), weights (element,)."""
-    out = np.empty(volumes.shape[1:], np.float32)
-    rows = out.reshape(-1, volumes.shape[-1])
-    power_sum(volumes.reshape(len(volumes), *rows.shape), weights, gamma, rows)
-    return out
+def summed_contrast(device: Device, volumes: Array, weights: Array, gamma: float) -> Array:
+    """sum_i weights_i x_i^gamma, (trial, z, y, x); volumes (trial, element, z, y, x)."""
+    batch, elements, *shape = volumes.shape
+    out = device.xp.empty((batch, *shape), np.float32)
+    flat = (batch, elements, -1, shape[-1])
+    rows = out.reshape(batch, -1, shape[-1])
+    device.kernels.power_sum(volumes.reshape(flat), weights, gamma, rows)
+    return out  # type: ignore[no-any-return]
 
 
 def contrast_weights(series: TiltSeries, gamma: float) -> tuple[Array, float]:
@@ -100,7 +127,7 @@ def contrast_weights(series: TiltSeries, gamma: float) -> tuple[Array, float]:
     return (powers / powers.mean()).astype(np.float32), float(powers.mean())
 
 
-def _haadf_term(series: TiltSeries, weight: float, gamma: float) -> HaadfTerm:
+def _haadf_term(series: TiltSeries, weights: Values, gamma: float, device: Device) -> HaadfTerm:
     if series.haadf_scale is None:
         raise ValueError("the HAADF scale of the tilt series is not set")
     relative, mean = contrast_weights(series, gamma)
@@ -108,10 +135,11 @@ def _haadf_term(series: TiltSeries, weight: float, gamma: float) -> HaadfTerm:
     signal = (series.haadf - np.float32(series.haadf_background)) / np.float32(counts_per_contrast)
     variance = max(float(series.haadf.mean(dtype=np.float64)), 1e-6)
     return HaadfTerm(
-        cached_projector(_geometry(series, series.haadf_angles_deg)),
-        signal,
-        weight * counts_per_contrast**2 / variance,
-        relative,
+        device,
+        device.projector(_geometry(series, series.haadf_angles_deg)),
+        device.put(signal),
+        device.xp.asarray(weights * counts_per_contrast**2 / variance),
+        device.put(relative),
         gamma,
     )
 

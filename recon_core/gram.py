@@ -9,64 +9,68 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from recon_core.device import CPU, Device
 from recon_core.geometry import TiltGeometry
-from recon_core.kernels import dot
-from recon_core.projector import SparseProjector, cached_projector
+from recon_core.projector import Projector
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Gram:
-    """A^T A + ridge on volumes (z, y, x), with the inverse of its circulant twin.
+    """A^T A + ridge on volumes (trial, z, y, x), with the inverse of its circulant twin.
 
     A^T A of parallel tilts is nearly a convolution across the tilt axis, the back-projected point
     spread; its Fourier transform, plus the ridge, divided out, is the ramp filter of
-    filtered back-projection and makes one step per iteration enough.
+    filtered back-projection and makes one step per iteration enough. ``inverse`` (z, y//2 + 1, 1).
     """
 
-    projector: SparseProjector
-    ridge: float
+    device: Device
+    projector: Projector
+    ridge: np.float32
     inverse: Array
 
     def apply(self, volume: Array) -> Array:
         """(A^T A + ridge) volume."""
         out = self.projector.adjoint(self.projector.forward(volume))
-        out += np.float32(self.ridge) * volume
+        out += self.ridge * volume
         return out
 
     def precondition(self, volume: Array) -> Array:
         """Approximate inverse of :meth:`apply`, by FFT over (z, y); symmetric and positive."""
-        spectrum = fft.rfft2(volume, axes=(0, 1))
-        spectrum *= self.inverse
-        out: Array = fft.irfft2(spectrum, s=volume.shape[:2], axes=(0, 1), overwrite_x=True)
-        return out
+        return self.device.filtered(volume, self.inverse)
 
-    def descend(self, solution: Array, residual: Array) -> None:
+    def descend(self, solution: Array, residual: Array, rays: Array, image: Array) -> None:
         """One preconditioned steepest-descent step of exact length, both arrays in place.
 
-        ``residual`` is f - (A^T A + ridge) solution; it stays so.
+        ``residual`` is f - (A^T A + ridge) solution; it stays so. ``rays`` (trial, angle, y, x) and
+        ``image``, like ``solution``, are working memory.
         """
+        kernels, xp = self.device.kernels, self.device.xp
         direction = self.precondition(residual)
-        image = self.apply(direction)
-        bend = _inner(direction, image)
-        if bend > 0.0:
-            length = np.float32(_inner(residual, direction) / bend)
-            solution += length * direction
-            residual -= length * image
+        self.projector.adjoint(self.projector.forward(direction, out=rays), out=image)
+        flat = (len(solution), -1, solution.shape[-1])
+        r, d, a = (array.reshape(flat) for array in (residual, direction, image))
+        sums = kernels.descent_products(r, d, a, self.ridge).sum(axis=1)
+        gain, bend = sums[:, 0], sums[:, 1]
+        # NaN stays NaN; nothing left to descend is a step of 0
+        length = xp.where(bend == 0, 0.0, gain / xp.where(bend == 0, 1.0, bend))
+        kernels.descend(length.astype(np.float32), d, a, self.ridge, solution.reshape(flat), r)
 
 
-def gram_of(geometry: TiltGeometry, ridge: float) -> Gram:
+def gram_of(device: Device, geometry: TiltGeometry, ridge: float) -> Gram:
     """The Gram operator of a geometry with ``ridge`` times ||A||^2 on its diagonal."""
     spectrum, norm = _spectrum(geometry)
-    inverse = 1.0 / (spectrum + ridge * norm)
-    return Gram(cached_projector(geometry), ridge * norm, inverse[:, :, None].astype(np.float32))
+    inverse = (1.0 / (spectrum + ridge * norm)).astype(np.float32)
+    return Gram(
+        device, device.projector(geometry), np.float32(ridge * norm), device.put(inverse[..., None])
+    )
 
 
 @lru_cache(maxsize=16)
 def _spectrum(geometry: TiltGeometry) -> tuple[NDArray[np.float64], float]:
     """Fourier transform of the point spread of A^T A, (z, y//2 + 1), and ||A||^2."""
-    projector = cached_projector(geometry)
+    projector = CPU.projector(geometry)
     z, y = geometry.shape
     point = np.zeros((z, y, 1), np.float32)
     point[z // 2, y // 2] = 1
@@ -78,7 +82,7 @@ def _spectrum(geometry: TiltGeometry) -> tuple[NDArray[np.float64], float]:
     return np.maximum(spectrum, 1e-4 * spectrum.max()), _squared_norm(projector)
 
 
-def _squared_norm(projector: SparseProjector, steps: int = 20) -> float:
+def _squared_norm(projector: Projector, steps: int = 20) -> float:
     volume = np.ones((*projector.geometry.shape, 1), np.float32)
     norm = 1.0
     for _ in range(steps):
@@ -86,8 +90,3 @@ def _squared_norm(projector: SparseProjector, steps: int = 20) -> float:
         norm = float(np.linalg.norm(volume))
         volume /= np.float32(norm)
     return norm
-
-
-def _inner(a: Array, b: Array) -> float:
-    width = a.shape[-1]
-    return float(dot(a.reshape(-1, width), b.reshape(-1, width)).sum())

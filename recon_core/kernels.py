@@ -1,8 +1,9 @@
-"""Compiled CPU loops of the solver (numba, float32, every core given).
+"""Compiled CPU loops over rays and rows (numba, float32, every core given).
 
-Arrays are ``(element, row, x)``, a row being a voxel column (z, y) or a ray (angle, y), x the tilt
-axis; or ``(element, z, y, x)`` where neighbours matter. Sums are taken per row and returned by row:
-added up afterwards in a fixed order, they do not depend on the number of threads.
+Arrays have the trial of a batch as their first axis: ``(trial, element, row, x)`` or ``(trial, row,
+x)``, a row being a voxel column (z, y) or a ray (angle, y), x the tilt axis. Data and weights of
+elements are shared by all trials. Sums are taken per row and returned by row: added up afterwards
+in a fixed order, they depend neither on the number of threads nor on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ Array = NDArray[np.float32]
 Sums = NDArray[np.float64]
 
 # No "nnan": a NaN must survive to be seen by the solver.
-_jit = numba.njit(parallel=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True)
-_TINY = np.float32(1e-6)
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+_jit = numba.njit(parallel=True, fastmath=FAST, cache=True, error_model="numpy")
+TINY = np.float32(1e-6)
 
 
 @_jit
@@ -50,241 +52,160 @@ def sparse_product(
 
 @_jit
 def power_sum(x: Array, weights: Array, gamma: float, out: Array) -> None:
-    """out[row] = sum over elements of weights[e] * x[e]**gamma, for x >= 0."""
-    elements, rows, width = x.shape
-    for row in numba.prange(rows):
-        acc = out[row]
+    """out[trial, row] = sum over elements of weights[e] * x[trial, e, row]**gamma, for x >= 0."""
+    batch, elements, rows, width = x.shape
+    for task in numba.prange(batch * rows):
+        trial, row = task // rows, task % rows
+        acc = out[trial, row]
         acc[:] = np.float32(0)
         for e in range(elements):
             if gamma == 2.0:
                 for j in range(width):
-                    acc[j] += weights[e] * x[e, row, j] * x[e, row, j]
+                    acc[j] += weights[e] * x[trial, e, row, j] * x[trial, e, row, j]
             else:
                 for j in range(width):
-                    acc[j] += weights[e] * x[e, row, j] ** np.float32(gamma)
+                    acc[j] += weights[e] * x[trial, e, row, j] ** np.float32(gamma)
 
 
 @_jit
-def poisson_deviance(signal: Array, counts: Array, background: Array, out: Array) -> Sums:
-    """Sum over each ray row of y - b + b log(b/y), y = signal + background.
+def poisson_slope(rays: Array, counts: Array, scale: Array, background: Array, out: Array) -> None:
+    """Gradient of the Poisson deviance by the projection ``rays``: scale[e] (1 - b / y).
 
-    out = 1 - b/y, the gradient by the signal.
+    y = scale[e] rays + background[e]; ``out`` may be ``rays``.
     """
-    elements, rows, width = counts.shape
-    sums = np.empty(elements * rows)
-    for task in numba.prange(elements * rows):
-        e, row = task // rows, task % rows
+    batch, elements, rows, width = rays.shape
+    for task in numba.prange(batch * elements * rows):
+        trial, e, row = task // (elements * rows), (task // rows) % elements, task % rows
+        signal, b, slope = rays[trial, e, row], counts[e, row], out[trial, e, row]
+        for j in range(width):
+            y = max(scale[e] * signal[j] + background[e], TINY)
+            slope[j] = scale[e] * (np.float32(1) - b[j] / y)
+
+
+@_jit
+def poisson_deviance(rays: Array, counts: Array, scale: Array, background: Array) -> Sums:
+    """Sum over each row of y - b + b log(b/y), y = scale[e] rays + background[e]; (trial, row)."""
+    batch, elements, rows, width = rays.shape
+    sums = np.empty((batch, elements * rows))
+    for task in numba.prange(batch * elements * rows):
+        trial, e, row = task // (elements * rows), (task // rows) % elements, task % rows
         total = 0.0
         for j in range(width):
             b = counts[e, row, j]
-            y = max(signal[e, row, j] + background[e], _TINY)
-            out[e, row, j] = np.float32(1) - b / y
+            y = max(scale[e] * rays[trial, e, row, j] + background[e], TINY)
             total += y - b
             if b > 0:
                 total += b * np.log(b / y)
-        sums[task] = total
+        sums[trial, e * rows + row] = total
     return sums
+
+
+@_jit
+def squares_slope(
+    rays: Array, counts: Array, scale: Array, background: Array, precision: Array, out: Array
+) -> None:
+    """Gradient of precision[e] (y - b)^2 / 2 by ``rays``, y = scale[e] rays + background[e]."""
+    batch, elements, rows, width = rays.shape
+    for task in numba.prange(batch * elements * rows):
+        trial, e, row = task // (elements * rows), (task // rows) % elements, task % rows
+        factor = scale[e] * precision[e]
+        for j in range(width):
+            y = scale[e] * rays[trial, e, row, j] + background[e]
+            out[trial, e, row, j] = factor * (y - counts[e, row, j])
 
 
 @_jit
 def weighted_squares(
-    signal: Array, counts: Array, background: Array, precision: Array, out: Array
+    rays: Array, counts: Array, scale: Array, background: Array, precision: Array
 ) -> Sums:
-    """Sum over each ray row of precision[e] (signal + background - b)**2 / 2; out its gradient."""
-    elements, rows, width = counts.shape
-    sums = np.empty(elements * rows)
-    for task in numba.prange(elements * rows):
-        e, row = task // rows, task % rows
+    """Sum over each row of precision[e] (y - b)^2 / 2, y = scale[e] rays + background[e]."""
+    batch, elements, rows, width = rays.shape
+    sums = np.empty((batch, elements * rows))
+    for task in numba.prange(batch * elements * rows):
+        trial, e, row = task // (elements * rows), (task // rows) % elements, task % rows
         total = 0.0
         for j in range(width):
-            r = signal[e, row, j] + background[e] - counts[e, row, j]
-            out[e, row, j] = precision[e] * r
-            total += 0.5 * precision[e] * r * r
-        sums[task] = total
-    return sums
-
-
-@_jit
-def dot(a: Array, b: Array) -> Sums:
-    """Inner product of each row of two (row, x) arrays."""
-    rows, width = a.shape
-    sums = np.empty(rows)
-    for row in numba.prange(rows):
-        total = np.float32(0)
-        for j in range(width):
-            total += a[row, j] * b[row, j]
-        sums[row] = total
+            y = scale[e] * rays[trial, e, row, j] + background[e]
+            total += 0.5 * precision[e] * (y - counts[e, row, j]) ** 2
+        sums[trial, e * rows + row] = total
     return sums
 
 
 @_jit
 def total_variation(x: Array) -> Sums:
-    """Isotropic TV of each voxel column of (element, z, y, x): forward differences, zero at the
-    far faces.
+    """Isotropic TV of each voxel column of (trial, element, z, y, x); (trial, column).
+
+    Forward differences, zero at the far faces.
     """
-    elements, depth, height, width = x.shape
-    sums = np.empty(elements * depth * height)
-    for task in numba.prange(elements * depth * height):
-        e, z, y = task // (depth * height), (task // height) % depth, task % height
-        here = x[e, z, y]
-        deeper, higher = x[e, min(z + 1, depth - 1), y], x[e, z, min(y + 1, height - 1)]
+    batch, elements, depth, height, width = x.shape
+    columns = elements * depth * height
+    sums = np.empty((batch, columns))
+    for task in numba.prange(batch * columns):
+        trial, e = task // columns, (task // (depth * height)) % elements
+        z, y = (task // height) % depth, task % height
+        here = x[trial, e, z, y]
+        deeper = x[trial, e, min(z + 1, depth - 1), y]
+        higher = x[trial, e, z, min(y + 1, height - 1)]
         total = 0.0
         for j in range(width):
             dz, dy = deeper[j] - here[j], higher[j] - here[j]
             dx = here[min(j + 1, width - 1)] - here[j]
             total += np.sqrt(dz * dz + dy * dy + dx * dx)
-        sums[task] = total
+        sums[trial, task % columns] = total
     return sums
 
 
 @_jit
-def dual_step(x: Array, step: Array, bound: np.float32, dual: Array) -> None:
-    """Dual += step[e] * grad x, then each voxel's vector is projected on the ball of radius bound.
-
-    x (element, z, y, x); dual (3, element, z, y, x), components along z, y, x.
-    """
-    elements, depth, height, width = x.shape
-    for task in numba.prange(elements * depth * height):
-        e, z, y = task // (depth * height), (task // height) % depth, task % height
-        here, s = x[e, z, y], step[e]
-        deeper, higher = x[e, min(z + 1, depth - 1), y], x[e, z, min(y + 1, height - 1)]
-        pz, py, px = dual[0, e, z, y], dual[1, e, z, y], dual[2, e, z, y]
-        for j in range(width - 1):
-            a = pz[j] + s * (deeper[j] - here[j])
-            b = py[j] + s * (higher[j] - here[j])
-            c = px[j] + s * (here[j + 1] - here[j])
-            shrink = bound / max(np.sqrt(a * a + b * b + c * c), bound)
-            pz[j], py[j], px[j] = a * shrink, b * shrink, c * shrink
-        j = width - 1
-        a = pz[j] + s * (deeper[j] - here[j])
-        b = py[j] + s * (higher[j] - here[j])
-        shrink = bound / max(np.sqrt(a * a + b * b), bound)
-        pz[j], py[j] = a * shrink, b * shrink
-
-
-@numba.njit(inline="always")
-def _divergence_row(dual: Array, e: int, z: int, y: int, out: Array) -> None:
-    """Out = div dual along one voxel column, the negative adjoint of the forward difference."""
-    pz, py, px = dual[0, e, z, y], dual[1, e, z, y], dual[2, e, z, y]
-    width = out.size
-    out[0] = pz[0] + py[0] + px[0]
-    for j in range(1, width):
-        out[j] = pz[j] + py[j] + px[j] - px[j - 1]
-    if y > 0:
-        below = dual[1, e, z, y - 1]
+def distance(rays: Array, signal: Array) -> Sums:
+    """Sum over each row of (rays - signal)^2, (trial, row); ``signal`` (row, x) is shared."""
+    batch, rows, width = rays.shape
+    sums = np.empty((batch, rows))
+    for task in numba.prange(batch * rows):
+        trial, row = task // rows, task % rows
+        total = np.float32(0)
         for j in range(width):
-            out[j] -= below[j]
-    if z > 0:
-        before = dual[0, e, z - 1, y]
-        for j in range(width):
-            out[j] -= before[j]
+            r = rays[trial, row, j] - signal[row, j]
+            total += r * r
+        sums[trial, row] = total
+    return sums
 
 
 @_jit
-def positive_prox(point: Array, dual: Array, metric: Array, out: Array) -> None:
-    """Out = max(point + div dual / metric, 0): the minimiser over x >= 0 for a given TV dual."""
-    elements, depth, height, width = point.shape
-    for task in numba.prange(elements * depth * height):
-        e, z, y = task // (depth * height), (task // height) % depth, task % height
-        row, inverse = out[e, z, y], np.float32(1) / metric[e]
-        _divergence_row(dual, e, z, y, row)
-        for j in range(width):
-            row[j] = max(point[e, z, y, j] + inverse * row[j], np.float32(0))
-
-
-@_jit
-def coupled_prox(
-    point: Array,
-    dual: Array,
-    start: Array,
-    target: Array,
-    weights: Array,
-    metric: Array,
-    rho: np.float32,
-    gamma: float,
-    out: Array,
-) -> None:
-    """One voxel-wise Newton step, from ``start``, on the x-problem with the HAADF coupling.
-
-    minimise over x >= 0: sum_e metric_e/2 (x_e - a_e)^2 + rho/2 (sum_e weights_e x_e^gamma - v)^2,
-    a = point + div dual / metric, v = target (z, y, x). The Hessian is diagonal plus rank one:
-    Sherman-Morrison solves it. The bend of the contrast enters by its magnitude: the Hessian stays
-    positive, and where the sum is below v no concentration more than doubles in a step.
-    """
-    elements, depth, height, width = point.shape
-    for z in numba.prange(depth):  # scratch rows are made once per plane, not per column
-        force = np.empty((elements, width), np.float32)
-        slope = np.empty((elements, width), np.float32)
-        bend = np.empty((elements, width), np.float32)
-        misfit = np.empty(width, np.float32)
-        a = np.empty(width, np.float32)
-        b = np.empty(width, np.float32)
-        for y in range(height):
-            for j in range(width):
-                misfit[j] = -target[z, y, j]
-                a[j] = np.float32(0)
-                b[j] = np.float32(0)
-            for e in range(elements):
-                _contrast_row(start[e, z, y], weights[e], gamma, slope[e], bend[e], misfit)
-            for e in range(elements):
-                _divergence_row(dual, e, z, y, force[e])
-                x, at, m = start[e, z, y], point[e, z, y], metric[e]
-                for j in range(width):
-                    inverse = np.float32(1) / (m + rho * bend[e, j] * abs(misfit[j]))
-                    pull = m * (x[j] - at[j]) - force[e, j] + rho * slope[e, j] * misfit[j]
-                    force[e, j] = pull * inverse
-                    bend[e, j] = slope[e, j] * inverse
-                    a[j] += slope[e, j] * force[e, j]
-                    b[j] += slope[e, j] * bend[e, j]
-            for j in range(width):
-                a[j] = rho * a[j] / (np.float32(1) + rho * b[j])
-            for e in range(elements):
-                x, row = start[e, z, y], out[e, z, y]
-                for j in range(width):
-                    row[j] = max(x[j] - force[e, j] + bend[e, j] * a[j], np.float32(0))
-
-
-@numba.njit(inline="always")
-def _contrast_row(
-    x: Array, weight: np.float32, gamma: float, slope: Array, bend: Array, total: Array
-) -> None:
-    """First and second derivative of weight * x**gamma along a row; its value is added to total."""
-    g = np.float32(gamma)
-    if gamma == 2.0:
-        for j in range(x.size):
-            slope[j] = np.float32(2) * weight * x[j]
-            bend[j] = np.float32(2) * weight
-            total[j] += weight * x[j] * x[j]
-    else:
-        for j in range(x.size):
-            base = max(x[j], _TINY)
-            slope[j] = g * weight * base ** (g - np.float32(1))
-            bend[j] = (g - np.float32(1)) * slope[j] / base
-            total[j] += slope[j] * x[j] / g
-
-
-@_jit
-def extrapolate(
-    old: Array, new: Array, beta: np.float32, metric: Array, point: Array
+def descent_products(
+    residual: Array, direction: Array, image: Array, ridge: np.float32
 ) -> NDArray[np.float64]:
-    """Point <- new + beta (new - old), arrays (element, row, x).
-
-    Returns per row: |new - old|^2, |new|^2, and <metric (point_before - new), new - old>, whose
-    sum is positive when the momentum points uphill (O'Donoghue and Candes, 2015).
-    """
-    elements, rows, width = new.shape
-    sums = np.zeros((3, rows))
-    for row in numba.prange(rows):
-        for e in range(elements):
-            change, size, uphill = np.float32(0), np.float32(0), np.float32(0)
-            for j in range(width):
-                n = new[e, row, j]
-                d = n - old[e, row, j]
-                change += d * d
-                size += n * n
-                uphill += (point[e, row, j] - n) * d
-                point[e, row, j] = n + beta * d
-            sums[0, row] += change
-            sums[1, row] += size
-            sums[2, row] += metric[e] * uphill
+    """Per row <residual, direction> and <direction, image + ridge direction>, (trial, row, 2)."""
+    batch, rows, width = residual.shape
+    sums = np.empty((batch, rows, 2))
+    for task in numba.prange(batch * rows):
+        trial, row = task // rows, task % rows
+        r, d, a = residual[trial, row], direction[trial, row], image[trial, row]
+        gain, bend = np.float32(0), np.float32(0)
+        for j in range(width):
+            gain += r[j] * d[j]
+            bend += d[j] * (a[j] + ridge * d[j])
+        sums[trial, row, 0], sums[trial, row, 1] = gain, bend
     return sums
+
+
+@_jit
+def descend(
+    length: Array,
+    direction: Array,
+    image: Array,
+    ridge: np.float32,
+    solution: Array,
+    residual: Array,
+) -> None:
+    """Solution += length direction, residual -= length (image + ridge direction); (trial, row, x).
+
+    ``length`` (trial,).
+    """
+    batch, rows, width = residual.shape
+    for task in numba.prange(batch * rows):
+        trial, row = task // rows, task % rows
+        s, r = solution[trial, row], residual[trial, row]
+        d, a, step = direction[trial, row], image[trial, row], length[trial]
+        for j in range(width):
+            s[j] += step * d[j]
+            r[j] -= step * (a[j] + ridge * d[j])

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recon_core.baselines import MLEM_START, mlem, stopped_mlem
+from recon_core.device import CPU, Device
 from recon_core.errors import BadInput
-from recon_core.fusion import FusedProblem, fused_problem
+from recon_core.fusion import fused_problem
 from recon_core.result import History, Reconstruction, Status
-from recon_core.scales import haadf_scale_at, haadf_scale_holds, with_chemical_scale
+from recon_core.scales import haadf_scale_holds, with_chemical_scale
 from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.solve import FusionState, Monitor, couple, init, solve, step
+from recon_core.solve import Monitor, init, solve
+from recon_core.start import started
 from recon_core.tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
 
 NO_WEIGHTS = Weights()
 DEFAULT_SETTINGS = SolverSettings()
-WARM_STEPS = 20  # chemistry + TV steps before the HAADF term is switched on
-SCALE_FITS = 40  # at most; alternations of fit and short solve where the HAADF scale is unknown
-SCALE_SETTLED = 2e-3  # relative change of the fitted scale that ends them
 
 
 def reconstruct(
@@ -31,86 +30,99 @@ def reconstruct(
     weights: Weights = NO_WEIGHTS,
     settings: SolverSettings = DEFAULT_SETTINGS,
     monitor: Monitor | None = None,
+    device: Device = CPU,
 ) -> Reconstruction:
     """Concentrations of every element from one tilt series.
 
-    ``monitor(volumes) -> score`` (lower is better) sees the iterates; ``ml-stopped`` needs it.
-    Data that hold nothing to fit come back with status ``bad-data``.
+    ``monitor(volumes) -> score`` (lower is better) sees the iterates, (element, z, y, x);
+    ``ml-stopped`` needs it. Data that hold nothing to fit come back with status ``bad-data``.
 
     Raises
     ------
     BadInput : ``ml-stopped`` without a monitor, or a negative weight.
     """
     _check(method, weights, monitor)
-    channels = dict(zip(series.elements, series.chemical, strict=True))
-    if method is Method.FUSED and weights.haadf > 0 and len(series.haadf):
-        channels["HAADF"] = series.haadf
-    empty = [name for name, counts in channels.items() if not counts.any()]
+    empty = _empty_channels(series, method, [weights])
     if empty:
-        return _bad_data(series, f"no counts at all in {', '.join(empty)}")
+        return _bad_data(series, empty)
     series = with_chemical_scale(series)
     if method is Method.ML_STOPPED and monitor is not None:
-        return _stopped(series, settings, monitor)
+        return _stopped(series, settings, monitor, device)
+    watch = _first_trial(monitor) if monitor is not None else None
+    return _solved(series, method, [weights], settings, device, watch)[0]
+
+
+def reconstruct_batch(
+    series: TiltSeries,
+    method: Method,
+    weights: Sequence[Weights],
+    settings: SolverSettings = DEFAULT_SETTINGS,
+    device: Device = CPU,
+) -> tuple[Reconstruction, ...]:
+    """One reconstruction for each of ``weights``, solved together: they share the projections.
+
+    Each is what :func:`reconstruct` gives. Without a known HAADF scale, which every trial fits
+    for itself, they are solved one after the other.
+
+    Raises
+    ------
+    BadInput : as :func:`reconstruct`; ``ml-stopped``, which has no weights to batch.
+    """
+    for each in weights:
+        _check(method, each, None)
+    if method is Method.FUSED and not haadf_scale_holds(series, settings.gamma):
+        return tuple(reconstruct(series, method, w, settings, device=device) for w in weights)
+    empty = _empty_channels(series, method, weights)
+    if empty:
+        return (_bad_data(series, empty),) * len(weights)
+    series = with_chemical_scale(series)
+    return _solved(series, method, weights, settings, device, None) if weights else ()
+
+
+def _solved(
+    series: TiltSeries,
+    method: Method,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device,
+    monitor: Monitor | None,
+) -> tuple[Reconstruction, ...]:
     if method is Method.FUSED:
-        return _fused(series, weights, settings, monitor)
-    tv = weights.tv if method is Method.CHEMISTRY_TV else 0.0
-    problem = fused_problem(series, Weights(0.0, tv), settings)
-    return _run(problem, init(problem, _start(problem)), settings, monitor)
-
-
-def _fused(
-    series: TiltSeries, weights: Weights, settings: SolverSettings, monitor: Monitor | None
-) -> Reconstruction:
-    chemistry_only = fused_problem(series, Weights(0.0, weights.tv), settings)
-    state = init(chemistry_only, _start(chemistry_only))
-    warm = min(WARM_STEPS, settings.max_iterations // 2)
-    for _ in range(warm):
-        state = step(chemistry_only, state)
-    uses_haadf = weights.haadf > 0 and len(series.haadf_angles_deg) > 0
-    if uses_haadf and not haadf_scale_holds(series, settings.gamma):
-        series, state = _fit_haadf_scale(series, weights, settings, state)
-    problem = fused_problem(series, weights, settings)
-    return _run(problem, couple(problem, state), settings, monitor)
-
-
-def _fit_haadf_scale(
-    series: TiltSeries, weights: Weights, settings: SolverSettings, state: FusionState
-) -> tuple[TiltSeries, FusionState]:
-    """Alternate between the HAADF scale and a few fused steps; the blur of the start biases it."""
-    scale = np.inf
-    for _ in range(SCALE_FITS):
-        before, scale = scale, haadf_scale_at(series, state.volumes, settings.gamma)
-        if abs(scale - before) < SCALE_SETTLED * scale:
-            break
-        series = replace(series, haadf_scale=scale)
-        problem = fused_problem(series, weights, settings)
-        state = couple(problem, state)
-        for _ in range(WARM_STEPS // 4):
-            state = step(problem, state)
-    return series, state
-
-
-def _run(
-    problem: FusedProblem, state: FusionState, settings: SolverSettings, monitor: Monitor | None
-) -> Reconstruction:
+        problem, state = started(series, weights, settings, device)
+    elif method is Method.CHEMISTRY_TV:
+        alone = [Weights(0.0, w.tv) for w in weights]
+        problem, state = started(series, alone, settings, device)
+    else:
+        problem = fused_problem(series, [NO_WEIGHTS] * len(weights), settings, device)
+        state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_START))
     return solve(problem, state, settings.tolerance, settings.max_iterations, monitor)
 
 
-def _start(problem: FusedProblem) -> Array:
-    return mlem(problem.chemistry, problem.shape, MLEM_START)
+def _first_trial(monitor: Monitor) -> Monitor:
+    return lambda volumes: monitor(volumes[0])
 
 
-def _stopped(series: TiltSeries, settings: SolverSettings, monitor: Monitor) -> Reconstruction:
-    problem = fused_problem(series, Weights(), settings)
+def _empty_channels(series: TiltSeries, method: Method, weights: Sequence[Weights]) -> list[str]:
+    channels = dict(zip(series.elements, series.chemical, strict=True))
+    if method is Method.FUSED and any(w.haadf > 0 for w in weights) and len(series.haadf):
+        channels["HAADF"] = series.haadf
+    return [name for name, counts in channels.items() if not counts.any()]
+
+
+def _stopped(
+    series: TiltSeries, settings: SolverSettings, monitor: Monitor, device: Device
+) -> Reconstruction:
+    problem = fused_problem(series, [NO_WEIGHTS], settings, device)
     limit = settings.max_iterations
-    volumes, best, scores = stopped_mlem(problem.chemistry, problem.shape, limit, monitor)
+    volumes, best, scores = stopped_mlem(problem.chemistry, problem.shape[1:], limit, monitor)
     status = Status.CONVERGED if best < len(scores) - 1 else Status.ITERATION_LIMIT
     return Reconstruction(volumes, status, best, message="oracle: stopped at the best score")
 
 
-def _bad_data(series: TiltSeries, message: str) -> Reconstruction:
+def _bad_data(series: TiltSeries, empty: Sequence[str]) -> Reconstruction:
     height, width = series.chemical.shape[-2:]
     volumes = np.zeros((len(series.elements), height, height, width), np.float32)
+    message = f"no counts at all in {', '.join(empty)}"
     return Reconstruction(volumes, Status.BAD_DATA, 0, History(), message)
 
 

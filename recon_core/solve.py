@@ -1,4 +1,4 @@
-"""The one loop: alternating directions on the split fused problem.
+"""The one loop: alternating directions on the split fused problem, for a batch of trials.
 
 The stiff direction of the objective is the summed contrast s(x) = sum_i w_i x_i^gamma under
 A_h^T A_h. It is split off as u = s(x) with the scaled multiplier d (ADMM):
@@ -13,30 +13,36 @@ Newton step on the coupling, so no step length depends on the HAADF weight. The 
 convex (gamma > 1); what is guaranteed is what is reported: primal residual s(x) - u, dual residual
 s(x) - s(x before), and the objective itself at recorded steps, and a solve ends as converged only
 when all three have settled.
+
+Trials of a batch share data and projections, and nothing else: the result of a trial does not
+depend on its batch. Everything stays on the problem's device; ten iterations apart, five numbers
+of each trial come to the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recon_core.fusion import FusedProblem, Terms
+from recon_core.fusion import FusedProblem
 from recon_core.gram import Gram, gram_of
-from recon_core.kernels import coupled_prox, dot, dual_step, extrapolate, positive_prox
 from recon_core.result import History, Reconstruction, Status
+from recon_core.volume_step import Fields, Steps
 
 Array = NDArray[np.float32]
+Values = NDArray[np.float64]
 Monitor = Callable[[Array], float]
 
 RIDGE = 0.02  # rho / (precision ||A_h||^2): larger is slower, smaller stalls
-TV_DIVISOR = 12.0  # ||grad||^2 in 3D: the dual step is metric / 12
 POWER_STEPS = 3
 CURVATURE_MARGIN = 1.25  # three power iterations come within a fifth of the bound, from below
 REFRESH = 5  # a new curvature bound after 5, 10, 20, 40 ... iterations
 MOMENTUM = 0.5  # more, with one dual step per iteration, lets the TV dual lag and oscillate
+CALMED = 0.5  # factor of that limit wherever the objective has risen: strong TV takes less
 RECORD = 10  # iterations between evaluations of the objective
 CALM = 100.0  # times the tolerance: relative change per iteration of volumes that do not oscillate
 DIVERGED = 1e3  # times the first objective
@@ -44,13 +50,17 @@ DIVERGED = 1e3  # times the first objective
 
 @dataclass(frozen=True)
 class Split:
-    """Variables of the HAADF half: u, multiplier d, contrast s(x), residual of u; all (z, y, x)."""
+    """The HAADF half: u, multiplier d, contrast s(x), residual of u; all (trial, z, y, x).
 
-    gram: Gram
+    ``rays`` (trial, angle, y, x) and ``image`` are working memory.
+    """
+
     u: Array
     d: Array
     contrast: Array
     residual: Array
+    rays: Array
+    image: Array
 
 
 @dataclass(frozen=True)
@@ -58,9 +68,12 @@ class FusionState:
     """Everything the loop carries; its arrays are working memory that each step reuses.
 
     ``volumes`` the iterate, ``spare`` room for the next, ``point`` the extrapolated iterate,
-    ``slope`` the gradient, all (element, z, y, x); ``dual`` the TV dual (3, element, z, y, x);
-    ``metric`` (element,) bounds the chemical curvature; ``split`` is None without HAADF.
-    ``work`` counts projections (tilts times volumes, a pair counting once).
+    ``slope`` the gradient, all (trial, element, z, y, x); ``dual`` the TV dual (trial, element, 3,
+    z, y, x), zero at the far faces; ``rays`` room for chemical projections; ``metric`` (trial,
+    element) bounds the chemical curvature; ``momentum`` and ``limit`` of its factor (trial,);
+    ``split`` and ``gram`` are None without HAADF. ``residuals`` (trial, 3): relative primal and
+    dual residual, NaN where nothing is split, and change of the volumes. ``work`` counts
+    projections of one trial (tilts times volumes, a pair counting once).
     """
 
     volumes: Array
@@ -68,51 +81,71 @@ class FusionState:
     point: Array
     slope: Array
     dual: Array
+    rays: Array
     metric: Array
-    split: Split | None
-    momentum: float = 1.0
+    momentum: Values
+    limit: Values
+    residuals: Values
+    split: Split | None = None
+    gram: Gram | None = None
     iteration: int = 0
     work: float = 0.0
-    change: float = np.inf
-    primal: float = np.nan
-    dual_residual: float = np.nan
+
+    def of(self, trials: Any) -> FusionState:
+        """The state of some of the trials; ``trials`` indexes the batch."""
+        split = _of(self.split, trials) if self.split else None
+        chosen: FusionState = _of(replace(self, split=split), trials)
+        return chosen
 
 
 def init(problem: FusedProblem, start: Array) -> FusionState:
-    """State at ``start`` (element, z, y, x), which must be positive where anything may be."""
+    """State at ``start``, which must be positive where anything may be.
+
+    ``start``: on the problem's device, (trial, element, z, y, x), or (element, z, y, x) for all.
+    """
+    xp, (batch, elements, *size) = problem.device.xp, problem.shape
+    volumes = xp.ascontiguousarray(xp.broadcast_to(start, problem.shape)).astype(np.float32)
     state = FusionState(
-        volumes=start.copy(),
-        spare=np.empty_like(start),
-        point=start.copy(),
-        slope=np.empty_like(start),
-        dual=np.zeros((3, *start.shape), np.float32),
-        metric=np.ones(len(start), np.float32),
-        split=None,
+        volumes=volumes,
+        spare=xp.empty_like(volumes),
+        point=volumes.copy(),
+        slope=xp.empty_like(volumes),
+        dual=xp.zeros((batch, elements, 3, *size), np.float32),
+        rays=xp.empty((batch, *problem.chemistry.counts.shape), np.float32),
+        metric=xp.ones((batch, elements), np.float32),
+        momentum=xp.ones(batch),
+        limit=xp.where(problem.tv > 0, MOMENTUM, 1.0),
+        residuals=xp.full((batch, 3), np.nan),
     )
     return couple(problem, _refresh_metric(problem, state))
 
 
 def couple(problem: FusedProblem, state: FusionState) -> FusionState:
     """Start the HAADF half at the state's volumes: u = s(x), d = 0."""
-    haadf = problem.haadf
+    haadf, xp = problem.haadf, problem.device.xp
     if haadf is None:
-        return replace(state, split=None)
-    gram = gram_of(haadf.projector.geometry, RIDGE)
+        return replace(state, split=None, gram=None)
+    gram = gram_of(problem.device, haadf.projector.geometry, RIDGE)
     contrast = problem.contrast(state.volumes)
-    residual = haadf.projector.adjoint(haadf.signal - haadf.projector.forward(contrast))
-    split = Split(gram, contrast.copy(), np.zeros_like(contrast), contrast, residual)
-    return replace(state, split=split, work=state.work + haadf.tilts)
+    rays = haadf.projector.forward(contrast)
+    residual = haadf.projector.adjoint(haadf.signal - rays)
+    split = Split(
+        contrast.copy(), xp.zeros_like(contrast), contrast, residual, rays, xp.empty_like(contrast)
+    )
+    return replace(state, split=split, gram=gram, work=state.work + haadf.tilts)
 
 
 def step(problem: FusedProblem, state: FusionState) -> FusionState:
-    """One iteration, a pair of projections of each modality: u, then x, then the multiplier."""
-    if state.split is not None and problem.haadf is not None:
-        state.split.gram.descend(state.split.u, state.split.residual)
-        state = replace(state, work=state.work + problem.haadf.tilts)
+    """One iteration, a pair of projections of each modality: u, then x and the multiplier."""
+    if state.split is not None and state.gram is not None:
+        split = state.split
+        state.gram.descend(split.u, split.residual, split.rays, split.image)
     if _due(state.iteration):
         state = _refresh_metric(problem, state)
-    state = replace(_volume_step(problem, state), iteration=state.iteration + 1)
-    return _multiplier_step(problem, state) if state.split is not None else state
+    problem.chemistry.gradient(state.point, state.rays, out=state.slope)
+    state = _volume_step(problem, state)
+    work = state.work + problem.tilts_per_iteration
+    return replace(state, iteration=state.iteration + 1, work=work)
 
 
 def solve(
@@ -121,126 +154,100 @@ def solve(
     tolerance: float,
     max_iterations: float,
     monitor: Monitor | None = None,
-) -> Reconstruction:
-    """Step until converged or out of work, at least once.
+) -> tuple[Reconstruction, ...]:
+    """Step until every trial has converged or is out of work, at least once; one result a trial.
 
     Converged: over ten iterations the objective has changed by less than ``tolerance``
-    (relative), both residuals are below ten times ``tolerance``, and the volumes are calm.
-    ``max_iterations`` is in work: one pair of projections of each modality; the evaluations of the
-    objective, half a pair in ten iterations, are not counted. ``monitor`` sees the volumes after
-    every iteration.
+    (relative), both residuals are below ten times ``tolerance``, and the volumes are calm. Such a
+    trial leaves the batch. ``max_iterations`` is in work: one pair of projections of each
+    modality, evaluations of the objective counted. ``monitor`` sees the volumes, (trial, element,
+    z, y, x) of the trials that go on, after every iteration.
     """
     unit = problem.tilts_per_iteration
-    records = [_record(problem, state)]
-    status, last = Status.ITERATION_LIMIT, False
-    while status is Status.ITERATION_LIMIT and not last:
+    state, first = _record(problem, state)
+    records = [[record] for record in first]
+    results: dict[int, Reconstruction] = {}
+    running = list(range(len(records)))
+    while running:
         state = step(problem, state)
-        last = state.work >= max_iterations * unit
         if monitor is not None:
-            monitor(state.volumes)
-        due = state.iteration % RECORD == 0
-        if last or due:
-            records.append(_record(problem, state))
-            status = _judge(records, tolerance if due else 0.0)
-    return Reconstruction(
-        state.volumes, status, state.work / unit, _history(records, unit), _REMEDY[status]
-    )
+            monitor(problem.device.get(state.volumes))
+        last, due = state.work >= max_iterations * unit, state.iteration % RECORD == 0
+        if not (last or due):
+            continue
+        state, latest = _record(problem, state)
+        for trial, record in zip(running, latest, strict=True):
+            records[trial].append(record)
+        state = _calmed(problem, state, [records[trial] for trial in running])
+        ends = [_judge(records[trial], tolerance if due else 0.0) for trial in running]
+        for at, (trial, status) in enumerate(zip(running, ends, strict=True)):
+            if last or status is not Status.ITERATION_LIMIT:
+                volumes = problem.device.get(state.volumes[at])
+                results[trial] = _result(volumes.copy(), status, records[trial], unit)
+        stay = [at for at, trial in enumerate(running) if trial not in results]
+        if len(stay) < len(running) and stay:
+            problem, state = problem.of(stay), state.of(stay)
+        running = [running[at] for at in stay]
+    return tuple(results[trial] for trial in range(len(records)))
 
 
-def _judge(records: list[_Record], tolerance: float) -> Status:
-    first, before, last = records[0].terms, records[-2].terms, records[-1]
-    value = last.terms.objective
-    if not np.isfinite(value) or value > DIVERGED * first.objective:
-        return Status.DIVERGED
-    settled = abs(before.objective - value) < tolerance * value and last.change < CALM * tolerance
-    if last.primal == last.primal:  # NaN where nothing is split
-        settled = settled and max(last.primal, last.dual) < 10.0 * tolerance
-    return Status.CONVERGED if settled else Status.ITERATION_LIMIT
+def _calmed(problem: FusedProblem, state: FusionState, records: list[list[_Record]]) -> FusionState:
+    """Less momentum for the trials whose objective has risen since the record before."""
+    rose = [trial[-1].objective > trial[-2].objective for trial in records]
+    if not any(rose):
+        return state
+    xp = problem.device.xp
+    return replace(state, limit=xp.where(xp.asarray(rose), CALMED * state.limit, state.limit))
 
 
 def _volume_step(problem: FusedProblem, state: FusionState) -> FusionState:
-    """One accelerated forward-backward step on the volumes."""
-    problem.chemistry.gradient(state.point, out=state.slope)
-    slope = state.slope
-    slope /= -state.metric[:, None, None, None]
-    slope += state.point
-    target = state.split.u - state.split.d if state.split is not None else None
-    _backward(problem, state, target, state.volumes)
-    if problem.tv:
-        dual_step(state.spare, state.metric / TV_DIVISOR, np.float32(problem.tv), state.dual)
-        _backward(problem, state, target, state.spare)
-    state = replace(state, work=state.work + problem.chemistry.tilts)
-    return _accelerate(state, MOMENTUM if problem.tv else 1.0)
-
-
-def _backward(
-    problem: FusedProblem, state: FusionState, target: Array | None, start: Array
-) -> None:
-    """Proximal map of coupling and non-negativity for the current TV dual, into ``spare``."""
-    if target is None or problem.haadf is None or state.split is None:
-        positive_prox(state.slope, state.dual, state.metric, state.spare)
-        return
-    haadf = problem.haadf
-    rho = np.float32(haadf.precision * state.split.gram.ridge)
-    coupled_prox(
-        state.slope,
-        state.dual,
-        start,
-        target,
-        haadf.weights,
-        state.metric,
-        rho,
-        haadf.gamma,
-        state.spare,
-    )
-
-
-def _accelerate(state: FusionState, limit: float) -> FusionState:
-    """Nesterov extrapolation, restarted when the momentum points uphill."""
-    following = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * state.momentum**2))
-    beta = np.float32(min((state.momentum - 1.0) / following, limit))
-    flat = (len(state.volumes), -1, state.volumes.shape[-1])
-    sums = extrapolate(
-        state.volumes.reshape(flat),
-        state.spare.reshape(flat),
-        beta,
-        state.metric,
-        state.point.reshape(flat),
-    ).sum(axis=1)
+    """One accelerated forward-backward step on the volumes, and the multiplier."""
+    xp = problem.device.xp
+    following = 0.5 * (1.0 + xp.sqrt(1.0 + 4.0 * state.momentum**2))
+    beta = xp.minimum((state.momentum - 1.0) / following, state.limit).astype(np.float32)
+    arrays, steps = _fields(problem, state), _steps(problem, state, beta)
+    sums = problem.device.kernels.volume_step(arrays, steps).sum(axis=1)
+    size = xp.maximum(sums[:, (5, 5, 1)], 1e-30)
+    residuals = xp.sqrt(sums[:, (3, 4, 0)] / size)
+    if state.split is None:
+        residuals[:, :2] = np.nan
     return replace(
         state,
         volumes=state.spare,
         spare=state.volumes,
-        momentum=1.0 if sums[2] > 0 else float(following),
-        change=float(np.sqrt(sums[0] / max(sums[1], 1e-30))),
+        momentum=xp.where(sums[:, 2] > 0, 1.0, following),
+        residuals=residuals,
     )
 
 
-def _multiplier_step(problem: FusedProblem, state: FusionState) -> FusionState:
-    """Raise the multiplier by the primal residual; keep the u residual true for the next u."""
+def _fields(problem: FusedProblem, state: FusionState) -> Fields:
     if state.split is None:
-        raise ValueError("the multiplier step needs the split state")
-    split, contrast = state.split, problem.contrast(state.volumes)
-    moved, gap = contrast - split.contrast, contrast - split.u
-    size = max(_norm(split.u), 1e-30)
-    np.add(split.d, gap, out=split.d)
-    np.add(split.residual, np.float32(split.gram.ridge) * (moved + gap), out=split.residual)
-    return replace(
-        state,
-        split=replace(split, contrast=contrast),
-        primal=_norm(gap) / size,
-        dual_residual=_norm(moved) / size,
-    )
+        none = problem.device.xp.empty((len(problem.tv), 0, 0, 0), np.float32)
+        halves = (none, none, none, none)
+    else:
+        split = state.split
+        halves = (split.u, split.d, split.contrast, split.residual)
+    return Fields(state.volumes, state.spare, state.point, state.slope, state.dual, *halves)
+
+
+def _steps(problem: FusedProblem, state: FusionState, beta: Array) -> Steps:
+    haadf, gram = problem.haadf, state.gram
+    if haadf is None or gram is None:
+        none = problem.device.xp.zeros(len(problem.tv), np.float32)
+        return Steps(state.metric, problem.tv, none, beta, np.float32(0), state.metric[0], 2.0)
+    rho = (haadf.precision * float(gram.ridge)).astype(np.float32)
+    return Steps(state.metric, problem.tv, rho, beta, gram.ridge, haadf.weights, haadf.gamma)
 
 
 def _refresh_metric(problem: FusedProblem, state: FusionState) -> FusionState:
     """Bound the chemical curvature at the present volumes and drop the momentum."""
+    xp = problem.device.xp
     bound = problem.chemistry.curvature(state.volumes, POWER_STEPS) * CURVATURE_MARGIN
-    np.copyto(state.point, state.volumes)
+    xp.copyto(state.point, state.volumes)
     return replace(
         state,
-        metric=np.maximum(bound, 1e-12).astype(np.float32),
-        momentum=1.0,
+        metric=xp.maximum(bound, 1e-12).astype(np.float32),
+        momentum=xp.ones_like(state.momentum),
         work=state.work + (POWER_STEPS + 0.5) * problem.chemistry.tilts,
     )
 
@@ -250,35 +257,67 @@ def _due(iteration: int) -> bool:
     return rest == 0 and count > 0 and count & (count - 1) == 0
 
 
+def _of(arrays: Any, trials: Any) -> Any:
+    """A frozen dataclass with some trials of its arrays."""
+    parts = {f.name: getattr(arrays, f.name) for f in fields(arrays)}
+    return replace(arrays, **{k: v[trials] for k, v in parts.items() if hasattr(v, "shape")})
+
+
 @dataclass(frozen=True)
 class _Record:
     work: float
-    terms: Terms
+    haadf: float
+    chemistry: float
+    tv: float
     primal: float
     dual: float
     change: float
 
+    @property
+    def objective(self) -> float:
+        return self.haadf + self.chemistry + self.tv
 
-def _record(problem: FusedProblem, state: FusionState) -> _Record:
-    terms = problem.terms(state.volumes)
-    return _Record(state.work, terms, state.primal, state.dual_residual, state.change)
+
+def _record(problem: FusedProblem, state: FusionState) -> tuple[FusionState, list[_Record]]:
+    """The state, half a pair of projections later, and a record of every trial."""
+    terms, device = problem.terms(state.volumes), problem.device
+    values = device.xp.stack([terms.haadf, terms.chemistry, terms.tv], axis=1)
+    table = device.get(device.xp.concatenate([values, state.residuals], axis=1))
+    state = replace(state, work=state.work + 0.5 * problem.tilts_per_iteration)
+    return state, [_Record(state.work, *map(_number, row)) for row in table]
+
+
+def _number(value: np.float64) -> float:
+    """One NaN, so that equal histories are equal."""
+    return float(value) if value == value else np.nan
+
+
+def _judge(records: list[_Record], tolerance: float) -> Status:
+    first, before, last = records[0], records[-2], records[-1]
+    value = last.objective
+    if not np.isfinite(value) or value > DIVERGED * first.objective:
+        return Status.DIVERGED
+    settled = abs(before.objective - value) < tolerance * value and last.change < CALM * tolerance
+    if last.primal == last.primal:  # NaN where nothing is split
+        settled = settled and max(last.primal, last.dual) < 10.0 * tolerance
+    return Status.CONVERGED if settled else Status.ITERATION_LIMIT
+
+
+def _result(volumes: Array, status: Status, records: list[_Record], unit: float) -> Reconstruction:
+    work = records[-1].work / unit
+    return Reconstruction(volumes, status, work, _history(records, unit), _REMEDY[status])
 
 
 def _history(records: list[_Record], unit: float) -> History:
     return History(
         iterations=tuple(r.work / unit for r in records),
-        haadf=tuple(r.terms.haadf for r in records),
-        chemistry=tuple(r.terms.chemistry for r in records),
-        tv=tuple(r.terms.tv for r in records),
+        haadf=tuple(r.haadf for r in records),
+        chemistry=tuple(r.chemistry for r in records),
+        tv=tuple(r.tv for r in records),
         primal=tuple(r.primal for r in records),
         dual=tuple(r.dual for r in records),
         change=tuple(r.change for r in records),
     )
-
-
-def _norm(array: Array) -> float:
-    rows = array.reshape(-1, array.shape[-1])
-    return float(np.sqrt(dot(rows, rows).sum()))
 
 
 _REMEDY = {

@@ -1,14 +1,14 @@
-"""The two data terms of the fused objective and their gradients."""
+"""The two data terms of the fused objective and their gradients, for a batch of trials."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recon_core.kernels import poisson_deviance, weighted_squares
+from recon_core.device import Device
 from recon_core.projector import Projector
 
 Array = NDArray[np.float32]
@@ -23,9 +23,11 @@ class ChemicalTerm:
     is the negative log-likelihood of Schwartz et al. (2024), Eq. 1, less its value at y = b; or
     least squares with the variance of a Poisson count of the channel's mean.
 
-    ``counts`` (element, angle, y, x); ``scale`` and ``background`` (element,) float32.
+    ``counts`` (element, angle, y, x); ``scale`` and ``background`` (element,) float32; all on
+    ``device``. Volumes are (trial, element, z, y, x), or (element, z, y, x) for one trial.
     """
 
+    device: Device
     projector: Projector
     counts: Array
     scale: Array
@@ -34,84 +36,83 @@ class ChemicalTerm:
 
     @property
     def tilts(self) -> int:
-        """Projections computed by one forward pass: tilts times elements."""
+        """Projections computed by one forward pass of one trial: tilts times elements."""
         elements, angles = self.counts.shape[:2]
         return int(elements * angles)
 
-    def value(self, volumes: Array) -> float:
-        """Value of the term at (element, z, y, x)."""
-        return self._compare(volumes)[0]
+    def value(self, volumes: Array) -> NDArray[np.float64]:
+        """Value of the term for every trial, (trial,)."""
+        rays, kernels = self._rows(self.projector.forward(volumes)), self.device.kernels
+        data = (self._rows(self.counts)[0], self.scale, self.background)
+        if self.likelihood == "poisson":
+            sums = kernels.poisson_deviance(rays, *data)
+        else:
+            sums = kernels.weighted_squares(rays, *data, self._precision)
+        total: NDArray[np.float64] = sums.sum(axis=1)
+        return total
 
-    def gradient(self, volumes: Array, out: Array) -> float:
-        """Write scale_i A_c^T (1 - b_i / y_i), (element, z, y, x), to ``out``; return the value."""
-        value, slope = self._compare(volumes)
-        slope *= self._per_element
-        self.projector.adjoint(slope, out=out)
-        return value
+    def gradient(self, volumes: Array, rays: Array, out: Array) -> None:
+        """Write scale_i A_c^T (1 - b_i / y_i) to ``out``, like ``volumes``.
+
+        ``rays`` (trial, element, angle, y, x) is working memory.
+        """
+        self.projector.forward(volumes, out=rays)
+        rows, kernels = self._rows(rays), self.device.kernels
+        data = (self._rows(self.counts)[0], self.scale, self.background)
+        if self.likelihood == "poisson":
+            kernels.poisson_slope(rows, *data, rows)
+        else:
+            kernels.squares_slope(rows, *data, self._precision, rows)
+        self.projector.adjoint(rays, out=out)
 
     def ratio(self, volumes: Array) -> Array:
-        """Counts over expected counts b / y of each ray, (element, angle, y, x)."""
+        """Counts over expected counts b / y of each ray, (..., element, angle, y, x)."""
         expected = self.expected(volumes)
-        np.divide(self.counts, expected, out=expected)
-        return expected
+        return self.device.xp.divide(self.counts, expected, out=expected)  # type: ignore[no-any-return]
 
     def expected(self, volumes: Array) -> Array:
-        """Expected counts scale_i A_c x_i + background_i, (element, angle, y, x), positive."""
-        expected = self._signal(volumes)
+        """Expected counts scale_i A_c x_i + background_i, (..., element, angle, y, x), positive."""
+        expected = self.projector.forward(volumes)
+        expected *= self.scale[:, None, None, None]
         expected += self.background[:, None, None, None]
-        np.maximum(expected, 1e-6, out=expected)
-        return expected
+        return self.device.xp.maximum(expected, 1e-6, out=expected)  # type: ignore[no-any-return]
 
     def curvature(self, volumes: Array, steps: int) -> NDArray[np.float64]:
-        """Largest eigenvalue of the Hessian of each element at ``volumes``, (element,).
+        """Largest eigenvalue of the Hessian of each element at ``volumes``, (..., element).
 
         By ``steps`` power iterations from a constant volume; all weights of the matrix are
         non-negative, so that they approach the eigenvalue from below.
         """
-        bend = self._bend(volumes)
-        probe = np.ones_like(volumes)
-        norms = np.ones(len(volumes))
+        xp, bend = self.device.xp, self._bend(volumes)
+        probe = xp.ones_like(volumes)
+        norms = xp.ones(volumes.shape[:-3])
         for _ in range(steps):
             projected = self.projector.forward(probe)
             projected *= bend
             self.projector.adjoint(projected, out=probe)
-            norms = np.array([np.sqrt(_energy(channel)) for channel in probe])
-            for channel, norm in zip(probe, norms, strict=True):
-                channel /= np.float32(max(norm, 1e-30))
-        return norms * self.scale.astype(np.float64) ** 2
-
-    @property
-    def _per_element(self) -> Array:
-        return self.scale[:, None, None, None]
+            norms = xp.sqrt(_energy(xp, probe))
+            probe /= xp.maximum(norms, 1e-30).astype(np.float32)[..., None, None, None]
+        result: NDArray[np.float64] = norms * self.scale.astype(np.float64) ** 2
+        return result
 
     @property
     def _precision(self) -> Array:
         mean = self.counts.mean(axis=(1, 2, 3), dtype=np.float64)
-        precision: Array = (1.0 / np.maximum(mean, 1e-6)).astype(np.float32)
+        precision: Array = (1.0 / self.device.xp.maximum(mean, 1e-6)).astype(np.float32)
         return precision
 
-    def _signal(self, volumes: Array) -> Array:
-        signal = self.projector.forward(volumes)
-        signal *= self._per_element
-        return signal
-
-    def _compare(self, volumes: Array) -> tuple[float, Array]:
-        signal = self._signal(volumes)
-        flat = (len(signal), -1, signal.shape[-1])
-        slope, counts = signal.reshape(flat), self.counts.reshape(flat)
-        if self.likelihood == "poisson":
-            sums = poisson_deviance(slope, counts, self.background, slope)
-        else:
-            sums = weighted_squares(slope, counts, self.background, self._precision, slope)
-        return float(sums.sum()), signal
+    def _rows(self, rays: Array) -> Array:
+        """As (trial, element, ray, x)."""
+        elements, width = len(self.counts), rays.shape[-1]
+        return rays.reshape(-1, elements, rays.shape[-3] * rays.shape[-2], width)
 
     def _bend(self, volumes: Array) -> Array:
         if self.likelihood == "least-squares":
-            ones: Array = np.ones_like(self.counts)
-            return ones * self._precision[:, None, None, None]
+            flat: Array = self.device.xp.ones_like(self.counts)
+            return flat * self._precision[:, None, None, None]
         expected = self.expected(volumes)
-        bend: Array = self.counts / expected**2
-        return bend
+        expected *= expected
+        return self.device.xp.divide(self.counts, expected, out=expected)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -119,29 +120,39 @@ class HaadfTerm:
     """HAADF least squares, precision/2 ||A_h s - signal||^2 with s = sum_i w_i x_i^gamma.
 
     (Schwartz et al., 2024, Eq. 1, first term.) ``signal`` (angle, y, x) is the background-free
-    data in units of the projected s; ``precision`` carries the weight and the noise variance;
-    ``weights`` (element,) are Z_i^gamma over their mean.
+    data in units of the projected s; ``precision`` (trial,) float64 carries the weight and the
+    noise variance; ``weights`` (element,) are Z_i^gamma over their mean; all on ``device``.
     """
 
+    device: Device
     projector: Projector
     signal: Array
-    precision: float
+    precision: NDArray[np.float64]
     weights: Array
     gamma: float
 
     @property
     def tilts(self) -> int:
-        """Projections computed by one forward pass."""
+        """Projections computed by one forward pass of one trial."""
         return len(self.signal)
 
-    def value(self, contrast: Array) -> float:
-        """Value of the term for the summed contrast s, (z, y, x)."""
-        residual = self.projector.forward(contrast)
-        residual -= self.signal
-        return 0.5 * self.precision * _energy(residual)
+    def value(self, contrast: Array) -> NDArray[np.float64]:
+        """Value of the term for the summed contrasts s, (trial, z, y, x); (trial,)."""
+        width = contrast.shape[-1]
+        rays = self.projector.forward(contrast)
+        sums = self.device.kernels.distance(
+            rays.reshape(len(contrast), -1, width), self.signal.reshape(-1, width)
+        )
+        return 0.5 * self.precision * sums.sum(axis=1)  # type: ignore[no-any-return]
+
+    def of(self, trials: Any) -> HaadfTerm:
+        """The term of some of the trials."""
+        return replace(self, precision=self.precision[trials])
 
 
-def _energy(array: Array) -> float:
-    """Sum of squares in float64, added row by row so that it never depends on thread counts."""
-    rows = array.reshape(-1, array.shape[-1])
-    return float(np.einsum("ij,ij->i", rows, rows, optimize=False).sum(dtype=np.float64))
+def _energy(xp: Any, volumes: Array) -> NDArray[np.float64]:
+    """Sum of squares of each volume, row by row: it never depends on thread counts."""
+    rows = volumes.reshape(*volumes.shape[:-3], -1, volumes.shape[-1])
+    sums = xp.einsum("...ij,...ij->...i", rows, rows)
+    total: NDArray[np.float64] = sums.sum(axis=-1, dtype=np.float64)
+    return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,25 @@ class TiltSeries:
         """Atomic number of each element."""
         return atomic_numbers(self.elements)
 
+    def binned(self) -> TiltSeries:
+        """The same acquisition on pixels and voxels of twice the edge; y and x must be even.
+
+        Counts of four pixels add up and stay Poisson; a ray crosses half as many voxels, each
+        twice as long, so that scales grow eightfold.
+        """
+        four, eight = 4.0, 8.0
+        chemical = self.chemical_scale
+        return replace(
+            self,
+            haadf=_binned(self.haadf),
+            chemical=_binned(self.chemical),
+            haadf_background=four * self.haadf_background,
+            chemical_background=tuple(four * level for level in self.chemical_background),
+            haadf_scale=None if self.haadf_scale is None else eight * self.haadf_scale,
+            chemical_scale=None if chemical is None else tuple(eight * c for c in chemical),
+            voxel_size_nm=2.0 * self.voxel_size_nm,
+        )
+
     def _check_shapes(self) -> None:
         if not self.elements or len(set(self.elements)) != len(self.elements):
             raise BadInput(
@@ -116,6 +135,14 @@ class TiltSeries:
             raise _shape(key, (len(values),), f"({len(self.elements)},), one per element")
         for value in values:
             _check_level(key, value, above)
+
+
+def _binned(projections: Array) -> Array:
+    """Sums over 2 x 2 pixels of (..., y, x)."""
+    *lead, y, x = projections.shape
+    pairs = projections.reshape(*lead, y // 2, 2, x // 2, 2)
+    sums: Array = pairs.sum(axis=(-3, -1), dtype=np.float32)
+    return sums
 
 
 def _check_level(key: str, value: float, above: bool = False) -> None:

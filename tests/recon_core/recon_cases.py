@@ -39,11 +39,12 @@ def tilt_series(size: int = SIZE, **acquisition: float) -> TiltSeries:
 def problem_of(
     series: TiltSeries, haadf: float = 0.03, tv: float = 0.5, **settings: object
 ) -> FusedProblem:
-    return fused_problem(series, Weights(haadf, tv), SolverSettings(**settings))
+    """A batch of one trial."""
+    return fused_problem(series, [Weights(haadf, tv)], SolverSettings(**settings))
 
 
 def start_of(problem: FusedProblem) -> np.ndarray:
-    return mlem(problem.chemistry, problem.shape, 10)
+    return mlem(problem.chemistry, problem.shape[1:], 10)
 
 
 def random_volumes(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Reference:
-    """Objective and gradient of a FusedProblem, volumes (element, z, y, x) float64."""
+    """Objective and gradient of a problem's first trial, volumes (element, z, y, x) float64."""
 
     problem: FusedProblem
 
@@ -65,7 +65,9 @@ class Reference:
         back = self.back_project("haadf", residual, (1, *x.shape[1:]))
         weights = term.weights.astype(np.float64)[:, None, None, None]
         inner = term.gamma * weights * np.maximum(x, 0) ** (term.gamma - 1)
-        return 0.5 * term.precision * float((residual**2).sum()), term.precision * inner * back
+        return 0.5 * term.precision[0] * float((residual**2).sum()), term.precision[
+            0
+        ] * inner * back
 
     def smooth(self, x: Array) -> tuple[float, Array]:
         """Both data terms and their gradient."""
@@ -74,14 +76,14 @@ class Reference:
 
     def objective(self, x: Array) -> float:
         x = x.astype(np.float64)
-        return self.smooth(x)[0] + self.problem.tv * total_variation(x, 0.0)[0]
+        return self.smooth(x)[0] + float(self.problem.tv[0]) * total_variation(x, 0.0)[0]
 
     def minimise(
         self, start: Array, evaluations: int, roundings: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
     ) -> tuple[Array, float]:
         """L-BFGS-B from ``start``, the corner of the TV rounded less and less."""
         x = start.astype(np.float64).ravel()
-        for rounding in roundings if self.problem.tv else (1.0,):
+        for rounding in roundings if self.problem.tv[0] else (1.0,):
             x = minimize(
                 lambda flat, r=rounding: self._rounded(flat.reshape(start.shape), r),
                 x,
@@ -100,9 +102,10 @@ class Reference:
         return x, self.objective(x)
 
     def _rounded(self, x: Array, rounding: float) -> tuple[float, Array]:
+        weight = float(self.problem.tv[0])
         value, slope = self.smooth(x)
         tv, bend = total_variation(x, rounding)
-        return value + self.problem.tv * tv, (slope + self.problem.tv * bend).ravel()
+        return value + weight * tv, (slope + weight * bend).ravel()
 
     def _matrix(self, name: str) -> sparse.csr_array:
         return _double_matrix(getattr(self.problem, name).projector.geometry)

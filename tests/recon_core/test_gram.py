@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator, cg
 
+from recon_core.device import CPU
 from recon_core.geometry import TiltGeometry, spaced_tilts
 from recon_core.gram import Gram, gram_of
 from recon_core.rays import projection_matrix
@@ -15,11 +16,16 @@ RIDGE = 0.02
 
 
 def gram(shape: tuple[int, int] = (8, 8), tilts: int = 9) -> Gram:
-    return gram_of(TiltGeometry(spaced_tilts(tilts, (-70, 70)), shape), RIDGE)
+    return gram_of(CPU, TiltGeometry(spaced_tilts(tilts, (-70, 70)), shape), RIDGE)
 
 
 def normal(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def descend(operator: Gram, solution: np.ndarray, residual: np.ndarray) -> None:
+    rays = operator.projector.forward(solution)
+    operator.descend(solution, residual, rays, np.empty_like(solution))
 
 
 def inner(a: np.ndarray, b: np.ndarray) -> float:
@@ -31,7 +37,7 @@ def inner(a: np.ndarray, b: np.ndarray) -> float:
 def test_symmetric_and_positive(shape: tuple[int, int], operator: str) -> None:
     act = getattr(gram(shape), operator)
     for seed in range(5):
-        a, b = normal((*shape, 3), 2 * seed), normal((*shape, 3), 2 * seed + 1)
+        a, b = normal((1, *shape, 3), 2 * seed), normal((1, *shape, 3), 2 * seed + 1)
         size = np.linalg.norm(act(a)) * np.linalg.norm(b)
         assert abs(inner(act(a), b) - inner(a, act(b))) < 1e-5 * size
         assert inner(act(a), a) > 0
@@ -43,7 +49,7 @@ def test_apply_is_the_normal_matrix_with_its_ridge(shape: tuple[int, int]) -> No
     matrix = projection_matrix(operator.projector.geometry).toarray().astype(float)
     square = np.linalg.norm(matrix, 2) ** 2
     assert operator.ridge == pytest.approx(RIDGE * square, rel=0.02)
-    volume = normal((*shape, 1), 0)
+    volume = normal((1, *shape, 1), 0)
     expected = matrix.T @ (matrix @ volume.ravel()) + operator.ridge * volume.ravel()
     np.testing.assert_allclose(operator.apply(volume).ravel(), expected, rtol=1e-3, atol=1e-3)
 
@@ -54,11 +60,11 @@ def energy(operator: Gram, solution: np.ndarray, force: np.ndarray) -> float:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_descent_lowers_the_energy_and_keeps_the_residual_true(shape: tuple[int, int]) -> None:
-    operator, force = gram(shape), normal((*shape, 4), 0)
+    operator, force = gram(shape), normal((1, *shape, 4), 0)
     solution, residual = np.zeros_like(force), force.copy()
     energies = [0.0]
     for _ in range(12):
-        operator.descend(solution, residual)
+        descend(operator, solution, residual)
         energies.append(energy(operator, solution, force))
         true = force - operator.apply(solution)
         assert np.linalg.norm(residual - true) < 1e-4 * np.linalg.norm(force)
@@ -69,7 +75,7 @@ def test_descent_lowers_the_energy_and_keeps_the_residual_true(shape: tuple[int,
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_descent_arrives_where_conjugate_gradients_do(shape: tuple[int, int]) -> None:
-    operator, force = gram(shape), normal((*shape, 2), 0)
+    operator, force = gram(shape), normal((1, *shape, 2), 0)
     size = force.size
     linear = LinearOperator(
         (size, size),
@@ -79,14 +85,27 @@ def test_descent_arrives_where_conjugate_gradients_do(shape: tuple[int, int]) ->
     expected, _ = cg(linear, force.ravel().astype(float), rtol=1e-5, maxiter=500)
     solution, residual = np.zeros_like(force), force.copy()
     for _ in range(80):
-        operator.descend(solution, residual)
+        descend(operator, solution, residual)
     distance = np.linalg.norm(solution.ravel() - expected)
     assert distance < 2e-3 * np.linalg.norm(expected)
 
 
 def test_a_vanished_residual_moves_nothing() -> None:
     operator = gram()
-    solution, residual = normal((8, 8, 2), 0), np.zeros((8, 8, 2), np.float32)
+    solution, residual = normal((1, 8, 8, 2), 0), np.zeros((1, 8, 8, 2), np.float32)
     before = solution.copy()
-    operator.descend(solution, residual)
+    descend(operator, solution, residual)
     np.testing.assert_array_equal(solution, before)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_trials_descend_as_if_alone(shape: tuple[int, int]) -> None:
+    operator, force = gram(shape), normal((3, *shape, 4), 0)
+    force[1] = 0
+    together, rest = np.zeros_like(force), force.copy()
+    descend(operator, together, rest)
+    for trial in range(3):
+        solution, residual = np.zeros_like(force[:1]), force[trial : trial + 1].copy()
+        descend(operator, solution, residual)
+        np.testing.assert_array_equal(together[trial], solution[0])
+        np.testing.assert_array_equal(rest[trial], residual[0])

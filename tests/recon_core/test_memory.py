@@ -33,7 +33,7 @@ def test_the_estimate_covers_what_a_solve_holds() -> None:
     state = step(problem, init(problem, start_of(problem)))
     counts = problem.chemistry.counts, problem.haadf.signal
     held = {id(a): a.nbytes for a in (*arrays(state), *counts)}
-    size = SolveSize(problem.shape, len(counts[1]), counts[0].shape[1])
+    size = SolveSize(problem.shape[1:], len(counts[1]), counts[0].shape[1])
     assert sum(held.values()) < fused_bytes(size) < 2 * sum(held.values())
 
 

@@ -10,7 +10,7 @@ from recon_cases import specimen, tilt_series
 
 from recon_core.errors import BadInput
 from recon_core.metrics import nrmse, nrmse_by_element
-from recon_core.reconstruct import reconstruct
+from recon_core.reconstruct import reconstruct, reconstruct_batch
 from recon_core.result import Status
 from recon_core.settings import Method, SolverSettings, Weights
 from recon_core.tiltseries import TiltSeries
@@ -188,3 +188,32 @@ def test_slices_of_any_width() -> None:
         result = reconstruct(narrow, Method.FUSED, WEIGHTS, SHORT)
         assert result.volumes.shape == (4, 12, 12, width)
         assert np.isfinite(result.volumes).all()
+
+
+@pytest.mark.parametrize("method", [Method.FUSED, Method.CHEMISTRY_TV, Method.ML])
+def test_a_batch_is_its_trials_one_by_one(method: Method) -> None:
+    weights = [Weights(0.03, 0.5), Weights(1.0, 0.2), Weights(0.1, 1.0)]
+    batch = reconstruct_batch(SERIES, method, weights, SHORT)
+    for each, ours in zip(weights, batch, strict=True):
+        alone = reconstruct(SERIES, method, each, SHORT)
+        np.testing.assert_array_equal(ours.volumes, alone.volumes)
+        assert ours.history == alone.history
+
+
+def test_a_batch_with_unknown_scale_fits_it_for_every_trial() -> None:
+    series, weights = replace(SERIES, haadf_scale=None), [Weights(0.03, 0.5), Weights(1.0, 0.5)]
+    batch = reconstruct_batch(series, Method.FUSED, weights, SHORT)
+    for each, ours in zip(weights, batch, strict=True):
+        alone = reconstruct(series, Method.FUSED, each, SHORT)
+        np.testing.assert_array_equal(ours.volumes, alone.volumes)
+
+
+def test_empty_batches_and_batches_of_empty_data() -> None:
+    assert reconstruct_batch(SERIES, Method.FUSED, [], SHORT) == ()
+    dark = replace(SERIES, chemical=np.zeros_like(SERIES.chemical))
+    results = reconstruct_batch(dark, Method.FUSED, [WEIGHTS, WEIGHTS], SHORT)
+    assert [r.status for r in results] == [Status.BAD_DATA] * 2
+    with pytest.raises(BadInput, match="not a weight"):
+        reconstruct_batch(SERIES, Method.FUSED, [WEIGHTS, Weights(-1.0, 0.5)], SHORT)
+    with pytest.raises(BadInput, match="needs the truth"):
+        reconstruct_batch(SERIES, Method.ML_STOPPED, [WEIGHTS], SHORT)

@@ -64,7 +64,7 @@ def test_unknown_haadf_scale_is_recovered(monkeypatch: pytest.MonkeyPatch) -> No
         fits.append(haadf_scale_at(*arguments))
         return fits[-1]
 
-    monkeypatch.setattr("recon_core.reconstruct.haadf_scale_at", recorded)
+    monkeypatch.setattr("recon_core.start.haadf_scale_at", recorded)
     reconstruct(replace(series, haadf_scale=None), Method.FUSED, Weights(0.03, 0.5), SETTINGS)
     assert fits[-1] == pytest.approx(series.haadf_scale, rel=0.1)
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from recon_reference import differences, negative_divergence
 from recon_reference import total_variation as rounded_tv
+from recon_volume_step import uncoupled
 from scipy.optimize import minimize
 
-from recon_core.kernels import dual_step, positive_prox, total_variation
-from recon_core.solve import TV_DIVISOR
+from recon_core.kernels import total_variation
+from recon_core.volume_step import Fields, Steps, volume_step
 
 
 def tv(x: np.ndarray) -> float:
-    return float(total_variation(x.astype(np.float32)[None]).sum())
+    return float(total_variation(x.astype(np.float32)[None, None]).sum())
 
 
 def normal(shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -42,37 +43,51 @@ def test_a_ramp_along_all_axes_is_isotropic() -> None:
 
 def test_tv_is_that_of_the_reference_and_adds_over_elements() -> None:
     x = normal((3, 4, 5, 6), 0)
-    assert total_variation(x).sum() == pytest.approx(rounded_tv(x, 0.0)[0], rel=1e-6)
-    assert total_variation(x).sum() == pytest.approx(sum(tv(v) for v in x), rel=1e-6)
+    assert total_variation(x[None]).sum() == pytest.approx(rounded_tv(x, 0.0)[0], rel=1e-6)
+    assert total_variation(x[None]).sum() == pytest.approx(sum(tv(v) for v in x), rel=1e-6)
+
+
+def stepped(
+    start: np.ndarray, slope: np.ndarray, dual: np.ndarray, metric: np.ndarray, weight: float
+) -> Fields:
+    """One step without HAADF: start (element, z, y, x), dual (element, 3, z, y, x)."""
+    fields = uncoupled(start, slope, dual)
+    zero = np.zeros(1, np.float32)
+    bound = np.full(1, weight, np.float32)
+    volume_step(fields, Steps(metric[None], bound, zero, zero, np.float32(0), metric, 2.0))
+    return fields
 
 
 def gradient_by_the_dual(x: np.ndarray) -> np.ndarray:
-    dual = np.zeros((3, *x.shape), np.float32)
-    dual_step(x, np.ones(len(x), np.float32), np.float32(1e6), dual)
-    return dual
+    """What a step adds to a dual of zero, far from its bound and x from zero."""
+    metric, far = np.full(len(x), 12, np.float32), x + np.float32(64)
+    zero = np.zeros((len(x), 3, *x.shape[1:]), np.float32)
+    return stepped(far, np.zeros_like(x), zero, metric, 1e6).dual[0]
 
 
 def divergence_by_the_prox(dual: np.ndarray) -> np.ndarray:
-    far = np.float32(64)  # far from zero, so that clipping never acts
-    out = np.empty(dual.shape[1:], np.float32)
-    positive_prox(np.full_like(out, far), dual, np.ones(len(out), np.float32), out)
-    return out - far
+    """What a step without TV weight adds to x, far from zero."""
+    far = np.full((len(dual), *dual.shape[2:]), 64, np.float32)
+    ones = np.ones(len(dual), np.float32)
+    return stepped(far, np.zeros_like(far), dual, ones, 0.0).spare[0] - np.float32(64)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 1), (4, 1, 3), (5, 4, 6)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 1), (4, 1, 3), (5, 4, 6), (9, 50, 50)])
 def test_divergence_is_the_negative_adjoint_of_the_gradient(shape: tuple[int, ...]) -> None:
     x, dual = normal((2, *shape), 0), gradient_by_the_dual(normal((2, *shape), 1))
-    np.testing.assert_allclose(gradient_by_the_dual(x), differences(x), atol=1e-6)
-    left = float((gradient_by_the_dual(x) * dual).sum())
-    right = -float((x * divergence_by_the_prox(dual)).sum())
-    assert left == pytest.approx(right, abs=1e-3)
-    np.testing.assert_allclose(divergence_by_the_prox(dual), -negative_divergence(dual), atol=2e-5)
+    of_x = gradient_by_the_dual(x)
+    np.testing.assert_allclose(of_x.swapaxes(0, 1), differences(x), atol=2e-5)
+    left, right = float((of_x * dual).sum()), -float((x * divergence_by_the_prox(dual)).sum())
+    assert left == pytest.approx(right, rel=1e-4, abs=1e-3)
+    expected = -negative_divergence(dual.swapaxes(0, 1))
+    np.testing.assert_allclose(divergence_by_the_prox(dual), expected, atol=4e-5)
 
 
 def test_dual_vectors_stay_in_their_ball_and_keep_their_direction() -> None:
-    x = 10 * normal((2, 4, 5, 6), 0)
-    dual = np.zeros((3, *x.shape), np.float32)
-    dual_step(x, np.ones(2, np.float32), np.float32(0.7), dual)
+    x = 10 * normal((2, 4, 5, 6), 0) + np.float32(64)
+    zero = np.zeros((2, 3, 4, 5, 6), np.float32)
+    metric = np.full(2, 12, np.float32)
+    dual = stepped(x, np.zeros_like(x), zero, metric, 0.7).dual[0].swapaxes(0, 1)
     lengths = np.sqrt((dual**2).sum(0))
     assert lengths.max() <= 0.7 * (1 + 1e-6)
     free = differences(x)
@@ -81,12 +96,11 @@ def test_dual_vectors_stay_in_their_ball_and_keep_their_direction() -> None:
 
 
 def prox(point: np.ndarray, metric: np.ndarray, weight: float, steps: int) -> np.ndarray:
-    dual, out = np.zeros((3, *point.shape), np.float32), np.empty_like(point)
-    positive_prox(point, dual, metric, out)
+    dual, zero = np.zeros((len(point), 3, *point.shape[1:]), np.float32), np.zeros_like(point)
     for _ in range(steps):
-        dual_step(out, (metric / TV_DIVISOR).astype(np.float32), np.float32(weight), dual)
-        positive_prox(point, dual, metric, out)
-    return out
+        fields = stepped(point, zero, dual, metric, weight)
+        dual = fields.dual[0]
+    return fields.spare[0]
 
 
 def brute_force_prox(point: np.ndarray, metric: np.ndarray, weight: float) -> np.ndarray:

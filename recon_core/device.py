@@ -1,0 +1,95 @@
+"""Where a reconstruction is computed: arrays, compiled loops, projectors and FFT of one device."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Protocol
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from recon_core import kernels, volume_step
+from recon_core.geometry import TiltGeometry
+from recon_core.projector import Projector, SparseProjector, cached_projector
+
+Array = NDArray[np.float32]
+
+
+class Device(Protocol):
+    """Everything the solver asks of the machine; its arrays are those of :attr:`xp`.
+
+    ``kernels`` holds the functions of :mod:`recon_core.kernels` and ``volume_step``.
+    """
+
+    @property
+    def name(self) -> str:
+        """As a record names it."""
+
+    @property
+    def xp(self) -> ModuleType:
+        """The array module, numpy or cupy."""
+
+    @property
+    def kernels(self) -> Any:
+        """The compiled loops."""
+
+    def projector(self, geometry: TiltGeometry) -> Projector:
+        """The projector of a geometry, built once per process."""
+
+    def put(self, array: NDArray[Any]) -> Any:
+        """Copy a NumPy array to the device; contiguous, float32."""
+
+    def get(self, array: Any) -> NDArray[Any]:
+        """The NumPy array of one of this device's."""
+
+    def filtered(self, volume: Array, response: Array) -> Array:
+        """Multiply the spectrum over (z, y) of (..., z, y, x) with ``response`` (z, y//2+1, 1)."""
+
+
+class CpuKernels:
+    """The loops of :mod:`recon_core.kernels` and the volume step, on NumPy arrays."""
+
+    power_sum = staticmethod(kernels.power_sum)
+    poisson_slope = staticmethod(kernels.poisson_slope)
+    poisson_deviance = staticmethod(kernels.poisson_deviance)
+    squares_slope = staticmethod(kernels.squares_slope)
+    weighted_squares = staticmethod(kernels.weighted_squares)
+    total_variation = staticmethod(kernels.total_variation)
+    distance = staticmethod(kernels.distance)
+    descent_products = staticmethod(kernels.descent_products)
+    descend = staticmethod(kernels.descend)
+    volume_step = staticmethod(volume_step.volume_step)
+
+
+class Cpu:
+    """The processor: NumPy arrays, numba loops on every core given."""
+
+    name = "cpu"
+    xp: ModuleType = np
+    kernels = CpuKernels()
+
+    def projector(self, geometry: TiltGeometry) -> SparseProjector:
+        """See :class:`Device`."""
+        return cached_projector(geometry)
+
+    def put(self, array: NDArray[Any]) -> Array:
+        """See :class:`Device`."""
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+    def get(self, array: NDArray[Any]) -> NDArray[Any]:
+        """See :class:`Device`."""
+        return array
+
+    def filtered(self, volume: Array, response: Array) -> Array:
+        """See :class:`Device`."""
+        threads = numba.get_num_threads()
+        spectrum = fft.rfft2(volume, axes=(-3, -2), workers=threads)
+        spectrum *= response
+        shape = volume.shape[-3:-1]
+        out: Array = fft.irfft2(spectrum, s=shape, axes=(-3, -2), overwrite_x=True, workers=threads)
+        return out
+
+
+CPU = Cpu()
