@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from analysis.labels import axis_label, condition_label, value_label
 from analysis.maps import Page, pages
 from analysis.pictures import convergence_figure, slices_figure
 from analysis.progress import Progress, duration, progress
+from analysis.save import figure_bytes
 from analysis.slices import slices_of, telling_cell
 from analysis.table import load_trials
 from analysis.versions import versions
@@ -121,14 +121,6 @@ def _saved(picture: _Picture, folder: Path) -> str:
     write_aside(folder / f"{picture.name}.png", lambda path: path.write_bytes(png))
     write_aside(folder / f"{picture.name}.pdf", lambda path: path.write_bytes(pdf))
     return html.picture(png, picture.caption)
-
-
-def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of ``kind`` (png at 160 dpi, pdf, svg), without a date inside."""
-    buffer = BytesIO()
-    metadata = {"CreationDate": None} if kind == "pdf" else None
-    figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
-    return buffer.getvalue()
 
 
 def _opening(study: Study, state: Progress) -> list[str]:

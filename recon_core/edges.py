@@ -13,6 +13,10 @@ WIDTH_PER_SIGMA = 2.5631031310892007
 """10-90 % width of an error function over the sigma of its Gaussian: 2 sqrt(2) erfinv(0.8)."""
 
 
+EXPLAINED = 0.95
+"""Part of the variance of a profile that its fitted edge must explain to count as an edge."""
+
+
 @dataclass(frozen=True)
 class Edge:
     """An error function fitted to an edge: low + (high - low)/2 (1 + erf((s - centre)/(√2 σ))).
@@ -44,7 +48,8 @@ def fit_edge(position_nm: ArrayLike, profile: ArrayLike) -> Edge | None:
     """The error function nearest to ``profile`` in least squares; None where there is no edge.
 
     ``position_nm``: rising, five points or more. No edge: a constant profile, values that are not
-    finite, or a fit whose edge lies outside the profile or is wider than it.
+    finite, a fit wider than the profile, or one that explains less than :data:`EXPLAINED` of the
+    variance: noise has no width.
     """
     from scipy.optimize import curve_fit
 
@@ -62,7 +67,8 @@ def fit_edge(position_nm: ArrayLike, profile: ArrayLike) -> Edge | None:
     except RuntimeError:  # no minimum within curve_fit's budget
         return None
     edge = Edge(*(float(value) for value in best))
-    return edge if edge.width_nm < length else None
+    explained = 1.0 - float(np.var(p - edge.at(s))) / float(np.var(p))
+    return edge if edge.width_nm < length and explained >= EXPLAINED else None
 
 
 def line_profile(

@@ -48,6 +48,11 @@ def test_no_edge_has_no_width(profile: np.ndarray) -> None:
     assert fit_edge(S, profile) is None
 
 
+def test_noise_has_no_width() -> None:
+    rng = np.random.default_rng(1)
+    assert [fit_edge(S, rng.standard_normal(len(S))) for _ in range(20)] == [None] * 20
+
+
 def test_four_points_are_too_few_and_a_ramp_is_no_edge() -> None:
     assert fit_edge(S[:4], S[:4]) is None
     assert fit_edge(S, S) is None
