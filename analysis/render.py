@@ -37,7 +37,7 @@ def render_figure(slices: SliceSet) -> Figure:
     columns = [(slices.reference, slices.truth), *shown]
     drawn = [e for e in slices.elements if e != "O" or len(slices.elements) == 1]
     colours = {e: element_colours(slices.elements)[e] for e in drawn}
-    figure = Figure(figsize=(2.7 * len(columns), 3.3), layout="constrained")
+    figure = Figure(figsize=(2.6 * len(columns), 3.8), layout="constrained")
     axes = figure.subplots(1, len(columns), squeeze=False)[0]
     for ax, (label, volumes) in zip(axes, columns, strict=True):
         picture = surfaces(volumes, slices, colours)
@@ -56,15 +56,15 @@ def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArr
     """A picture (row, column, RGB) of the surfaces of volumes (element, z, y, x)."""
     with needed("pyvista", "render", "rendering in 3D"):
         import pyvista
-    plotter = pyvista.Plotter(off_screen=True, window_size=[PIXELS, PIXELS])
+    with pyvista.vtk_verbosity("off"):  # of the X server it looks for before it does without
+        plotter = pyvista.Plotter(off_screen=True, window_size=[PIXELS, PIXELS])
     try:
         for element, colour in colours.items():
             index = slices.elements.index(element)
             level = LEVEL * float(slices.truth[index].max())
             _add_surface(plotter, volumes[index], level, colour)
         _add_box(plotter, volumes.shape[1:])
-        with pyvista.vtk_verbosity("off"):  # of the X server it looks for before it does without
-            return np.asarray(plotter.screenshot(return_img=True))
+        return np.asarray(plotter.screenshot(return_img=True))
     finally:
         plotter.close()
 
@@ -95,4 +95,4 @@ def _add_box(plotter: Plotter, shape: tuple[int, ...]) -> None:
     plotter.add_mesh(pyvista.Box(bounds), style="wireframe", color="#888888", line_width=1)
     edge = float(max(shape))
     plotter.camera_position = [tuple(edge * c for c in point) for point in _VIEW[:2]] + [_VIEW[2]]
-    plotter.camera.view_angle = 23.0
+    plotter.camera.view_angle = 27.5

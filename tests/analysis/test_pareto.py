@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from analysis.pareto import Compromise, compromises, pareto_figure
@@ -40,6 +41,16 @@ def test_the_curve_shows_its_points_and_the_best_weight():
     assert right.lines[1].get_xdata()[0] == 0.7
     assert "haadf = 0.05" in figure.get_suptitle()
     assert figure_bytes(figure, "png", dpi=20)
+
+
+def test_a_solve_that_met_its_limit_is_crossed_and_not_joined():
+    points = [Compromise(0.1, 10.0, 100.0, 0.5), Compromise(6.0, 9.0, 200.0, 0.8, finished=False)]
+    figure = pareto_figure(points, Weights(0.05, 0.1))
+    joined = figure.axes[0].lines[0].get_xydata()
+    assert np.isnan(joined).tolist() == [[False, False], [True, True]]
+    crossed = figure.axes[0].collections[1]
+    assert crossed.get_offsets().tolist() == [[200.0, 9.0]]
+    assert "limit of work" in figure.axes[1].get_legend().get_texts()[0].get_text()
 
 
 def test_one_point_is_drawn_too():
