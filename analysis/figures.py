@@ -26,6 +26,7 @@ from analysis.draw import (
     draw_curve,
     draw_diagonal,
     draw_map,
+    say_if_empty,
 )
 from analysis.labels import (
     CHEMICAL_TILTS,
@@ -80,6 +81,7 @@ def baselines_figure(page: Page) -> Figure:
     else:
         for method, column in SCORE_COLUMNS.items():
             draw_curve(ax, page.across, *page.curve(column), method)
+        say_if_empty(ax)
         ax.set_ylim(bottom=0.0)
         ax.legend(frameon=False)
     ax.set_ylabel(NRMSE)
@@ -154,6 +156,7 @@ def _draw_weight(figure: Figure, ax: Axes, page: Page, weight: str) -> None:
         ax.set_title(_smoothness(page.map(weight)), fontsize=10)
         return
     draw_curve(ax, str(page.across), *page.curve(weight), Method.FUSED)
+    say_if_empty(ax)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.set_ylabel(_WEIGHT_LABELS[weight])

@@ -49,6 +49,13 @@ def test_a_hole_breaks_the_curve():
     assert np.isnan(curve.get_ydata()).tolist() == [False, True, False, False]
 
 
+def test_nothing_known_is_said():
+    page = snr_page()
+    page.atlas.table.loc[:, [c for c in page.atlas.table if c.startswith("nrmse")]] = np.nan
+    for ax in curves_figure(page).axes:
+        assert [t.get_text() for t in ax.texts] == ["no result yet"]
+
+
 def test_where_a_curve_has_converged():
     assert converged_from(np.array([1.0, 0.5, 0.31, 0.3])) == 2
     assert converged_from(np.array([0.31, 0.5, 0.31, 0.3])) == 2

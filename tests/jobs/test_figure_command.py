@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from analysis.catalogue import CATALOGUE
@@ -68,3 +70,28 @@ def test_volumes_are_exported_once(specimen, tmp_path, capsys):
     assert main(["export", str(specimen), "--out", str(out), "--force", "-q"]) == 0
     assert main(["export", str(specimen), "--out", str(tmp_path / "v.png")]) == 2
     assert "accepted: .emd, .tif, .mrc" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_study_without_a_trial_gives_holes_or_one_line(name, study_file, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "study.toml").write_text(study_file.read_text())
+    code = main(["figure", name, str(empty), "--out", str(tmp_path / "f.png"), "-q"])
+    err = capsys.readouterr().err
+    assert (code, err.count("\n")) in ((0, 0), (2, 1))
+    assert (tmp_path / "f.png").exists() == (code == 0)
+    assert (
+        "yet" in err or "too few" in err or code == 0 or "needs more axes" in err or "start" in err
+    )
+
+
+def test_a_newer_journal_and_scores_that_are_no_numbers_are_drawn_as_holes(folder, tmp_path):
+    journal = folder / "trials.jsonl"
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    for record in records:
+        record |= {"nrmse": None, "attempts": 3, "rank": {"id": 7}}
+    journal.write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = tmp_path / "f.svg"
+    assert main(["figure", "baselines", str(folder), "--out", str(out), "-q"]) == 0
+    assert "no result yet" in out.read_text()
