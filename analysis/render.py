@@ -48,7 +48,7 @@ def render_figure(slices: SliceSet) -> Figure:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     edges = " × ".join(f"{n * slices.voxel_size_nm:.3g}" for n in reversed(slices.truth.shape[1:]))
     box = f"box {edges} nm (x tilt axis, y, z beam upwards)"
-    figure.suptitle("\n".join(filter(None, (slices.title, box))), fontsize=10)
+    figure.suptitle("\n".join(filter(None, (slices.title, box))) + "\n", fontsize=10)
     return figure
 
 
