@@ -43,6 +43,9 @@ NRMSE = "⟨NRMSE⟩"
 ACCURACY = 0.4
 """The accuracy outlined in maps; most of the map of Schwartz et al. (2024) lies below it."""
 
+_STRIP_HEIGHT = 0.4
+"""Inches of a row below a map, at most."""
+
 _WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
 
 
@@ -220,13 +223,12 @@ def _grid_size(grid: PhaseMap) -> tuple[float, float]:
 def _with_strips(grid: PhaseMap, strips: int) -> tuple[Figure, Axes, Axes | None]:
     """A figure with a map, and below it a place for rows of the same columns if there are any."""
     width, height = _grid_size(grid)
-    cell = height / len(grid.row_values)
-    size = (2.4 + 1.1 * width + (1.0 if strips else 0.0), 1.4 + 1.1 * (height + strips * cell))
+    rows = strips * min(_STRIP_HEIGHT, height / len(grid.row_values))
+    size = (2.4 + 1.1 * width + (1.0 if strips else 0.0), 1.4 + 1.1 * (height + rows))
     figure = Figure(figsize=size, layout="constrained")
     if not strips:
         return figure, figure.subplots(), None
-    ratios = [len(grid.row_values), strips]
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=ratios)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, rows])
     return figure, above, below
 
 

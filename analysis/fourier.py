@@ -96,7 +96,8 @@ def fsc_figure(slices: SliceSet, halves: tuple[Array, Array] | None = None) -> F
             ax.axhline(BETWEEN_HALVES, color="0.6", linewidth=0.8, linestyle=":")
         ax.axhline(AGAINST_TRUTH, color="0.6", linewidth=0.8)
         ax.set_title(element)
-        ax.set(ylim=(-0.1, 1.75), yticks=np.linspace(0.0, 1.0, 6))  # room for the legend
+        curves = len(slices.volumes) + (halves is not None)
+        ax.set(ylim=(-0.1, 1.05 + 0.14 * curves), yticks=np.linspace(0.0, 1.0, 6))  # the legend
         ax.legend(fontsize=7, frameon=False, loc="upper right")
     note = "\nbetween halves: how far counts repeat it, not how true it is" if halves else ""
     _finish(figure, axes, "Fourier shell correlation" + note, slices.title)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PIXELS = 700
 LEVEL = 0.5
-"""Surfaces stand at this fraction of the truth's maximum of an element."""
+"""Surfaces stand at this fraction of an element's usual concentration in the reference."""
 _VIEW = ((2.1, -2.6, 1.5), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
 """Camera, focus and up (x, y, z) in edges of the box from its centre: tilt axis to the right."""
 
@@ -26,8 +26,8 @@ _VIEW = ((2.1, -2.6, 1.5), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
 def render_figure(slices: SliceSet) -> Figure:
     """Surfaces of every element, truth beside the reconstructions; beam z upwards.
 
-    A surface stands where a concentration is half of the truth's largest, in all pictures at the
-    same values. Oxygen is left out beside other elements: its surface is theirs.
+    A surface stands at half of an element's usual concentration in the reference, in all pictures
+    at the same values. Oxygen is left out beside other elements: its surface is theirs.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def render_figure(slices: SliceSet) -> Figure:
     columns = [(slices.reference, slices.truth), *shown]
     drawn = [e for e in slices.elements if e != "O" or len(slices.elements) == 1]
     colours = {e: element_colours(slices.elements)[e] for e in drawn}
-    figure = Figure(figsize=(2.6 * len(columns), 3.8), layout="constrained")
+    figure = Figure(figsize=(max(4.8, 2.6 * len(columns)), 3.8), layout="constrained")
     axes = figure.subplots(1, len(columns), squeeze=False)[0]
     for ax, (label, volumes) in zip(axes, columns, strict=True):
         picture = surfaces(volumes, slices, colours)
@@ -47,7 +47,7 @@ def render_figure(slices: SliceSet) -> Figure:
     handles = [Patch(facecolor=c, edgecolor="0.4", label=e) for e, c in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     edges = " × ".join(f"{n * slices.voxel_size_nm:.3g}" for n in reversed(slices.truth.shape[1:]))
-    box = f"box {edges} nm (x tilt axis, y, z beam upwards)"
+    box = f"x (tilt axis) × y × z (beam, upwards): {edges} nm"
     figure.suptitle("\n".join(filter(None, (slices.title, box))) + "\n", fontsize=10)
     return figure
 
@@ -61,12 +61,19 @@ def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArr
     try:
         for element, colour in colours.items():
             index = slices.elements.index(element)
-            level = LEVEL * float(slices.truth[index].max())
+            level = LEVEL * usual_concentration(slices.truth[index])
             _add_surface(plotter, volumes[index], level, colour)
         _add_box(plotter, volumes.shape[1:])
         return np.asarray(plotter.screenshot(return_img=True))
     finally:
         plotter.close()
+
+
+def usual_concentration(volume: Array) -> float:
+    """Mean of the voxels weighted by themselves: that of a particle's inside, not of its peaks."""
+    values = volume.astype(np.float64).ravel()
+    total = float(values.sum())
+    return float(values @ values) / total if total > 0 else 0.0
 
 
 def _add_surface(plotter: Plotter, volume: Array, level: float, colour: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.overlay import element_colours
 from analysis.pictures import SliceSet
-from analysis.render import render_figure, surfaces
+from analysis.render import render_figure, surfaces, usual_concentration
 from recon_core.errors import BadInput
 from recon_core.settings import Method
 
@@ -45,11 +45,19 @@ def test_surfaces_have_the_colours_of_their_elements_and_follow_the_truths_level
     assert not (np.abs(below[..., 0] - below[..., 1]) > 60).any()
 
 
+def test_the_usual_concentration_is_that_of_the_inside():
+    assert usual_concentration(cube()[0]) == pytest.approx(0.5)
+    peaked = cube()[0]
+    peaked[5, 5, 5] = 2.0  # one voxel that overshoots hardly counts
+    assert usual_concentration(peaked) == pytest.approx(0.5, rel=0.05)
+    assert usual_concentration(np.zeros((2, 2, 2), np.float32)) == 0
+
+
 def test_the_figure_shows_truth_and_methods_without_oxygen(slices):
     pytest.importorskip("pyvista", reason="needs the extra render")
     figure = render_figure(slices)
     assert [ax.get_title() for ax in figure.axes] == ["Truth", "Fused"]
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["Co", "Au"]
     assert figure.legends[0].get_patches()[1].get_facecolor() is not None
-    assert "box 32 × 32 × 32 nm" in figure.get_suptitle()
+    assert ": 32 × 32 × 32 nm" in figure.get_suptitle()
     assert set(element_colours(("Co", "Au"))) == {"Co", "Au"}
