@@ -18,6 +18,8 @@ size = 16
 haadf_tilts = 9
 chemical_tilts = 5
 chemical_snr = 4.0
+[solver]
+max_iterations = 80
 """
 
 

@@ -19,6 +19,19 @@ from sweep.study import parse_study
 HAADF, CHEMICAL = "acquisition.haadf_tilts", "acquisition.chemical_tilts"
 
 
+ONE_CELL = """
+[study]
+name = "one"
+[specimen]
+kind = "nanocubes"
+size = 16
+[search]
+trials = 2
+initial = 2
+chemistry_tv_trials = 1
+"""
+
+
 def test_a_cell_is_asked_for_by_its_path_or_the_end_of_it(folder):
     found = Source((folder,), {"haadf_tilts": "9", CHEMICAL: "18.0"}).cell
     assert dict(found.values) == {HAADF: 9, CHEMICAL: 18}
@@ -122,7 +135,7 @@ def test_an_unknown_figure_lists_all(folder):
 
 
 def test_a_map_of_one_cell_has_no_gain(folder_of):
-    study = parse_study('[study]\nname="s"\n[specimen]\nkind="nanocubes"\nsize=16')
+    study = parse_study(ONE_CELL)
     with pytest.raises(BadInput, match="gain: needs more axes"):
         draw("gain", Source((folder_of(study),)))
 
