@@ -67,13 +67,17 @@ def slices_of(study: Study, cell: Cell, trials: pd.DataFrame) -> Rerun:
     return Rerun(shown, history)
 
 
-def _best_trials(study: Study, cell: Cell, trials: pd.DataFrame) -> list[Trial]:
+def best_rows(cell: Cell, trials: pd.DataFrame) -> dict[Method, pd.Series]:
+    """The best good trial of every method in ``cell``; methods without one are left out."""
     inside = trials_of_cell(trials, dict(cell.values))
     rows = {method: best_trial(inside, method) for method in METHOD_LABELS}
+    return {method: row for method, row in rows.items() if row is not None}
+
+
+def _best_trials(study: Study, cell: Cell, trials: pd.DataFrame) -> list[Trial]:
     return [
         study.trial(cell, method, int(row["number"]), _weights(row))
-        for method, row in rows.items()
-        if row is not None
+        for method, row in best_rows(cell, trials).items()
     ]
 
 

@@ -93,17 +93,30 @@ def status(folder: Path, as_json: bool, quiet: bool) -> None:
     is_flag=True,
     help="Reconstruct the best trials of the middle cell again, and show slices and convergence.",
 )
+@click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    metavar="CELL",
+    help="The same of other cells: all, or haadf_tilts=47,chemical_tilts=9; an axis left out means "
+    "all its values. May be given several times.",
+)
 @quiet_option
-def report(folder: Path, slices: bool, quiet: bool) -> None:
+def report(folder: Path, slices: bool, cells: tuple[str, ...], quiet: bool) -> None:
     """Write DIR/report/index.html (one self-contained page), figures, atlas.csv and atlas.h5.
 
-    Works on a study that is still running or was interrupted; the page then says so.
+    Works on a study that is still running or was interrupted; the page then says so. Slices once
+    made stay on the page until a better trial is found.
     """
-    from analysis.report import write_report
+    from analysis.report import MIDDLE, write_report
+    from jobs.console import cell_counter
 
-    index = write_report(folder, slices)
+    wanted = cells or ((MIDDLE,) if slices else ())
+    written = write_report(folder, wanted, None if quiet else cell_counter())
+    for note in () if quiet else written.notes:
+        click.echo(f"note: {note}")
     if not quiet:
-        click.echo(index)
+        click.echo(written.index)
 
 
 @click.command()
