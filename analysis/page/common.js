@@ -95,6 +95,7 @@ const LEGEND_BELOW = { orientation: "h", x: 0, yref: "container", y: 0, yanchor:
 const CONFIG = {
   responsive: true,
   displaylogo: false,
+  doubleClick: false,
   modeBarButtons: [["toImage"]],
   toImageButtonOptions: { scale: 2 },
 };

@@ -50,6 +50,7 @@ function start() {
   mapBox.addEventListener("keydown", onArrow);
   choose(placeOf(firstCell()));
   mapBox.on("plotly_click", (event) => choose(placeOf(Number(event.points[0].customdata))));
+  addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { draw(); showCell(); });
 }
 
