@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import pairwise
 
 from common import table
 
@@ -71,7 +71,7 @@ def _timed(folder: StudyFolder) -> tuple[list[float], int]:
     clock.append(time.perf_counter())
     write_figures(atlas, folder.report)
     clock.append(time.perf_counter())
-    return [end - begin for begin, end in zip(clock, clock[1:], strict=False)], index.stat().st_size
+    return [end - begin for begin, end in pairwise(clock)], index.stat().st_size
 
 
 def _records(study: Study) -> Iterator[dict[str, object]]:
@@ -85,7 +85,7 @@ def _records(study: Study) -> Iterator[dict[str, object]]:
                     "cell": dict(cell.values),
                     "method": str(method),
                     "number": number,
-                    "weights": {name: 0.1 * 1.03**number for name in names},
+                    "weights": dict.fromkeys(names, 0.1 * 1.03**number),
                     "status": "ok" if number % 50 else "timeout",
                     "nrmse": score if number % 50 else None,
                     "nrmse_by_element": dict.fromkeys(ELEMENTS, score),
