@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from analysis.labels import value_label
 from recon_core.errors import BadInput
 from sweep.study import Study
@@ -32,19 +34,43 @@ def cell_text(cell: Cell) -> str:
 
 
 def _pair(study: Study, pair: str) -> tuple[str, object]:
-    name, equals, text = (part.strip() for part in pair.partition("="))
-    axes = [axis for axis in study.axes if name in (axis, axis.rpartition(".")[2])]
-    if not equals or len(axes) != 1:
-        names = ", ".join(axis.rpartition(".")[2] for axis in study.axes) or "no axes"
-        raise BadInput(
-            "names no axis of the study",
-            key="--cell",
-            value=pair,
-            accepted=f"all, or axis=value,… with axes {names}",
-        )
-    values = study.axes[axes[0]]
+    name, _, text = (part.strip() for part in pair.partition("="))
+    axis = named_axis(name, study.axes)
+    return axis, named_value(axis, text, study.axes[axis])
+
+
+def named_axis(name: str, axes: Iterable[str]) -> str:
+    """The axis that ``name`` means: its path, or the last part of it.
+
+    Raises
+    ------
+    BadInput : no axis, or several.
+
+    """
+    matching = [axis for axis in axes if name in (axis, axis.rpartition(".")[2])]
+    if len(matching) != 1:
+        known = ", ".join(axes) or "no axis: the study has one cell"
+        raise BadInput("not an axis", key="--cell", value=name, accepted=known)
+    return matching[0]
+
+
+def named_value(axis: str, text: str, values: Sequence[object]) -> object:
+    """The value of ``axis`` that ``text`` means.
+
+    Raises
+    ------
+    BadInput : no value of the axis.
+
+    """
     for value in values:
-        if text in (value_label(value), str(value)):
-            return axes[0], value
-    known = ", ".join(value_label(value) for value in values)
-    raise BadInput("not a value of the axis", key="--cell", value=pair, accepted=known)
+        if text in (str(value), value_label(value)) or _same_number(text, value):
+            return value
+    accepted = ", ".join(value_label(value) for value in values)
+    raise BadInput("no such value", key=f"--cell {axis}", value=text, accepted=accepted)
+
+
+def _same_number(text: str, value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and float(text) == float(value)
+    except ValueError:
+        return False

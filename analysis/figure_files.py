@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.atlas import Atlas
 from analysis.figures import baselines_figure, gain_figure, nrmse_figure, weights_figure
 from analysis.maps import Page, pages
-from sweep.folder import write_aside
+from analysis.save import save_figure
 
 _FIGURES: dict[str, Callable[[Page], Figure | None]] = {
     "nrmse": nrmse_figure,
@@ -27,7 +25,7 @@ def write_figures(atlas: Atlas, folder: Path) -> list[str]:
     names = []
     for name, figure in _drawn(atlas):
         for kind in ("png", "pdf"):
-            write_aside(folder / f"{name}.{kind}", partial(_write, figure_bytes(figure, kind)))
+            save_figure(figure, folder / f"{name}.{kind}")
         names.append(name)
     return names
 
@@ -41,15 +39,3 @@ def _drawn(atlas: Atlas) -> Iterator[tuple[str, Figure]]:
                 continue  # with fewer than two axes the first figure shows all methods
             if (figure := draw(page)) is not None:
                 yield name + suffix, figure
-
-
-def _write(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
-
-
-def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of ``kind`` (png at 160 dpi, pdf, svg), without a date inside."""
-    buffer = BytesIO()
-    metadata = {"CreationDate": None} if kind == "pdf" else None
-    figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
-    return buffer.getvalue()

@@ -24,6 +24,7 @@ HOVER_MS = 200
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 HEAD = '[study]\nname = "n"\n[specimen]\nkind = "nanocubes"\nsize = 16\n[search]\ntrials = 2\n'
+HEAD += "chemistry_tv_trials = 2\n"
 
 TO_PIXELS = """([column, row]) => {
   const map = document.getElementById("map"), box = map.getBoundingClientRect();

@@ -12,10 +12,10 @@ from matplotlib.patches import Rectangle
 
 from analysis.atlas import Atlas
 from analysis.draw import draw_contour
-from analysis.figure_files import figure_bytes
 from analysis.figures import baselines_figure, gain_figure, nrmse_figure, weights_figure
 from analysis.labels import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS
 from analysis.maps import Page, pages
+from analysis.save import figure_bytes
 
 HAADF, CHEMICAL = [9, 35, 71], [5, 9, 18, 36]
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.figure_files import figure_bytes
 from analysis.pictures import (
     SliceSet,
     convergence_figure,
@@ -13,6 +12,7 @@ from analysis.pictures import (
     slices_figure,
     telling_slice,
 )
+from analysis.save import figure_bytes
 from recon_core.result import History
 from recon_core.settings import Method
 

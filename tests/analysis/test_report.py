@@ -215,8 +215,8 @@ def test_without_haadf_tilts_the_weight_is_no_result(folder_of):
         (
             '"solver.gamma" = [1.7, 2.0]\n"acquisition.haadf_tilts" = [9, 18]\n'
             '"acquisition.chemical_tilts" = [5, 9]',
-            1,
             2,
+            1,
         ),
     ],
 )

@@ -13,6 +13,8 @@ from analysis.reading import JournalReader
 from analysis.report import write_report
 from analysis.slice_images import LARGEST, kept_slices, make_slices, slice_facts
 from analysis.slices import Rerun
+from phantoms.acquire import Acquisition, simulate
+from phantoms.kinds import make_specimen
 from recon_core.result import History
 from recon_core.settings import Method
 from sweep.study import parse_study
@@ -86,8 +88,9 @@ def test_a_specimen_that_is_gone_is_a_note(sliced, tmp_path, monkeypatch):
 def test_large_slices_are_averaged_down_and_the_beam_is_upwards():
     truth = np.zeros((1, 2 * LARGEST, 2 * LARGEST, 3), dtype=np.float32)
     truth[0, : LARGEST // 2, :, 1] = 2.0  # low z: the bottom quarter of the image
+    series = simulate(make_specimen("nanocubes", 16, 0), Acquisition(), 0)
     shown = SliceSet(truth, {Method.ML: truth / 2}, ("Co",), 0.5)
-    facts = slice_facts(Rerun(shown, History()))
+    facts = slice_facts(Rerun(shown, History(), series))
     image = np.asarray(opened(facts["columns"][0]["images"][0]).convert("L"), dtype=float)
     assert image.shape == (LARGEST, LARGEST)
     assert image[-10:].min() > 200

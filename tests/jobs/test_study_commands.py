@@ -59,7 +59,7 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
     assert main(["report", str(out), "-q", "--cell", "haadf_tilts=9"]) == 0
     assert len(list((out / "report" / "slices").iterdir())) == 2
     assert main(["report", str(out), "--cell", "haadf_tilts=8"]) == 2
-    assert "--cell = 'haadf_tilts=8'" in capsys.readouterr().err
+    assert "haadf_tilts = '8': no such value; accepted: 5, 9" in capsys.readouterr().err
 
 
 def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
