@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from numpy.typing import NDArray
 from PIL import Image
 
 from analysis.labels import METHOD_LABELS
+from analysis.overlay import composite, element_colours
 from analysis.pictures import Array, SliceSet, round_length, telling_slice
 from analysis.slices import Rerun, best_rows, slices_of
 from analysis.versions import package_version
@@ -74,47 +76,60 @@ def _file(folder: Path, cell: Cell, trials: pd.DataFrame) -> Path:
 def slice_facts(rerun: Rerun) -> dict[str, Any]:
     """Slices across the tilt axis as data URIs with their scores, and the fused convergence.
 
-    ``columns``: truth and methods, each with its ``images`` and ``nrmse`` per element.
-    ``bar``: length of a scale bar, nm, and its part of the width.
+    ``columns``: truth and methods, each with its ``images`` and ``nrmse`` per element and a colour
+    composite of all. ``bar``: length of a scale bar, nm, and its part of the width.
     """
     slices = rerun.slices
     x = telling_slice(slices.truth)
     field = slices.truth.shape[2] * slices.voxel_size_nm
     bar = round_length(0.3 * field)
-    methods = [m for m in METHOD_LABELS if m in slices.volumes]
     return {
         "plane": f"x = {x} of {slices.truth.shape[3]}",
         "bar": {"nm": bar, "part": bar / field},
-        "elements": list(slices.elements),
+        "elements": element_colours(slices.elements),
         "columns": [
-            {"label": "Truth", "method": None, "images": _images(slices, slices.truth, x)},
+            {"label": slices.reference, "method": None, **_images(slices, slices.truth, x)},
             *(
                 {
                     "label": METHOD_LABELS[method],
                     "method": str(method),
-                    "images": _images(slices, slices.volumes[method], x),
                     "nrmse": list(nrmse_by_element(slices.volumes[method], slices.truth)),
+                    **_images(slices, slices.volumes[method], x),
                 }
-                for method in methods
+                for method in METHOD_LABELS
+                if method in slices.volumes
             ),
         ],
         "history": _history(rerun.history),
     }
 
 
-def _images(slices: SliceSet, volumes: Array, x: int) -> list[str]:
-    """One image per element, z upwards and y across, from 0 to the truth's maximum."""
-    tops = [float(truth.max()) or 1.0 for truth in slices.truth]
-    return [_webp(volume[::-1, :, x] / top) for volume, top in zip(volumes, tops, strict=True)]
+def _images(slices: SliceSet, volumes: Array, x: int) -> dict[str, Any]:
+    """One image per element and their composite, z upwards and y across, 0 to the truth's top."""
+    tops = slices.truth.max(axis=(1, 2, 3)).astype(np.float64)
+    shares = [_averaged(v[::-1, :, x] / (t or 1.0)) for v, t in zip(volumes, tops, strict=True)]
+    colours = element_colours(slices.elements)
+    overlay = composite(np.stack(shares), np.ones(len(shares)), colours)
+    return {
+        "images": [_webp(colormaps[_COLOURS](np.clip(share, 0.0, 1.0))) for share in shares],
+        "composite": _webp(overlay),
+    }
 
 
-def _webp(values: Array) -> str:
-    step = math.ceil(max(values.shape) / LARGEST)
-    rows, columns = (step * (edge // step) for edge in values.shape)
-    blocks = values[:rows, :columns].reshape(rows // step, step, columns // step, step)
-    image = colormaps[_COLOURS](np.clip(blocks.mean(axis=(1, 3)), 0.0, 1.0), bytes=True)
+def _averaged(image: Array) -> Array:
+    """The image with at most :data:`LARGEST` pixels per edge."""
+    step = math.ceil(max(image.shape) / LARGEST)
+    rows, columns = (step * (edge // step) for edge in image.shape)
+    blocks = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
+    averaged: Array = blocks.mean(axis=(1, 3))
+    return averaged
+
+
+def _webp(colours: NDArray[Any]) -> str:
+    """An image of RGB or RGBA from 0 to 1 as a data URI."""
     buffer = BytesIO()
-    Image.fromarray(image[..., :3]).save(buffer, "WEBP", quality=_QUALITY)
+    pixels = np.round(255 * colours[..., :3]).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=_QUALITY)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

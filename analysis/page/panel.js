@@ -119,19 +119,28 @@ function cellSlices(cell) {
   if (!found) return [el("p", { className: "caption" }, "Slices and convergence of this cell: ", el("code", {}, command))];
   const columns = found.columns;
   const head = el("tr", {}, el("td"), ...columns.map((c) => el("th", { scope: "col" }, c.label)));
-  const rows = found.elements.map((name, i) => el("tr", {}, el("th", { scope: "row" }, name),
-    ...columns.map((c) => el("td", {}, el("img", { src: c.images[i], alt: `${name}, ${c.label}` }), c.nrmse ? fixedPoint(c.nrmse[i]) : scaleBar(found, i)))));
+  const image = (name, c, src) => el("img", { src, alt: `${name}, ${c.label}` });
+  const all = el("tr", {}, el("th", { scope: "row" }, "all"),
+    ...columns.map((c, i) => el("td", {}, image("all elements", c, c.composite), i ? "" : scaleBar(found))));
+  const rows = Object.entries(found.elements).map(([name, colour], i) => el("tr", {},
+    el("th", { scope: "row" }, name, swatch(colour)),
+    ...columns.map((c) => el("td", {}, image(name, c, c.images[i]), c.nrmse ? fixedPoint(c.nrmse[i]) : ""))));
   return [el("h3", {}, "Slices across the tilt axis"),
-    el("table", { className: "slices" }, head, ...rows),
-    el("p", { className: "caption" }, `${found.plane}, beam upwards; best trial of each method, reconstructed again. Black is 0, `
-      + "yellow the truth's maximum, per element; below each image its NRMSE over the whole volume."),
+    el("table", { className: "slices" }, head, all, ...rows),
+    el("p", { className: "caption" }, `${found.plane}, beam upwards; best trial of each method, reconstructed again. Above, the `
+      + "elements in their colours; below, one by one from 0 (black) to the truth's maximum (yellow), with the NRMSE over the whole volume."),
     ...drift(cell, found),
     el("div", { className: "pair" },
       plotBox("terms", "Convergence, fused: terms"), plotBox("residuals", "Relative residuals"))];
 }
 
-function scaleBar(found, row) {
-  if (row) return "\u00a0";
+function swatch(colour) {
+  const made = el("span", { className: "swatch" });
+  made.style.background = colour;
+  return made;
+}
+
+function scaleBar(found) {
   const bar = el("span", { className: "bar" }, `${found.bar.nm} nm`);
   bar.style.width = `${100 * found.bar.part}%`;
   return bar;

@@ -12,6 +12,7 @@ import pytest
 from analysis.atlas import atlas_of
 from analysis.reading import JournalReader
 from analysis.report import write_page
+from analysis.slice_images import make_slices
 from recon_core.settings import Method
 from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
@@ -21,6 +22,7 @@ from sweep.trial import TrialResult, TrialStatus
 pytestmark = pytest.mark.browser
 
 HOVER_MS = 200
+SLICED = 4
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 HEAD = '[study]\nname = "n"\n[specimen]\nkind = "nanocubes"\nsize = 16\n[search]\ntrials = 2\n'
@@ -130,6 +132,9 @@ def path(tmp_path_factory, study, response) -> Path:
     journal = folder / "trials.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]))
+    reader = JournalReader(folder)
+    slices = folder / "report" / "slices"
+    make_slices(slices, reader.study, reader.study.cells()[SLICED], reader.trials)
     return written(folder)
 
 
@@ -162,6 +167,17 @@ def test_a_click_on_a_cell_shows_it(page):
     ]
     assert page.page.locator("#progress .scatterlayer .trace").count() > 3
     assert page.page.locator("#landscape .point").count() == 5 + 1  # and the star
+
+
+def test_slices_of_a_cell_are_part_of_the_page(page):
+    page.page.evaluate(f"choose(placeOf({SLICED}))")
+    images = page.page.locator("#panel .slices img")
+    assert images.count() == 5 * (1 + 4)
+    assert images.evaluate_all("all => all.every((one) => one.complete && one.naturalWidth === 16)")
+    assert page.page.locator("#terms .scatterlayer .trace").count() == 3
+    page.page.evaluate("choose(placeOf(0))")
+    assert images.count() == 0
+    assert 'tomoatlas report DIR --cell "haadf_tilts=9' in page.page.inner_text("#panel")
 
 
 def test_another_quantity_redraws_the_map(page):

@@ -6,6 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from analysis.pictures import SliceSet
@@ -95,5 +96,8 @@ def test_large_slices_are_averaged_down_and_the_beam_is_upwards():
     assert image.shape == (LARGEST, LARGEST)
     assert image[-10:].min() > 200
     assert image[:64].max() < 20
+    red, green, blue = np.asarray(opened(facts["columns"][0]["composite"]))[-5, 5].tolist()
+    expected = to_rgb(facts["elements"]["Co"])
+    assert [red, green, blue] == pytest.approx([255 * c for c in expected], abs=8)
     assert facts["bar"] == {"nm": 20.0, "part": pytest.approx(20.0 / 128.0)}
     assert json.dumps(facts, allow_nan=False)
