@@ -17,7 +17,7 @@ from analysis.atlas import Atlas
 from analysis.chosen import cell_text
 from analysis.draw import METHOD_STYLE
 from analysis.figures import ACCURACY
-from analysis.labels import METHOD_LABELS, axis_label, value_label
+from analysis.labels import METHOD_LABELS, SCORE_COLUMNS, axis_label, value_label
 from analysis.maps import shown_axes
 from analysis.progress import failure_classes
 from analysis.quantities import quantities
@@ -68,6 +68,7 @@ def _methods(study: Study) -> list[dict[str, Any]]:
             "key": str(method),
             "label": METHOD_LABELS[method],
             "colour": METHOD_STYLE[method][0],
+            "column": SCORE_COLUMNS[method],
             "budget": study.search.budget(method),
         }
         for method in reversed(METHOD_LABELS)

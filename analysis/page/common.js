@@ -71,6 +71,14 @@ function bestOf(trials) {
 
 const quantity = (key) => D.quantities.find((q) => q.key === key);
 
+/** Okabe and Ito's colour-blind-safe set. */
+const COLOURS = ["#0072B2", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#999999"];
+
+/** Colour of the method that a quantity is about, where it is about one. */
+function colourOf(q) {
+  return D.methods.find((method) => method.column === q.key.replace("gain_", ""))?.colour;
+}
+
 /** Layout that every plot shares: the page's own colours, no dragging that would catch a scroll. */
 function layout(changes = {}) {
   const axis = { gridcolor: css("--line"), zeroline: false, fixedrange: true, automargin: true };
@@ -78,6 +86,7 @@ function layout(changes = {}) {
   return {
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
+    colorway: COLOURS,
     font: { color: css("--ink"), size: 12 },
     margin: { l: 50, r: 10, t: 30, b: 45 },
     dragmode: false,

@@ -145,7 +145,7 @@ function drawCurve() {
     type: "scatter", mode: "lines+markers", name: plain(other.label), connectgaps: false,
     x: cells.map((_, i) => i), y: cells.map((cell) => other.values[cell]), customdata: cells,
     hoverinfo: "text", hovertext: cells.map(hoverText),
-    opacity: other === q ? 1 : 0.55, line: { width: other === q ? 4 : 2 }, marker: { size: other === q ? 11 : 8 },
+    opacity: other === q ? 1 : 0.7, line: { width: other === q ? 4 : 2, color: colourOf(other) }, marker: { size: other === q ? 11 : 8 },
   }));
   const log = q.kind === "weight";
   Plotly.react(mapBox, traces, layout({ height: 420, margin: { l: 55, r: 10, t: 60, b: 45 },
@@ -158,22 +158,24 @@ function drawCurve() {
 
 /** No axis: the methods of the only cell as bars. */
 function drawBars() {
-  const shown = D.quantities.filter((q) => q.kind === state.quantity.kind && q.group === state.quantity.group);
-  Plotly.react(mapBox, [{ type: "bar", x: shown.map((q) => plain(q.label)), y: shown.map((q) => q.values[0]),
-    text: shown.map((q) => (q.values[0] == null ? "no result" : number(q.values[0]))), textposition: "outside",
+  const q = state.quantity;
+  const shown = D.quantities.filter((other) => other.kind === q.kind && other.group === q.group);
+  const name = (other) => plain(other.label.replace(/^NRMSE, (fused, )?|^Gain over /, "")).replace(/,? (?=\(|best|conv)/g, "<br>");
+  Plotly.react(mapBox, [{ type: "bar", x: shown.map(name), y: shown.map((other) => other.values[0]),
+    text: shown.map((other) => (other.values[0] == null ? "no result" : number(other.values[0]))), textposition: "outside",
     cliponaxis: false, customdata: shown.map(() => 0), hoverinfo: "text", hovertext: shown.map(() => hoverText(0)),
-    marker: { color: "#0072B2" } }],
-  layout({ height: 380, yaxis: { title: { text: UNITS[state.quantity.kind] }, rangemode: "tozero" } }), CONFIG);
-  caption([state.quantity.values[0]], [0]);
+    marker: { color: shown.map((other) => colourOf(other) ?? COLOURS[0]) } }],
+  layout({ height: 380, xaxis: { tickangle: 0 },
+    yaxis: { title: { text: UNITS[q.kind] }, rangemode: "tozero", type: q.kind === "weight" ? "log" : "linear" } }), CONFIG);
+  caption([q.values[0]], [0]);
 }
 
 function caption(values, cells) {
   const q = state.quantity;
   const known = finite(values);
-  const parts = [known.length
-    ? `${q.label}: ${number(Math.min(...known))} to ${number(Math.max(...known))}.`
-    : `${q.label}: no result yet.`];
-  if (q.kind === "score") {
+  const range = [...new Set([Math.min(...known), Math.max(...known)].map((v) => number(v)))].join(" to ");
+  const parts = [`${q.label}: ${known.length ? range : "no result yet"}.`];
+  if (q.kind === "score" && cells.length > 1) {
     const good = known.filter((v) => v <= state.accuracy).length;
     parts.push(`${good} of ${cells.length} cells are at or below ${state.accuracy}${isMap && good && good < known.length ? " (outlined)" : ""}; lower is better.`);
   }
