@@ -74,15 +74,19 @@ class Atlas:
         return tuple(c.removeprefix("nrmse_") for c in names if c.startswith("nrmse_"))
 
 
-def atlas_of(folder: str | Path) -> Atlas:
-    """The atlas of a study folder as its journal stands now; the study may be unfinished."""
+def atlas_of(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
+    """The atlas of a study folder as its journal stands now; the study may be unfinished.
+
+    ``trials``: those to take instead of reading the journal.
+    """
     study = StudyFolder(folder).study()
-    return Atlas(atlas_table(load_trials(folder), study), tuple(study.axes), study.tables())
+    trials = load_trials(folder) if trials is None else trials
+    return Atlas(atlas_table(trials, study), tuple(study.axes), study.tables())
 
 
-def write_atlas(folder: str | Path) -> Atlas:
-    """Write ``atlas.csv``, ``.h5`` and ``.nc`` of a study folder; each appears whole or not."""
-    atlas = atlas_of(folder)
+def write_atlas(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
+    """Write ``atlas.csv``, ``.h5`` and ``.nc``, each whole or not at all; :func:`atlas_of`."""
+    atlas = atlas_of(folder, trials)
     files = StudyFolder(folder)
     write_aside(files.atlas_csv, lambda path: atlas.table.to_csv(path, index=False))
     write_aside(files.atlas_h5, lambda path: _write_h5(path, atlas))

@@ -88,15 +88,21 @@ def slices_of(
     return Rerun(shown, history, series, weights)
 
 
+def best_rows(
+    cell: Cell, trials: pd.DataFrame, methods: Sequence[Method] = tuple(METHOD_LABELS)
+) -> dict[Method, pd.Series]:
+    """The best good trial of every method in ``cell``; methods without one are left out."""
+    inside = trials_of_cell(trials, dict(cell.values))
+    rows = {method: best_trial(inside, method) for method in methods}
+    return {method: row for method, row in rows.items() if row is not None}
+
+
 def _best_trials(
     study: Study, cell: Cell, trials: pd.DataFrame, methods: Sequence[Method]
 ) -> list[Trial]:
-    inside = trials_of_cell(trials, dict(cell.values))
-    rows = {method: best_trial(inside, method) for method in methods}
     return [
         study.trial(cell, method, int(row["number"]), _weights(row))
-        for method, row in rows.items()
-        if row is not None
+        for method, row in best_rows(cell, trials, methods).items()
     ]
 
 

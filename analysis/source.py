@@ -14,8 +14,8 @@ from typing import Any
 import h5py
 import pandas as pd
 
-from analysis.atlas import Atlas, atlas_of, load_atlas
-from analysis.labels import value_label
+from analysis.atlas import atlas_of, load_atlas
+from analysis.chosen import named_axis, named_value
 from analysis.maps import Page, pages
 from analysis.pictures import SliceSet
 from analysis.slices import Rerun, slices_of, telling_cell
@@ -74,7 +74,7 @@ class Source:
         self._only_one("a study folder, an atlas.csv or atlas.h5")
         atlas = atlas_of(self.paths[0]) if self.is_folder else load_atlas(self.paths[0])
         asked = self._asked({axis: atlas.values(axis) for axis in atlas.axes})
-        return next(page for page in pages(atlas) if _agree(page, asked, atlas))
+        return next(page for page in pages(atlas) if _agree(page, asked))
 
     @cached_property
     def cell(self) -> Cell:
@@ -135,39 +135,13 @@ class Source:
     def _asked(self, axes: Mapping[str, tuple[Any, ...]]) -> dict[str, object]:
         found: dict[str, object] = {}
         for name, text in self.wanted.items():
-            axis = _axis(name, axes)
-            found[axis] = _value(axis, text, axes[axis])
+            axis = named_axis(name, axes)
+            found[axis] = named_value(axis, text, axes[axis])
         return found
 
 
-def _agree(page: Page, asked: Mapping[str, object], atlas: Atlas) -> bool:
-    shown = (page.across, page.upwards)
-    return all(page.fixed[axis] == v for axis, v in asked.items() if axis not in shown) and bool(
-        len(atlas.table)
-    )
-
-
-def _axis(name: str, axes: Mapping[str, tuple[Any, ...]]) -> str:
-    matching = [axis for axis in axes if name in (axis, axis.rpartition(".")[2])]
-    if len(matching) != 1:
-        known = ", ".join(axes) or "no axis: the study has one cell"
-        raise BadInput("not an axis", key="--cell", value=name, accepted=known)
-    return matching[0]
-
-
-def _value(axis: str, text: str, values: tuple[Any, ...]) -> object:
-    for value in values:
-        if text in (str(value), value_label(value)) or _same_number(text, value):
-            return value
-    accepted = ", ".join(value_label(value) for value in values)
-    raise BadInput("no such value", key=f"--cell {axis}", value=text, accepted=accepted)
-
-
-def _same_number(text: str, value: object) -> bool:
-    try:
-        return isinstance(value, int | float) and float(text) == float(value)
-    except ValueError:
-        return False
+def _agree(page: Page, asked: Mapping[str, object]) -> bool:
+    return all(page.fixed.get(axis, value) == value for axis, value in asked.items())
 
 
 def _of_files(paths: tuple[Path, ...]) -> SliceSet:

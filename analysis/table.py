@@ -119,6 +119,16 @@ def trials_of_cell(trials: pd.DataFrame, cell: Mapping[str, object]) -> pd.DataF
     return chosen
 
 
+def cell_places(trials: pd.DataFrame, study: Study) -> NDArray[np.int64]:
+    """Index of each trial's cell in ``study.cells()``; -1 for trials of no cell."""
+    places = {tuple(v for _, v in cell.values): cell.index for cell in study.cells()}
+    if any(axis not in trials for axis in study.axes):
+        return np.full(len(trials), -1)
+    keys = zip(*(trials[axis] for axis in study.axes), strict=True)
+    found = [places.get(key, -1) for key in keys] if study.axes else [0] * len(trials)
+    return np.array(found, dtype=np.int64)
+
+
 def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     """One row per cell of ``study``, in its order.
 
@@ -127,30 +137,30 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     of each baseline); ``tv_chemistry_tv``; ``trials`` (good fused trials); ``failed`` (trials of
     any method that are not good).
     """
+    cells = study.cells()
+    places = pd.Series(cell_places(trials, study), index=trials.index)
     elements = [c for c in trials.columns if str(c).startswith("nrmse_")]
-    cells = [dict(cell.values) for cell in study.cells()]
-    rows = [_cell_row(trials_of_cell(trials, cell), cell, elements) for cell in cells]
-    return pd.DataFrame(rows, columns=[*study.axes, *_columns(elements)])
-
-
-def _columns(elements: list[str]) -> list[str]:
-    baselines = [column for column in SCORE_COLUMNS.values() if column != "nrmse"]
-    return ["haadf", "tv", "nrmse", *elements, *baselines, "tv_chemistry_tv", "trials", "failed"]
-
-
-def _cell_row(
-    trials: pd.DataFrame, cell: Mapping[str, object], elements: list[str]
-) -> dict[str, object]:
-    row: dict[str, object] = dict(cell)
-    fused = best_trial(trials, Method.FUSED)
-    for column in ("haadf", "tv", "nrmse", *elements):
-        row[column] = float("nan") if fused is None else float(fused[column])
-    for method, column in SCORE_COLUMNS.items():
-        best = best_trial(trials, method)
-        row[column] = float("nan") if best is None else float(best["nrmse"])
-    if (best := best_trial(trials, Method.CHEMISTRY_TV)) is not None:
-        row["tv_chemistry_tv"] = float(best["tv"])
+    best = {method: _best_of_cells(trials, places, method, len(cells)) for method in SCORE_COLUMNS}
+    columns = {name: best[Method.FUSED][name] for name in ("haadf", "tv", "nrmse", *elements)}
+    columns |= {column: best[method]["nrmse"] for method, column in SCORE_COLUMNS.items()}
+    columns["tv_chemistry_tv"] = best[Method.CHEMISTRY_TV]["tv"]
     good = good_trials(trials)
-    row["trials"] = int((good["method"] == Method.FUSED.value).sum())
-    row["failed"] = len(trials) - len(good)
-    return row
+    fused = places[good.index][good["method"] == Method.FUSED.value]
+    columns["trials"] = _counts(fused, len(cells))
+    columns["failed"] = _counts(places.drop(good.index), len(cells))
+    axes = pd.DataFrame([dict(cell.values) for cell in cells], columns=list(study.axes))
+    return axes.join(pd.DataFrame(columns, index=range(len(cells))))
+
+
+def _best_of_cells(
+    trials: pd.DataFrame, places: pd.Series, method: Method, cells: int
+) -> pd.DataFrame:
+    """The row of the best good trial of ``method`` in every cell; NaN where there is none."""
+    good = good_trials(trials)
+    mine = good[good["method"] == method.value].sort_values(["nrmse", "number"], kind="stable")
+    mine = mine.set_axis(places[mine.index].to_numpy())
+    return mine[~mine.index.duplicated()].reindex(range(cells))
+
+
+def _counts(places: pd.Series, cells: int) -> pd.Series:
+    return places.value_counts().reindex(range(cells), fill_value=0).astype(int)

@@ -58,8 +58,10 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
         .all(axis=None)
     )
     assert main(["report", str(out), "--slices"]) == 0
-    assert (out / "report" / "slices.png").is_file()
-    assert (out / "report" / "convergence.png").is_file()
+    assert main(["report", str(out), "-q", "--cell", "haadf_tilts=9"]) == 0
+    assert len(list((out / "report" / "slices").iterdir())) == 2
+    assert main(["report", str(out), "--cell", "haadf_tilts=8"]) == 2
+    assert "haadf_tilts = '8': no such value; accepted: 5, 9" in capsys.readouterr().err
 
 
 def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
