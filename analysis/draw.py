@@ -17,6 +17,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from analysis.labels import METHOD_LABELS, axis_label, value_label
@@ -64,7 +65,12 @@ def _write_number(
     red, green, blue = (float(channel) ** 2.2 for channel in background[:3])
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     dark = luminance < 0.18  # where black and white text have equal contrast (WCAG 2)
-    ax.text(*at, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    written = ax.text(
+        *at, text, ha="center", va="center", fontsize=8, color="white" if dark else "black"
+    )
+    # A line that passes through the cell must not cross its number out.
+    written.set_path_effects([withStroke(linewidth=3, foreground=tuple(background[:3]))])
+    written.set_zorder(4)
 
 
 def _hatch(ax: Axes, at: tuple[int, int]) -> None:
@@ -105,6 +111,24 @@ def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
     return bool(edges)
 
 
+def draw_diagonal(ax: Axes, grid: PhaseMap) -> bool:
+    """A dashed line through the cells of equal values of both axes; False where it has no length.
+
+    Between cells it is linear in their places, as far as both axes go.
+    """
+    rows, cols = (np.asarray(v, dtype=float) for v in (grid.row_values, grid.col_values))
+    shared = np.union1d(rows, cols)
+    shared = shared[
+        (shared >= max(rows.min(), cols.min())) & (shared <= min(rows.max(), cols.max()))
+    ]
+    if len(shared) < 2:
+        return False
+    places = [np.interp(shared, np.sort(v), np.argsort(v)) for v in (cols, rows)]
+    for colour, width in (("white", 3.0), ("black", 1.2)):
+        ax.plot(*places, color=colour, linewidth=width, linestyle=(0, (4, 3)))
+    return True
+
+
 def _edge(x: float, y: float, *, vertical: bool) -> list[tuple[float, float]]:
     half = (0.0, 0.5) if vertical else (0.5, 0.0)
     return [(x - half[0], y - half[1]), (x + half[0], y + half[1])]
@@ -122,6 +146,13 @@ def draw_curve(
     ax.plot(places, scores, color=colour, marker=marker, label=METHOD_LABELS[method])
     ax.set_xticks(places, [value_label(v) for v in values])
     ax.set_xlabel(axis_label(axis))
+
+
+def say_if_empty(ax: Axes) -> None:
+    """Name the lack where no line of ``ax`` has a value: an empty panel could mean anything."""
+    values = [np.asarray(line.get_ydata(), dtype=float) for line in ax.lines]
+    if not any(np.isfinite(v).any() for v in values):
+        ax.text(0.5, 0.5, "no result yet", transform=ax.transAxes, ha="center", va="center")
 
 
 def draw_bars(ax: Axes, scores: dict[Method, float]) -> None:
@@ -144,9 +175,14 @@ def draw_bars(ax: Axes, scores: dict[Method, float]) -> None:
 
 
 def add_colourbar(
-    figure: Figure, mappable: ScalarMappable, axes: Axes | Sequence[Axes], label: str
+    figure: Figure,
+    mappable: ScalarMappable,
+    axes: Axes | Sequence[Axes],
+    label: str,
+    beyond: bool = False,
 ) -> Colorbar:
-    """A colourbar at the right of ``axes``."""
-    bar = figure.colorbar(mappable, ax=axes, label=label, pad=0.02, aspect=30)
+    """A colourbar at the right of ``axes``; ``beyond``: an arrow for values above its end."""
+    extend = "max" if beyond else "neither"
+    bar = figure.colorbar(mappable, ax=axes, label=label, pad=0.02, aspect=30, extend=extend)
     bar.outline.set_visible(False)
     return bar

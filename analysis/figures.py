@@ -6,12 +6,16 @@ Each takes a :class:`~analysis.maps.Page` and draws what the page has: a map (tw
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
 
 from analysis.draw import (
     DIVERGING,
@@ -20,15 +24,27 @@ from analysis.draw import (
     draw_bars,
     draw_contour,
     draw_curve,
+    draw_diagonal,
     draw_map,
+    say_if_empty,
 )
-from analysis.labels import METHOD_LABELS, SCORE_COLUMNS, condition_label
+from analysis.labels import (
+    CHEMICAL_TILTS,
+    HAADF_TILTS,
+    METHOD_LABELS,
+    SCORE_COLUMNS,
+    condition_label,
+)
 from analysis.maps import Page, PhaseMap
+from analysis.strips import draw_strips, rows_without_haadf
 from recon_core.settings import Method
 
 NRMSE = "⟨NRMSE⟩"
 ACCURACY = 0.4
 """The accuracy outlined in maps; most of the map of Schwartz et al. (2024) lies below it."""
+
+_STRIP_HEIGHT = 0.4
+"""Inches of a row below a map, at most."""
 
 _WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
 
@@ -37,13 +53,22 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     """Mean NRMSE of the fused method; for fewer than two axes beside the other methods."""
     if page.axes < 2:
         return baselines_figure(page)
-    grid = page.map("nrmse")
-    figure, ax = _one_panel(grid)
-    colours = draw_map(ax, grid, _nrmse_norm(page, ["nrmse"]))
-    outlined = draw_contour(ax, grid.values, accuracy)
-    note = f"\noutlined: {NRMSE} ≤ {accuracy:g}" if outlined else ""
-    ax.set_title(_titled("Fused HAADF + chemistry", page) + note)
-    add_colourbar(figure, colours, ax, NRMSE)
+    grid, norm = page.map("nrmse"), _nrmse_norm(page, ["nrmse"])
+    strips = rows_without_haadf(page)
+    figure, ax, below = _with_strips(grid, len(strips))
+    colours = draw_map(ax, grid, norm)
+    notes = [f"outlined: {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
+    if {grid.rows, grid.cols} == {HAADF_TILTS, CHEMICAL_TILTS}:
+        notes += ["dashed: equal tilts"] * draw_diagonal(ax, grid)
+    ax.set_title(
+        "\n".join([titled("Fused HAADF + chemistry", page), *(["; ".join(notes)] * bool(notes))])
+    )
+    if below is not None:
+        draw_strips(below, strips, grid, norm)
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=False)
+    panels = [ax] if below is None else [ax, below]
+    add_colourbar(figure, colours, panels, NRMSE, beyond=below is not None)
     return figure
 
 
@@ -59,37 +84,54 @@ def baselines_figure(page: Page) -> Figure:
     else:
         for method, column in SCORE_COLUMNS.items():
             draw_curve(ax, page.across, *page.curve(column), method)
+        say_if_empty(ax)
         ax.set_ylim(bottom=0.0)
         ax.legend(frameon=False)
     ax.set_ylabel(NRMSE)
-    ax.set_title(_titled("Methods at their own best weights", page))
+    ax.set_title(titled("Methods at their own best weights", page))
     ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def gain_figure(page: Page) -> Figure | None:
-    """How far fused lies below chemistry + TV, in percent; None for fewer than two axes."""
+def gain_figure(page: Page, rivals: Sequence[Method] = (Method.CHEMISTRY_TV,)) -> Figure | None:
+    """How far fused lies below each of ``rivals``, in percent of the rival, on one scale.
+
+    None for fewer than two axes.
+    """
     if page.axes < 2:
         return None
-    fused, rival = page.map("nrmse"), page.map("nrmse_chemistry_tv")
-    gain = PhaseMap(
-        100.0 * (1.0 - fused.values / rival.values),
-        *(fused.rows, fused.cols, fused.row_values, fused.col_values),
-    )
-    figure, ax = _one_panel(gain)
-    finite = gain.values[np.isfinite(gain.values)]
-    lossy = bool((finite < 0).any())
-    top = max(5.0, 5.0 * np.ceil(np.abs(finite).max(initial=0.0) / 5.0))
-    colours = draw_map(
-        ax,
-        gain,
-        Normalize(-top if lossy else 0.0, top),
-        cmap=DIVERGING if lossy else f"{SEQUENTIAL}_r",
-        text="{:.0f}".format,
-    )
-    ax.set_title(_titled("Gain of fusion over chemistry + TV", page))
-    add_colourbar(figure, colours, ax, f"reduction of {NRMSE} / %")
+    gains = [_gain(page, rival) for rival in rivals]
+    width, height = _grid_size(gains[0])
+    size = (1.4 + (0.5 + 1.1 * width) * len(gains), 1.4 + 1.1 * height)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(1, len(gains), sharey=True, squeeze=False).flat)
+    norm, cmap = _gain_colours(gains)
+    for ax, gain, rival in zip(axes, gains, rivals, strict=True):
+        colours = draw_map(ax, gain, norm, cmap=cmap, text="{:.0f}".format)
+        ax.set_title(f"over {METHOD_LABELS[rival]}")
+        ax.label_outer()
+    figure.suptitle(titled("Gain of fusion", page))
+    add_colourbar(figure, colours, axes, f"reduction of {NRMSE} / %")
     return figure
+
+
+def gains_figure(page: Page) -> Figure | None:
+    """:func:`gain_figure` over every baseline."""
+    return gain_figure(page, [method for method in SCORE_COLUMNS if method is not Method.FUSED])
+
+
+def _gain(page: Page, rival: Method) -> PhaseMap:
+    fused, other = page.map("nrmse"), page.map(SCORE_COLUMNS[rival])
+    return replace(fused, values=100.0 * (1.0 - fused.values / other.values))
+
+
+def _gain_colours(gains: Sequence[PhaseMap]) -> tuple[Normalize, str]:
+    """One scale for all: from 0, or about 0 in two hues where fusion loses somewhere."""
+    values = np.concatenate([gain.values.ravel() for gain in gains])
+    values = values[np.isfinite(values)]
+    top = max(5.0, 5.0 * np.ceil(np.abs(values).max(initial=0.0) / 5.0))
+    lossy = bool((values < 0).any())
+    return Normalize(-top if lossy else 0.0, top), DIVERGING if lossy else f"{SEQUENTIAL}_r"
 
 
 def weights_figure(page: Page) -> Figure | None:
@@ -97,9 +139,12 @@ def weights_figure(page: Page) -> Figure | None:
     if page.axes == 0:
         return None
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
-    for ax, weight in zip(figure.subplots(1, 2), ("haadf", "tv"), strict=True):
-        _draw_weight(figure, ax, page, weight)
-    figure.suptitle(_titled("Best weights of the fused method", page))
+    left, right = figure.subplots(1, 2)
+    _draw_weight(figure, left, page, "haadf")
+    _draw_weight(figure, right, page, "tv")
+    if page.axes == 2:
+        right.set_ylabel("")
+    figure.suptitle(titled("Best weights of the fused method", page))
     return figure
 
 
@@ -111,12 +156,30 @@ def _draw_weight(figure: Figure, ax: Axes, page: Page, weight: str) -> None:
         )
         bar = add_colourbar(figure, colours, ax, _WEIGHT_LABELS[weight])
         _plain_decades(bar.ax.yaxis)
+        ax.set_title(_smoothness(page.map(weight)), fontsize=10)
         return
     draw_curve(ax, str(page.across), *page.curve(weight), Method.FUSED)
+    say_if_empty(ax)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.set_ylabel(_WEIGHT_LABELS[weight])
     _plain_decades(ax.yaxis)
+
+
+def _smoothness(grid: PhaseMap) -> str:
+    factor = neighbour_factor(grid.values)
+    return f"neighbours differ by a factor {factor:.2g}" if np.isfinite(factor) else ""
+
+
+def neighbour_factor(weights: NDArray[np.float64]) -> float:
+    """Typical ratio (root mean square of the logarithm) of the weights of neighbouring cells.
+
+    1 is a constant map; NaN where no two neighbours are known.
+    """
+    logs = np.log(weights)
+    steps = np.concatenate([np.diff(logs, axis=axis).ravel() for axis in (0, 1)])
+    steps = steps[np.isfinite(steps)]
+    return float(np.exp(np.sqrt(np.mean(steps**2)))) if steps.size else float("nan")
 
 
 def _plain_decades(axis: Axis) -> None:
@@ -146,7 +209,7 @@ def _four_maps(page: Page) -> Figure:
         colours = draw_map(ax, page.map(column), norm)
         ax.set_title(METHOD_LABELS[method])
         ax.label_outer()
-    figure.suptitle(_titled("Methods at their own best weights", page))
+    figure.suptitle(titled("Methods at their own best weights", page))
     add_colourbar(figure, colours, list(axes.flat), NRMSE)
     return figure
 
@@ -157,10 +220,16 @@ def _grid_size(grid: PhaseMap) -> tuple[float, float]:
     return max(2.4, 0.5 * columns), max(1.8, 0.4 * rows)
 
 
-def _one_panel(grid: PhaseMap) -> tuple[Figure, Axes]:
+def _with_strips(grid: PhaseMap, strips: int) -> tuple[Figure, Axes, Axes | None]:
+    """A figure with a map, and below it a place for rows of the same columns if there are any."""
     width, height = _grid_size(grid)
-    figure = Figure(figsize=(2.4 + 1.1 * width, 1.4 + 1.1 * height), layout="constrained")
-    return figure, figure.subplots()
+    rows = strips * min(_STRIP_HEIGHT, height / len(grid.row_values))
+    size = (2.4 + 1.1 * width + (1.0 if strips else 0.0), 1.4 + 1.1 * (height + rows))
+    figure = Figure(figsize=size, layout="constrained")
+    if not strips:
+        return figure, figure.subplots(), None
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, rows])
+    return figure, above, below
 
 
 def _nrmse_norm(page: Page, columns: list[str]) -> Normalize:
@@ -172,5 +241,6 @@ def _nrmse_norm(page: Page, columns: list[str]) -> Normalize:
     return Normalize(float(low), float(max(high, low + 0.1)))
 
 
-def _titled(title: str, page: Page) -> str:
+def titled(title: str, page: Page) -> str:
+    """The title, with the axes held fixed on a line of its own."""
     return f"{title}\n{condition_label(page.fixed)}" if page.fixed else title

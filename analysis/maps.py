@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from analysis.atlas import Atlas
 from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
 
-_ACROSS = (HAADF_TILTS, HAADF_SNR)
-_UPWARDS = (CHEMICAL_TILTS, CHEMICAL_SNR)
+_ACROSS = (CHEMICAL_TILTS, CHEMICAL_SNR)
+_UPWARDS = (HAADF_TILTS, HAADF_SNR)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,10 @@ def pages(atlas: Atlas) -> list[Page]:
 
 
 def shown_axes(axes: Sequence[str]) -> tuple[str | None, str | None]:
-    """The axes drawn across and upwards: HAADF across chemical where possible, else as given."""
+    """The axes drawn across and upwards: chemical across where possible, else as given.
+
+    That is the layout of Fig. 4a of Schwartz et al. (2024), with few HAADF tilts at the bottom.
+    """
     left = list(axes)
     across = next((a for a in _ACROSS if a in left), None)
     upwards = next((a for a in _UPWARDS if a in left), None)

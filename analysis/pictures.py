@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,24 +12,59 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from analysis.draw import add_colourbar
+from analysis.draw import METHOD_STYLE, add_colourbar
 from analysis.labels import METHOD_LABELS
 from recon_core.metrics import nrmse_by_element
 from recon_core.result import History
-from recon_core.settings import Method
 
 Array = NDArray[np.float32]
 
 
+_WIDE = 30.0
+"""Ratio beyond which a term is drawn on a logarithmic scale."""
+_MORE_COLOURS = ("#CC79A7", "#009E73", "#D55E00", "#F0E442")
+"""What Okabe and Ito's set has left beside the colours of the methods."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One reconstruction as figures show it; volumes (element, z, y, x)."""
+
+    label: str
+    colour: str
+    volumes: Array
+
+
 @dataclass(frozen=True)
 class SliceSet:
-    """Truth and reconstructions of one condition, volumes (element, z, y, x)."""
+    """Truth and reconstructions of one condition, volumes (element, z, y, x).
+
+    ``volumes``: by method, or by any other name (of a file). ``reference``: what ``truth`` is
+    called.
+    """
 
     truth: Array
-    volumes: Mapping[Method, Array]
+    volumes: Mapping[str, Array]
     elements: tuple[str, ...]
     voxel_size_nm: float
     title: str = ""
+    reference: str = "Truth"
+
+    def shown(self) -> tuple[Shown, ...]:
+        """The reconstructions: methods in their usual order, then others as given."""
+        methods = [
+            Shown(label, METHOD_STYLE[method][0], self.volumes[method])
+            for method, label in METHOD_LABELS.items()
+            if method in self.volumes
+        ]
+        others = [name for name in self.volumes if name not in list(METHOD_LABELS)]
+        return (
+            *methods,
+            *(
+                Shown(n, c, self.volumes[n])
+                for n, c in zip(others, cycle(_MORE_COLOURS), strict=False)
+            ),
+        )
 
 
 def telling_slice(truth: Array) -> int:
@@ -44,8 +80,8 @@ def slices_figure(slices: SliceSet) -> Figure:
     One row per element on one scale of concentration, 0 to the truth's maximum; one column per
     method, with the NRMSE of the whole volume beneath.
     """
-    columns: dict[str, Array] = {"Truth": slices.truth}
-    columns |= {METHOD_LABELS[m]: slices.volumes[m] for m in METHOD_LABELS if m in slices.volumes}
+    columns: dict[str, Array] = {slices.reference: slices.truth}
+    columns |= {shown.label: shown.volumes for shown in slices.shown()}
     x = telling_slice(slices.truth)
     figure = Figure(
         figsize=(1.0 + 2.1 * len(columns), 0.8 + 2.2 * len(slices.elements)), layout="constrained"
@@ -72,12 +108,12 @@ def _finish(figure: Figure, axes: NDArray[np.object_], slices: SliceSet, x: int)
     for row, element in enumerate(slices.elements):
         axes[row, 0].set_ylabel(element, rotation=0, ha="right", va="center", fontsize=12)
         add_colourbar(figure, axes[row, -1].images[0], list(axes[row]), "concentration")
-    _scale_bar(axes[0, 0], slices.truth.shape[2], slices.voxel_size_nm)
+    draw_scale_bar(axes[0, 0], slices.truth.shape[2], slices.voxel_size_nm)
     plane = f"slice x = {x} across the tilt axis, beam upwards"
     figure.suptitle(f"{slices.title}\n{plane}" if slices.title else plane, fontsize=11)
 
 
-def _scale_bar(ax: Axes, pixels: int, voxel_size_nm: float) -> None:
+def draw_scale_bar(ax: Axes, pixels: int, voxel_size_nm: float) -> None:
     """A white bar of a round length, about a quarter of the field."""
     length = round_length(0.25 * pixels * voxel_size_nm)
     width = length / voxel_size_nm
@@ -112,7 +148,12 @@ def convergence_figure(history: History, title: str = "") -> Figure:
     for ax, (label, values) in zip(axes.flat, terms.items(), strict=False):
         ax.plot(history.iterations, values, color="#0072B2")
         ax.set_title(label)
+        if min(values, default=0.0) > 0 and max(values) > _WIDE * min(values):
+            ax.set_yscale("log")
     _residuals(axes[1, 1], history)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("weighted term")
+    axes[0, 1].set_ylabel("weighted term")
     for ax in axes[1]:
         ax.set_xlabel("work / pairs of projections")
     for ax in axes.flat:

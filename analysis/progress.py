@@ -60,20 +60,32 @@ def progress(trials: pd.DataFrame, study: Study) -> Progress:
 
 
 def failures_by_class(trials: pd.DataFrame) -> dict[str, int]:
-    """Counts of trials that are not good by status and kind of error (up to its first colon)."""
-    bad = trials.drop(good_trials(trials).index)
-    kinds = [_kind(*pair) for pair in zip(bad["status"], bad["error"], strict=True)]
-    return _counts(pd.Series(kinds, dtype=object))
+    """Counts of trials that are not good, by their class."""
+    return _counts(failure_classes(trials).dropna())
+
+
+def failure_classes(trials: pd.DataFrame) -> pd.Series:
+    """Status and kind of error (up to its first colon) of each trial; None for the good ones."""
+    good = set(good_trials(trials).index)
+    kinds = [
+        None if index in good else _kind(status, error)
+        for index, status, error in zip(
+            trials.index, trials["status"], trials["error"], strict=True
+        )
+    ]
+    return pd.Series(kinds, index=trials.index, dtype=object)
 
 
 def _counts(kinds: pd.Series) -> dict[str, int]:
     return {str(kind): int(count) for kind, count in kinds.value_counts().items()}
 
 
-def _kind(status: str, error: object) -> str:
+def _kind(status: object, error: object) -> str:
     if status == "ok":
         return "no finite score"
-    return f"{status}: {error.partition(':')[0]}" if isinstance(error, str) and error else status
+    return (
+        f"{status}: {error.partition(':')[0]}" if isinstance(error, str) and error else str(status)
+    )
 
 
 def _seconds(trials: pd.DataFrame, method: Method) -> float:

@@ -1,209 +1,143 @@
-"""The report of a study folder: one self-contained page, and its figures as files."""
+"""The report of a study folder: one self-contained interactive page, and figures as files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
+from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from plotly.offline import get_plotlyjs
 
-from analysis import html
 from analysis.atlas import Atlas, write_atlas
-from analysis.figures import baselines_figure, gain_figure, nrmse_figure, weights_figure
-from analysis.labels import axis_label, condition_label, value_label
-from analysis.maps import Page, pages
-from analysis.pictures import convergence_figure, slices_figure
-from analysis.progress import Progress, duration, progress
-from analysis.slices import slices_of, telling_cell
-from analysis.table import load_trials
-from analysis.versions import versions
+from analysis.chosen import cell_text, chosen_cells
+from analysis.figure_files import write_figures
+from analysis.page_data import page_data
+from analysis.page_text import page_text
+from analysis.reading import JournalReader
+from analysis.slice_images import kept_slices, make_slices
+from analysis.slices import telling_cell
+from analysis.table import cell_places, good_trials
+from recon_core.errors import BadInput
+from recon_core.settings import Method
 from sweep.folder import StudyFolder, write_aside
-from sweep.study import Study
+from sweep.trial import Cell
 
-_FIGURES: dict[str, tuple[Callable[[Page], Figure | None], str]] = {
-    "nrmse": (nrmse_figure, "Mean NRMSE over the elements, best trial of each cell."),
-    "baselines": (
-        baselines_figure,
-        "Every method at its own best weights, on one scale. The best-stopped ML knows the truth: "
-        "it is a bound, not a method.",
-    ),
-    "gain": (gain_figure, "What the HAADF signal adds to the best reconstruction without it."),
-    "weights": (
-        weights_figure,
-        "Best weights; colours and heights span the range searched. Without HAADF tilts the HAADF "
-        "weight acts on nothing.",
-    ),
-}
-_NEAR = 1.3
-"""Factor from a bound of the search space within which a weight is at its edge."""
+MIDDLE = "middle"
+"""Names the cell nearest to the middle of the map, as ``--slices`` alone does."""
 
-_HATCHED = " Hatched: no result."
+_NO_SLICES = "No slices"
+_SCRIPTS = ("common.js", "map.js", "panel.js", "table.js", "start.js")
+
+OnCell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class _Picture:
-    name: str
-    figure: Figure
-    caption: str
+class Report:
+    """The page written, and what a person who asked for it should know."""
+
+    index: Path
+    notes: tuple[str, ...] = ()
 
 
-def write_report(folder: str | Path, slices: bool = False) -> Path:
-    """Write ``atlas.csv``, ``atlas.h5`` and ``report/`` of a study folder; return ``index.html``.
+def write_report(
+    folder: str | Path, cells: Sequence[str] = (), on_cell: OnCell | None = None
+) -> Report:
+    """Write ``atlas.csv``, ``atlas.h5`` and ``report/`` of a study folder.
 
-    Works on an unfinished study, and says so on the page. ``slices`` adds slices and convergence of
-    one cell, whose best trials are reconstructed again for it.
+    Works on an unfinished study, and on a journal with lines that are not its trials; the page says
+    what is missing. Slices made by an earlier call stay, as long as no better trial is found.
+
+    Parameters
+    ----------
+    folder : of the study.
+    cells : whose best trials to reconstruct again, for slices and convergence: texts that
+        :func:`~analysis.chosen.chosen_cells` reads, or :data:`MIDDLE`.
+    on_cell : called with the cells done and all, as their slices are made.
 
     Raises
     ------
-    BadInput : not a study folder; ``slices`` of a study without any result.
+    BadInput : not a study folder, it cannot be written, or a text that names no cell.
 
     """
-    files = StudyFolder(folder)
-    atlas = write_atlas(folder)
-    study, trials = files.study(), load_trials(folder)
-    pictures = _map_pictures(atlas) + (_slice_pictures(study, trials) if slices else [])
-    files.report.mkdir(exist_ok=True)
-    shown = [_saved(picture, files.report) for picture in pictures]
-    parts = [
-        *_opening(study, progress(trials, study)),
-        *shown,
-        *_edges(atlas),
-        *_cells(atlas),
-        *_record(progress(trials, study)),
-        *_reproduction(study, files.path),
-    ]
-    index = files.report / "index.html"
-    text = html.page(f"{study.study.name}: tomoatlas report", parts)
-    write_aside(index, lambda path: path.write_text(text, encoding="utf-8"))
+    reader = JournalReader(folder)
+    place = StudyFolder(folder).report
+    wanted, notes = _wanted(reader, cells)
+    atlas = write_atlas(folder, reader.trials)
+    _make_folder(place)
+    notes += _make_slices(reader, place / "slices", wanted, on_cell)
+    write_figures(atlas, place)
+    return Report(write_page(folder, reader, atlas, notes), tuple(notes))
+
+
+def write_page(
+    folder: str | Path, reader: JournalReader, atlas: Atlas, notes: Sequence[str] = ()
+) -> Path:
+    """Write ``report/index.html`` alone, with the slices that are there; return its path."""
+    place = StudyFolder(folder).report
+    _make_folder(place)
+    slices = kept_slices(place / "slices", reader.study, reader.trials)
+    data = page_data(atlas, reader.trials, reader.study, slices)
+    environment = Environment(
+        loader=PackageLoader("analysis", "page"), autoescape=True, undefined=StrictUndefined
+    )
+    page = environment.get_template("report.html").render(
+        **page_text(reader, atlas, Path(folder), notes),
+        style=_part("report.css"),
+        plotly=get_plotlyjs(),
+        script="\n".join(_part(name) for name in _SCRIPTS),
+        data=htmlsafe_json_dumps(data, json.dumps, allow_nan=False, separators=(",", ":")),
+    )
+    index = place / "index.html"
+    write_aside(index, lambda path: path.write_text(page, encoding="utf-8"))
     return index
 
 
-def _map_pictures(atlas: Atlas) -> list[_Picture]:
-    found = []
-    several = pages(atlas)
-    for number, page in enumerate(several):
-        suffix = f"_{number}" if len(several) > 1 else ""
-        where = f" {condition_label(page.fixed)}." if page.fixed else ""
-        for name, (draw, caption) in _FIGURES.items():
-            if page.axes < 2 and name == "baselines":
-                continue  # with fewer than two axes the first figure shows all methods
-            if (figure := draw(page)) is not None:
-                note = _HATCHED if page.axes == 2 else ""
-                found.append(_Picture(name + suffix, figure, caption + note + where))
-    return found
+def _part(name: str) -> str:
+    return (files("analysis") / "page" / name).read_text(encoding="utf-8")
 
 
-def _slice_pictures(study: Study, trials: pd.DataFrame) -> list[_Picture]:
-    rerun = slices_of(study, telling_cell(study, trials), trials)
-    where = rerun.slices.title
-    return [
-        _Picture(
-            "slices",
-            slices_figure(rerun.slices),
-            "Truth and the best trial of each method; one scale of concentration per element.",
-        ),
-        _Picture(
-            "convergence",
-            convergence_figure(rerun.history, f"Fused, best weights. {where}".strip()),
-            "Weighted terms of the objective and residuals of the best fused trial.",
-        ),
-    ]
+def _make_folder(place: Path) -> None:
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"cannot be written: {error.strerror}", source=place, accepted="a writable folder"
+        ) from error
 
 
-def _saved(picture: _Picture, folder: Path) -> str:
-    """Write the figure as PNG and PDF; return it as HTML."""
-    png = figure_bytes(picture.figure, "png")
-    pdf = figure_bytes(picture.figure, "pdf")
-    write_aside(folder / f"{picture.name}.png", lambda path: path.write_bytes(png))
-    write_aside(folder / f"{picture.name}.pdf", lambda path: path.write_bytes(pdf))
-    return html.picture(png, picture.caption)
+def _wanted(reader: JournalReader, texts: Sequence[str]) -> tuple[list[Cell], list[str]]:
+    """The cells that ``texts`` name and that have a result, and a note on those without."""
+    good = good_trials(reader.trials)
+    fused = bool((good["method"] == Method.FUSED.value).any())
+    named = list(dict.fromkeys(cell for text in texts for cell in _named(reader, text, fused)))
+    places = set(cell_places(good, reader.study).tolist())
+    cells = [cell for cell in named if cell.index in places]
+    notes = [] if len(cells) == len(named) else [f"{_NO_SLICES} of cells without a good trial."]
+    if texts and not named:
+        notes.append(f"{_NO_SLICES}: no cell has a good fused trial yet.")
+    return cells, notes
 
 
-def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of ``kind`` (png at 160 dpi, pdf, svg), without a date inside."""
-    buffer = BytesIO()
-    metadata = {"CreationDate": None} if kind == "pdf" else None
-    figure.savefig(buffer, format=kind, dpi=160, metadata=metadata)
-    return buffer.getvalue()
+def _named(reader: JournalReader, text: str, fused: bool) -> list[Cell]:
+    if text != MIDDLE:
+        return chosen_cells(reader.study, text)
+    return [telling_cell(reader.study, reader.trials)] if fused else []
 
 
-def _opening(study: Study, state: Progress) -> list[str]:
-    parts = [html.heading(study.study.name, 1)]
-    if not state.complete:
-        parts.append(
-            html.notice(
-                f"Partial: {state.done} of {state.planned} trials have ended, "
-                f"{state.cells_done} of {state.cells} cells are complete. Values can still improve."
-            )
-        )
-    specimen = study.specimen
-    size = "" if specimen.from_file else f", {specimen.size}³ voxels, seed {specimen.seed}"
-    axes = "; ".join(
-        f"{axis_label(path)}: {', '.join(value_label(v) for v in values)}"
-        for path, values in study.axes.items()
-    )
-    pairs = {"specimen": specimen.kind + size, "axes": axes or "none (one cell)"}
-    pairs |= {"cells": str(state.cells), "trials ended": f"{state.done} of {state.planned}"}
-    return [*parts, html.facts(pairs)]
-
-
-def _edges(atlas: Atlas) -> list[str]:
-    """A best weight at the edge of the search is a bound, not an optimum: say so."""
+def _make_slices(
+    reader: JournalReader, place: Path, cells: Sequence[Cell], on_cell: OnCell | None
+) -> list[str]:
+    """Make the slices of ``cells``; what could not be made, one sentence each."""
     notes = []
-    for weight in ("haadf", "tv"):
-        low, high = atlas.setting(f"search.space.{weight}")
-        found = atlas.weights(weight)
-        count = int(((found < _NEAR * low) | (found > high / _NEAR)).sum())
-        if count:
-            notes.append(
-                html.notice(
-                    f"{count} of {len(found)} cells have their best {weight} at the edge of its "
-                    f"search space, {low:g} to {high:g}: a wider space may do better."
-                )
-            )
+    for number, cell in enumerate(cells, start=1):
+        try:
+            make_slices(place, reader.study, cell, reader.trials)
+        except BadInput as error:
+            notes.append(f"{_NO_SLICES} of {cell_text(cell)}: {error}.")
+        if on_cell is not None:
+            on_cell(number, len(cells))
     return notes
-
-
-def _cells(atlas: Atlas) -> list[str]:
-    header = [axis_label(name) if name in atlas.axes else name for name in atlas.table.columns]
-    rows = [[_cell_text(value) for value in row] for row in atlas.table.itertuples(index=False)]
-    return [html.heading("Cells"), html.table(header, rows)]
-
-
-def _cell_text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}" if np.isfinite(value) else "–"
-    return str(value)
-
-
-def _record(state: Progress) -> list[str]:
-    hours = {
-        method: f"{seconds / 3600:.3f} device-hours ({duration(seconds)})"
-        for method, seconds in state.device_seconds.items()
-    }
-    hours["all"] = f"{state.device_hours:.3f} device-hours"
-    failures = {kind: str(count) for kind, count in state.failures.items()}
-    failed = html.facts(failures) if failures else html.paragraph("None.")
-    solver = {status: str(count) for status, count in state.solver.items()}
-    return [
-        html.heading("Cost"),
-        html.facts(hours),
-        html.heading("How the solves of good trials ended"),
-        html.facts(solver),
-        html.heading("Failures"),
-        failed,
-    ]
-
-
-def _reproduction(study: Study, folder: Path) -> list[str]:
-    return [
-        html.heading("How to reproduce"),
-        html.code(f"tomoatlas run study.toml --out {folder.name or 'out'}"),
-        html.paragraph("The study, with every default written out (study.toml):"),
-        html.code(study.toml()),
-        html.facts(versions()),
-    ]

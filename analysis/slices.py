@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,6 +13,7 @@ from analysis.table import best_trial, trials_of_cell
 from recon_core.errors import BadInput
 from recon_core.result import History
 from recon_core.settings import Method, Weights
+from recon_core.tiltseries import TiltSeries
 from sweep.evaluate import reconstruct_trial
 from sweep.study import Study
 from sweep.trial import Cell, Trial
@@ -19,14 +21,24 @@ from sweep.trial import Cell, Trial
 
 @dataclass(frozen=True)
 class Rerun:
-    """Volumes of the best trial of every method in one cell, and how the fused one converged."""
+    """The best trials of one cell: volumes of every method, and more of the fused one.
+
+    ``history``: how the fused trial converged; ``weights``: its weights, None without one.
+    ``series``: the data of the cell.
+    """
 
     slices: SliceSet
     history: History
+    series: TiltSeries
+    weights: Weights | None = None
 
 
-def telling_cell(study: Study, trials: pd.DataFrame) -> Cell:
+def telling_cell(
+    study: Study, trials: pd.DataFrame, wanted: Mapping[str, object] | None = None
+) -> Cell:
     """The cell nearest to the middle of the map that has a good fused trial.
+
+    ``wanted``: values that its axes must have (axis path → value).
 
     Raises
     ------
@@ -38,13 +50,22 @@ def telling_cell(study: Study, trials: pd.DataFrame) -> Cell:
     def from_middle(cell: Cell) -> int:
         return sum(abs(2 * places[a][v] - len(places[a]) + 1) for a, v in cell.values)
 
-    for cell in sorted(study.cells(), key=from_middle):
+    asked = dict(wanted or {})
+    inside = [cell for cell in study.cells() if asked.items() <= dict(cell.values).items()]
+    for cell in sorted(inside, key=from_middle):
         if best_trial(trials_of_cell(trials, dict(cell.values)), Method.FUSED) is not None:
             return cell
+    if asked:
+        raise BadInput("no good fused trial yet", key="cell", value=asked, accepted="another cell")
     raise BadInput("no cell has a good fused trial yet", accepted="a study with results")
 
 
-def slices_of(study: Study, cell: Cell, trials: pd.DataFrame) -> Rerun:
+def slices_of(
+    study: Study,
+    cell: Cell,
+    trials: pd.DataFrame,
+    methods: Sequence[Method] = tuple(METHOD_LABELS),
+) -> Rerun:
     """Run the best trial of each method in ``cell`` again; methods without one are left out.
 
     Raises
@@ -52,28 +73,36 @@ def slices_of(study: Study, cell: Cell, trials: pd.DataFrame) -> Rerun:
     BadInput : no method has a good trial in this cell.
 
     """
-    chosen = _best_trials(study, cell, trials)
+    chosen = _best_trials(study, cell, trials, methods)
     if not chosen:
         raise BadInput("no good trial", key="cell", value=dict(cell.values), accepted="another")
-    volumes: dict[Method, Array] = {}
-    history = History()
+    volumes: dict[str, Array] = {}
+    history, weights = History(), None
     for trial in chosen:
         solved, truth, series = reconstruct_trial(study, trial)
         volumes[trial.method] = solved.volumes
         if trial.method is Method.FUSED:
-            history = solved.history
+            history, weights = solved.history, trial.weights
     title = condition_label(dict(cell.values))
     shown = SliceSet(truth.volumes, volumes, truth.elements, series.voxel_size_nm, title)
-    return Rerun(shown, history)
+    return Rerun(shown, history, series, weights)
 
 
-def _best_trials(study: Study, cell: Cell, trials: pd.DataFrame) -> list[Trial]:
+def best_rows(
+    cell: Cell, trials: pd.DataFrame, methods: Sequence[Method] = tuple(METHOD_LABELS)
+) -> dict[Method, pd.Series]:
+    """The best good trial of every method in ``cell``; methods without one are left out."""
     inside = trials_of_cell(trials, dict(cell.values))
-    rows = {method: best_trial(inside, method) for method in METHOD_LABELS}
+    rows = {method: best_trial(inside, method) for method in methods}
+    return {method: row for method, row in rows.items() if row is not None}
+
+
+def _best_trials(
+    study: Study, cell: Cell, trials: pd.DataFrame, methods: Sequence[Method]
+) -> list[Trial]:
     return [
         study.trial(cell, method, int(row["number"]), _weights(row))
-        for method, row in rows.items()
-        if row is not None
+        for method, row in best_rows(cell, trials, methods).items()
     ]
 
 

@@ -6,12 +6,15 @@ one holds NaN and never a number that looks like a result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.labels import SCORE_COLUMNS
 from recon_core.settings import Method
@@ -27,6 +30,7 @@ BASE_COLUMNS = (
     "haadf",
     "tv",
     "nrmse",
+    "relative_error",
     "iterations",
     "seconds",
     "solver_status",
@@ -34,7 +38,7 @@ BASE_COLUMNS = (
     "started",
     "error",
 )
-_NUMERIC = ("number", "haadf", "tv", "nrmse", "iterations", "seconds")
+_NUMERIC = ("number", "haadf", "tv", "nrmse", "relative_error", "iterations", "seconds")
 
 
 def load_trials(folder: str | Path) -> pd.DataFrame:
@@ -48,26 +52,47 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
     BadInput : unreadable, or not a journal.
 
     """
-    return trials_table(read_records(StudyFolder(folder).journal_file))
+    with _no_collection():
+        return trials_table(read_records(StudyFolder(folder).journal_file))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Parsed records hold no cycles, and searching 100,000 of them for some doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """:func:`load_trials` of records already read."""
-    frame = pd.DataFrame([_flat(record) for record in records])
-    scores = [c for c in frame.columns if str(c).startswith("nrmse_")]
-    axes = [c for c in frame.columns if c not in BASE_COLUMNS and c not in scores]
-    frame = frame.reindex(columns=[*BASE_COLUMNS, *axes, *scores])
-    for column in (*_NUMERIC, *scores):
-        frame[column] = pd.to_numeric(frame[column], errors="coerce").astype(float)
+    columns = {name: [record.get(name) for record in records] for name in BASE_COLUMNS}
+    columns |= _nested(records, "weights")
+    columns |= _nested(records, "cell")
+    columns |= {f"nrmse_{e}": v for e, v in _nested(records, "nrmse_by_element").items()}
+    numeric = [n for n in columns if n in _NUMERIC or n.startswith("nrmse_")]
+    frame = pd.DataFrame(columns | {name: _numbers(columns[name]) for name in numeric})
     return frame.drop_duplicates(["trial_id", "number"]).reset_index(drop=True)
 
 
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    row = {column: record.get(column) for column in BASE_COLUMNS}
-    row |= record.get("weights") or {}
-    row |= record.get("cell") or {}
-    by_element = record.get("nrmse_by_element") or {}
-    return row | {f"nrmse_{element}": score for element, score in by_element.items()}
+def _numbers(values: list[Any]) -> NDArray[np.float64]:
+    """Values as floats, NaN for None and for whatever is no number."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+        return found.to_numpy(dtype=np.float64)
+
+
+def _nested(records: Sequence[Mapping[str, Any]], table: str) -> dict[str, list[Any]]:
+    """The columns of a table inside the records, in the order in which their names first occur."""
+    rows = [record.get(table) or {} for record in records]
+    names = dict.fromkeys(name for keys in dict.fromkeys(map(tuple, rows)) for name in keys)
+    return {str(name): [row.get(name) for row in rows] for name in names}
 
 
 def good_trials(trials: pd.DataFrame) -> pd.DataFrame:
@@ -94,6 +119,16 @@ def trials_of_cell(trials: pd.DataFrame, cell: Mapping[str, object]) -> pd.DataF
     return chosen
 
 
+def cell_places(trials: pd.DataFrame, study: Study) -> NDArray[np.int64]:
+    """Index of each trial's cell in ``study.cells()``; -1 for trials of no cell."""
+    places = {tuple(v for _, v in cell.values): cell.index for cell in study.cells()}
+    if any(axis not in trials for axis in study.axes):
+        return np.full(len(trials), -1)
+    keys = zip(*(trials[axis] for axis in study.axes), strict=True)
+    found = [places.get(key, -1) for key in keys] if study.axes else [0] * len(trials)
+    return np.array(found, dtype=np.int64)
+
+
 def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     """One row per cell of ``study``, in its order.
 
@@ -102,30 +137,30 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     of each baseline); ``tv_chemistry_tv``; ``trials`` (good fused trials); ``failed`` (trials of
     any method that are not good).
     """
+    cells = study.cells()
+    places = pd.Series(cell_places(trials, study), index=trials.index)
     elements = [c for c in trials.columns if str(c).startswith("nrmse_")]
-    cells = [dict(cell.values) for cell in study.cells()]
-    rows = [_cell_row(trials_of_cell(trials, cell), cell, elements) for cell in cells]
-    return pd.DataFrame(rows, columns=[*study.axes, *_columns(elements)])
-
-
-def _columns(elements: list[str]) -> list[str]:
-    baselines = [column for column in SCORE_COLUMNS.values() if column != "nrmse"]
-    return ["haadf", "tv", "nrmse", *elements, *baselines, "tv_chemistry_tv", "trials", "failed"]
-
-
-def _cell_row(
-    trials: pd.DataFrame, cell: Mapping[str, object], elements: list[str]
-) -> dict[str, object]:
-    row: dict[str, object] = dict(cell)
-    fused = best_trial(trials, Method.FUSED)
-    for column in ("haadf", "tv", "nrmse", *elements):
-        row[column] = float("nan") if fused is None else float(fused[column])
-    for method, column in SCORE_COLUMNS.items():
-        best = best_trial(trials, method)
-        row[column] = float("nan") if best is None else float(best["nrmse"])
-    if (best := best_trial(trials, Method.CHEMISTRY_TV)) is not None:
-        row["tv_chemistry_tv"] = float(best["tv"])
+    best = {method: _best_of_cells(trials, places, method, len(cells)) for method in SCORE_COLUMNS}
+    columns = {name: best[Method.FUSED][name] for name in ("haadf", "tv", "nrmse", *elements)}
+    columns |= {column: best[method]["nrmse"] for method, column in SCORE_COLUMNS.items()}
+    columns["tv_chemistry_tv"] = best[Method.CHEMISTRY_TV]["tv"]
     good = good_trials(trials)
-    row["trials"] = int((good["method"] == Method.FUSED.value).sum())
-    row["failed"] = len(trials) - len(good)
-    return row
+    fused = places[good.index][good["method"] == Method.FUSED.value]
+    columns["trials"] = _counts(fused, len(cells))
+    columns["failed"] = _counts(places.drop(good.index), len(cells))
+    axes = pd.DataFrame([dict(cell.values) for cell in cells], columns=list(study.axes))
+    return axes.join(pd.DataFrame(columns, index=range(len(cells))))
+
+
+def _best_of_cells(
+    trials: pd.DataFrame, places: pd.Series, method: Method, cells: int
+) -> pd.DataFrame:
+    """The row of the best good trial of ``method`` in every cell; NaN where there is none."""
+    good = good_trials(trials)
+    mine = good[good["method"] == method.value].sort_values(["nrmse", "number"], kind="stable")
+    mine = mine.set_axis(places[mine.index].to_numpy())
+    return mine[~mine.index.duplicated()].reindex(range(cells))
+
+
+def _counts(places: pd.Series, cells: int) -> pd.Series:
+    return places.value_counts().reindex(range(cells), fill_value=0).astype(int)

@@ -5,7 +5,6 @@ Heavy packages are imported inside the commands, so that ``--help`` is instant.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -13,11 +12,11 @@ import click
 
 from analysis.versions import package_version
 from jobs.commands_data import evaluate, phantom, reconstruct, simulate
+from jobs.commands_figures import export, figure
 from jobs.commands_study import check, recommend, report, run, status
 from jobs.exits import Exit
+from jobs.rank import first_rank
 from recon_core.errors import BadInput
-
-_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PALS_RANKID")
 
 
 @click.group(
@@ -36,7 +35,9 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (check, run, status, report, recommend, phantom, simulate, reconstruct, evaluate):
+_STUDY_COMMANDS = (check, run, status, report, figure, recommend)
+_DATA_COMMANDS = (phantom, simulate, reconstruct, evaluate, export)
+for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):
     cli.add_command(command)
 
 
@@ -62,14 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(line: str, code: Exit = Exit.BAD_INPUT) -> int:
-    if _first_rank():
+    if first_rank():
         click.echo(" ".join(line.split()), err=True)
     return code
-
-
-def _first_rank() -> bool:
-    """False on all MPI ranks but the first, which would all say the same."""
-    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)
 
 
 if __name__ == "__main__":

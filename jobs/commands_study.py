@@ -70,15 +70,34 @@ def run(study: str, out: Path, workers: int | None, device: str, quiet: bool) ->
 @click.command()
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--watch", is_flag=True, help="Show it live until the study is complete; Ctrl-C leaves."
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1, 86400),
+    metavar="S",
+    help="With --watch: seconds between looks.  [default: 2 on a terminal, 60 in a log]",
+)
 @quiet_option
-def status(folder: Path, as_json: bool, quiet: bool) -> None:
+def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet: bool) -> None:
     """Show how far the study in DIR has come; safe while it runs.
 
     Progress, failures by class, the best trial of each cell, device-hours, and the device time that
-    the missing trials will take.
+    the missing trials will take. With --watch the map fills up on the terminal; in a log it is one
+    plain line a minute.
     """
     from jobs.text import status_facts, status_text
 
+    if watch and as_json:
+        raise BadInput("given beside --watch", key="--json", accepted="one of the two")
+    if every is not None and not watch:
+        raise BadInput("given without --watch", key="--every", value=every, accepted="--watch too")
+    if watch:
+        from jobs.watch import watch as follow
+
+        follow(folder, every, quiet)
+        return
     facts = status_facts(folder)
     if as_json:
         click.echo(json.dumps(facts, allow_nan=False))
@@ -93,17 +112,30 @@ def status(folder: Path, as_json: bool, quiet: bool) -> None:
     is_flag=True,
     help="Reconstruct the best trials of the middle cell again, and show slices and convergence.",
 )
+@click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    metavar="CELL",
+    help="The same of other cells: all, or haadf_tilts=47,chemical_tilts=9; an axis left out means "
+    "all its values. May be given several times.",
+)
 @quiet_option
-def report(folder: Path, slices: bool, quiet: bool) -> None:
+def report(folder: Path, slices: bool, cells: tuple[str, ...], quiet: bool) -> None:
     """Write DIR/report/index.html (one self-contained page), figures, atlas.csv and atlas.h5.
 
-    Works on a study that is still running or was interrupted; the page then says so.
+    Works on a study that is still running or was interrupted; the page then says so. Slices once
+    made stay on the page until a better trial is found.
     """
-    from analysis.report import write_report
+    from analysis.report import MIDDLE, write_report
+    from jobs.console import cell_counter
 
-    index = write_report(folder, slices)
+    wanted = cells or ((MIDDLE,) if slices else ())
+    written = write_report(folder, wanted, None if quiet else cell_counter())
+    for note in () if quiet else written.notes:
+        click.echo(f"note: {note}")
     if not quiet:
-        click.echo(index)
+        click.echo(written.index)
 
 
 @click.command()

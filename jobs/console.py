@@ -113,3 +113,13 @@ class Lines:
 
     def stop(self) -> None:
         """Nothing is left to say."""
+
+
+def cell_counter() -> Callable[[int, int], None]:
+    """Says how many cells have their slices, where there are several."""
+
+    def count(done: int, total: int) -> None:
+        if total > 1:
+            click.echo(f"slices of {done}/{total} cells", err=True)
+
+    return count

@@ -47,7 +47,7 @@ def _manage(name: str, out: Path, executor: Executor, quiet: bool) -> int:
             err=True,
         )
         return Exit.INTERRUPTED
-    index = write_report(out)
+    index = write_report(out).index
     if not quiet:
         click.echo(f"{summary.done} trials, {summary.failed} failed; report: {index}")
     return Exit.TRIALS_FAILED if summary.failed else Exit.DONE

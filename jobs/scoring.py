@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ import numpy as np
 from phantoms.files import load_specimen, load_volumes
 from phantoms.specimen import Array, Specimen
 from recon_core.errors import BadInput
-from recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
+from recon_core.metrics import (
+    SSIM_WINDOW,
+    correlation,
+    nrmse_by_element,
+    relative_error,
+    ssim,
+    stoichiometry,
+)
+from recon_core.resolution import AGAINST_TRUTH, shell_correlation
 
 
 def score_files(recon: Path, specimen: Path) -> dict[str, Any]:
@@ -45,28 +54,60 @@ def score_files(recon: Path, specimen: Path) -> dict[str, Any]:
 
 def _scores(volumes: Array, truth: Specimen) -> dict[str, Any]:
     by_element = nrmse_by_element(volumes, truth.volumes)
-    errors = [relative_error(v, t) for v, t in zip(volumes, truth.volumes, strict=True)]
+    pairs = list(zip(volumes, truth.volumes, strict=True))
+    errors = [relative_error(v, t) for v, t in pairs]
     phases = stoichiometry(volumes, truth.volumes, truth.elements)
     return {
         "nrmse": float(np.mean(by_element)),
         "nrmse_by_element": dict(zip(truth.elements, by_element, strict=True)),
         "relative_error": float(np.mean(errors)),
-        "relative_error_by_element": dict(zip(truth.elements, errors, strict=True)),
+        "relative_error_by_element": _named(truth, errors),
+        "correlation_by_element": _named(truth, [correlation(v, t) for v, t in pairs]),
+        "resolution_nm_by_element": _named(truth, [_resolution_nm(*p, truth) for p in pairs]),
+        "ssim_by_element": _ssim(volumes, truth),
         "stoichiometry": {
             p.element: {"mean": p.mean, "sigma": p.sigma, "voxels": p.voxels} for p in phases
         },
     }
 
 
+def _named(truth: Specimen, values: Sequence[float | None]) -> dict[str, float | None]:
+    return dict(zip(truth.elements, values, strict=True))
+
+
+def _resolution_nm(volume: Array, true: Array, truth: Specimen) -> float | None:
+    """Resolution by Fourier shell correlation with the truth, None where nothing is resolved."""
+    found = shell_correlation(volume, true, truth.voxel_size_nm).resolution_nm(AGAINST_TRUTH)
+    return found if np.isfinite(found) else None
+
+
+def _ssim(volumes: Array, truth: Specimen) -> dict[str, float | None]:
+    """SSIM per element; empty without scikit-image and for volumes smaller than its window."""
+    if find_spec("skimage") is None or min(truth.shape) < SSIM_WINDOW:
+        return {}
+    pairs = zip(volumes, truth.volumes, strict=True)
+    return _named(truth, [ssim(v, t) for v, t in pairs])
+
+
 def score_text(scores: Mapping[str, Any]) -> str:
     """:func:`score_files` for people."""
-    errors = scores["relative_error_by_element"]
-    lines = ["          NRMSE   relative error"]
-    lines += [f"{e:<8} {v:6.3f}   {errors[e]:6.3f}" for e, v in scores["nrmse_by_element"].items()]
-    lines.append(f"{'mean':<8} {scores['nrmse']:6.3f}   {scores['relative_error']:6.3f}")
+    lines = ["          NRMSE   relative error   correlation   resolution / nm     SSIM"]
+    lines += [_element_line(scores, element) for element in scores["nrmse_by_element"]]
+    lines.append(f"{'mean':<8} {scores['nrmse']:6.3f}   {scores['relative_error']:14.3f}")
     for element, phase in scores["stoichiometry"].items():
         lines.append(
             f"{element}/({element}+O) in its oxide: {phase['mean']:.3f} ± {phase['sigma']:.3f} "
             f"({phase['voxels']} voxels)"
         )
     return "\n".join(lines)
+
+
+def _element_line(scores: Mapping[str, Any], element: str) -> str:
+    names = ("relative_error", "correlation", "resolution_nm", "ssim")
+    widths = (14, 13, 17, 8)
+    line = f"{element:<8} {scores['nrmse_by_element'][element]:6.3f}   "
+    numbers = [scores[f"{name}_by_element"].get(element) for name in names]
+    return line + "".join(
+        f"{'–' if n is None else format(n, '.3f'):>{w}}"
+        for n, w in zip(numbers, widths, strict=True)
+    )

@@ -9,10 +9,9 @@ from typing import Any
 from analysis.atlas import atlas_of
 from analysis.labels import axis_label, value_label
 from analysis.progress import duration, progress
+from analysis.reading import JournalReader
 from analysis.recommend import Recommendation
-from analysis.table import load_trials
 from sweep.estimate import Estimate, estimate
-from sweep.folder import StudyFolder
 from sweep.study import Study
 
 _SHOWN_CELLS = 100
@@ -45,9 +44,9 @@ def _listed(values: tuple[Any, ...]) -> str:
 
 def status_facts(folder: Path) -> dict[str, Any]:
     """The state of a study folder as plain values; what is unknown is None."""
-    study = StudyFolder(folder).study()
-    state = progress(load_trials(folder), study)
-    atlas = atlas_of(folder)
+    reader = JournalReader(folder)
+    study, state = reader.study, progress(reader.trials, reader.study)
+    atlas = atlas_of(folder, reader.trials)
     rows = atlas.table[[*atlas.axes, "haadf", "tv", "nrmse", "trials", "failed"]]
     best = [{str(k): _finite(v) for k, v in row.items()} for row in rows.to_dict("records")]
     return {
@@ -61,6 +60,7 @@ def status_facts(folder: Path) -> dict[str, Any]:
         "device_seconds": state.device_seconds,
         "device_seconds_left": state.seconds_left,
         "best": best,
+        "notes": list(reader.notes),
     }
 
 
@@ -80,6 +80,7 @@ def status_text(facts: dict[str, Any]) -> str:
     ]
     lines += [f"solver         {count} x {ended}" for ended, count in facts["solver"].items()]
     lines += [f"failed         {count} x {kind}" for kind, count in facts["failures"].items()]
+    lines += [f"note           {note}" for note in facts["notes"]]
     best = facts["best"]
     lines += [_best_line(row) for row in best[:_SHOWN_CELLS]]
     if len(best) > _SHOWN_CELLS:

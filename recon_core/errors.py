@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -50,3 +52,21 @@ def _rebuild(
     problem: str, source: str | None, key: str | None, value: object, accepted: str | None
 ) -> BadInput:
     return BadInput(problem, source=source, key=key, value=value, accepted=accepted)
+
+
+@contextmanager
+def needed(package: str, extra: str, purpose: str) -> Iterator[None]:
+    """Imports inside say in one line which extra to install for ``purpose``.
+
+    Raises
+    ------
+    BadInput : ``package`` is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise BadInput(
+            f"{package} is not installed ({error})",
+            key=purpose,
+            accepted=f"pip install 'tomoatlas[{extra}]'",
+        ) from error

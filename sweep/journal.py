@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import orjson
+
 from recon_core.errors import BadInput
 from sweep.trial import Record
 
@@ -137,7 +139,7 @@ def _parsed(path: Path) -> tuple[list[Record], int]:
 
 def _record(line: bytes) -> Record | None:
     try:
-        record = json.loads(line)
+        record = orjson.loads(line)
     except ValueError:
         return None
     return record if isinstance(record, dict) else None

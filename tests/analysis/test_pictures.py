@@ -12,7 +12,7 @@ from analysis.pictures import (
     slices_figure,
     telling_slice,
 )
-from analysis.report import figure_bytes
+from analysis.save import figure_bytes
 from recon_core.result import History
 from recon_core.settings import Method
 

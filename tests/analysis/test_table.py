@@ -137,3 +137,32 @@ def test_axis_values_of_every_kind_find_their_cell():
     table = atlas_table(trials_table(lines), study)
     assert np.allclose(table["nrmse"], [0.1, 0.2, 0.3, 0.4])
     assert pd.api.types.is_numeric_dtype(table["solver.gamma"])
+
+
+def test_the_package_offers_what_notebooks_need(folder):
+    import analysis
+
+    trials = analysis.load_trials(folder)
+    assert trials.equals(load_trials(folder))
+    assert analysis.load_atlas.__module__ == "analysis.atlas"
+    with pytest.raises(AttributeError, match="no attribute 'load_nothing'"):
+        analysis.load_nothing  # noqa: B018
+
+
+def test_what_is_no_number_counts_as_unknown():
+    table = trials_table([record(0, nrmse="much"), record(1, seconds=None), record(2)])
+    assert table["nrmse"].isna().tolist() == [True, False, False]
+    assert table["seconds"].isna().tolist() == [False, True, False]
+
+
+def test_a_table_inside_a_record_may_differ_from_line_to_line():
+    records = [
+        {"trial_id": "a", "number": 0, "weights": {"tv": 1.0}, "cell": {"x": 5}, "status": "ok"},
+        {"trial_id": "b", "number": 1, "weights": None, "nrmse_by_element": {"Au": None}},
+        {"trial_id": "c", "number": 2, "nrmse_by_element": {"Co": 0.5}, "nrmse": 0.5},
+    ]
+    table = trials_table(records)
+    assert table["x"].tolist()[0] == 5
+    assert table["tv"].isna().tolist() == [False, True, True]
+    assert table["nrmse_Co"].tolist()[2] == 0.5
+    assert table["nrmse_Au"].isna().all()

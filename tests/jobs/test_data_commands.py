@@ -162,6 +162,10 @@ def test_truth_against_itself(specimen, capsys):
     assert scores["nrmse"] == pytest.approx(0, abs=1e-6)
     assert scores["relative_error"] == 0
     assert set(scores["nrmse_by_element"]) == {"Co", "Cu", "O", "Au"}
+    assert scores["correlation_by_element"]["Au"] == pytest.approx(1)
+    assert scores["ssim_by_element"]["Co"] == pytest.approx(1)
+    grid = 2 * load_specimen(specimen).voxel_size_nm
+    assert scores["resolution_nm_by_element"]["O"] == pytest.approx(grid, rel=0.05)
     assert scores["stoichiometry"]["Co"]["mean"] == pytest.approx(0.5, abs=0.01)
     assert main(["evaluate", str(specimen), str(specimen)]) == 0
     assert "Co/(Co+O) in its oxide: 0." in capsys.readouterr().out

@@ -12,6 +12,8 @@ from jobs.cli import main
 from sweep.driver import Summary
 from sweep.study import parse_study
 
+ATLASES = ("atlas.csv", "atlas.h5", "atlas.nc")
+
 
 def test_check_tells_the_cost(study_file, capsys):
     assert main(["check", str(study_file)]) == 0
@@ -43,7 +45,7 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
     assert said.startswith("10 trials\n1/10 trials")
     assert "10 trials, 0 failed" in said
     names = {path.name for path in out.iterdir()}
-    assert names == {"study.toml", "trials.jsonl", "atlas.csv", "atlas.h5", "report"}
+    assert names == {"study.toml", "trials.jsonl", "report", *ATLASES}
     journal = (out / "trials.jsonl").read_bytes()
     assert main([*argv, "-q"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -56,8 +58,10 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
         .all(axis=None)
     )
     assert main(["report", str(out), "--slices"]) == 0
-    assert (out / "report" / "slices.png").is_file()
-    assert (out / "report" / "convergence.png").is_file()
+    assert main(["report", str(out), "-q", "--cell", "haadf_tilts=9"]) == 0
+    assert len(list((out / "report" / "slices").iterdir())) == 2
+    assert main(["report", str(out), "--cell", "haadf_tilts=8"]) == 2
+    assert "haadf_tilts = '8': no such value; accepted: 5, 9" in capsys.readouterr().err
 
 
 def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon_core.elements import SYMBOLS, atomic_numbers
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, needed
 
 
 def test_the_line_names_file_key_value_and_remedy() -> None:
@@ -65,3 +65,9 @@ def test_atomic_numbers() -> None:
 def test_unknown_symbols(symbol: str) -> None:
     with pytest.raises(BadInput, match="not a chemical element; accepted: symbols such as Co, O"):
         atomic_numbers(["Co", symbol])
+
+
+def test_a_missing_package_names_its_extra() -> None:
+    line = r"rendering: nosuch is not installed .*tomoatlas\[render\]"
+    with pytest.raises(BadInput, match=line), needed("nosuch", "render", "rendering"):
+        import nosuch  # noqa: F401

@@ -7,10 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recon_core.errors import BadInput
 from recon_core.metrics import (
+    cation_fractions,
+    correlation,
     nrmse,
     nrmse_by_element,
     relative_error,
+    ssim,
     stoichiometry,
 )
 
@@ -119,3 +123,49 @@ def test_mixed_voxels_belong_to_no_oxide() -> None:
 
 def test_specimens_without_oxygen_have_no_oxide() -> None:
     assert stoichiometry(oxides()[:2], oxides()[:2], ("Co", "Cu")) == []
+
+
+def test_correlation_is_pearsons() -> None:
+    assert correlation(OTHER, TRUTH) == pytest.approx(
+        np.corrcoef(OTHER.ravel(), TRUTH.ravel())[0, 1]
+    )
+    assert correlation(-2 * TRUTH + 1, TRUTH) == pytest.approx(-1)
+    assert correlation(np.ones_like(TRUTH), TRUTH) == 0
+    assert np.isnan(correlation(np.full_like(TRUTH, np.nan), TRUTH))
+
+
+def test_the_moments_of_stoichiometry_are_those_of_the_fractions() -> None:
+    changed = oxides() + np.random.default_rng(2).uniform(0, 0.2, (4, 6, 6, 6)).astype(np.float32)
+    fractions = cation_fractions(changed, oxides(), ELEMENTS)
+    for found in stoichiometry(changed, oxides(), ELEMENTS):
+        values = fractions[found.element]
+        assert (found.mean, found.sigma) == pytest.approx((values.mean(), values.std()))
+        assert found.voxels == len(values)
+
+
+LARGER = np.random.default_rng(3).uniform(0, 1, (12, 12, 12)).astype(np.float32)
+
+
+def test_ssim_is_that_of_scikit_image() -> None:
+    metrics = pytest.importorskip("skimage.metrics", reason="needs the extra metrics")
+    noisy = LARGER + np.random.default_rng(4).normal(0, 0.2, LARGER.shape).astype(np.float32)
+    expected = metrics.structural_similarity(
+        noisy.astype(float),
+        LARGER.astype(float),
+        data_range=float(np.ptp(LARGER)),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+    )
+    assert ssim(noisy, LARGER) == pytest.approx(expected)
+    assert ssim(LARGER, LARGER) == pytest.approx(1)
+    assert ssim(10 * noisy, 10 * LARGER) == pytest.approx(expected, rel=1e-4)
+    assert ssim(noisy + 1, LARGER) < expected
+
+
+def test_ssim_of_what_has_none() -> None:
+    pytest.importorskip("skimage.metrics", reason="needs the extra metrics")
+    assert np.isnan(ssim(LARGER, np.ones_like(LARGER)))
+    assert np.isnan(ssim(np.full_like(LARGER, np.nan), LARGER))
+    with pytest.raises(BadInput, match="too small for SSIM"):
+        ssim(TRUTH, TRUTH)

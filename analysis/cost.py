@@ -1,0 +1,103 @@
+"""What a search has cost, what of it was lost, and what a grid search would have cost instead."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.progress import failure_classes
+from analysis.table import good_trials
+from recon_core.settings import Method
+from sweep.study import Study
+
+GRID_STEP = 2.0
+"""Factor between neighbours of the grid compared with. Coarse: the range of a weight within which
+the NRMSE stays within 2 % of its best spans a factor 1 to 4 (tests/benchmarks/RESULTS.md)."""
+
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class MethodCost:
+    """What the trials of one method took: counts, device-hours, mean seconds (NaN without any)."""
+
+    method: Method
+    planned: int
+    done: int
+    good: int
+    hours: float
+    mean_seconds: float
+
+
+@dataclass(frozen=True)
+class FailureCost:
+    """Trials of one class of failure and the device-hours they used up."""
+
+    kind: str
+    trials: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class GridCost:
+    """A grid search over the same space, at the measured mean time of each method's trials.
+
+    ``points``: per cell and method. ``hours``: device-hours of the whole map; ``search_hours``: the
+    same of the search as planned.
+    """
+
+    points: dict[Method, int]
+    hours: float
+    search_hours: float
+
+
+def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
+    """One row per method of the study, in its order."""
+    good = good_trials(trials)["method"].value_counts()
+    cells = len(study.cells())
+    found = []
+    for method in study.search.methods:
+        seconds = trials.loc[trials["method"] == method.value, "seconds"]
+        found.append(
+            MethodCost(
+                method,
+                cells * study.search.budget(method),
+                len(seconds),
+                int(good.get(method.value, 0)),
+                float(seconds.sum()) / _HOUR_S,
+                float(seconds.mean()) if len(seconds) else math.nan,
+            )
+        )
+    return found
+
+
+def failure_costs(trials: pd.DataFrame) -> list[FailureCost]:
+    """One row per class of failure, the most frequent first."""
+    lost = trials.assign(kind=failure_classes(trials)).dropna(subset="kind")
+    groups = lost.groupby("kind")["seconds"].agg(["size", "sum"])
+    groups = groups.sort_values("size", ascending=False, kind="stable")
+    return [
+        FailureCost(str(kind), int(count), float(seconds) / _HOUR_S)
+        for kind, count, seconds in groups.itertuples()
+    ]
+
+
+def grid_cost(trials: pd.DataFrame, study: Study) -> GridCost | None:
+    """What a grid in steps of :data:`GRID_STEP` takes; None until every method has been timed."""
+    costs = method_costs(trials, study)
+    if not costs or any(math.isnan(cost.mean_seconds) for cost in costs):
+        return None
+    points = {cost.method: _points(study, cost.method) for cost in costs}
+    per_point = {cost.method: len(study.cells()) * cost.mean_seconds / _HOUR_S for cost in costs}
+    return GridCost(
+        points,
+        sum(points[method] * hours for method, hours in per_point.items()),
+        sum(study.search.budget(method) * hours for method, hours in per_point.items()),
+    )
+
+
+def _points(study: Study, method: Method) -> int:
+    bounds = study.search.space.of(method).values()
+    return math.prod(1 + math.ceil(math.log(high / low, GRID_STEP) - 1e-9) for low, high in bounds)

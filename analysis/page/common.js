@@ -1,0 +1,110 @@
+const D = JSON.parse(document.getElementById("data").textContent);
+
+const state = {
+  quantity: D.quantities[0],
+  place: D.axes.map(() => 0), // of the chosen cell, one index per axis
+  accuracy: D.accuracy,
+  common: false,
+};
+
+/** An element with properties and children; text stays text. */
+function el(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** Plotly reads a few tags in its labels; names of the user are not tags. */
+const plain = (text) => String(text).replaceAll("<", "‹").replaceAll(">", "›");
+
+function number(value, digits = 3) {
+  return value == null ? "–" : Number(value.toPrecision(digits)).toString();
+}
+
+const fixedPoint = (value) => (value == null ? "–" : value.toFixed(value >= 10 ? 0 : 3));
+
+/** How a value of a quantity is written inside a cell of the map. */
+function shortText(quantity, value) {
+  if (value == null) return "";
+  if (quantity.kind === "score") return value.toFixed(2);
+  return quantity.kind === "weight" ? number(value, 2) : value.toFixed(0);
+}
+
+/** Index of a cell from its place; the last axis varies fastest. */
+function indexOf(place) {
+  return place.reduce((index, at, axis) => index * D.axes[axis].values.length + at, 0);
+}
+
+function placeOf(index) {
+  const place = [];
+  for (let axis = D.axes.length - 1; axis >= 0; axis--) {
+    const length = D.axes[axis].values.length;
+    place[axis] = index % length;
+    index = Math.floor(index / length);
+  }
+  return place;
+}
+
+function condition(place) {
+  return D.axes.map((axis, i) => `${axis.label} ${axis.values[place[i]]}`).join(", ") || "the cell";
+}
+
+/** Trials by cell, each a plain object, in the order of the journal. */
+const trialsOf = D.cells.map(() => []);
+D.trials.cell.forEach((cell, i) => {
+  if (cell < 0) return;
+  trialsOf[cell].push(
+    Object.fromEntries(Object.entries(D.trials).map(([key, column]) => [key, column[i]])),
+  );
+});
+
+const planned = D.methods.reduce((sum, method) => sum + method.budget, 0);
+const finished = (cell) => trialsOf[cell].length >= planned;
+
+function bestOf(trials) {
+  return trials
+    .filter((t) => !t.failure)
+    .reduce((best, t) => (best && best.nrmse <= t.nrmse ? best : t), null);
+}
+
+const quantity = (key) => D.quantities.find((q) => q.key === key);
+
+/** Okabe and Ito's colour-blind-safe set. */
+const COLOURS = ["#0072B2", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#999999"];
+
+/** Colour of the method that a quantity is about, where it is about one. */
+function colourOf(q) {
+  return D.methods.find((method) => method.column === q.key.replace("gain_", ""))?.colour;
+}
+
+/** Layout that every plot shares: the page's own colours, no dragging that would catch a scroll. */
+function layout(changes = {}) {
+  const axis = { gridcolor: css("--line"), zeroline: false, fixedrange: true, automargin: true };
+  const { xaxis, yaxis, ...others } = changes;
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    colorway: COLOURS,
+    font: { color: css("--ink"), size: 12 },
+    margin: { l: 50, r: 10, t: 30, b: 45 },
+    dragmode: false,
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--ink") },
+    hoverlabel: { align: "left" },
+    legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0 },
+    xaxis: { ...axis, ...xaxis },
+    yaxis: { ...axis, ...yaxis },
+    ...others,
+  };
+}
+
+const LEGEND_BELOW = { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: { size: 11 } };
+
+const CONFIG = {
+  responsive: true,
+  displaylogo: false,
+  doubleClick: false,
+  modeBarButtons: [["toImage"]],
+  toImageButtonOptions: { scale: 2 },
+};

@@ -1,0 +1,195 @@
+const PUOR = ["#7f3b08", "#b35806", "#e08214", "#fdb863", "#fee0b6", "#f7f7f7", "#d8daeb",
+  "#b2abd2", "#8073ac", "#542788", "#2d004b"].map((colour, i) => [i / 10, colour]);
+
+const isMap = D.across != null && D.upwards != null;
+const isCurve = D.across != null && D.upwards == null;
+const mapBox = document.getElementById("map");
+
+/** The chosen cell's place with other indices along the drawn axes. */
+function moved(column, row) {
+  const place = [...state.place];
+  if (D.across != null) place[D.across] = column;
+  if (D.upwards != null) place[D.upwards] = row;
+  return place;
+}
+
+const along = (axis) => (axis == null ? [] : D.axes[axis].values);
+
+/** ``of(cell)`` for every cell of the page that is shown, rows upwards. */
+function grid(of) {
+  return along(D.upwards).map((_, row) =>
+    along(D.across).map((_, column) => of(indexOf(moved(column, row)))));
+}
+
+const finite = (values) => values.filter((value) => value != null);
+
+/** Range of colours: that of the whole study, not of one page, rounded outwards. */
+function colourRange(q) {
+  if (q.kind === "weight" && q.bounds) return q.bounds.map(Math.log10);
+  const together = state.common && q.kind === "score"
+    ? D.quantities.filter((other) => other.kind === "score").flatMap((other) => other.values)
+    : q.values;
+  const values = finite(together).map((v) => (q.kind === "weight" ? Math.log10(v) : v));
+  if (!values.length) return [0, 1];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (q.kind === "score") {
+    const bottom = Math.floor(low * 20) / 20;
+    return [bottom, Math.max(Math.ceil(high * 20) / 20, bottom + 0.1)];
+  }
+  if (q.kind === "gain") {
+    const top = Math.max(5, 5 * Math.ceil(Math.max(Math.abs(low), Math.abs(high)) / 5));
+    return [low < 0 ? -top : 0, top];
+  }
+  return q.kind === "count" ? [0, Math.max(1, high)] : [low, Math.max(high, low + 1)];
+}
+
+function colourScale(q, range) {
+  if (q.kind === "gain" && range[0] < 0) return { colorscale: PUOR };
+  if (q.kind === "weight") return { colorscale: "Cividis" };
+  return { colorscale: "Viridis", reversescale: q.kind === "gain" };
+}
+
+const UNITS = { score: "NRMSE", gain: "gain / %", weight: "weight", count: "trials" };
+
+function colourBar(q, range) {
+  const bar = { title: { text: UNITS[q.kind], side: "right" }, thickness: 12, outlinewidth: 0 };
+  if (q.kind !== "weight") return bar;
+  const ticks = [];
+  for (let e = Math.ceil(range[0] - 1e-9); e <= range[1] + 1e-9; e++) ticks.push(e);
+  return { ...bar, tickvals: ticks, ticktext: ticks.map((e) => number(10 ** e)) };
+}
+
+function hoverText(cell) {
+  const lines = [`<b>${plain(condition(placeOf(cell)))}</b>`];
+  for (const q of D.quantities) {
+    if (q.group !== "NRMSE" && q.kind !== "gain") continue;
+    const value = q.values[cell];
+    const shown = value == null ? "no result" : q.kind === "gain" ? `${value.toFixed(0)} %` : value.toFixed(3);
+    lines.push(`${plain(q.label)}: ${shown}`);
+    if (q.key === "nrmse" && value != null) {
+      lines.push(D.elements.map((name) => `   ${plain(name)} ${fixedPoint(quantity(`nrmse_${name}`).values[cell])}`).join(","));
+      lines.push(`   at haadf ${number(quantity("haadf").values[cell])}, tv ${number(quantity("tv").values[cell])}`);
+    }
+  }
+  const failed = trialsOf[cell].filter((t) => t.failure).length;
+  lines.push(`Trials: ${trialsOf[cell].length} of ${planned} ended, ${failed} failed`);
+  return lines.join("<br>");
+}
+
+/** Edges of the cells at or below the accuracy: steps, for the axes are categories. */
+function outline(values) {
+  const inside = (r, c) => values[r]?.[c] != null && values[r][c] <= state.accuracy;
+  const known = (r, c) => values[r]?.[c] != null;
+  const edges = [];
+  values.forEach((row, r) => row.forEach((_, c) => {
+    if (!inside(r, c)) return;
+    for (const [dr, dc] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      if (!known(r + dr, c + dc) || inside(r + dr, c + dc)) continue;
+      const [x, y] = [c + dc / 2, r + dr / 2];
+      edges.push(dc ? [x, x, y - 0.5, y + 0.5] : [x - 0.5, x + 0.5, y, y]);
+    }
+  }));
+  return [["#000", 5], ["#fff", 2]].flatMap(([color, width]) =>
+    edges.map(([x0, x1, y0, y1]) => ({ type: "line", x0, x1, y0, y1, line: { color, width } })));
+}
+
+/** The chosen cell: a frame that shows on every colour. */
+function frame(column, row) {
+  const box = { type: "rect", x0: column - 0.5, x1: column + 0.5, y0: row - 0.5, y1: row + 0.5 };
+  return [{ ...box, line: { color: "#fff", width: 6 } }, { ...box, line: { color: "#d00000", width: 3 } }];
+}
+
+function ticks(axis) {
+  const values = along(axis);
+  return {
+    title: { text: plain(D.axes[axis].label) },
+    tickvals: values.map((_, i) => i),
+    ticktext: values.map(plain),
+    range: [-0.5, values.length - 0.5],
+    showgrid: false,
+  };
+}
+
+function drawMap() {
+  const q = state.quantity;
+  const range = colourRange(q);
+  const values = grid((cell) => q.values[cell]);
+  const cells = grid((cell) => cell);
+  const width = mapBox.clientWidth / (along(D.across).length + 3);
+  const mark = (cell) => (finished(cell) ? "" : "*");
+  const shared = { type: "heatmap", customdata: cells, hoverinfo: "text", xgap: 1, ygap: 1,
+    hovertext: cells.map((row) => row.map(hoverText)) };
+  const holes = { ...shared, showscale: false, texttemplate: "%{text}", textfont: { color: css("--ink") },
+    z: values.map((row) => row.map((v) => (v == null ? 0 : null))),
+    text: values.map((row) => row.map((v) => (v == null ? "×" : ""))),
+    colorscale: [[0, css("--hole")], [1, css("--hole")]] };
+  const filled = { ...shared, zmin: range[0], zmax: range[1], colorbar: colourBar(q, range),
+    ...colourScale(q, range),
+    z: values.map((row) => row.map((v) => (v != null && q.kind === "weight" ? Math.log10(v) : v))),
+    text: values.map((row, r) => row.map((v, c) => shortText(q, v) + (v == null ? "" : mark(cells[r][c])))),
+    texttemplate: width > 26 ? "%{text}" : "", textfont: { size: width > 44 ? 13 : 10 } };
+  const shapes = [...(q.kind === "score" ? outline(values) : []),
+    ...frame(state.place[D.across], state.place[D.upwards])];
+  const height = Math.min(640, Math.max(300, 46 * along(D.upwards).length + 110));
+  Plotly.react(mapBox, [holes, filled], layout({ xaxis: ticks(D.across), yaxis: ticks(D.upwards),
+    height, shapes, margin: { l: 45, r: 5, t: 10, b: 45 } }), CONFIG);
+  caption(values.flat(), cells.flat());
+}
+
+/** One axis: all methods for a score, one curve for anything else. */
+function drawCurve() {
+  const q = state.quantity;
+  const same = D.quantities.filter((other) => other.group === q.group && other.kind === q.kind);
+  const cells = along(D.across).map((_, i) => indexOf(moved(i)));
+  const traces = same.map((other) => ({
+    type: "scatter", mode: "lines+markers", name: plain(other.label), connectgaps: false,
+    x: cells.map((_, i) => i), y: cells.map((cell) => other.values[cell]), customdata: cells,
+    hoverinfo: "text", hovertext: cells.map(hoverText),
+    opacity: other === q ? 1 : 0.7, line: { width: other === q ? 4 : 2, color: colourOf(other) }, marker: { size: other === q ? 11 : 8 },
+  }));
+  const log = q.kind === "weight";
+  Plotly.react(mapBox, traces, layout({ height: 420, margin: { l: 55, r: 10, t: 60, b: 45 },
+    xaxis: ticks(D.across),
+    yaxis: { title: { text: UNITS[q.kind] }, type: log ? "log" : "linear", rangemode: log ? "normal" : "tozero" },
+    shapes: [{ type: "line", xref: "x", yref: "paper", x0: state.place[D.across], x1: state.place[D.across],
+      y0: 0, y1: 1, line: { color: css("--accent"), width: 2, dash: "dot" } }] }), CONFIG);
+  caption(cells.map((cell) => q.values[cell]), cells);
+}
+
+/** No axis: the methods of the only cell as bars. */
+function drawBars() {
+  const q = state.quantity;
+  const shown = D.quantities.filter((other) => other.kind === q.kind && other.group === q.group);
+  const name = (other) => plain(other.label.replace(/^NRMSE, (fused, )?|^Gain over /, "")).replace(/,? (?=\(|best|conv)/g, "<br>");
+  Plotly.react(mapBox, [{ type: "bar", x: shown.map(name), y: shown.map((other) => other.values[0]),
+    text: shown.map((other) => (other.values[0] == null ? "no result" : number(other.values[0]))), textposition: "outside",
+    cliponaxis: false, customdata: shown.map(() => 0), hoverinfo: "text", hovertext: shown.map(() => hoverText(0)),
+    marker: { color: shown.map((other) => colourOf(other) ?? COLOURS[0]) } }],
+  layout({ height: 380, xaxis: { tickangle: 0 },
+    yaxis: { title: { text: UNITS[q.kind] }, rangemode: "tozero", type: q.kind === "weight" ? "log" : "linear" } }), CONFIG);
+  caption([q.values[0]], [0]);
+}
+
+function caption(values, cells) {
+  const q = state.quantity;
+  const known = finite(values);
+  const range = [...new Set([Math.min(...known), Math.max(...known)].map((v) => number(v)))].join(" to ");
+  const parts = [`${q.label}: ${known.length ? range : "no result yet"}.`];
+  if (q.kind === "score" && cells.length > 1) {
+    const good = known.filter((v) => v <= state.accuracy).length;
+    parts.push(`${good} of ${cells.length} cells are at or below ${state.accuracy}${isMap && good && good < known.length ? " (outlined)" : ""}; lower is better.`);
+  }
+  if (known.length < values.length) {
+    const why = q.key === "haadf" ? "no result, or no HAADF tilts for the weight to act on" : "no result";
+    parts.push(`${isMap ? "×" : "A gap"}: ${why} (${values.length - known.length} of ${values.length}).`);
+  }
+  if (isMap && cells.some((cell) => !finished(cell))) parts.push("*: trials still to come.");
+  document.getElementById("caption").textContent = parts.join(" ");
+}
+
+function draw() {
+  for (const label of document.querySelectorAll(".of-scores")) {
+    label.hidden = !(isMap && state.quantity.kind === "score");
+  }
+  (isMap ? drawMap : isCurve ? drawCurve : drawBars)();
+}

@@ -1,0 +1,156 @@
+"""When trials ran: a Gantt chart of the workers, how busy they were, and what failed."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from analysis.draw import METHOD_STYLE
+from analysis.labels import METHOD_LABELS
+from analysis.progress import failures_by_class
+from analysis.table import good_trials
+from recon_core.errors import BadInput
+
+FAILED = "#D55E00"
+_LONG_S = 3 * 3600.0
+"""Seconds beyond which a run is drawn in hours."""
+
+
+def timed_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """Trials with a known start and duration, by start, with ``begin`` and ``end`` (UTC)."""
+    begin = pd.to_datetime(trials["started"], utc=True, errors="coerce", format="ISO8601")
+    timed = trials.assign(begin=begin, end=begin + pd.to_timedelta(trials["seconds"], unit="s"))
+    timed = timed.dropna(subset=["begin", "end"]).sort_values("begin", kind="stable")
+    return timed.reset_index(drop=True)
+
+
+def device_hours(trials: pd.DataFrame) -> pd.DataFrame:
+    """Timed trials by their end, with the device time of all that ended by then, in hours."""
+    ended = timed_trials(trials).sort_values("end", kind="stable").reset_index(drop=True)
+    return ended.assign(device_hours=ended["seconds"].cumsum() / 3600.0)
+
+
+def lanes(timed: pd.DataFrame) -> NDArray[np.int64]:
+    """A lane per trial so that trials of a lane never overlap, in as few lanes as possible.
+
+    The record does not name workers; a lane is what one worker could have done. Trials are taken
+    to overlap only by more than a second: clocks and rounding.
+    """
+    slack = pd.Timedelta(seconds=1)
+    free: list[tuple[pd.Timestamp, int]] = []
+    found = np.zeros(len(timed), dtype=np.int64)
+    for row, (begin, end) in enumerate(zip(timed["begin"], timed["end"], strict=True)):
+        if free and free[0][0] - slack <= begin:
+            _, lane = heapq.heappop(free)
+        else:
+            lane = len(free)
+        found[row] = lane
+        heapq.heappush(free, (end, lane))
+    return found
+
+
+def utilisation(timed: pd.DataFrame) -> float:
+    """Part of the time from first start to last end, times the lanes, in which trials ran."""
+    span = (timed["end"].max() - timed["begin"].min()).total_seconds()
+    count = int(lanes(timed).max()) + 1
+    return min(1.0, float(timed["seconds"].sum()) / (span * count)) if span > 0 else 1.0
+
+
+def timeline_figure(trials: pd.DataFrame) -> Figure:
+    """Bars of all trials by worker and method, how many ran at a time, and failures by class.
+
+    Raises
+    ------
+    BadInput : no trial with a start and a duration.
+    """
+    timed = timed_trials(trials)
+    if timed.empty:
+        raise BadInput("no trial with a start and a duration", accepted="a study with results")
+    failures = failures_by_class(trials)
+    rows = int(lanes(timed).max()) + 1
+    ratios = [min(6.0, 0.5 + 0.35 * rows), 1.4, 0.4 + 0.3 * len(failures)]
+    figure = Figure(figsize=(10.5, 2.2 + sum(ratios)), layout="constrained")
+    gantt, busy, failed = figure.subplots(3, 1, height_ratios=ratios)
+    busy.sharex(gantt)
+    clock = _Clock(timed)
+    _draw_gantt(gantt, timed, clock)
+    _draw_busy(busy, timed, clock)
+    _draw_failures(failed, failures, len(trials))
+    hours = float(trials["seconds"].sum()) / 3600.0
+    cost = f"{len(trials)} trials, {hours:.3g} device-hours"
+    figure.suptitle(f"{cost}; workers busy {utilisation(timed):.1%} of the time")
+    return figure
+
+
+class _Clock:
+    """Time since the first start, in minutes or, for long runs, hours."""
+
+    def __init__(self, timed: pd.DataFrame) -> None:
+        self._first = timed["begin"].min()
+        span = (timed["end"].max() - self._first).total_seconds()
+        self.unit, self._seconds = ("h", 3600.0) if span > _LONG_S else ("min", 60.0)
+        self.label = f"time since {self._first:%Y-%m-%d %H:%M} UTC / {self.unit}"
+        self.span = span / self._seconds
+
+    def at(self, moments: pd.Series) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = (moments - self._first).dt.total_seconds().to_numpy()
+        return found / self._seconds
+
+
+def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
+    places, good = lanes(timed), timed.index.isin(good_trials(timed).index)
+    begin, end = clock.at(timed["begin"]), clock.at(timed["end"])
+    groups = {
+        label: (METHOD_STYLE[method][0], good & (timed["method"] == method).to_numpy())
+        for method, label in METHOD_LABELS.items()
+    }
+    groups["failed"] = (FAILED, ~good)
+    shown = {label: group for label, group in groups.items() if group[1].any()}
+    for label, (colour, mask) in shown.items():
+        ax.barh(
+            places[mask] + 1,
+            (end - begin)[mask],
+            left=begin[mask],
+            height=0.8,
+            color=colour,
+            linewidth=0,  # an outline would hide the shortest trials
+            label=label,
+        )
+    ax.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(shown), fontsize=8, frameon=False
+    )
+    ax.set(ylabel="worker", ylim=(places.max() + 1.6, 0.4), xlim=(0.0, clock.span))
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.tick_params(labelbottom=False)
+
+
+def _draw_busy(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
+    """How many trials ran at each moment."""
+    moments = np.concatenate([clock.at(timed["begin"]), clock.at(timed["end"])])
+    change = np.concatenate([np.ones(len(timed)), -np.ones(len(timed))])
+    order = np.argsort(moments, kind="stable")
+    running = np.cumsum(change[order])
+    ax.fill_between(moments[order], running, step="post", color="0.6", linewidth=0)
+    ax.set(ylabel="trials\nrunning", ylim=(0, running.max() + 0.5), xlabel=clock.label)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_failures(ax: Axes, failures: dict[str, int], trials: int) -> None:
+    ax.spines[["top", "right", "bottom"]].set_visible(False)
+    if not failures:
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, "no trial failed", transform=ax.transAxes, ha="center", va="center")
+        return
+    bars = ax.barh(list(failures), list(failures.values()), color=FAILED)
+    ax.bar_label(bars, [f" {n} ({n / trials:.1%})" for n in failures.values()])
+    ax.set_xticks([])
+    ax.set_title("failures by class", fontsize=10)
+    ax.invert_yaxis()
+    ax.margins(x=0.15)

@@ -1,0 +1,303 @@
+"""The report in a real headless Chromium: what a person with a USB stick and no network sees."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.atlas import atlas_of
+from analysis.reading import JournalReader
+from analysis.report import write_page
+from analysis.slice_images import make_slices
+from recon_core.settings import Method
+from sweep.driver import run
+from sweep.executors.inline import InlineExecutor
+from sweep.study import Study, parse_study
+from sweep.trial import TrialResult, TrialStatus
+
+pytestmark = pytest.mark.browser
+
+HOVER_MS = 200
+SLICED = 4
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+HEAD = '[study]\nname = "n"\n[specimen]\nkind = "nanocubes"\nsize = 16\n[search]\ntrials = 2\n'
+HEAD += "chemistry_tv_trials = 2\n"
+
+TO_PIXELS = """([column, row]) => {
+  const map = document.getElementById("map"), box = map.getBoundingClientRect();
+  const {xaxis, yaxis} = map._fullLayout;
+  return [box.x + xaxis._offset + xaxis.l2p(column), box.y + yaxis._offset + yaxis.l2p(row)];
+}"""
+
+
+COLOUR = """([selector, property]) => getComputedStyle(document.querySelector(selector))[property]
+  .match(/[0-9.]+/g).slice(0, 3).map(Number)"""
+SEEN = (["body", "backgroundColor"], ["body", "color"], ["#map .xtick text", "fill"])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as engine:
+        found = engine.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+class Visit:
+    """A page opened from a file, with all that went wrong in it and all it asked for."""
+
+    def __init__(self, browser: Any, path: Path) -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self._context = browser.new_context(viewport=WIDE, offline=True, has_touch=True)
+        self.page = self._context.new_page()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("#map .main-svg")
+
+    def heading(self) -> str:
+        return self.page.inner_text("#panel h2")
+
+    def caption(self) -> str:
+        return self.page.inner_text("#caption")
+
+    def click_cell(self, column: float, row: float) -> None:
+        """Point at a cell, until the page has seen it, and click."""
+        x, y = self.page.evaluate(TO_PIXELS, [column, row])
+        self.page.mouse.move(x - 3, y)
+        self.page.mouse.move(x, y)
+        self.page.wait_for_timeout(HOVER_MS)
+        self.page.mouse.down()
+        self.page.mouse.up()
+
+    def drawn(self) -> list[str]:
+        """The texts inside the map's cells."""
+        texts = self.page.locator("#map .heatmap-label text").all_text_contents()
+        return [text for text in texts if text]
+
+    def close(self) -> None:
+        """Close the page, which must have been silent and content with itself."""
+        self._context.close()
+        assert self.said == []
+        assert [url for url in self.asked[1:] if not url.startswith("data:")] == []
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable[[Path], Visit]]:
+    """visit(path) opens a page of this test alone."""
+    opened = []
+
+    def make(path: Path) -> Visit:
+        opened.append(Visit(browser, path))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+def written(folder: Path) -> Path:
+    reader = JournalReader(folder)
+    return write_page(folder, reader, atlas_of(folder, reader.trials))
+
+
+def damaged(study: Study, response: Any) -> Any:
+    """The analytic response, but the fused trials of the second cell fail."""
+
+    def evaluate(there, trial):
+        if trial.method is Method.FUSED and trial.cell.index == 1:
+            return TrialResult(TrialStatus.FAILED, error=f"diverged: {HOSTILE}", seconds=1.0)
+        return response(there, trial)
+
+    return evaluate
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory, study, response) -> Path:
+    """The page of a study of 3 x 3 cells, of which the second is a hole and the last unfinished."""
+    folder = tmp_path_factory.mktemp("browser") / "out"
+    run(study, folder, InlineExecutor(damaged(study, response)))
+    journal = folder / "trials.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]))
+    reader = JournalReader(folder)
+    slices = folder / "report" / "slices"
+    make_slices(slices, reader.study, reader.study.cells()[SLICED], reader.trials)
+    return written(folder)
+
+
+@pytest.fixture(scope="module")
+def page(browser, path) -> Iterator[Visit]:
+    """One visit for all tests of that study: each sets what it looks at."""
+    opened = Visit(browser, path)
+    yield opened
+    opened.close()
+
+
+def test_a_click_on_a_cell_shows_it(page):
+    axes = page.page.evaluate("[D.axes[D.across].label, D.axes[D.upwards].label]")
+    page.click_cell(0, 2)
+    first = page.heading()
+    page.click_cell(2, 1)
+    assert page.heading() != first
+    hovered = page.page.text_content("#map .hoverlayer")
+    for told in (page.heading(), "NRMSE, fused: 0.", "Au 0.", "at haadf ", "Gain over chemistry"):
+        assert told in hovered
+    values = page.page.evaluate("[D.axes[D.across].values[2], D.axes[D.upwards].values[1]]")
+    for axis, value in zip(axes, values, strict=True):
+        assert f"{axis} {value}" in page.heading()
+    rows = page.page.locator("#panel tbody tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows] == [
+        "Fused",
+        "Chemistry + TV",
+        "ML, best-stopped (oracle)",
+        "ML, converged",
+    ]
+    assert page.page.locator("#progress .scatterlayer .trace").count() > 3
+    assert page.page.locator("#landscape .point").count() == 5 + 1  # and the star
+
+
+def test_slices_of_a_cell_are_part_of_the_page(page):
+    page.page.evaluate(f"choose(placeOf({SLICED}))")
+    images = page.page.locator("#panel .slices img")
+    assert images.count() == 5 * (1 + 4)
+    assert images.evaluate_all("all => all.every((one) => one.complete && one.naturalWidth === 16)")
+    assert page.page.locator("#terms .scatterlayer .trace").count() == 3
+    page.page.evaluate("choose(placeOf(0))")
+    assert images.count() == 0
+    assert 'tomoatlas report DIR --cell "haadf_tilts=9' in page.page.inner_text("#panel")
+
+
+def test_another_quantity_redraws_the_map(page):
+    before = page.drawn()
+    assert len(before) == 9
+    page.page.select_option("#quantity", "gain_nrmse_ml")
+    assert page.drawn() != before
+    assert page.caption().startswith("Gain over ML, converged")
+    page.page.select_option("#quantity", "nrmse")
+    assert page.drawn() == before
+
+
+def test_a_hole_is_no_value_and_tells_why(page):
+    page.page.select_option("#quantity", "nrmse")
+    assert page.drawn().count("×") == 1
+    assert sum(text.endswith("*") for text in page.drawn()) == 1
+    assert "no result (1 of 9)" in page.caption()
+    place = page.page.evaluate("placeOf(1)")
+    across, upwards = page.page.evaluate("[D.across, D.upwards]")
+    page.click_cell(place[across], place[upwards])
+    assert page.page.get_attribute("#panel", "data-cell") == "1"
+    assert "Fused\tno result" in page.page.inner_text("#panel tbody")
+    assert HOSTILE in page.page.inner_text("#panel")
+    assert page.page.locator("img[src=x]").count() == 0
+
+
+def test_an_accuracy_is_outlined_as_asked(page):
+    page.page.select_option("#quantity", "nrmse")
+    shapes = "document.getElementById('map').layout.shapes.length"
+    page.page.fill("#accuracy", "0")
+    none = page.page.evaluate(shapes)
+    page.page.fill("#accuracy", "0.45")
+    assert page.page.evaluate(shapes) > none
+    assert "at or below 0.45" in page.caption()
+
+
+def test_the_keyboard_is_enough(page):
+    page.click_cell(0, 0)
+    first = page.heading()
+    page.page.focus("#map")
+    page.page.keyboard.press("ArrowUp")
+    page.page.keyboard.press("ArrowRight")
+    assert page.heading() != first
+    page.page.focus("#atlas tbody tr:nth-child(1) button")
+    page.page.keyboard.press("Enter")
+    assert page.page.get_attribute("#panel", "data-cell") == "0"
+
+
+def test_the_table_sorts_with_holes_last(page):
+    heading = page.page.locator("#atlas th button", has_text="nrmse").first
+    names = page.page.locator("#atlas th").all_inner_texts()
+    column = next(i for i, name in enumerate(names) if name.startswith("nrmse"))
+    cells = f"#atlas tbody td:nth-child({column + 1})"
+    for order in (1, -1):
+        heading.click()
+        texts = page.page.locator(cells).all_inner_texts()
+        assert texts[-1] == "–"
+        assert texts[:-1] == sorted(texts[:-1])[::order]
+
+
+def test_a_telephone_shows_it_all_without_scrolling_sideways(page):
+    page.page.set_viewport_size(NARROW)
+    page.page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    left, panel = (page.page.locator(name).bounding_box() for name in ("#left", "#panel"))
+    assert panel["y"] >= left["y"] + left["height"]
+    page.page.evaluate("scrollTo(0, 0)")
+    page.page.touchscreen.tap(*page.page.evaluate(TO_PIXELS, [1, 1]))
+    assert page.page.evaluate("D.axes[D.across].values[1]") in page.heading()
+    page.page.set_viewport_size(WIDE)
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_text_is_legible_in_both_schemes(page, scheme):
+    page.page.emulate_media(color_scheme=scheme)
+    page.page.evaluate("new Promise(requestAnimationFrame)")
+    colours = [page.page.evaluate(COLOUR, where) for where in SEEN]
+    paper, ink, tick = (luminance(colour) for colour in colours)
+    assert (paper < 0.05) == (scheme == "dark")
+    for text in (ink, tick):
+        assert (max(text, paper) + 0.05) / (min(text, paper) + 0.05) > 7
+
+
+def luminance(colour: list[float]) -> float:
+    """Relative luminance of sRGB (WCAG 2)."""
+    linear = [c / 3294.6 if c <= 10.31 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(
+    ("axes", "marks"),
+    [
+        ("", ".barlayer .point"),
+        (
+            '"solver.gamma" = [1.7, 2.0]\n"acquisition.haadf_tilts" = [9, 18]\n'
+            '"acquisition.chemical_tilts" = [5, 9]',
+            ".heatmap-label",
+        ),
+    ],
+)
+def test_any_number_of_axes(visit, folder_of, axes, marks):
+    page = visit(written(folder_of(parse_study(f"{HEAD}[axes]\n{axes}\n"))))
+    assert page.page.locator(f"#map {marks}").count() >= 4
+    if "gamma" in axes:
+        page.page.select_option("#axis-0", "0")
+        before = page.heading()
+        page.page.select_option("#axis-0", "1")
+        assert page.heading() != before
+
+
+def test_a_point_of_a_curve_can_be_clicked(visit, folder_of):
+    study = parse_study(f'{HEAD}[axes]\n"acquisition.chemical_tilts" = [5, 9, 18]\n')
+    page = visit(written(folder_of(study)))
+    page.click_cell(1, page.page.evaluate("D.quantities[0].values[1]"))
+    assert page.heading() == "Chemical tilts 9"
+
+
+def test_a_page_without_any_result_says_so(visit, folder_of):
+    folder = folder_of(parse_study(f'{HEAD}[axes]\n"acquisition.chemical_tilts" = [5, 9]\n'))
+    (folder / "trials.jsonl").write_bytes(b"")
+    page = visit(written(folder))
+    assert "no result yet" in page.caption()
+    assert "No trial of this cell has ended yet." in page.page.inner_text("#panel")
+    assert "Partial: 0 of" in page.page.inner_text("#partial")

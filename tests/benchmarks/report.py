@@ -1,0 +1,102 @@
+"""Time and size of a report of many trials, from a synthetic journal; targets: 5 s, 20 MB.
+
+Besides the figures for print, whose rendering does not depend on the number of trials.
+
+    python tests/benchmarks/report.py [TRIALS]
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+from common import table
+
+from analysis.atlas import write_atlas
+from analysis.figure_files import write_figures
+from analysis.reading import JournalReader
+from analysis.report import write_page
+from sweep.folder import StudyFolder
+from sweep.identity import digest
+from sweep.study import Study, parse_study
+
+PER_CELL = 100
+ELEMENTS = ("Co", "Cu", "O", "Au")
+
+STUDY = """
+[study]
+name = "synthetic"
+[specimen]
+kind = "nanocubes"
+size = 16
+[search]
+trials = {trials}
+chemistry_tv_trials = 18
+[axes]
+"acquisition.haadf_tilts" = {haadf}
+"acquisition.chemical_tilts" = {chemical}
+"""
+
+
+def main(trials: int) -> None:
+    """Print the seconds of every stage and the size of the page."""
+    edge = max(1, round(math.sqrt(trials / PER_CELL)))
+    axes = {"haadf": list(range(5, 5 + edge)), "chemical": list(range(3, 3 + edge))}
+    study = parse_study(STUDY.format(trials=PER_CELL - 20, **axes))
+    with tempfile.TemporaryDirectory() as name:
+        folder = StudyFolder(name)
+        folder.study_file.write_text(study.toml(), encoding="utf-8")
+        with folder.journal_file.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in _records(study))
+        seconds, size = _timed(folder)
+    count = f"{edge**2 * PER_CELL} in {edge**2} cells"
+    header = ("trials", "journal read", "atlas", "page", "all", "figures besides", "page / MB")
+    read, atlas, page, figures = seconds
+    row = (count, *(f"{s:.2f} s" for s in (read, atlas, page, read + atlas + page, figures)))
+    table(header, [(*row, f"{size / 1e6:.1f}")])
+
+
+def _timed(folder: StudyFolder) -> tuple[list[float], int]:
+    clock = [time.perf_counter()]
+    reader = JournalReader(folder.path)
+    clock.append(time.perf_counter())
+    atlas = write_atlas(folder.path, reader.trials)
+    clock.append(time.perf_counter())
+    index = write_page(folder.path, reader, atlas)
+    clock.append(time.perf_counter())
+    write_figures(atlas, folder.report)
+    clock.append(time.perf_counter())
+    return [end - begin for begin, end in pairwise(clock)], index.stat().st_size
+
+
+def _records(study: Study) -> Iterator[dict[str, object]]:
+    for cell in study.cells():
+        for method in study.search.methods:
+            for number in range(study.search.budget(method)):
+                score = 0.2 + 0.1 * math.cos(cell.index + number)
+                names = method.weight_names
+                yield {
+                    "trial_id": digest([cell.index, method, number]),
+                    "cell": dict(cell.values),
+                    "method": str(method),
+                    "number": number,
+                    "weights": dict.fromkeys(names, 0.1 * 1.03**number),
+                    "status": "ok" if number % 50 else "timeout",
+                    "nrmse": score if number % 50 else None,
+                    "nrmse_by_element": dict.fromkeys(ELEMENTS, score),
+                    "iterations": 100.0,
+                    "seconds": 2.0,
+                    "device": "cpu",
+                    "started": "2026-01-01T00:00:00.000+00:00",
+                    "error": None if number % 50 else "the time limit",
+                    "solver_status": "converged",
+                }
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
