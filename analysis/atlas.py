@@ -1,5 +1,7 @@
 """The atlas: one row per cell, as ``atlas.csv`` for people and ``atlas.h5`` for programs.
 
+``atlas.nc`` is the same on a grid over the axes, for xarray: see :mod:`analysis.netcdf`.
+
 ``atlas.h5`` holds one dataset per column, attribute ``axes`` (the columns that are axes), attribute
 ``study`` (TOML text of the study) and attribute ``version`` (of tomoatlas).
 """
@@ -17,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS
+from analysis.netcdf import write_netcdf
 from analysis.table import atlas_table, load_trials
 from analysis.versions import package_version
 from recon_core.errors import BadInput
@@ -82,11 +85,14 @@ def atlas_of(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
 
 
 def write_atlas(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
-    """Write ``atlas.csv`` and ``atlas.h5``, each whole or not at all; :func:`atlas_of`."""
+    """Write ``atlas.csv``, ``.h5`` and ``.nc`` of :func:`atlas_of`; each appears whole or not."""
     atlas = atlas_of(folder, trials)
     files = StudyFolder(folder)
     write_aside(files.atlas_csv, lambda path: atlas.table.to_csv(path, index=False))
     write_aside(files.atlas_h5, lambda path: _write_h5(path, atlas))
+    write_aside(
+        files.atlas_nc, lambda path: write_netcdf(path, atlas.table, atlas.axes, _facts(atlas))
+    )
     return atlas
 
 
@@ -95,8 +101,11 @@ def _write_h5(path: Path, atlas: Atlas) -> None:
         for name, column in atlas.table.items():
             file[str(name)] = _as_stored(column)
         file.attrs["axes"] = np.array(atlas.axes, dtype=h5py.string_dtype())
-        file.attrs["study"] = toml_text(atlas.settings)
-        file.attrs["version"] = package_version("tomoatlas")
+        file.attrs.update(_facts(atlas))
+
+
+def _facts(atlas: Atlas) -> dict[str, str]:
+    return {"study": toml_text(atlas.settings), "version": package_version("tomoatlas")}
 
 
 def _as_stored(column: pd.Series) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from analysis.draw import METHOD_STYLE, SEQUENTIAL
+from analysis.draw import METHOD_STYLE, SEQUENTIAL, say_if_empty
 from analysis.figures import NRMSE, baselines_figure, titled
 from analysis.labels import (
     CHEMICAL_SNR,
@@ -56,6 +56,7 @@ def curves_figure(page: Page) -> Figure:
             loc="center left",
             bbox_to_anchor=(1.0, 0.5),
         )
+        say_if_empty(ax)
     left.set_ylabel(NRMSE)
     left.set_ylim(bottom=0.0)
     ringed = any(converged_from(c) is not None for c in (*grid.values, *grid.values.T))

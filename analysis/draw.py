@@ -148,6 +148,13 @@ def draw_curve(
     ax.set_xlabel(axis_label(axis))
 
 
+def say_if_empty(ax: Axes) -> None:
+    """Name the lack where no line of ``ax`` has a value: an empty panel could mean anything."""
+    values = [np.asarray(line.get_ydata(), dtype=float) for line in ax.lines]
+    if not any(np.isfinite(v).any() for v in values):
+        ax.text(0.5, 0.5, "no result yet", transform=ax.transAxes, ha="center", va="center")
+
+
 def draw_bars(ax: Axes, scores: dict[Method, float]) -> None:
     """One bar per method with its number; a method without a result is named so."""
     methods = list(scores)

@@ -26,6 +26,7 @@ from analysis.draw import (
     draw_curve,
     draw_diagonal,
     draw_map,
+    say_if_empty,
 )
 from analysis.labels import (
     CHEMICAL_TILTS,
@@ -41,6 +42,9 @@ from recon_core.settings import Method
 NRMSE = "⟨NRMSE⟩"
 ACCURACY = 0.4
 """The accuracy outlined in maps; most of the map of Schwartz et al. (2024) lies below it."""
+
+_STRIP_HEIGHT = 0.4
+"""Inches of a row below a map, at most."""
 
 _WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
 
@@ -80,6 +84,7 @@ def baselines_figure(page: Page) -> Figure:
     else:
         for method, column in SCORE_COLUMNS.items():
             draw_curve(ax, page.across, *page.curve(column), method)
+        say_if_empty(ax)
         ax.set_ylim(bottom=0.0)
         ax.legend(frameon=False)
     ax.set_ylabel(NRMSE)
@@ -154,6 +159,7 @@ def _draw_weight(figure: Figure, ax: Axes, page: Page, weight: str) -> None:
         ax.set_title(_smoothness(page.map(weight)), fontsize=10)
         return
     draw_curve(ax, str(page.across), *page.curve(weight), Method.FUSED)
+    say_if_empty(ax)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.set_ylabel(_WEIGHT_LABELS[weight])
@@ -217,13 +223,12 @@ def _grid_size(grid: PhaseMap) -> tuple[float, float]:
 def _with_strips(grid: PhaseMap, strips: int) -> tuple[Figure, Axes, Axes | None]:
     """A figure with a map, and below it a place for rows of the same columns if there are any."""
     width, height = _grid_size(grid)
-    cell = height / len(grid.row_values)
-    size = (2.4 + 1.1 * width + (1.0 if strips else 0.0), 1.4 + 1.1 * (height + strips * cell))
+    rows = strips * min(_STRIP_HEIGHT, height / len(grid.row_values))
+    size = (2.4 + 1.1 * width + (1.0 if strips else 0.0), 1.4 + 1.1 * (height + rows))
     figure = Figure(figsize=size, layout="constrained")
     if not strips:
         return figure, figure.subplots(), None
-    ratios = [len(grid.row_values), strips]
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=ratios)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, rows])
     return figure, above, below
 
 

@@ -96,9 +96,11 @@ def fsc_figure(slices: SliceSet, halves: tuple[Array, Array] | None = None) -> F
             ax.axhline(BETWEEN_HALVES, color="0.6", linewidth=0.8, linestyle=":")
         ax.axhline(AGAINST_TRUTH, color="0.6", linewidth=0.8)
         ax.set_title(element)
-        ax.set_ylim(-0.1, 1.05)
-        ax.legend(fontsize=7, frameon=False, loc="best")
-    _finish(figure, axes, "Fourier shell correlation", slices.title)
+        curves = len(slices.volumes) + (halves is not None)
+        ax.set(ylim=(-0.1, 1.05 + 0.14 * curves), yticks=np.linspace(0.0, 1.0, 6))  # the legend
+        ax.legend(fontsize=7, frameon=False, loc="upper right")
+    note = "\nbetween halves: how far counts repeat it, not how true it is" if halves else ""
+    _finish(figure, axes, "Fourier shell correlation" + note, slices.title)
     return figure
 
 
@@ -160,7 +162,7 @@ def _per_element(slices: SliceSet) -> tuple[Figure, list[Axes]]:
     """A figure with a panel per element, two in a row."""
     columns = min(2, len(slices.elements))
     rows = -(-len(slices.elements) // columns)
-    figure = Figure(figsize=(5.4 * columns, 0.8 + 3.2 * rows), layout="constrained")
+    figure = Figure(figsize=(5.4 * columns, 0.8 + 3.5 * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for ax in axes[len(slices.elements) :]:
         ax.set_axis_off()

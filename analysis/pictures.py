@@ -20,6 +20,8 @@ from recon_core.result import History
 Array = NDArray[np.float32]
 
 
+_WIDE = 30.0
+"""Ratio beyond which a term is drawn on a logarithmic scale."""
 _MORE_COLOURS = ("#CC79A7", "#009E73", "#D55E00", "#F0E442")
 """What Okabe and Ito's set has left beside the colours of the methods."""
 
@@ -146,7 +148,12 @@ def convergence_figure(history: History, title: str = "") -> Figure:
     for ax, (label, values) in zip(axes.flat, terms.items(), strict=False):
         ax.plot(history.iterations, values, color="#0072B2")
         ax.set_title(label)
+        if min(values, default=0.0) > 0 and max(values) > _WIDE * min(values):
+            ax.set_yscale("log")
     _residuals(axes[1, 1], history)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("weighted term")
+    axes[0, 1].set_ylabel("weighted term")
     for ax in axes[1]:
         ax.set_xlabel("work / pairs of projections")
     for ax in axes.flat:

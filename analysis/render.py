@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PIXELS = 700
 LEVEL = 0.5
-"""Surfaces stand at this fraction of the truth's maximum of an element."""
+"""Surfaces stand at this fraction of an element's usual concentration in the reference."""
 _VIEW = ((2.1, -2.6, 1.5), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
 """Camera, focus and up (x, y, z) in edges of the box from its centre: tilt axis to the right."""
 
@@ -26,8 +26,8 @@ _VIEW = ((2.1, -2.6, 1.5), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
 def render_figure(slices: SliceSet) -> Figure:
     """Surfaces of every element, truth beside the reconstructions; beam z upwards.
 
-    A surface stands where a concentration is half of the truth's largest, in all pictures at the
-    same values. Oxygen is left out beside other elements: its surface is theirs.
+    A surface stands at half of an element's usual concentration in the reference, in all pictures
+    at the same values. Oxygen is left out beside other elements: its surface is theirs.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def render_figure(slices: SliceSet) -> Figure:
     columns = [(slices.reference, slices.truth), *shown]
     drawn = [e for e in slices.elements if e != "O" or len(slices.elements) == 1]
     colours = {e: element_colours(slices.elements)[e] for e in drawn}
-    figure = Figure(figsize=(2.7 * len(columns), 3.3), layout="constrained")
+    figure = Figure(figsize=(max(4.8, 2.6 * len(columns)), 3.8), layout="constrained")
     axes = figure.subplots(1, len(columns), squeeze=False)[0]
     for ax, (label, volumes) in zip(axes, columns, strict=True):
         picture = surfaces(volumes, slices, colours)
@@ -47,8 +47,8 @@ def render_figure(slices: SliceSet) -> Figure:
     handles = [Patch(facecolor=c, edgecolor="0.4", label=e) for e, c in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     edges = " × ".join(f"{n * slices.voxel_size_nm:.3g}" for n in reversed(slices.truth.shape[1:]))
-    box = f"box {edges} nm (x tilt axis, y, z beam upwards)"
-    figure.suptitle("\n".join(filter(None, (slices.title, box))), fontsize=10)
+    box = f"x (tilt axis) × y × z (beam, upwards): {edges} nm"
+    figure.suptitle("\n".join(filter(None, (slices.title, box))) + "\n", fontsize=10)
     return figure
 
 
@@ -56,17 +56,24 @@ def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArr
     """A picture (row, column, RGB) of the surfaces of volumes (element, z, y, x)."""
     with needed("pyvista", "render", "rendering in 3D"):
         import pyvista
-    plotter = pyvista.Plotter(off_screen=True, window_size=[PIXELS, PIXELS])
+    with pyvista.vtk_verbosity("off"):  # of the X server it looks for before it does without
+        plotter = pyvista.Plotter(off_screen=True, window_size=[PIXELS, PIXELS])
     try:
         for element, colour in colours.items():
             index = slices.elements.index(element)
-            level = LEVEL * float(slices.truth[index].max())
+            level = LEVEL * usual_concentration(slices.truth[index])
             _add_surface(plotter, volumes[index], level, colour)
         _add_box(plotter, volumes.shape[1:])
-        with pyvista.vtk_verbosity("off"):  # of the X server it looks for before it does without
-            return np.asarray(plotter.screenshot(return_img=True))
+        return np.asarray(plotter.screenshot(return_img=True))
     finally:
         plotter.close()
+
+
+def usual_concentration(volume: Array) -> float:
+    """Mean of the voxels weighted by themselves: that of a particle's inside, not of its peaks."""
+    values = volume.astype(np.float64).ravel()
+    total = float(values.sum())
+    return float(values @ values) / total if total > 0 else 0.0
 
 
 def _add_surface(plotter: Plotter, volume: Array, level: float, colour: str) -> None:
@@ -95,4 +102,4 @@ def _add_box(plotter: Plotter, shape: tuple[int, ...]) -> None:
     plotter.add_mesh(pyvista.Box(bounds), style="wireframe", color="#888888", line_width=1)
     edge = float(max(shape))
     plotter.camera_position = [tuple(edge * c for c in point) for point in _VIEW[:2]] + [_VIEW[2]]
-    plotter.camera.view_angle = 23.0
+    plotter.camera.view_angle = 27.5

@@ -118,6 +118,7 @@ def _draw_hours(ax: Axes, trials: pd.DataFrame, axes: Sequence[str]) -> None:
     known.plot(ended["device_hours"], (~first.duplicated() & first.notna()).cumsum(), color=_ORANGE)
     known.set_ylabel("cells with a result", color=_ORANGE)
     known.set_ylim(bottom=0)
+    known.yaxis.set_major_locator(MaxNLocator(integer=True))
     known.spines[["top"]].set_visible(False)
     ax.set_xlabel("device-hours, all methods")
     ax.set_ylabel("best ⟨NRMSE⟩ so far, mean of known cells", color=_BLUE)

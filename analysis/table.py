@@ -74,11 +74,18 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     columns |= _nested(records, "weights")
     columns |= _nested(records, "cell")
     columns |= {f"nrmse_{e}": v for e, v in _nested(records, "nrmse_by_element").items()}
-    frame = pd.DataFrame(columns)
-    for name in columns:
-        if name in _NUMERIC or name.startswith("nrmse_"):
-            frame[name] = pd.to_numeric(frame[name], errors="coerce").astype(float)
+    numeric = [n for n in columns if n in _NUMERIC or n.startswith("nrmse_")]
+    frame = pd.DataFrame(columns | {name: _numbers(columns[name]) for name in numeric})
     return frame.drop_duplicates(["trial_id", "number"]).reset_index(drop=True)
+
+
+def _numbers(values: list[Any]) -> NDArray[np.float64]:
+    """Values as floats, NaN for None and for whatever is no number."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        found = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+        return found.to_numpy(dtype=np.float64)
 
 
 def _nested(records: Sequence[Mapping[str, Any]], table: str) -> dict[str, list[Any]]:

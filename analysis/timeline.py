@@ -119,8 +119,7 @@ def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
             left=begin[mask],
             height=0.8,
             color=colour,
-            edgecolor="white",
-            linewidth=0.3,
+            linewidth=0,  # an outline would hide the shortest trials
             label=label,
         )
     ax.legend(

@@ -12,7 +12,7 @@ import click
 
 from analysis.versions import package_version
 from jobs.commands_data import evaluate, phantom, reconstruct, simulate
-from jobs.commands_figures import figure
+from jobs.commands_figures import export, figure
 from jobs.commands_study import check, recommend, report, run, status
 from jobs.exits import Exit
 from jobs.rank import first_rank
@@ -36,7 +36,7 @@ def cli(context: click.Context) -> None:
 
 
 _STUDY_COMMANDS = (check, run, status, report, figure, recommend)
-_DATA_COMMANDS = (phantom, simulate, reconstruct, evaluate)
+_DATA_COMMANDS = (phantom, simulate, reconstruct, evaluate, export)
 for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):
     cli.add_command(command)
 

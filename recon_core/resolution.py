@@ -77,7 +77,7 @@ def shell_correlation(a: Array, b: Array, voxel_size_nm: float) -> ShellCorrelat
     cross = summed((f * g.conj()).real)
     norm = np.sqrt(summed(np.abs(f) ** 2) * summed(np.abs(g) ** 2))
     correlation = np.divide(cross, norm, out=np.full(shells - 1, np.nan), where=norm > 0)
-    mean = summed(frequency) / np.maximum(number, 1)
+    mean = np.minimum(summed(frequency) / np.maximum(number, 1), 0.5 / voxel_size_nm)
     return ShellCorrelation(mean, correlation, number.astype(np.int64))
 
 

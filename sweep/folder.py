@@ -47,6 +47,11 @@ class StudyFolder:
         return self.path / "atlas.h5"
 
     @property
+    def atlas_nc(self) -> Path:
+        """The atlas as a NetCDF grid over its axes."""
+        return self.path / "atlas.nc"
+
+    @property
     def report(self) -> Path:
         """Folder of the report."""
         return self.path / "report"

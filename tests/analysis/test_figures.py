@@ -12,10 +12,18 @@ from matplotlib.patches import Rectangle
 
 from analysis.atlas import Atlas
 from analysis.draw import draw_contour
-from analysis.figures import baselines_figure, gain_figure, nrmse_figure, weights_figure
+from analysis.figures import (
+    baselines_figure,
+    gain_figure,
+    gains_figure,
+    neighbour_factor,
+    nrmse_figure,
+    weights_figure,
+)
 from analysis.labels import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS
 from analysis.maps import Page, pages
 from analysis.save import figure_bytes
+from analysis.strips import rows_without_haadf
 
 HAADF, CHEMICAL = [9, 35, 71], [5, 9, 18, 36]
 
@@ -44,19 +52,71 @@ def test_every_cell_shows_its_number_and_empty_ones_are_hatched():
     ax = nrmse_figure(page_of(empty=(0, 7))).axes[0]
     assert len(ax.texts) == 10
     assert sorted(t.get_text() for t in ax.texts)[0] == "0.30"
-    assert sorted(p.get_xy() for p in hatched(ax)) == [(-0.5, -0.5), (0.5, 2.5)]
+    assert sorted(p.get_xy() for p in hatched(ax)) == [(-0.5, -0.5), (2.5, 0.5)]
+
+
+def test_rows_without_haadf_stand_below_with_their_own_numbers():
+    atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
+    atlas.table["nrmse_ml"] = np.tile([1.3, 1.2, 1.1, np.nan], 3) + np.repeat([-0.1, 0.0, 0.1], 4)
+    above, below, _ = nrmse_figure(pages(atlas)[0]).axes
+    assert next(t.get_text() for t in below.get_yticklabels()) == "ML,\nconverged"
+    row = [t.get_text() for t in below.texts if t.get_position()[1] == 0]
+    assert row == ["1.30", "1.20", "1.10"]
+    assert [p.get_xy() for p in hatched(below)] == [(2.5, -0.5)]
+    assert below.images[0].norm is above.images[0].norm
+    assert above.get_xlabel() == ""
+    assert below.get_xlabel() == "Chemical tilts"
+
+
+def test_a_map_over_something_else_has_no_rows_below():
+    atlas = atlas_over({CHEMICAL_TILTS: CHEMICAL, "solver.gamma": [1.5, 2.0]})
+    assert rows_without_haadf(pages(atlas)[0]) == {}
+    assert len(nrmse_figure(pages(atlas)[0]).axes) == 2
+
+
+def test_the_diagonal_passes_through_cells_of_equal_tilts():
+    axes = {HAADF_TILTS: [0, 9, 18, 35], CHEMICAL_TILTS: [5, 9, 18]}
+    ax = nrmse_figure(pages(atlas_over(axes))[0]).axes[0]
+    points = {tuple(map(float, p)) for p in ax.lines[-1].get_xydata()}
+    assert {(1.0, 1.0), (2.0, 2.0)} <= points
+    assert "equal tilts" in ax.get_title()
+    apart = {HAADF_TILTS: [100, 200], CHEMICAL_TILTS: [5, 9]}
+    assert not nrmse_figure(pages(atlas_over(apart))[0]).axes[0].lines
+
+
+def test_gain_over_every_baseline_on_one_scale():
+    figure = gains_figure(page_of())
+    maps = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in maps] == [
+        f"over {METHOD_LABELS[m]}" for m in ("ml", "ml-stopped", "chemistry-tv")
+    ]
+    first = [t.get_text() for t in maps[0].texts if t.get_position() == (0, 0)]
+    assert first == ["50"]  # 1 - 0.6/1.2
+    assert len({ax.images[0].norm.vmax for ax in maps}) == 1
+
+
+def test_weights_say_how_much_neighbours_differ():
+    assert neighbour_factor(np.full((3, 3), 0.7)) == pytest.approx(1)
+    assert neighbour_factor(np.array([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])) == pytest.approx(
+        2 ** np.sqrt(4 / 7)
+    )
+    assert np.isnan(neighbour_factor(np.array([[1.0, np.nan], [np.nan, 1.0]])))
+    titles = [ax.get_title() for ax in weights_figure(page_of()).axes if ax.images]
+    assert titles == ["neighbours differ by a factor 1"] * 2
 
 
 def test_ticks_are_the_true_values_and_axes_are_named():
-    ax = nrmse_figure(page_of()).axes[0]
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["9", "35", "71"]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["5", "9", "18", "36"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("HAADF tilts", "Chemical tilts")
+    figure = nrmse_figure(page_of())
+    ax = figure.axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["9", "35", "71"]
+    below = figure.axes[1]
+    assert [t.get_text() for t in below.get_xticklabels()] == ["5", "9", "18", "36"]
+    assert (below.get_xlabel(), ax.get_ylabel()) == ("Chemical tilts", "HAADF tilts")
 
 
 def test_colourbar_is_labelled_and_spans_the_values():
     figure = nrmse_figure(page_of())
-    bar = figure.axes[1]
+    bar = figure.axes[2]
     assert bar.get_ylabel() == "⟨NRMSE⟩"
     low, high = bar.get_ylim()
     assert low <= 0.3
@@ -168,8 +228,9 @@ def test_words_on_an_axis_and_a_fixed_value_in_the_title():
         "solver.gamma": [1.7, 2.0],
     }
     atlas = atlas_over(axes)
-    ax = nrmse_figure(pages(atlas)[1]).axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["nanocubes", "composite"]
+    figure = nrmse_figure(pages(atlas)[1])
+    ax, below = figure.axes[:2]
+    assert [t.get_text() for t in below.get_xticklabels()] == ["nanocubes", "composite"]
     assert "gamma 2" in ax.get_title()
 
 

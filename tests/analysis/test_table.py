@@ -149,6 +149,12 @@ def test_the_package_offers_what_notebooks_need(folder):
         analysis.load_nothing  # noqa: B018
 
 
+def test_what_is_no_number_counts_as_unknown():
+    table = trials_table([record(0, nrmse="much"), record(1, seconds=None), record(2)])
+    assert table["nrmse"].isna().tolist() == [True, False, False]
+    assert table["seconds"].isna().tolist() == [False, True, False]
+
+
 def test_a_table_inside_a_record_may_differ_from_line_to_line():
     records = [
         {"trial_id": "a", "number": 0, "weights": {"tv": 1.0}, "cell": {"x": 5}, "status": "ok"},

@@ -43,7 +43,8 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
     assert said.startswith("10 trials\n1/10 trials")
     assert "10 trials, 0 failed" in said
     names = {path.name for path in out.iterdir()}
-    assert names == {"study.toml", "trials.jsonl", "atlas.csv", "atlas.h5", "report"}
+    atlas = {"atlas.csv", "atlas.h5", "atlas.nc"}
+    assert names == {"study.toml", "trials.jsonl", "report"} | atlas
     journal = (out / "trials.jsonl").read_bytes()
     assert main([*argv, "-q"]) == 0
     assert capsys.readouterr() == ("", "")

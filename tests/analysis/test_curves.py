@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.atlas import Atlas
+from analysis.curves import converged_from, curves_figure
+from analysis.labels import CHEMICAL_SNR, HAADF_SNR
+from analysis.maps import pages
+
+
+def snr_page(hole: bool = False):
+    rows = [
+        {HAADF_SNR: h, CHEMICAL_SNR: c, "nrmse": 0.3 + 0.5 / h + 0.1 / c, "nrmse_ml": 1.0 + 1 / c}
+        for h in (2, 10, 50, 500)
+        for c in (1.5, 3.0, 20.0)
+    ]
+    table = pd.DataFrame(rows).assign(
+        haadf=0.1, tv=1.0, trials=1, nrmse_ml_stopped=0.8, nrmse_chemistry_tv=0.6
+    )
+    if hole:
+        table.loc[4, "nrmse"] = np.nan
+    return pages(Atlas(table, (HAADF_SNR, CHEMICAL_SNR)))[0]
+
+
+def test_curves_stand_at_the_true_values_of_each_axis():
+    left, right = curves_figure(snr_page()).axes
+    assert (left.get_xlabel(), right.get_xlabel()) == ("HAADF SNR", "Chemical SNR")
+    assert (left.get_xscale(), right.get_xscale()) == ("log", "log")
+    first = next(line for line in left.lines if line.get_label() == "1.5")
+    assert first.get_xdata().tolist() == [2, 10, 50, 500]
+    assert first.get_ydata() == pytest.approx([0.3 + 0.5 / h + 0.1 / 1.5 for h in (2, 10, 50, 500)])
+    assert [t.get_text() for t in left.get_xticklabels()] == ["2", "10", "50", "500"]
+    assert left.get_legend().get_title().get_text() == "Chemical SNR"
+
+
+def test_baselines_are_drawn_where_they_depend_on_the_axis():
+    left, right = curves_figure(snr_page()).axes
+    labels = [line.get_label() for line in left.lines]
+    assert "ML, converged" not in labels
+    ml = next(line for line in right.lines if line.get_label() == "ML, converged")
+    assert ml.get_ydata() == pytest.approx([1 + 1 / 1.5, 1 + 1 / 3, 1.05])
+
+
+def test_a_hole_breaks_the_curve():
+    left, _ = curves_figure(snr_page(hole=True)).axes
+    curve = next(line for line in left.lines if line.get_label() == "3")
+    assert np.isnan(curve.get_ydata()).tolist() == [False, True, False, False]
+
+
+def test_nothing_known_is_said():
+    page = snr_page()
+    page.atlas.table.loc[:, [c for c in page.atlas.table if c.startswith("nrmse")]] = np.nan
+    for ax in curves_figure(page).axes:
+        assert [t.get_text() for t in ax.texts] == ["no result yet"]
+
+
+def test_where_a_curve_has_converged():
+    assert converged_from(np.array([1.0, 0.5, 0.31, 0.3])) == 2
+    assert converged_from(np.array([0.31, 0.5, 0.31, 0.3])) == 2
+    assert converged_from(np.array([0.3, np.nan, 0.3, np.nan])) == 0
+    assert converged_from(np.array([1.0, 0.3])) is None
+    assert converged_from(np.array([np.nan, np.nan])) is None
+
+
+def test_rings_mark_it():
+    figure = curves_figure(snr_page())
+    rings = [line for line in figure.axes[0].lines if line.get_fillstyle() == "none"]
+    assert [r.get_xdata().tolist() for r in rings] == [[50.0]] * 3
+    assert "ring" in figure.get_suptitle()

@@ -1,0 +1,110 @@
+"""Exported volumes as the readers of other programs see them."""
+
+from __future__ import annotations
+
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from analysis.export import export_volumes, exported_paths
+from recon_core.errors import BadInput
+
+ELEMENTS = ("Co", "O", "Au")
+VOXEL = 1.75
+
+
+@pytest.fixture
+def volumes() -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 1, (3, 4, 5, 6)).astype(np.float32)
+
+
+def test_emd_is_read_by_rosettasciio_with_names_and_voxel_size(volumes, tmp_path):
+    emd = pytest.importorskip("rsciio.emd", reason="needs rosettasciio")
+    export_volumes(tmp_path / "v.emd", volumes, ELEMENTS, VOXEL)
+    paths = [f"/elements/{e}" for e in ELEMENTS]
+    found = emd.file_reader(tmp_path / "v.emd", dataset_path=[f"{p}/data" for p in paths])
+    assert [s["metadata"]["General"]["title"] for s in found] == list(ELEMENTS)
+    for signal, volume in zip(found, volumes, strict=True):
+        axes = {axis["name"]: axis for axis in signal["axes"]}
+        order = [axes[name]["index_in_array"] for name in "zyx"]
+        assert np.array_equal(np.transpose(signal["data"], order), volume)
+        assert [axes[name]["scale"] for name in "zyx"] == pytest.approx([VOXEL] * 3)
+        assert {axis["units"] for axis in axes.values()} == {"nm"}
+
+
+def test_emd_holds_what_tomviz_looks_for(volumes, tmp_path):
+    export_volumes(tmp_path / "v.emd", volumes, ELEMENTS, VOXEL)
+    with h5py.File(tmp_path / "v.emd") as file:
+        node = file["data/tomography"]
+        assert node.attrs["emd_group_type"] == 1
+        assert node["data"].attrs["name"] == b"Co"
+        assert np.array_equal(node["data"][()], volumes[0].T)
+        assert [node[f"dim{i}"].attrs["name"] for i in (1, 2, 3)] == [b"x", b"y", b"z"]
+        assert np.diff(node["dim1"][()]) == pytest.approx(VOXEL)
+        assert list(node["tomviz_scalars"]) == ["Au", "O"]
+        assert isinstance(node["tomviz_scalars"].get("Au", getlink=True), h5py.HardLink)
+        assert np.array_equal(node["tomviz_scalars/Au"][()], volumes[2].T)
+
+
+def test_the_arrays_of_an_emd_are_stored_once(volumes, tmp_path):
+    large = np.repeat(volumes, 20, axis=1)
+    export_volumes(tmp_path / "v.emd", large, ELEMENTS, VOXEL)
+    assert (tmp_path / "v.emd").stat().st_size < 1.5 * large.nbytes + 20_000
+
+
+def test_tif_is_an_imagej_hyperstack_with_elements_as_channels(volumes, tmp_path):
+    tifffile = pytest.importorskip("tifffile", reason="needs the extra export")
+    export_volumes(tmp_path / "v.tif", volumes, ELEMENTS, VOXEL)
+    with tifffile.TiffFile(tmp_path / "v.tif") as file:
+        assert file.is_imagej
+        assert file.series[0].axes == "ZCYX"
+        assert np.array_equal(np.moveaxis(file.asarray(), 1, 0), volumes)
+        facts = file.imagej_metadata
+        assert (facts["channels"], facts["slices"], facts["unit"]) == (3, 4, "nm")
+        assert float(facts["spacing"]) == pytest.approx(VOXEL)
+        assert facts["Labels"][:4] == ["Co z=0", "O z=0", "Au z=0", "Co z=1"]
+        numerator, denominator = file.pages[0].tags["XResolution"].value
+        assert denominator / numerator == pytest.approx(VOXEL)
+
+
+def test_tif_is_read_by_rosettasciio(volumes, tmp_path):
+    tiff = pytest.importorskip("rsciio.tiff", reason="needs rosettasciio")
+    export_volumes(tmp_path / "v.tif", volumes, ELEMENTS, VOXEL)
+    signal = tiff.file_reader(tmp_path / "v.tif")[0]
+    assert np.array_equal(np.moveaxis(signal["data"], 1, 0), volumes)
+    scales = {axis["name"]: axis["scale"] for axis in signal["axes"]}
+    assert [scales[n] for n in ("depth", "height", "width")] == pytest.approx([VOXEL] * 3)
+
+
+def test_mrc_is_one_file_per_element(volumes, tmp_path):
+    mrcfile = pytest.importorskip("mrcfile", reason="needs the extra export")
+    paths = export_volumes(tmp_path / "v.mrc", volumes, ELEMENTS, VOXEL)
+    assert [p.name for p in paths] == ["v_Co.mrc", "v_O.mrc", "v_Au.mrc"]
+    for path, volume, element in zip(paths, volumes, ELEMENTS, strict=True):
+        assert mrcfile.validate(path)
+        with mrcfile.open(path) as file:
+            assert np.array_equal(file.data, volume)
+            assert float(file.voxel_size.z) == pytest.approx(10 * VOXEL)
+            assert element in file.get_labels()[0]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the reader's own
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_mrc_is_read_by_rosettasciio(volumes, tmp_path):
+    mrc = pytest.importorskip("rsciio.mrc", reason="needs rosettasciio")
+    pytest.importorskip("mrcfile", reason="needs the extra export")
+    path = export_volumes(tmp_path / "v.mrc", volumes, ELEMENTS, VOXEL)[0]
+    signal = mrc.file_reader(str(path))[0]
+    assert np.array_equal(signal["data"], volumes[0])
+    assert [axis["scale"] for axis in signal["axes"]] == pytest.approx([VOXEL] * 3)
+
+
+def test_other_suffixes_and_missing_packages_are_one_line(volumes, tmp_path, monkeypatch):
+    with pytest.raises(BadInput, match=r"unknown suffix; accepted: .emd, .tif, .mrc"):
+        exported_paths(tmp_path / "v.raw", ELEMENTS)
+    monkeypatch.setitem(sys.modules, "mrcfile", None)
+    with pytest.raises(BadInput, match=r"mrcfile is not installed.*tomoatlas\[export\]"):
+        export_volumes(tmp_path / "v.mrc", volumes, ELEMENTS, VOXEL)
+    assert list(tmp_path.iterdir()) == []

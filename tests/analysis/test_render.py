@@ -1,0 +1,63 @@
+"""The specimen in 3D: content of the picture; skipped where PyVista is missing."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from analysis.overlay import element_colours
+from analysis.pictures import SliceSet
+from analysis.render import render_figure, surfaces, usual_concentration
+from recon_core.errors import BadInput
+from recon_core.settings import Method
+
+
+def cube(scale: float = 1.0) -> np.ndarray:
+    volumes = np.zeros((3, 16, 16, 16), np.float32)
+    volumes[:2, 4:12, 4:12, 4:12] = 0.5 * scale
+    volumes[2, 13:16, 6:10, 6:10] = scale
+    return volumes
+
+
+@pytest.fixture
+def slices() -> SliceSet:
+    return SliceSet(cube(), {Method.FUSED: cube(0.3)}, ("Co", "O", "Au"), 2.0, "9 tilts")
+
+
+def test_without_pyvista_one_line_names_the_extra(slices, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvista", None)
+    with pytest.raises(BadInput, match=r"pyvista is not installed.*tomoatlas\[render\]"):
+        render_figure(slices)
+
+
+def test_surfaces_have_the_colours_of_their_elements_and_follow_the_truths_level(slices):
+    pytest.importorskip("pyvista", reason="needs the extra render")
+    colours = {"Co": "#ff0000", "Au": "#0000ff"}
+    picture = surfaces(slices.truth, slices, colours).astype(int)
+    red = picture[..., 0] - picture[..., 1] > 60
+    blue = picture[..., 2] - picture[..., 0] > 60
+    assert red.mean() > 5 * blue.mean() > 0
+    rows = [np.argwhere(mask)[:, 0].mean() for mask in (blue, red)]
+    assert rows[0] < rows[1]  # gold lies above along z, and z points upwards
+    below = surfaces(slices.volumes[Method.FUSED], slices, colours).astype(int)
+    assert not (np.abs(below[..., 0] - below[..., 1]) > 60).any()
+
+
+def test_the_usual_concentration_is_that_of_the_inside():
+    assert usual_concentration(cube()[0]) == pytest.approx(0.5)
+    peaked = cube()[0]
+    peaked[5, 5, 5] = 2.0  # one voxel that overshoots hardly counts
+    assert usual_concentration(peaked) == pytest.approx(0.5, rel=0.05)
+    assert usual_concentration(np.zeros((2, 2, 2), np.float32)) == 0
+
+
+def test_the_figure_shows_truth_and_methods_without_oxygen(slices):
+    pytest.importorskip("pyvista", reason="needs the extra render")
+    figure = render_figure(slices)
+    assert [ax.get_title() for ax in figure.axes] == ["Truth", "Fused"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["Co", "Au"]
+    assert figure.legends[0].get_patches()[1].get_facecolor() is not None
+    assert ": 32 × 32 × 32 nm" in figure.get_suptitle()
+    assert set(element_colours(("Co", "Au"))) == {"Co", "Au"}

@@ -1,0 +1,146 @@
+"""What figures are drawn from, and refusals in one line."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from analysis.atlas import write_atlas
+from analysis.catalogue import CATALOGUE, draw
+from analysis.save import figure_bytes, kind_of, save_figure
+from analysis.source import Source
+from phantoms.files import save_reconstruction, save_specimen
+from phantoms.kinds import make_specimen
+from recon_core.errors import BadInput
+from sweep.study import parse_study
+
+HAADF, CHEMICAL = "acquisition.haadf_tilts", "acquisition.chemical_tilts"
+
+
+def test_a_cell_is_asked_for_by_its_path_or_the_end_of_it(folder):
+    found = Source((folder,), {"haadf_tilts": "9", CHEMICAL: "18.0"}).cell
+    assert dict(found.values) == {HAADF: 9, CHEMICAL: 18}
+
+
+def test_axes_left_out_are_chosen_near_the_middle(folder):
+    assert dict(Source((folder,)).cell.values) == {HAADF: 35, CHEMICAL: 9}
+    assert dict(Source((folder,), {"haadf_tilts": "71"}).cell.values) == {HAADF: 71, CHEMICAL: 9}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        ({"tilts": "9"}, "--cell = 'tilts': not an axis; accepted: acquisition.haadf_tilts"),
+        ({"haadf_tilts": "10"}, "no such value; accepted: 9, 35, 71"),
+        ({"haadf_tilts": "many"}, "no such value"),
+    ],
+)
+def test_a_cell_that_is_not_there_is_refused(folder, wanted, line):
+    with pytest.raises(BadInput, match=line):
+        _ = Source((folder,), wanted).cell
+
+
+def test_the_trials_of_a_cell_are_its_own(folder):
+    inside = Source((folder,), {"haadf_tilts": "9", "chemical_tilts": "5"}).cell_trials
+    assert len(inside) == 10
+    assert set(inside[HAADF]) == {9}
+
+
+def test_a_page_holds_the_wanted_values_fixed(folder_of, study):
+    text = study.toml().replace("[axes]", '[axes]\n"solver.gamma" = [1.5, 2.0]')
+    folder = folder_of(parse_study(text))
+    assert Source((folder,)).page.fixed == {"solver.gamma": 1.5}
+    assert Source((folder,), {"gamma": "2"}).page.fixed == {"solver.gamma": 2.0}
+
+
+def test_an_atlas_alone_gives_its_maps(folder, tmp_path):
+    write_atlas(folder)
+    alone = tmp_path / "atlas.h5"
+    shutil.copy(folder / "atlas.h5", alone)
+    assert Source((alone,)).page.axes == 2
+    with pytest.raises(BadInput, match="no study was run here"):
+        _ = Source((alone,)).study
+
+
+def test_files_are_matched_by_element_and_named_by_method(tmp_path):
+    specimen = make_specimen("nanocubes", 16, 0)
+    paths = [tmp_path / name for name in ("truth.h5", "a.h5", "b.h5")]
+    save_specimen(paths[0], specimen)
+    reverse = specimen.volumes[::-1] * 0.5
+    save_reconstruction(paths[1], reverse, specimen.elements[::-1], 2.0, {"method": "fused"})
+    save_reconstruction(paths[2], specimen.volumes, specimen.elements, 2.0)
+    found = Source(tuple(paths)).comparison
+    assert [s.label for s in found.shown()] == ["Fused", "b"]
+    assert np.array_equal(found.volumes["fused"], 0.5 * specimen.volumes)
+    alone = Source((paths[0],))
+    assert alone.comparison.reference == "truth"
+    with pytest.raises(BadInput, match="nothing to compare with"):
+        _ = alone.against_truth
+    with pytest.raises(BadInput, match="files have no cells"):
+        _ = Source(tuple(paths), {"x": "1"}).comparison
+
+
+def test_other_elements_or_shapes_are_refused(tmp_path):
+    specimen = make_specimen("nanocubes", 16, 0)
+    save_specimen(tmp_path / "t.h5", specimen)
+    save_reconstruction(tmp_path / "r.h5", specimen.volumes[:2], specimen.elements[:2], 2.0)
+    with pytest.raises(BadInput, match="not the elements and shape of the truth"):
+        _ = Source((tmp_path / "t.h5", tmp_path / "r.h5")).comparison
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nrmse",
+        "baselines",
+        "gain",
+        "weights",
+        "curves",
+        "landscape",
+        "search",
+        "parallel",
+        "timeline",
+        "tilts",
+    ],
+)
+def test_figures_of_a_study_by_name(folder, name):
+    assert figure_bytes(draw(name, Source((folder,))), "png", dpi=20)
+
+
+def test_the_tilts_of_a_cell_are_those_of_its_acquisition(folder):
+    haadf, chemical, voxel = Source((folder,), {"haadf_tilts": "9", "chemical_tilts": "5"}).tilts
+    assert (len(haadf), len(chemical)) == (9, 5)
+    assert (haadf[0], chemical[-1]) == (-70.0, 70.0)
+    assert voxel == make_specimen("nanocubes", 16, 0).voxel_size_nm
+
+
+def test_an_unknown_figure_lists_all(folder):
+    with pytest.raises(BadInput, match=", ".join(list(CATALOGUE)[:3])):
+        draw("nrms", Source((folder,)))
+
+
+def test_a_map_of_one_cell_has_no_gain(folder_of):
+    study = parse_study('[study]\nname="s"\n[specimen]\nkind="nanocubes"\nsize=16')
+    with pytest.raises(BadInput, match="gain: needs more axes"):
+        draw("gain", Source((folder_of(study),)))
+
+
+def test_more_than_one_folder_is_refused(folder, tmp_path):
+    with pytest.raises(BadInput, match="more than one file"):
+        _ = Source((folder, tmp_path)).page
+    with pytest.raises(BadInput, match="no such file or folder"):
+        _ = Source((tmp_path / "nothing",)).trials
+
+
+def test_files_are_written_by_their_suffix(folder, tmp_path):
+    figure = draw("timeline", Source((folder,)))
+    for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        save_figure(figure, tmp_path / f"f.{kind}")
+        assert (tmp_path / f"f.{kind}").read_bytes().startswith(start)
+    assert "workers busy" in (tmp_path / "f.svg").read_text()
+    again = draw("timeline", Source((folder,)))
+    assert figure_bytes(again, "png") == (tmp_path / "f.png").read_bytes()
+    with pytest.raises(BadInput, match=r"unknown suffix; accepted: .png, .svg, .pdf"):
+        kind_of(tmp_path / "f.jpg")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from analysis.catalogue import CATALOGUE
+from jobs.cli import main
+
+
+def test_the_list_names_every_figure_and_what_it_needs(capsys):
+    assert main(["figure", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(CATALOGUE)
+    assert all(line.endswith("]") for line in lines)
+
+
+def test_a_figure_is_written_once_and_replaced_when_asked(folder, tmp_path, capsys):
+    out = tmp_path / "f.svg"
+    argv = ["figure", "search", str(folder), "--out", str(out)]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    before = out.read_bytes()
+    assert b"fused trials of a cell" in before
+    assert main(argv) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*argv, "--force", "-q"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_the_name_of_the_file_is_that_of_the_figure(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["figure", "curves", str(folder), "-q"]) == 0
+    assert (tmp_path / "curves.png").is_file()
+
+
+def test_a_chosen_cell_is_reconstructed_again(folder, tmp_path):
+    out = tmp_path / "slices.svg"
+    argv = ["figure", "slices", str(folder), "--cell", "haadf_tilts=9", "--out", str(out), "-q"]
+    assert main(argv) == 0
+    assert "HAADF tilts 9" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ([], "NAME DIR|FILE: missing"),
+        (["nrmse"], "NAME DIR|FILE: missing"),
+        (["nosuch", "."], "no such figure; accepted: nrmse"),
+        (["nrmse", ".", "--out", "f.bmp"], "unknown suffix"),
+        (["slices", ".", "--cell", "haadf_tilts"], "not a condition; accepted: AXIS=VALUE"),
+        (["nrmse", "."], "no study was run here"),
+        (["nrmse", "nothing.csv"], "nothing.csv: no such file or folder"),
+    ],
+)
+def test_bad_input_is_one_line(argv, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["figure", *argv]) == 2
+    err = capsys.readouterr().err
+    assert line in err
+    assert err.count("\n") == 1
+
+
+def test_volumes_are_exported_once(specimen, tmp_path, capsys):
+    out = tmp_path / "v.emd"
+    assert main(["export", str(specimen), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    assert main(["export", str(specimen), "--out", str(out)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main(["export", str(specimen), "--out", str(out), "--force", "-q"]) == 0
+    assert main(["export", str(specimen), "--out", str(tmp_path / "v.png")]) == 2
+    assert "accepted: .emd, .tif, .mrc" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_a_study_without_a_trial_gives_holes_or_one_line(name, study_file, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "study.toml").write_text(study_file.read_text())
+    code = main(["figure", name, str(empty), "--out", str(tmp_path / "f.png"), "-q"])
+    err = capsys.readouterr().err
+    assert (code, err.count("\n")) in ((0, 0), (2, 1))
+    assert (tmp_path / "f.png").exists() == (code == 0)
+    assert (
+        "yet" in err or "too few" in err or code == 0 or "needs more axes" in err or "start" in err
+    )
+
+
+def test_a_newer_journal_and_scores_that_are_no_numbers_are_drawn_as_holes(folder, tmp_path):
+    journal = folder / "trials.jsonl"
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    for record in records:
+        record |= {"nrmse": None, "attempts": 3, "rank": {"id": 7}}
+    journal.write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = tmp_path / "f.svg"
+    assert main(["figure", "baselines", str(folder), "--out", str(out), "-q"]) == 0
+    assert "no result yet" in out.read_text()
