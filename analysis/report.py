@@ -46,7 +46,7 @@ class Report:
 def write_report(
     folder: str | Path, cells: Sequence[str] = (), on_cell: OnCell | None = None
 ) -> Report:
-    """Write ``atlas.csv``, ``atlas.h5`` and ``report/`` of a study folder.
+    """Write ``atlas.csv``, ``.h5``, ``.nc`` and ``report/`` of a study folder.
 
     Works on an unfinished study, and on a journal with lines that are not its trials; the page says
     what is missing. Slices made by an earlier call stay, as long as no better trial is found.

@@ -122,7 +122,7 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
 )
 @quiet_option
 def report(folder: Path, slices: bool, cells: tuple[str, ...], quiet: bool) -> None:
-    """Write DIR/report/index.html (one self-contained page), figures, atlas.csv and atlas.h5.
+    """Write DIR/report/index.html (one self-contained page), figures, atlas.csv, .h5 and .nc.
 
     Works on a study that is still running or was interrupted; the page then says so. Slices once
     made stay on the page until a better trial is found.
