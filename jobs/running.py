@@ -22,7 +22,7 @@ from sweep.study import Study
 def run_study(name: str, out: Path, workers: int | None, quiet: bool) -> int:
     """Run or resume the study ``name`` in the folder ``out``; the exit code.
 
-    Under MPI rank 0 does this, and the other ranks are its workers.
+    Under MPI rank 0 does this, and all ranks evaluate trials for it.
 
     Raises
     ------
@@ -33,8 +33,7 @@ def run_study(name: str, out: Path, workers: int | None, quiet: bool) -> int:
         from sweep.executors import mpi
 
         if mpi.ranks() > 1:
-            code = mpi.run_ranks(lambda executor: _manage(name, out, executor, quiet))
-            return Exit.DONE if code is None else code
+            return mpi.leave(mpi.run_ranks(lambda executor: _manage(name, out, executor, quiet)))
     return _manage(name, out, _executor(workers), quiet)
 
 

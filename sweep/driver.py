@@ -62,7 +62,10 @@ def run(
         try:
             while not ledger.finished:
                 ledger.hand_out(executor)
-                trial, result = executor.collect()
+                finished = executor.collect()
+                if finished is None:
+                    continue
+                trial, result = finished
                 journal.append(to_record(trial, result))
                 ledger.take_in(trial, result)
                 if on_result is not None:

@@ -1,149 +1,201 @@
-"""Trials on MPI ranks: rank 0 manages, every other rank evaluates. Importing this starts MPI."""
+"""Trials on MPI ranks: rank 0 manages, and every rank evaluates. Importing this starts MPI."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
+import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable
 
-import numba
 from mpi4py import MPI
-from threadpoolctl import threadpool_limits
 
+from sweep.devices import Request
 from sweep.evaluate import evaluate
 from sweep.executors.base import Evaluate
+from sweep.executors.child import CannotStart
+from sweep.executors.crew import make_crew
+from sweep.executors.mail import BYE, RESULT, TASK, Mail, naps
+from sweep.executors.processes import ProcessExecutor
+from sweep.executors.rank import Report, unfit, work
+from sweep.limits import Limits
 from sweep.study import Study
-from sweep.trial import Trial, TrialResult
+from sweep.trial import Trial, TrialResult, TrialStatus
 
-T = TypeVar("T")
-
-POLL_SECONDS = 0.002
-LAST_WORDS_SECONDS = 1.0
-"""Before an abort: launchers drop what ranks have printed and they have not read yet."""
-
-TASK, RESULT = 1, 2
+FAREWELL_SECONDS = 15.0
 
 
 def ranks() -> int:
-    """Number of MPI ranks; one alone has nobody to hand trials to."""
+    """Number of MPI ranks."""
     return MPI.COMM_WORLD.Get_size()
 
 
 def run_ranks(
-    manage: Callable[[MpiExecutor], T],
+    manage: Callable[[MpiExecutor], int],
     evaluate: Evaluate = evaluate,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    request: Request = Request(),  # noqa: B008 - frozen
     comm: MPI.Intracomm = MPI.COMM_WORLD,
-) -> T | None:
-    """Call ``manage`` on rank 0 with an executor over all other ranks, which evaluate meanwhile.
+) -> int:
+    """Call ``manage`` on rank 0 with an executor over all ranks; the exit code of this rank.
 
-    Every rank calls this; the others return None when ``manage`` is done. Where it leaves trials in
-    flight, raising or not, all ranks are ended at once, for a rank cannot be made to stop: so
-    ``manage`` does its own reporting. An interrupted run ends with exit code 130.
+    Every rank calls this. Each has one device and one child process on it, rank 0 as well, so that
+    N ranks use N devices. What ``manage`` leaves in flight, raising or not, is dropped and the
+    other ranks are sent home.
+
+    Parameters
+    ----------
+    manage : the run of a study; its return value is the exit code of rank 0.
+    evaluate : evaluates a trial; a function that can be imported by its name.
+    limits : what a trial may take.
+    request : what the ranks compute on.
+    comm : the ranks.
+
+    Raises
+    ------
+    BadInput : on all ranks, where the devices do not do; see :func:`sweep.devices.check_devices`.
+    ManagerLost : on the other ranks, where rank 0 was lost and MPI survived it.
     """
-    others = comm.Split(color=int(comm.Get_rank() > 0), key=comm.Get_rank())
-    if comm.Get_rank() > 0:
-        # Ctrl-C reaches all ranks; rank 0 alone decides what ends.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with _or_abort(comm):
-            _share_cores(others)
-            _serve(comm, evaluate)
-        return None
-    executor = MpiExecutor(comm)
+    crew = make_crew(comm, evaluate, limits, request)
+    mail = Mail(comm)
+    if mail.rank > 0:
+        try:
+            work(mail, crew)
+        except BaseException:
+            mail.abort(1)
+            raise
+        return 0
+    executor = MpiExecutor(mail, crew)
     try:
-        outcome = manage(executor)
-    except BaseException:
-        if executor.in_flight:
-            _abort(comm, 1)
-        raise
+        code = manage(executor)
     finally:
         executor.close()
-    if executor.in_flight:
-        _abort(comm, 130)
-    return outcome
+    if executor.silent:
+        print(f"ranks {sorted(executor.silent)} do not answer", file=sys.stderr)
+        mail.abort(code)
+    return code
+
+
+def leave(code: int) -> int:
+    """Finalise MPI, after which nothing can hang; ``code`` for ``sys.exit``.
+
+    A rank whose MPI does not come back is ended at once with ``code``, without further clean-up:
+    the record is closed and the streams are flushed by now, so nothing is lost but the wait.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    overdue = threading.Timer(FAREWELL_SECONDS, os._exit, [code])
+    overdue.daemon = True
+    overdue.start()
+    MPI.Finalize()
+    overdue.cancel()
+    return code
 
 
 class MpiExecutor:
-    """Evaluates a trial on each rank of ``comm`` but its own, rank 0; see :func:`run_ranks`."""
+    """Evaluates a trial on each rank, its own, 0, included; see :func:`run_ranks`.
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
-        self._comm = comm
-        self._idle = list(range(comm.Get_size() - 1, 0, -1))
+    A rank that is lost gives its trial back as crashed, and there is one slot less; so does a rank
+    on which no process can start.
+
+    Parameters
+    ----------
+    mail : the messages of rank 0.
+    crew : this rank's own worker.
+    """
+
+    def __init__(self, mail: Mail, crew: ProcessExecutor) -> None:
+        self._mail, self._own = mail, crew
+        self._workers = set(range(mail.size))
+        # Rank 0 last: its own trials share a processor with the manager.
+        self._idle = list(range(mail.size))
         self._running: dict[int, Trial] = {}
+        self._found: deque[tuple[Trial, TrialResult]] = deque()
         self._closed = False
-        self.slots = len(self._idle)
+        self.silent: set[int] = set()
 
     @property
-    def in_flight(self) -> int:
-        """Trials submitted and not collected."""
-        return len(self._running)
+    def slots(self) -> int:
+        """Ranks that can evaluate trials."""
+        return len(self._workers)
 
     def submit(self, study: Study, trial: Trial) -> None:
         """Send the trial to an idle rank."""
         rank = self._idle.pop()
         self._running[rank] = trial
-        self._comm.send((study, trial), dest=rank, tag=TASK)
+        if rank == 0:
+            self._own.submit(study, trial)
+        else:
+            self._mail.send(rank, TASK, (study, trial))
 
-    def collect(self) -> tuple[Trial, TrialResult]:
-        """Wait for the first rank that is done."""
-        rank = _await(self._comm, MPI.ANY_SOURCE, RESULT)
-        result: TrialResult = self._comm.recv(source=rank, tag=RESULT)
-        self._idle.append(rank)
-        return self._running.pop(rank), result
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """Wait for the first rank that is done, or lost."""
+        until = None if timeout is None else time.monotonic() + timeout
+        for nap in naps():
+            self._look(nap)
+            if self._found:
+                return self._found.popleft()
+            if not self._workers:
+                raise CannotStart("no rank can evaluate trials any more")
+            if until is not None and time.monotonic() >= until:
+                break
+            if until is None and not self._running:
+                break
+        return None
 
     def close(self) -> None:
-        """Send the idle ranks home; those at work are :func:`run_ranks`' to end."""
+        """Send all ranks home; those that do not answer are in ``silent`` then."""
         if self._closed:
             return
         self._closed = True
-        for rank in self._idle:
-            self._comm.send(None, dest=rank, tag=TASK)
+        self._own.close()
+        self.silent = set(range(1, self._mail.size)) - self._mail.lost
+        for rank in self.silent:
+            self._mail.send(rank, TASK, None)
+        self._await_farewells()
+        self._mail.flush(FAREWELL_SECONDS if not self.silent else 0.0)
 
+    def _await_farewells(self) -> None:
+        until = time.monotonic() + FAREWELL_SECONDS
+        for nap in naps():
+            while self._mail.receive(RESULT) is not None:
+                pass
+            if (farewell := self._mail.receive(BYE)) is not None:
+                self.silent.discard(farewell[0])
+                continue
+            self.silent -= self._mail.lost
+            if not self.silent or time.monotonic() > until:
+                return
+            time.sleep(nap)
 
-def _serve(comm: MPI.Intracomm, evaluate: Evaluate) -> None:
-    while True:
-        _await(comm, 0, TASK)
-        task: tuple[Study, Trial] | None = comm.recv(source=0, tag=TASK)
-        if task is None:
-            return
-        comm.send(evaluate(*task), dest=0, tag=RESULT)
+    def _look(self, nap: float) -> None:
+        """Take in what has come; where nothing has, wait for it or for ``nap`` seconds."""
+        message = self._mail.receive(RESULT)
+        if message is not None:
+            self._take_in(*message)
+            nap = 0.0
+        for rank in self._mail.lost & self._workers:
+            error = f"lost rank {rank}"
+            self._take_in(rank, Report(TrialResult(TrialStatus.CRASHED, error=error), fit=False))
+        if 0 in self._running:
+            self._look_at_own(nap)
+        else:
+            time.sleep(nap)
 
+    def _look_at_own(self, nap: float) -> None:
+        try:
+            finished = self._own.collect(nap)
+        except CannotStart as error:
+            self._take_in(0, unfit(error))
+        else:
+            if finished is not None:
+                self._take_in(0, Report(finished[1]))
 
-def _await(comm: MPI.Intracomm, source: int, tag: int) -> int:
-    """Rank of the next message; sleeps between looks, as a blocking receive burns a core."""
-    status = MPI.Status()
-    while not comm.iprobe(source=source, tag=tag, status=status):
-        time.sleep(POLL_SECONDS)
-    return status.Get_source()
-
-
-def _share_cores(workers: MPI.Comm) -> None:
-    """Use this rank's part of the cores that the workers of this node may use together."""
-    node = workers.Split_type(MPI.COMM_TYPE_SHARED)
-    cores: set[int] = set().union(*node.allgather(os.sched_getaffinity(0)))
-    threads = max(1, len(cores) // node.Get_size())
-    numba.set_num_threads(min(threads, numba.get_num_threads()))
-    threadpool_limits(threads)
-
-
-@contextmanager
-def _or_abort(comm: MPI.Intracomm) -> Iterator[None]:
-    """End all ranks when this one fails: rank 0 would wait for it forever."""
-    try:
-        yield
-    except BaseException:
-        _abort(comm, 1)
-        raise
-
-
-def _abort(comm: MPI.Intracomm, code: int) -> None:
-    if sys.exc_info()[0] is not None:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    time.sleep(LAST_WORDS_SECONDS)
-    comm.Abort(code)
+    def _take_in(self, rank: int, report: Report) -> None:
+        if rank in self._running:
+            self._found.append((self._running.pop(rank), report.result))
+            self._idle.append(rank)
+        if not report.fit:
+            self._workers.discard(rank)
+            self._idle.remove(rank)

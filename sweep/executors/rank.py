@@ -1,0 +1,91 @@
+"""A worker rank: it takes trials from rank 0, has its child evaluate them, and sends results."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from sweep.executors.child import CannotStart
+from sweep.executors.mail import BYE, RESULT, TASK, Mail, naps
+from sweep.executors.processes import ProcessExecutor
+from sweep.executors.serve import DEAF_TO
+from sweep.study import Study
+from sweep.trial import Trial, TrialResult, TrialStatus
+
+LOOK_SECONDS = 0.1
+"""Between two looks for an end that rank 0 has called while a trial is being evaluated."""
+
+FLUSH_SECONDS = 5.0
+
+
+class ManagerLost(RuntimeError):
+    """Rank 0 is gone, and nobody is left to record a result."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A result on its way to rank 0; ``fit`` is False where no further trial can be evaluated."""
+
+    result: TrialResult
+    fit: bool = True
+
+
+def work(mail: Mail, crew: ProcessExecutor) -> None:
+    """Evaluate trials, one at a time, until rank 0 says that it is over.
+
+    Raises
+    ------
+    ManagerLost : rank 0 is gone; the children are ended.
+    """
+    # Schedulers and terminals signal all ranks; rank 0 alone decides what ends.
+    for number in DEAF_TO:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        while (task := _next_task(mail)) is not None:
+            report = _evaluated(mail, crew, *task)
+            if report is None:
+                break
+            mail.send(0, RESULT, report)
+    finally:
+        crew.close()
+    mail.send(0, BYE, None)
+    mail.flush(FLUSH_SECONDS)
+
+
+def _next_task(mail: Mail) -> tuple[Study, Trial] | None:
+    for nap in naps():
+        message = mail.receive(TASK, source=0)
+        if message is not None:
+            task: tuple[Study, Trial] | None = message[1]
+            return task
+        _check_manager(mail)
+        time.sleep(nap)
+    raise AssertionError("naps end")
+
+
+def _evaluated(mail: Mail, crew: ProcessExecutor, study: Study, trial: Trial) -> Report | None:
+    """The report on a trial, or None where the end was called meanwhile."""
+    crew.submit(study, trial)
+    while mail.receive(TASK, source=0) is None:
+        try:
+            finished = crew.collect(LOOK_SECONDS)
+        except CannotStart as error:
+            return unfit(error)
+        if finished is not None:
+            return Report(finished[1])
+        _check_manager(mail)
+    return None
+
+
+def unfit(error: CannotStart) -> Report:
+    """The report of a rank on which nothing can be evaluated."""
+    return Report(
+        TrialResult(TrialStatus.CRASHED, error=f"{error} on {os.uname().nodename}"), False
+    )
+
+
+def _check_manager(mail: Mail) -> None:
+    if 0 in mail.lost:
+        raise ManagerLost("rank 0 is lost")

