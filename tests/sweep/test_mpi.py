@@ -2,21 +2,28 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sweep_fakes import SMALL, atlas_of, bowl
-from sweep_launch import Launcher, finished, launcher, mpiexec, open_mpi
+from sweep_launch import (
+    SCRIPT,
+    Launcher,
+    finished,
+    group_is_gone,
+    launcher,
+    lines,
+    mpiexec,
+    open_mpi,
+    rank_zero,
+    wait_for,
+)
 
 from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
 from sweep.journal import read_records
 from sweep.study import parse_study
 
-SCRIPT = Path(__file__).with_name("run_study.py")
 # Nothing in the designed part needs a proposal.
 DESIGNED = SMALL.replace("initial = 3", "initial = 6")
 
@@ -34,25 +41,6 @@ def study(tmp_path: Path) -> Path:
     path = tmp_path / "study.toml"
     path.write_text(DESIGNED)
     return path
-
-
-def group_is_gone(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
 def test_all_ranks_evaluate_and_leave_nothing_behind(
@@ -88,11 +76,6 @@ def test_an_interrupted_run_leaves_with_its_code(
     assert done.returncode == 130, done.stderr
     wait_for(lambda: group_is_gone(started.pid))
     assert 2 <= lines(journal) < 24
-
-
-def rank_zero(started: subprocess.Popen[str]) -> int:
-    assert started.stdout is not None
-    return int(started.stdout.readline())
 
 
 def test_a_refused_folder_ends_all_ranks(study: Path, tmp_path: Path) -> None:
