@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jobs.options import FilePath, quiet_option
+from jobs.options import FilePath, Walltime, quiet_option
 from recon_core.errors import BadInput
 
 _FOLDER = click.argument("folder", metavar="DIR", type=FilePath)
@@ -48,12 +48,22 @@ def check(study: str, quiet: bool) -> None:
     show_default=True,
     help="What trials compute on. This version computes on the CPU only.",
 )
+@click.option(
+    "--walltime",
+    type=Walltime(),
+    metavar="HH:MM:SS",
+    help="End within this time: start no trial that cannot finish. Known without it in a Slurm, "
+    "PBS or LSF job.",
+)
 @quiet_option
-def run(study: str, out: Path, workers: int | None, device: str, quiet: bool) -> int:
+def run(
+    study: str, out: Path, workers: int | None, device: str, walltime: int | None, quiet: bool
+) -> int:
     """Run STUDY into DIR: trials, atlas and report.
 
     STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
-    interrupted or killed. Exit code 3 if some trials failed, 130 if interrupted.
+    interrupted or killed. SIGTERM or SIGUSR1 lets the trials in flight end and starts no more.
+    Exit code 3 if some trials failed, 4 if time was up before the end, 130 if interrupted.
     """
     from jobs.running import run_study
 
@@ -64,7 +74,7 @@ def run(study: str, out: Path, workers: int | None, device: str, quiet: bool) ->
             value=device,
             accepted="auto, cpu",
         )
-    return run_study(study, out, workers, quiet)
+    return run_study(study, out, workers, quiet, walltime)
 
 
 @click.command()

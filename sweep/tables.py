@@ -97,6 +97,23 @@ class Search(Table):
         return budgets.get(method, 1)
 
 
+class LimitsTable(Table):
+    """``[limits]``: what a trial may take, and how often it is tried again; no part of the science.
+
+    ``trial_seconds``, ``trial_memory_gb`` (GiB): of one trial, none where left out. ``retries``: of
+    a trial that crashed or ran out of time. All may change between the runs of a study.
+    """
+
+    trial_seconds: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
+    trial_memory_gb: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = 1
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of one trial in bytes, None where it is not limited."""
+        return None if self.trial_memory_gb is None else int(self.trial_memory_gb * 2**30)
+
+
 def is_volume(kind: str) -> bool:
     """Whether a specimen's ``kind`` is the path of an HDF5 volume."""
     return kind.lower().endswith(VOLUME_SUFFIXES)

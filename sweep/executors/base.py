@@ -17,13 +17,17 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """Trials that may be submitted and not yet collected."""
+        """Trials that it can hold at once now; may shrink and grow."""
 
     def submit(self, study: Study, trial: Trial) -> None:
         """Hand over a trial of ``study``; there must be a free slot."""
 
-    def collect(self) -> tuple[Trial, TrialResult]:
-        """Wait for one submitted trial and return it with its result."""
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """Wait for one submitted trial and return it with its result.
+
+        None where none came within ``timeout`` seconds; without one it waits for as long as it
+        takes. No submitted trial is ever lost: a dead worker's comes back as crashed.
+        """
 
     def close(self) -> None:
         """End all workers and drop what is in flight; closing twice does nothing."""

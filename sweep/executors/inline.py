@@ -23,8 +23,10 @@ class InlineExecutor:
         """Keep the trial until it is collected."""
         self._queue.append((study, trial))
 
-    def collect(self) -> tuple[Trial, TrialResult]:
-        """Evaluate the trial submitted first."""
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:  # noqa: ARG002
+        """Evaluate the trial submitted first, however long that takes; None if there is none."""
+        if not self._queue:
+            return None
         study, trial = self._queue.popleft()
         return trial, self._evaluate(study, trial)
 

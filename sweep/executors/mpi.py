@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -88,9 +89,11 @@ class MpiExecutor:
         self._running[rank] = trial
         self._comm.send((study, trial), dest=rank, tag=TASK)
 
-    def collect(self) -> tuple[Trial, TrialResult]:
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
         """Wait for the first rank that is done."""
-        rank = _await(self._comm, MPI.ANY_SOURCE, RESULT)
+        rank = _await(self._comm, MPI.ANY_SOURCE, RESULT, timeout)
+        if rank is None:
+            return None
         result: TrialResult = self._comm.recv(source=rank, tag=RESULT)
         self._idle.append(rank)
         return self._running.pop(rank), result
@@ -113,10 +116,13 @@ def _serve(comm: MPI.Intracomm, evaluate: Evaluate) -> None:
         comm.send(evaluate(*task), dest=0, tag=RESULT)
 
 
-def _await(comm: MPI.Intracomm, source: int, tag: int) -> int:
+def _await(comm: MPI.Intracomm, source: int, tag: int, timeout: float | None = None) -> int | None:
     """Rank of the next message; sleeps between looks, as a blocking receive burns a core."""
     status = MPI.Status()
+    end = math.inf if timeout is None else time.monotonic() + timeout
     while not comm.iprobe(source=source, tag=tag, status=status):
+        if time.monotonic() >= end:
+            return None
         time.sleep(POLL_SECONDS)
     return status.Get_source()
 

@@ -52,14 +52,14 @@ class ProcessExecutor:
             worker.take(study, trial)
         self._busy.append(worker)
 
-    def collect(self) -> tuple[Trial, TrialResult]:
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
         """Wait for the first child that is done, or gone."""
-        while True:
-            ready = wait([worker.connection for worker in self._busy])
+        while ready := wait([worker.connection for worker in self._busy], timeout):
             worker = next(w for w in self._busy if w.connection in ready)
             result = worker.answer()
             if result is not None:
                 return self._release(worker), result
+        return None
 
     def close(self) -> None:
         """Kill all children; results not collected are lost."""
@@ -133,8 +133,9 @@ class _Worker:
 
 def _serve(connection: Connection, evaluate: Evaluate) -> None:
     """Evaluate what comes through the pipe until its other end is closed."""
-    # Ctrl-C reaches the whole group; the parent alone decides what ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals reach the whole group; the parent alone decides what ends.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(ending, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         connection.send(None)

@@ -17,12 +17,18 @@ from sweep.executors.base import Executor
 from sweep.executors.inline import InlineExecutor
 from sweep.journal import read_records
 from sweep.study import Study
-from sweep.trial import Trial
+from sweep.trial import Trial, TrialResult
 
 
 def some_trials(study: Study, count: int) -> list[Trial]:
     cell = study.cells()[0]
     return [study.trial(cell, Method.FUSED, t, Weights(0.01 + t, 1.0)) for t in range(count)]
+
+
+def collected(executor: Executor) -> tuple[Trial, TrialResult]:
+    landed = executor.collect()
+    assert landed is not None
+    return landed
 
 
 def check_every_trial_comes_back_with_its_own_result(executor: Executor) -> None:
@@ -35,7 +41,7 @@ def check_every_trial_comes_back_with_its_own_result(executor: Executor) -> None
         while waiting and in_flight < executor.slots:
             executor.submit(study, waiting.pop())
             in_flight += 1
-        trial, result = executor.collect()
+        trial, result = collected(executor)
         results[trial] = result
         in_flight -= 1
     assert {t: repr(r) for t, r in results.items()} == expected
@@ -45,7 +51,7 @@ def check_a_failure_is_a_status(executor: Executor) -> None:
     study = small_study()
     trial = some_trials(study, 2)[1]
     executor.submit(study, trial)
-    back, result = executor.collect()
+    back, result = collected(executor)
     assert back == trial
     assert repr(result) == repr(failing_bowl(study, trial))
 

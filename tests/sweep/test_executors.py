@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sweep_conformance import CHECKS, some_trials
+from sweep_conformance import CHECKS, collected, some_trials
 from sweep_fakes import (
     EVALUATIONS,
     SMALL,
@@ -93,7 +93,7 @@ def test_an_evaluation_that_raises_is_a_crash(capfd: pytest.CaptureFixture[str])
     trial = some_trials(study, 1)[0]
     with closing(ProcessExecutor(1, raising_bowl)) as executor:
         executor.submit(study, trial)
-        result = executor.collect()[1]
+        result = collected(executor)[1]
     assert result.status is TrialStatus.CRASHED
     assert result.error == "the worker ended with exit code 1"
     assert "an evaluation that raises" in capfd.readouterr().err
@@ -105,7 +105,7 @@ def test_children_share_the_cores_and_the_parents_environment_is_left_alone() ->
     cores = len(os.sched_getaffinity(0))
     with closing(ProcessExecutor(1, environment_seen)) as executor:
         executor.submit(study, some_trials(study, 1)[0])
-        assert executor.collect()[1].error == ",".join([str(cores)] * len(THREAD_VARIABLES))
+        assert collected(executor)[1].error == ",".join([str(cores)] * len(THREAD_VARIABLES))
     assert dict(os.environ) == before
 
 
@@ -118,7 +118,7 @@ def test_a_child_that_died_while_idle_is_replaced() -> None:
         executor._idle[0]._process.kill()
         executor._idle[0]._process.join()
         executor.submit(study, second)
-        trial, result = executor.collect()
+        trial, result = collected(executor)
     assert trial == second
     assert result.nrmse == weights_seen(study, second).nrmse
 
