@@ -69,7 +69,7 @@ def _work(ledger: Ledger, executor: Executor, intake: _Intake, watch: Watch) -> 
             return
         landed = executor.collect(0.0)
         if landed is None and not (ledger.made < executor.slots and ledger.make()):
-            landed = executor.collect(PATIENCE_SECONDS)
+            landed = executor.collect(min(PATIENCE_SECONDS, max(watch.left, 0.0)))
         while landed is not None:
             intake.hold(*landed)
             landed = executor.collect(0.0)

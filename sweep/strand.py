@@ -88,7 +88,7 @@ class Strand:
         known = self._known(t)
         told = [(self.weights[i], self.scores[i]) for i in range(known)]
         pending = [self.weights[i] for i in range(known, t)]
-        return propose(space, told, pending, self._seed(t))
+        return propose(space, told, pending, self._seed(t), self.study.search.surrogate)
 
     def _designed(self, t: int) -> bool:
         return t < self.study.search.initial

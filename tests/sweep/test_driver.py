@@ -68,7 +68,9 @@ def hashed_proposals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Proposals that change with everything they are told; the lengths of what that was."""
     calls: list[tuple[int, int]] = []
 
-    def hashed(space: Space, told: Told, pending: Sequence[Weights], seed: int) -> Weights:
+    def hashed(
+        space: Space, told: Told, pending: Sequence[Weights], seed: int, surrogate: str
+    ) -> Weights:
         calls.append((len(told), len(pending)))
         known = [[w.haadf, w.tv, s] for w, s in told]
         mark = seed_from(known, [[w.haadf, w.tv] for w in pending], seed) / 2**63
