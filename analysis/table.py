@@ -18,6 +18,7 @@ from recon_core.settings import Method
 from sweep.folder import StudyFolder
 from sweep.journal import read_records
 from sweep.study import Study
+from sweep.trial import is_final
 
 BASE_COLUMNS = (
     "trial_id",
@@ -41,7 +42,8 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
     """One row per finished trial of a study folder, in the order of the journal.
 
     Columns: :data:`BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per element. A line torn
-    by a crash is left out; a trial recorded twice counts once, as first recorded.
+    by a crash is left out, and so are attempts that were tried again; a trial recorded twice counts
+    once, as first recorded.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
 
 def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """:func:`load_trials` of records already read."""
-    frame = pd.DataFrame([_flat(record) for record in records])
+    frame = pd.DataFrame([_flat(record) for record in records if is_final(record)])
     scores = [c for c in frame.columns if str(c).startswith("nrmse_")]
     axes = [c for c in frame.columns if c not in BASE_COLUMNS and c not in scores]
     frame = frame.reindex(columns=[*BASE_COLUMNS, *axes, *scores])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jobs.options import FilePath, quiet_option
+from jobs.options import FilePath, Walltime, quiet_option
 from recon_core.errors import BadInput
 
 _FOLDER = click.argument("folder", metavar="DIR", type=FilePath)
@@ -48,14 +48,36 @@ def check(study: str, quiet: bool) -> None:
     show_default=True,
     help="What trials compute on. This version computes on the CPU only.",
 )
+@click.option(
+    "--walltime",
+    type=Walltime(),
+    metavar="HH:MM:SS",
+    help="End within this time: start no trial that cannot finish. Known without it in a Slurm, "
+    "PBS or LSF job.",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Evaluate on the workers of the Dask cluster with this scheduler; `local` starts one of "
+    "--workers processes. Needs the extra `dask`.",
+)
 @quiet_option
-def run(study: str, out: Path, workers: int | None, device: str, quiet: bool) -> int:
+def run(
+    study: str,
+    out: Path,
+    workers: int | None,
+    device: str,
+    walltime: int | None,
+    dask: str | None,
+    quiet: bool,
+) -> int:
     """Run STUDY into DIR: trials, atlas and report.
 
     STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
-    interrupted or killed. Exit code 3 if some trials failed, 130 if interrupted.
+    interrupted or killed. SIGTERM or SIGUSR1 lets the trials in flight end and starts no more.
+    Exit code 3 if some trials failed, 4 if time was up before the end, 130 if interrupted.
     """
-    from jobs.running import run_study
+    from jobs.running import Workers, run_study
 
     if device == "cuda":
         raise BadInput(
@@ -64,7 +86,7 @@ def run(study: str, out: Path, workers: int | None, device: str, quiet: bool) ->
             value=device,
             accepted="auto, cpu",
         )
-    return run_study(study, out, workers, quiet)
+    return run_study(study, out, Workers(workers, dask), quiet, walltime)
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recon_core.errors import BadInput
+from sweep.study import Study
 
 MEBIBYTE = 1 << 20
 
@@ -36,3 +37,8 @@ class Limits:
     def none(self) -> bool:
         """Whether nothing is limited."""
         return self == Limits()
+
+    @classmethod
+    def of(cls, study: Study) -> Limits:
+        """What the ``[limits]`` of a study say."""
+        return cls(study.limits.trial_seconds, study.limits.memory_bytes)

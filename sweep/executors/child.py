@@ -23,6 +23,9 @@ from sweep.trial import Trial, TrialResult, TrialStatus
 START_SECONDS = 900.0
 """To import everything, which may take minutes when a thousand nodes read one file system."""
 
+MEMORY_SECONDS = 0.05
+"""Between two looks at the memory; a process fills some 0.1 GiB meanwhile."""
+
 REAP_SECONDS = 1.0
 """For a killed child to be gone; one that a driver or a file system holds is left behind."""
 
@@ -43,13 +46,15 @@ class Child:
     ----------
     evaluate : evaluates a trial; a function that can be imported by its name.
     environment : all its variables, see :func:`~sweep.executors.environment.child_environment`.
-    limits : what a trial may take; :meth:`check` enforces them.
+    limits : what a trial may take, else what its study says; :meth:`check` enforces them.
     """
 
     trial: Trial | None = None
 
-    def __init__(self, evaluate: Evaluate, environment: Mapping[str, str], limits: Limits) -> None:
-        self.environment, self._limits = environment, limits
+    def __init__(
+        self, evaluate: Evaluate, environment: Mapping[str, str], limits: Limits | None
+    ) -> None:
+        self._given, self._limits = limits, Limits()
         self.connection, theirs = Pipe()
         held, self._lifeline = os.pipe()
         self._process = _started((theirs.fileno(), held), environment)
@@ -78,6 +83,7 @@ class Child:
         """Hand it a trial; False where it has died meanwhile."""
         with self._lock:
             self._study, self.trial = study, trial
+            self._limits = self._given or Limits.of(study)
             return self._begin() if self._ready else self.alive
 
     def answer(self) -> TrialResult | None:
@@ -109,13 +115,13 @@ class Child:
             if self._verdict is not None and not self.connection.poll():
                 self._process.kill()
 
-    def until_limit(self) -> float:
-        """Seconds until the time of its trial, or of its start, is up; infinite without one."""
+    def until_check(self) -> float:
+        """Seconds until it should be looked at; infinite where it has nothing to do."""
         if self.trial is None or self._verdict is not None:
             return float("inf")
         allowed = self._limits.seconds if self._ready else START_SECONDS
-        spent = time.monotonic() - self._since
-        return float("inf") if allowed is None else allowed - spent
+        left = float("inf") if allowed is None else allowed - (time.monotonic() - self._since)
+        return left if self._limits.memory_bytes is None else min(left, MEMORY_SECONDS)
 
     def end(self) -> None:
         """Kill it and forget it."""

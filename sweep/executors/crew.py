@@ -23,7 +23,7 @@ from sweep.limits import Limits
 
 
 def make_crew(
-    comm: MPI.Intracomm, evaluate: Evaluate, limits: Limits, request: Request
+    comm: MPI.Intracomm, evaluate: Evaluate, limits: Limits | None, request: Request
 ) -> ProcessExecutor:
     """The worker of a rank, one child on a device of its own; all ranks call this together.
 

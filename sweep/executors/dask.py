@@ -6,10 +6,13 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import Empty, Queue
 
-from distributed import Client, Future, Worker, WorkerPlugin, get_worker
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker
 
+from recon_core.errors import BadInput
 from sweep.evaluate import evaluate
 from sweep.executors.base import Evaluate
 from sweep.executors.child import CannotStart
@@ -25,6 +28,9 @@ COUNT_SECONDS = 1.0
 """Between two counts of the workers."""
 
 
+CONNECT_SECONDS = 30
+
+
 class DaskExecutor:
     """Evaluates a trial in a child process of each thread of each Dask worker.
 
@@ -36,14 +42,14 @@ class DaskExecutor:
     ----------
     client : of the cluster; its owner closes it.
     evaluate : evaluates a trial; a function that every worker can import by its name.
-    limits : what a trial may take.
+    limits : what a trial may take; by default the limits of its study.
     """
 
     def __init__(
         self,
         client: Client,
         evaluate: Evaluate = evaluate,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits | None = None,
     ) -> None:
         self._client = client
         self._crews = Crews(evaluate, limits)
@@ -97,10 +103,36 @@ class DaskExecutor:
         self._client.unregister_worker_plugin(self._crews.name)
 
 
+@contextmanager
+def connected(address: str, workers: int) -> Iterator[Client]:
+    """A client of the cluster at ``address``; ``local`` is one of ``workers`` processes here.
+
+    Raises
+    ------
+    BadInput : there is no scheduler.
+    """
+    if address == "local":
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+        return
+    accepted = "host:port of a running Dask scheduler, or local"
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
+    with client:
+        yield client
+
+
 class Crews(WorkerPlugin):  # type: ignore[misc]
     """The warm child processes of one Dask worker, one for each of its threads."""
 
-    def __init__(self, evaluate: Evaluate, limits: Limits) -> None:
+    def __init__(self, evaluate: Evaluate, limits: Limits | None) -> None:
         self.name = f"tomoatlas-{uuid.uuid4()}"
         self._evaluate, self._limits = evaluate, limits
 

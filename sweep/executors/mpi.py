@@ -35,7 +35,7 @@ def ranks() -> int:
 def run_ranks(
     manage: Callable[[MpiExecutor], int],
     evaluate: Evaluate = evaluate,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits | None = None,
     request: Request = Request(),  # noqa: B008 - frozen
     comm: MPI.Intracomm = MPI.COMM_WORLD,
 ) -> int:
@@ -49,7 +49,7 @@ def run_ranks(
     ----------
     manage : the run of a study; its return value is the exit code of rank 0.
     evaluate : evaluates a trial; a function that can be imported by its name.
-    limits : what a trial may take.
+    limits : what a trial may take; by default the limits of its study.
     request : what the ranks compute on.
     comm : the ranks.
 
@@ -142,7 +142,8 @@ class MpiExecutor:
         """Wait for the first rank that is done, or lost."""
         until = None if timeout is None else time.monotonic() + timeout
         for nap in naps():
-            self._look(nap)
+            left = nap if until is None else min(nap, max(0.0, until - time.monotonic()))
+            self._look(left)
             if self._found:
                 return self._found.popleft()
             if not self._workers:

@@ -20,13 +20,13 @@ from sweep.trial import Trial, TrialResult
 class ProcessExecutor:
     """Evaluates trials in ``workers`` child processes, which are kept warm between trials.
 
-    A child that is killed, crashes or goes over ``limits`` is replaced; its trial tells why.
+    A child that is killed, crashes or goes over its limits is replaced; its trial tells why.
 
     Parameters
     ----------
     workers : number of children; each is started with its first trial.
     evaluate : evaluates a trial; a function that can be imported by its name.
-    limits : what a trial may take.
+    limits : what a trial may take; by default the limits of its study.
     places : for each worker the variables of its own, such as the mask of its device.
     threads : of each child; by default the workers share the cores evenly.
 
@@ -39,7 +39,7 @@ class ProcessExecutor:
         self,
         workers: int,
         evaluate: Evaluate = evaluate,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits | None = None,
         places: Sequence[Mapping[str, str]] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -50,7 +50,7 @@ class ProcessExecutor:
         self._idle: list[Child] = []
         self._busy: list[Child] = []
         self._places: dict[Child, Mapping[str, str]] = {}
-        self._warden = Warden(limits)
+        self._warden = Warden()
 
     @property
     def busy(self) -> int:

@@ -5,20 +5,15 @@ from __future__ import annotations
 import threading
 
 from sweep.executors.child import Child
-from sweep.limits import Limits
 
-MEMORY_SECONDS = 0.05
-"""Between two looks at the memory; a process fills some 0.1 GiB meanwhile."""
-
-TIME_SECONDS = 0.5
-"""Between two looks at the clock; half a second is the most that a trial overruns its limit."""
+IDLE_SECONDS = 0.5
+"""Between two looks for what has been submitted; the most that a trial overruns its time."""
 
 
 class Warden:
     """Looks at children until it is dismissed, and kills those whose trial is over a limit."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._pause = TIME_SECONDS if limits.memory_bytes is None else MEMORY_SECONDS
+    def __init__(self) -> None:
         self._children: frozenset[Child] = frozenset()
         self._dismissed = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="warden")
@@ -38,9 +33,9 @@ class Warden:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._dismissed.wait(self._next()):
+        while not self._dismissed.wait(self._pause()):
             for child in self._children:
                 child.check()
 
-    def _next(self) -> float:
-        return max(0.0, min([self._pause, *(c.until_limit() + 0.001 for c in self._children)]))
+    def _pause(self) -> float:
+        return max(0.001, min([IDLE_SECONDS, *(c.until_check() for c in self._children)]))

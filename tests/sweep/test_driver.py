@@ -25,13 +25,15 @@ from sweep_fakes import (
 
 from recon_core.errors import BadInput
 from recon_core.settings import Weights
-from sweep.driver import Ledger, run
+from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
 from sweep.identity import seed_from
 from sweep.journal import read_records
+from sweep.ledger import Ledger
 from sweep.propose import Space, Told
 from sweep.study import Study, parse_study
 from sweep.trial import Trial, TrialResult
+from sweep.watch import Watch
 
 HERE = Path(__file__).parent
 QUICK = SMALL.replace("initial = 3", "initial = 5")
@@ -51,7 +53,9 @@ class ShuffledExecutor:
         self._queue.append((study, trial))
         self.most = max(self.most, len(self._queue))
 
-    def collect(self) -> tuple[Trial, TrialResult]:
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        if not self._queue:
+            return None
         study, trial = self._queue.pop(self._rng.randrange(len(self._queue)))
         return trial, bowl(study, trial)
 
@@ -64,7 +68,9 @@ def hashed_proposals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Proposals that change with everything they are told; the lengths of what that was."""
     calls: list[tuple[int, int]] = []
 
-    def hashed(space: Space, told: Told, pending: Sequence[Weights], seed: int) -> Weights:
+    def hashed(
+        space: Space, told: Told, pending: Sequence[Weights], seed: int, surrogate: str
+    ) -> Weights:
         calls.append((len(told), len(pending)))
         known = [[w.haadf, w.tv, s] for w, s in told]
         mark = seed_from(known, [[w.haadf, w.tv] for w in pending], seed) / 2**63
@@ -189,7 +195,7 @@ def test_failed_trials_are_recorded_and_the_run_goes_on(
 def test_trials_start_evenly_over_cells_and_methods() -> None:
     ledger = Ledger(small_study())
     executor = ShuffledExecutor(8, 0)
-    ledger.hand_out(executor)
+    ledger.hand_out(executor, Watch())
     handed = [(trial.cell.index, trial.method) for _, trial in executor._queue]
     assert len(set(handed)) == 8
     assert [index for index, _ in handed] == [0] * 4 + [1] * 4
@@ -204,11 +210,12 @@ class Interrupted(InlineExecutor):
         super().__init__(bowl)
         self._left = at
 
-    def collect(self) -> tuple[Trial, TrialResult]:
-        self._left -= 1
-        if self._left < 0:
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        if self._left == 0:
             raise KeyboardInterrupt
-        return super().collect()
+        landed = super().collect(timeout)
+        self._left -= landed is not None
+        return landed
 
     def close(self) -> None:
         self.closed = True
