@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from sweep.study import Study
@@ -44,11 +46,14 @@ class Executor(Protocol):
 def attempt(evaluate: Evaluate, study: Study, trial: Trial) -> TrialResult:
     """The result of a trial; an exception that gets out of ``evaluate`` is a failure of the trial.
 
-    Its traceback is printed, for it is a fault of the program.
+    Its traceback is printed, for it is a fault of the program. So is a score that is no number.
     """
     try:
-        return evaluate(study, trial)
+        result = evaluate(study, trial)
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return TrialResult(TrialStatus.FAILED, error=reason)
+    if result.status is TrialStatus.OK and not math.isfinite(result.nrmse):
+        return replace(result, status=TrialStatus.FAILED, error=f"the score is {result.nrmse}")
+    return result

@@ -18,7 +18,7 @@ LOSSES = {MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED} - {
 LAST_WORDS_SECONDS = 1.0
 """Before an abort: launchers drop what ranks have printed and they have not read yet."""
 
-NAP_SECONDS, LONGEST_NAP_SECONDS = 0.001, 0.02
+NAP_SECONDS, LONGEST_NAP_SECONDS = 0.0005, 0.004
 
 
 class Mail:
@@ -47,7 +47,7 @@ class Mail:
     def receive(self, tag: int, source: int = MPI.ANY_SOURCE) -> tuple[int, Any] | None:
         """A message that has come, with its sender; None where there is none, or a loss is new."""
         with self._losses():
-            if self._comm.iprobe(source=source, tag=tag, status=self._status):
+            if self._there(tag, source):
                 sender = self._status.Get_source()
                 return sender, self._comm.recv(source=sender, tag=tag)
         return None
@@ -68,6 +68,10 @@ class Mail:
         sys.stderr.flush()
         time.sleep(LAST_WORDS_SECONDS)
         self._comm.Abort(code)
+
+    def _there(self, tag: int, source: int) -> bool:
+        # The first look may only take in what has come, which then the second one sees.
+        return any(self._comm.iprobe(source, tag, self._status) for _ in range(2))
 
     def _sent(self, request: MPI.Request) -> bool:
         with self._losses():

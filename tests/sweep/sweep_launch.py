@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -70,12 +71,14 @@ def open_mpi() -> Launcher:
     return Launcher(str(Path(python).with_name("mpiexec")), python)
 
 
-def finished(started: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+def finished(
+    started: subprocess.Popen[str], seconds: float = 120.0
+) -> subprocess.CompletedProcess[str]:
     """Wait for the ranks; all of them are gone when a hung one has been killed."""
     try:
-        out, err = started.communicate(timeout=120)
+        out, err = started.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(started.pid, 9)
+        os.killpg(started.pid, signal.SIGKILL)
         raise
     return subprocess.CompletedProcess(started.args, started.returncode, out, err)
 
