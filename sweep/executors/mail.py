@@ -10,15 +10,13 @@ from typing import Any
 
 from mpi4py import MPI
 
-TASK, RESULT, BYE = 1, 2, 3
+from sweep.executors.post import naps
 
 # An MPI without fault tolerance has one number for all of them, that of any unknown error.
 LOSSES = {MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED} - {MPI.ERR_UNKNOWN}
 
 LAST_WORDS_SECONDS = 1.0
 """Before an abort: launchers drop what ranks have printed and they have not read yet."""
-
-NAP_SECONDS, LONGEST_NAP_SECONDS = 0.0005, 0.004
 
 
 class Mail:
@@ -44,10 +42,10 @@ class Mail:
             self._sending.append(self._comm.isend(content, dest=to, tag=tag))
         self._sending = [request for request in self._sending if not self._sent(request)]
 
-    def receive(self, tag: int, source: int = MPI.ANY_SOURCE) -> tuple[int, Any] | None:
+    def receive(self, tag: int, source: int | None = None) -> tuple[int, Any] | None:
         """A message that has come, with its sender; None where there is none, or a loss is new."""
         with self._losses():
-            if self._there(tag, source):
+            if self._there(tag, MPI.ANY_SOURCE if source is None else source):
                 sender = self._status.Get_source()
                 return sender, self._comm.recv(source=sender, tag=tag)
         return None
@@ -90,11 +88,3 @@ class Mail:
             failed = self._comm.Get_failed()
             numbers = list(range(failed.Get_size()))
             self.lost |= set(failed.Translate_ranks(numbers, self._comm.Get_group()))
-
-
-def naps() -> Iterator[float]:
-    """Seconds to sleep between looks, longer and longer: a blocking receive burns a core."""
-    nap = NAP_SECONDS
-    while True:
-        yield nap
-        nap = min(2 * nap, LONGEST_NAP_SECONDS)

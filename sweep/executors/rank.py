@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from sweep.executors.child import CannotStart
-from sweep.executors.mail import BYE, RESULT, TASK, Mail, naps
+from sweep.executors.post import BYE, LEAVE, RESULT, TASK, Post, naps
 from sweep.executors.processes import ProcessExecutor
 from sweep.executors.serve import DEAF_TO
 from sweep.study import Study
@@ -16,8 +16,6 @@ from sweep.trial import Trial, TrialResult, TrialStatus
 
 LOOK_SECONDS = 0.1
 """Between two looks for an end that rank 0 has called while a trial is being evaluated."""
-
-FLUSH_SECONDS = 5.0
 
 
 class ManagerLost(RuntimeError):
@@ -32,8 +30,8 @@ class Report:
     fit: bool = True
 
 
-def work(mail: Mail, crew: ProcessExecutor) -> None:
-    """Evaluate trials, one at a time, until rank 0 says that it is over.
+def work(mail: Post, crew: ProcessExecutor) -> None:
+    """Evaluate trials, one at a time, until rank 0 says that it is over, and that all may leave.
 
     Raises
     ------
@@ -43,7 +41,7 @@ def work(mail: Mail, crew: ProcessExecutor) -> None:
     for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)
     try:
-        while (task := _next_task(mail)) is not None:
+        while (task := _awaited(mail, TASK)) is not None:
             report = _evaluated(mail, crew, *task)
             if report is None:
                 break
@@ -51,21 +49,21 @@ def work(mail: Mail, crew: ProcessExecutor) -> None:
     finally:
         crew.close()
     mail.send(0, BYE, None)
-    mail.flush(FLUSH_SECONDS)
+    _awaited(mail, LEAVE)
 
 
-def _next_task(mail: Mail) -> tuple[Study, Trial] | None:
-    for nap in naps():
-        message = mail.receive(TASK, source=0)
-        if message is not None:
-            task: tuple[Study, Trial] | None = message[1]
-            return task
-        _check_manager(mail)
-        time.sleep(nap)
-    raise AssertionError("naps end")
+def _awaited(mail: Post, tag: int) -> tuple[Study, Trial] | None:
+    """What rank 0 sends next; while it does not, this rank sleeps, as waiting MPI burns a core."""
+    pauses = naps()
+    while (message := mail.receive(tag, source=0)) is None:
+        if 0 in mail.lost:
+            raise ManagerLost("rank 0 is lost")
+        time.sleep(next(pauses))
+    content: tuple[Study, Trial] | None = message[1]
+    return content
 
 
-def _evaluated(mail: Mail, crew: ProcessExecutor, study: Study, trial: Trial) -> Report | None:
+def _evaluated(mail: Post, crew: ProcessExecutor, study: Study, trial: Trial) -> Report | None:
     """The report on a trial, or None where the end was called meanwhile."""
     crew.submit(study, trial)
     while mail.receive(TASK, source=0) is None:
@@ -75,7 +73,8 @@ def _evaluated(mail: Mail, crew: ProcessExecutor, study: Study, trial: Trial) ->
             return unfit(error)
         if finished is not None:
             return Report(finished[1])
-        _check_manager(mail)
+        if 0 in mail.lost:
+            raise ManagerLost("rank 0 is lost")
     return None
 
 
@@ -84,8 +83,3 @@ def unfit(error: CannotStart) -> Report:
     return Report(
         TrialResult(TrialStatus.CRASHED, error=f"{error} on {os.uname().nodename}"), False
     )
-
-
-def _check_manager(mail: Mail) -> None:
-    if 0 in mail.lost:
-        raise ManagerLost("rank 0 is lost")
