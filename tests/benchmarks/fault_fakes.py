@@ -14,12 +14,12 @@ from sweep.trial import Trial, TrialResult, TrialStatus
 
 KINDS = {
     "sound": 200,
-    "raises": 300,
-    "returns NaN": 300,
-    "exhausts memory": 100,
-    "hangs": 100,
-    "segfaults": 100,
-    "SIGKILLs itself": 100,
+    "raises": 350,
+    "returns NaN": 350,
+    "exhausts memory": 75,
+    "hangs": 75,
+    "segfaults": 75,
+    "SIGKILLs itself": 75,
 }
 """Trials of each kind among 1,200, in the mean."""
 

@@ -3,7 +3,8 @@
     python tests/benchmarks/overhead.py
 
 Inline, in a child process, on two MPI ranks and on a local Dask cluster, each with warm workers;
-and what it costs to begin: the first trial, with a child that has to start.
+and what it costs to begin: the first trial, with a child that has to start. Then how soon a trial
+over its limit is ended.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
 from common import table
 from fault_fakes import nothing
-from sweep_conformance import collected, some_trials
-from sweep_fakes import small_study
+from sweep_conformance import collected, some_trials, trial_number
+from sweep_fakes import EATS, HANGS, faulty, small_study
 from sweep_launch import mpiexec
 
 from sweep.executors.base import Executor
 from sweep.executors.inline import InlineExecutor
 from sweep.executors.processes import ProcessExecutor
 from sweep.limits import MEBIBYTE, Limits
+from sweep.trial import TrialResult
 
 TRIALS = 500
 LIMITS = Limits(seconds=60.0, memory_bytes=8000 * MEBIBYTE)
+LIMITS_HEADER = ("limit", "told", "ended")
 HEADER = ("executor", "first trial (s)", "median (ms)", "95th percentile (ms)")
 
 
@@ -46,6 +49,25 @@ def measured(name: str, executor: Executor) -> list[str]:
     first, *rest = taken
     median, late = statistics.median(rest), statistics.quantiles(rest, n=20)[-1]
     return [name, f"{first:.2f}", f"{1e3 * median:.2f}", f"{1e3 * late:.2f}"]
+
+
+def over_time() -> list[str]:
+    """The row of a trial that never ends."""
+    result = _outcome(HANGS, Limits(seconds=1.0))
+    return ["1 s", str(result.error), f"after {result.seconds:.2f} s"]
+
+
+def over_memory() -> list[str]:
+    """The row of a trial that fills memory as fast as it can."""
+    result = _outcome(EATS, Limits(memory_bytes=400 * MEBIBYTE))
+    return ["400 MiB", str(result.error), f"after {result.seconds:.2f} s"]
+
+
+def _outcome(number: int, limits: Limits) -> TrialResult:
+    study = small_study()
+    with closing(ProcessExecutor(1, faulty, limits)) as executor:
+        executor.submit(study, trial_number(study, number))
+        return collected(executor)[1]
 
 
 def on_ranks() -> int:
@@ -81,6 +103,7 @@ def main() -> int:
         on_dask(),
     ]
     table(HEADER, rows)
+    table(LIMITS_HEADER, [over_time(), over_memory()])
     return 0
 
 
