@@ -13,6 +13,7 @@ import click
 
 from analysis.versions import package_version
 from jobs.commands_data import evaluate, phantom, reconstruct, simulate
+from jobs.commands_script import script
 from jobs.commands_study import check, recommend, report, run, status
 from jobs.exits import Exit
 from recon_core.errors import BadInput
@@ -36,7 +37,9 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (check, run, status, report, recommend, phantom, simulate, reconstruct, evaluate):
+_STUDIES = (check, run, status, report, recommend, script)
+_DATA = (phantom, simulate, reconstruct, evaluate)
+for command in (*_STUDIES, *_DATA):
     cli.add_command(command)
 
 

@@ -16,19 +16,32 @@ _STUDY = click.argument("study", metavar="STUDY")
 
 @click.command()
 @_STUDY
+@click.option("--nodes", type=click.IntRange(1, 100_000), metavar="N", help="Of a job.")
+@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Of a job.")
+@click.option("--site", metavar="NAME", help="Site whose nodes are meant; else one worker a node.")
 @quiet_option
-def check(study: str, quiet: bool) -> None:
+def check(
+    study: str, nodes: int | None, walltime: int | None, site: str | None, quiet: bool
+) -> None:
     """Validate STUDY and estimate its cost; runs nothing.
 
     STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
-    device-hours (one device: one worker process, or one GPU). Exit code 2 if the study is wrong.
+    device-hours (one device: one worker process, or one GPU), and warns where a job of these nodes
+    and this walltime does not fit. Exit code 2 if the study is wrong.
     """
+    from jobs.capacity import warnings
     from jobs.shipped import find_study
+    from jobs.sites import find_site
     from jobs.text import estimate_text
 
-    text = estimate_text(find_study(study))
-    if not quiet:
-        click.echo(text)
+    found = find_study(study)
+    text = estimate_text(found)
+    workers = (nodes or 1) * (find_site(site).workers_per_node if site else 1)
+    if quiet:
+        return
+    click.echo(text)
+    for warning in warnings(found, workers, walltime):
+        click.echo(f"warning: {warning}", err=True)
 
 
 @click.command()

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Array = NDArray[np.float64]
 
@@ -39,7 +40,7 @@ MODELS, MASS = 8, 0.98
 JUDGES = 64
 """Points, the latest, by which models are compared; more cost time and change little."""
 
-SPREAD_OUT, NEAR_BEST = 384, 32
+SPREAD_OUT, NEAR_BEST = 256, 20
 SCALES = (0.3, 0.1, 0.03, 0.01)
 REFINEMENTS, REFINED = (0.03, 0.01, 0.003, 0.001), 48
 
@@ -65,7 +66,7 @@ class Models:
         """Mean and standard deviation (k, number) of each model at points (number, d)."""
         half = _matern(at, self.points, self.lengths) @ self.inverse.transpose(0, 2, 1)
         count = self.known.shape[1]
-        mean = self.mean[:, None] + np.einsum("kin,kn->ki", half[:, :, :count], self.known)
+        mean = self.mean[:, None] + (half[:, :, :count] @ self.known[:, :, None])[:, :, 0]
         left = np.maximum(1.0 - np.einsum("kin,kin->ki", half, half), 1e-12)
         return mean, self.deviation[:, None] * np.sqrt(left)
 
@@ -90,9 +91,15 @@ def ask(points: Array, scores: Array, seed: int) -> Array:
     seed : of the search for the best point.
     """
     # Several BLAS threads would sum in another order, and give other digits.
-    with threadpool_limits(1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         models = fit(points, scores)
         return _best_point(models, points, scores, np.random.default_rng(seed))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The loaded libraries; to look for them takes as long as the rest of a proposal."""
+    return ThreadpoolController()
 
 
 def fit(points: Array, scores: Array) -> Models:
@@ -146,9 +153,9 @@ def _moments(inverse: Array, scores: Array) -> tuple[Array, Array, Array]:
 def _matern(a: Array, b: Array, lengths: Array) -> Array:
     """Matern-5/2 correlations (k, len(a), len(b)) for lengths (k, d)."""
     squares = (a[:, None, :] - b[None, :, :]) ** 2
-    r = np.sqrt(5.0 * np.einsum("abd,kd->kab", squares, lengths**-2.0))
+    r = np.sqrt(5.0 * lengths**-2.0 @ squares.reshape(-1, a.shape[1]).T)
     correlation: Array = (1.0 + r + r * r / 3.0) * np.exp(-r)
-    return correlation
+    return correlation.reshape(len(lengths), len(a), len(b))
 
 
 def _best_point(models: Models, points: Array, scores: Array, rng: np.random.Generator) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +38,16 @@ def initial_point(space: Space, number: int, seed: int) -> Weights:
     """
     if number == 0:
         return _weights(space, [_clipped(getattr(DEFAULT, n), space[n]) for n in space])
+    block = max(DESIGN_BLOCK, 1 << number.bit_length())
+    return _at(space, _sobol(len(space), block, seed)[number - 1])
+
+
+@lru_cache(maxsize=1024)
+def _sobol(dimensions: int, count: int, seed: int) -> Array:
     from scipy.stats import qmc
 
-    sobol = qmc.Sobol(len(space), seed=np.random.default_rng(seed))
-    unit = sobol.random(max(DESIGN_BLOCK, 1 << number.bit_length()))[number - 1]
-    return _at(space, unit)
+    points: Array = qmc.Sobol(dimensions, seed=np.random.default_rng(seed)).random(count)
+    return points
 
 
 def propose(

@@ -5,7 +5,7 @@ for each of several cells, rough by 0.2 % as solvers stop at a tolerance) and fo
 the best noise-free value found less the best there is, over the landscape's range; every searcher
 gets the same seeds. Run:
 
-    python tests/benchmarks/regret.py [SEEDS]
+    python tests/benchmarks/regret.py [SEEDS [LANDSCAPE ...]]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,13 +130,14 @@ def _proposal(
     return Weights(*np.exp(rng.uniform(lows, highs)).tolist())
 
 
-def main(seeds: int) -> None:
+def main(seeds: int, names: Sequence[str]) -> None:
     """Print mean regret with its standard error, the paired difference, and the time."""
     header = ["landscape"]
     header += [f"{s}, {n} trials" for s in SEARCHERS for n in (10, TRIALS)]
     header += [f"gp - gp-hedge, {TRIALS} trials", "gp better", "ms: gp", "ms: gp-hedge"]
     print(f"regret in % of the landscape's range, mean of {seeds} seeds ± its standard error")
-    table(header, (row(landscape, seeds) for landscape in [*measured(), *toys()]))
+    chosen = [x for x in (*measured(), *toys()) if not names or x.name in names]
+    table(header, (row(landscape, seeds) for landscape in chosen))
 
 
 def row(landscape: Landscape, seeds: int) -> list[str]:
@@ -158,4 +159,4 @@ def _mean(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 16, sys.argv[2:])

@@ -26,6 +26,8 @@ max_iterations = 20
 trials = 2
 initial = 2
 chemistry_tv_trials = 1
+[limits]
+retries = 0
 [axes]
 "acquisition.haadf_tilts" = [5, 9]
 """

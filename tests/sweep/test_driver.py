@@ -298,17 +298,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_runs_killed_at_any_moment_resume_to_the_same_end(tmp_path: Path) -> None:
+def test_a_study_started_on_three_killed_twice_and_finished_on_five_is_the_same(
+    tmp_path: Path,
+) -> None:
     journal = tmp_path / "run" / "trials.jsonl"
     rng = random.Random(5)
-    for executor in ("inline", "processes"):
+    for executor in ("processes:3", "processes:3"):
         goal = lines(journal) + rng.randrange(1, 7)
         process = start(tmp_path / "run", "uneven_bowl", executor)
         wait_for(lambda p=process, g=goal: lines(journal) >= g or p.poll() is not None)
         time.sleep(rng.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    summary = run(parse_study(QUICK), tmp_path / "run", InlineExecutor(bowl))
+    summary = run(parse_study(QUICK), tmp_path / "run", ShuffledExecutor(5, 1))
     assert summary.resumed >= 2
     assert len(read_records(journal)) == summary.total == 24
     assert atlas_of(journal) == undisturbed(parse_study(QUICK), tmp_path / "one")
