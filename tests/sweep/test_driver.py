@@ -208,12 +208,12 @@ def test_results_that_are_there_together_share_one_write(
 
 
 def test_trials_are_made_ahead_while_workers_work(tmp_path: Path) -> None:
-    ledger, executor = Ledger(small_study(initial=6)), ShuffledExecutor(2, 0)
+    ledger, executor = Ledger(small_study(trials=6, initial=6)), ShuffledExecutor(2, 0)
     ledger.hand_out(executor, Watch())
     while ledger.make():
         pass
     made = [trial for _, trial in ledger._made]
-    one = Ledger(small_study(initial=6))
+    one = Ledger(small_study(trials=6, initial=6))
     slow = InlineExecutor(bowl)
     handed = []
     while not one.finished:
