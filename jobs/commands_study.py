@@ -68,9 +68,21 @@ def check(
     help="End within this time: start no trial that cannot finish. Known without it in a Slurm, "
     "PBS or LSF job.",
 )
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Evaluate on the workers of the Dask cluster with this scheduler; `local` starts one of "
+    "--workers processes. Needs the extra `dask`.",
+)
 @quiet_option
 def run(
-    study: str, out: Path, workers: int | None, device: str, walltime: int | None, quiet: bool
+    study: str,
+    out: Path,
+    workers: int | None,
+    device: str,
+    walltime: int | None,
+    dask: str | None,
+    quiet: bool,
 ) -> int:
     """Run STUDY into DIR: trials, atlas and report.
 
@@ -78,7 +90,7 @@ def run(
     interrupted or killed. SIGTERM or SIGUSR1 lets the trials in flight end and starts no more.
     Exit code 3 if some trials failed, 4 if time was up before the end, 130 if interrupted.
     """
-    from jobs.running import run_study
+    from jobs.running import Workers, run_study
 
     if device == "cuda":
         raise BadInput(
@@ -87,7 +99,7 @@ def run(
             value=device,
             accepted="auto, cpu",
         )
-    return run_study(study, out, workers, quiet, walltime)
+    return run_study(study, out, Workers(workers, dask), quiet, walltime)
 
 
 @click.command()

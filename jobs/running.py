@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -13,36 +16,51 @@ from jobs.exits import Exit
 from jobs.shipped import find_study
 from jobs.signals import drained_by_signals
 from jobs.walltime import for_trials, seconds_left
+from recon_core.errors import BadInput
 from sweep.driver import run
 from sweep.executors.base import Executor
 from sweep.executors.inline import InlineExecutor
 from sweep.executors.launch import launched_under_mpi
 from sweep.executors.processes import ProcessExecutor
 from sweep.ledger import Summary
+from sweep.limits import Limits
 from sweep.study import Study
 from sweep.watch import Watch
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Who is to evaluate trials: ``count`` processes, None for one per core, or a Dask cluster.
+
+    ``dask``: the address of its scheduler, or local for one of ``count`` processes.
+    """
+
+    count: int | None = None
+    dask: str | None = None
+
+
 def run_study(
-    name: str, out: Path, workers: int | None, quiet: bool, walltime: float | None = None
+    name: str, out: Path, workers: Workers, quiet: bool, walltime: float | None = None
 ) -> int:
     """Run or resume the study ``name`` in the folder ``out``; the exit code.
 
     ``walltime``: seconds within which to end; a scheduler's own limit counts as well. Under MPI
-    rank 0 does this, and the other ranks are its workers.
+    rank 0 does this, and all ranks evaluate trials for it.
 
     Raises
     ------
-    BadInput : the study or the folder is not acceptable.
+    BadInput : the study, the folder or the workers are not acceptable.
 
     """
-    if launched_under_mpi():
+    if launched_under_mpi() and workers.dask is None:
         from sweep.executors import mpi
 
         if mpi.ranks() > 1:
-            code = mpi.run_ranks(lambda executor: _manage(name, out, executor, quiet, walltime))
-            return Exit.DONE if code is None else code
-    return _manage(name, out, _executor(workers), quiet, walltime)
+            return mpi.leave(
+                mpi.run_ranks(lambda executor: _manage(name, out, executor, quiet, walltime))
+            )
+    with _executor(name, workers) as executor:
+        return _manage(name, out, executor, quiet, walltime)
 
 
 def _manage(name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None) -> int:
@@ -83,6 +101,25 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch)
         shown.stop()
 
 
-def _executor(workers: int | None) -> Executor:
-    count = workers or len(os.sched_getaffinity(0))
-    return InlineExecutor() if count == 1 else ProcessExecutor(count)
+@contextmanager
+def _executor(name: str, workers: Workers) -> Iterator[Executor]:
+    count = workers.count or len(os.sched_getaffinity(0))
+    if workers.dask is not None:
+        with _on_dask(workers.dask, count) as executor:
+            yield executor
+    # Nothing can end a trial in this process.
+    elif count == 1 and Limits.of(find_study(name)).none:
+        yield InlineExecutor()
+    else:
+        yield ProcessExecutor(count)
+
+
+@contextmanager
+def _on_dask(address: str, count: int) -> Iterator[Executor]:
+    try:
+        from sweep.executors.dask import DaskExecutor, connected
+    except ImportError as error:
+        accepted = "pip install 'tomoatlas[dask]'"
+        raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
+    with connected(address, count) as client:
+        yield DaskExecutor(client)

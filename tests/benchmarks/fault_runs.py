@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import signal
+import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
+
+from sweep_threads import Threads
 
 from recon_core.errors import BadInput
 from sweep.driver import run
-from sweep.executors.base import Evaluate
 from sweep.identity import short_seed
 from sweep.journal import read_records
 from sweep.study import Study, parse_study
@@ -35,30 +37,6 @@ retries = 2
 "acquisition.haadf_tilts" = [5, 6, 7, 8]
 """
 Atlas = dict[tuple[str, int], tuple[object, ...]]
-
-
-class Threads:
-    """An executor of ``workers`` threads: results come in any order and often together."""
-
-    def __init__(self, workers: int, evaluate: Evaluate) -> None:
-        self.slots, self._evaluate = workers, evaluate
-        self._pool = ThreadPoolExecutor(workers)
-        self._landed: queue.SimpleQueue[tuple[Trial, TrialResult]] = queue.SimpleQueue()
-
-    def submit(self, study: Study, trial: Trial) -> None:
-        """Evaluate the trial in a thread."""
-        self._pool.submit(lambda: self._landed.put((trial, self._evaluate(study, trial))))
-
-    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
-        """The next to end."""
-        try:
-            return self._landed.get(timeout=timeout)
-        except queue.Empty:
-            return None
-
-    def close(self) -> None:
-        """Wait for the threads."""
-        self._pool.shutdown()
 
 
 def evaluate(study: Study, trial: Trial) -> TrialResult:

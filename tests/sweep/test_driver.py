@@ -350,7 +350,7 @@ def test_a_study_started_on_three_killed_twice_and_finished_on_five_is_the_same(
 ) -> None:
     journal = tmp_path / "run" / "trials.jsonl"
     rng = random.Random(5)
-    for executor in ("processes:3", "processes:3"):
+    for executor in ("threads:3", "threads:3"):
         goal = lines(journal) + rng.randrange(1, 7)
         process = start(tmp_path / "run", "uneven_bowl", executor)
         wait_for(lambda p=process, g=goal: lines(journal) >= g or p.poll() is not None)
