@@ -1,4 +1,4 @@
-"""Runs a study with a fake evaluation: STUDY DIR EVALUATION inline|processes[:N]|mpi.
+"""Runs a study with a fake evaluation: STUDY DIR EVALUATION inline|processes|threads:N|mpi.
 
 On MPI it first prints the number of the manager's process; interrupted, it exits with 130.
 """
@@ -9,6 +9,7 @@ import os
 import sys
 
 from sweep_fakes import EVALUATIONS
+from sweep_threads import Threads
 
 from sweep.executors.base import Executor
 from sweep.executors.inline import InlineExecutor
@@ -32,8 +33,10 @@ def main(study: str, folder: str, evaluation: str, executor: str) -> None:
         from sweep.executors.mpi import leave, run_ranks
 
         sys.exit(leave(run_ranks(manage, evaluate)))
-    elif executor.startswith("processes"):
-        manage(ProcessExecutor(int(executor.partition(":")[2] or 2), evaluate))
+    elif executor == "processes":
+        manage(ProcessExecutor(2, evaluate))
+    elif executor.startswith("threads:"):
+        manage(Threads(int(executor.partition(":")[2]), evaluate))
     else:
         manage(InlineExecutor(evaluate))
 

@@ -28,11 +28,11 @@ from recon_core.settings import Weights
 from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
 from sweep.identity import seed_from
-from sweep.journal import read_records
+from sweep.journal import Journal, read_records
 from sweep.ledger import Ledger
 from sweep.propose import Space, Told
 from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult
+from sweep.trial import Record, Trial, TrialResult
 from sweep.watch import Watch
 
 HERE = Path(__file__).parent
@@ -179,6 +179,53 @@ def test_a_grown_budget_goes_on_with_the_sequence(
     assert atlas_of(tmp_path / "grown" / "trials.jsonl") == whole
 
 
+def test_grown_axes_keep_all_trials_and_end_like_a_study_of_that_size(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]]
+) -> None:
+    large = parse_study(SMALL.replace("[5, 9]", "[3, 5, 7, 9]").replace("trials = 6", "trials = 7"))
+    whole = undisturbed(large, tmp_path / "large")
+    first = undisturbed(small_study(), tmp_path / "grown")
+    assert first < whole
+    summary = run(large, tmp_path / "grown", ShuffledExecutor(3, 0))
+    assert (summary.resumed, summary.done) == (24, len(whole))
+    assert atlas_of(tmp_path / "grown" / "trials.jsonl") == whole
+
+
+def test_results_that_are_there_together_share_one_write(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    append = Journal.append
+
+    def counted(journal: Journal, *records: Record) -> None:
+        batches.append(len(records))
+        append(journal, *records)
+
+    monkeypatch.setattr(Journal, "append", counted)
+    run(small_study(), tmp_path / "run", ShuffledExecutor(8, 0))
+    assert sum(batches) == 24
+    assert max(batches) == 8
+
+
+def test_trials_are_made_ahead_while_workers_work(tmp_path: Path) -> None:
+    ledger, executor = Ledger(small_study(trials=6, initial=6)), ShuffledExecutor(2, 0)
+    ledger.hand_out(executor, Watch())
+    while ledger.make():
+        pass
+    made = [trial for _, trial in ledger._made]
+    one = Ledger(small_study(trials=6, initial=6))
+    slow = InlineExecutor(bowl)
+    handed = []
+    while not one.finished:
+        one.hand_out(slow, Watch())
+        landed = slow.collect()
+        assert landed is not None
+        handed.append(landed[0])
+        one.take_in(*landed, final=True)
+    assert len(made) == ledger.made == ledger.total - 2
+    assert {*made, *(trial for _, trial in executor._queue)} == set(handed)
+
+
 def test_failed_trials_are_recorded_and_the_run_goes_on(
     tmp_path: Path, hashed_proposals: list[tuple[int, int]]
 ) -> None:
@@ -303,7 +350,7 @@ def test_a_study_started_on_three_killed_twice_and_finished_on_five_is_the_same(
 ) -> None:
     journal = tmp_path / "run" / "trials.jsonl"
     rng = random.Random(5)
-    for executor in ("processes:3", "processes:3"):
+    for executor in ("threads:3", "threads:3"):
         goal = lines(journal) + rng.randrange(1, 7)
         process = start(tmp_path / "run", "uneven_bowl", executor)
         wait_for(lambda p=process, g=goal: lines(journal) >= g or p.poll() is not None)
