@@ -45,7 +45,7 @@ methods = ["fused"]
 [limits]
 retries = {retries}
 trial_seconds = {seconds}
-trial_memory_gb = 0.5
+trial_memory_gb = 0.35
 [axes]
 "acquisition.haadf_tilts" = {tilts}
 """
@@ -70,7 +70,7 @@ def text(trials: int, cells: int, retries: int = 0, seconds: float = 60.0) -> st
 
 def mixed_faults(folder: Path) -> Row:
     """1,000 trials that raise, return NaN, hoard, hang, crash or kill themselves."""
-    study = parse_study(text(100, 12, seconds=1.0))
+    study = parse_study(text(100, 12, seconds=4.0))
     summary = run(study, folder / "run", ProcessExecutor(4, fakes.mixed))
     records = read_records(folder / "run" / "trials.jsonl")
     wrong = [record for record in records if not _as_expected(record)]
