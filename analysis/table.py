@@ -21,6 +21,7 @@ from recon_core.settings import Method
 from sweep.folder import StudyFolder
 from sweep.journal import read_records
 from sweep.study import Study
+from sweep.trial import is_final
 
 BASE_COLUMNS = (
     "trial_id",
@@ -45,7 +46,8 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
     """One row per finished trial of a study folder, in the order of the journal.
 
     Columns: :data:`BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per element. A line torn
-    by a crash is left out; a trial recorded twice counts once, as first recorded.
+    by a crash is left out, and so are attempts that were tried again; a trial recorded twice counts
+    once, as first recorded.
 
     Raises
     ------
@@ -70,6 +72,7 @@ def _no_collection() -> Iterator[None]:
 
 def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """:func:`load_trials` of records already read."""
+    records = [record for record in records if is_final(record)]
     columns = {name: [record.get(name) for record in records] for name in BASE_COLUMNS}
     columns |= _nested(records, "weights")
     columns |= _nested(records, "cell")

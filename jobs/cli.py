@@ -13,6 +13,7 @@ import click
 from analysis.versions import package_version
 from jobs.commands_data import evaluate, phantom, reconstruct, simulate
 from jobs.commands_figures import export, figure
+from jobs.commands_script import script
 from jobs.commands_study import check, recommend, report, run, status
 from jobs.exits import Exit
 from jobs.rank import first_rank
@@ -35,7 +36,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-_STUDY_COMMANDS = (check, run, status, report, figure, recommend)
+_STUDY_COMMANDS = (check, run, status, report, figure, recommend, script)
 _DATA_COMMANDS = (phantom, simulate, reconstruct, evaluate, export)
 for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):
     cli.add_command(command)

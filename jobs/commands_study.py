@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jobs.options import FilePath, quiet_option
+from jobs.options import FilePath, Walltime, quiet_option
 from recon_core.errors import BadInput
 
 _FOLDER = click.argument("folder", metavar="DIR", type=FilePath)
@@ -16,19 +16,32 @@ _STUDY = click.argument("study", metavar="STUDY")
 
 @click.command()
 @_STUDY
+@click.option("--nodes", type=click.IntRange(1, 100_000), metavar="N", help="Of a job.")
+@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Of a job.")
+@click.option("--site", metavar="NAME", help="Site whose nodes are meant; else one worker a node.")
 @quiet_option
-def check(study: str, quiet: bool) -> None:
+def check(
+    study: str, nodes: int | None, walltime: int | None, site: str | None, quiet: bool
+) -> None:
     """Validate STUDY and estimate its cost; runs nothing.
 
     STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
-    device-hours (one device: one worker process, or one GPU). Exit code 2 if the study is wrong.
+    device-hours (one device: one worker process, or one GPU), and warns where a job of these nodes
+    and this walltime does not fit. Exit code 2 if the study is wrong.
     """
+    from jobs.capacity import warnings
     from jobs.shipped import find_study
+    from jobs.sites import find_site
     from jobs.text import estimate_text
 
-    text = estimate_text(find_study(study))
-    if not quiet:
-        click.echo(text)
+    found = find_study(study)
+    text = estimate_text(found)
+    workers = (nodes or 1) * (find_site(site).workers_per_node if site else 1)
+    if quiet:
+        return
+    click.echo(text)
+    for warning in warnings(found, workers, walltime):
+        click.echo(f"warning: {warning}", err=True)
 
 
 @click.command()
@@ -48,14 +61,36 @@ def check(study: str, quiet: bool) -> None:
     show_default=True,
     help="What trials compute on. This version computes on the CPU only.",
 )
+@click.option(
+    "--walltime",
+    type=Walltime(),
+    metavar="HH:MM:SS",
+    help="End within this time: start no trial that cannot finish. Known without it in a Slurm, "
+    "PBS or LSF job.",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Evaluate on the workers of the Dask cluster with this scheduler; `local` starts one of "
+    "--workers processes. Needs the extra `dask`.",
+)
 @quiet_option
-def run(study: str, out: Path, workers: int | None, device: str, quiet: bool) -> int:
+def run(
+    study: str,
+    out: Path,
+    workers: int | None,
+    device: str,
+    walltime: int | None,
+    dask: str | None,
+    quiet: bool,
+) -> int:
     """Run STUDY into DIR: trials, atlas and report.
 
     STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
-    interrupted or killed. Exit code 3 if some trials failed, 130 if interrupted.
+    interrupted or killed. SIGTERM or SIGUSR1 lets the trials in flight end and starts no more.
+    Exit code 3 if some trials failed, 4 if time was up before the end, 130 if interrupted.
     """
-    from jobs.running import run_study
+    from jobs.running import Workers, run_study
 
     if device == "cuda":
         raise BadInput(
@@ -64,7 +99,7 @@ def run(study: str, out: Path, workers: int | None, device: str, quiet: bool) ->
             value=device,
             accepted="auto, cpu",
         )
-    return run_study(study, out, workers, quiet)
+    return run_study(study, out, Workers(workers, dask), quiet, walltime)
 
 
 @click.command()

@@ -45,6 +45,23 @@ class Snr(click.ParamType["float | dict[str, float]"]):
         return numbers
 
 
+class Walltime(click.ParamType[int]):
+    """``HH:MM:SS`` or ``D-HH:MM:SS``, in seconds."""
+
+    name = "walltime"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> int:
+        """The seconds."""
+        from jobs.walltime import parse_walltime
+
+        return value if isinstance(value, int) else parse_walltime(str(value))
+
+
 def refuse_existing(path: Path, force: bool) -> None:
     """Stop before any work whose result could not be written.
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -11,56 +14,116 @@ from analysis.report import write_report
 from jobs.console import display
 from jobs.exits import Exit
 from jobs.shipped import find_study
-from sweep.driver import Summary, run
+from jobs.signals import drained_by_signals
+from jobs.walltime import for_trials, seconds_left
+from recon_core.errors import BadInput
+from sweep.driver import run
 from sweep.executors.base import Executor
+from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
 from sweep.executors.launch import launched_under_mpi
 from sweep.executors.processes import ProcessExecutor
+from sweep.ledger import Summary
+from sweep.limits import Limits
 from sweep.study import Study
+from sweep.watch import Watch
 
 
-def run_study(name: str, out: Path, workers: int | None, quiet: bool) -> int:
+@dataclass(frozen=True)
+class Workers:
+    """Who is to evaluate trials: ``count`` processes, None for one per core, or a Dask cluster.
+
+    ``dask``: the address of its scheduler, or local for one of ``count`` processes.
+    """
+
+    count: int | None = None
+    dask: str | None = None
+
+
+def run_study(
+    name: str, out: Path, workers: Workers, quiet: bool, walltime: float | None = None
+) -> int:
     """Run or resume the study ``name`` in the folder ``out``; the exit code.
 
-    Under MPI rank 0 does this, and the other ranks are its workers.
+    ``walltime``: seconds within which to end; a scheduler's own limit counts as well. Under MPI
+    rank 0 does this, and all ranks evaluate trials for it.
 
     Raises
     ------
-    BadInput : the study or the folder is not acceptable.
+    BadInput : the study, the folder or the workers are not acceptable.
 
     """
-    if launched_under_mpi():
+    if launched_under_mpi() and workers.dask is None:
         from sweep.executors import mpi
 
         if mpi.ranks() > 1:
-            code = mpi.run_ranks(lambda executor: _manage(name, out, executor, quiet))
-            return Exit.DONE if code is None else code
-    return _manage(name, out, _executor(workers), quiet)
+            return mpi.leave(
+                mpi.run_ranks(lambda executor: _manage(name, out, executor, quiet, walltime))
+            )
+    with _executor(name, workers) as executor:
+        return _manage(name, out, executor, quiet, walltime)
 
 
-def _manage(name: str, out: Path, executor: Executor, quiet: bool) -> int:
-    summary = _run(find_study(name), out, executor, quiet)
+def _manage(name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None) -> int:
+    watch = _watch(walltime)
+    with drained_by_signals(watch):
+        summary = _run(find_study(name), out, executor, quiet, watch)
     if summary.interrupted:
-        click.echo(
-            f"interrupted: {summary.done} of {summary.total} trials are kept; "
-            f"resume with: tomoatlas run {name} --out {out}",
-            err=True,
-        )
-        return Exit.INTERRUPTED
+        _say_resume("stopped" if watch.draining else "interrupted", summary, name, out)
+        return Exit.WALLTIME if watch.draining else Exit.INTERRUPTED
     index = write_report(out).index
+    if summary.drained:
+        _say_resume("drained" if watch.draining else "time is up", summary, name, out)
+        return Exit.WALLTIME
     if not quiet:
         click.echo(f"{summary.done} trials, {summary.failed} failed; report: {index}")
     return Exit.TRIALS_FAILED if summary.failed else Exit.DONE
 
 
-def _run(study: Study, out: Path, executor: Executor, quiet: bool) -> Summary:
+def _say_resume(why: str, summary: Summary, name: str, out: Path) -> None:
+    click.echo(
+        f"{why}: {summary.done} of {summary.total} trials are kept; "
+        f"resume with: tomoatlas run {name} --out {out}",
+        err=True,
+    )
+
+
+def _watch(walltime: float | None) -> Watch:
+    """The shorter of what was asked for and what the scheduler has left."""
+    known = [seconds for seconds in (walltime, seconds_left()) if seconds is not None]
+    return Watch(for_trials(min(known))) if known else Watch()
+
+
+def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch) -> Summary:
     shown = display(quiet)
     try:
-        return run(study, out, executor, shown.result, shown.start)
+        return run(study, out, executor, shown.result, shown.start, watch)
+    except CannotStart as error:
+        accepted = "workers that start; what is done is kept, and the same command resumes"
+        raise BadInput(f"{error}", source=out, accepted=accepted) from error
     finally:
         shown.stop()
 
 
-def _executor(workers: int | None) -> Executor:
-    count = workers or len(os.sched_getaffinity(0))
-    return InlineExecutor() if count == 1 else ProcessExecutor(count)
+@contextmanager
+def _executor(name: str, workers: Workers) -> Iterator[Executor]:
+    count = workers.count or len(os.sched_getaffinity(0))
+    if workers.dask is not None:
+        with _on_dask(workers.dask, count) as executor:
+            yield executor
+    # Nothing can end a trial in this process.
+    elif count == 1 and Limits.of(find_study(name)).none:
+        yield InlineExecutor()
+    else:
+        yield ProcessExecutor(count)
+
+
+@contextmanager
+def _on_dask(address: str, count: int) -> Iterator[Executor]:
+    try:
+        from sweep.executors.dask import DaskExecutor, connected
+    except ImportError as error:
+        accepted = "pip install 'tomoatlas[dask]'"
+        raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
+    with connected(address, count) as client:
+        yield DaskExecutor(client)

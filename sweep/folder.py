@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recon_core.errors import BadInput
 from sweep.axes import flattened
@@ -14,7 +15,8 @@ from sweep.journal import Journal
 from sweep.study import Study, recorded_study
 
 MAY_GROW = ("search.trials", "search.chemistry_tv_trials")
-"""Keys that a later run may raise: the proposals of a search are one sequence."""
+"""Keys that a later run may raise: the proposals of a search are one sequence. An axis may get
+more values, since a trial is known by its cell; ``[limits]`` may change at will."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,21 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     try:
         try:
             write(aside)
+            _sync(aside)
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _sync(path: Path) -> None:
+    """Bring a file to the disk, so that after a crash its new name holds no empty one."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput:
@@ -129,17 +141,32 @@ def _unwritable(path: Path, error: OSError) -> BadInput:
     )
 
 
+def _continues(key: str, before: Any, now: Any) -> bool:
+    """Whether a study with the value ``now`` goes on with what one with ``before`` has begun."""
+    if before == now or key.startswith("limits."):
+        return True
+    if key in MAY_GROW:
+        return bool(now >= before)
+    is_axis = key.startswith("axes.") and before is not None and now is not None
+    return is_axis and set(before) <= set(now)
+
+
+def _accepted(key: str, before: Any) -> str:
+    if key in MAY_GROW:
+        return f"{before} or more"
+    return f"{before!r} and further values" if key.startswith("axes.") and before else repr(before)
+
+
 def _check_same(folder: Path, old: Study, new: Study) -> None:
     before, now = flattened(old.tables()), flattened(new.tables())
     for key in [*before, *(key for key in now if key not in before)]:
-        grown = key in MAY_GROW and now[key] >= before[key]
-        if before.get(key) != now.get(key) and not grown:
+        if not _continues(key, before.get(key), now.get(key)):
             raise BadInput(
                 "the folder belongs to another study",
                 source=folder,
                 key=key,
                 value=now.get(key),
-                accepted=f"{before.get(key)!r}, or a new folder",
+                accepted=f"{_accepted(key, before.get(key))}, or a new folder",
             )
     if list(old.axes) != list(new.axes):
         raise BadInput(

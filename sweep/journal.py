@@ -23,7 +23,7 @@ def read_records(path: str | Path) -> list[Record]:
 
     Raises
     ------
-    BadInput : unreadable, or a line that is no record before the last one.
+    BadInput : unreadable, or a line that is no record though it is whole.
     """
     return _parsed(Path(path))[0]
 
@@ -56,19 +56,28 @@ class Journal:
         """The records that were there when the journal was opened."""
         return list(self._records)
 
-    def append(self, record: Record) -> None:
-        """Write one record; it is on the disk when this returns.
+    def append(self, *records: Record) -> None:
+        """Write records; they are on the disk when this returns, and none of them if it raises.
 
         Raises
         ------
         BadInput : the disk is full or gone.
         """
-        line = json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n"
+        if not records:
+            return
+        text = "".join(
+            json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n" for record in records
+        )
+        before = os.fstat(self._file).st_size
         try:
-            _write_all(self._file, line.encode())
+            _write_all(self._file, text.encode())
             os.fsync(self._file)
         except OSError as error:
+            os.ftruncate(self._file, before)
             raise _unwritable(self.path, error) from error
+        except BaseException:
+            os.ftruncate(self._file, before)
+            raise
 
     def close(self) -> None:
         """Close the file and give up the lock; closing twice does nothing."""
@@ -126,7 +135,7 @@ def _parsed(path: Path) -> tuple[list[Record], int]:
     whole = 0
     for number, line in enumerate(lines, start=1):
         record = _record(line)
-        if record is None and number == len(lines):
+        if record is None and not line.endswith(b"\n"):
             break
         if record is None:
             raise BadInput(

@@ -1,31 +1,25 @@
 """Proposals of weights: a pure function of what is known, whoever asks and in whatever order.
 
-A Gaussian process with a Matern kernel over the logarithms of the weights (scikit-optimize). The
-optimizer is made anew for every proposal and told everything in one batch, because replaying its
-``tell`` calls one by one does not reproduce a run.
-
-scikit-optimize and scipy.stats take seconds to load, so they are imported where they are used: MPI
-ranks that evaluate trials, and runs without anything to propose, go without.
+A Gaussian process with a Matern kernel over the logarithms of the weights. scipy.stats and what a
+surrogate needs take seconds to load, so they are imported where they are used: MPI ranks that
+evaluate trials, and runs without anything to propose, go without.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from recon_core.settings import Weights
 from sweep.identity import short_seed
-
-if TYPE_CHECKING:
-    from skopt.learning import GaussianProcessRegressor
+from sweep.tables import Surrogate
 
 Space = Mapping[str, tuple[float, float]]
+Array = NDArray[np.float64]
 Told = Sequence[tuple[Weights, float | None]]
 
 DEFAULT = Weights(haadf=0.02, tv=1.0)
@@ -34,15 +28,7 @@ DEFAULT = Weights(haadf=0.02, tv=1.0)
 DIGITS = 6
 """Significant digits of a proposed weight."""
 
-NOISE = 1e-6
-"""Variance of the standardised objective: a trial repeated gives the same score."""
-
-RESTARTS = 2
 DESIGN_BLOCK = 64
-
-HARMLESS = ("Predicted variances smaller than 0", "The objective has been evaluated at")
-"""Beginnings of scikit-optimize's warnings that change nothing: rounding at points already tried,
-which a random one then replaces."""
 
 
 def initial_point(space: Space, number: int, seed: int) -> Weights:
@@ -52,14 +38,25 @@ def initial_point(space: Space, number: int, seed: int) -> Weights:
     """
     if number == 0:
         return _weights(space, [_clipped(getattr(DEFAULT, n), space[n]) for n in space])
+    block = max(DESIGN_BLOCK, 1 << number.bit_length())
+    return _at(space, _sobol(len(space), block, seed)[number - 1])
+
+
+@lru_cache(maxsize=1024)
+def _sobol(dimensions: int, count: int, seed: int) -> Array:
     from scipy.stats import qmc
 
-    sobol = qmc.Sobol(len(space), seed=np.random.default_rng(seed))
-    unit = sobol.random(max(DESIGN_BLOCK, 1 << number.bit_length()))[number - 1]
-    return _at(space, unit)
+    points: Array = qmc.Sobol(dimensions, seed=np.random.default_rng(seed)).random(count)
+    return points
 
 
-def propose(space: Space, told: Told, pending: Sequence[Weights], seed: int) -> Weights:
+def propose(
+    space: Space,
+    told: Told,
+    pending: Sequence[Weights],
+    seed: int,
+    surrogate: Surrogate = Surrogate.GP,
+) -> Weights:
     """The weights to try next; the same arguments always give the same answer.
 
     Parameters
@@ -67,9 +64,9 @@ def propose(space: Space, told: Told, pending: Sequence[Weights], seed: int) -> 
     space : bounds of each weight, searched log-uniformly.
     told : weights and their scores, lower is better; None is a failed trial, which counts as
         worse than the worst score.
-    pending : weights whose scores are not known yet; each is taken to give the best score known,
-        so that the proposal keeps away from it (constant liar).
+    pending : weights whose scores are not known yet; the proposal keeps away from them.
     seed : of the search within the model.
+    surrogate : the model.
 
     Returns
     -------
@@ -81,48 +78,22 @@ def propose(space: Space, told: Told, pending: Sequence[Weights], seed: int) -> 
     scores = _standardised([score for _, score in told])
     if scores is None:
         return _untried(space, initial_point(space, len(tried), seed), tried)
-    lies = [min(scores)] * len(pending)
-    point = _ask(space, tried, [*scores, *lies], seed)
-    return _untried(space, _weights(space, point), tried)
+    unit = _unit(space, tried)
+    return _untried(space, _at(space, _ask(surrogate, unit, np.array(scores), seed)), tried)
 
 
-def _ask(space: Space, points: list[list[float]], scores: list[float], seed: int) -> list[float]:
-    from skopt import Optimizer
-    from skopt.space import Real
+def _ask(surrogate: Surrogate, points: Array, scores: Array, seed: int) -> Array:
+    if surrogate is Surrogate.GP_HEDGE:
+        from sweep import gp_hedge
 
-    dimensions = [Real(*bounds, prior="log-uniform", name=name) for name, bounds in space.items()]
-    optimizer = Optimizer(
-        dimensions,
-        base_estimator=_surrogate(len(space), seed),
-        n_initial_points=0,
-        acq_func="gp_hedge",
-        random_state=seed,
-        model_queue_size=1,
-    )
-    # Several BLAS threads would sum in another order, and give other digits.
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
-        for message in HARMLESS:
-            warnings.filterwarnings("ignore", message, UserWarning)
-        optimizer.tell(points, scores)
-        return [float(value) for value in optimizer.ask()]
+        return gp_hedge.ask(points, scores, seed)
+    from sweep import gp
 
-
-def _surrogate(dimensions: int, seed: int) -> GaussianProcessRegressor:
-    from skopt.learning import GaussianProcessRegressor
-    from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
-
-    shape = Matern([1.0] * dimensions, [(0.01, 100.0)] * dimensions, nu=2.5)
-    return GaussianProcessRegressor(
-        kernel=ConstantKernel(1.0, (0.01, 1000.0)) * shape,
-        normalize_y=True,
-        noise=NOISE,
-        n_restarts_optimizer=RESTARTS,
-        random_state=seed,
-    )
+    return gp.ask(points, scores, seed)
 
 
 def _standardised(scores: Sequence[float | None]) -> list[float] | None:
-    """Z-scores, as gp_hedge is not free of scale; a failure one deviation above the worst."""
+    """Z-scores, as models are not free of scale; a failure one deviation above the worst."""
     known = [score for score in scores if score is not None and math.isfinite(score)]
     if not known:
         return None
@@ -144,16 +115,21 @@ def _untried(space: Space, weights: Weights, tried: list[list[float]]) -> Weight
     return weights
 
 
-def _aside(space: Space, weights: Weights, step: int) -> NDArray[np.float64]:
+def _aside(space: Space, weights: Weights, step: int) -> Array:
     seed = short_seed("aside", _point(space, weights), step)
     shift = np.random.default_rng(seed).uniform(-0.02, 0.02, len(space))
-    lows, highs = np.log(np.array(list(space.values()))).T
-    unit = (np.log(_point(space, weights)) - lows) / (highs - lows)
-    aside: NDArray[np.float64] = np.clip(unit + shift, 0.0, 1.0)
+    aside: Array = np.clip(_unit(space, [_point(space, weights)])[0] + shift, 0.0, 1.0)
     return aside
 
 
-def _at(space: Space, unit: NDArray[np.float64]) -> Weights:
+def _unit(space: Space, points: Sequence[Sequence[float]]) -> Array:
+    """Places (number, d) in [0, 1] of ``points`` in the logarithmic range of each dimension."""
+    lows, highs = np.log(np.array(list(space.values()))).T
+    unit: Array = np.clip((np.log(np.array(points)) - lows) / (highs - lows), 0.0, 1.0)
+    return unit
+
+
+def _at(space: Space, unit: Array) -> Weights:
     """The weights at ``unit`` in [0, 1] of each dimension's logarithmic range."""
     lows, highs = np.log(np.array(list(space.values()))).T
     return _weights(space, list(np.exp(lows + unit * (highs - lows))))

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from recon_core.settings import Method, Weights
 from sweep.identity import short_seed
 from sweep.propose import initial_point, propose
-from sweep.study import Study
+from sweep.study import Study, trial_id
 from sweep.trial import Cell, Trial
 
 
-@dataclass
+@dataclass(eq=False)
 class Strand:
     """One method in one cell: what was started, and the scores of what is finished.
 
@@ -31,6 +31,12 @@ class Strand:
     scores: dict[int, float | None] = field(default_factory=dict)
     _next: int = 0
     _settled: int = 0
+
+    def __post_init__(self) -> None:
+        # Read off the study once: it takes longer than all else about a trial but its proposal.
+        self._parameters = self.study.parameters(self.method)
+        p = self._parameters
+        self._seeds = ("search", p["condition"], p["solver"], p["method"])
 
     @property
     def budget(self) -> int:
@@ -54,7 +60,12 @@ class Strand:
         weights = self._weights(t)
         self.weights[t] = weights
         self._advance()
-        return self.study.trial(self.cell, self.method, t, weights)
+        return self.trial(t, weights)
+
+    def trial(self, number: int, weights: Weights) -> Trial:
+        """Trial ``number`` of this strand, if it has these ``weights``."""
+        identity = trial_id(self._parameters, self.method, weights)
+        return Trial(self.cell, self.method, number, weights, identity)
 
     def finish(self, number: int, weights: Weights, score: float | None) -> None:
         """Take in the score of a trial, of this run or an earlier one; None where it failed."""
@@ -77,7 +88,7 @@ class Strand:
         known = self._known(t)
         told = [(self.weights[i], self.scores[i]) for i in range(known)]
         pending = [self.weights[i] for i in range(known, t)]
-        return propose(space, told, pending, self._seed(t))
+        return propose(space, told, pending, self._seed(t), self.study.search.surrogate)
 
     def _designed(self, t: int) -> bool:
         return t < self.study.search.initial
@@ -87,6 +98,4 @@ class Strand:
         return max(0, t - self.study.search.lag + 1)
 
     def _seed(self, *parts: int) -> int:
-        study = self.study
-        solver = study.solver.model_dump(mode="json")
-        return short_seed("search", study.condition(), solver, str(self.method), *parts)
+        return short_seed(*self._seeds, *parts)

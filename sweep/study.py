@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sweep.axes import check_axes, flattened, put
 from sweep.identity import digest, seed_from
 from sweep.refusal import refusal
 from sweep.specimens import check_specimen, located, specimen_identity
-from sweep.tables import Search, SpecimenTable, StudyTable, Table
+from sweep.tables import LimitsTable, Search, SpecimenTable, StudyTable, Table
 from sweep.toml import toml_text
 from sweep.trial import Cell, Scalar, Trial, weights_of
 
@@ -38,6 +38,7 @@ class Study(Table):
     acquisition: Acquisition = Acquisition()
     solver: SolverSettings = SolverSettings()
     search: Search = Search()
+    limits: LimitsTable = LimitsTable()
     axes: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
 
     def cells(self) -> tuple[Cell, ...]:
@@ -69,8 +70,8 @@ class Study(Table):
         return toml_text(self.tables())
 
     def study_hash(self) -> str:
-        """Identity of the whole study."""
-        return digest(self.tables())
+        """Identity of all that decides the study's results, so without its limits."""
+        return digest({name: table for name, table in self.tables().items() if name != "limits"})
 
     def condition(self) -> dict[str, Any]:
         """What the data of a study without axes depend on: specimen, acquisition, study seed."""
@@ -91,13 +92,19 @@ class Study(Table):
         Its number is no part of the identity: the same weights give the same result.
         """
         at = self.at(cell) if self.axes else self
-        parameters = {
-            "condition": at.condition(),
-            "solver": at.solver.model_dump(mode="json"),
-            "method": str(method),
-            "weights": weights_of(method, weights),
-        }
-        return Trial(cell, method, number, weights, digest(parameters))
+        return Trial(
+            cell, method, number, weights, trial_id(at.parameters(method), method, weights)
+        )
+
+    def parameters(self, method: Method) -> dict[str, Any]:
+        """All that decides the results of ``method`` but its weights, of a study without axes."""
+        solver = self.solver.model_dump(mode="json")
+        return {"condition": self.condition(), "solver": solver, "method": str(method)}
+
+
+def trial_id(parameters: Mapping[str, Any], method: Method, weights: Weights) -> str:
+    """Identity of a trial with ``weights`` among those of :meth:`Study.parameters`."""
+    return digest({**parameters, "weights": weights_of(method, weights)})
 
 
 def load_study(path: str | Path) -> Study:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -46,6 +47,16 @@ class SpecimenTable(Table):
         return is_volume(self.kind)
 
 
+class Surrogate(StrEnum):
+    """The model that proposes weights.
+
+    ``gp``: :mod:`sweep.gp`, milliseconds. ``gp-hedge``: scikit-optimize's, the reference.
+    """
+
+    GP = "gp"
+    GP_HEDGE = "gp-hedge"
+
+
 class SearchSpace(Table):
     """``search.space``: bounds of the weights, searched log-uniformly.
 
@@ -74,7 +85,7 @@ class Search(Table):
     ``trials``: fused trials per cell, of which the first ``initial`` follow a fixed design.
     ``chemistry_tv_trials``: the budget of chemistry + TV. ``lag``: a proposal waits for all but the
     ``lag - 1`` trials before it; raise it when workers outnumber cells. ``methods``: what is run in
-    every cell.
+    every cell. ``surrogate``: the model that makes the proposals.
     """
 
     trials: Count = 20
@@ -82,6 +93,7 @@ class Search(Table):
     chemistry_tv_trials: Count = 8
     lag: Count = 1
     methods: tuple[Method, ...] = tuple(Method)
+    surrogate: Surrogate = Surrogate.GP
     space: SearchSpace = SearchSpace()
 
     @field_validator("methods")
@@ -95,6 +107,23 @@ class Search(Table):
         """Trials of ``method`` in one cell; a method without weights needs one."""
         budgets = {Method.FUSED: self.trials, Method.CHEMISTRY_TV: self.chemistry_tv_trials}
         return budgets.get(method, 1)
+
+
+class LimitsTable(Table):
+    """``[limits]``: what a trial may take, and how often it is tried again; no part of the science.
+
+    ``trial_seconds``, ``trial_memory_gb`` (GiB): of one trial, none where left out. ``retries``: of
+    a trial that crashed or ran out of time. All may change between the runs of a study.
+    """
+
+    trial_seconds: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
+    trial_memory_gb: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = 1
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of one trial in bytes, None where it is not limited."""
+        return None if self.trial_memory_gb is None else int(self.trial_memory_gb * 2**30)
 
 
 def is_volume(kind: str) -> bool:

@@ -42,12 +42,17 @@ class Trial:
 
 
 class TrialStatus(StrEnum):
-    """How a trial ended; every status is final."""
+    """How an attempt of a trial ended; crashed and timeout may be tried again."""
 
     OK = "ok"
     FAILED = "failed"
     TIMEOUT = "timeout"
     CRASHED = "crashed"
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether the same trial may end well when it is tried again, elsewhere or later."""
+        return self in (TrialStatus.CRASHED, TrialStatus.TIMEOUT)
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,19 @@ def weights_of(method: Method, weights: Weights) -> dict[str, float]:
     return {name: float(getattr(weights, name)) for name in method.weight_names}
 
 
-def to_record(trial: Trial, result: TrialResult) -> Record:
-    """The journal's record of a finished trial; numbers that are not finite become None."""
+def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool = True) -> Record:
+    """The journal's record of one attempt of a trial; numbers that are not finite become None.
+
+    ``attempt``: from 1. ``final``: False where the trial is going to be tried again; the result
+    then counts nowhere.
+    """
     return {
         "trial_id": trial.trial_id,
         "cell": dict(trial.cell.values),
         "method": str(trial.method),
         "number": trial.number,
+        "attempt": attempt,
+        "final": final,
         "weights": trial.weights_record(),
         "status": str(result.status),
         "nrmse": _finite(result.nrmse),
@@ -100,6 +111,11 @@ def to_record(trial: Trial, result: TrialResult) -> Record:
             e: {name: _finite(v) for name, v in s.items()} for e, s in result.stoichiometry.items()
         },
     }
+
+
+def is_final(record: Mapping[str, Any]) -> bool:
+    """Whether a record is a trial's outcome, not an attempt that was tried again."""
+    return record.get("final") is not False
 
 
 def _finite(value: float) -> float | None:

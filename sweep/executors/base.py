@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+import math
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from sweep.study import Study
-from sweep.trial import Trial, TrialResult
+from sweep.trial import Trial, TrialResult, TrialStatus
 
 Evaluate = Callable[[Study, Trial], TrialResult]
-"""Evaluates a trial in its study; never raises, a failure is a status of the result."""
+"""Evaluates a trial in its study; a failure is a status of the result, not an exception."""
 
 
 class Executor(Protocol):
-    """Evaluates up to ``slots`` trials at a time, in any order."""
+    """Evaluates up to ``slots`` trials at a time, in any order, and loses none.
+
+    A trial whose worker dies comes back as crashed, one over its time as timeout; the reason is in
+    the result's ``error``. Whether it is tried again is the caller's to decide.
+    """
 
     @property
     def slots(self) -> int:
-        """Trials that may be submitted and not yet collected."""
+        """Trials it can hold at once now; shrinks as workers are lost, grows as they join."""
 
     def submit(self, study: Study, trial: Trial) -> None:
-        """Hand over a trial of ``study``; there must be a free slot."""
+        """Hand over a trial of ``study``; fewer than ``slots`` may be in flight."""
 
-    def collect(self) -> tuple[Trial, TrialResult]:
-        """Wait for one submitted trial and return it with its result."""
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """One submitted trial with its result, or None when ``timeout`` seconds brought none.
+
+        Without a timeout it waits for as long as a trial is in flight.
+
+        Raises
+        ------
+        RuntimeError : no worker can start.
+        """
 
     def close(self) -> None:
         """End all workers and drop what is in flight; closing twice does nothing."""
+
+
+def attempt(evaluate: Evaluate, study: Study, trial: Trial) -> TrialResult:
+    """The result of a trial; an exception that gets out of ``evaluate`` is a failure of the trial.
+
+    Its traceback is printed, for it is a fault of the program. So is a score that is no number.
+    """
+    try:
+        result = evaluate(study, trial)
+    except Exception as error:  # noqa: BLE001 - one trial must not end the study
+        traceback.print_exc()
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return TrialResult(TrialStatus.FAILED, error=reason)
+    if result.status is TrialStatus.OK and not math.isfinite(result.nrmse):
+        return replace(result, status=TrialStatus.FAILED, error=f"the score is {result.nrmse}")
+    return result

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 from sweep.evaluate import evaluate
-from sweep.executors.base import Evaluate
+from sweep.executors.base import Evaluate, attempt
 from sweep.study import Study
 from sweep.trial import Trial, TrialResult
 
 
 class InlineExecutor:
-    """Evaluates each trial in this process when it is collected."""
+    """Evaluates each trial in this process when it is collected.
+
+    Nothing can end a trial here: for limits, and for a trial that may kill its process, there is
+    :class:`~sweep.executors.processes.ProcessExecutor` with one worker.
+    """
 
     slots = 1
 
@@ -23,10 +28,13 @@ class InlineExecutor:
         """Keep the trial until it is collected."""
         self._queue.append((study, trial))
 
-    def collect(self) -> tuple[Trial, TrialResult]:
-        """Evaluate the trial submitted first."""
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """Evaluate the trial submitted first, however long it takes; else wait ``timeout``."""
+        if not self._queue:
+            time.sleep(timeout or 0.0)
+            return None
         study, trial = self._queue.popleft()
-        return trial, self._evaluate(study, trial)
+        return trial, attempt(self._evaluate, study, trial)
 
     def close(self) -> None:
         """Drop what was submitted."""

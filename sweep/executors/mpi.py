@@ -1,149 +1,106 @@
-"""Trials on MPI ranks: rank 0 manages, every other rank evaluates. Importing this starts MPI."""
+"""Trials on MPI ranks: rank 0 manages, and every rank evaluates. Importing this starts MPI."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import time
+import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Collection
 
-import numba
 from mpi4py import MPI
-from threadpoolctl import threadpool_limits
 
+from sweep.devices import Request
 from sweep.evaluate import evaluate
 from sweep.executors.base import Evaluate
-from sweep.study import Study
-from sweep.trial import Trial, TrialResult
+from sweep.executors.crew import make_crew
+from sweep.executors.mail import Mail
+from sweep.executors.manager import MpiExecutor
+from sweep.executors.processes import ProcessExecutor
+from sweep.executors.rank import ManagerLost, work
+from sweep.limits import Limits
 
-T = TypeVar("T")
-
-POLL_SECONDS = 0.002
-LAST_WORDS_SECONDS = 1.0
-"""Before an abort: launchers drop what ranks have printed and they have not read yet."""
-
-TASK, RESULT = 1, 2
+FINALIZE_SECONDS = 30.0
 
 
 def ranks() -> int:
-    """Number of MPI ranks; one alone has nobody to hand trials to."""
+    """Number of MPI ranks."""
     return MPI.COMM_WORLD.Get_size()
 
 
 def run_ranks(
-    manage: Callable[[MpiExecutor], T],
+    manage: Callable[[MpiExecutor], int],
     evaluate: Evaluate = evaluate,
+    limits: Limits | None = None,
+    request: Request = Request(),  # noqa: B008 - frozen
     comm: MPI.Intracomm = MPI.COMM_WORLD,
-) -> T | None:
-    """Call ``manage`` on rank 0 with an executor over all other ranks, which evaluate meanwhile.
+) -> int:
+    """Call ``manage`` on rank 0 with an executor over all ranks; the exit code of this rank.
 
-    Every rank calls this; the others return None when ``manage`` is done. Where it leaves trials in
-    flight, raising or not, all ranks are ended at once, for a rank cannot be made to stop: so
-    ``manage`` does its own reporting. An interrupted run ends with exit code 130.
+    Every rank calls this. Each has one device and one child process on it, rank 0 as well, so that
+    N ranks use N devices. What ``manage`` leaves in flight, raising or not, is dropped and the
+    other ranks are sent home.
+
+    Parameters
+    ----------
+    manage : the run of a study; its return value is the exit code of rank 0.
+    evaluate : evaluates a trial; a function that can be imported by its name.
+    limits : what a trial may take; by default the limits of its study.
+    request : what the ranks compute on.
+    comm : the ranks.
+
+    Raises
+    ------
+    BadInput : on all ranks, where the devices do not do; see :func:`sweep.devices.check_devices`.
     """
-    others = comm.Split(color=int(comm.Get_rank() > 0), key=comm.Get_rank())
-    if comm.Get_rank() > 0:
-        # Ctrl-C reaches all ranks; rank 0 alone decides what ends.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with _or_abort(comm):
-            _share_cores(others)
-            _serve(comm, evaluate)
-        return None
-    executor = MpiExecutor(comm)
+    crew = make_crew(comm, evaluate, limits, request)
+    mail = Mail(comm)
+    if mail.rank > 0:
+        return _serve(mail, crew)
+    executor = MpiExecutor(mail, crew, limits)
+    code = 1
     try:
-        outcome = manage(executor)
-    except BaseException:
-        if executor.in_flight:
-            _abort(comm, 1)
-        raise
+        code = manage(executor)
     finally:
         executor.close()
-    if executor.in_flight:
-        _abort(comm, 130)
-    return outcome
+        executor.dismiss()
+        if executor.silent:
+            _say_silent(executor.silent)
+            mail.abort(code)
+    return code
 
 
-class MpiExecutor:
-    """Evaluates a trial on each rank of ``comm`` but its own, rank 0; see :func:`run_ranks`."""
-
-    def __init__(self, comm: MPI.Intracomm) -> None:
-        self._comm = comm
-        self._idle = list(range(comm.Get_size() - 1, 0, -1))
-        self._running: dict[int, Trial] = {}
-        self._closed = False
-        self.slots = len(self._idle)
-
-    @property
-    def in_flight(self) -> int:
-        """Trials submitted and not collected."""
-        return len(self._running)
-
-    def submit(self, study: Study, trial: Trial) -> None:
-        """Send the trial to an idle rank."""
-        rank = self._idle.pop()
-        self._running[rank] = trial
-        self._comm.send((study, trial), dest=rank, tag=TASK)
-
-    def collect(self) -> tuple[Trial, TrialResult]:
-        """Wait for the first rank that is done."""
-        rank = _await(self._comm, MPI.ANY_SOURCE, RESULT)
-        result: TrialResult = self._comm.recv(source=rank, tag=RESULT)
-        self._idle.append(rank)
-        return self._running.pop(rank), result
-
-    def close(self) -> None:
-        """Send the idle ranks home; those at work are :func:`run_ranks`' to end."""
-        if self._closed:
-            return
-        self._closed = True
-        for rank in self._idle:
-            self._comm.send(None, dest=rank, tag=TASK)
-
-
-def _serve(comm: MPI.Intracomm, evaluate: Evaluate) -> None:
-    while True:
-        _await(comm, 0, TASK)
-        task: tuple[Study, Trial] | None = comm.recv(source=0, tag=TASK)
-        if task is None:
-            return
-        comm.send(evaluate(*task), dest=0, tag=RESULT)
-
-
-def _await(comm: MPI.Intracomm, source: int, tag: int) -> int:
-    """Rank of the next message; sleeps between looks, as a blocking receive burns a core."""
-    status = MPI.Status()
-    while not comm.iprobe(source=source, tag=tag, status=status):
-        time.sleep(POLL_SECONDS)
-    return status.Get_source()
-
-
-def _share_cores(workers: MPI.Comm) -> None:
-    """Use this rank's part of the cores that the workers of this node may use together."""
-    node = workers.Split_type(MPI.COMM_TYPE_SHARED)
-    cores: set[int] = set().union(*node.allgather(os.sched_getaffinity(0)))
-    threads = max(1, len(cores) // node.Get_size())
-    numba.set_num_threads(min(threads, numba.get_num_threads()))
-    threadpool_limits(threads)
-
-
-@contextmanager
-def _or_abort(comm: MPI.Intracomm) -> Iterator[None]:
-    """End all ranks when this one fails: rank 0 would wait for it forever."""
-    try:
-        yield
-    except BaseException:
-        _abort(comm, 1)
-        raise
-
-
-def _abort(comm: MPI.Intracomm, code: int) -> None:
+def _say_silent(ranks: Collection[int]) -> None:
     if sys.exc_info()[0] is not None:
         traceback.print_exc()
+    print(f"ranks that do not answer: {sorted(ranks)}; all are ended", file=sys.stderr)
+
+
+def _serve(mail: Mail, crew: ProcessExecutor) -> int:
+    """Work for rank 0; where that cannot go on, all ranks end, for it would wait forever."""
+    try:
+        work(mail, crew)
+    except ManagerLost as error:
+        print(f"rank {mail.rank} ends: {error}", file=sys.stderr)
+    except BaseException:  # noqa: BLE001 - told and ended by the abort
+        traceback.print_exc()
+    else:
+        return 0
+    mail.abort(1)
+    return 1
+
+
+def leave(code: int) -> int:
+    """Finalise MPI, after which nothing can hang; ``code`` for ``sys.exit``.
+
+    A rank whose MPI does not come back is ended at once with ``code``, without further clean-up:
+    the record is closed and the streams are flushed by now, so nothing is lost but the wait.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    time.sleep(LAST_WORDS_SECONDS)
-    comm.Abort(code)
+    overdue = threading.Timer(FINALIZE_SECONDS, os._exit, [code])
+    overdue.daemon = True
+    overdue.start()
+    MPI.Finalize()
+    overdue.cancel()
+    return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
 from sweep.study import Study, parse_study
 from sweep.trial import Trial, TrialResult, TrialStatus
+
+# Fakes are a module beside the tests.
+sys.path.insert(0, str(Path(__file__).parent))
 
 TINY = """
 [study]
@@ -26,6 +30,8 @@ max_iterations = 20
 trials = 2
 initial = 2
 chemistry_tv_trials = 1
+[limits]
+retries = 0
 [axes]
 "acquisition.haadf_tilts" = [5, 9]
 """

@@ -11,7 +11,7 @@ from jobs import cli
 from jobs.cli import main
 from recon_core.errors import BadInput
 
-COMMANDS = ["check", "run", "status", "report", "recommend"]
+COMMANDS = ["check", "run", "status", "report", "recommend", "script"]
 COMMANDS += ["phantom", "simulate", "reconstruct", "evaluate"]
 
 
@@ -60,6 +60,10 @@ def test_help_imports_nothing_heavy():
         (["run", "quickstart", "--out", "x", "--device", "tpu"], "'tpu' is not one of"),
         (["run", "quickstart", "--out", "x", "--nope"], "No such option"),
         (["run", "quickstart", "--out", "x", "--device", "cuda"], "accepted: auto, cpu"),
+        (["run", "quickstart", "--out", "x", "--walltime", "1:30"], "accepted: HH:MM:SS"),
+        (["check", "quickstart", "--site", "frontir"], "did you mean frontier?"),
+        (["script", "quickstart"], "Missing option '--site'"),
+        (["script", "quickstart", "--site", "frontier"], "--walltime: missing"),
         (["check", "quickstrat"], "quickstart"),
         (["check", "a", "b"], "unexpected extra argument"),
         (["status", "nowhere"], "no study was run here"),

@@ -9,7 +9,7 @@ import pytest
 
 from jobs import running
 from jobs.cli import main
-from sweep.driver import Summary
+from sweep.ledger import Summary
 from sweep.study import parse_study
 
 ATLASES = ("atlas.csv", "atlas.h5", "atlas.nc")

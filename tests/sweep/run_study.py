@@ -1,10 +1,15 @@
-"""Runs a study with a fake evaluation: STUDY DIR EVALUATION inline|processes|mpi."""
+"""Runs a study with a fake evaluation: STUDY DIR EVALUATION inline|processes|threads:N|mpi.
+
+On MPI it first prints the number of the manager's process; interrupted, it exits with 130.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
 from sweep_fakes import EVALUATIONS
+from sweep_threads import Threads
 
 from sweep.executors.base import Executor
 from sweep.executors.inline import InlineExecutor
@@ -15,17 +20,23 @@ from sweep.study import load_study
 def main(study: str, folder: str, evaluation: str, executor: str) -> None:
     evaluate = EVALUATIONS[evaluation]
 
-    def manage(workers: Executor) -> None:
+    def manage(workers: Executor) -> int:
         from sweep.driver import run
 
-        print(run(load_study(study), folder, workers))
+        if executor == "mpi":
+            print(os.getpid(), flush=True)
+        summary = run(load_study(study), folder, workers)
+        print(summary)
+        return 130 if summary.interrupted else 0
 
     if executor == "mpi":
-        from sweep.executors.mpi import run_ranks
+        from sweep.executors.mpi import leave, run_ranks
 
-        run_ranks(manage, evaluate)
+        sys.exit(leave(run_ranks(manage, evaluate)))
     elif executor == "processes":
         manage(ProcessExecutor(2, evaluate))
+    elif executor.startswith("threads:"):
+        manage(Threads(int(executor.partition(":")[2]), evaluate))
     else:
         manage(InlineExecutor(evaluate))
 

@@ -9,53 +9,99 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from sweep_fakes import EVALUATIONS, atlas_of, bowl, failing_bowl, small_study, weights_seen
+from sweep_fakes import DIES, EATS, HANGS, RAISES, atlas_of, bowl, faulty, small_study
 
 from recon_core.settings import Method, Weights
 from sweep.driver import run
 from sweep.executors.base import Executor
 from sweep.executors.inline import InlineExecutor
 from sweep.journal import read_records
+from sweep.limits import MEBIBYTE, Limits
 from sweep.study import Study
-from sweep.trial import Trial
+from sweep.trial import Trial, TrialResult, TrialStatus
+
+LIMITS = Limits(seconds=2.0, memory_bytes=400 * MEBIBYTE)
+
+
+def trial_number(study: Study, number: int) -> Trial:
+    return study.trial(study.cells()[0], Method.FUSED, number, Weights(0.01 + number, 1.0))
 
 
 def some_trials(study: Study, count: int) -> list[Trial]:
-    cell = study.cells()[0]
-    return [study.trial(cell, Method.FUSED, t, Weights(0.01 + t, 1.0)) for t in range(count)]
+    return [trial_number(study, t) for t in range(count)]
+
+
+def collected(executor: Executor) -> tuple[Trial, TrialResult]:
+    while (finished := executor.collect(timeout=0.2)) is None:
+        pass
+    return finished
+
+
+def outcome(executor: Executor, number: int) -> TrialResult:
+    """The result of one trial, after which a sound one must come back as well."""
+    study = small_study()
+    bad, good = trial_number(study, number), trial_number(study, 0)
+    executor.submit(study, bad)
+    if number == HANGS:
+        assert executor.collect(timeout=0.05) is None, "it gives up in time"
+    back, result = collected(executor)
+    assert back == bad
+    executor.submit(study, good)
+    back, sound = collected(executor)
+    assert (back, sound.nrmse) == (good, bowl(study, good).nrmse)
+    return result
 
 
 def check_every_trial_comes_back_with_its_own_result(executor: Executor) -> None:
     study = small_study()
     waiting = some_trials(study, 3 * executor.slots + 1)
-    expected = {trial: repr(weights_seen(study, trial)) for trial in waiting}
+    expected = {trial: bowl(study, trial).nrmse for trial in waiting}
     in_flight = 0
     results = {}
     while waiting or in_flight:
         while waiting and in_flight < executor.slots:
             executor.submit(study, waiting.pop())
             in_flight += 1
-        trial, result = executor.collect()
-        results[trial] = result
+        trial, result = collected(executor)
+        results[trial] = result.nrmse
         in_flight -= 1
-    assert {t: repr(r) for t, r in results.items()} == expected
+    assert results == expected
 
 
-def check_a_failure_is_a_status(executor: Executor) -> None:
-    study = small_study()
-    trial = some_trials(study, 2)[1]
-    executor.submit(study, trial)
-    back, result = executor.collect()
-    assert back == trial
-    assert repr(result) == repr(failing_bowl(study, trial))
+def check_nothing_in_flight_is_nothing_to_collect(executor: Executor) -> None:
+    assert executor.collect(timeout=0.01) is None
+    assert executor.collect() is None
 
 
-def check_closing_twice_is_no_more_than_once(executor: Executor) -> None:
-    executor.close()
-    executor.close()
+def check_an_exception_is_a_failure_with_its_reason(executor: Executor) -> None:
+    result = outcome(executor, RAISES)
+    assert result.status is TrialStatus.FAILED
+    assert result.error == "RuntimeError: an evaluation that raises"
 
 
-def check_the_atlas_is_the_same(executor: Executor) -> None:
+def check_a_trial_over_its_time_is_ended(executor: Executor) -> None:
+    result = outcome(executor, HANGS)
+    assert result.status is TrialStatus.TIMEOUT
+    assert result.error == "over its limit of 2 s"
+    assert result.seconds > 2.0
+    assert result.started
+
+
+def check_a_trial_over_its_memory_is_ended(executor: Executor) -> None:
+    result = outcome(executor, EATS)
+    assert result.status is TrialStatus.CRASHED
+    assert result.error is not None
+    assert result.error.startswith("out of memory: ")
+    assert result.error.endswith(" MiB, limit 400 MiB")
+
+
+def check_a_killed_process_costs_its_trial_alone(executor: Executor) -> None:
+    result = outcome(executor, DIES)
+    assert result.status is TrialStatus.CRASHED
+    assert result.error == "the worker ended with SIGKILL"
+
+
+def check_the_atlas_is_the_same_and_closing_again_does_nothing(executor: Executor) -> None:
     with tempfile.TemporaryDirectory() as folder:
         journals = [Path(folder) / name / "trials.jsonl" for name in ("one", "many")]
         run(small_study(), journals[0].parent, InlineExecutor(bowl))
@@ -64,40 +110,59 @@ def check_the_atlas_is_the_same(executor: Executor) -> None:
         assert one == many
         assert (summary.done, summary.failed) == (24, 0)
         assert len(read_records(journals[1])) == 24
+    executor.close()
 
 
-CHECKS: dict[str, tuple[Callable[[Executor], None], str]] = {
-    check.__name__: (check, evaluation)
-    for check, evaluation in [
-        (check_every_trial_comes_back_with_its_own_result, "weights_seen"),
-        (check_a_failure_is_a_status, "failing_bowl"),
-        (check_closing_twice_is_no_more_than_once, "bowl"),
-        (check_the_atlas_is_the_same, "uneven_bowl"),
-    ]
-}
+def check_closing_drops_what_is_in_flight(executor: Executor) -> None:
+    study = small_study()
+    executor.submit(study, trial_number(study, HANGS))
+    executor.close()
 
 
-def _on_ranks() -> dict[str, str]:
-    """Failure of each check on MPI ranks, empty where it passed."""
-    from sweep.executors.mpi import run_ranks
+Check = Callable[[Executor], None]
 
-    failures = {}
-    for name, (check, evaluation) in CHECKS.items():
+ANYWHERE: tuple[Check, ...] = (
+    check_every_trial_comes_back_with_its_own_result,
+    check_nothing_in_flight_is_nothing_to_collect,
+    check_an_exception_is_a_failure_with_its_reason,
+)
+IN_CHILDREN: tuple[Check, ...] = (
+    check_a_trial_over_its_time_is_ended,
+    check_a_trial_over_its_memory_is_ended,
+    check_a_killed_process_costs_its_trial_alone,
+)
+LAST: tuple[Check, ...] = (check_the_atlas_is_the_same_and_closing_again_does_nothing,)
+NAMES = [check.__name__ for check in (*ANYWHERE, *IN_CHILDREN, *LAST)]
 
-        def manage(executor: Executor, check: Callable[[Executor], None] = check) -> str:
-            try:
-                check(executor)
-            except AssertionError:
-                return traceback.format_exc()
-            return ""
 
-        failures[name] = run_ranks(manage, EVALUATIONS[evaluation]) or ""
-    return failures
+def failures(executor: Executor, in_children: bool = True) -> dict[str, str]:
+    """What fails in each check, empty where it passes; all on one executor, evaluating `faulty`."""
+    checks = (*ANYWHERE, *(IN_CHILDREN if in_children else ()), *LAST)
+    return {check.__name__: _failure(check, executor) for check in checks}
+
+
+def _failure(check: Check, executor: Executor) -> str:
+    try:
+        check(executor)
+    except Exception:  # noqa: BLE001 - whatever it is, the test of that name shows it
+        return traceback.format_exc()
+    return ""
+
+
+def _on_ranks() -> int:
+    from sweep.executors.mpi import leave, run_ranks
+
+    def print_failures(executor: Executor) -> int:
+        json.dump(failures(executor), sys.stdout)
+        return 0
+
+    def drop(executor: Executor) -> int:
+        check_closing_drops_what_is_in_flight(executor)
+        return 0
+
+    run_ranks(drop, faulty, LIMITS)
+    return leave(run_ranks(print_failures, faulty, LIMITS))
 
 
 if __name__ == "__main__":
-    failures = _on_ranks()
-    from mpi4py import MPI
-
-    if MPI.COMM_WORLD.Get_rank() == 0:
-        json.dump(failures, sys.stdout)
+    sys.exit(_on_ranks())

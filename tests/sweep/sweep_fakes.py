@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import ctypes
 import math
 import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from recon_core.settings import Weights
-from sweep.executors.processes import THREAD_VARIABLES
+from sweep.executors.environment import THREAD_VARIABLES
 from sweep.journal import read_records
 from sweep.study import Study, parse_study
 from sweep.trial import Trial, TrialResult, TrialStatus
@@ -70,6 +71,22 @@ def deadly_bowl(study: Study, trial: Trial) -> TrialResult:
     return bowl(study, trial)
 
 
+def slow_bowl(study: Study, trial: Trial) -> TrialResult:
+    time.sleep(0.3)
+    return bowl(study, trial)
+
+
+def whose_bowl(study: Study, trial: Trial) -> TrialResult:
+    """A bowl whose error is the process it was evaluated in; slow enough for all to get some."""
+    time.sleep(0.2)
+    return replace(bowl(study, trial), error=str(os.getpid()))
+
+
+def bulky_bowl(study: Study, trial: Trial) -> TrialResult:
+    """A bowl with a result too large to be sent in one piece."""
+    return replace(bowl(study, trial), nrmse_by_element={f"E{i}": 0.5 for i in range(20_000)})
+
+
 def endless_bowl(study: Study, trial: Trial) -> TrialResult:
     """Says which process it runs in, and never ends."""
     print(os.getpid(), flush=True)
@@ -81,16 +98,44 @@ def raising_bowl(study: Study, trial: Trial) -> TrialResult:
     raise RuntimeError("an evaluation that raises")
 
 
-def weights_seen(study: Study, trial: Trial) -> TrialResult:
-    """The trial's own identity as a score, to tell whose result it is."""
-    mark = int(hashlib.sha256(trial.trial_id.encode()).hexdigest()[:8], 16)
-    return TrialResult(TrialStatus.OK, nrmse=float(mark))
+def environment_seen(study: Study, trial: Trial, *names: str) -> TrialResult:
+    """Variables that the process was started with, by default its thread counts."""
+    seen = ",".join(os.environ[name] for name in names or THREAD_VARIABLES)
+    return TrialResult(TrialStatus.OK, 0.5, error=seen)
 
 
-def environment_seen(study: Study, trial: Trial) -> TrialResult:
-    """The thread counts that the process was started with."""
-    seen = ",".join(os.environ[name] for name in THREAD_VARIABLES)
-    return TrialResult(TrialStatus.OK, error=seen)
+def device_or_death(study: Study, trial: Trial) -> TrialResult:
+    """The device that the process may see; trial number 1 kills it."""
+    if trial.number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return environment_seen(study, trial, "CUDA_VISIBLE_DEVICES")
+
+
+def deaf_and_dumb(study: Study, trial: Trial) -> TrialResult:
+    """Sleeps in native code that holds the interpreter's lock, so that no thread can run."""
+    print(os.getpid(), flush=True)
+    ctypes.PyDLL(None).sleep(600)
+    return bowl(study, trial)
+
+
+RAISES, DIES, HANGS, EATS = 100, 101, 102, 103
+"""Numbers of trials that misbehave in :func:`faulty`."""
+
+GREED_BYTES = 1 << 29
+
+
+def faulty(study: Study, trial: Trial) -> TrialResult:
+    """An uneven bowl, and every fault a trial can have, by the trial's number."""
+    if trial.number == RAISES:
+        raise RuntimeError("an evaluation that raises")
+    if trial.number == DIES:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trial.number == EATS:
+        hoard = bytearray(GREED_BYTES)
+        hoard[::4096] = bytes(len(hoard) // 4096)
+    if trial.number in (HANGS, EATS):
+        time.sleep(600)
+    return uneven_bowl(study, trial)
 
 
 EVALUATIONS: dict[str, Callable[[Study, Trial], TrialResult]] = {
@@ -98,11 +143,14 @@ EVALUATIONS: dict[str, Callable[[Study, Trial], TrialResult]] = {
     for e in (
         bowl,
         uneven_bowl,
+        slow_bowl,
+        whose_bowl,
+        bulky_bowl,
         failing_bowl,
         deadly_bowl,
         endless_bowl,
         raising_bowl,
-        weights_seen,
+        faulty,
     )
 }
 

@@ -25,13 +25,15 @@ from sweep_fakes import (
 
 from recon_core.errors import BadInput
 from recon_core.settings import Weights
-from sweep.driver import Ledger, run
+from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
 from sweep.identity import seed_from
-from sweep.journal import read_records
+from sweep.journal import Journal, read_records
+from sweep.ledger import Ledger
 from sweep.propose import Space, Told
 from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult
+from sweep.trial import Record, Trial, TrialResult
+from sweep.watch import Watch
 
 HERE = Path(__file__).parent
 QUICK = SMALL.replace("initial = 3", "initial = 5")
@@ -51,7 +53,9 @@ class ShuffledExecutor:
         self._queue.append((study, trial))
         self.most = max(self.most, len(self._queue))
 
-    def collect(self) -> tuple[Trial, TrialResult]:
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        if not self._queue:
+            return None
         study, trial = self._queue.pop(self._rng.randrange(len(self._queue)))
         return trial, bowl(study, trial)
 
@@ -64,7 +68,9 @@ def hashed_proposals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Proposals that change with everything they are told; the lengths of what that was."""
     calls: list[tuple[int, int]] = []
 
-    def hashed(space: Space, told: Told, pending: Sequence[Weights], seed: int) -> Weights:
+    def hashed(
+        space: Space, told: Told, pending: Sequence[Weights], seed: int, surrogate: str
+    ) -> Weights:
         calls.append((len(told), len(pending)))
         known = [[w.haadf, w.tv, s] for w, s in told]
         mark = seed_from(known, [[w.haadf, w.tv] for w in pending], seed) / 2**63
@@ -173,6 +179,53 @@ def test_a_grown_budget_goes_on_with_the_sequence(
     assert atlas_of(tmp_path / "grown" / "trials.jsonl") == whole
 
 
+def test_grown_axes_keep_all_trials_and_end_like_a_study_of_that_size(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]]
+) -> None:
+    large = parse_study(SMALL.replace("[5, 9]", "[3, 5, 7, 9]").replace("trials = 6", "trials = 7"))
+    whole = undisturbed(large, tmp_path / "large")
+    first = undisturbed(small_study(), tmp_path / "grown")
+    assert first < whole
+    summary = run(large, tmp_path / "grown", ShuffledExecutor(3, 0))
+    assert (summary.resumed, summary.done) == (24, len(whole))
+    assert atlas_of(tmp_path / "grown" / "trials.jsonl") == whole
+
+
+def test_results_that_are_there_together_share_one_write(
+    tmp_path: Path, hashed_proposals: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    append = Journal.append
+
+    def counted(journal: Journal, *records: Record) -> None:
+        batches.append(len(records))
+        append(journal, *records)
+
+    monkeypatch.setattr(Journal, "append", counted)
+    run(small_study(), tmp_path / "run", ShuffledExecutor(8, 0))
+    assert sum(batches) == 24
+    assert max(batches) == 8
+
+
+def test_trials_are_made_ahead_while_workers_work(tmp_path: Path) -> None:
+    ledger, executor = Ledger(small_study(trials=6, initial=6)), ShuffledExecutor(2, 0)
+    ledger.hand_out(executor, Watch())
+    while ledger.make():
+        pass
+    made = [trial for _, trial in ledger._made]
+    one = Ledger(small_study(trials=6, initial=6))
+    slow = InlineExecutor(bowl)
+    handed = []
+    while not one.finished:
+        one.hand_out(slow, Watch())
+        landed = slow.collect()
+        assert landed is not None
+        handed.append(landed[0])
+        one.take_in(*landed, final=True)
+    assert len(made) == ledger.made == ledger.total - 2
+    assert {*made, *(trial for _, trial in executor._queue)} == set(handed)
+
+
 def test_failed_trials_are_recorded_and_the_run_goes_on(
     tmp_path: Path, hashed_proposals: list[tuple[int, int]]
 ) -> None:
@@ -189,7 +242,7 @@ def test_failed_trials_are_recorded_and_the_run_goes_on(
 def test_trials_start_evenly_over_cells_and_methods() -> None:
     ledger = Ledger(small_study())
     executor = ShuffledExecutor(8, 0)
-    ledger.hand_out(executor)
+    ledger.hand_out(executor, Watch())
     handed = [(trial.cell.index, trial.method) for _, trial in executor._queue]
     assert len(set(handed)) == 8
     assert [index for index, _ in handed] == [0] * 4 + [1] * 4
@@ -204,11 +257,12 @@ class Interrupted(InlineExecutor):
         super().__init__(bowl)
         self._left = at
 
-    def collect(self) -> tuple[Trial, TrialResult]:
-        self._left -= 1
-        if self._left < 0:
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        if self._left == 0:
             raise KeyboardInterrupt
-        return super().collect()
+        landed = super().collect(timeout)
+        self._left -= landed is not None
+        return landed
 
     def close(self) -> None:
         self.closed = True
@@ -291,17 +345,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_runs_killed_at_any_moment_resume_to_the_same_end(tmp_path: Path) -> None:
+def test_a_study_started_on_three_killed_twice_and_finished_on_five_is_the_same(
+    tmp_path: Path,
+) -> None:
     journal = tmp_path / "run" / "trials.jsonl"
     rng = random.Random(5)
-    for executor in ("inline", "processes"):
+    for executor in ("threads:3", "threads:3"):
         goal = lines(journal) + rng.randrange(1, 7)
         process = start(tmp_path / "run", "uneven_bowl", executor)
         wait_for(lambda p=process, g=goal: lines(journal) >= g or p.poll() is not None)
         time.sleep(rng.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    summary = run(parse_study(QUICK), tmp_path / "run", InlineExecutor(bowl))
+    summary = run(parse_study(QUICK), tmp_path / "run", ShuffledExecutor(5, 1))
     assert summary.resumed >= 2
     assert len(read_records(journal)) == summary.total == 24
     assert atlas_of(journal) == undisturbed(parse_study(QUICK), tmp_path / "one")

@@ -1,102 +1,95 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sweep_conformance import CHECKS, some_trials
-from sweep_fakes import (
-    EVALUATIONS,
-    SMALL,
-    deadly_bowl,
-    environment_seen,
-    raising_bowl,
-    small_study,
-    weights_seen,
+from sweep_conformance import (
+    LIMITS,
+    NAMES,
+    collected,
+    failures,
+    some_trials,
+    trial_number,
 )
+from sweep_fakes import HANGS, bowl, device_or_death, environment_seen, faulty, small_study
+from sweep_launch import mpiexec
 
-from sweep.driver import run
+from recon_core.errors import BadInput
+from sweep.executors.base import attempt
+from sweep.executors.child import CannotStart
+from sweep.executors.environment import THREAD_VARIABLES, child_environment
 from sweep.executors.inline import InlineExecutor
-from sweep.executors.launch import launched_under_mpi
-from sweep.executors.processes import THREAD_VARIABLES, ProcessExecutor
-from sweep.journal import read_records
-from sweep.trial import TrialStatus
+from sweep.executors.processes import ProcessExecutor
+from sweep.limits import Limits
+from sweep.trial import TrialResult, TrialStatus
 
 HERE = Path(__file__).parent
-Check = Callable[[str], None]
-
-
-def mpiexec(ranks: int, *command: object) -> subprocess.CompletedProcess[str]:
-    beside = Path(sys.executable).with_name("mpiexec")
-    program = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if program is None:
-        pytest.skip("no mpiexec beside the interpreter or on PATH: install the extra `mpi`")
-    return subprocess.run(
-        [program, "-n", str(ranks), sys.executable, *map(str, command)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
-def on_ranks() -> dict[str, str]:
-    done = mpiexec(3, HERE / "sweep_conformance.py")
+def on_inline() -> dict[str, str]:
+    return failures(InlineExecutor(faulty), in_children=False)
+
+
+@pytest.fixture(scope="module")
+def on_processes() -> dict[str, str]:
+    return failures(ProcessExecutor(2, faulty, LIMITS))
+
+
+@pytest.fixture(scope="module")
+def on_mpi() -> dict[str, str]:
+    done = mpiexec(2, HERE / "sweep_conformance.py")
     assert done.returncode == 0, done.stderr
-    failures: dict[str, str] = json.loads(done.stdout)
-    return failures
-
-
-@pytest.fixture(params=["inline", "processes", pytest.param("mpi", marks=pytest.mark.mpi)])
-def conform(request: pytest.FixtureRequest) -> Iterator[Check]:
-    def check(name: str) -> None:
-        if request.param == "mpi":
-            failures = request.getfixturevalue("on_ranks")
-            assert not failures[name], failures[name]
-            return
-        function, evaluation = CHECKS[name]
-        evaluate = EVALUATIONS[evaluation]
-        inline = request.param == "inline"
-        executor = InlineExecutor(evaluate) if inline else ProcessExecutor(3, evaluate)
-        with closing(executor):
-            function(executor)
-
-    return check
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 class TestConformance:
-    @pytest.mark.parametrize("name", CHECKS)
-    def test_executor(self, conform: Check, name: str) -> None:
-        conform(name)
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(
+        "executor", ["inline", "processes", pytest.param("mpi", marks=pytest.mark.mpi)]
+    )
+    def test_executor(self, request: pytest.FixtureRequest, executor: str, name: str) -> None:
+        found = request.getfixturevalue(f"on_{executor}")
+        if name not in found:
+            pytest.skip("nothing can end a trial in this process")
+        assert not found[name], found[name]
 
 
-def test_a_killed_child_costs_its_own_trial_and_is_replaced(tmp_path: Path) -> None:
-    study = small_study(trials=3, initial=3, methods='["fused"]')
-    summary = run(study, tmp_path / "run", ProcessExecutor(2, deadly_bowl))
-    assert (summary.done, summary.failed) == (6, 2)
-    crashed = [
-        r for r in read_records(tmp_path / "run" / "trials.jsonl") if r["status"] == "crashed"
-    ]
-    assert {(r["number"], r["error"]) for r in crashed} == {(1, "the worker ended with SIGKILL")}
-
-
-def test_an_evaluation_that_raises_is_a_crash(capfd: pytest.CaptureFixture[str]) -> None:
+def test_closing_kills_what_is_in_flight() -> None:
     study = small_study()
-    trial = some_trials(study, 1)[0]
-    with closing(ProcessExecutor(1, raising_bowl)) as executor:
+    executor = ProcessExecutor(2, faulty)
+    for trial in some_trials(study, 2):
         executor.submit(study, trial)
-        result = executor.collect()[1]
-    assert result.status is TrialStatus.CRASHED
-    assert result.error == "the worker ended with exit code 1"
-    assert "an evaluation that raises" in capfd.readouterr().err
+    children = [child.pid for child in executor._busy]
+    executor.close()
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+
+
+def test_children_are_deaf_to_signals_for_the_whole_job() -> None:
+    study = small_study()
+    trial = trial_number(study, 0)
+    with closing(ProcessExecutor(1, faulty, LIMITS)) as executor:
+        executor.submit(study, trial)
+        child = executor._busy[0].pid
+        # At once, while the child has not yet come to ignoring them.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(child, number)
+        assert collected(executor)[1].nrmse == bowl(study, trial).nrmse
+        executor.submit(study, trial_number(study, HANGS))
+        assert executor.collect(0.3) is None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(child, number)
+        assert collected(executor)[1].error == "over its limit of 2 s"
 
 
 def test_children_share_the_cores_and_the_parents_environment_is_left_alone() -> None:
@@ -105,82 +98,100 @@ def test_children_share_the_cores_and_the_parents_environment_is_left_alone() ->
     cores = len(os.sched_getaffinity(0))
     with closing(ProcessExecutor(1, environment_seen)) as executor:
         executor.submit(study, some_trials(study, 1)[0])
-        assert executor.collect()[1].error == ",".join([str(cores)] * len(THREAD_VARIABLES))
+        assert collected(executor)[1].error == ",".join([str(cores)] * len(THREAD_VARIABLES))
     assert dict(os.environ) == before
+
+
+def test_each_child_has_its_own_place_which_its_successor_takes_over() -> None:
+    study = small_study()
+    places = [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    with closing(ProcessExecutor(2, device_or_death, places=places)) as executor:
+        for trial in (trial_number(study, 1), trial_number(study, 0)):
+            executor.submit(study, trial)
+        first = {collected(executor)[1].error for _ in places}
+        for trial in some_trials(study, 4)[2:]:
+            executor.submit(study, trial)
+        second = {collected(executor)[1].error for _ in places}
+    assert first == {"the worker ended with SIGKILL", "1"}
+    assert second == {"0", "1"}
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_a_failure(score: float) -> None:
+    trial = trial_number(small_study(), 0)
+    result = attempt(lambda *_: TrialResult(TrialStatus.OK, score), small_study(), trial)
+    assert (result.status, result.error) == (TrialStatus.FAILED, f"the score is {score}")
+
+
+def test_a_child_joins_no_mpi_and_finds_the_same_modules() -> None:
+    told = {
+        "PATH": "/bin",
+        "PMI_RANK": "3",
+        "PMIX_NAMESPACE": "a",
+        "OMPI_COMM_WORLD_SIZE": "9",
+        "SLURM_PROCID": "3",
+        "MPI_LOCALRANKID": "1",
+        "OMP_NUM_THREADS": "64",
+    }
+    kept = child_environment(2, {"CUDA_VISIBLE_DEVICES": "5"}, told)
+    assert kept == {
+        "PATH": "/bin",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "CUDA_VISIBLE_DEVICES": "5",
+        **dict.fromkeys(THREAD_VARIABLES, "2"),
+    }
 
 
 def test_a_child_that_died_while_idle_is_replaced() -> None:
     study = small_study()
     first, second = some_trials(study, 2)
-    with closing(ProcessExecutor(1, weights_seen)) as executor:
+    with closing(ProcessExecutor(1, faulty)) as executor:
         executor.submit(study, first)
-        executor.collect()
-        executor._idle[0]._process.kill()
-        executor._idle[0]._process.join()
+        collected(executor)
+        os.kill(executor._idle[0].pid, signal.SIGKILL)
+        executor._idle[0]._process.wait()
         executor.submit(study, second)
-        trial, result = executor.collect()
-    assert trial == second
-    assert result.nrmse == weights_seen(study, second).nrmse
+        assert collected(executor)[1].nrmse == bowl(study, second).nrmse
 
 
 def test_a_child_that_cannot_start_ends_the_run_at_once(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     study = small_study()
-    with closing(ProcessExecutor(1, weights_seen)) as executor:
-        monkeypatch.setattr("sys.path", [])
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    (tmp_path / "numpy.py").write_text("raise ImportError('a broken installation')")
+    with closing(ProcessExecutor(1, faulty)) as executor:
         executor.submit(study, some_trials(study, 1)[0])
-        with pytest.raises(RuntimeError, match="cannot start"):
+        with pytest.raises(CannotStart, match="cannot start, exit code 1"):
             executor.collect()
 
 
-def test_closing_kills_what_is_in_flight() -> None:
-    study = small_study()
-    executor = ProcessExecutor(2, weights_seen)
-    for trial in some_trials(study, 2):
-        executor.submit(study, trial)
-    children = [worker._process.pid for worker in executor._busy]
-    executor.close()
-    for child in children:
-        with pytest.raises(ProcessLookupError):
-            os.kill(child, 0)
+def test_children_die_with_a_parent_that_is_killed_while_native_code_holds_the_lock() -> None:
+    script = """
+import os, signal
+from sweep_conformance import trial_number
+from sweep_fakes import deaf_and_dumb, small_study
+from sweep.executors.processes import ProcessExecutor
+executor = ProcessExecutor(1, deaf_and_dumb)
+executor.submit(small_study(), trial_number(small_study(), 0))
+executor.collect(30)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        parent.kill()
+        # The child holds the other end of the pipe; it ends with the last of them.
+        assert parent.stdout.read() == b""
 
 
-@pytest.mark.mpi
-def test_a_rank_that_fails_ends_all_ranks(tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(SMALL)
-    script = HERE / "run_study.py"
-    done = mpiexec(2, script, tmp_path / "study.toml", tmp_path / "run", "raising_bowl", "mpi")
-    assert done.returncode != 0
-    assert "an evaluation that raises" in done.stderr
-
-
-@pytest.mark.mpi
-def test_a_refused_folder_ends_all_ranks(tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(SMALL)
-    (tmp_path / "file").touch()
-    script = HERE / "run_study.py"
-    done = mpiexec(2, script, tmp_path / "study.toml", tmp_path / "file", "bowl", "mpi")
-    assert done.returncode != 0
-    assert "cannot be written" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("environment", "several"),
-    [
-        ({}, False),
-        ({"PMI_RANK": "0", "PMI_SIZE": "1"}, False),
-        ({"PMI_RANK": "0", "PMI_SIZE": "3"}, True),
-        ({"OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "1"}, True),
-        ({"PMIX_RANK": "0"}, True),
-        ({"PALS_RANKID": "5"}, True),
-        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, False),
-        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "0"}, True),
-        ({"PMI_SIZE": "many"}, False),
-    ],
-)
-def test_mpi_is_told_from_the_environment(environment: dict[str, str], several: bool) -> None:
-    assert launched_under_mpi(environment) is several
+@pytest.mark.parametrize("limits", [{"seconds": 0.0}, {"seconds": -1.0}, {"memory_bytes": 0}])
+def test_limits_are_positive(limits: dict[str, float]) -> None:
+    with pytest.raises(BadInput, match=next(iter(limits))):
+        Limits(**limits)  # type: ignore[arg-type]
+    assert Limits().none
+    assert not Limits(seconds=1.0).none
 
 
 def test_a_plain_run_starts_neither_mpi_nor_what_only_proposals_need() -> None:

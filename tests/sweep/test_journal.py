@@ -55,12 +55,52 @@ def test_a_torn_end_loses_the_torn_record_alone(
     assert read_records(path) == [*RECORDS[:complete], {"trial_id": "new"}]
 
 
-def test_a_last_line_of_garbage_is_dropped(journal: Path) -> None:
-    with journal.open("ab") as file:
-        file.write(b"\0" * 50 + b"\n")
+@pytest.mark.parametrize("garbage", [b"\0" * 50, b'{"torn', b"7", b""])
+def test_a_whole_last_line_that_is_no_record_is_refused(journal: Path, garbage: bytes) -> None:
+    damaged = journal.read_bytes() + garbage + b"\n"
+    journal.write_bytes(damaged)
+    with pytest.raises(BadInput, match="line 5: not a record"):
+        Journal(journal)
+    with pytest.raises(BadInput, match="line 5: not a record"):
+        read_records(journal)
+    assert journal.read_bytes() == damaged
+
+
+def test_records_are_written_together_or_not_at_all(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, write, calls = journal.read_bytes(), os.write, iter([1, 0])
+
+    def fills(file: int, data: bytes) -> int:
+        if next(calls):
+            return write(file, data[:30])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    new = [{"trial_id": "new"}, {"trial_id": "newer"}]
     with Journal(journal) as again:
-        assert again.records() == RECORDS
-    assert b"\0" not in journal.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.setattr("sweep.journal.os.write", fills)
+            with pytest.raises(BadInput, match="No space"):
+                again.append(*new)
+        assert journal.read_bytes() == before
+        again.append(*new)
+        again.append()
+    assert read_records(journal) == [*RECORDS, *new]
+
+
+def test_an_interrupted_write_leaves_nothing(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = journal.read_bytes()
+
+    def interrupted(file: int) -> None:
+        raise KeyboardInterrupt
+
+    with Journal(journal) as again:
+        monkeypatch.setattr("sweep.journal.os.fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            again.append({"trial_id": "new"})
+    assert journal.read_bytes() == before
 
 
 @pytest.mark.parametrize("garbage", [b"{torn", b"[1]", b"", b"\xff\xfe"])

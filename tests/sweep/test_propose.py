@@ -11,6 +11,7 @@ from sweep_fakes import score
 
 from recon_core.settings import Weights
 from sweep.propose import DEFAULT, initial_point, propose
+from sweep.tables import Surrogate
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.03, 10.0)}
 TV_ONLY = {"tv": (0.03, 10.0)}
@@ -47,29 +48,35 @@ def test_the_default_is_clipped_into_the_space() -> None:
     assert initial_point(TV_ONLY, 0, 5) == Weights(0.0, 1.0)
 
 
-def test_a_proposal_is_a_pure_function() -> None:
+@pytest.mark.parametrize("surrogate", Surrogate)
+def test_a_proposal_is_a_pure_function(surrogate: Surrogate) -> None:
     known, pending = told(7), [Weights(0.5, 0.5)]
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002 - the legacy state must not matter
-    first = propose(SPACE, known, pending, 42)
+    first = propose(SPACE, known, pending, 42, surrogate)
     random.seed(2)
     np.random.seed(2)  # noqa: NPY002
     state = np.random.get_state()[1].tolist()  # noqa: NPY002
-    assert propose(SPACE, known, pending, 42) == first
+    assert propose(SPACE, known, pending, 42, surrogate) == first
     assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
     assert inside(first)
     assert [w for w, _ in known] == design(7), "arguments are left alone"
+
+
+def test_the_surrogates_differ() -> None:
+    assert len({propose(SPACE, told(7), [], 3, surrogate) for surrogate in Surrogate}) == 2
 
 
 def test_the_seed_decides() -> None:
     assert len({propose(SPACE, told(6), [], seed) for seed in range(4)}) > 1
 
 
-def test_pending_points_are_kept_away_from() -> None:
+@pytest.mark.parametrize("surrogate", Surrogate)
+def test_pending_points_are_kept_away_from(surrogate: Surrogate) -> None:
     known = told(8)
-    first = propose(SPACE, known, [], 3)
-    second = propose(SPACE, known, [first], 3)
-    third = propose(SPACE, known, [first, second], 3)
+    first = propose(SPACE, known, [], 3, surrogate)
+    second = propose(SPACE, known, [first], 3, surrogate)
+    third = propose(SPACE, known, [first, second], 3, surrogate)
     logs = [np.log10([w.haadf, w.tv]) for w in (first, second, third)]
     apart = [np.linalg.norm(a - b) for a, b in [(logs[0], logs[1]), (logs[1], logs[2])]]
     assert min(apart) > 0.02

@@ -9,8 +9,8 @@ from recon_core.settings import Method, Weights
 from sweep.trial import TrialResult, TrialStatus, to_record
 
 KEYS = (
-    "trial_id cell method number weights status nrmse nrmse_by_element iterations seconds device "
-    "started error solver_status relative_error stoichiometry"
+    "trial_id cell method number attempt final weights status nrmse nrmse_by_element iterations "
+    "seconds device started error solver_status relative_error stoichiometry"
 )
 
 

@@ -1,0 +1,82 @@
+"""The command ``script``: batch scripts for the sites people use."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from jobs.options import FilePath, Walltime, quiet_option
+from recon_core.errors import BadInput
+
+
+@click.command()
+@click.argument("study", metavar="STUDY")
+@click.option("--site", required=True, metavar="NAME", help="A shipped site, or a TOML file.")
+@click.option("--nodes", type=click.IntRange(1, 100_000), default=1, show_default=True, metavar="N")
+@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Of one job of the chain.")
+@click.option("--account", metavar="A", help="To be charged.")
+@click.option("--queue", metavar="Q", help="Queue or partition. Default: the site's.")
+@click.option(
+    "--out", type=FilePath, metavar="DIR", help="The study folder. Default: the study's name."
+)
+@click.option("--submit", is_flag=True, help="Write DIR/job.sh, submit it, print the job's id.")
+@quiet_option
+def script(
+    study: str,
+    site: str,
+    nodes: int,
+    walltime: int | None,
+    account: str | None,
+    queue: str | None,
+    out: Path | None,
+    submit: bool,
+    quiet: bool,
+) -> None:
+    """Print the batch script that runs STUDY at a site, job after job until it is complete.
+
+    A site is a small TOML file: copy a shipped one and change it. Each job submits its successor
+    first and cancels it when the study is complete; a lost rank or manager is launched again.
+    """
+    from jobs.capacity import check_workers, warnings
+    from jobs.scripts import Request
+    from jobs.scripts import script as script_of
+    from jobs.shipped import find_study
+    from jobs.sites import find_site
+
+    what, where = find_study(study), find_site(site)
+    workers = nodes * where.workers_per_node
+    check_workers(what, workers)
+    name = what.study.name
+    request = Request(study, name, out or Path(name), nodes, walltime, account, queue, _installed())
+    text = script_of(where, request)
+    if where.scheduler != "none" and not quiet:
+        for warning in warnings(what, workers, walltime):
+            click.echo(f"warning: {warning}", err=True)
+    click.echo(_submitted(where.scheduler, request.job, text) if submit else text, nl=submit)
+
+
+def _installed() -> str:
+    """The command of this installation, so that the job needs no activated environment."""
+    return shutil.which("tomoatlas") or "tomoatlas"
+
+
+def _submitted(scheduler: str, job: Path, text: str) -> str:
+    """Write the script, submit it, and say its id."""
+    from jobs.schedulers import SCHEDULERS
+    from jobs.schedulers import submit as submitted
+
+    if scheduler not in SCHEDULERS:
+        raise BadInput(
+            "nothing to submit to", key="--submit", accepted="run the script itself with bash"
+        )
+    if job.exists() and job.read_text(encoding="utf-8") != text:
+        raise BadInput(
+            "exists already and is another script",
+            source=job,
+            accepted="remove it, or submit it as it is",
+        )
+    job.parent.mkdir(parents=True, exist_ok=True)
+    job.write_text(text, encoding="utf-8")
+    return submitted(SCHEDULERS[scheduler], job)

@@ -1,0 +1,183 @@
+"""Batch scripts that go on, job after job, until a study is complete."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jobs.schedulers import SCHEDULERS, Scheduler
+from jobs.sites import Site
+from jobs.walltime import walltime_text
+from recon_core.errors import BadInput
+
+ENOUGH_SECONDS = 120
+"""Left of a job, below which a lost run is not launched again."""
+
+_NAME_LENGTH = 15
+_GUARD = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run, and with what: ``walltime`` in seconds, None for a workstation's end.
+
+    ``tomoatlas``: the command, as the job is to find it.
+    """
+
+    study: str
+    name: str
+    out: Path
+    nodes: int
+    walltime: int | None = None
+    account: str | None = None
+    queue: str | None = None
+    tomoatlas: str = "tomoatlas"
+
+    @property
+    def job(self) -> Path:
+        """The script that the jobs of a chain run."""
+        return self.out / "job.sh"
+
+
+def script(site: Site, request: Request) -> str:
+    """The batch script of ``request`` for ``site``.
+
+    Raises
+    ------
+    BadInput : no walltime or account where the site needs one, an unknown placeholder in the site.
+    """
+    scheduler = SCHEDULERS.get(site.scheduler)
+    _check(site, request, scheduler)
+    values = _values(site, request)
+    parts = {
+        "directives": _directives(site, values, scheduler),
+        "about": site.about,
+        "explanation": _explanation(scheduler, request),
+        "setup": "\n".join(_setup(site, values, scheduler)),
+        "tomoatlas": shlex.quote(request.tomoatlas),
+        "study": shlex.quote(request.study),
+        "out": shlex.quote(str(request.out)),
+        "left": _left(request.walltime),
+        "chain": _chain(scheduler),
+        "launch": _launch(site, values),
+        "device": site.device,
+        "options": "" if request.walltime is None else ' --walltime "$(left)"',
+        "cancel": f'[ -z "$next" ] || {scheduler.cancel} "$next"' if scheduler else ":",
+        "time_is_up": str(scheduler.time_is_up if scheduler else 4),
+        "enough": _enough(request.walltime),
+    }
+    template = (files("jobs") / "sites" / "job.sh").read_text(encoding="utf-8")
+    filled = re.sub(r"@(\w+)@", lambda found: parts[found[1]], template)
+    return re.sub(r"\n{3,}", "\n\n", filled)
+
+
+def _check(site: Site, request: Request, scheduler: Scheduler | None) -> None:
+    if scheduler is not None and request.walltime is None:
+        raise BadInput("missing", key="--walltime", accepted="HH:MM:SS")
+    if site.needs_account and request.account is None:
+        raise BadInput("missing", key="--account", accepted=f"an account of {site.about}")
+    if scheduler is None and request.nodes != 1:
+        raise BadInput(
+            "a site without scheduler has one node",
+            key="--nodes",
+            value=request.nodes,
+            accepted="1",
+        )
+
+
+def _values(site: Site, request: Request) -> dict[str, str | None]:
+    seconds = request.walltime or 0
+    minutes = -(-seconds // 60)
+    return {
+        "nodes": str(request.nodes),
+        "ranks": str(request.nodes * site.workers_per_node),
+        "workers_per_node": str(site.workers_per_node),
+        "walltime": walltime_text(seconds),
+        "walltime_hhmm": f"{minutes // 60:02d}:{minutes % 60:02d}",
+        "account": request.account,
+        "queue": request.queue or site.queue,
+        "name": re.sub(r"[^A-Za-z0-9_]", "_", f"ta_{request.name}")[:_NAME_LENGTH],
+    }
+
+
+def _filled(text: str, key: str, values: dict[str, str | None]) -> str:
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            raise BadInput(
+                "unknown placeholder",
+                key=key,
+                value=found[0],
+                accepted=", ".join(f"{{{name}}}" for name in values),
+            )
+        return values[found[1]] or ""
+
+    return re.sub(r"(?<!\$)\{(\w+)\}", value, text)
+
+
+def _directives(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> str:
+    absent = {f"{{{name}}}" for name, value in values.items() if value is None}
+    lines = [line for line in site.directives if not any(name in line for name in absent)]
+    prefix = scheduler.prefix if scheduler else "#"
+    return "\n".join(f"{prefix} {_filled(line, 'directives', values)}" for line in lines)
+
+
+def _setup(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> list[str]:
+    start = [f'cd "${scheduler.folder}" || exit 1'] if scheduler else []
+    return [*start, *(_filled(line, "setup", values) for line in site.setup)]
+
+
+def _launch(site: Site, values: dict[str, str | None]) -> str:
+    launch = _filled(site.launch, "launch", values)
+    if site.rank_environment:
+        pairs = " ".join(f"{name}={value}" for name, value in site.rank_environment.items())
+        # Single quotes: each rank's own shell fills in its local rank.
+        launch += f" bash -c 'export {pairs}; exec \"$@\"' rank"
+    return f"{launch} " if launch else ""
+
+
+def _explanation(scheduler: Scheduler | None, request: Request) -> str:
+    if scheduler is None:
+        return "# Run this file; it launches the study again after a crash, until it is complete."
+    return (
+        "# Every job first submits its successor, and cancels it once the study is complete. The\n"
+        f"# successors run {request.job}, made from this file where it does not exist: edit it\n"
+        "# there. To end the chain, cancel the job and its successor."
+    )
+
+
+def _left(walltime: int | None) -> str:
+    if walltime is None:
+        return ""
+    return (
+        f"left() {{ local s=$(({walltime} - SECONDS)); [ $s -gt 0 ] || s=1\n"
+        "    printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }"
+    )
+
+
+def _chain(scheduler: Scheduler | None) -> str:
+    if scheduler is None:
+        return ""
+    return f"""\
+job=$out/job.sh
+[ -s "$job" ] || cp -- "$0" "$job"
+
+# The successor, unless jobs in a row have recorded nothing: then something else is wrong.
+records=$(recorded)
+fruitless=0
+if [ "$records" = "${{TOMOATLAS_RECORDED:-}}" ]; then fruitless=$((TOMOATLAS_FRUITLESS + 1)); fi
+if [ $fruitless -ge {_GUARD} ]; then
+    echo "the chain ends: {_GUARD} jobs in a row recorded no trial" >&2
+    exit 1
+fi
+next=$({scheduler.successor})
+[ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2
+"""
+
+
+def _enough(walltime: int | None) -> str:
+    if walltime is None:
+        return ""
+    return f"    if [ $(({walltime} - SECONDS)) -lt {ENOUGH_SECONDS} ]; then exit $code; fi\n"

@@ -1,0 +1,84 @@
+"""Sites: small TOML files that say how a machine's scheduler and launcher want to be told."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recon_core.errors import BadInput
+from sweep.refusal import refusal
+
+
+class Site(BaseModel):
+    """A machine.
+
+    ``about``: in a few words. ``directives``: lines for the scheduler, without its prefix; one that
+    names an account or queue which is not given is left out. ``launch``: what starts the ranks.
+    ``setup``: shell lines before it. ``rank_environment``: shell variables of each rank.
+
+    ``directives``, ``launch`` and ``setup`` may name ``{nodes} {ranks} {workers_per_node}
+    {walltime} {walltime_hhmm} {account} {queue} {name}``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    about: Annotated[str, Field(min_length=1)]
+    scheduler: Literal["slurm", "pbs", "lsf", "cobalt", "none"]
+    workers_per_node: Annotated[int, Field(ge=1, le=1024)]
+    launch: str
+    directives: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+    rank_environment: dict[str, str] = Field(default_factory=dict)
+    queue: str | None = None
+    needs_account: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+def shipped_sites() -> tuple[str, ...]:
+    """Names of the sites that come with tomoatlas."""
+    found = (files("jobs") / "sites").iterdir()
+    return tuple(sorted(f.name.removesuffix(".toml") for f in found if f.name.endswith(".toml")))
+
+
+def find_site(name: str) -> Site:
+    """The site in the file ``name``, or the shipped site of that name.
+
+    Raises
+    ------
+    BadInput : neither; or what is wrong with the file.
+    """
+    if Path(name).is_file():
+        return _parsed(_text(Path(name)), name)
+    if name in shipped_sites():
+        text = (files("jobs") / "sites" / f"{name}.toml").read_text(encoding="utf-8")
+        return _parsed(text, f"{name}.toml")
+    near = difflib.get_close_matches(name, shipped_sites(), n=1, cutoff=0.5)
+    raise BadInput(
+        f"no such site{f', did you mean {near[0]}?' if near else ''}",
+        key="--site",
+        value=name,
+        accepted=f"{', '.join(shipped_sites())}, or the path of a TOML file",
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput("not UTF-8 text", source=path, accepted="a TOML file") from error
+
+
+def _parsed(text: str, source: str) -> Site:
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
+    try:
+        return Site.model_validate(data)
+    except ValidationError as error:
+        raise refusal(error, data, Site, source) from error

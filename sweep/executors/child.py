@@ -1,0 +1,215 @@
+"""A warm child process that evaluates one trial after the other, seen from its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from multiprocessing import Pipe
+from pathlib import Path
+
+from sweep.executors.base import Evaluate
+from sweep.executors.serve import DEAF_TO
+from sweep.limits import MEBIBYTE, Limits
+from sweep.study import Study
+from sweep.trial import Trial, TrialResult, TrialStatus
+
+START_SECONDS = 900.0
+"""To import everything, which may take minutes when a thousand nodes read one file system."""
+
+MEMORY_SECONDS = 0.05
+"""Between two looks at the memory; a process fills some 0.1 GiB meanwhile."""
+
+REAP_SECONDS = 1.0
+"""For a killed child to be gone; one that a driver or a file system holds is left behind."""
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class CannotStart(RuntimeError):
+    """A child ended before it was ready: no trial will ever be evaluated here."""
+
+
+class Child:
+    """A process, the pipe to it, and the trial that it has.
+
+    It is started as a program of its own, never forked: a fork of a process that uses MPI, CUDA or
+    threads is not safe, and ``subprocess`` uses vfork and exec, which are.
+
+    Parameters
+    ----------
+    evaluate : evaluates a trial; a function that can be imported by its name.
+    environment : all its variables, see :func:`~sweep.executors.environment.child_environment`.
+    limits : what a trial may take, else what its study says; :meth:`check` enforces them.
+    """
+
+    trial: Trial | None = None
+
+    def __init__(
+        self, evaluate: Evaluate, environment: Mapping[str, str], limits: Limits | None
+    ) -> None:
+        self._given, self._limits = limits, Limits()
+        self.connection, theirs = Pipe()
+        held, self._lifeline = os.pipe()
+        self._process = _started((theirs.fileno(), held), environment)
+        # Only with one holder left does the pipe end when the child does.
+        theirs.close()
+        os.close(held)
+        self._lock = threading.Lock()
+        self._study: Study | None = None
+        self._ready = self._ended = False
+        self._verdict: TrialResult | None = None
+        self._since = time.monotonic()
+        with suppress(OSError):
+            self.connection.send(evaluate)
+
+    @property
+    def pid(self) -> int:
+        """Number of its process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take a trial."""
+        return not self._ended and self._process.poll() is None
+
+    def take(self, study: Study, trial: Trial) -> bool:
+        """Hand it a trial; False where it has died meanwhile."""
+        with self._lock:
+            self._study, self.trial = study, trial
+            self._limits = self._given or Limits.of(study)
+            return self._begin() if self._ready else self.alive
+
+    def answer(self) -> TrialResult | None:
+        """What it says now that its pipe is ready: a result, or None for having started.
+
+        Raises
+        ------
+        CannotStart : it ended by itself before it had started.
+        """
+        with self._lock:
+            try:
+                said: tuple[TrialResult, bool] | None = self.connection.recv()
+            except (EOFError, OSError):
+                return self._lost()
+            if said is None:
+                self._ready = True
+                self._begin()
+                return None
+            self.trial = None
+            result, self._ended = said
+            return result
+
+    def check(self) -> None:
+        """Kill it if its trial is over a limit; :meth:`answer` then tells. Any thread may."""
+        with self._lock:
+            if self.trial is None or self._verdict is not None:
+                return
+            self._verdict = self._judged(time.monotonic() - self._since)
+            if self._verdict is not None and not self.connection.poll():
+                self._process.kill()
+
+    def until_check(self) -> float:
+        """Seconds until it should be looked at; infinite where it has nothing to do."""
+        if self.trial is None or self._verdict is not None:
+            return float("inf")
+        allowed = self._limits.seconds if self._ready else START_SECONDS
+        left = float("inf") if allowed is None else allowed - (time.monotonic() - self._since)
+        return left if self._limits.memory_bytes is None else min(left, MEMORY_SECONDS)
+
+    def end(self) -> None:
+        """Kill it and forget it."""
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(REAP_SECONDS)
+        self.connection.close()
+        os.close(self._lifeline)
+
+    def _begin(self) -> bool:
+        self._verdict = None
+        self._since, self._started = time.monotonic(), datetime.now(UTC)
+        self._kills = _out_of_memory_kills()
+        try:
+            self.connection.send((self._study, self.trial))
+        except OSError:
+            return False
+        return True
+
+    def _judged(self, seconds: float) -> TrialResult | None:
+        if not self._ready:
+            over = seconds > START_SECONDS
+            return TrialResult(TrialStatus.CRASHED, error="no start in time") if over else None
+        limit, room = self._limits.seconds, self._limits.memory_bytes
+        if limit is not None and seconds > limit:
+            return self._result(TrialStatus.TIMEOUT, f"over its limit of {limit:g} s")
+        used = resident_bytes(self.pid) if room is not None else 0
+        if room is not None and used > room:
+            error = f"out of memory: {used // MEBIBYTE} MiB, limit {room // MEBIBYTE} MiB"
+            return self._result(TrialStatus.CRASHED, error)
+        return None
+
+    def _lost(self) -> TrialResult:
+        self._ended = True
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(REAP_SECONDS)
+        self.trial = None
+        code = self._process.returncode
+        if not self._ready and (self._verdict is not None or code is None or code >= 0):
+            raise CannotStart(f"a worker process cannot start, {_ending(code)}")
+        if self._verdict is not None:
+            return self._verdict
+        return self._result(TrialStatus.CRASHED, f"the worker ended with {self._cause(code)}")
+
+    def _cause(self, code: int | None) -> str:
+        starved = self._ready and _out_of_memory_kills() > self._kills
+        killed = code == -signal.SIGKILL
+        return _ending(code) + (", the kernel was out of memory" if starved and killed else "")
+
+    def _result(self, status: TrialStatus, error: str) -> TrialResult:
+        if not self._ready:
+            return TrialResult(status, error=error)
+        started = self._started.isoformat(timespec="milliseconds")
+        spent = time.monotonic() - self._since
+        return TrialResult(status, seconds=spent, started=started, error=error)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process, 0 where it is gone.
+
+    A limit on address space would not do: CUDA and numba reserve far more than they use.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _started(pipes: Sequence[int], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "sweep.executors.serve", *map(str, pipes)]
+    # The child inherits the mask, so no signal to the whole job ends it before it is deaf.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+    try:
+        return subprocess.Popen(command, env=environment, pass_fds=pipes, stdin=subprocess.DEVNULL)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _out_of_memory_kills() -> int:
+    """Processes that the kernel has killed for want of memory since it was started."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "no end"
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -1,0 +1,200 @@
+"""Trials on the workers of a Dask cluster, which may come and go. Needs the extra ``dask``."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, Queue
+
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker
+
+from recon_core.errors import BadInput
+from sweep.evaluate import evaluate
+from sweep.executors.base import Evaluate
+from sweep.executors.child import CannotStart
+from sweep.executors.processes import ProcessExecutor
+from sweep.limits import Limits
+from sweep.study import Study
+from sweep.trial import Trial, TrialResult, TrialStatus
+
+LOOK_SECONDS = 0.2
+"""Between two looks of a busy worker for an end of the run."""
+
+COUNT_SECONDS = 1.0
+"""Between two counts of the workers."""
+
+
+CONNECT_SECONDS = 30
+
+
+class DaskExecutor:
+    """Evaluates a trial in a child process of each thread of each Dask worker.
+
+    The trials of a worker that is lost are run again by Dask on others; where that happens to a
+    trial too often (``distributed.scheduler.allowed-failures``), it comes back as crashed. Workers
+    that join later are used.
+
+    Parameters
+    ----------
+    client : of the cluster; its owner closes it.
+    evaluate : evaluates a trial; a function that every worker can import by its name.
+    limits : what a trial may take; by default the limits of its study.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        evaluate: Evaluate = evaluate,
+        limits: Limits | None = None,
+    ) -> None:
+        self._client = client
+        self._crews = Crews(evaluate, limits)
+        self._trials: dict[Future, Trial] = {}
+        self._finished: Queue[Future] = Queue()
+        self._slots, self._counted = 0, -COUNT_SECONDS
+        self._closed = False
+        client.register_plugin(self._crews)
+
+    @property
+    def slots(self) -> int:
+        """Threads of all workers that the cluster has now.
+
+        Raises
+        ------
+        CannotStart : there is no cluster any more.
+        """
+        if time.monotonic() - self._counted > COUNT_SECONDS:
+            try:
+                self._slots = sum(self._client.nthreads().values())
+            except (OSError, RuntimeError) as error:
+                raise CannotStart(f"the Dask cluster is gone: {error}") from error
+            self._counted = time.monotonic()
+        return self._slots
+
+    def submit(self, study: Study, trial: Trial) -> None:
+        """Hand the trial to the cluster, which sends it to a free worker."""
+        future = self._client.submit(
+            on_worker, self._crews.name, study, trial, pure=False, key=f"trial-{uuid.uuid4()}"
+        )
+        self._trials[future] = trial
+        future.add_done_callback(self._finished.put)
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """Wait for the first trial that is done, or that Dask has given up."""
+        if timeout is None and not self._trials:
+            return None
+        try:
+            future = self._finished.get(timeout=timeout)
+        except Empty:
+            return None
+        return self._trials.pop(future), _result(future)
+
+    def close(self) -> None:
+        """Drop what is in flight and end the child processes; the cluster stays."""
+        if self._closed:
+            return
+        self._closed = True
+        # Where the cluster is gone, nothing is left to end.
+        with suppress(OSError, RuntimeError):
+            self._client.cancel(list(self._trials))
+            self._client.unregister_worker_plugin(self._crews.name)
+        self._trials.clear()
+
+
+@contextmanager
+def connected(address: str, workers: int) -> Iterator[Client]:
+    """A client of the cluster at ``address``; ``local`` is one of ``workers`` processes here.
+
+    Raises
+    ------
+    BadInput : there is no scheduler.
+    """
+    if address == "local":
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+        return
+    accepted = "host:port of a running Dask scheduler, or local"
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
+    with client:
+        yield client
+
+
+class Crews(WorkerPlugin):  # type: ignore[misc]
+    """The warm child processes of one Dask worker, one for each of its threads."""
+
+    def __init__(self, evaluate: Evaluate, limits: Limits | None) -> None:
+        self.name = f"tomoatlas-{uuid.uuid4()}"
+        self._evaluate, self._limits = evaluate, limits
+
+    def setup(self, worker: Worker) -> None:
+        """Be ready for trials; called by Dask on every worker, also on one that joins later."""
+        cores = max(1, len(os.sched_getaffinity(0)) // worker.state.nthreads)
+        self._threads = int(os.environ.get("OMP_NUM_THREADS", cores))
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._idle: list[ProcessExecutor] = []
+
+    def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - Dask's signature
+        """End the children; those at work are ended by their own threads."""
+        self._over.set()
+        with self._lock:
+            for crew in self._idle:
+                crew.close()
+            self._idle.clear()
+
+    def evaluate(self, study: Study, trial: Trial) -> TrialResult:
+        """The result of a trial from a child process, in this thread."""
+        with self._lock:
+            crew = self._idle.pop() if self._idle else self._crew()
+        try:
+            crew.submit(study, trial)
+            while (finished := crew.collect(LOOK_SECONDS)) is None and not self._over.is_set():
+                pass
+        except CannotStart:
+            crew.close()
+            raise
+        with self._lock:
+            if self._over.is_set():
+                crew.close()
+            else:
+                self._idle.append(crew)
+        return (
+            finished[1] if finished else TrialResult(TrialStatus.CRASHED, error="the run is over")
+        )
+
+    def _crew(self) -> ProcessExecutor:
+        return ProcessExecutor(1, self._evaluate, self._limits, threads=self._threads)
+
+
+def on_worker(crews: str, study: Study, trial: Trial) -> TrialResult:
+    """Evaluate a trial on the Dask worker that runs this."""
+    plugin: Crews = get_worker().plugins[crews]
+    return plugin.evaluate(study, trial)
+
+
+def _result(future: Future) -> TrialResult:
+    """The result that a finished task has brought.
+
+    Raises
+    ------
+    CannotStart : a worker on which no child process can start.
+    """
+    if future.status == "finished":
+        result: TrialResult = future.result()
+        return result
+    error = future.exception() if future.status == "error" else f"the task was {future.status}"
+    if isinstance(error, CannotStart):
+        raise error
+    return TrialResult(TrialStatus.CRASHED, error=" ".join(f"lost worker: {error}".split()))

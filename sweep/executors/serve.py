@@ -1,0 +1,76 @@
+"""The child's side: evaluate what comes through a pipe, until the parent is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from sweep.executors.base import attempt
+from sweep.trial import TrialResult, TrialStatus
+
+DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Sent to a whole job by terminals and schedulers; the manager alone decides what ends."""
+
+FIRST_TO_GO = "800"
+"""Of 1000: the kernel, out of memory, should take a trial and not the manager."""
+
+
+def serve(tasks: int, lifeline: int) -> None:
+    """Evaluate trials until the parent is gone.
+
+    ``tasks``: a pipe with first the function that evaluates, then trials. ``lifeline``: the end of
+    a pipe that nobody writes to.
+    """
+    _die_with(lifeline)
+    _ignore_signals()
+    _volunteer()
+    os.set_inheritable(tasks, False)
+    connection = Connection(tasks)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        evaluate = connection.recv()
+        connection.send(None)
+        while True:
+            result = attempt(evaluate, *connection.recv())
+            last = _may_be_poisoned(result)
+            connection.send((result, last))
+            if last:
+                return
+
+
+def _may_be_poisoned(result: TrialResult) -> bool:
+    """Whether the device may fail every later trial: an error of a GPU stays in its context."""
+    return result.status is TrialStatus.FAILED and result.device != "cpu"
+
+
+def _die_with(lifeline: int) -> None:
+    """Have the kernel kill this process when the parent's end of the lifeline closes.
+
+    A thread that waits would not run while native code hangs with the interpreter's lock; and
+    PR_SET_PDEATHSIG looks at the thread that started this process, not at the process.
+    """
+    os.set_inheritable(lifeline, False)
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _ignore_signals() -> None:
+    for number in DEAF_TO:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
+
+
+def _volunteer() -> None:
+    # Where there is no such file, or a container forbids it, the kernel chooses by size.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), int(sys.argv[2]))

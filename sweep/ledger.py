@@ -1,0 +1,182 @@
+"""Which trials of a study are finished, in flight and still to come."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from recon_core.errors import BadInput
+from recon_core.settings import Method, Weights
+from sweep.executors.base import Executor
+from sweep.pace import Pace
+from sweep.strand import Strand
+from sweep.study import Study
+from sweep.trial import Record, Trial, TrialResult, TrialStatus, is_final, to_record
+from sweep.watch import Watch
+
+Key = tuple[object, Method]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run leaves behind: trials in all, finished, of these failed and of earlier runs.
+
+    ``drained``: it ended before the study did, for want of time or asked to.
+    """
+
+    total: int
+    done: int
+    failed: int
+    resumed: int
+    interrupted: bool = False
+    drained: bool = False
+
+
+class Ledger:
+    """Hands out the trials of a study, from the strand furthest behind, and counts what returns.
+
+    Trials can be made ahead of demand: what a trial is depends on the results before it in its
+    strand alone, so it is the same whenever it is made.
+
+    Raises
+    ------
+    BadInput : a record that is none of the study's trials.
+    """
+
+    def __init__(self, study: Study, records: Iterable[Record] = ()) -> None:
+        self._retries = study.limits.retries
+        self._strands = {_key(strand): strand for strand in strands(study)}
+        self.total = sum(strand.budget for strand in self._strands.values())
+        self.in_flight = self.done = self.failed = 0
+        self._pace = Pace()
+        self._attempts: Counter[tuple[Key, int]] = Counter()
+        self._made: deque[tuple[Strand, Trial]] = deque()
+        for record in records:
+            self._resume(record)
+        self.resumed = self.done
+        self._order = {strand: i for i, strand in enumerate(self._strands.values())}
+        self._ready: list[tuple[float, int, Strand]] = []
+        self._queued: set[Strand] = set()
+        for strand in self._order:
+            self._queue(strand)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial has its outcome."""
+        return self.done >= self.total
+
+    @property
+    def made(self) -> int:
+        """Trials made and not handed out yet."""
+        return len(self._made)
+
+    def make(self) -> bool:
+        """Make the next trial of the strand furthest behind; False where all wait for results."""
+        if not self._ready:
+            return False
+        strand = heapq.heappop(self._ready)[-1]
+        self._queued.discard(strand)
+        self._made.append((strand, strand.next_trial()))
+        self._queue(strand)
+        return True
+
+    def hand_out(self, executor: Executor, watch: Watch) -> None:
+        """Submit trials until the executor is full, or all that is left must wait, or is too long.
+
+        A trial that cannot end before the run must is left for the next run.
+        """
+        while self.in_flight < executor.slots and self.startable(watch):
+            strand, trial = self._made.popleft()
+            executor.submit(strand.study, trial)
+            self.in_flight += 1
+
+    def startable(self, watch: Watch) -> bool:
+        """Whether a trial can be started now; the first of those made then is such a one."""
+        while not watch.draining and (self._made or self.make()):
+            if watch.endless or watch.allows(self._pace.expected(self._made[0][0])):
+                return True
+            self._made.popleft()
+        return False
+
+    def record(self, trial: Trial, result: TrialResult) -> Record:
+        """The journal's record of what came back."""
+        attempt = self._attempts[self._attempt_key(trial)] + 1
+        again = result.status.may_be_chance and attempt <= self._retries
+        return to_record(trial, result, attempt, final=not again)
+
+    def take_in(self, trial: Trial, result: TrialResult, final: bool) -> None:
+        """Count what came back of a trial that was handed out, or put it in line once more."""
+        self.in_flight -= 1
+        strand = self._strands[trial.cell.values, trial.method]
+        self._attempts[self._attempt_key(trial)] += 1
+        if not final:
+            self._made.appendleft((strand, trial))
+            return
+        ok = result.status is TrialStatus.OK
+        self._count(strand, trial.number, trial.weights, result.nrmse if ok else None)
+        self._learn(strand, result.seconds if ok else None)
+        self._queue(strand)
+
+    def summary(self, interrupted: bool = False) -> Summary:
+        """The counts so far."""
+        drained = not interrupted and not self.finished
+        return Summary(self.total, self.done, self.failed, self.resumed, interrupted, drained)
+
+    def _queue(self, strand: Strand) -> None:
+        if strand.ready and strand not in self._queued:
+            self._queued.add(strand)
+            heapq.heappush(self._ready, (strand.progress, self._order[strand], strand))
+
+    def _attempt_key(self, trial: Trial) -> tuple[Key, int]:
+        return (trial.cell.values, trial.method), trial.number
+
+    def _resume(self, record: Record) -> None:
+        try:
+            key = tuple(record["cell"].items()), Method(record["method"])
+            strand, number = self._strands[key], int(record["number"])
+            weights = Weights(**record["weights"])
+            score = record["nrmse"] if record["status"] == TrialStatus.OK else None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _foreign(record) from error
+        known = strand.trial(number, weights)
+        if known.trial_id != record.get("trial_id"):
+            raise _foreign(record)
+        if number in strand.scores:
+            return
+        self._attempts[key, number] += 1
+        if is_final(record):
+            self._count(strand, number, weights, score)
+            self._learn(strand, None if score is None else record.get("seconds"))
+
+    def _learn(self, strand: Strand, seconds: float | None) -> None:
+        if seconds:
+            self._pace.learn(strand, seconds)
+
+    def _count(self, strand: Strand, number: int, weights: Weights, score: float | None) -> None:
+        ok = score is not None and math.isfinite(score)
+        strand.finish(number, weights, score if ok else None)
+        self.done += 1
+        self.failed += not ok
+
+
+def strands(study: Study) -> list[Strand]:
+    """Every method in every cell, in the order of the cells."""
+    at = [(cell, study.at(cell)) for cell in study.cells()]
+    return [Strand(there, cell, method) for cell, there in at for method in study.search.methods]
+
+
+def _key(strand: Strand) -> Key:
+    return strand.cell.values, strand.method
+
+
+def _foreign(record: Record) -> BadInput:
+    return BadInput(
+        "holds a trial that is not the study's",
+        source="trials.jsonl",
+        key="trial_id",
+        value=record.get("trial_id"),
+        accepted="the trials of this study and its data; otherwise a new folder",
+    )

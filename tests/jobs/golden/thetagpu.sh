@@ -1,0 +1,61 @@
+#!/bin/bash
+#COBALT -A ABC123
+#COBALT --jobname ta_fig4
+#COBALT -n 2
+#COBALT -t 02:00:00
+#COBALT -q full-node
+#COBALT --attrs filesystems=home,grand
+
+# ThetaGPU (ALCF, retired), Cobalt, 8 A100 a node: fig4.toml into 'fig4 out'.
+# Every job first submits its successor, and cancels it once the study is complete. The
+# successors run fig4 out/job.sh, made from this file where it does not exist: edit it
+# there. To end the chain, cancel the job and its successor.
+
+cd "$PWD" || exit 1
+set -u
+tomoatlas=tomoatlas
+study=fig4.toml
+out='fig4 out'
+mkdir -p "$out"
+
+recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; else echo 0; fi; }
+left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
+    printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
+job=$out/job.sh
+[ -s "$job" ] || cp -- "$0" "$job"
+
+# The successor, unless jobs in a row have recorded nothing: then something else is wrong.
+records=$(recorded)
+fruitless=0
+if [ "$records" = "${TOMOATLAS_RECORDED:-}" ]; then fruitless=$((TOMOATLAS_FRUITLESS + 1)); fi
+if [ $fruitless -ge 2 ]; then
+    echo "the chain ends: 2 jobs in a row recorded no trial" >&2
+    exit 1
+fi
+next=$(qsub --dependencies "$COBALT_JOBID" --env "TOMOATLAS_RECORDED=$records:TOMOATLAS_FRUITLESS=$fruitless" "$job")
+[ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2
+
+fruitless=0
+while :; do
+    before=$(recorded)
+    mpirun -n 16 -N 8 -hostfile "$COBALT_NODEFILE" "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    code=$?
+    case $code in
+    0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
+        [ -z "$next" ] || qdel "$next"
+        exit $code
+        ;;
+    4) # time is up
+        exit 0
+        ;;
+    esac
+    # A rank or the manager was lost. All finished trials are recorded, so a new launch goes on.
+    if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
+    if [ $fruitless -ge 3 ]; then
+        echo "given up: three launches in a row recorded no trial, the last ended with $code" >&2
+        exit $code
+    fi
+    if [ $((7200 - SECONDS)) -lt 120 ]; then exit $code; fi
+    echo "ended with $code after $(recorded) records: launching again" >&2
+    sleep 5
+done

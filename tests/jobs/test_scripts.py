@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from fake_machine import Machine
+
+from jobs.schedulers import CARRIED, SCHEDULERS
+from jobs.scripts import Request, script
+from jobs.sites import find_site, shipped_sites
+
+GOLDEN = Path(__file__).parent / "golden"
+REQUEST = Request("fig4.toml", "fig4", Path("fig4 out"), 2, 7200, "ABC123")
+"""A folder with a space in its name, which every line must survive."""
+
+ONE_NODE = Request("fig4.toml", "fig4", Path("fig4 out"), 1)
+BY_SCHEDULER = {"slurm": "frontier", "pbs": "polaris", "lsf": "summit", "cobalt": "thetagpu"}
+
+
+def text_of(site: str) -> str:
+    return script(find_site(site), ONE_NODE if site == "workstation" else REQUEST)
+
+
+@pytest.mark.parametrize("site", shipped_sites())
+def test_every_site_gives_the_script_that_was_looked_over(site: str) -> None:
+    assert text_of(site) == (GOLDEN / f"{site}.sh").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("site", shipped_sites())
+def test_every_script_is_sound_bash(site: str) -> None:
+    golden = GOLDEN / f"{site}.sh"
+    subprocess.run(["bash", "-n", golden], check=True)
+    if shellcheck := shutil.which("shellcheck"):
+        done = subprocess.run(
+            [shellcheck, "--severity=warning", golden], stdout=subprocess.PIPE, check=False
+        )
+        assert done.stdout.decode() == ""
+
+
+@pytest.mark.parametrize("site", [s for s in shipped_sites() if s != "workstation"])
+def test_directives_follow_the_first_line_without_a_gap(site: str) -> None:
+    lines = text_of(site).splitlines()
+    prefix = SCHEDULERS[find_site(site).scheduler].prefix
+    marked = [i for i, line in enumerate(lines) if line.startswith(prefix)]
+    assert marked == list(range(1, len(marked) + 1))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+FOLLOWS = {
+    "slurm": "sbatch --parsable --dependency=afterany:77 --export=ALL,{0} fig4 out/job.sh",
+    "pbs": "qsub -W depend=afterany:77 -v {0} fig4 out/job.sh",
+    "lsf": "bsub -w ended(77) -env all,{0}",
+    "cobalt": "qsub --dependencies 77 --env {1} fig4 out/job.sh",
+}
+LAUNCHERS = {"slurm": "srun", "pbs": "mpiexec", "lsf": "jsrun", "cobalt": "mpirun"}
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_job_submits_its_successor_and_leaves_it_when_time_is_up(
+    scheduler: str, machine: Machine
+) -> None:
+    code, calls, stderr = machine.run(text_of(BY_SCHEDULER[scheduler]), "4+")
+    carried = [f"{name}=0" for name in CARRIED]
+    follows = FOLLOWS[scheduler].format(",".join(carried), ":".join(carried))
+    assert calls == [follows, LAUNCHERS[scheduler]]
+    assert code == SCHEDULERS[scheduler].time_is_up
+    assert stderr == ""
+    assert (machine.folder / "fig4 out" / "job.sh").read_text() == text_of(BY_SCHEDULER[scheduler])
+    (run,) = (machine.folder / "runs").read_text().splitlines()
+    assert run.startswith("run fig4.toml --out fig4 out --device auto --walltime 0")
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("ended", ["0+", "3+", "2", "130"])
+def test_the_chain_ends_with_the_study(scheduler: str, ended: str, machine: Machine) -> None:
+    code, calls, _ = machine.run(text_of(BY_SCHEDULER[scheduler]), ended)
+    assert calls[-1] == f"{SCHEDULERS[scheduler].cancel} 78"
+    assert code == int(ended.rstrip("+"))
+
+
+@pytest.mark.parametrize("site", [*BY_SCHEDULER.values(), "workstation"])
+def test_a_lost_rank_is_launched_again(site: str, machine: Machine) -> None:
+    code, _, stderr = machine.run(text_of(site), "137+", "1", "1", "137+", "0")
+    assert code == 0
+    assert len((machine.folder / "runs").read_text().splitlines()) == 5
+    assert stderr.count("launching again") == 4
+
+
+def test_launches_without_any_record_are_given_up(machine: Machine) -> None:
+    code, calls, stderr = machine.run(text_of("frontier"), "137+", "1", "1", "9", "0")
+    assert code == 9
+    assert "given up: three launches in a row recorded no trial, the last ended with 9" in stderr
+    assert not [call for call in calls if call.startswith("scancel")]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_chain_that_records_nothing_ends(scheduler: str, machine: Machine) -> None:
+    carried = dict(zip(CARRIED, ("0", "1"), strict=True))
+    code, calls, stderr = machine.run(text_of(BY_SCHEDULER[scheduler]), "0", **carried)
+    assert (code, calls) == (1, [])
+    assert "the chain ends: 2 jobs in a row recorded no trial" in stderr
+
+
+def test_a_chain_that_gets_on_forgets_a_fruitless_job(machine: Machine) -> None:
+    (machine.folder / "fig4 out").mkdir()
+    (machine.folder / "fig4 out" / "trials.jsonl").write_text("{}\n")
+    carried = dict(zip(CARRIED, ("0", "1"), strict=True))
+    _, calls, _ = machine.run(text_of("frontier"), "4", **carried)
+    assert "TOMOATLAS_RECORDED=1,TOMOATLAS_FRUITLESS=0" in calls[0]
+    _, calls, _ = machine.run(
+        text_of("frontier"), "4", TOMOATLAS_RECORDED="1", TOMOATLAS_FRUITLESS="0"
+    )
+    assert "TOMOATLAS_RECORDED=1,TOMOATLAS_FRUITLESS=1" in calls[2]
+
+
+def test_a_site_where_jobs_may_not_submit_is_told_so(machine: Machine) -> None:
+    machine.fake("sbatch", "echo 'not from here' >&2; exit 1")
+    code, calls, stderr = machine.run(text_of("frontier"), "0+")
+    assert (code, calls) == (0, ["srun"])
+    assert "no successor: submit fig4 out/job.sh again" in stderr
+
+
+def test_each_rank_fills_in_its_own_device(machine: Machine) -> None:
+    machine.fake("tomoatlas", 'echo "$CUDA_VISIBLE_DEVICES" >seen; exit 0')
+    machine.run(text_of("perlmutter"), SLURM_LOCALID="1")
+    assert (machine.folder / "seen").read_text() == "2\n"
+    machine.run(text_of("polaris"), PMI_LOCAL_RANK="7")
+    assert (machine.folder / "seen").read_text() == "0\n"

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import running
+from jobs.cli import main
+from jobs.signals import DRAIN, drained_by_signals
+from jobs.walltime import for_trials, parse_walltime, seconds_left, walltime_text
+from recon_core.errors import BadInput
+from sweep.ledger import Summary
+from sweep.watch import Watch
+
+
+@given(st.integers(1, 10**7))
+def test_walltimes_are_read_as_they_are_written(seconds: int) -> None:
+    assert parse_walltime(walltime_text(seconds)) == seconds
+
+
+def test_days_count() -> None:
+    assert parse_walltime("2-03:04:05") == 2 * 86400 + 3 * 3600 + 4 * 60 + 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "3600", "1:30", "00:00:00", "01:60:00", "01:00:61", "-1:00:00", "1 h", "1:00:00:00"],
+)
+def test_other_forms_are_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"--walltime = .*accepted: HH:MM:SS or D-HH:MM:SS"):
+        parse_walltime(text)
+
+
+def test_a_part_is_kept_for_atlas_and_report() -> None:
+    assert for_trials(7200) == 7200 - 60
+    assert for_trials(100) == pytest.approx(95)
+
+
+def pbs(**job: object) -> str:
+    return json.dumps({"Jobs": {"12.host": job}})
+
+
+HOUR = {"walltime": "01:00:00"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "answer", "left"),
+    [
+        ({}, None, None),
+        ({"SLURM_JOB_END_TIME": "1300"}, None, 300.0),
+        ({"SLURM_JOB_END_TIME": "soon"}, None, None),
+        ({"PBS_JOBID": "12.host"}, pbs(Resource_List=HOUR), 3600.0),
+        (
+            {"PBS_JOBID": "12.host"},
+            pbs(Resource_List=HOUR, resources_used={"walltime": "00:10:30"}),
+            2970.0,
+        ),
+        ({"PBS_JOBID": "12.host"}, None, None),
+        ({"PBS_JOBID": "12.host"}, "no such job", None),
+        ({"PBS_JOBID": "12.host"}, pbs(Resource_List={}), None),
+        ({"LSB_JOBID": "12"}, "1:59 L\n", 7140.0),
+        ({"LSB_JOBID": "12"}, "1:59 E\n", None),
+        ({"LSB_JOBID": "12"}, None, None),
+    ],
+)
+def test_the_scheduler_says_what_is_left(
+    environment: dict[str, str], answer: str | None, left: float | None
+) -> None:
+    assert seconds_left(environment, lambda: 1000.0, lambda command: answer) == left
+
+
+def test_a_scheduler_that_does_not_answer_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert seconds_left({"PBS_JOBID": "1", "PATH": "/nowhere"}) is None
+    qstat = tmp_path / "qstat"
+    qstat.write_text("#!/bin/sh\nexit 35\n")
+    qstat.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert seconds_left({"PBS_JOBID": "1"}) is None
+
+
+def test_the_shorter_of_scheduler_and_option_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "seconds_left", lambda: 100.0)
+    assert running._watch(None).left == pytest.approx(95.0, abs=1.0)
+    assert running._watch(50.0).left == pytest.approx(47.5, abs=1.0)
+    monkeypatch.setattr(running, "seconds_left", lambda: None)
+    assert running._watch(None).endless
+
+
+@pytest.mark.parametrize("number", DRAIN)
+def test_the_first_signal_drains_and_the_second_ends(number: signal.Signals) -> None:
+    watch, before = Watch(), signal.getsignal(number)
+    with drained_by_signals(watch):
+        assert not watch.draining
+        signal.raise_signal(number)
+        assert watch.draining
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("summary", "signalled", "code", "said"),
+    [
+        (Summary(4, 2, 0, 0, drained=True), False, 4, "time is up: 2 of 4 trials are kept"),
+        (Summary(4, 2, 0, 0, drained=True), True, 4, "drained: 2 of 4 trials are kept"),
+        (Summary(4, 2, 0, 0, interrupted=True), True, 4, "stopped: 2 of 4 trials are kept"),
+        (Summary(4, 2, 0, 0, interrupted=True), False, 130, "interrupted: 2 of 4"),
+        (Summary(4, 4, 0, 0), True, 0, ""),
+    ],
+)
+def test_exit_codes_of_runs_that_end_early(
+    summary: Summary, signalled: bool, code: int, said: str, study_file: Path, folder: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def ends(*args: object) -> Summary:
+        if signalled:
+            signal.raise_signal(signal.SIGTERM)
+        return summary
+
+    monkeypatch.setattr(running, "run", ends)
+    assert main(["run", str(study_file), "--out", str(folder), "--workers", "1", "-q"]) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_sigterm_lets_the_trial_end_and_writes_the_atlas(study_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    study_file.write_text(study_file.read_text().replace("= 16", "= 32").replace("= 20", "= 300"))
+    argv = [sys.executable, "-m", "jobs", "run", str(study_file), "--out", str(out)]
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [*argv, "--workers", "1", "-q"], cwd=root, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )  # fmt: skip
+    journal = out / "trials.jsonl"
+    while not (journal.exists() and journal.read_bytes()):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert said.startswith("drained: ")
+    assert 1 <= journal.read_bytes().count(b"\n") < 10
+    assert (out / "atlas.csv").is_file()

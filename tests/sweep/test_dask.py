@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_conformance import LIMITS, NAMES, failures, trial_number
+from sweep_fakes import SMALL, atlas_of, bowl, endless_bowl, faulty, slow_bowl, small_study
+from sweep_launch import wait_for
+
+from sweep.driver import run
+from sweep.executors.inline import InlineExecutor
+from sweep.study import parse_study
+from sweep.trial import Trial, TrialResult
+
+# Nothing in the designed part needs a proposal.
+STUDY = parse_study(SMALL.replace("initial = 3", "initial = 6"))
+
+distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Any) -> Iterator[Any]:
+    with distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def on_dask(client: Any) -> dict[str, str]:
+    from sweep.executors.dask import DaskExecutor
+
+    return failures(DaskExecutor(client, faulty, LIMITS))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_executor(on_dask: dict[str, str], name: str) -> None:
+    assert not on_dask[name], on_dask[name]
+
+
+def test_a_run_goes_on_as_workers_are_killed_and_join(
+    cluster: Any, client: Any, tmp_path: Path
+) -> None:
+    from sweep.executors.dask import DaskExecutor
+
+    executor = DaskExecutor(client, slow_bowl)
+    slots = [executor.slots]
+
+    def disturb(trial: Trial, result: TrialResult) -> None:
+        if len(slots) == 3:
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+            cluster.scale(3)
+        slots.append(executor.slots)
+
+    summary = run(STUDY, tmp_path / "run", executor, disturb)
+    assert (summary.done, summary.failed) == (24, 0), "Dask has run the lost trial again"
+    assert slots[0] == 2
+    assert max(slots) == 3
+    run(STUDY, tmp_path / "one", InlineExecutor(bowl))
+    assert atlas_of(tmp_path / "run" / "trials.jsonl") == atlas_of(
+        tmp_path / "one" / "trials.jsonl"
+    )
+
+
+def test_closing_ends_the_children_of_all_workers(client: Any) -> None:
+    from sweep.executors.dask import DaskExecutor
+
+    study = small_study()
+    executor = DaskExecutor(client, endless_bowl)
+    executor.submit(study, trial_number(study, 0))
+    wait_for(lambda: bool(child_commands(client)))
+    executor.close()
+    wait_for(lambda: not child_commands(client))
+
+
+def child_commands(client: Any) -> list[str]:
+    """The processes that the Dask workers have started."""
+    found: dict[str, list[str]] = client.run(own_children)
+    return [name for names in found.values() for name in names]
+
+
+def own_children() -> list[str]:
+    listed = Path("/proc/self/task").glob("*/children")
+    return [pid for path in listed for pid in path.read_text().split()]

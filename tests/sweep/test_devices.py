@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recon_core.errors import BadInput
+from sweep.devices import (
+    Device,
+    Request,
+    agreed_local_rank,
+    assign,
+    check_devices,
+    local_rank,
+    share_of_cores,
+    visible_uuids,
+)
+
+AUTO, CUDA = Request("auto"), Request("cuda")
+UUIDS = tuple(f"GPU-{letter * 8}" for letter in "abcd")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SLURM_LOCALID": "3", "SLURM_PROCID": "11"}, 3),
+        ({"PALS_LOCAL_RANKID": "2", "PALS_RANKID": "14", "PMI_RANK": "14"}, 2),
+        ({"PMI_LOCAL_RANK": "1", "PMI_RANK": "5"}, 1),
+        ({"PMIX_LOCAL_RANK": "4", "PMIX_RANK": "9"}, 4),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "2", "OMPI_COMM_WORLD_RANK": "6"}, 2),
+        ({"MPI_LOCALRANKID": "1", "PMI_RANK": "3", "PMI_SIZE": "4"}, 1),
+        ({"JSM_NAMESPACE_LOCAL_RANK": "5", "JSM_NAMESPACE_RANK": "11", "PMIX_RANK": "11"}, 5),
+        ({"MV2_COMM_WORLD_LOCAL_RANK": "1"}, 1),
+        # mpirun in a batch script of Slurm: every rank inherits 0 from the script.
+        ({"SLURM_LOCALID": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "3"}, 3),
+        ({"SLURM_LOCALID": "0", "MPI_LOCALRANKID": "3"}, 3),
+        ({"PMI_RANK": "7"}, None),
+        ({"SLURM_LOCALID": "many"}, None),
+        ({}, None),
+    ],
+)
+def test_every_launcher_tells_the_local_rank(
+    environment: dict[str, str], expected: int | None
+) -> None:
+    assert local_rank(environment) == expected
+
+
+@given(told=st.lists(st.one_of(st.none(), st.integers(0, 7)), min_size=1, max_size=8))
+def test_ranks_of_a_node_never_agree_on_one_number(told: list[int | None]) -> None:
+    agreed = [agreed_local_rank(told, split) for split in range(len(told))]
+    whole = None not in told
+    if whole:
+        assert len(set(agreed)) == len(told)
+    if whole and len(set(told)) == len(told):
+        assert agreed == told, "what the launcher says goes before the split"
+
+
+@pytest.mark.parametrize(
+    ("environment", "entry", "identity", "known"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "3"}, "3", UUIDS[3], True),
+        ({"CUDA_VISIBLE_DEVICES": "3,2,1,0"}, "2", UUIDS[2], True),
+        ({"CUDA_VISIBLE_DEVICES": "2, 3"}, "3", UUIDS[3], True),
+        ({"CUDA_VISIBLE_DEVICES": UUIDS[2]}, UUIDS[2], UUIDS[2], True),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-b"}, "GPU-b", UUIDS[1], True),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-1/2"}, "MIG-1/2", "MIG-1/2", True),
+        ({"CUDA_VISIBLE_DEVICES": "9"}, "9", "CUDA_VISIBLE_DEVICES 9", False),
+        ({"CUDA_VISIBLE_DEVICES": "0,-1,1"}, "0", UUIDS[0], True),
+        ({}, "1", UUIDS[1], True),
+    ],
+)
+def test_a_mask_of_the_launcher_is_honoured(
+    environment: dict[str, str], entry: str, identity: str, known: bool
+) -> None:
+    device = assign(environment, 1, "node", AUTO, UUIDS)
+    assert device.variables == {"CUDA_VISIBLE_DEVICES": entry, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    assert (device.identity, device.known) == (identity, known)
+
+
+@pytest.mark.parametrize("name", ["ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"])
+def test_other_makers_masks_are_honoured(name: str) -> None:
+    device = assign({name: "4,6"}, 1, "node", AUTO)
+    assert device == Device("node", f"{name} 6", False, {name: "6"})
+
+
+@pytest.mark.parametrize("mask", ["", "-1", "NoDevFiles", "-1,0"])
+def test_an_empty_mask_is_no_device(mask: str) -> None:
+    assert assign({"CUDA_VISIBLE_DEVICES": mask}, 0, "node", AUTO, UUIDS) == Device("node")
+
+
+def test_nothing_visible_or_nothing_wanted_is_the_cpu() -> None:
+    assert assign({}, 0, "node", AUTO) == Device("node")
+    masked = {"CUDA_VISIBLE_DEVICES": "1"}
+    assert assign(masked, 0, "node", Request("cpu"), UUIDS) == Device("node")
+
+
+@given(ranks=st.integers(1, 12), gpus=st.integers(1, 12), masked=st.booleans())
+def test_ranks_get_devices_of_their_own_while_there_are_any(
+    ranks: int, gpus: int, masked: bool
+) -> None:
+    uuids = [f"GPU-{i}" for i in range(gpus)]
+    mask = {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in reversed(range(gpus)))}
+    devices = [assign(mask if masked else {}, i, "n", AUTO, uuids) for i in range(ranks)]
+    assert len({device.identity for device in devices}) == min(ranks, gpus)
+    if ranks <= gpus:
+        assert check_devices(devices, CUDA) == ()
+    else:
+        with pytest.raises(BadInput, match="hold the same GPU of n"):
+            check_devices(devices, CUDA)
+        assert check_devices(devices, Request("cuda", "warn"))
+
+
+def test_the_same_name_on_two_nodes_is_two_devices() -> None:
+    devices = [Device(host, "CUDA_VISIBLE_DEVICES 0") for host in ("a", "b")]
+    assert check_devices(devices, CUDA) == ()
+
+
+def test_a_name_that_may_mean_two_devices_is_warned_about() -> None:
+    devices = [Device("a", "ROCR_VISIBLE_DEVICES 0")] * 2
+    (line,) = check_devices(devices, AUTO)
+    assert line == (
+        "ranks 0, 1 hold the same GPU of a, ROCR_VISIBLE_DEVICES 0, "
+        "unless each sees its own under that name"
+    )
+
+
+def test_ranks_with_and_without_gpu_are_refused() -> None:
+    devices = [Device("a", UUIDS[0], True), Device("b"), Device("c")]
+    with pytest.raises(BadInput, match=r"ranks 1, 2: no GPU, where other ranks have one"):
+        check_devices(devices, AUTO)
+    with pytest.raises(BadInput, match=r"ranks 1, 2: --device = 'cuda': no GPU is visible"):
+        check_devices(devices, CUDA)
+    assert check_devices(devices[1:], AUTO) == ()
+
+
+def test_a_request_that_cannot_be_is_named() -> None:
+    with pytest.raises(BadInput, match=r"sharing = 'allow'.*refuse, warn"):
+        Request("cpu", "allow")
+
+
+@given(
+    allowed=st.lists(st.sets(st.integers(0, 15), min_size=1), min_size=1, max_size=8),
+)
+def test_ranks_of_a_node_share_its_cores(allowed: list[set[int]]) -> None:
+    shares = [share_of_cores(allowed, rank) for rank in range(len(allowed))]
+    cores = len(set().union(*allowed))
+    assert all(share >= 1 for share in shares)
+    assert all(share <= len(mine) for share, mine in zip(shares, allowed, strict=True))
+    if len(allowed) <= cores:
+        assert sum(shares) <= cores
+
+
+def test_gpus_are_asked_for_by_uuid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nprintf '0, GPU-aa\\n1, GPU-bb\\n'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert visible_uuids() == ("GPU-aa", "GPU-bb")
+    tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert visible_uuids() == ()
+    tool.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_uuids() == ()

@@ -1,0 +1,46 @@
+"""Ranks are killed, under an MPI that survives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from sweep_fakes import SMALL
+from sweep_launch import (
+    SCRIPT,
+    finished,
+    group_is_gone,
+    lines,
+    open_mpi,
+    rank_processes,
+    wait_for,
+)
+
+from sweep.journal import read_records
+from sweep.trial import is_final
+
+pytestmark = pytest.mark.mpi
+
+ULFM = ("--with-ft", "ulfm")
+
+
+@pytest.mark.parametrize(("lost", "code", "done"), [((1, 3), 0, 24), ((0,), 1, None)])
+def test_a_run_survives_its_workers_and_ends_without_its_manager(
+    tmp_path: Path, lost: tuple[int, ...], code: int, done: int | None
+) -> None:
+    study, journal = tmp_path / "study.toml", tmp_path / "run" / "trials.jsonl"
+    study.write_text(SMALL.replace("initial = 3", "initial = 6"))
+    started = open_mpi().start(4, SCRIPT, study, journal.parent, "slow_bowl", "mpi", options=ULFM)
+    wait_for(lambda: lines(journal) >= 3 or started.poll() is not None)
+    ranks = rank_processes(started)
+    for rank in lost:
+        os.kill(ranks[rank], signal.SIGKILL)
+    ended = finished(started)
+    assert ended.returncode == code, ended.stderr
+    wait_for(lambda: group_is_gone(started.pid))
+    records = read_records(journal)
+    assert done is None or len([r for r in records if is_final(r)]) == done
+    again = {record["error"] for record in records if not is_final(record)}
+    assert again <= {f"lost rank {rank}" for rank in lost}

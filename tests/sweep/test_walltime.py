@@ -1,0 +1,255 @@
+"""Runs that end in time, and trials that are tried again."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sweep_fakes import SMALL, atlas_of, bowl
+
+from analysis.table import load_trials
+from recon_core.settings import Method
+from sweep.driver import run
+from sweep.estimate import trial_seconds
+from sweep.executors.inline import InlineExecutor
+from sweep.journal import read_records
+from sweep.ledger import Summary, strands
+from sweep.pace import OTHERS_MARGIN, OWN_MARGIN, Pace
+from sweep.study import Study, parse_study
+from sweep.trial import Trial, TrialResult, TrialStatus
+from sweep.watch import Watch
+
+DESIGNED = SMALL.replace("trials = 6\ninitial = 3", "trials = 6\ninitial = 6")
+FUSED = DESIGNED.replace("[axes]", 'methods = ["fused"]\n[axes]')
+
+
+class TimedExecutor:
+    """``slots`` workers whose trials take ``seconds`` of a clock that only they move."""
+
+    def __init__(self, slots: int, seconds: float, evaluate=bowl) -> None:
+        self.slots, self._seconds, self._evaluate = slots, seconds, evaluate
+        self.now = 0.0
+        self.started: list[float] = []
+        self.events: list[float] = []
+        self._running: list[tuple[float, int, Study, Trial]] = []
+        self.watch: Watch | None = None
+        self.drain_at = float("inf")
+
+    def submit(self, study: Study, trial: Trial) -> None:
+        self.started.append(self.now)
+        entry = (self.now + self._seconds, len(self.started), study, trial)
+        heapq.heappush(self._running, entry)
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        assert timeout is not None
+        if not self._running or self._running[0][0] > self.now + timeout:
+            self._advance(self.now + timeout)
+            return None
+        end, _, study, trial = heapq.heappop(self._running)
+        self._advance(max(self.now, end))
+        return trial, dataclasses.replace(self._evaluate(study, trial), seconds=self._seconds)
+
+    def _advance(self, now: float) -> None:
+        self.now = now
+        if now >= self.drain_at and self.watch is not None:
+            self.watch.drain()
+
+    def close(self) -> None:
+        pass
+
+
+def timed(folder: Path, walltime: float, executor: TimedExecutor, text: str = DESIGNED) -> Summary:
+    executor.watch = Watch(walltime, clock=lambda: executor.now)
+    return run(parse_study(text), folder, executor, watch=executor.watch)
+
+
+@given(seconds=st.floats(0.1, 50.0), walltime=st.floats(1.0, 300.0), slots=st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+def test_nothing_is_started_that_cannot_finish(
+    tmp_path_factory: pytest.TempPathFactory, seconds: float, walltime: float, slots: int
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    executor = TimedExecutor(slots, seconds)
+    summary = timed(folder, walltime, executor, FUSED)
+    learnt = [start for start in executor.started if start >= seconds]
+    assert all(start + seconds <= walltime + 1e-9 for start in learnt)
+    assert executor.now <= walltime + 1e-9 or not summary.drained
+    assert summary.drained == (summary.done < summary.total)
+    assert len(read_records(folder / "trials.jsonl")) == summary.done
+
+
+def test_runs_cut_by_their_walltime_end_where_an_undisturbed_one_does(tmp_path: Path) -> None:
+    jobs = 0
+    while timed(tmp_path / "cut", 20.0, TimedExecutor(3, 5.0), SMALL).drained:
+        jobs += 1
+        assert jobs < 20
+    run(parse_study(SMALL), tmp_path / "whole", InlineExecutor(bowl))
+    assert jobs >= 2
+    assert atlas_of(tmp_path / "cut" / "trials.jsonl") == atlas_of(
+        tmp_path / "whole" / "trials.jsonl"
+    )
+
+
+def test_a_trial_that_outlasts_the_run_is_given_up_in_time(tmp_path: Path) -> None:
+    executor = TimedExecutor(2, 1000.0)
+    summary = timed(tmp_path, 60.0, executor)
+    assert (summary.done, summary.drained) == (0, True)
+    assert 60.0 <= executor.now <= 61.0
+
+
+def test_asked_to_drain_it_keeps_what_is_in_flight_and_starts_no_more(tmp_path: Path) -> None:
+    executor = TimedExecutor(2, 10.0)
+    executor.drain_at = 25.0
+    summary = timed(tmp_path, float("inf"), executor)
+    assert max(executor.started) <= 25.0
+    assert (summary.done, summary.drained, executor.now) == (6, True, 30.0)
+
+
+def test_a_finished_study_is_not_drained(tmp_path: Path) -> None:
+    executor = TimedExecutor(2, 1.0)
+    executor.drain_at = 12.0
+    summary = timed(tmp_path, 1000.0, executor)
+    assert (summary.done, summary.drained) == (24, False)
+
+
+def test_the_pace_is_the_estimate_until_something_is_known() -> None:
+    study = parse_study(DESIGNED)
+    first, *_, other = [s for s in strands(study) if s.method is Method.FUSED]
+    ml = next(s for s in strands(study) if s.method is Method.ML)
+    pace = Pace()
+    estimates = {s: trial_seconds(s.study, s.method) for s in (first, other, ml)}
+    assert pace.expected(other) == pytest.approx(OTHERS_MARGIN * estimates[other])
+    pace.learn(first, 10 * estimates[first])
+    pace.learn(first, 30 * estimates[first])
+    assert pace.expected(first) == pytest.approx(OWN_MARGIN * 30 * estimates[first])
+    assert pace.expected(other) == pytest.approx(OTHERS_MARGIN * 20 * estimates[other])
+    assert pace.expected(ml) == pytest.approx(OTHERS_MARGIN * 20 * estimates[ml])
+    pace.learn(ml, 2 * estimates[ml])
+    other_ml = [s for s in strands(study) if s.method is Method.ML][1]
+    expected = OTHERS_MARGIN * 2 * trial_seconds(other_ml.study, Method.ML)
+    assert pace.expected(other_ml) == pytest.approx(expected)
+
+
+def test_no_trial_lasts_longer_than_its_limit() -> None:
+    strand = strands(parse_study(DESIGNED + "[limits]\ntrial_seconds = 0.001\n"))[0]
+    pace = Pace()
+    pace.learn(strand, 50.0)
+    assert pace.expected(strand) == 0.001
+
+
+class Unlucky:
+    """Ends the first ``times`` attempts of every trial number 1 with ``status``."""
+
+    def __init__(self, times: int, status: TrialStatus) -> None:
+        self._times, self._status = times, status
+        self._tried: Counter[tuple[str, int]] = Counter()
+
+    def __call__(self, study: Study, trial: Trial) -> TrialResult:
+        self._tried[trial.trial_id, trial.number] += 1
+        if trial.number == 1 and self._tried[trial.trial_id, trial.number] <= self._times:
+            return TrialResult(self._status, error="chance", seconds=1.0)
+        return bowl(study, trial)
+
+
+def limited(retries: int, **limits: object) -> Study:
+    lines = "".join(f"{key} = {value}\n" for key, value in limits.items())
+    return parse_study(f"{SMALL}[limits]\nretries = {retries}\n{lines}")
+
+
+@pytest.mark.parametrize("status", [TrialStatus.CRASHED, TrialStatus.TIMEOUT])
+def test_what_may_be_chance_is_tried_again_and_only_the_outcome_counts(
+    tmp_path: Path, status: TrialStatus
+) -> None:
+    seen: list[Trial] = []
+    executor = InlineExecutor(Unlucky(2, status))
+    summary = run(limited(2), tmp_path / "run", executor, lambda t, _: seen.append(t))
+    run(limited(2), tmp_path / "lucky", InlineExecutor(bowl))
+    records = read_records(tmp_path / "run" / "trials.jsonl")
+    assert (summary.done, summary.failed, len(seen), len(records)) == (24, 0, 24, 24 + 2 * 4)
+    mine = [r for r in records if r["number"] == 1 and r["cell"] == records[0]["cell"]]
+    fused = [r for r in mine if r["method"] == "fused"]
+    assert [(r["attempt"], r["final"], r["status"]) for r in fused] == [
+        (1, False, status), (2, False, status), (3, True, "ok"),
+    ]  # fmt: skip
+    journals = [tmp_path / name / "trials.jsonl" for name in ("run", "lucky")]
+    finals, lucky = (load_trials(journal.parent) for journal in journals)
+    columns = ["trial_id", "number", "status", "nrmse"]
+    order = ["method", "acquisition.haadf_tilts", "number"]
+    finals, lucky = (t.sort_values(order)[columns].to_numpy().tolist() for t in (finals, lucky))
+    assert finals == lucky
+
+
+def test_a_failure_of_the_trial_itself_is_not_tried_again(tmp_path: Path) -> None:
+    summary = run(limited(3), tmp_path, InlineExecutor(Unlucky(9, TrialStatus.FAILED)))
+    assert (summary.done, summary.failed) == (24, 4)
+    assert len(read_records(tmp_path / "trials.jsonl")) == 24
+
+
+def test_retries_end(tmp_path: Path) -> None:
+    summary = run(limited(2), tmp_path, InlineExecutor(Unlucky(9, TrialStatus.CRASHED)))
+    records = read_records(tmp_path / "trials.jsonl")
+    assert (summary.done, summary.failed, len(records)) == (24, 4, 24 + 2 * 4)
+    assert sum(r["final"] for r in records) == 24
+
+
+@pytest.mark.parametrize("kept", range(1, 33, 5))
+def test_a_resumed_run_knows_the_attempts_of_earlier_ones(tmp_path: Path, kept: int) -> None:
+    study = limited(2)
+    run(study, tmp_path, InlineExecutor(Unlucky(9, TrialStatus.CRASHED)))
+    journal = tmp_path / "trials.jsonl"
+    whole = {(r["trial_id"], r["number"], r["attempt"]) for r in read_records(journal)}
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:kept]))
+    summary = run(study, tmp_path, InlineExecutor(Unlucky(9, TrialStatus.CRASHED)))
+    records = read_records(journal)
+    assert {(r["trial_id"], r["number"], r["attempt"]) for r in records} == whole
+    assert len(records) == len(whole)
+    assert summary.resumed == sum(r["final"] for r in records[:kept])
+
+
+def test_fewer_retries_than_attempts_still_give_an_outcome(tmp_path: Path) -> None:
+    run(limited(3), tmp_path, InlineExecutor(Unlucky(9, TrialStatus.CRASHED)))
+    journal = tmp_path / "trials.jsonl"
+    lines = [
+        line for line in journal.read_bytes().splitlines(keepends=True) if b'"final": false' in line
+    ]
+    journal.write_bytes(b"".join(lines))
+    summary = run(limited(0), tmp_path, InlineExecutor(bowl))
+    assert (summary.done, summary.failed, summary.resumed) == (24, 0, 0)
+
+
+def test_limits_are_no_part_of_a_trial_and_may_change(tmp_path: Path) -> None:
+    plain, other = parse_study(SMALL), limited(5, trial_seconds=9.5, trial_memory_gb=2)
+    assert plain.study_hash() == other.study_hash()
+    assert [s.trial(0, s._weights(0)) for s in strands(plain)] == [
+        s.trial(0, s._weights(0)) for s in strands(other)
+    ]
+    assert other.limits.memory_bytes == 2 * 2**30
+    run(plain, tmp_path, InlineExecutor(bowl))
+    assert run(other, tmp_path, InlineExecutor(bowl)).resumed == 24
+    assert parse_study((tmp_path / "study.toml").read_text()) == other
+
+
+class Elastic(InlineExecutor):
+    """Has no slots at first, and loses and regains them later."""
+
+    def __init__(self) -> None:
+        super().__init__(bowl)
+        self._looks = 0
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]
+        return (self._looks // 3) % 2
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        self._looks += 1
+        return super().collect(0.0)
+
+
+def test_a_run_waits_for_workers_that_are_not_there_yet(tmp_path: Path) -> None:
+    assert run(parse_study(DESIGNED), tmp_path, Elastic()).done == 24
