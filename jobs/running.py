@@ -19,6 +19,7 @@ from jobs.walltime import for_trials, seconds_left
 from recon_core.errors import BadInput
 from sweep.driver import run
 from sweep.executors.base import Executor
+from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
 from sweep.executors.launch import launched_under_mpi
 from sweep.executors.processes import ProcessExecutor
@@ -102,6 +103,9 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch)
     shown = display(quiet)
     try:
         return run(study, out, executor, shown.result, shown.start, watch)
+    except CannotStart as error:
+        accepted = "workers that start; what is done is kept, and the same command resumes"
+        raise BadInput(f"{error}", source=out, accepted=accepted) from error
     finally:
         shown.stop()
 

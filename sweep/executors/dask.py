@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 
 from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker
@@ -98,9 +98,11 @@ class DaskExecutor:
         if self._closed:
             return
         self._closed = True
-        self._client.cancel(list(self._trials))
+        # Where the cluster is gone, nothing is left to end.
+        with suppress(OSError, RuntimeError):
+            self._client.cancel(list(self._trials))
+            self._client.unregister_worker_plugin(self._crews.name)
         self._trials.clear()
-        self._client.unregister_worker_plugin(self._crews.name)
 
 
 @contextmanager

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from jobs.cli import main
-from jobs.running import Workers, _executor
+from jobs.running import Workers, _executor, _run
+from recon_core.errors import BadInput
+from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
 from sweep.executors.processes import ProcessExecutor
+from sweep.study import parse_study
+from sweep.watch import Watch
 
 STUDY = """
 [study]
@@ -59,3 +64,13 @@ def test_a_dask_scheduler_that_is_not_there_is_named(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("--dask = '127.0.0.1:9': ")
     assert line.endswith("accepted: host:port of a running Dask scheduler, or local")
+
+
+class Broken(InlineExecutor):
+    def collect(self, timeout: float | None = None) -> NoReturn:
+        raise CannotStart("a worker process cannot start, exit code 1")
+
+
+def test_workers_that_cannot_start_end_the_run_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"run: a worker process cannot start.*same command resumes"):
+        _run(parse_study(STUDY), tmp_path / "run", Broken(), True, Watch())

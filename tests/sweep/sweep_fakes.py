@@ -101,7 +101,7 @@ def raising_bowl(study: Study, trial: Trial) -> TrialResult:
 def environment_seen(study: Study, trial: Trial, *names: str) -> TrialResult:
     """Variables that the process was started with, by default its thread counts."""
     seen = ",".join(os.environ[name] for name in names or THREAD_VARIABLES)
-    return TrialResult(TrialStatus.OK, error=seen)
+    return TrialResult(TrialStatus.OK, 0.5, error=seen)
 
 
 def device_or_death(study: Study, trial: Trial) -> TrialResult:

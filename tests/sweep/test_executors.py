@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,11 +22,13 @@ from sweep_fakes import HANGS, bowl, device_or_death, environment_seen, faulty, 
 from sweep_launch import mpiexec
 
 from recon_core.errors import BadInput
+from sweep.executors.base import attempt
 from sweep.executors.child import CannotStart
 from sweep.executors.environment import THREAD_VARIABLES, child_environment
 from sweep.executors.inline import InlineExecutor
 from sweep.executors.processes import ProcessExecutor
 from sweep.limits import Limits
+from sweep.trial import TrialResult, TrialStatus
 
 HERE = Path(__file__).parent
 
@@ -111,6 +114,13 @@ def test_each_child_has_its_own_place_which_its_successor_takes_over() -> None:
         second = {collected(executor)[1].error for _ in places}
     assert first == {"the worker ended with SIGKILL", "1"}
     assert second == {"0", "1"}
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_a_failure(score: float) -> None:
+    trial = trial_number(small_study(), 0)
+    result = attempt(lambda *_: TrialResult(TrialStatus.OK, score), small_study(), trial)
+    assert (result.status, result.error) == (TrialStatus.FAILED, f"the score is {score}")
 
 
 def test_a_child_joins_no_mpi_and_finds_the_same_modules() -> None:
