@@ -66,8 +66,13 @@ def run_study(
 
 def _manage(name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None) -> int:
     watch = _watch(walltime)
+    # The report too: what a first signal asks for is an end, not half of one.
     with drained_by_signals(watch):
-        summary = _run(find_study(name), out, executor, quiet, watch)
+        return _ended(name, out, _run(find_study(name), out, executor, quiet, watch), watch, quiet)
+
+
+def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool) -> int:
+    """Say and write what a run leaves behind; the exit code."""
     if summary.interrupted:
         _say_resume("stopped" if watch.draining else "interrupted", summary, name, out)
         return Exit.WALLTIME if watch.draining else Exit.INTERRUPTED
