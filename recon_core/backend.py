@@ -121,6 +121,10 @@ class CupyLauncher:
     xp: ModuleType = field(default_factory=cupy_module, init=False, repr=False, compare=False)
     _kernels: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def free_bytes(self) -> int:
+        """See :class:`recon_core.launch.Launcher`."""
+        return device_memory()[0]
+
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
         """See :class:`recon_core.launch.Launcher`."""
         if name not in self._kernels:
