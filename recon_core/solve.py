@@ -207,8 +207,9 @@ def _volume_step(problem: FusedProblem, state: FusionState) -> FusionState:
     beta = xp.minimum((state.momentum - 1.0) / following, state.limit).astype(np.float32)
     arrays, steps = _fields(problem, state), _steps(problem, state, beta)
     sums = problem.device.kernels.volume_step(arrays, steps).sum(axis=1)
-    size = xp.maximum(sums[:, (5, 5, 1)], 1e-30)
-    residuals = xp.sqrt(sums[:, (3, 4, 0)] / size)
+    change, size, _, gap, moved, target = sums.T  # no list as index: each is copied to a GPU
+    of = xp.maximum(xp.stack([target, target, size], axis=1), 1e-30)
+    residuals = xp.sqrt(xp.stack([gap, moved, change], axis=1) / of)
     if state.split is None:
         residuals[:, :2] = np.nan
     return replace(
