@@ -67,16 +67,6 @@ def fft_of(array: Any) -> ModuleType:
     return fft if xp_of(array) is np else import_module("cupyx.scipy.fft")
 
 
-def to_device(array: Array) -> Any:
-    """Copy to the current device, type and shape kept.
-
-    Raises
-    ------
-    BadInput : as :func:`cupy_module`.
-    """
-    return cupy_module().asarray(array)
-
-
 def to_host(array: Any) -> NDArray[Any]:
     """Copy from the device that holds ``array``; a NumPy array is returned as it is."""
     host: NDArray[Any] = array if xp_of(array) is np else array.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -230,6 +231,19 @@ class KernelConformance:
         case = Case((1, MAX_ELEMENTS + 1, 1, 1, 1), 0)
         with pytest.raises(BadInput, match=r"^elements = 9: too many.*accepted: 1 to 8$"):
             self.ours.volume_step(case.fields(coupled=True), case.steps(2.0))
+
+
+def test_the_kernels_are_those_of_the_cpu() -> None:
+    """The same names, and the same arguments in the same order."""
+    ours, theirs = (
+        {name: f for name, f in vars(cls).items() if not name.startswith("_") and callable(f)}
+        for cls in (CudaKernels, CpuKernels)
+    )
+    assert ours.keys() == theirs.keys()
+    for name, kernel in theirs.items():
+        plain = getattr(kernel.__func__, "py_func", kernel.__func__)
+        expected = list(inspect.signature(plain).parameters)
+        assert list(inspect.signature(ours[name]).parameters)[1:] == expected
 
 
 def test_arrays_of_another_device_are_not_launched() -> None:
