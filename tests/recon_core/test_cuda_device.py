@@ -81,6 +81,15 @@ class DeviceConformance:
             alone = reconstruct(*args, weights, settings(), device=self.device())
             np.testing.assert_array_equal(alone.volumes, one.volumes)
 
+    def test_trials_that_converge_leave_the_rest_as_it_is(self) -> None:
+        loose = SolverSettings(tolerance=1e-2, max_iterations=120)
+        args, weights = (series_at(2.0), Method.CHEMISTRY_TV), [Weights(0, 2.0), Weights(0, 0.05)]
+        found = reconstruct_batch(*args, weights, loose, self.device())
+        assert found[0].iterations < found[1].iterations
+        alone = reconstruct(*args, weights[1], loose, device=self.device())
+        np.testing.assert_array_equal(alone.volumes, found[1].volumes)
+        assert alone.history.objective == found[1].history.objective
+
     def test_an_unknown_haadf_scale(self) -> None:
         series = replace(tilt_series(), haadf_scale=None)
         args = series, Method.FUSED, BATCH[0], settings()
