@@ -16,7 +16,8 @@ from recon_core.cuda_device import CudaDevice
 from recon_core.device import CPU
 from recon_core.errors import BadInput
 from recon_core.memory import SolveSize, available_bytes, check_fits, fused_bytes
-from recon_core.settings import SolverSettings, Weights
+from recon_core.reconstruct import reconstruct_batch
+from recon_core.settings import Method, SolverSettings, Weights
 from recon_core.solve import solve
 from recon_core.start import started
 
@@ -95,6 +96,19 @@ def test_a_volume_that_does_not_fit_at_all() -> None:
     device = CudaDevice(SmallLauncher(), "a small GPU")
     with pytest.raises(BadInput, match=r"512x512x512 voxels x 4 .* accepted: a smaller volume$"):
         check_fits(SolveSize((4, 512, 512, 512), 47, 9), device)
+
+
+def test_a_solve_is_refused_before_it_allocates() -> None:
+    class Full(HostLauncher):
+        def free_bytes(self) -> int:
+            return 2**20
+
+        def launch(self, *args: object) -> None:
+            raise AssertionError("launched on a full device")
+
+    device, weights = CudaDevice(Full(), "a full GPU"), [Weights(0.03, 0.5)] * 3
+    with pytest.raises(BadInput, match=r"^batch = 3: needs .* at 12x12x12 voxels x 4 elements"):
+        reconstruct_batch(tilt_series(), Method.FUSED, weights, device=device)
 
 
 def test_the_memory_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
