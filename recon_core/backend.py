@@ -67,16 +67,6 @@ def fft_of(array: Any) -> ModuleType:
     return fft if xp_of(array) is np else import_module("cupyx.scipy.fft")
 
 
-def to_device(array: Array) -> Any:
-    """Copy to the current device, type and shape kept.
-
-    Raises
-    ------
-    BadInput : as :func:`cupy_module`.
-    """
-    return cupy_module().asarray(array)
-
-
 def to_host(array: Any) -> NDArray[Any]:
     """Copy from the device that holds ``array``; a NumPy array is returned as it is."""
     host: NDArray[Any] = array if xp_of(array) is np else array.get()
@@ -120,6 +110,10 @@ class CupyLauncher:
 
     xp: ModuleType = field(default_factory=cupy_module, init=False, repr=False, compare=False)
     _kernels: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def free_bytes(self) -> int:
+        """See :class:`recon_core.launch.Launcher`."""
+        return device_memory()[0]
 
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
         """See :class:`recon_core.launch.Launcher`."""

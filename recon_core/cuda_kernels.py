@@ -1,8 +1,13 @@
-"""The loops of :mod:`recon_core.kernels` as CUDA kernels, one to one.
+"""The loops of :mod:`recon_core.kernels` and the volume step as CUDA kernels, one to one.
 
-Same names, arguments and results, on the arrays of a launcher; sums come back on the device, one
-float64 per row, and nothing is copied to the host. What bounds every one of them is memory: each
-array is read and written once, neighbours come from cache.
+Same names, arguments and results, on the arrays of a launcher; nothing is copied to the host. Sums
+are taken on the device in float64, block by block and then over the blocks of each trial, always in
+the same order: they come back as one row per trial, and depend on that trial alone.
+
+What bounds every kernel is memory. Pointwise loops read and write each array once, neighbours come
+from cache. The volume step reads what its own launches wrote, so it takes three; with E elements it
+moves 23 E + 9 float32 volumes of (z, y, x) where one sweep over memory, which blocks that run side
+by side cannot make on one dual, would move 11 E + 7.
 """
 
 from __future__ import annotations
@@ -15,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon_core.errors import BadInput
-from recon_core.launch import WARP, Launcher, Size, cover, int32
+from recon_core.launch import THREADS, Launcher, Size, cover, int32
+from recon_core.volume_step import Fields, Steps
 
 Array = NDArray[np.float32]
 Sums = NDArray[np.float64]
 
-MAX_ELEMENTS = 8  # kernels coupled_prox_1 ... 8, all elements of a voxel in registers
-ROWS = 8  # rows of a block of 256 threads
+MAX_ELEMENTS = 8  # kernels primal_1 ... 8, all elements of a voxel in registers
 
 
 @dataclass(frozen=True)
@@ -37,70 +42,89 @@ class CudaKernels:
     launcher: Launcher
 
     def power_sum(self, x: Array, weights: Array, gamma: float, out: Array) -> None:
-        """out[row] = sum over elements of weights[e] * x[e]**gamma, for x >= 0."""
-        args = (x, weights, np.float32(gamma), out, *int32(*x.shape))
-        self._apply("power_sum", _by_row(x.shape[1]), args)
+        """out[trial, row] = sum over elements of weights[e] * x[trial, e, row]**gamma, x >= 0."""
+        batch, elements, rows, width = x.shape
+        size = _Size(batch, rows * width)
+        self._apply(
+            "power_sum", size, (x, weights, np.float32(gamma), out, *int32(elements, size.each))
+        )
 
-    def poisson_deviance(self, signal: Array, counts: Array, background: Array, out: Array) -> Sums:
-        """Deviance y - b + b log(b/y) of each ray row; out = 1 - b/y; y = signal + background."""
-        args = (signal, counts, background, out, *int32(*counts.shape))
-        return self._sum("poisson_deviance", math.prod(counts.shape[:2]), args)
+    def poisson_slope(
+        self, rays: Array, counts: Array, scale: Array, background: Array, out: Array
+    ) -> None:
+        """Gradient of the Poisson deviance by ``rays``: scale[e] (1 - b / y)."""
+        size = _Size.of(rays)
+        args = (rays, counts, scale, background, out, *_channel(counts, size))
+        self._apply("poisson_slope", size, args)
 
-    def weighted_squares(
-        self, signal: Array, counts: Array, background: Array, precision: Array, out: Array
-    ) -> Sums:
-        """precision[e] (signal + background - b)**2 / 2 of each ray row; out its gradient."""
-        args = (signal, counts, background, precision, out, *int32(*counts.shape))
-        return self._sum("weighted_squares", math.prod(counts.shape[:2]), args)
+    def poisson_deviance(self, rays: Array, counts: Array, scale: Array, background: Array) -> Sums:
+        """Sum of y - b + b log(b/y), y = scale[e] rays + background[e]; (trial, 1)."""
+        size = _Size.of(rays)
+        args = (rays, counts, scale, background, *_channel(counts, size))
+        return self._sum("poisson_deviance", size, args)[..., 0]
 
-    def dot(self, a: Array, b: Array) -> Sums:
-        """Inner product of each row of two (row, x) arrays."""
-        return self._sum("dot", len(a), (a, b, *int32(*a.shape)))
-
-    def total_variation(self, x: Array) -> Sums:
-        """Isotropic TV of each voxel column of (element, z, y, x)."""
-        return self._sum("total_variation", math.prod(x.shape[:3]), (x, *int32(*x.shape)))
-
-    def extrapolate(
-        self, old: Array, new: Array, beta: np.float32, metric: Array, point: Array
-    ) -> Sums:
-        """Point <- new + beta (new - old), arrays (element, row, x).
-
-        Returns, per row, (3, row): |new - old|^2, |new|^2 and <metric (point_before - new),
-        new - old>.
-        """
-        args = (old, new, np.float32(beta), metric, point, *int32(*new.shape))
-        return self._sum("extrapolate", new.shape[1], args, 3).reshape(3, -1)
-
-    def dual_step(self, x: Array, step: Array, bound: np.float32, dual: Array) -> None:
-        """Dual += step[e] * grad x, each voxel's vector projected on the ball of radius bound."""
-        args = (x, step, np.float32(bound), dual, *int32(*x.shape))
-        self._apply("dual_step", _by_voxel(x.shape), args)
-
-    def positive_prox(self, point: Array, dual: Array, metric: Array, out: Array) -> None:
-        """Out = max(point + div dual / metric, 0)."""
-        args = (point, dual, metric, out, *int32(*point.shape))
-        self._apply("positive_prox", _by_voxel(point.shape), args)
-
-    def coupled_prox(
+    def squares_slope(
         self,
-        point: Array,
-        dual: Array,
-        start: Array,
-        target: Array,
-        weights: Array,
-        metric: Array,
-        rho: np.float32,
-        gamma: float,
+        rays: Array,
+        counts: Array,
+        scale: Array,
+        background: Array,
+        precision: Array,
         out: Array,
     ) -> None:
-        """One voxel-wise Newton step on the x-problem with the HAADF coupling.
+        """Gradient of precision[e] (y - b)^2 / 2 by ``rays``."""
+        size = _Size.of(rays)
+        args = (rays, counts, scale, background, precision, out, *_channel(counts, size))
+        self._apply("squares_slope", size, args)
+
+    def weighted_squares(
+        self, rays: Array, counts: Array, scale: Array, background: Array, precision: Array
+    ) -> Sums:
+        """Sum of precision[e] (y - b)^2 / 2; (trial, 1)."""
+        size = _Size.of(rays)
+        args = (rays, counts, scale, background, precision, *_channel(counts, size))
+        return self._sum("weighted_squares", size, args)[..., 0]
+
+    def total_variation(self, x: Array) -> Sums:
+        """Isotropic TV of the volumes (trial, element, z, y, x); (trial, 1)."""
+        size = _Size.of(x)
+        return self._sum("total_variation", size, (x, *int32(*x.shape[2:], size.each)))[..., 0]
+
+    def distance(self, rays: Array, signal: Array) -> Sums:
+        """Sum of (rays - signal)^2, (trial, 1); ``signal`` (row, x) is shared."""
+        size = _Size.of(rays)
+        return self._sum("distance", size, (rays, signal, *int32(size.each)))[..., 0]
+
+    def descent_products(
+        self, residual: Array, direction: Array, image: Array, ridge: np.float32
+    ) -> Sums:
+        """<residual, direction> and <direction, image + ridge direction>, (trial, 1, 2)."""
+        size = _Size.of(residual)
+        args = (residual, direction, image, np.float32(ridge), *int32(size.each))
+        return self._sum("descent_products", size, args, sums=2)
+
+    def descend(
+        self,
+        length: Array,
+        direction: Array,
+        image: Array,
+        ridge: np.float32,
+        solution: Array,
+        residual: Array,
+    ) -> None:
+        """Solution += length direction, residual -= length (image + ridge direction)."""
+        size = _Size.of(residual)
+        arrays = (length, direction, image, np.float32(ridge), solution, residual)
+        self._apply("descend", size, (*arrays, *int32(size.each)))
+
+    def volume_step(self, f: Fields, s: Steps) -> Sums:
+        """See :func:`recon_core.volume_step.volume_step`; the sums as (trial, 1, 6).
 
         Raises
         ------
         BadInput : more elements than one thread holds.
         """
-        elements, *shape = point.shape
+        batch, elements, *shape = f.volumes.shape
         if elements > MAX_ELEMENTS:
             raise BadInput(
                 "too many elements for the GPU",
@@ -108,20 +132,26 @@ class CudaKernels:
                 value=elements,
                 accepted=f"1 to {MAX_ELEMENTS}",
             )
-        arrays = (point, dual, start, target, weights, metric)
-        args = (*arrays, np.float32(rho), np.float32(gamma), out, *int32(*shape))
-        self._apply(f"coupled_prox_{elements}", _by_voxel((1, *shape)), args)
+        size = _Size(batch, math.prod(shape))
+        numbers = np.float32(s.ridge), s.weights, np.float32(s.gamma)
+        args = (*f, *s[:4], *numbers, *int32(f.u.size > 0, *shape))
+        self._apply(f"primal_{elements}", size, args)
+        self._apply(f"ascend_{elements}", size, args)
+        return self._sum(f"finish_{elements}", size, args, sums=6)
 
-    def _sum(self, name: str, rows: int, args: tuple[Any, ...], sums_per_row: int = 1) -> Sums:
-        """Launch a kernel that writes sums of every row, its first argument; return them."""
+    def _sum(self, name: str, size: _Size, args: tuple[Any, ...], sums: int = 1) -> Sums:
+        """Launch a kernel that writes sums of every block, its first argument, and add them up."""
         self._check(name, args)
-        sums: Sums = self.launcher.xp.empty(sums_per_row * rows, np.float64)
-        self._launch(name, _by_row(rows), (sums, *args))
-        return sums
+        empty, batch = self.launcher.xp.empty, size.batch
+        parts, total = empty((batch, size.blocks, sums), np.float64), empty((batch, 1, sums))
+        self.launcher.launch(name, *size.launch, (parts, *args))
+        folds = (sums, batch, 1), (THREADS, 1, 1)
+        self.launcher.launch("fold", *folds, (total, parts, *int32(size.blocks, sums)))
+        return total  # type: ignore[no-any-return]
 
-    def _apply(self, name: str, size: tuple[Size, Size], args: tuple[Any, ...]) -> None:
+    def _apply(self, name: str, size: _Size, args: tuple[Any, ...]) -> None:
         self._check(name, args)
-        self._launch(name, size, args)
+        self.launcher.launch(name, *size.launch, args)
 
     def _check(self, name: str, args: tuple[Any, ...]) -> None:
         arrays = [a for a in args if not isinstance(a, np.generic)]
@@ -131,19 +161,30 @@ class CudaKernels:
             seen = ", ".join(f"{a.dtype}{a.shape}" for a in arrays)
             raise ValueError(f"{name} needs contiguous float32 arrays, not {seen}")
 
-    def _launch(self, name: str, size: tuple[Size, Size], args: tuple[Any, ...]) -> None:
-        if min(size[0]) > 0:
-            self.launcher.launch(name, *size, args)
+
+@dataclass(frozen=True)
+class _Size:
+    """Trials, and the values of each: one thread per value, the blocks of a trial its own."""
+
+    batch: int
+    each: int
+
+    @classmethod
+    def of(cls, array: Array) -> _Size:
+        """A thread for every value of an array (trial, ...)."""
+        return cls(len(array), math.prod(array.shape[1:]))
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of one trial."""
+        return cover(self.each, THREADS)
+
+    @property
+    def launch(self) -> tuple[Size, Size]:
+        """Grid and block."""
+        return (self.blocks, self.batch, 1), (THREADS, 1, 1)
 
 
-def _by_row(rows: int) -> tuple[Size, Size]:
-    """Grid and block of one warp per row."""
-    return (cover(rows, ROWS), 1, 1), (WARP, ROWS, 1)
-
-
-def _by_voxel(shape: tuple[int, ...]) -> tuple[Size, Size]:
-    """Grid and block of one thread per voxel: columns (element, z, y) along x, x along y."""
-    elements, depth, height, width = shape
-    lanes = WARP if width <= WARP else 2 * WARP
-    rows = 4 * WARP // lanes
-    return (cover(elements * depth * height, rows), cover(width, lanes), 1), (lanes, rows, 1)
+def _channel(counts: Array, size: _Size) -> tuple[np.int32, ...]:
+    """Values of one element's channel, and of a trial."""
+    return int32(size.each // len(counts), size.each)

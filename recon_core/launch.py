@@ -11,9 +11,9 @@ import numpy as np
 
 RAYS = 4  # neighbouring rays of one thread of the forward projector
 GROUPS = 4  # float4 columns of one thread of the adjoint
-DEFINES = (f"-DRAYS={RAYS}", f"-DGROUPS={GROUPS}")
-SOURCES = ("projector.cu", "pointwise.cu", "stencil.cu")
-WARP = 32
+THREADS = 256  # of a block of every other kernel
+DEFINES = (f"-DRAYS={RAYS}", f"-DGROUPS={GROUPS}", f"-DTHREADS={THREADS}")
+SOURCES = ("projector.cu", "pointwise.cu", "volume_step.cu")
 
 _COMMON = '#include "common.cuh"'
 
@@ -26,6 +26,9 @@ class Launcher(Protocol):
     @property
     def xp(self) -> ModuleType:
         """The array module whose arrays :meth:`launch` takes: numpy or cupy."""
+
+    def free_bytes(self) -> int:
+        """Memory for further arrays."""
 
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
         """Run kernel ``name``: ``grid`` blocks of ``block`` threads, each (x, y, z).

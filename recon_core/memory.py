@@ -1,15 +1,29 @@
-"""Device memory of a fused solve, from sizes alone."""
+"""Memory of a fused solve, from sizes alone, and whether a device has it.
+
+Counted in float32 volumes of (z, y, x), V, with E elements, and R bytes of chemical projections.
+The peak is reached where a solve starts from half the resolution, doubling the arrays of the coarse
+one, or, with many tilts, where the curvature of the chemical term is bounded.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+
+from recon_core.cuda_device import CudaDevice
+from recon_core.device import Device
+from recon_core.errors import BadInput
 
 FLOAT = 4
-ITERATES = 4  # volumes, spare, point, slope
-DUALS = 3  # components of the TV dual
-SPLIT = 4  # u, multiplier, contrast, residual
-SCRATCH = 3  # direction, its image and a sum
-SPECTRA = 2  # half spectrum of one volume, complex, and the FFT's work area
+ITERATES = 7  # volumes, spare, point, slope and three components of the TV dual, of every element
+SPLIT = 5  # u, multiplier, contrast, residual, image
+FILTER = 6  # direction, spectra before and after each axis, and what cuFFT works in
+DOUBLING = 4  # of every element: what interpolation to half the voxel edge holds at once
+BOUNDING = 3  # projections at once in a power iteration
+COARSE = 8  # voxels of the fine grid in one of the coarse
+COARSE_RAYS = 4
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -24,34 +38,80 @@ class SolveSize:
     @property
     def specimen_bytes(self) -> int:
         """The volumes of all elements, once."""
-        elements, z, y, x = self.shape
-        return FLOAT * elements * z * y * x
+        return self.shape[0] * self.volume_bytes
+
+    @property
+    def volume_bytes(self) -> int:
+        """One volume (z, y, x)."""
+        _, z, y, x = self.shape
+        return FLOAT * z * y * x
+
+    @property
+    def haadf_bytes(self) -> int:
+        """One HAADF projection per tilt."""
+        return FLOAT * self.haadf_tilts * self.shape[2] * self.shape[3]
+
+    @property
+    def chemical_bytes(self) -> int:
+        """One chemical projection per tilt of every element."""
+        elements, _, y, x = self.shape
+        return FLOAT * elements * self.chemical_tilts * y * x
 
 
 def fused_bytes(size: SolveSize) -> int:
-    """Bytes on the device at the peak of a fused solve with HAADF and TV, float32.
-
-    Iterates, TV dual and the variables of the split, the spectrum of the ramp preconditioner,
-    the measured and the computed projections; the data are shared by the trials of a batch.
-    """
+    """Bytes on the device at the peak of a fused solve with HAADF and TV, float32."""
     return _shared_bytes(size) + size.batch * _trial_bytes(size)
 
 
+def check_fits(size: SolveSize, device: Device) -> None:
+    """Refuse a solve that is larger than the free memory of ``device``, before it allocates.
+
+    Raises
+    ------
+    BadInput : it does not fit; the line names what is needed, what is free and the largest batch.
+    """
+    free = device.free_bytes() if isinstance(device, CudaDevice) else available_bytes()
+    needed = fused_bytes(size)
+    if needed <= free:
+        return
+    largest = max(0, (free - _shared_bytes(size)) // _trial_bytes(size))
+    raise BadInput(
+        f"needs {needed / GIB:.3g} GiB of memory at {'x'.join(map(str, size.shape[1:]))} voxels x "
+        f"{size.shape[0]} elements; {free / GIB:.3g} GiB are free on {device.name}",
+        key="batch",
+        value=size.batch,
+        accepted=f"at most {largest} trials at once" if largest else "a smaller volume",
+    )
+
+
+def available_bytes() -> int:
+    """Memory of this machine for further arrays; where Linux does not tell, all there is."""
+    info = Path("/proc/meminfo")
+    lines = info.read_text(encoding="ascii").splitlines() if info.exists() else []
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def _shared_bytes(size: SolveSize) -> int:
-    """Counts of every channel and the preconditioner, (z, y // 2 + 1)."""
+    """Counts of every channel, here and half as fine, and the preconditioner, (z, y // 2 + 1)."""
     _, z, y, _ = size.shape
-    return _series_bytes(size) + FLOAT * z * (y // 2 + 1)
+    counts = size.chemical_bytes + size.haadf_bytes
+    return counts + counts // COARSE_RAYS + FLOAT * z * (y // 2 + 1)
 
 
 def _trial_bytes(size: SolveSize) -> int:
-    elements, z, y, x = size.shape
-    volume = FLOAT * z * y * x
-    spectrum = 2 * FLOAT * z * (y // 2 + 1) * x
-    arrays = elements * (ITERATES + DUALS) + SPLIT + SCRATCH
-    return arrays * volume + SPECTRA * spectrum + _series_bytes(size)
+    iterates = ITERATES * size.specimen_bytes + size.chemical_bytes
+    split = SPLIT * size.volume_bytes + size.haadf_bytes
+    bounding = size.specimen_bytes + BOUNDING * size.chemical_bytes
+    step = split + max(FILTER * size.volume_bytes, bounding)
+    start = max(DOUBLING * size.specimen_bytes, size.specimen_bytes + bounding)
+    return iterates + max(step, start + _coarse_bytes(size))
 
 
-def _series_bytes(size: SolveSize) -> int:
-    """One projection per tilt: of every element, and of the summed contrast."""
-    elements, _, y, x = size.shape
-    return FLOAT * (elements * size.chemical_tilts + size.haadf_tilts) * y * x
+def _coarse_bytes(size: SolveSize) -> int:
+    """What the solve at half the resolution holds until the fine one has started."""
+    volumes = ITERATES * size.specimen_bytes + SPLIT * size.volume_bytes
+    rays = size.chemical_bytes + size.haadf_bytes
+    return volumes // COARSE + rays // COARSE_RAYS

@@ -11,6 +11,7 @@ from recon_core.baselines import MLEM_START, mlem, stopped_mlem
 from recon_core.device import CPU, Device
 from recon_core.errors import BadInput
 from recon_core.fusion import fused_problem
+from recon_core.memory import SolveSize, check_fits
 from recon_core.result import History, Reconstruction, Status
 from recon_core.scales import haadf_scale_holds, with_chemical_scale
 from recon_core.settings import Method, SolverSettings, Weights
@@ -39,7 +40,7 @@ def reconstruct(
 
     Raises
     ------
-    BadInput : ``ml-stopped`` without a monitor, or a negative weight.
+    BadInput : ``ml-stopped`` without a monitor, a negative weight, or more than the free memory.
     """
     _check(method, weights, monitor)
     empty = _empty_channels(series, method, [weights])
@@ -87,6 +88,7 @@ def _solved(
     device: Device,
     monitor: Monitor | None,
 ) -> tuple[Reconstruction, ...]:
+    check_fits(_size(series, len(weights)), device)
     if method is Method.FUSED:
         problem, state = started(series, weights, settings, device)
     elif method is Method.CHEMISTRY_TV:
@@ -96,6 +98,12 @@ def _solved(
         problem = fused_problem(series, [NO_WEIGHTS] * len(weights), settings, device)
         state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_START))
     return solve(problem, state, settings.tolerance, settings.max_iterations, monitor)
+
+
+def _size(series: TiltSeries, batch: int) -> SolveSize:
+    elements, chemical, height, width = series.chemical.shape
+    shape = (elements, height, height, width)
+    return SolveSize(shape, len(series.haadf_angles_deg), chemical, batch)
 
 
 def _first_trial(monitor: Monitor) -> Monitor:

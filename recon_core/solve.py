@@ -207,15 +207,16 @@ def _volume_step(problem: FusedProblem, state: FusionState) -> FusionState:
     beta = xp.minimum((state.momentum - 1.0) / following, state.limit).astype(np.float32)
     arrays, steps = _fields(problem, state), _steps(problem, state, beta)
     sums = problem.device.kernels.volume_step(arrays, steps).sum(axis=1)
-    size = xp.maximum(sums[:, (5, 5, 1)], 1e-30)
-    residuals = xp.sqrt(sums[:, (3, 4, 0)] / size)
+    change, size, uphill, gap, moved, target = sums.T  # no list as index: each is copied to a GPU
+    of = xp.maximum(xp.stack([target, target, size], axis=1), 1e-30)
+    residuals = xp.sqrt(xp.stack([gap, moved, change], axis=1) / of)
     if state.split is None:
         residuals[:, :2] = np.nan
     return replace(
         state,
         volumes=state.spare,
         spare=state.volumes,
-        momentum=xp.where(sums[:, 2] > 0, 1.0, following),
+        momentum=xp.where(uphill > 0, 1.0, following),
         residuals=residuals,
     )
 

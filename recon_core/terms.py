@@ -90,7 +90,7 @@ class ChemicalTerm:
             projected = self.projector.forward(probe)
             projected *= bend
             self.projector.adjoint(projected, out=probe)
-            norms = xp.sqrt(_energy(xp, probe))
+            norms = xp.sqrt(_energy(self.device, probe))
             probe /= xp.maximum(norms, 1e-30).astype(np.float32)[..., None, None, None]
         result: NDArray[np.float64] = norms * self.scale.astype(np.float64) ** 2
         return result
@@ -150,9 +150,10 @@ class HaadfTerm:
         return replace(self, precision=self.precision[trials])
 
 
-def _energy(xp: Any, volumes: Array) -> NDArray[np.float64]:
-    """Sum of squares of each volume, row by row: it never depends on thread counts."""
-    rows = volumes.reshape(*volumes.shape[:-3], -1, volumes.shape[-1])
-    sums = xp.einsum("...ij,...ij->...i", rows, rows)
-    total: NDArray[np.float64] = sums.sum(axis=-1, dtype=np.float64)
+def _energy(device: Device, volumes: Array) -> NDArray[np.float64]:
+    """Sum of squares of each volume: it depends neither on threads nor on the batch."""
+    *lead, z, y, x = volumes.shape
+    origin = device.xp.zeros((z * y, x), np.float32)
+    sums = device.kernels.distance(volumes.reshape(-1, z * y, x), origin)
+    total: NDArray[np.float64] = sums.sum(axis=1).reshape(lead)
     return total

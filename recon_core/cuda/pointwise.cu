@@ -1,89 +1,146 @@
-// Loops without neighbours over (element, row, x), as recon_core/kernels.py names and defines them.
+// Loops over rays and voxels as recon_core/kernels.py names and defines them, and the last sum.
 //
-// One warp per row, lanes along x: loads are contiguous and every row's sum is taken in float64 in
-// one fixed order. Arrays that a caller may pass twice (in place) are not __restrict__.
+// One thread per value of a trial. Arrays that a caller may pass twice (in place) are not
+// __restrict__. A channel is what the values of one element take, all its rows.
 #include "common.cuh"
 
-__device__ inline int row_of_thread() {
-    return blockIdx.x * blockDim.y + threadIdx.y;
-}
-
-// sums[row] = sum over x of term(element, index).
+// sums[trial, block] = sum over the block of term(index); to be folded.
 template <class Term>
-__device__ inline void sum_rows(double* sums, int elements, int rows, int width, Term term) {
-    const int row = row_of_thread();
-    const bool inside = row < elements * rows;
-    double total = 0.0;
-    for (int j = threadIdx.x; inside && j < width; j += 32)
-        total += term(row / rows, (long long)row * width + j);
-    total = warp_sum(total);
-    if (inside && threadIdx.x == 0) sums[row] = total;
+__device__ inline void sum_each(double* sums, int count, Term term) {
+    const int at = index_of_thread();
+    const double values[1] = {at < count ? (double)term(at) : 0.0};
+    write_sums(values, sums);
 }
 
-extern "C" __global__ void dot(double* __restrict__ sums, const float* __restrict__ a,
-                               const float* __restrict__ b, int rows, int width) {
-    sum_rows(sums, 1, rows, width, [=](int, long long at) { return (double)a[at] * b[at]; });
+// out[trial, k] = sum over the blocks of parts[trial, block, k]; one block of threads for each.
+extern "C" __global__ void fold(double* __restrict__ out, const double* __restrict__ parts,
+                                int blocks, int sums) {
+    const double* mine = parts + (long long)blockIdx.y * blocks * sums + blockIdx.x;
+    double values[1] = {0.0};
+    for (int block = threadIdx.x; block < blocks; block += THREADS)
+        values[0] += mine[(long long)block * sums];
+    write_sums(values, out);
 }
 
-extern "C" __global__ void poisson_deviance(double* sums, const float* signal,
-                                            const float* counts, const float* background,
-                                            float* out, int elements, int rows, int width) {
-    sum_rows(sums, elements, rows, width, [=](int e, long long at) {
+extern "C" __global__ void power_sum(const float* __restrict__ x, const float* __restrict__ weights,
+                                     float gamma, float* __restrict__ out, int elements,
+                                     int count) {
+    const int at = index_of_thread();
+    if (at >= count) return;
+    const float* mine = x + trial_start(count) * elements + at;
+    float sum = 0.0f;
+    for (int e = 0; e < elements; ++e) {
+        const float value = mine[(long long)e * count];
+        sum += weights[e] * (gamma == 2.0f ? value * value : powf(value, gamma));
+    }
+    out[trial_start(count) + at] = sum;
+}
+
+// Expected counts of one ray, before they are kept positive.
+__device__ inline float expected(float ray, const float* scale, const float* background, int e) {
+    return scale[e] * ray + background[e];
+}
+
+extern "C" __global__ void poisson_slope(const float* rays, const float* __restrict__ counts,
+                                         const float* __restrict__ scale,
+                                         const float* __restrict__ background, float* out,
+                                         int channel, int count) {
+    const int at = index_of_thread(), e = at / channel;
+    if (at >= count) return;
+    const long long here = trial_start(count) + at;
+    const float y = at_least(expected(rays[here], scale, background, e), 1e-6f);
+    out[here] = scale[e] * (1.0f - counts[at] / y);
+}
+
+extern "C" __global__ void poisson_deviance(double* __restrict__ sums,
+                                            const float* __restrict__ rays,
+                                            const float* __restrict__ counts,
+                                            const float* __restrict__ scale,
+                                            const float* __restrict__ background, int channel,
+                                            int count) {
+    rays += trial_start(count);
+    sum_each(sums, count, [=](int at) {
+        const float y = at_least(expected(rays[at], scale, background, at / channel), 1e-6f);
         const float b = counts[at];
-        const float y = at_least(signal[at] + background[e], 1e-6f);
-        out[at] = 1.0f - b / y;
         const double value = y - b;
         return b > 0.0f ? value + (double)(b * logf(b / y)) : value;
     });
 }
 
-extern "C" __global__ void weighted_squares(double* sums, const float* signal,
-                                            const float* counts, const float* background,
-                                            const float* precision, float* out, int elements,
-                                            int rows, int width) {
-    sum_rows(sums, elements, rows, width, [=](int e, long long at) {
-        const float r = signal[at] + background[e] - counts[at];
-        out[at] = precision[e] * r;
-        return 0.5 * (double)(precision[e] * r) * r;
+extern "C" __global__ void squares_slope(const float* rays, const float* __restrict__ counts,
+                                         const float* __restrict__ scale,
+                                         const float* __restrict__ background,
+                                         const float* __restrict__ precision, float* out,
+                                         int channel, int count) {
+    const int at = index_of_thread(), e = at / channel;
+    if (at >= count) return;
+    const long long here = trial_start(count) + at;
+    const float misfit = expected(rays[here], scale, background, e) - counts[at];
+    out[here] = scale[e] * precision[e] * misfit;
+}
+
+extern "C" __global__ void weighted_squares(double* __restrict__ sums,
+                                            const float* __restrict__ rays,
+                                            const float* __restrict__ counts,
+                                            const float* __restrict__ scale,
+                                            const float* __restrict__ background,
+                                            const float* __restrict__ precision, int channel,
+                                            int count) {
+    rays += trial_start(count);
+    sum_each(sums, count, [=](int at) {
+        const int e = at / channel;
+        const double misfit = expected(rays[at], scale, background, e) - counts[at];
+        return 0.5 * precision[e] * misfit * misfit;
     });
 }
 
-extern "C" __global__ void power_sum(const float* __restrict__ x, const float* __restrict__ weights,
-                                     float gamma, float* __restrict__ out, int elements, int rows,
-                                     int width) {
-    const int row = row_of_thread();
-    if (row >= rows) return;
-    for (int j = threadIdx.x; j < width; j += 32) {
-        float sum = 0.0f;
-        for (int e = 0; e < elements; ++e) {
-            const float value = x[((long long)e * rows + row) * width + j];
-            sum += weights[e] * (gamma == 2.0f ? value * value : powf(value, gamma));
-        }
-        out[(long long)row * width + j] = sum;
-    }
+extern "C" __global__ void distance(double* __restrict__ sums, const float* __restrict__ rays,
+                                    const float* __restrict__ signal, int count) {
+    rays += trial_start(count);
+    sum_each(sums, count, [=](int at) {
+        const double misfit = rays[at] - signal[at];
+        return misfit * misfit;
+    });
 }
 
-extern "C" __global__ void extrapolate(double* __restrict__ sums,
-                                       const float* __restrict__ before,
-                                       const float* __restrict__ now, float beta,
-                                       const float* __restrict__ metric, float* __restrict__ point,
-                                       int elements, int rows, int width) {
-    const int row = row_of_thread();
-    double change = 0.0, size = 0.0, uphill = 0.0;
-    for (int e = 0; row < rows && e < elements; ++e) {
-        for (int j = threadIdx.x; j < width; j += 32) {
-            const long long at = ((long long)e * rows + row) * width + j;
-            const float n = now[at], d = n - before[at];
-            change += (double)d * d;
-            size += (double)n * n;
-            uphill += (double)(metric[e] * (point[at] - n)) * d;
-            point[at] = n + beta * d;
-        }
+extern "C" __global__ void descent_products(double* __restrict__ sums,
+                                            const float* __restrict__ residual,
+                                            const float* __restrict__ direction,
+                                            const float* __restrict__ image, float ridge,
+                                            int count) {
+    const int at = index_of_thread();
+    const long long here = trial_start(count) + at;
+    double values[2] = {0.0, 0.0};
+    if (at < count) {
+        const double d = direction[here];
+        values[0] = residual[here] * d;
+        values[1] = d * (image[here] + ridge * d);
     }
-    change = warp_sum(change), size = warp_sum(size), uphill = warp_sum(uphill);
-    if (row < rows && threadIdx.x == 0) {
-        sums[row] = change;
-        sums[rows + row] = size;
-        sums[2 * rows + row] = uphill;
-    }
+    write_sums(values, sums);
+}
+
+extern "C" __global__ void descend(const float* __restrict__ length,
+                                   const float* __restrict__ direction,
+                                   const float* __restrict__ image, float ridge,
+                                   float* __restrict__ solution, float* __restrict__ residual,
+                                   int count) {
+    const int at = index_of_thread();
+    if (at >= count) return;
+    const long long here = trial_start(count) + at;
+    const float step = length[blockIdx.y], d = direction[here];
+    solution[here] += step * d;
+    residual[here] -= step * (image[here] + ridge * d);
+}
+
+extern "C" __global__ void total_variation(double* __restrict__ sums, const float* __restrict__ x,
+                                           int depth, int height, int width, int count) {
+    x += trial_start(count);
+    const int plane = height * width;
+    sum_each(sums, count, [=](int at) {
+        const float here = x[at];
+        const float dz = at / plane % depth + 1 < depth ? x[at + plane] - here : 0.0f;
+        const float dy = at / width % height + 1 < height ? x[at + width] - here : 0.0f;
+        const float dx = at % width + 1 < width ? x[at + 1] - here : 0.0f;
+        return sqrtf(dz * dz + dy * dy + dx * dx);
+    });
 }

@@ -1,10 +1,12 @@
-"""Projectors and kernels on a GPU: updates per second, and measured time over the floor.
+"""Projectors, kernels and fused trials on a GPU: updates per second, time over the floor, memory.
 
     python tests/benchmarks/gpu.py [SIZE ...] [--tilings]
 
 Four elements, 47 and 9 tilts, sizes 64, 128 and 256 unless given. GUPS are 10^9 voxel-angle updates
 per second. A kernel's floor is the bytes it must move, each array once, over the bandwidth of a
-large copy measured in the same process. ``--tilings`` tries other launch shapes of the projector.
+large copy measured in the same process; the volume step's is one sweep, though it takes three
+launches. Batches of trials are timed by ``batch.py``. ``--tilings`` tries other launch shapes of
+the projector.
 Ends with status 2 and one line where there is no GPU.
 """
 
@@ -20,12 +22,14 @@ from typing import Any
 
 import numpy as np
 from common import table
+from gpu_trial import HEADER, trial_rows
 
 from recon_core.backend import CupyLauncher, cupy_module, device_memory, device_name
 from recon_core.cuda_kernels import CudaKernels
 from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
 from recon_core.errors import BadInput
 from recon_core.geometry import TiltGeometry, spaced_tilts
+from recon_core.volume_step import Fields, Steps
 
 ELEMENTS = 4
 TILTS = (47, 9)
@@ -52,6 +56,7 @@ def main(arguments: list[str]) -> int:
     table((*header, *rates), projector_rows(launcher, sizes, bandwidth, compared))
     kernels = "kernel", "size", "bytes (GB)", "floor (ms)", "measured (ms)", "over floor"
     table(kernels, kernel_rows(launcher, max(sizes), bandwidth))
+    table(HEADER, trial_rows(sizes))
     if "--tilings" in arguments:
         shapes = "lanes", "forward", "adjoint", "tilts", "GUPS forward", "GUPS adjoint"
         table(shapes, tiling_rows(launcher, max(sizes)))
@@ -189,29 +194,40 @@ def kernel_rows(
 
 
 def kernel_runs(kernels: CudaKernels, size: int) -> Iterator[tuple[str, int, Function]]:
-    """Name, bytes that must move, and a call of every kernel, on the arrays of a solve."""
-    shape, flat = (ELEMENTS, size, size, size), (ELEMENTS, size * size, size)
-    a, b, c, target = random(shape), random(shape), random(shape), random(shape[1:])
-    dual, each = random((3, *shape)), random((ELEMENTS,)) + 1
-    counts, signal, ratio = random((3, ELEMENTS, TILTS[1] * size, size))
-    fa, fb, fc = (v.reshape(flat) for v in (a, b, c))
-    rows = target.reshape(flat[1:])
-    volume, one, ray = a.nbytes, target.nbytes, counts.nbytes
-    bound, beta, rho = np.float32(0.1), np.float32(0.3), np.float32(0.5)
-    k = kernels
-    yield "dot", 2 * volume, partial(k.dot, a.reshape(-1, size), b.reshape(-1, size))
-    for gamma in (2.0, 1.7):
-        yield f"power_sum, gamma {gamma}", volume + one, partial(k.power_sum, fa, each, gamma, rows)
-    yield "poisson_deviance", 3 * ray, partial(k.poisson_deviance, signal, counts, each, ratio)
-    squares = partial(k.weighted_squares, signal, counts, each, each, ratio)
-    yield "weighted_squares", 3 * ray, squares
-    yield "total_variation", volume, partial(k.total_variation, a)
-    yield "dual_step", 7 * volume, partial(k.dual_step, a, each, bound, dual)
-    yield "positive_prox", 5 * volume, partial(k.positive_prox, a, dual, each, b)
-    for gamma in (2.0, 1.7):
-        prox = partial(k.coupled_prox, a, dual, b, target, each, each, rho, gamma, c)
-        yield f"coupled_prox, gamma {gamma}", 6 * volume + one, prox
-    yield "extrapolate", 4 * volume, partial(k.extrapolate, fa, fb, beta, each, fc)
+    """Name, bytes that must move, and a call of every kernel, on the arrays of one trial."""
+    k, each, ridge, gammas = kernels, random((ELEMENTS,)) + 1, np.float32(0.1), (2.0, 1.7)
+    rays, counts = random((2, 1, ELEMENTS, TILTS[1] * size, size))
+    ray, data = rays.nbytes, (counts[0], each, each)
+    yield "poisson_slope", 3 * ray, partial(k.poisson_slope, rays, *data, rays)
+    yield "poisson_deviance", 2 * ray, partial(k.poisson_deviance, rays, *data)
+    yield "squares_slope", 3 * ray, partial(k.squares_slope, rays, *data, each, rays)
+    yield "weighted_squares", 2 * ray, partial(k.weighted_squares, rays, *data, each)
+    haadf = random((2, 1, TILTS[0] * size, size))
+    yield "distance", haadf.nbytes, partial(k.distance, haadf[0], haadf[1, 0])
+    r, d, a, u = random((4, 1, size * size, size))
+    yield "descent_products", 3 * r.nbytes, partial(k.descent_products, r, d, a, ridge)
+    yield "descend", 6 * r.nbytes, partial(k.descend, each[:1] - 1.5, d, a, ridge, u, r)
+    fields, one = step_fields(size), r.nbytes
+    x, flat = fields.volumes, (1, ELEMENTS, size * size, size)
+    for gamma in gammas:
+        power = partial(k.power_sum, x.reshape(flat), each, gamma, r)
+        yield f"power_sum, gamma {gamma}", (ELEMENTS + 1) * one, power
+    yield "total_variation", x.nbytes, partial(k.total_variation, x)
+    for gamma in gammas:
+        steps = Steps(each[None], each[:1], each[:1], each[:1] / 4, ridge, each, gamma)
+        run = partial(k.volume_step, fields, steps)
+        yield f"volume_step, gamma {gamma}", (11 * ELEMENTS + 7) * one, run
+    none = cupy_module().empty((1, 0, 0, 0), np.float32)
+    alone = fields._replace(u=none, multiplier=none, contrast=none, residual=none)
+    yield "volume_step, uncoupled", 11 * x.nbytes, partial(k.volume_step, alone, steps)
+
+
+def step_fields(size: int) -> Fields:
+    """Random arrays of a volume step, the dual zero at the far faces."""
+    shape = (1, ELEMENTS, size, size, size)
+    dual = random((1, ELEMENTS, 3, size, size, size)) / 10
+    dual[:, :, 0, -1], dual[:, :, 1, :, -1], dual[:, :, 2, :, :, -1] = 0, 0, 0
+    return Fields(*(random(shape) for _ in range(4)), dual, *random((4, 1, size, size, size)))
 
 
 def tiling_rows(launcher: CupyLauncher, size: int) -> Iterator[tuple[object, ...]]:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from recon_core.launch import DEFINES, Size, cuda_source
+from recon_core.memory import available_bytes
 
 COMPILER = shutil.which("g++")
 HEADER = Path(__file__).with_name("cuda_host.h")
@@ -40,6 +41,9 @@ class HostLauncher:
     @property
     def xp(self) -> ModuleType:
         return np
+
+    def free_bytes(self) -> int:
+        return available_bytes()
 
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
         assert 0 < math.prod(block) <= 1024
@@ -71,14 +75,17 @@ class _Guarded:
     def copy_back(self, name: str, array: np.ndarray) -> None:
         outside = np.delete(self._room, self._inside)
         assert (outside == 0xFF).all(), f"{name} wrote outside an array"
-        array[...] = self._room[self._inside].view(array.dtype).reshape(array.shape)
+        array.view(np.ndarray)[...] = (
+            self._room[self._inside].view(array.dtype).reshape(array.shape)
+        )
 
 
 def kernel_names(source: str) -> list[str]:
-    """Kernels that a source exports, those made by COUPLED_PROX(n) included."""
+    """Kernels that a source exports, those made by VOLUME_STEP(n) included."""
     plain = re.findall(r'extern "C" __global__ void (\w+)\(', source)
-    made = re.findall(r"^COUPLED_PROX\((\d+)\)", source, re.MULTILINE)
-    return [*plain, *(f"coupled_prox_{count}" for count in made)]
+    made = re.findall(r"^VOLUME_STEP\((\d+)\)", source, re.MULTILINE)
+    parts = re.findall(r"(\w+)_##ELEMENTS\(", source)
+    return [*plain, *(f"{part}_{count}" for part in parts for count in made)]
 
 
 def _span(array: np.ndarray) -> tuple[int, int]:

@@ -1,0 +1,215 @@
+// The volume step of recon_core/volume_step.py in three launches: the proximal map for the present
+// dual, the step of the dual, the proximal map for the new one with momentum and multiplier.
+//
+// One thread per voxel, all its elements in registers. Each launch reads the neighbours that the
+// one before wrote, which is why there are three; inside a launch neighbours come from cache.
+// Voxel i of (z, y, x) has its neighbours at i +- 1, width, plane. The dual is zero where its
+// difference would leave the volume, so that the divergence asks for the volume's start alone.
+#include "common.cuh"
+
+struct Shape {
+    int depth, height, width;
+
+    __device__ int plane() const { return height * width; }
+    __device__ int size() const { return depth * plane(); }
+};
+
+// Arrays and numbers of the block's trial; `coupled` where there is a HAADF term.
+struct Trial {
+    const float* volumes;
+    float *spare, *point;
+    const float* slope;
+    float* dual;
+    const float* u;
+    float *multiplier, *contrast, *residual;
+    const float *metric, *weights;
+    float tv, rho, beta, ridge, gamma;
+    bool coupled;
+    Shape shape;
+};
+
+#define FIELDS                                                                                  \
+    const float *__restrict__ volumes, float *__restrict__ spare, float *__restrict__ point,    \
+        const float *__restrict__ slope, float *__restrict__ dual, const float *__restrict__ u, \
+        float *__restrict__ multiplier, float *__restrict__ contrast, float *__restrict__ residual
+#define STEPS                                                                        \
+    const float *__restrict__ metric, const float *__restrict__ tv,                  \
+        const float *__restrict__ rho, const float *__restrict__ beta, float ridge, \
+        const float *__restrict__ weights, float gamma
+#define SHAPE int coupled, int depth, int height, int width
+#define TRIAL(ELEMENTS)                                                                      \
+    trial_of<ELEMENTS>(volumes, spare, point, slope, dual, u, multiplier, contrast, residual, \
+                       metric, tv, rho, beta, ridge, weights, gamma, coupled, depth, height,   \
+                       width)
+
+template <int ELEMENTS>
+__device__ inline Trial trial_of(FIELDS, STEPS, SHAPE) {
+    const Shape s{depth, height, width};
+    const int trial = blockIdx.y;
+    const long long each = trial_start(s.size()), all = each * ELEMENTS, one = coupled ? each : 0;
+    return Trial{volumes + all,     spare + all,
+                 point + all,       slope + all,
+                 dual + 3 * all,    u + one,
+                 multiplier + one,  contrast + one,
+                 residual + one,    metric + (long long)trial * ELEMENTS,
+                 weights,           tv[trial],
+                 rho[trial],        beta[trial],
+                 ridge,             gamma,
+                 coupled != 0,      s};
+}
+
+// div of one element's dual (3, z, y, x), the negative adjoint of the forward differences.
+__device__ inline float divergence_at(const float* dual, int at, Shape s) {
+    const long long size = s.size();
+    const float *pz = dual + at, *py = pz + size, *px = py + size;
+    const float back = at >= s.plane() ? pz[-s.plane()] : 0.0f;
+    const float low = at >= s.width ? py[-s.width] : 0.0f;
+    const float left = at >= 1 ? px[-1] : 0.0f;
+    return (*pz - back) + (*py - low) + (*px - left);
+}
+
+// One Newton step from x, which it replaces, on coupling and non-negativity for the trial's dual.
+template <int ELEMENTS>
+__device__ inline void newton(const Trial& t, int at, float (&x)[ELEMENTS]) {
+    const long long size = t.shape.size();
+    float slope[ELEMENTS], bend[ELEMENTS], force[ELEMENTS], a = 0.0f, b = 0.0f;
+    float misfit = t.coupled ? t.multiplier[at] - t.u[at] : 0.0f;
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) {
+        Contrast c{0.0f, 0.0f, 0.0f};
+        if (t.coupled) c = contrast_of(x[e], t.weights[e], t.gamma);
+        slope[e] = c.slope, bend[e] = c.bend, misfit += c.value;
+    }
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) {
+        const long long here = e * size + at;
+        const float m = t.metric[e];
+        const float inverse = 1.0f / (m + t.rho * bend[e] * fabsf(misfit));
+        force[e] = m * (x[e] - t.point[here]) + t.slope[here] -
+                   divergence_at(t.dual + 3 * e * size, at, t.shape);
+        force[e] = (force[e] + t.rho * slope[e] * misfit) * inverse;
+        a += slope[e] * force[e];
+        b += slope[e] * slope[e] * inverse;
+        slope[e] *= inverse;
+    }
+    a = t.rho * a / (1.0f + t.rho * b);
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) x[e] = at_least(x[e] - force[e] + slope[e] * a, 0.0f);
+}
+
+template <int ELEMENTS>
+__device__ inline void load(const float* from, int at, int size, float (&x)[ELEMENTS]) {
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) x[e] = from[(long long)e * size + at];
+}
+
+template <int ELEMENTS>
+__device__ inline void store(const float (&x)[ELEMENTS], int at, int size, float* to) {
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) to[(long long)e * size + at] = x[e];
+}
+
+template <int ELEMENTS>
+__device__ inline void primal(const Trial& t) {
+    const int at = index_of_thread(), size = t.shape.size();
+    if (at >= size) return;
+    float x[ELEMENTS];
+    load(t.volumes, at, size, x);
+    newton(t, at, x);
+    store(x, at, size, t.spare);
+}
+
+// Dual += metric/12 grad spare, each voxel's vector projected on the ball of radius tv.
+template <int ELEMENTS>
+__device__ inline void ascend(const Trial& t) {
+    const Shape s = t.shape;
+    const int at = index_of_thread(), size = s.size();
+    if (at >= size || !(t.tv > 0.0f)) return;
+    const bool z = at + s.plane() < size, y = at / s.width % s.height + 1 < s.height;
+    const bool x = at % s.width + 1 < s.width;
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) {
+        const float *spare = t.spare + (long long)e * size + at, here = *spare;
+        float *pz = t.dual + 3ll * e * size + at, *py = pz + size, *px = py + size;
+        const float step = t.metric[e] / 12.0f;
+        const float a = *pz + step * (z ? spare[s.plane()] - here : 0.0f);
+        const float b = *py + step * (y ? spare[s.width] - here : 0.0f);
+        const float c = *px + step * (x ? spare[1] - here : 0.0f);
+        const float shrink = t.tv / sqrtf(at_least(a * a + b * b + c * c, t.tv * t.tv));
+        *pz = a * shrink, *py = b * shrink, *px = c * shrink;
+    }
+}
+
+// The six sums of one voxel, as the volume step returns them.
+struct Sums {
+    double of[6] = {};
+};
+
+// Momentum: point = x + beta (x - x before).
+template <int ELEMENTS>
+__device__ inline void extrapolate(const Trial& t, int at, const float (&x)[ELEMENTS],
+                                   Sums& sums) {
+    const int size = t.shape.size();
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) {
+        const long long here = (long long)e * size + at;
+        const float moved = x[e] - t.volumes[here];
+        sums.of[0] += (double)moved * moved;
+        sums.of[1] += (double)x[e] * x[e];
+        sums.of[2] += (double)(t.metric[e] * (t.point[here] - x[e])) * moved;
+        t.point[here] = x[e] + t.beta * moved;
+    }
+}
+
+// Raises the multiplier by the primal residual; keeps the residual of u true.
+template <int ELEMENTS>
+__device__ inline void multiply(const Trial& t, int at, const float (&x)[ELEMENTS], Sums& sums) {
+    float total = 0.0f;
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) total += contrast_of(x[e], t.weights[e], t.gamma).value;
+    const float u = t.u[at], gap = total - u, moved = total - t.contrast[at];
+    sums.of[3] = (double)gap * gap;
+    sums.of[4] = (double)moved * moved;
+    sums.of[5] = (double)u * u;
+    t.multiplier[at] += gap;
+    t.residual[at] += t.ridge * (moved + gap);
+    t.contrast[at] = total;
+}
+
+template <int ELEMENTS>
+__device__ inline void finish(double* out, const Trial& t) {
+    const int at = index_of_thread(), size = t.shape.size();
+    Sums sums;
+    if (at < size) {
+        float x[ELEMENTS];
+        load(t.spare, at, size, x);
+        if (t.tv > 0.0f) {
+            newton(t, at, x);
+            store(x, at, size, t.spare);
+        }
+        extrapolate(t, at, x, sums);
+        if (t.coupled) multiply(t, at, x, sums);
+    }
+    write_sums(sums.of, out);
+}
+
+#define VOLUME_STEP(ELEMENTS)                                                              \
+    extern "C" __global__ void primal_##ELEMENTS(FIELDS, STEPS, SHAPE) {                  \
+        primal<ELEMENTS>(TRIAL(ELEMENTS));                                                \
+    }                                                                                     \
+    extern "C" __global__ void ascend_##ELEMENTS(FIELDS, STEPS, SHAPE) {                  \
+        ascend<ELEMENTS>(TRIAL(ELEMENTS));                                                \
+    }                                                                                     \
+    extern "C" __global__ void finish_##ELEMENTS(double* __restrict__ sums, FIELDS, STEPS, \
+                                                 SHAPE) {                                 \
+        finish<ELEMENTS>(sums, TRIAL(ELEMENTS));                                          \
+    }
+
+VOLUME_STEP(1)
+VOLUME_STEP(2)
+VOLUME_STEP(3)
+VOLUME_STEP(4)
+VOLUME_STEP(5)
+VOLUME_STEP(6)
+VOLUME_STEP(7)
+VOLUME_STEP(8)

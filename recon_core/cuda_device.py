@@ -1,0 +1,97 @@
+"""A GPU as a device of the solver, and devices by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recon_core.backend import CupyLauncher, device_name, fft_of, has_device, to_host
+from recon_core.cuda_kernels import CudaKernels
+from recon_core.cuda_projector import CudaProjector
+from recon_core.device import CPU, Device
+from recon_core.errors import BadInput
+from recon_core.geometry import TiltGeometry
+from recon_core.launch import Launcher
+
+Array = NDArray[np.float32]
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class CudaDevice:
+    """What the solver asks of a GPU (:class:`recon_core.device.Device`), by the CUDA kernels.
+
+    Its arrays are those of ``launcher``. Only :meth:`put` and :meth:`get` copy between host and
+    device. The FFT is cuFFT's, which keeps its plans.
+    """
+
+    launcher: Launcher
+    name: str
+    _projectors: dict[TiltGeometry, CudaProjector] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def xp(self) -> ModuleType:
+        """The array module."""
+        return self.launcher.xp
+
+    @property
+    def kernels(self) -> CudaKernels:
+        """The loops of the solver."""
+        return CudaKernels(self.launcher)
+
+    def projector(self, geometry: TiltGeometry) -> CudaProjector:
+        """See :class:`recon_core.device.Device`."""
+        if geometry not in self._projectors:
+            self._projectors[geometry] = CudaProjector(geometry, self.launcher)
+        return self._projectors[geometry]
+
+    def put(self, array: NDArray[Any]) -> Any:
+        """See :class:`recon_core.device.Device`."""
+        return self.xp.asarray(np.ascontiguousarray(array, dtype=np.float32))
+
+    def get(self, array: Any) -> NDArray[Any]:
+        """See :class:`recon_core.device.Device`."""
+        return to_host(array)
+
+    def filtered(self, volume: Array, response: Array) -> Array:
+        """See :class:`recon_core.device.Device`."""
+        fft, axes = fft_of(volume), (-3, -2)
+        spectrum = fft.rfft2(volume, axes=axes)
+        spectrum *= response
+        out = fft.irfft2(spectrum, s=volume.shape[-3:-1], axes=axes, overwrite_x=True)
+        return self.xp.ascontiguousarray(out)  # type: ignore[no-any-return]
+
+    def free_bytes(self) -> int:
+        """Memory for further arrays."""
+        return self.launcher.free_bytes()
+
+
+def cuda() -> CudaDevice:
+    """The current GPU.
+
+    Raises
+    ------
+    BadInput : cupy is not installed, or finds no CUDA device.
+    """
+    return CudaDevice(CupyLauncher(), device_name())
+
+
+def device_named(name: str) -> Device:
+    """The device of a name: ``cpu``, ``cuda``, or ``auto``, a GPU where there is one.
+
+    Raises
+    ------
+    BadInput : another name, or ``cuda`` without a GPU or cupy.
+    """
+    if name not in DEVICES:
+        raise BadInput("unknown", key="device", value=name, accepted=", ".join(DEVICES))
+    if name == "cuda" or (name == "auto" and has_device()):
+        return cuda()
+    return CPU

@@ -1,0 +1,83 @@
+"""One fused trial on the current GPU: time per iteration, to convergence, and memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from common import condition, score
+
+from recon_core.backend import cupy_module
+from recon_core.cuda_device import CudaDevice, cuda
+from recon_core.memory import SolveSize, fused_bytes
+from recon_core.reconstruct import reconstruct
+from recon_core.result import Reconstruction
+from recon_core.settings import Method, SolverSettings, Weights
+from recon_core.solve import step
+from recon_core.start import started
+from recon_core.tiltseries import TiltSeries
+
+HAADF, CHEMICAL = 47, 9
+WEIGHTS = Weights(0.1, 1.0)
+SETTINGS = SolverSettings()
+STEPS = 40
+HEADER = (
+    "fused trial",
+    "status",
+    "iterations",
+    "ms / iteration",
+    "seconds to convergence",
+    "NRMSE",
+    "peak memory / specimen",
+    "estimated",
+)
+
+
+def trial_rows(sizes: tuple[int, ...]) -> Iterator[tuple[object, ...]]:
+    """A row for each size, 47 HAADF and 9 chemical tilts."""
+    for size in sizes:
+        specimen, series = condition(size, HAADF, CHEMICAL)
+        device = cuda()
+        _trial(series, device)  # compiles the kernels, plans the FFT
+        milliseconds = 1e3 * iteration_seconds(series, device)
+        _pool().free_all_blocks()
+        before = _pool().total_bytes()
+        seconds, found = _trial(series, device)
+        peak = (_pool().total_bytes() - before) / specimen.volumes.nbytes
+        estimated = fused_bytes(SolveSize(specimen.volumes.shape, HAADF, CHEMICAL))
+        yield (
+            f"{size}³",
+            str(found.status),
+            f"{found.iterations:.0f}",
+            f"{milliseconds:.2f}",
+            f"{seconds:.2f}",
+            f"{score(found.volumes, specimen):.4f}",
+            f"{peak:.1f}",
+            f"{estimated / specimen.volumes.nbytes:.1f}",
+        )
+
+
+def iteration_seconds(series: TiltSeries, device: CudaDevice) -> float:
+    """Of one iteration in the midst of a solve, bounds of the curvature included."""
+    problem, state = started(series, [WEIGHTS], SETTINGS, device)
+    _synchronise()
+    begun = time.perf_counter()
+    for _ in range(STEPS):
+        state = step(problem, state)
+    _synchronise()
+    return (time.perf_counter() - begun) / STEPS
+
+
+def _trial(series: TiltSeries, device: CudaDevice) -> tuple[float, Reconstruction]:
+    begun = time.perf_counter()
+    found = reconstruct(series, Method.FUSED, WEIGHTS, SETTINGS, device=device)
+    return time.perf_counter() - begun, found
+
+
+def _synchronise() -> None:
+    cupy_module().cuda.Device().synchronize()
+
+
+def _pool() -> Any:
+    return cupy_module().get_default_memory_pool()
