@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from jobs.options import FilePath, Snr, force_option, out_option, quiet_option, refuse_existing
+from jobs.options import (
+    FilePath,
+    Snr,
+    device_option,
+    force_option,
+    out_option,
+    quiet_option,
+    refuse_existing,
+)
 
 
 @click.command()
@@ -126,6 +134,7 @@ def simulate(
     type=click.Choice(["poisson", "least-squares"]),
     help="Likelihood of the chemical counts.  [default: poisson]",
 )
+@device_option
 @out_option
 @force_option
 @quiet_option
@@ -135,6 +144,7 @@ def reconstruct(
     haadf: float | None,
     tv: float | None,
     atlas: Path | None,
+    device: str,
     out: Path,
     force: bool,
     quiet: bool,
@@ -154,7 +164,7 @@ def reconstruct(
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
     chosen = choose_weights(series, Method(method), haadf, tv, atlas)
-    code, lines = reconstruct_file(tilts, series, chosen, settings_of(solver), out, force)
+    code, lines = reconstruct_file(tilts, series, chosen, settings_of(solver), out, force, device)
     for line in () if quiet else (*chosen.notes, *lines):
         click.echo(line)
     return code

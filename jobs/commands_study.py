@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jobs.options import FilePath, Walltime, quiet_option
+from jobs.options import FilePath, Walltime, device_option, quiet_option
 from recon_core.errors import BadInput
 
 _FOLDER = click.argument("folder", metavar="DIR", type=FilePath)
@@ -51,16 +51,10 @@ def check(
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Processes that evaluate trials; 1 works in this process. Default: all cores. Under "
+    help="Processes that evaluate trials; 1 works in this process. Default: all cores, or all GPUs. Under "
     "mpiexec or srun the ranks are the workers.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="What trials compute on. This version computes on the CPU only.",
-)
+@device_option
 @click.option(
     "--walltime",
     type=Walltime(),
@@ -92,14 +86,7 @@ def run(
     """
     from jobs.running import Workers, run_study
 
-    if device == "cuda":
-        raise BadInput(
-            "this version computes on the CPU",
-            key="--device",
-            value=device,
-            accepted="auto, cpu",
-        )
-    return run_study(study, out, Workers(workers, dask), quiet, walltime)
+    return run_study(study, out, Workers(workers, dask, device), quiet, walltime)
 
 
 @click.command()

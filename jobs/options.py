@@ -18,6 +18,13 @@ quiet_option: Callable[..., Any] = click.option(
 force_option: Callable[..., Any] = click.option(
     "--force", is_flag=True, help="Replace the output file where it exists."
 )
+device_option: Callable[..., Any] = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What to compute on; auto is a GPU where there is one and CuPy is installed.",
+)
 out_option: Callable[..., Any] = click.option(
     "--out", type=FilePath, required=True, metavar="F.h5", help="The HDF5 file to write."
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,12 @@ from jobs.exits import Exit
 from jobs.shipped import find_study
 from jobs.signals import drained_by_signals
 from jobs.walltime import for_trials, seconds_left
+from recon_core.cuda_device import device_named
+from recon_core.device import CPU
 from recon_core.errors import BadInput
+from sweep.devices import Request, assign, visible_uuids
 from sweep.driver import run
+from sweep.evaluate import DEVICE_VARIABLE
 from sweep.executors.base import Executor
 from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
@@ -31,13 +35,15 @@ from sweep.watch import Watch
 
 @dataclass(frozen=True)
 class Workers:
-    """Who is to evaluate trials: ``count`` processes, None for one per core, or a Dask cluster.
+    """Who is to evaluate trials: ``count`` processes, or a Dask cluster.
 
-    ``dask``: the address of its scheduler, or local for one of ``count`` processes.
+    ``count``: None for one per core, or one per GPU. ``dask``: the address of a scheduler, or local
+    for a cluster of ``count`` processes. ``device``: auto, cpu or cuda.
     """
 
     count: int | None = None
     dask: str | None = None
+    device: str = "auto"
 
 
 def run_study(
@@ -53,12 +59,16 @@ def run_study(
     BadInput : the study, the folder or the workers are not acceptable.
 
     """
+    os.environ[DEVICE_VARIABLE] = workers.device
     if launched_under_mpi() and workers.dask is None:
         from sweep.executors import mpi
 
         if mpi.ranks() > 1:
             return mpi.leave(
-                mpi.run_ranks(lambda executor: _manage(name, out, executor, quiet, walltime))
+                mpi.run_ranks(
+                    lambda executor: _manage(name, out, executor, quiet, walltime),
+                    request=Request(workers.device),
+                )
             )
     with _executor(name, workers) as executor:
         return _manage(name, out, executor, quiet, walltime)
@@ -112,7 +122,9 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch)
 
 @contextmanager
 def _executor(name: str, workers: Workers) -> Iterator[Executor]:
-    count = workers.count or len(os.sched_getaffinity(0))
+    on_gpu = device_named(workers.device) is not CPU
+    gpus = visible_uuids() if on_gpu else ()
+    count = workers.count or len(gpus) or len(os.sched_getaffinity(0))
     if workers.dask is not None:
         with _on_dask(workers.dask, count) as executor:
             yield executor
@@ -120,7 +132,13 @@ def _executor(name: str, workers: Workers) -> Iterator[Executor]:
     elif count == 1 and Limits.of(find_study(name)).none:
         yield InlineExecutor()
     else:
-        yield ProcessExecutor(count)
+        yield ProcessExecutor(count, places=_places(count, gpus) if on_gpu else None)
+
+
+def _places(count: int, gpus: Sequence[str]) -> list[Mapping[str, str]]:
+    """The GPU of each local worker, in turn."""
+    host, request = os.uname().nodename, Request("cuda")
+    return [assign(os.environ, i, host, request, gpus).variables for i in range(count)]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from analysis.versions import package_version
 from jobs.exits import Exit
 from jobs.weights import Chosen
 from phantoms.files import save_reconstruction
+from recon_core.cuda_device import device_named
 from recon_core.errors import BadInput
 from recon_core.reconstruct import reconstruct
 from recon_core.result import Reconstruction, Status
@@ -23,6 +24,7 @@ def reconstruct_file(
     settings: SolverSettings,
     out: Path,
     force: bool,
+    device: str = "auto",
 ) -> tuple[Exit, tuple[str, ...]]:
     """Reconstruct ``series``, read from ``tilts``, and write; the exit code and lines about it.
 
@@ -33,7 +35,9 @@ def reconstruct_file(
     BadInput : data that cannot be reconstructed, a file that cannot be written.
 
     """
-    solved = reconstruct(series, chosen.method, chosen.weights, settings)
+    solved = reconstruct(
+        series, chosen.method, chosen.weights, settings, device=device_named(device)
+    )
     if solved.status is Status.BAD_DATA:
         raise BadInput(solved.message or "cannot be reconstructed", source=tilts)
     if solved.status is Status.DIVERGED:

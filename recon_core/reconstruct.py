@@ -77,7 +77,13 @@ def reconstruct_batch(
     if empty:
         return (_bad_data(series, empty),) * len(weights)
     series = with_chemical_scale(series)
-    return _solved(series, method, weights, settings, device, None) if weights else ()
+    groups = [[i for i, w in enumerate(weights) if (w.haadf > 0) == coupled] for coupled in (0, 1)]
+    found: dict[int, Reconstruction] = {}
+    for group in filter(None, groups):  # the work of a trial without HAADF weight is another
+        chosen = [weights[i] for i in group]
+        solved = _solved(series, method, chosen, settings, device, None)
+        found |= dict(zip(group, solved, strict=True))
+    return tuple(found[i] for i in range(len(weights)))
 
 
 def _solved(

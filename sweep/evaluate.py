@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from phantoms.acquire import Acquisition, simulate
 from phantoms.specimen import Specimen
+from recon_core.cuda_device import device_named
+from recon_core.device import Device
 from recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
 from recon_core.reconstruct import reconstruct
 from recon_core.result import Reconstruction, Status
@@ -26,7 +29,9 @@ from sweep.trial import Trial, TrialResult, TrialStatus
 
 Array = NDArray[np.float32]
 
-DEVICE = "cpu"
+DEVICE_VARIABLE = "TOMOATLAS_DEVICE"
+"""Environment variable of a worker: auto, cpu or cuda; what its trials compute on."""
+
 SPECIMENS_KEPT, SERIES_KEPT = 2, 4
 """What a process keeps for the next trial; a trial needs one of each."""
 
@@ -61,10 +66,16 @@ def reconstruct_trial(study: Study, trial: Trial) -> tuple[Reconstruction, Speci
     )
     oracle = _mean_nrmse(truth.volumes) if trial.method is Method.ML_STOPPED else None
     return (
-        reconstruct(series, trial.method, trial.weights, at.solver, monitor=oracle),
+        reconstruct(series, trial.method, trial.weights, at.solver, oracle, _device()),
         truth,
         series,
     )
+
+
+@cache
+def _device() -> Device:
+    """What this worker computes on; cached, as a device holds compiled kernels and projectors."""
+    return device_named(os.environ.get(DEVICE_VARIABLE, "cpu"))
 
 
 @lru_cache(maxsize=SPECIMENS_KEPT)
@@ -99,7 +110,7 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
         nrmse=float(np.mean(by_element)),
         nrmse_by_element=dict(zip(elements, by_element, strict=True)),
         iterations=float(reconstruction.iterations),
-        device=DEVICE,
+        device=_device().name,
         solver_status=str(reconstruction.status),
         relative_error=float(np.mean([relative_error(v, t) for v, t in pairs])),
         stoichiometry={
@@ -112,7 +123,7 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
 def _failed(error: str, status: Status | None = None) -> TrialResult:
     return TrialResult(
         TrialStatus.FAILED,
-        device=DEVICE,
+        device=_device().name,
         error=" ".join(error.split()),
         solver_status=str(status) if status else None,
     )

@@ -197,7 +197,7 @@ def test_scores_that_are_not_numbers_are_holes(folder_of, response):
 
     page = page_of(folder_of(parse_study(ONE_AXIS), blank))
     assert page.data["quantities"][0]["values"] == [None, None]
-    assert set(page.data["trials"]["failure"]) == {"no finite score"}
+    assert set(page.data["trials"]["failure"]) == {"failed: the score is nan"}
 
 
 def test_without_haadf_tilts_the_weight_is_no_result(folder_of):

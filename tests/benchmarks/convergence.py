@@ -1,8 +1,8 @@
 """Iterations to 1 % of the final NRMSE for each serious way to solve the fused problem.
 
 Nanocubes at 47 HAADF and 9 chemical tilts, the paper's SNRs, data from a grid twice as fine,
-tv = 1. Counted in work: one iteration is a pair of projections of each modality, the start and curvature
-bounds included. The final NRMSE of a candidate is that of its own last iterate. Run:
+tv = 1. Counted in work: one iteration is a pair of projections of each modality, the start and
+the curvature bounds included. The final NRMSE of a candidate is that of its own last iterate. Run:
 
     python tests/benchmarks/convergence.py [SIZE [ITERATIONS [HAADF ...]]]
 

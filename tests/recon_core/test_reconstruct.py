@@ -192,7 +192,7 @@ def test_slices_of_any_width() -> None:
 
 @pytest.mark.parametrize("method", [Method.FUSED, Method.CHEMISTRY_TV, Method.ML])
 def test_a_batch_is_its_trials_one_by_one(method: Method) -> None:
-    weights = [Weights(0.03, 0.5), Weights(1.0, 0.2), Weights(0.1, 1.0)]
+    weights = [Weights(0.03, 0.5), Weights(0.0, 0.2), Weights(1.0, 0.2), Weights(0.1, 1.0)]
     batch = reconstruct_batch(SERIES, method, weights, SHORT)
     for each, ours in zip(weights, batch, strict=True):
         alone = reconstruct(SERIES, method, each, SHORT)
