@@ -28,18 +28,18 @@ struct Trial {
     Shape shape;
 };
 
-#define FIELDS                                                                                  \
-    const float *__restrict__ volumes, float *__restrict__ spare, float *__restrict__ point,    \
-        const float *__restrict__ slope, float *__restrict__ dual, const float *__restrict__ u, \
+#define FIELDS                                                                                    \
+    const float *__restrict__ volumes, float *__restrict__ spare, float *__restrict__ point,      \
+        const float *__restrict__ slope, float *__restrict__ dual, const float *__restrict__ u,   \
         float *__restrict__ multiplier, float *__restrict__ contrast, float *__restrict__ residual
-#define STEPS                                                                        \
-    const float *__restrict__ metric, const float *__restrict__ tv,                  \
-        const float *__restrict__ rho, const float *__restrict__ beta, float ridge, \
+#define STEPS                                                                                     \
+    const float *__restrict__ metric, const float *__restrict__ tv,                               \
+        const float *__restrict__ rho, const float *__restrict__ beta, float ridge,               \
         const float *__restrict__ weights, float gamma
 #define SHAPE int coupled, int depth, int height, int width
-#define TRIAL(ELEMENTS)                                                                      \
-    trial_of<ELEMENTS>(volumes, spare, point, slope, dual, u, multiplier, contrast, residual, \
-                       metric, tv, rho, beta, ridge, weights, gamma, coupled, depth, height,   \
+#define TRIAL(ELEMENTS)                                                                           \
+    trial_of<ELEMENTS>(volumes, spare, point, slope, dual, u, multiplier, contrast, residual,     \
+                       metric, tv, rho, beta, ridge, weights, gamma, coupled, depth, height,      \
                        width)
 
 template <int ELEMENTS>
@@ -193,16 +193,16 @@ __device__ inline void finish(double* out, const Trial& t) {
     write_sums(sums.of, out);
 }
 
-#define VOLUME_STEP(ELEMENTS)                                                              \
-    extern "C" __global__ void primal_##ELEMENTS(FIELDS, STEPS, SHAPE) {                  \
-        primal<ELEMENTS>(TRIAL(ELEMENTS));                                                \
-    }                                                                                     \
-    extern "C" __global__ void ascend_##ELEMENTS(FIELDS, STEPS, SHAPE) {                  \
-        ascend<ELEMENTS>(TRIAL(ELEMENTS));                                                \
-    }                                                                                     \
-    extern "C" __global__ void finish_##ELEMENTS(double* __restrict__ sums, FIELDS, STEPS, \
-                                                 SHAPE) {                                 \
-        finish<ELEMENTS>(sums, TRIAL(ELEMENTS));                                          \
+#define VOLUME_STEP(ELEMENTS)                                                                     \
+    extern "C" __global__ void primal_##ELEMENTS(FIELDS, STEPS, SHAPE) {                          \
+        primal<ELEMENTS>(TRIAL(ELEMENTS));                                                        \
+    }                                                                                             \
+    extern "C" __global__ void ascend_##ELEMENTS(FIELDS, STEPS, SHAPE) {                          \
+        ascend<ELEMENTS>(TRIAL(ELEMENTS));                                                        \
+    }                                                                                             \
+    extern "C" __global__ void finish_##ELEMENTS(double* __restrict__ sums, FIELDS, STEPS,        \
+                                                 SHAPE) {                                         \
+        finish<ELEMENTS>(sums, TRIAL(ELEMENTS));                                                  \
     }
 
 VOLUME_STEP(1)
