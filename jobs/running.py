@@ -59,19 +59,32 @@ def run_study(
     BadInput : the study, the folder or the workers are not acceptable.
 
     """
-    os.environ[DEVICE_VARIABLE] = workers.device
-    if launched_under_mpi() and workers.dask is None:
-        from sweep.executors import mpi
+    with _computing_on(workers.device):
+        if launched_under_mpi() and workers.dask is None:
+            from sweep.executors import mpi
 
-        if mpi.ranks() > 1:
-            return mpi.leave(
-                mpi.run_ranks(
-                    lambda executor: _manage(name, out, executor, quiet, walltime),
-                    request=Request(workers.device),
+            if mpi.ranks() > 1:
+                return mpi.leave(
+                    mpi.run_ranks(
+                        lambda executor: _manage(name, out, executor, quiet, walltime),
+                        request=Request(workers.device),
+                    )
                 )
-            )
-    with _executor(name, workers) as executor:
-        return _manage(name, out, executor, quiet, walltime)
+        with _executor(name, workers) as executor:
+            return _manage(name, out, executor, quiet, walltime)
+
+
+@contextmanager
+def _computing_on(device: str) -> Iterator[None]:
+    """Tell this process, and the workers it starts meanwhile, what to compute on."""
+    before = os.environ.get(DEVICE_VARIABLE)
+    os.environ[DEVICE_VARIABLE] = device
+    try:
+        yield
+    finally:
+        del os.environ[DEVICE_VARIABLE]
+        if before is not None:
+            os.environ[DEVICE_VARIABLE] = before
 
 
 def _manage(name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None) -> int:

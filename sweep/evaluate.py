@@ -17,6 +17,7 @@ from phantoms.acquire import Acquisition, simulate
 from phantoms.specimen import Specimen
 from recon_core.cuda_device import device_named
 from recon_core.device import Device
+from recon_core.errors import BadInput
 from recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
 from recon_core.reconstruct import reconstruct
 from recon_core.result import Reconstruction, Status
@@ -72,10 +73,22 @@ def reconstruct_trial(study: Study, trial: Trial) -> tuple[Reconstruction, Speci
     )
 
 
-@cache
 def _device() -> Device:
-    """What this worker computes on; cached, as a device holds compiled kernels and projectors."""
-    return device_named(os.environ.get(DEVICE_VARIABLE, "cpu"))
+    return _device_named(os.environ.get(DEVICE_VARIABLE, "cpu"))
+
+
+def _label() -> str:
+    """The name of the device, or what was asked for where there is none."""
+    try:
+        return _device().name
+    except BadInput as error:
+        return str(error.value)
+
+
+@cache
+def _device_named(name: str) -> Device:
+    """Kept, as a device holds compiled kernels and projectors."""
+    return device_named(name)
 
 
 @lru_cache(maxsize=SPECIMENS_KEPT)
@@ -123,7 +136,7 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
 def _failed(error: str, status: Status | None = None) -> TrialResult:
     return TrialResult(
         TrialStatus.FAILED,
-        device=_device().name,
+        device=_label(),
         error=" ".join(error.split()),
         solver_status=str(status) if status else None,
     )

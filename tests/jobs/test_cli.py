@@ -59,7 +59,10 @@ def test_help_imports_nothing_heavy():
         (["run", "quickstart", "--out", "x", "--workers", "two"], "not a valid integer"),
         (["run", "quickstart", "--out", "x", "--device", "tpu"], "'tpu' is not one of"),
         (["run", "quickstart", "--out", "x", "--nope"], "No such option"),
-        (["run", "quickstart", "--out", "x", "--device", "cuda"], "accepted: cpu, or a machine with an NVIDIA GPU"),
+        (
+            ["run", "quickstart", "--out", "x", "--device", "cuda"],
+            "accepted: cpu, or a machine with an NVIDIA GPU",
+        ),
         (["run", "quickstart", "--out", "x", "--walltime", "1:30"], "accepted: HH:MM:SS"),
         (["check", "quickstart", "--site", "frontir"], "did you mean frontier?"),
         (["script", "quickstart"], "Missing option '--site'"),

@@ -14,12 +14,14 @@ from threadpoolctl import threadpool_limits
 from phantoms.files import save_specimen
 from phantoms.kinds import make_specimen
 from phantoms.specimen import Specimen
+from recon_core.device import CPU, Device
+from recon_core.errors import BadInput
 from recon_core.metrics import relative_error
 from recon_core.result import Reconstruction, Status
 from recon_core.settings import Method, SolverSettings, Weights
 from recon_core.tiltseries import TiltSeries
 from sweep import evaluate as module
-from sweep.evaluate import evaluate, reconstruct_trial
+from sweep.evaluate import DEVICE_VARIABLE, evaluate, reconstruct_trial
 from sweep.specimens import build
 from sweep.study import Study, parse_study
 from sweep.tables import SpecimenTable
@@ -50,7 +52,9 @@ def solved(monkeypatch: pytest.MonkeyPatch, solve: Solve) -> list[tuple[TiltSeri
         weights: Weights,
         settings: SolverSettings,
         monitor: Callable[[NDArray[np.float32]], float] | None,
+        device: Device,
     ) -> Reconstruction:
+        assert device is CPU
         calls.append((series, (method, weights, settings, monitor)))
         return solve(series)
 
@@ -213,3 +217,16 @@ def test_a_truth_without_oxides_has_no_stoichiometry(monkeypatch: pytest.MonkeyP
     result = evaluate(STUDY, trial_of(STUDY))
     assert result.status is TrialStatus.OK
     assert result.stoichiometry == {}
+
+
+def test_a_worker_that_was_told_of_a_gpu_and_has_none_fails_its_trials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> Device:
+        raise BadInput("there is none", key="device", value=name)
+
+    monkeypatch.setenv(DEVICE_VARIABLE, "cuda")
+    monkeypatch.setattr(module, "_device_named", missing)
+    result = evaluate(STUDY, trial_of(STUDY))
+    assert (result.status, result.device) == (TrialStatus.FAILED, "cuda")
+    assert "there is none" in result.error
