@@ -33,20 +33,23 @@ def sparse_product(
     elements, rows, width = out.shape
     for task in numba.prange(elements * rows):
         e, row = task // rows, task % rows
-        acc = out[e, row]
-        acc[:] = np.float32(0)
+        source, acc = dense[e], out[e, row]
+        for j in range(width):
+            acc[j] = np.float32(0)
         k, stop = indptr[row], indptr[row + 1]
         while k + 4 <= stop:  # four at a time: a fourth of the loads and stores of acc
             w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-            d0, d1 = dense[e, indices[k]], dense[e, indices[k + 1]]
-            d2, d3 = dense[e, indices[k + 2]], dense[e, indices[k + 3]]
+            # unsigned: an index that may be negative costs a comparison a voxel
+            i0, i1 = np.uint32(indices[k]), np.uint32(indices[k + 1])
+            i2, i3 = np.uint32(indices[k + 2]), np.uint32(indices[k + 3])
             for j in range(width):
-                acc[j] += w0 * d0[j] + w1 * d1[j] + w2 * d2[j] + w3 * d3[j]
+                near = w0 * source[i0, j] + w1 * source[i1, j]
+                acc[j] += near + (w2 * source[i2, j] + w3 * source[i3, j])
             k += 4
         while k < stop:
-            w0, d0 = weights[k], dense[e, indices[k]]
+            w0, i0 = weights[k], np.uint32(indices[k])
             for j in range(width):
-                acc[j] += w0 * d0[j]
+                acc[j] += w0 * source[i0, j]
             k += 1
 
 

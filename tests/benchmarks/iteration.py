@@ -1,0 +1,214 @@
+"""One iteration of the solver on the CPU: against ASTRA's projector, and stage by stage.
+
+Fused, 4 elements, 47 HAADF and 9 chemical tilts, every core given. The named alternative is the
+same solver with ASTRA's CPU projector called slice by slice, the rest of the iteration ours. Bounds
+of a stage: its bytes over the bandwidth of a copy, its multiply-adds over those of a matrix
+product, both measured in this process. Run, on a machine with nothing else to do:
+
+    python tests/benchmarks/iteration.py [SIZE ...]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from common import condition, table
+from projector import AstraProjector
+
+from recon_core.device import Cpu
+from recon_core.fusion import FusedProblem, fused_problem
+from recon_core.geometry import TiltGeometry
+from recon_core.projector import Projector
+from recon_core.settings import SolverSettings, Weights
+from recon_core.solve import FusionState, _fields, _steps, init, step
+from recon_core.terms import ChemicalTerm
+
+FLOAT = 4
+REPEATS = 30
+
+
+class AstraCpu(Cpu):
+    """The CPU with ASTRA's projector, called for every slice of every volume."""
+
+    def projector(self, geometry: TiltGeometry) -> Projector:
+        """See :class:`recon_core.device.Device`."""
+        return AstraProjector(geometry)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of an iteration: what it runs, the bytes it moves at least, its multiply-adds."""
+
+    name: str
+    run: Callable[[], object]
+    nbytes: float
+    multiply_adds: float
+
+
+def best(run: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Shortest of several runs in seconds; the first, which compiles, is not counted."""
+    run()
+    times = []
+    for _ in range(repeats):
+        clock = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - clock)
+    return min(times)
+
+
+def iteration(problem: FusedProblem, steps: int) -> float:
+    """Seconds of a step, the best of five means over ``steps``."""
+    state = init(problem, np.full(problem.shape, 0.1, np.float32))
+    for _ in range(41):  # past the curvature bounds of 5, 10, 20 and 40
+        state = step(problem, state)
+        if steps < 10 and state.iteration > 10:
+            break
+    means = []
+    for _ in range(5):
+        clock = time.perf_counter()
+        for _ in range(steps):
+            state = step(problem, state)
+        means.append((time.perf_counter() - clock) / steps)
+    return min(means)
+
+
+def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
+    """The parts of :func:`recon_core.solve.step`."""
+    chemistry, haadf, split, gram = problem.chemistry, problem.haadf, state.split, state.gram
+    voxels, elements = split.u.size, state.metric.shape[1]
+    volumes, rays = elements * voxels, state.rays.size
+    flat = (1, -1, split.u.shape[-1])
+    nonzeros = [p._matrix.nnz * split.u.shape[-1] for p in (haadf.projector, chemistry.projector)]
+    yield Stage(
+        "ramp filter of the residual (FFT)",
+        lambda: gram.precondition(split.residual),
+        FLOAT * voxels * 2 * 5,
+        2.5 * voxels * np.log2(voxels) / 2,
+    )
+    yield Stage(
+        "HAADF pair",
+        lambda: haadf.projector.adjoint(
+            haadf.projector.forward(split.u, out=split.rays), out=split.image
+        ),
+        FLOAT * 2 * (voxels + split.rays.size),
+        2 * nonzeros[0],
+    )
+    r, d, a = (x.reshape(flat) for x in (split.residual, split.u, split.image))
+    kernels, no = problem.device.kernels, np.zeros(1, np.float32)
+    yield Stage(
+        "descent of u",
+        lambda: (
+            kernels.descent_products(r, d, a, gram.ridge),
+            kernels.descend(no, d, a, gram.ridge, d.copy(), r),
+        ),
+        FLOAT * 11 * voxels,
+        8 * voxels,
+    )
+    yield Stage(
+        "chemical pair",
+        lambda: chemistry.projector.adjoint(
+            chemistry.projector.forward(state.point, out=state.rays), out=state.slope
+        ),
+        FLOAT * 2 * (volumes + rays),
+        2 * elements * nonzeros[1],
+    )
+    yield Stage("Poisson ratios", lambda: slope(chemistry, state), FLOAT * 3 * rays, 4 * rays)
+    beta = np.zeros(1, np.float32)
+    fields, steps = _fields(problem, state), _steps(problem, state, beta)
+    yield Stage(
+        "volume step: prox, TV dual, prox, momentum, multiplier",
+        lambda: kernels.volume_step(fields, steps),
+        FLOAT * (volumes * (3 + 3 + 3 + 2) + voxels * 7),
+        70 * volumes,
+    )
+
+
+def slope(chemistry: ChemicalTerm, state: FusionState) -> None:
+    """The gradient of the likelihood by the rays, in place."""
+    rows = chemistry._rows(state.rays)
+    counts = chemistry._rows(chemistry.counts)[0]
+    chemistry.device.kernels.poisson_slope(
+        rows, counts, chemistry.scale, chemistry.background, rows
+    )
+
+
+@numba.njit(parallel=True)
+def _copy(source: np.ndarray, target: np.ndarray) -> None:
+    for i in numba.prange(len(source)):
+        target[i] = source[i]
+
+
+def bandwidth() -> float:
+    """Bytes per second of a copy of 256 MiB by all cores, read and written."""
+    source = np.ones((1 << 11, 1 << 14), np.float32)
+    target = np.zeros_like(source)
+    return 2 * source.nbytes / best(lambda: _copy(source, target), 8)
+
+
+def peak() -> float:
+    """Multiply-adds per second of a float32 matrix product."""
+    n = 2048
+    a, b = np.ones((n, n), np.float32), np.ones((n, n), np.float32)
+    return float(n**3 / best(lambda: a @ b, 8))
+
+
+def profile(size: int) -> None:
+    """Print the stages of an iteration at one size."""
+    _, series = condition(size, 47, 9)
+    problem = fused_problem(series, [Weights(0.03, 1.0)], SolverSettings())
+    state = step(problem, init(problem, np.full(problem.shape, 0.1, np.float32)))
+    copied, multiplied = bandwidth(), peak()
+    print(f"\n{size}³: copy {copied / 1e9:.1f} GB/s, matrix product {multiplied / 1e9:.0f} GFMA/s")
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for stage in stages(problem, state):
+            seconds = best(stage.run)
+            memory, arithmetic = stage.nbytes / copied, stage.multiply_adds / multiplied
+            yield (
+                stage.name,
+                f"{1e3 * seconds:.2f}",
+                f"{stage.nbytes / 1e6:.1f}",
+                f"{1e3 * memory:.2f}",
+                f"{stage.multiply_adds / 1e6:.0f}",
+                f"{1e3 * arithmetic:.2f}",
+                f"{seconds / max(memory, arithmetic):.1f}",
+            )
+
+    table(
+        (
+            "stage",
+            "ms",
+            "MB at least",
+            "ms at copy speed",
+            "10⁶ multiply-adds",
+            "ms at matrix speed",
+            "over the larger floor",
+        ),
+        rows(),
+    )
+
+
+def main(sizes: list[int]) -> None:
+    """Print milliseconds of an iteration beside ASTRA's, then the stages."""
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for size in sizes:
+            _, series = condition(size, 47, 9)
+            weights, settings = [Weights(0.03, 1.0)], SolverSettings()
+            ours = iteration(fused_problem(series, weights, settings), 30 if size < 100 else 10)
+            theirs = iteration(fused_problem(series, weights, settings, AstraCpu()), 2)
+            ms = 1e3 * ours, 1e3 * theirs
+            yield f"{size}³", f"{ms[0]:.1f}", f"{ms[1]:.0f}", f"{theirs / ours:.0f}×"
+
+    table(("size", "ms / iteration", "with ASTRA's projector by slice", "ratio"), rows())
+    for size in sizes:
+        profile(size)
+
+
+if __name__ == "__main__":
+    main([int(size) for size in sys.argv[1:]] or [64, 128])
