@@ -1,8 +1,8 @@
 """Memory of a fused solve, from sizes alone, and whether a device has it.
 
 Counted in float32 volumes of (z, y, x), V, with E elements, and R bytes of chemical projections.
-The peak is reached where a solve starts from half the resolution, doubling the arrays of the coarse
-one, or, with many tilts, where the curvature of the chemical term is bounded.
+The peak is reached where a solve starts from half the resolution, with the arrays of the coarse one
+still there and the curvature of the chemical term being bounded.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ FLOAT = 4
 ITERATES = 7  # volumes, spare, point, slope and three components of the TV dual, of every element
 SPLIT = 5  # u, multiplier, contrast, residual, image
 FILTER = 6  # direction, spectra before and after each axis, and what cuFFT works in
-DOUBLING = 4  # of every element: what interpolation to half the voxel edge holds at once
 BOUNDING = 3  # projections at once in a power iteration
+DOUBLING = 1  # what interpolation to half the voxel edge holds beside its result
 COARSE = 8  # voxels of the fine grid in one of the coarse
 COARSE_RAYS = 4
 GIB = 2**30
@@ -106,7 +106,7 @@ def _trial_bytes(size: SolveSize) -> int:
     split = SPLIT * size.volume_bytes + size.haadf_bytes
     bounding = size.specimen_bytes + BOUNDING * size.chemical_bytes
     step = split + max(FILTER * size.volume_bytes, bounding)
-    start = max(DOUBLING * size.specimen_bytes, size.specimen_bytes + bounding)
+    start = size.specimen_bytes + bounding + DOUBLING * size.volume_bytes
     return iterates + max(step, start + _coarse_bytes(size))
 
 

@@ -77,9 +77,11 @@ def _coupled(
 ) -> tuple[FusedProblem, FusionState]:
     alone = [Weights(0.0, w.tv) for w in weights]
     problem = fused_problem(series, alone, settings, device)
-    state = init(problem, doubled(device.xp, coarse.volumes))
-    for component in range(3):  # a quarter: the bound of the dual is the TV weight
-        state.dual[:, :, component] = 0.25 * doubled(device.xp, coarse.dual[:, :, component])
+    volumes = device.xp.empty(problem.shape, np.float32)
+    _double(device.xp, coarse.volumes, volumes)
+    state = init(problem, volumes)
+    _double(device.xp, coarse.dual, state.dual)
+    state.dual[...] *= np.float32(0.25)  # the bound of the dual is the TV weight
     _clear_faces(state.dual)
     state = replace(state, work=state.work + coarse.work / VOXELS)
     return _switched_on(series, weights, settings, device, state)
@@ -121,6 +123,12 @@ def _scale_fitted(
         for _ in range(WARM_STEPS // 4):
             state = step(problem, state)
     return problem, state
+
+
+def _double(xp: Any, coarse: Array, fine: Array) -> None:
+    """:func:`doubled` volume by volume: what it holds beside them is little then."""
+    for at in np.ndindex(fine.shape[:-3]):
+        fine[at] = doubled(xp, coarse[at])
 
 
 def doubled(xp: Any, volumes: Array) -> Array:

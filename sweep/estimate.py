@@ -5,15 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from recon_core.memory import SolveSize, fused_bytes
 from recon_core.settings import Method
 from sweep.specimens import Outline, outline
 from sweep.study import Study
-
-BYTES = 4
-"""Of a float32."""
-
-VOLUMES_OF_A_TRIAL = 12
-"""Element volumes that a trial holds at most: unknowns, duals and work of the solver, the truth."""
 
 MATRIX_BYTES_PER_ENTRY = 8
 """Of a sparse matrix: float32 value and int32 column."""
@@ -93,15 +88,16 @@ def estimate(study: Study) -> Estimate:
 
 
 def trial_bytes(study: Study) -> int:
-    """Upper bound of the memory of one trial of a study without axes."""
+    """Upper bound of the memory of one trial of a study without axes: solve, truth and data."""
     size = outline(study.specimen)
     acquisition = study.acquisition
     z, y, _ = size.shape
-    tilts = acquisition.haadf_tilts + acquisition.chemical_tilts
-    entries = ENTRIES_PER_PIXEL * z * y * tilts * 2  # the matrix and its transpose
+    haadf, chemical = acquisition.haadf_tilts, acquisition.chemical_tilts
+    solve = SolveSize((len(size.elements), *size.shape), haadf, chemical)
+    entries = ENTRIES_PER_PIXEL * z * y * (haadf + chemical) * 2  # the matrix and its transpose
     fine = acquisition.oversample**3 if acquisition.oversample > 1 else 0
-    volumes = (VOLUMES_OF_A_TRIAL + fine) * len(size.elements) * math.prod(size.shape)
-    return BYTES * volumes + MATRIX_BYTES_PER_ENTRY * entries
+    kept = (1 + fine) * solve.specimen_bytes + solve.haadf_bytes + solve.chemical_bytes
+    return fused_bytes(solve) + kept + MATRIX_BYTES_PER_ENTRY * entries
 
 
 def trial_seconds(study: Study, method: Method) -> float:

@@ -86,10 +86,10 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_numbers() -> None:
         check_fits(many, device)
     line = str(caught.value)
     assert line.startswith("batch = 5: needs 1")
-    assert "8 GiB are free on a small GPU; accepted: at most 2 trials at once" in line
-    check_fits(SolveSize(PAPER.shape, 47, 9, 2), device)
-    with pytest.raises(BadInput, match="at most 2 trials"):
-        check_fits(SolveSize(PAPER.shape, 47, 9, 3), device)
+    assert "8 GiB are free on a small GPU; accepted: at most 3 trials at once" in line
+    check_fits(SolveSize(PAPER.shape, 47, 9, 3), device)
+    with pytest.raises(BadInput, match="at most 3 trials"):
+        check_fits(SolveSize(PAPER.shape, 47, 9, 4), device)
 
 
 def test_a_volume_that_does_not_fit_at_all() -> None:
@@ -101,7 +101,7 @@ def test_a_volume_that_does_not_fit_at_all() -> None:
 def test_a_solve_is_refused_before_it_allocates() -> None:
     class Full(HostLauncher):
         def free_bytes(self) -> int:
-            return 2**20
+            return 2**18
 
         def launch(self, *args: object) -> None:
             raise AssertionError("launched on a full device")

@@ -33,7 +33,7 @@ def test_methods_that_are_not_run_cost_nothing() -> None:
 
 def test_memory_and_time_follow_the_voxels() -> None:
     small, large = at(SMALL), at(SMALL.replace("16", "32"))
-    assert 7 < trial_bytes(large) / trial_bytes(small) <= 8
+    assert 6.5 < trial_bytes(large) / trial_bytes(small) <= 8
     ratio = trial_seconds(large, Method.FUSED) / trial_seconds(small, Method.FUSED)
     assert ratio == pytest.approx(8)
 
