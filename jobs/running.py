@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from analysis.report import write_report
+from jobs.capacity import check_workers
 from jobs.console import display
 from jobs.exits import Exit
 from jobs.shipped import find_study
@@ -64,6 +65,7 @@ def run_study(
             from sweep.executors import mpi
 
             if mpi.ranks() > 1:
+                check_workers(find_study(name), mpi.ranks())
                 return mpi.leave(
                     mpi.run_ranks(
                         lambda executor: _manage(name, out, executor, quiet, walltime),
@@ -138,6 +140,8 @@ def _executor(name: str, workers: Workers) -> Iterator[Executor]:
     on_gpu = device_named(workers.device) is not CPU
     gpus = visible_uuids() if on_gpu else ()
     count = workers.count or len(gpus) or len(os.sched_getaffinity(0))
+    if workers.count:
+        check_workers(find_study(name), count)
     if workers.dask is not None:
         with _on_dask(workers.dask, count) as executor:
             yield executor

@@ -9,10 +9,12 @@ A_h^T A_h. It is split off as u = s(x) with the scaled multiplier d (ADMM):
 
 The x-step is forward-backward: a gradient step on the chemical term in a metric that bounds its
 curvature, one warm-started dual step of the TV prox (Beck and Teboulle, 2009), and a voxel-wise
-Newton step on the coupling, so no step length depends on the HAADF weight. The problem is not
-convex (gamma > 1); what is guaranteed is what is reported: primal residual s(x) - u, dual residual
-s(x) - s(x before), and the objective itself at recorded steps, and a solve ends as converged only
-when all three have settled.
+Newton step on the coupling, so no step length depends on the HAADF weight. Momentum restarts where
+it points uphill, and its limit is halved wherever the recorded objective has risen: in the end the
+x-step is plain forward-backward splitting with a warm dual, which converges for a convex objective
+(Chen, Huang and Zhang, 2013). This problem is not convex (gamma > 1); what is guaranteed is what is
+reported: primal residual s(x) - u, dual residual s(x) - s(x before), and the objective itself at
+recorded steps, and a solve ends as converged only when all three have settled.
 
 Trials of a batch share data and projections, and nothing else: the result of a trial does not
 depend on its batch. Everything stays on the problem's device; ten iterations apart, five numbers

@@ -63,6 +63,7 @@ def test_help_imports_nothing_heavy():
             ["run", "quickstart", "--out", "x", "--device", "cuda"],
             "accepted: cpu, or a machine with an NVIDIA GPU",
         ),
+        (["run", "quickstart", "--out", "x", "--workers", "999"], "workers = 999: more workers"),
         (["run", "quickstart", "--out", "x", "--walltime", "1:30"], "accepted: HH:MM:SS"),
         (["check", "quickstart", "--site", "frontir"], "did you mean frontier?"),
         (["script", "quickstart"], "Missing option '--site'"),
