@@ -59,14 +59,15 @@ def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
     cells = len(study.cells())
     found = []
     for method in study.search.methods:
-        seconds = trials.loc[trials["method"] == method.value, "seconds"]
+        of_method = trials[trials["method"] == method.value]
+        seconds = of_method["seconds"]
         found.append(
             MethodCost(
                 method,
                 cells * study.search.budget(method),
                 len(seconds),
                 int(good.get(method.value, 0)),
-                float(seconds.sum()) / _HOUR_S,
+                float(of_method["device_seconds"].sum()) / _HOUR_S,
                 float(seconds.mean()) if len(seconds) else math.nan,
             )
         )
@@ -76,7 +77,7 @@ def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
 def failure_costs(trials: pd.DataFrame) -> list[FailureCost]:
     """One row per class of failure, the most frequent first."""
     lost = trials.assign(kind=failure_classes(trials)).dropna(subset="kind")
-    groups = lost.groupby("kind")["seconds"].agg(["size", "sum"])
+    groups = lost.groupby("kind")["device_seconds"].agg(["size", "sum"])
     groups = groups.sort_values("size", ascending=False, kind="stable")
     return [
         FailureCost(str(kind), int(count), float(seconds) / _HOUR_S)

@@ -89,7 +89,7 @@ def _kind(status: object, error: object) -> str:
 
 
 def _seconds(trials: pd.DataFrame, method: Method) -> float:
-    return float(trials.loc[trials["method"] == method.value, "seconds"].sum())
+    return float(trials.loc[trials["method"] == method.value, "device_seconds"].sum())
 
 
 def _cells_done(trials: pd.DataFrame, study: Study, budget: int) -> int:

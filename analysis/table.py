@@ -7,6 +7,7 @@ one holds NaN and never a number that looks like a result.
 from __future__ import annotations
 
 import gc
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,20 +35,30 @@ BASE_COLUMNS = (
     "relative_error",
     "iterations",
     "seconds",
+    "device_seconds",
     "solver_status",
     "device",
     "started",
     "error",
 )
-_NUMERIC = ("number", "haadf", "tv", "nrmse", "relative_error", "iterations", "seconds")
+_NUMERIC = (
+    "number",
+    "haadf",
+    "tv",
+    "nrmse",
+    "relative_error",
+    "iterations",
+    "seconds",
+    "device_seconds",
+)
 
 
 def load_trials(folder: str | Path) -> pd.DataFrame:
     """One row per finished trial of a study folder, in the order of the journal.
 
     Columns: :data:`BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per element. A line torn
-    by a crash is left out, and so are attempts that were tried again; a trial recorded twice counts
-    once, as first recorded.
+    by a crash is left out, and so are attempts that were tried again, whose time is part of
+    ``device_seconds``; a trial recorded twice counts once, as first recorded.
 
     Raises
     ------
@@ -72,14 +83,41 @@ def _no_collection() -> Iterator[None]:
 
 def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """:func:`load_trials` of records already read."""
+    spent = _spent(records)
     records = [record for record in records if is_final(record)]
     columns = {name: [record.get(name) for record in records] for name in BASE_COLUMNS}
+    columns["device_seconds"] = _with_earlier_attempts(records, spent)
     columns |= _nested(records, "weights")
     columns |= _nested(records, "cell")
     columns |= {f"nrmse_{e}": v for e, v in _nested(records, "nrmse_by_element").items()}
     numeric = [n for n in columns if n in _NUMERIC or n.startswith("nrmse_")]
     frame = pd.DataFrame(columns | {name: _numbers(columns[name]) for name in numeric})
     return frame.drop_duplicates(["trial_id", "number"]).reset_index(drop=True)
+
+
+def _spent(records: Sequence[Mapping[str, Any]]) -> Mapping[tuple[Any, Any], float]:
+    """Seconds of the attempts that were tried again, by trial and number."""
+    spent: defaultdict[tuple[Any, Any], float] = defaultdict(float)
+    for record in records:
+        if not is_final(record):
+            seconds = record.get("seconds")
+            spent[record.get("trial_id"), record.get("number")] += (
+                seconds if isinstance(seconds, float) else 0.0
+            )
+    return spent
+
+
+def _with_earlier_attempts(
+    records: Sequence[Mapping[str, Any]], spent: Mapping[tuple[Any, Any], float]
+) -> list[Any]:
+    seconds = [record.get("seconds") for record in records]
+    if not spent:
+        return seconds
+    keys = [(record.get("trial_id"), record.get("number")) for record in records]
+    return [
+        own + spent.get(key, 0.0) if isinstance(own, float) else own
+        for own, key in zip(seconds, keys, strict=True)
+    ]
 
 
 def _numbers(values: list[Any]) -> NDArray[np.float64]:

@@ -46,9 +46,8 @@ def started(
     edge = min(series.chemical.shape[-2:])
     if any(n % 2 for n in series.chemical.shape[-2:]) or edge // 2 < smallest:
         return _from_counts(series, weights, settings, device)
-    coarse = [
-        Weights(w.haadf, 4.0 * w.tv) for w in weights
-    ]  # an eighth of the voxels, half the slope
+    # tv: an eighth of the voxels, twice the difference between neighbours
+    coarse = [Weights(w.haadf, 4.0 * w.tv) for w in weights]
     problem, state = started(series.binned(), coarse, settings, device, USUAL)
     for _ in range(_within(settings, COARSE_STEPS)):
         state = step(problem, state)

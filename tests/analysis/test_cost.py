@@ -49,4 +49,5 @@ def test_failures_cost_by_class(study, folder_of, response):
     diverged, timeout = failure_costs(load_trials(folder_of(study, flaky)))
     assert (diverged.kind, diverged.trials) == ("failed: diverged", 9)
     assert diverged.hours == pytest.approx(9 * 7.0 / 3600)
-    assert (timeout.kind, timeout.trials, timeout.hours) == ("timeout", 9, pytest.approx(9.0))
+    assert (timeout.kind, timeout.trials) == ("timeout", 9)
+    assert timeout.hours == pytest.approx(2 * 9.0)  # tried again once

@@ -166,3 +166,12 @@ def test_a_table_inside_a_record_may_differ_from_line_to_line():
     assert table["tv"].isna().tolist() == [False, True, True]
     assert table["nrmse_Co"].tolist()[2] == 0.5
     assert table["nrmse_Au"].isna().all()
+
+
+def test_attempts_that_were_tried_again_are_in_the_device_time_of_their_trial() -> None:
+    crashed = {"trial_id": "a", "number": 3, "status": "crashed", "seconds": 2.0, "final": False}
+    ended = {"trial_id": "a", "number": 3, "status": "ok", "seconds": 1.5, "final": True}
+    other = {"trial_id": "b", "number": 0, "status": "ok", "seconds": 1.0}
+    table = trials_table([crashed, crashed, ended, other])
+    assert list(table["seconds"]) == [1.5, 1.0]
+    assert list(table["device_seconds"]) == [5.5, 1.0]
