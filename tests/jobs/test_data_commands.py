@@ -149,7 +149,7 @@ def test_impossible_reconstructions_are_refused(options, said, tilts, tmp_path, 
 def test_a_failed_solve_writes_nothing(status, code, tilts, tmp_path, monkeypatch, capsys):
     volumes = np.ones((4, 16, 16, 16), np.float32)
     solved = Reconstruction(volumes, status, 3.0, message="no hope")
-    monkeypatch.setattr(solving, "reconstruct", lambda *args: solved)
+    monkeypatch.setattr(solving, "reconstruct", lambda *args, **_: solved)
     out = tmp_path / "r.h5"
     assert main(["reconstruct", str(tilts), "--out", str(out), "-q"]) == code
     assert out.exists() == (code == 0)
