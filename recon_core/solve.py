@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from recon_core.fusion import FusedProblem
 from recon_core.gram import Gram, gram_of
-from recon_core.result import History, Reconstruction, Status
+from recon_core.record import Record, judge, record_of, result_of
+from recon_core.result import Reconstruction, Status
 from recon_core.volume_step import Fields, Steps
 
 Array = NDArray[np.float32]
@@ -46,8 +47,6 @@ REFRESH = 5  # a new curvature bound after 5, 10, 20, 40 ... iterations
 MOMENTUM = 0.5  # more, with one dual step per iteration, lets the TV dual lag and oscillate
 CALMED = 0.5  # factor of that limit wherever the objective has risen: strong TV takes less
 RECORD = 10  # iterations between evaluations of the objective
-CALM = 100.0  # times the tolerance: relative change per iteration of volumes that do not oscillate
-DIVERGED = 1e3  # times the first objective
 
 
 @dataclass(frozen=True)
@@ -181,11 +180,11 @@ def solve(
         for trial, record in zip(running, latest, strict=True):
             records[trial].append(record)
         state = _calmed(problem, state, [records[trial] for trial in running])
-        ends = [_judge(records[trial], tolerance if due else 0.0) for trial in running]
+        ends = [judge(records[trial], tolerance if due else 0.0) for trial in running]
         for at, (trial, status) in enumerate(zip(running, ends, strict=True)):
             if last or status is not Status.ITERATION_LIMIT:
                 volumes = problem.device.get(state.volumes[at])
-                results[trial] = _result(volumes.copy(), status, records[trial], unit)
+                results[trial] = result_of(volumes.copy(), status, records[trial], unit)
         stay = [at for at, trial in enumerate(running) if trial not in results]
         if len(stay) < len(running) and stay:
             problem, state = problem.of(stay), state.of(stay)
@@ -193,7 +192,7 @@ def solve(
     return tuple(results[trial] for trial in range(len(records)))
 
 
-def _calmed(problem: FusedProblem, state: FusionState, records: list[list[_Record]]) -> FusionState:
+def _calmed(problem: FusedProblem, state: FusionState, records: list[list[Record]]) -> FusionState:
     """Less momentum for the trials whose objective has risen since the record before."""
     rose = [trial[-1].objective > trial[-2].objective for trial in records]
     if not any(rose):
@@ -266,65 +265,10 @@ def _of(arrays: Any, trials: Any) -> Any:
     return replace(arrays, **{k: v[trials] for k, v in parts.items() if hasattr(v, "shape")})
 
 
-@dataclass(frozen=True)
-class _Record:
-    work: float
-    haadf: float
-    chemistry: float
-    tv: float
-    primal: float
-    dual: float
-    change: float
-
-    @property
-    def objective(self) -> float:
-        return self.haadf + self.chemistry + self.tv
-
-
-def _record(problem: FusedProblem, state: FusionState) -> tuple[FusionState, list[_Record]]:
+def _record(problem: FusedProblem, state: FusionState) -> tuple[FusionState, list[Record]]:
     """The state, half a pair of projections later, and a record of every trial."""
     terms, device = problem.terms(state.volumes), problem.device
     values = device.xp.stack([terms.haadf, terms.chemistry, terms.tv], axis=1)
     table = device.get(device.xp.concatenate([values, state.residuals], axis=1))
     state = replace(state, work=state.work + 0.5 * problem.tilts_per_iteration)
-    return state, [_Record(state.work, *map(_number, row)) for row in table]
-
-
-def _number(value: np.float64) -> float:
-    """One NaN, so that equal histories are equal."""
-    return float(value) if value == value else np.nan
-
-
-def _judge(records: list[_Record], tolerance: float) -> Status:
-    first, before, last = records[0], records[-2], records[-1]
-    value = last.objective
-    if not np.isfinite(value) or value > DIVERGED * first.objective:
-        return Status.DIVERGED
-    settled = abs(before.objective - value) < tolerance * value and last.change < CALM * tolerance
-    if last.primal == last.primal:  # NaN where nothing is split
-        settled = settled and max(last.primal, last.dual) < 10.0 * tolerance
-    return Status.CONVERGED if settled else Status.ITERATION_LIMIT
-
-
-def _result(volumes: Array, status: Status, records: list[_Record], unit: float) -> Reconstruction:
-    work = records[-1].work / unit
-    return Reconstruction(volumes, status, work, _history(records, unit), _REMEDY[status])
-
-
-def _history(records: list[_Record], unit: float) -> History:
-    return History(
-        iterations=tuple(r.work / unit for r in records),
-        haadf=tuple(r.haadf for r in records),
-        chemistry=tuple(r.chemistry for r in records),
-        tv=tuple(r.tv for r in records),
-        primal=tuple(r.primal for r in records),
-        dual=tuple(r.dual for r in records),
-        change=tuple(r.change for r in records),
-    )
-
-
-_REMEDY = {
-    Status.CONVERGED: "",
-    Status.ITERATION_LIMIT: "not converged: raise max_iterations or tolerance",
-    Status.DIVERGED: "the objective grew without bound: check counts, backgrounds and scales",
-}
+    return state, [record_of(state.work, row) for row in table]
