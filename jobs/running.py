@@ -60,20 +60,21 @@ def run_study(
     BadInput : the study, the folder or the workers are not acceptable.
 
     """
+    study = find_study(name)
     with _computing_on(workers.device):
         if launched_under_mpi() and workers.dask is None:
             from sweep.executors import mpi
 
             if mpi.ranks() > 1:
-                check_workers(find_study(name), mpi.ranks())
+                check_workers(study, mpi.ranks())
                 return mpi.leave(
                     mpi.run_ranks(
-                        lambda executor: _manage(name, out, executor, quiet, walltime),
+                        lambda executor: _manage(study, name, out, executor, quiet, walltime),
                         request=Request(workers.device),
                     )
                 )
-        with _executor(name, workers) as executor:
-            return _manage(name, out, executor, quiet, walltime)
+        with _executor(study, workers) as executor:
+            return _manage(study, name, out, executor, quiet, walltime)
 
 
 @contextmanager
@@ -89,11 +90,13 @@ def _computing_on(device: str) -> Iterator[None]:
             os.environ[DEVICE_VARIABLE] = before
 
 
-def _manage(name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None) -> int:
+def _manage(
+    study: Study, name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None
+) -> int:
     watch = _watch(walltime)
     # The report too: what a first signal asks for is an end, not half of one.
     with drained_by_signals(watch):
-        return _ended(name, out, _run(find_study(name), out, executor, quiet, watch), watch, quiet)
+        return _ended(name, out, _run(study, out, executor, quiet, watch), watch, quiet)
 
 
 def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool) -> int:
@@ -136,17 +139,17 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch)
 
 
 @contextmanager
-def _executor(name: str, workers: Workers) -> Iterator[Executor]:
+def _executor(study: Study, workers: Workers) -> Iterator[Executor]:
     on_gpu = device_named(workers.device) is not CPU
     gpus = visible_uuids() if on_gpu else ()
     count = workers.count or len(gpus) or len(os.sched_getaffinity(0))
     if workers.count:
-        check_workers(find_study(name), count)
+        check_workers(study, count)
     if workers.dask is not None:
         with _on_dask(workers.dask, count) as executor:
             yield executor
     # Nothing can end a trial in this process.
-    elif count == 1 and Limits.of(find_study(name)).none:
+    elif count == 1 and Limits.of(study).none:
         yield InlineExecutor()
     else:
         yield ProcessExecutor(count, places=_places(count, gpus) if on_gpu else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -47,6 +49,9 @@ class Device(Protocol):
     def filtered(self, volume: Array, response: Array) -> Array:
         """Multiply the spectrum over (z, y) of (..., z, y, x) with ``response`` (z, y//2+1, 1)."""
 
+    def free_bytes(self) -> int:
+        """Memory for further arrays."""
+
 
 class CpuKernels:
     """The loops of :mod:`recon_core.kernels` and the volume step, on NumPy arrays."""
@@ -90,6 +95,20 @@ class Cpu:
         shape = volume.shape[-3:-1]
         out: Array = fft.irfft2(spectrum, s=shape, axes=(-3, -2), overwrite_x=True, workers=threads)
         return out
+
+    def free_bytes(self) -> int:
+        """See :class:`Device`."""
+        return available_bytes()
+
+
+def available_bytes() -> int:
+    """Memory of this machine for further arrays; where Linux does not tell, all there is."""
+    info = Path("/proc/meminfo")
+    lines = info.read_text(encoding="ascii").splitlines() if info.exists() else []
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 CPU = Cpu()

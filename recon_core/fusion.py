@@ -95,6 +95,15 @@ def fused_problem(
 
     The scales of the series must be known (:mod:`recon_core.scales`).
     """
+    return with_haadf(
+        chemical_problem(series, weights, settings, device), series, weights, settings
+    )
+
+
+def chemical_problem(
+    series: TiltSeries, weights: Sequence[Weights], settings: SolverSettings, device: Device = CPU
+) -> FusedProblem:
+    """Chemistry and TV alone: the fused problem without its HAADF term."""
     if series.chemical_scale is None:
         raise ValueError("the chemical scale of the tilt series is not set")
     chemistry = ChemicalTerm(
@@ -105,10 +114,20 @@ def fused_problem(
         device.put(np.asarray(series.chemical_background)),
         settings.chemistry,
     )
+    return FusedProblem(chemistry, None, device.put(np.array([w.tv for w in weights])))
+
+
+def with_haadf(
+    problem: FusedProblem,
+    series: TiltSeries,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+) -> FusedProblem:
+    """A chemical problem with the HAADF term of ``series``, where it has data and a weight."""
     haadf = np.array([w.haadf for w in weights])
-    wanted = bool(haadf.any()) and len(series.haadf_angles_deg) > 0
-    term = _haadf_term(series, haadf, settings.gamma, device) if wanted else None
-    return FusedProblem(chemistry, term, device.put(np.array([w.tv for w in weights])))
+    if not haadf.any() or not series.haadf_angles_deg:
+        return problem
+    return replace(problem, haadf=_haadf_term(series, haadf, settings.gamma, problem.device))
 
 
 def summed_contrast(device: Device, volumes: Array, weights: Array, gamma: float) -> Array:

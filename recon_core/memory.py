@@ -7,11 +7,8 @@ still there and the curvature of the chemical term being bounded.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from recon_core.cuda_device import CudaDevice
 from recon_core.device import Device
 from recon_core.errors import BadInput
 
@@ -70,7 +67,7 @@ def check_fits(size: SolveSize, device: Device) -> None:
     ------
     BadInput : it does not fit; the line names what is needed, what is free and the largest batch.
     """
-    free = device.free_bytes() if isinstance(device, CudaDevice) else available_bytes()
+    free = device.free_bytes()
     needed = fused_bytes(size)
     if needed <= free:
         return
@@ -82,16 +79,6 @@ def check_fits(size: SolveSize, device: Device) -> None:
         value=size.batch,
         accepted=f"at most {largest} trials at once" if largest else "a smaller volume",
     )
-
-
-def available_bytes() -> int:
-    """Memory of this machine for further arrays; where Linux does not tell, all there is."""
-    info = Path("/proc/meminfo")
-    lines = info.read_text(encoding="ascii").splitlines() if info.exists() else []
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return 1024 * int(line.split()[1])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _shared_bytes(size: SolveSize) -> int:

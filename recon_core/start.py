@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recon_core.baselines import MLEM_START, mlem
 from recon_core.device import Device
-from recon_core.fusion import FusedProblem, fused_problem
+from recon_core.fusion import FusedProblem, chemical_problem, with_haadf
 from recon_core.scales import haadf_scale_at, haadf_scale_holds
 from recon_core.settings import SolverSettings, Weights
 from recon_core.solve import FusionState, couple, init, step
@@ -58,13 +58,12 @@ def _from_counts(
     series: TiltSeries, weights: Sequence[Weights], settings: SolverSettings, device: Device
 ) -> tuple[FusedProblem, FusionState]:
     """From maximum likelihood, stopped early, then chemistry + TV."""
-    alone = [Weights(0.0, w.tv) for w in weights]
-    problem = fused_problem(series, alone, settings, device)
+    problem = chemical_problem(series, weights, settings, device)
     state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_START))
     state = replace(state, work=state.work + MLEM_START * problem.chemistry.tilts)
     for _ in range(_within(settings, WARM_STEPS)):
         state = step(problem, state)
-    return _switched_on(series, weights, settings, device, state)
+    return _switched_on(problem, state, series, weights, settings)
 
 
 def _coupled(
@@ -74,8 +73,7 @@ def _coupled(
     device: Device,
     coarse: FusionState,
 ) -> tuple[FusedProblem, FusionState]:
-    alone = [Weights(0.0, w.tv) for w in weights]
-    problem = fused_problem(series, alone, settings, device)
+    problem = chemical_problem(series, weights, settings, device)
     volumes = device.xp.empty(problem.shape, np.float32)
     _double(device.xp, coarse.volumes, volumes)
     state = init(problem, volumes)
@@ -83,30 +81,30 @@ def _coupled(
     state.dual[...] *= np.float32(0.25)  # the bound of the dual is the TV weight
     _clear_faces(state.dual)
     state = replace(state, work=state.work + coarse.work / VOXELS)
-    return _switched_on(series, weights, settings, device, state)
+    return _switched_on(problem, state, series, weights, settings)
 
 
 def _switched_on(
+    problem: FusedProblem,
+    state: FusionState,
     series: TiltSeries,
     weights: Sequence[Weights],
     settings: SolverSettings,
-    device: Device,
-    state: FusionState,
 ) -> tuple[FusedProblem, FusionState]:
     """The state with the HAADF term, its scale fitted first where it is unknown."""
     uses_haadf = any(w.haadf > 0 for w in weights) and len(series.haadf_angles_deg) > 0
     if uses_haadf and not haadf_scale_holds(series, settings.gamma):
-        return _scale_fitted(series, weights, settings, device, state)
-    problem = fused_problem(series, weights, settings, device)
+        return _scale_fitted(problem, state, series, weights, settings)
+    problem = with_haadf(problem, series, weights, settings)
     return problem, couple(problem, state)
 
 
 def _scale_fitted(
+    problem: FusedProblem,
+    state: FusionState,
     series: TiltSeries,
     weights: Sequence[Weights],
     settings: SolverSettings,
-    device: Device,
-    state: FusionState,
 ) -> tuple[FusedProblem, FusionState]:
     """Alternate between the HAADF scale and a few fused steps; the blur of the start biases it."""
     if len(weights) > 1:
@@ -114,8 +112,9 @@ def _scale_fitted(
     scale = np.inf
     for _ in range(SCALE_FITS):
         before = scale
-        scale = haadf_scale_at(series, device.get(state.volumes[0]), settings.gamma)
-        problem = fused_problem(replace(series, haadf_scale=scale), weights, settings, device)
+        volumes = problem.device.get(state.volumes[0])
+        scale = haadf_scale_at(series, volumes, settings.gamma)
+        problem = with_haadf(problem, replace(series, haadf_scale=scale), weights, settings)
         state = couple(problem, state)
         if abs(scale - before) < SCALE_SETTLED * scale:
             break

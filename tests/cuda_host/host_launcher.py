@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recon_core.device import available_bytes
 from recon_core.launch import DEFINES, Size, cuda_source
-from recon_core.memory import available_bytes
 
 COMPILER = shutil.which("g++")
 HEADER = Path(__file__).with_name("cuda_host.h")

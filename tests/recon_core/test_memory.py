@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from recon_cases import tilt_series
 from recon_conformance import SHORT
 
-from recon_core import memory
+from recon_core import device
 from recon_core.cuda_device import CudaDevice
-from recon_core.device import CPU
+from recon_core.device import CPU, available_bytes
 from recon_core.errors import BadInput
-from recon_core.memory import SolveSize, available_bytes, check_fits, fused_bytes
+from recon_core.memory import SolveSize, check_fits, fused_bytes
 from recon_core.reconstruct import reconstruct_batch
 from recon_core.settings import Method, SolverSettings, Weights
 from recon_core.solve import solve
@@ -113,6 +113,6 @@ def test_a_solve_is_refused_before_it_allocates() -> None:
 
 def test_the_memory_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < available_bytes() < 2**50
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
+    monkeypatch.setattr(device, "available_bytes", lambda: 2**20)
     with pytest.raises(BadInput, match=r"0\.000977 GiB are free on cpu"):
         check_fits(PAPER, CPU)
