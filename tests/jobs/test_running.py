@@ -34,11 +34,9 @@ size = 16
     ],
 )
 def test_one_worker_is_this_process_unless_trials_have_limits(
-    tmp_path: Path, limits: str, workers: int, kind: type
+    limits: str, workers: int, kind: type
 ) -> None:
-    study = tmp_path / "study.toml"
-    study.write_text(STUDY + limits)
-    with _executor(str(study), Workers(workers)) as executor:
+    with _executor(parse_study(STUDY + limits), Workers(workers)) as executor:
         assert type(executor) is kind
         executor.close()
 
