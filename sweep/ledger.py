@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from sweep.pace import Pace
 from sweep.strand import Strand
 from sweep.study import Study
 from sweep.trial import Record, Trial, TrialResult, TrialStatus, is_final, to_record
+from sweep.turns import Turns
 from sweep.watch import Watch
 
 Key = tuple[object, Method]
@@ -36,7 +36,7 @@ class Summary:
 
 
 class Ledger:
-    """Hands out the trials of a study, from the strand furthest behind, and counts what returns.
+    """Hands out the trials of a study, strand by strand in turn, and counts what returns.
 
     Trials can be made ahead of demand: what a trial is depends on the results before it in its
     strand alone, so it is the same whenever it is made.
@@ -57,11 +57,7 @@ class Ledger:
         for record in records:
             self._resume(record)
         self.resumed = self.done
-        self._order = {strand: i for i, strand in enumerate(self._strands.values())}
-        self._ready: list[tuple[float, int, Strand]] = []
-        self._queued: set[Strand] = set()
-        for strand in self._order:
-            self._queue(strand)
+        self._turns = Turns(self._strands.values(), self._pace.estimate)
 
     @property
     def finished(self) -> bool:
@@ -74,13 +70,12 @@ class Ledger:
         return len(self._made)
 
     def make(self) -> bool:
-        """Make the next trial of the strand furthest behind; False where all wait for results."""
-        if not self._ready:
+        """Make the next trial of the strand whose turn it is; False where all wait for results."""
+        strand = self._turns.take()
+        if strand is None:
             return False
-        strand = heapq.heappop(self._ready)[-1]
-        self._queued.discard(strand)
         self._made.append((strand, strand.next_trial()))
-        self._queue(strand)
+        self._turns.add(strand)
         return True
 
     def hand_out(self, executor: Executor, watch: Watch) -> None:
@@ -88,6 +83,7 @@ class Ledger:
 
         A trial that cannot end before the run must is left for the next run.
         """
+        self._turns.see(self.total - self.done - self.in_flight - self.made, executor.slots)
         while self.in_flight < executor.slots and self.startable(watch):
             strand, trial = self._made.popleft()
             executor.submit(strand.study, trial)
@@ -118,17 +114,12 @@ class Ledger:
         ok = result.status is TrialStatus.OK
         self._count(strand, trial.number, trial.weights, result.nrmse if ok else None)
         self._learn(strand, result.seconds if ok else None)
-        self._queue(strand)
+        self._turns.add(strand)
 
     def summary(self, interrupted: bool = False) -> Summary:
         """The counts so far."""
         drained = not interrupted and not self.finished
         return Summary(self.total, self.done, self.failed, self.resumed, interrupted, drained)
-
-    def _queue(self, strand: Strand) -> None:
-        if strand.ready and strand not in self._queued:
-            self._queued.add(strand)
-            heapq.heappush(self._ready, (strand.progress, self._order[strand], strand))
 
     def _attempt_key(self, trial: Trial) -> tuple[Key, int]:
         return (trial.cell.values, trial.method), trial.number

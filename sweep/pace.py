@@ -25,16 +25,22 @@ class Pace:
         """A trial of ``strand`` took ``seconds``."""
         self._slowest[strand] = max(seconds, self._slowest.get(strand, 0.0))
         self._seconds[strand.method] += seconds
-        self._estimated[strand.method] += self._estimate(strand)
+        self._estimated[strand.method] += self.estimate(strand)
 
     def expected(self, strand: Strand) -> float:
         """Seconds within which a trial of ``strand`` will very likely end, one way or another."""
         slowest = self._slowest.get(strand)
         if slowest is None:
-            likely = OTHERS_MARGIN * self._rate(strand.method) * self._estimate(strand)
+            likely = OTHERS_MARGIN * self._rate(strand.method) * self.estimate(strand)
         else:
             likely = OWN_MARGIN * slowest
         return min(likely, strand.study.limits.trial_seconds or likely)
+
+    def estimate(self, strand: Strand) -> float:
+        """Seconds of a trial of ``strand`` as the study lets one expect, before anything is run."""
+        if strand not in self._estimates:
+            self._estimates[strand] = trial_seconds(strand.study, strand.method)
+        return self._estimates[strand]
 
     def _rate(self, method: Method) -> float:
         """Time over estimate: of this method, else of all, else as estimated."""
@@ -42,8 +48,3 @@ class Pace:
             return self._seconds[method] / self._estimated[method]
         estimated = sum(self._estimated.values())
         return sum(self._seconds.values()) / estimated if estimated else 1.0
-
-    def _estimate(self, strand: Strand) -> float:
-        if strand not in self._estimates:
-            self._estimates[strand] = trial_seconds(strand.study, strand.method)
-        return self._estimates[strand]

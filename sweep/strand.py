@@ -49,6 +49,11 @@ class Strand:
         return len(self.weights) / self.budget
 
     @property
+    def left(self) -> int:
+        """Trials that were not started yet."""
+        return self.budget - len(self.weights)
+
+    @property
     def ready(self) -> bool:
         """Whether the next trial can be proposed now."""
         t = self._next

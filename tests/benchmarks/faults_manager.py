@@ -11,7 +11,9 @@ import contextlib
 import os
 import random
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ from recon_core.errors import BadInput
 from sweep.journal import Journal
 
 NOBODY = 65534
+PAGE = 4096
 
 
 def manager_killed(folder: Path, times: int = 100) -> Row:
@@ -111,8 +114,8 @@ def journal_damaged(folder: Path) -> Row:
     )
 
 
-def disk_full(folder: Path, times: int = 20) -> Row:
-    """A limit on file size that falls anywhere in the journal; then no limit."""
+def file_too_large(folder: Path, times: int = 20) -> Row:
+    """A limit on file size that falls anywhere in the journal, as a quota does; then no limit."""
     rng = random.Random(3)
     whole = undisturbed(folder / "whole")
     size = (folder / "whole" / "trials.jsonl").stat().st_size
@@ -120,17 +123,53 @@ def disk_full(folder: Path, times: int = 20) -> Row:
     for i in range(times):
         here = folder / str(i)
         with _file_size(rng.randrange(2000, size - 100)):
-            code, said = finished(here, 4)
-        journal = (here / "trials.jsonl").read_bytes()
-        clean += code == 2 and "cannot be written" in said[-1] and journal.endswith(b"\n")
+            clean += _stops_clean(here)
         finished(here, 4)
         same += outcomes(here) == whole and not doubled(here)
-    return Row(
-        "disk full",
-        f"{times} times, at any byte",
-        f"{clean} clean stops (exit 2, whole journal), {same} resumed to the same atlas",
-        clean == same == times,
+    return _full_row(
+        "no more room for the journal", f"{times} times, at any byte", clean, same, times
     )
+
+
+def disk_full(folder: Path, times: int = 20) -> Row:
+    """A disk of its own (tmpfs, so root only) that another file fills; then that file goes."""
+    rng = random.Random(5)
+    whole = undisturbed(folder / "whole")
+    pages = (folder / "whole" / "trials.jsonl").stat().st_size // PAGE
+    clean = same = 0
+    for i in range(times):
+        with _disk(folder / str(i), (2 * pages + 20) * PAGE) as disk:
+            _fill(disk / "other", leave=rng.randrange(3, pages) * PAGE)
+            clean += _stops_clean(disk / "run")
+            (disk / "other").unlink()
+            finished(disk / "run", 4)
+            same += outcomes(disk / "run") == whole and not doubled(disk / "run")
+    return _full_row("disk full", f"{times} disks, filled by another file", clean, same, times)
+
+
+def _stops_clean(run: Path) -> bool:
+    code, said = finished(run, 4)
+    journal = (run / "trials.jsonl").read_bytes()
+    return code == 2 and "cannot be written" in said[-1] and journal.endswith(b"\n")
+
+
+def _full_row(fault: str, injected: str, clean: int, same: int, times: int) -> Row:
+    found = f"{clean} clean stops (exit 2, whole journal), {same} resumed to the same atlas"
+    return Row(fault, injected, found, clean == same == times)
+
+
+@contextlib.contextmanager
+def _disk(folder: Path, size: int) -> Iterator[Path]:
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def _fill(path: Path, leave: int) -> None:
+    path.write_bytes(bytes(shutil.disk_usage(path.parent).free - leave))
 
 
 @contextlib.contextmanager
@@ -196,7 +235,7 @@ def two_runs(folder: Path, times: int = 20) -> Row:
 def _simulated(name: str) -> Callable[[Path], Row]:
     def fault(folder: Path) -> Row:
         row = utilisation.rows()[name]
-        used = utilisation.simulate(row).steady
+        used = utilisation.simulate(row).whole
         return Row(name, "simulated", f"utilisation {used:.1%}", used >= row.least)
 
     return fault
@@ -207,6 +246,7 @@ ROWS: Rows = {
     "resumed": started_on_three_finished_on_five,
     "truncated": journal_truncated,
     "damaged": journal_damaged,
+    "quota": file_too_large,
     "full": disk_full,
     "read-only": folder_read_only,
     "two": two_runs,

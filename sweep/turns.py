@@ -1,0 +1,63 @@
+"""Whose turn it is: the order in which the strands of a study get their next trial."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+
+from sweep.strand import Strand
+
+LAST_ROUNDS = 4
+"""Trials left for every worker when the end decides the order: 2 are too late for it, 8 no better
+(1,000 workers, trials of 4 to 100 s)."""
+
+Turn = tuple[float, float, int, Strand]
+
+
+class Turns:
+    """The strands whose next trial can be made, in order.
+
+    The one furthest behind is next, so that a run that ends early leaves an even map; among equals
+    the one with the longest trials. In the last rounds it is the one with the most work left, so
+    that no worker is left alone with a long row of long trials.
+
+    Parameters
+    ----------
+    strands : all, in the order that breaks ties.
+    seconds : expected time of a trial of a strand.
+    """
+
+    def __init__(self, strands: Iterable[Strand], seconds: Callable[[Strand], float]) -> None:
+        self._seconds, self._ending = seconds, False
+        self._place = {strand: i for i, strand in enumerate(strands)}
+        self._waiting: set[Strand] = set()
+        self._turns: list[Turn] = []
+        for strand in self._place:
+            self.add(strand)
+
+    def add(self, strand: Strand) -> None:
+        """Put a strand in line, if its next trial can be made and it is not in line yet."""
+        if strand.ready and strand not in self._waiting:
+            self._waiting.add(strand)
+            heapq.heappush(self._turns, self._turn(strand))
+
+    def take(self) -> Strand | None:
+        """The strand whose turn it is, out of line; None where all wait for results."""
+        if not self._turns:
+            return None
+        strand = heapq.heappop(self._turns)[-1]
+        self._waiting.discard(strand)
+        return strand
+
+    def see(self, left: int, slots: int) -> None:
+        """Take note of the trials still to be made and of the workers that there are for them."""
+        if not self._ending and left <= LAST_ROUNDS * slots:
+            self._ending = True
+            self._turns = [self._turn(strand) for strand in self._waiting]
+            heapq.heapify(self._turns)
+
+    def _turn(self, strand: Strand) -> Turn:
+        seconds, place = self._seconds(strand), self._place[strand]
+        if self._ending:
+            return -strand.left * seconds, 0.0, place, strand
+        return strand.progress, -seconds, place, strand

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from recon_core.settings import Weights
+from sweep.ledger import strands
+from sweep.strand import Strand
+from sweep.study import parse_study
+from sweep.turns import LAST_ROUNDS, Turns
+
+STUDY = """
+[study]
+name = "turns"
+[specimen]
+kind = "nanocubes"
+size = 16
+[search]
+methods = ["fused"]
+trials = 6
+initial = 6
+[axes]
+"acquisition.chemical_tilts" = [5, 9, 18]
+"""
+
+
+@pytest.fixture
+def three() -> list[Strand]:
+    return strands(parse_study(STUDY))
+
+
+def seconds(strand: Strand) -> float:
+    return float(strand.study.acquisition.chemical_tilts)
+
+
+def taken(turns: Turns, count: int) -> list[int]:
+    """Chemical tilts of the strands whose turn it is, each of which starts a trial."""
+    order = []
+    for _ in range(count):
+        strand = turns.take()
+        assert strand is not None
+        order.append(strand.study.acquisition.chemical_tilts)
+        strand.next_trial()
+        turns.add(strand)
+    return order
+
+
+def test_the_map_fills_evenly_longest_trials_first(three: list[Strand]) -> None:
+    assert taken(Turns(three, seconds), 9) == [18, 9, 5] * 3
+
+
+def test_the_last_rounds_go_to_the_strand_with_most_work_left(three: list[Strand]) -> None:
+    turns = Turns(three, seconds)
+    turns.see(left=18, slots=18 // LAST_ROUNDS)
+    assert taken(turns, 3) == [18, 9, 5], "not the last rounds yet"
+    turns.see(left=15, slots=4)
+    # Work left: 90, 45, 25, less 18, 9, 5 for every trial; 36 and 36 go in the order of cells.
+    assert taken(turns, 6) == [18, 18, 18, 9, 9, 18]
+
+
+def test_a_strand_is_in_line_once_and_leaves_when_it_has_no_trial(three: list[Strand]) -> None:
+    turns = Turns(three[:1], seconds)
+    turns.add(three[0])
+    assert turns.take() is three[0]
+    assert turns.take() is None
+    for number in range(6):
+        three[0].finish(number, Weights(0.1, 1.0), 0.5)
+    turns.add(three[0])
+    assert turns.take() is None
+
+
+def test_workers_that_join_bring_the_last_rounds_forward(three: list[Strand]) -> None:
+    turns = Turns(three, seconds)
+    assert taken(turns, 3) == [18, 9, 5]
+    turns.see(left=15, slots=1)
+    turns.see(left=15, slots=15)
+    assert taken(turns, 3) == [18, 18, 18]
