@@ -40,6 +40,8 @@ BASE_COLUMNS = (
     "device",
     "started",
     "error",
+    "worker",
+    "host",
 )
 _NUMERIC = (
     "number",
@@ -56,7 +58,8 @@ _NUMERIC = (
 def load_trials(folder: str | Path) -> pd.DataFrame:
     """One row per finished trial of a study folder, in the order of the journal.
 
-    Columns: :data:`BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per element. A line torn
+    Columns: :data:`BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per element. ``worker``
+    and ``host`` are missing in journals of versions that did not record them. A line torn
     by a crash is left out, and so are attempts that were tried again, whose time is part of
     ``device_seconds``; a trial recorded twice counts once, as first recorded.
 
