@@ -2,80 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.draw import SEQUENTIAL, add_colourbar
-from analysis.surrogate import Floats, Space, fit, fused_trials, unit_grid, unit_weights
-from analysis.table import best_trial
-from recon_core.errors import BadInput
+from analysis.posterior import NEAR_BEST, Floats, Posterior, posterior
+from analysis.table import best_trial, good_trials
 from recon_core.settings import Method
+from sweep.propose import Space
 
-LEAST = 3
-"""Good trials below which nothing can be fitted."""
-NEAR_BEST = 0.05
-"""Weights whose expected NRMSE is within this fraction of the best are outlined."""
 GRID = 81
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Expected ⟨NRMSE⟩ and its standard deviation over the weights searched.
-
-    ``haadf``, ``tv``: weights along each axis, logarithmic; ``mean``, ``sigma``: (tv, haadf).
-    """
-
-    haadf: Floats
-    tv: Floats
-    mean: Floats
-    sigma: Floats
-
-
-def posterior(trials: pd.DataFrame, space: Space) -> Posterior:
-    """The posterior of the fused trials of one cell over ``space`` (weight → bounds).
-
-    Raises
-    ------
-    BadInput : fewer than three good fused trials.
-    """
-    told = fused_trials(trials)
-    if len(told) < LEAST:
-        raise BadInput(
-            "too few good fused trials for a landscape", value=len(told), accepted=f">= {LEAST}"
-        )
-    predict = fit(unit_weights(told, space), told["nrmse"].to_numpy(), noisy=False)
-    haadf, tv = unit_grid(GRID)
-    mean, sigma = predict(np.stack([haadf.ravel(), tv.ravel()], axis=1))
-    along = {name: _geometric(space[name]) for name in ("haadf", "tv")}
-    return Posterior(along["haadf"], along["tv"], mean.reshape(tv.shape), sigma.reshape(tv.shape))
-
-
-def _geometric(bounds: tuple[float, float]) -> Floats:
-    return np.geomspace(bounds[0], bounds[1], GRID)
 
 
 def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Figure:
     """Expected ⟨NRMSE⟩ over the weights and its uncertainty, with every fused trial of the cell.
 
-    Dots: good trials, a star: the best, crosses: failed ones. White outline: expected within
-    :data:`NEAR_BEST` of the best.
+    The model is the search's own. Dots: good trials, a star: the best, crosses: failed ones, which
+    count as worse than the worst. White outline: expected within ``NEAR_BEST`` of the best.
 
     Raises
     ------
     BadInput : fewer than three good fused trials.
     """
-    found = posterior(trials, space)
+    found = posterior(trials, space, Method.FUSED, GRID)
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _draw(figure, left, found, found.mean, "expected ⟨NRMSE⟩")
     _draw(figure, right, found, found.sigma, "uncertainty (standard deviation)", "magma")
     level = (1.0 + NEAR_BEST) * float(found.mean.min())
-    left.contour(found.haadf, found.tv, found.mean, [level], colors="white", linewidths=1.5)
+    left.contour(*found.weights.values(), found.mean, [level], colors="white", linewidths=1.5)
     for ax in (left, right):
         _draw_trials(ax, trials)
     left.set_ylabel("TV weight")
@@ -88,10 +45,11 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
 def _draw(
     figure: Figure, ax: Axes, found: Posterior, values: Floats, label: str, cmap: str = SEQUENTIAL
 ) -> None:
-    shown = ax.pcolormesh(found.haadf, found.tv, values, cmap=cmap, shading="gouraud")
+    haadf, tv = found.weights.values()
+    shown = ax.pcolormesh(haadf, tv, values, cmap=cmap, shading="gouraud")
     shown.set_rasterized(True)
     ax.set(xscale="log", yscale="log", xlabel="HAADF weight")
-    for axis, along in ((ax.xaxis, found.haadf), (ax.yaxis, found.tv)):
+    for axis, along in ((ax.xaxis, haadf), (ax.yaxis, tv)):
         steps = (1.0,) if along[-1] > 500 * along[0] else (1.0, 2.0, 5.0)
         axis.set_major_locator(LogLocator(subs=steps))
         axis.set_major_formatter("{x:g}")
@@ -100,7 +58,7 @@ def _draw(
 
 
 def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
-    told = fused_trials(trials)
+    told = good_trials(trials, Method.FUSED)
     fused = trials[trials["method"] == Method.FUSED.value]
     failed = fused.drop(told.index).dropna(subset=["haadf", "tv"])
     best = best_trial(trials, Method.FUSED)

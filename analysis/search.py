@@ -16,23 +16,20 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.draw import SEQUENTIAL, add_colourbar
 from analysis.labels import HAADF_TILTS, axis_label, value_label
-from analysis.surrogate import (
-    WEIGHTS,
-    Floats,
-    Space,
-    fit,
-    fused_trials,
-    unit_grid,
-    unit_weights,
-)
+from analysis.posterior import WEIGHTS, Floats, unit_grid
+from analysis.table import good_trials
 from analysis.timeline import device_hours
 from recon_core.errors import BadInput
+from recon_core.settings import Method, Weights
+from sweep.propose import Space, believed
 
 _WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 GRID = 33
 LEAST = 10
 """Good fused trials below which nothing is said about importance."""
+MOST = 1000
+"""Good fused trials the model is fitted to, a random choice of more: time goes with the cube."""
 
 
 def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
@@ -68,7 +65,7 @@ def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
     ------
     BadInput : no good fused trial.
     """
-    if fused_trials(trials).empty:
+    if good_trials(trials, Method.FUSED).empty:
         raise BadInput("no good fused trial yet", accepted="a study with results")
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -127,7 +124,7 @@ def _draw_hours(ax: Axes, trials: pd.DataFrame, axes: Sequence[str]) -> None:
 def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -> Figure:
     """How much of the variation of ⟨NRMSE⟩ each weight explains, and how it depends on each.
 
-    A Gaussian process is fitted to ⟨NRMSE⟩ relative to the best of its cell, of all cells with
+    The search's model is fitted to ⟨NRMSE⟩ relative to the best of its cell, of all cells with
     HAADF together. Left: first-order Sobol indices over the range searched, and what only both
     weights together explain. Middle, right: mean over the other weight, with the trials.
 
@@ -135,7 +132,7 @@ def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -
     ------
     BadInput : fewer than ten good fused trials with a HAADF weight that acts.
     """
-    told = fused_trials(trials)
+    told = good_trials(trials, Method.FUSED)
     if HAADF_TILTS in axes:
         told = told[told[HAADF_TILTS] > 0]
     if len(told) < LEAST:
@@ -143,9 +140,7 @@ def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -
     excess = 100.0 * (
         told["nrmse"] / told.groupby(_cell_numbers(told, axes))["nrmse"].transform("min") - 1
     )
-    haadf, tv = unit_grid(GRID)
-    predict = fit(unit_weights(told, space), np.log1p(excess.to_numpy() / 100.0), noisy=True)
-    mean = predict(np.stack([haadf.ravel(), tv.ravel()], axis=1))[0].reshape(tv.shape)
+    mean = _expected(told, space, np.log1p(excess.to_numpy() / 100.0))
     figure = Figure(figsize=(12.0, 4.2), layout="constrained")
     bars, *panels = figure.subplots(1, 3, width_ratios=[1, 1.4, 1.4])
     _draw_shares(bars, mean)
@@ -153,6 +148,17 @@ def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -
         _draw_dependence(ax, weight, space, told[weight], excess, mean.mean(axis=over))
     figure.suptitle(f"Which weight matters: {len(told)} fused trials")
     return figure
+
+
+def _expected(told: pd.DataFrame, space: Space, scores: Floats) -> Floats:
+    """Mean (tv, haadf) of the search's model of ``scores``, one of each trial of any cell."""
+    # The model is judged by the last points it is given: let these be of all cells and times.
+    order = np.random.default_rng(0).permutation(len(told))[:MOST]
+    weights = told[list(WEIGHTS)].to_numpy(dtype=float)[order].tolist()
+    pairs = [(Weights(*w), s) for w, s in zip(weights, scores[order].tolist(), strict=True)]
+    bounds = {name: space[name] for name in WEIGHTS}
+    mean = believed(bounds, pairs, unit_grid(len(WEIGHTS), GRID))[0]
+    return mean.reshape(GRID, GRID)
 
 
 def shares_of_variance(mean: Floats) -> dict[str, float]:
@@ -196,7 +202,7 @@ def parallel_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
     ------
     BadInput : no good fused trial.
     """
-    told = fused_trials(trials).sort_values("nrmse", ascending=False)
+    told = good_trials(trials, Method.FUSED).sort_values("nrmse", ascending=False)
     if told.empty:
         raise BadInput("no good fused trial yet", accepted="a study with results")
     columns = [*axes, *WEIGHTS, "nrmse"]

@@ -18,14 +18,15 @@ from analysis.atlas import atlas_of, load_atlas
 from analysis.chosen import named_axis, named_value
 from analysis.maps import Page, pages
 from analysis.pictures import SliceSet
+from analysis.posterior import WEIGHTS
 from analysis.slices import Rerun, slices_of, telling_cell
-from analysis.surrogate import WEIGHTS, Space
 from analysis.table import load_trials, trials_of_cell
 from phantoms.files import load_specimen, load_tilt_series, load_volumes
 from recon_core.errors import BadInput
 from recon_core.geometry import spaced_tilts
 from recon_core.settings import Method
 from sweep.folder import StudyFolder
+from sweep.propose import Space
 from sweep.specimens import build
 from sweep.study import Study
 from sweep.trial import Cell

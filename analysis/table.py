@@ -40,6 +40,8 @@ BASE_COLUMNS = (
     "device",
     "started",
     "error",
+    "worker",
+    "host",
 )
 _NUMERIC = (
     "number",
@@ -56,7 +58,8 @@ _NUMERIC = (
 def load_trials(folder: str | Path) -> pd.DataFrame:
     """One row per finished trial of a study folder, in the order of the journal.
 
-    Columns: :data:`BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per element. A line torn
+    Columns: :data:`BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per element. ``worker``
+    and ``host`` are missing in journals of versions that did not record them. A line torn
     by a crash is left out, and so are attempts that were tried again, whose time is part of
     ``device_seconds``; a trial recorded twice counts once, as first recorded.
 
@@ -136,16 +139,16 @@ def _nested(records: Sequence[Mapping[str, Any]], table: str) -> dict[str, list[
     return {str(name): [row.get(name) for row in rows] for name in names}
 
 
-def good_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """Trials that ended well with a finite score."""
-    good: pd.DataFrame = trials[(trials["status"] == "ok") & np.isfinite(trials["nrmse"])]
-    return good
+def good_trials(trials: pd.DataFrame, method: Method | None = None) -> pd.DataFrame:
+    """Trials that ended well with a finite score, of one ``method`` or of all."""
+    good = (trials["status"] == "ok") & np.isfinite(trials["nrmse"])
+    found: pd.DataFrame = trials[good if method is None else good & (trials["method"] == method)]
+    return found
 
 
 def best_trial(trials: pd.DataFrame, method: Method) -> pd.Series | None:
     """The good trial of ``method`` with the lowest mean NRMSE, the earlier of equals; or None."""
-    mine = good_trials(trials)
-    mine = mine[mine["method"] == method.value]
+    mine = good_trials(trials, method)
     if mine.empty:
         return None
     return mine.sort_values(["nrmse", "number"], kind="stable").iloc[0]
@@ -197,8 +200,7 @@ def _best_of_cells(
     trials: pd.DataFrame, places: pd.Series, method: Method, cells: int
 ) -> pd.DataFrame:
     """The row of the best good trial of ``method`` in every cell; NaN where there is none."""
-    good = good_trials(trials)
-    mine = good[good["method"] == method.value].sort_values(["nrmse", "number"], kind="stable")
+    mine = good_trials(trials, method).sort_values(["nrmse", "number"], kind="stable")
     mine = mine.set_axis(places[mine.index].to_numpy())
     return mine[~mine.index.duplicated()].reindex(range(cells))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import math
+import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,17 @@ FAILED = "#D55E00"
 _LONG_S = 3 * 3600.0
 """Seconds beyond which a run is drawn in hours."""
 
+_LABELS = 32
+"""Most workers whose names can be read in the chart; of more, every other one is named."""
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Rows of a Gantt chart: the ``names`` of all, and the row ``of`` each trial."""
+
+    names: tuple[str, ...]
+    of: NDArray[np.int64]
+
 
 def timed_trials(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials with a known start and duration, by start, with ``begin`` and ``end`` (UTC)."""
@@ -36,12 +50,32 @@ def device_hours(trials: pd.DataFrame) -> pd.DataFrame:
     return ended.assign(device_hours=ended["seconds"].cumsum() / 3600.0)
 
 
-def lanes(timed: pd.DataFrame) -> NDArray[np.int64]:
-    """A lane per trial so that trials of a lane never overlap, in as few lanes as possible.
+def lanes(timed: pd.DataFrame) -> Lanes:
+    """A lane for each worker that the journal names, in the order of their names.
 
-    The record does not name workers; a lane is what one worker could have done. Trials are taken
-    to overlap only by more than a second: clocks and rounding.
+    Trials whose worker it does not name, as older versions did not, follow in as few lanes as one
+    worker each could have done, so that trials of a lane never overlap; these are numbered.
     """
+    named = timed["worker"].notna().to_numpy()
+    workers = timed["worker"][named].astype(str)
+    names = sorted(set(workers), key=_natural)
+    of = np.zeros(len(timed), dtype=np.int64)
+    of[named] = workers.map({name: lane for lane, name in enumerate(names)})
+    of[~named] = len(names) + _inferred(timed[~named])
+    count = int(of.max(initial=-1)) + 1
+    numbers = range(1, count - len(names) + 1)
+    return Lanes((*names, *(f"unnamed {n}" if names else str(n) for n in numbers)), of)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts ``node10`` after ``node9``."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]
+
+
+def _inferred(timed: pd.DataFrame) -> NDArray[np.int64]:
+    """A lane per trial. Two overlap by more than a second only: clocks and rounding."""
     slack = pd.Timedelta(seconds=1)
     free: list[tuple[pd.Timestamp, int]] = []
     found = np.zeros(len(timed), dtype=np.int64)
@@ -58,7 +92,7 @@ def lanes(timed: pd.DataFrame) -> NDArray[np.int64]:
 def utilisation(timed: pd.DataFrame) -> float:
     """Part of the time from first start to last end, times the lanes, in which trials ran."""
     span = (timed["end"].max() - timed["begin"].min()).total_seconds()
-    count = int(lanes(timed).max()) + 1
+    count = len(lanes(timed).names)
     return min(1.0, float(timed["seconds"].sum()) / (span * count)) if span > 0 else 1.0
 
 
@@ -73,7 +107,7 @@ def timeline_figure(trials: pd.DataFrame) -> Figure:
     if timed.empty:
         raise BadInput("no trial with a start and a duration", accepted="a study with results")
     failures = failures_by_class(trials)
-    rows = int(lanes(timed).max()) + 1
+    rows = len(lanes(timed).names)
     ratios = [min(6.0, 0.5 + 0.35 * rows), 1.4, 0.4 + 0.3 * len(failures)]
     figure = Figure(figsize=(10.5, 2.2 + sum(ratios)), layout="constrained")
     gantt, busy, failed = figure.subplots(3, 1, height_ratios=ratios)
@@ -104,7 +138,7 @@ class _Clock:
 
 
 def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
-    places, good = lanes(timed), timed.index.isin(good_trials(timed).index)
+    rows, good = lanes(timed), timed.index.isin(good_trials(timed).index)
     begin, end = clock.at(timed["begin"]), clock.at(timed["end"])
     groups = {
         label: (METHOD_STYLE[method][0], good & (timed["method"] == method).to_numpy())
@@ -114,7 +148,7 @@ def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
     shown = {label: group for label, group in groups.items() if group[1].any()}
     for label, (colour, mask) in shown.items():
         ax.barh(
-            places[mask] + 1,
+            rows.of[mask],
             (end - begin)[mask],
             left=begin[mask],
             height=0.8,
@@ -125,8 +159,9 @@ def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
     ax.legend(
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(shown), fontsize=8, frameon=False
     )
-    ax.set(ylabel="worker", ylim=(places.max() + 1.6, 0.4), xlim=(0.0, clock.span))
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(ylabel="worker", ylim=(len(rows.names) - 0.4, -0.6), xlim=(0.0, clock.span))
+    step = math.ceil(len(rows.names) / _LABELS)
+    ax.set_yticks(range(0, len(rows.names), step), rows.names[::step], fontsize=8)
     ax.tick_params(labelbottom=False)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon_core.kernels import FAST, TINY
+from recon_core.power import power
 
 Array = NDArray[np.float32]
 
@@ -37,12 +38,13 @@ def contrast(
             bend[j] = np.float32(2) * weight
             total[j] += weight * x[j] * x[j]
         return
-    g = np.float32(gamma)
+    scale, order = np.float32(gamma) * weight, np.float32(gamma - 1)
     for j in range(x.size):
         base = max(x[j], TINY)
-        slope[j] = g * weight * base ** (g - np.float32(1))
-        bend[j] = (g - np.float32(1)) * slope[j] / base
-        total[j] += slope[j] * x[j] / g
+        first = power(base, gamma - 1)
+        slope[j] = scale * first
+        bend[j] = order * scale * first / base
+        total[j] += weight * first * x[j]
 
 
 @_leaf

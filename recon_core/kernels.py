@@ -12,6 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from recon_core.power import add_power
+
 Array = NDArray[np.float32]
 Sums = NDArray[np.float64]
 
@@ -56,18 +58,13 @@ def sparse_product(
 @_jit
 def power_sum(x: Array, weights: Array, gamma: float, out: Array) -> None:
     """out[trial, row] = sum over elements of weights[e] * x[trial, e, row]**gamma, for x >= 0."""
-    batch, elements, rows, width = x.shape
+    batch, elements, rows = x.shape[:3]
     for task in numba.prange(batch * rows):
         trial, row = task // rows, task % rows
         acc = out[trial, row]
         acc[:] = np.float32(0)
         for e in range(elements):
-            if gamma == 2.0:
-                for j in range(width):
-                    acc[j] += weights[e] * x[trial, e, row, j] * x[trial, e, row, j]
-            else:
-                for j in range(width):
-                    acc[j] += weights[e] * x[trial, e, row, j] ** np.float32(gamma)
+            add_power(x[trial, e, row], weights[e], gamma, acc)
 
 
 @_jit

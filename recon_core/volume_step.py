@@ -33,6 +33,7 @@ from recon_core.blocks import (
     pull,
 )
 from recon_core.kernels import FAST
+from recon_core.power import add_power
 
 Array = NDArray[np.float32]
 
@@ -297,10 +298,10 @@ def _finish(
         extrapolate(old, new, point, s.beta[trial], s.metric[trial, e], sums)
     if f.u.shape[1] > 0:
         n = stop - start
-        total, slope, bend = scratch[0, :n], scratch[1, :n], scratch[2, :n]
+        total = scratch[0, :n]
         total[:] = np.float32(0)
         for e in range(f.volumes.shape[1]):
-            contrast(f.spare[trial, e, start:stop], s.weights[e], s.gamma, slope, bend, total)
+            add_power(f.spare[trial, e, start:stop], s.weights[e], s.gamma, total)
         multiply(
             total,
             f.contrast[trial, start:stop],

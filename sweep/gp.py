@@ -70,6 +70,12 @@ class Models:
         left = np.maximum(1.0 - np.einsum("kin,kin->ki", half, half), 1e-12)
         return mean, self.deviation[:, None] * np.sqrt(left)
 
+    def mixture(self, at: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation (number,) of all models together at points (number, d)."""
+        means, deviations = self.predict(at)
+        mean: Array = self.weights @ means
+        return mean, np.sqrt(self.weights @ (deviations**2 + (means - mean) ** 2))
+
     def improvement(self, at: Array, best: Array) -> Array:
         """Expected improvement on ``best`` (k,) at points (number, d), mean over the models."""
         mean, deviation = self.predict(at)
@@ -94,6 +100,15 @@ def ask(points: Array, scores: Array, seed: int) -> Array:
     with _blas().limit(limits=1, user_api="blas"):
         models = fit(points, scores)
         return _best_point(models, points, scores, np.random.default_rng(seed))
+
+
+def expect(points: Array, scores: Array, at: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation (number,) of the score at points ``at`` (number, d).
+
+    ``points``, ``scores``: as of :func:`ask`.
+    """
+    with _blas().limit(limits=1, user_api="blas"):
+        return fit(points, scores).mixture(at)
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -79,7 +80,32 @@ def propose(
     if scores is None:
         return _untried(space, initial_point(space, len(tried), seed), tried)
     unit = _unit(space, tried)
-    return _untried(space, _at(space, _ask(surrogate, unit, np.array(scores), seed)), tried)
+    return _untried(space, _at(space, _ask(surrogate, unit, np.array(scores.values), seed)), tried)
+
+
+def believed(space: Space, told: Told, at: Array) -> tuple[Array, Array]:
+    """The score that the search expects anywhere, and its standard deviation: (number,) each.
+
+    From the model that proposes by default, told the same.
+
+    Parameters
+    ----------
+    space : bounds of each weight.
+    told : as of :func:`propose`, in the order of the trials; one score at least.
+    at : where, (number, weight) in [0, 1] of each weight's logarithmic range.
+
+    Raises
+    ------
+    ValueError : no score is known.
+    """
+    from sweep import gp
+
+    scores = _standardised([score for _, score in told])
+    if scores is None:
+        raise ValueError("no score is known")
+    unit = _unit(space, [_point(space, w) for w, _ in told])
+    mean, deviation = gp.expect(unit, np.array(scores.values), at)
+    return scores.mean + scores.deviation * mean, scores.deviation * deviation
 
 
 def _ask(surrogate: Surrogate, points: Array, scores: Array, seed: int) -> Array:
@@ -92,18 +118,28 @@ def _ask(surrogate: Surrogate, points: Array, scores: Array, seed: int) -> Array
     return gp.ask(points, scores, seed)
 
 
-def _standardised(scores: Sequence[float | None]) -> list[float] | None:
-    """Z-scores, as models are not free of scale; a failure one deviation above the worst."""
+@dataclass(frozen=True)
+class _Standardised:
+    """Z-scores, as models are not free of scale, and the ``mean`` and ``deviation`` taken out."""
+
+    values: list[float]
+    mean: float
+    deviation: float
+
+
+def _standardised(scores: Sequence[float | None]) -> _Standardised | None:
+    """The scores standardised; a failure is one deviation above the worst. None: none is known."""
     known = [score for score in scores if score is not None and math.isfinite(score)]
     if not known:
         return None
     deviation = float(np.std(known)) or 1.0
     mean = float(np.mean(known))
     worst = (max(known) - mean) / deviation + 1.0
-    return [
+    values = [
         (score - mean) / deviation if score is not None and math.isfinite(score) else worst
         for score in scores
     ]
+    return _Standardised(values, mean, deviation)
 
 
 def _untried(space: Space, weights: Weights, tried: list[list[float]]) -> Weights:

@@ -62,7 +62,9 @@ class TrialResult:
     ``nrmse``: mean over elements, NaN unless ``status`` is ok. ``iterations``: work of the solver,
     in pairs of projections of each modality. ``seconds``: wall time. ``started``: ISO 8601, UTC.
     ``relative_error``: mean over elements of ||x - truth||/||truth||. ``stoichiometry``: element to
-    {mean, sigma} of its cation fraction. ``error``: one line, None when ok.
+    {mean, sigma} of its cation fraction. ``error``: one line, None when ok. ``worker``: who had the
+    trial, ended or not: a place in the executor, a rank, or a Dask worker; ``host``: on which node.
+    Executors fill in both, None where unknown; nothing depends on them.
     """
 
     status: TrialStatus
@@ -76,6 +78,8 @@ class TrialResult:
     solver_status: str | None = None
     relative_error: float = math.nan
     stoichiometry: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    worker: str | None = None
+    host: str | None = None
 
 
 def weights_of(method: Method, weights: Weights) -> dict[str, float]:
@@ -110,6 +114,8 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
         "stoichiometry": {
             e: {name: _finite(v) for name, v in s.items()} for e, s in result.stoichiometry.items()
         },
+        "worker": result.worker,
+        "host": result.host,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +20,8 @@ class Executor(Protocol):
     """Evaluates up to ``slots`` trials at a time, in any order, and loses none.
 
     A trial whose worker dies comes back as crashed, one over its time as timeout; the reason is in
-    the result's ``error``. Whether it is tried again is the caller's to decide.
+    the result's ``error``. Whether it is tried again is the caller's to decide. Every result names
+    its worker, by the same name for as long as the executor lives; no two work at once by one name.
     """
 
     @property
@@ -41,6 +43,11 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End all workers and drop what is in flight; closing twice does nothing."""
+
+
+def signed(result: TrialResult, worker: str) -> TrialResult:
+    """``result`` with the name of the worker, which is on this host."""
+    return replace(result, worker=worker, host=os.uname().nodename)
 
 
 def attempt(evaluate: Evaluate, study: Study, trial: Trial) -> TrialResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -10,7 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Queue
 
-from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker
+from distributed import (
+    Client,
+    Future,
+    KilledWorker,
+    LocalCluster,
+    Worker,
+    WorkerPlugin,
+    get_worker,
+)
 
 from recon_core.errors import BadInput
 from sweep.evaluate import evaluate
@@ -132,7 +141,10 @@ def connected(address: str, workers: int) -> Iterator[Client]:
 
 
 class Crews(WorkerPlugin):  # type: ignore[misc]
-    """The warm child processes of one Dask worker, one for each of its threads."""
+    """The warm child processes of one Dask worker, one for each of its threads.
+
+    They are named as the worker is; those of several threads are numbered, ``name/0`` the first.
+    """
 
     def __init__(self, evaluate: Evaluate, limits: Limits | None) -> None:
         self.name = f"tomoatlas-{uuid.uuid4()}"
@@ -142,6 +154,9 @@ class Crews(WorkerPlugin):  # type: ignore[misc]
         """Be ready for trials; called by Dask on every worker, also on one that joins later."""
         cores = max(1, len(os.sched_getaffinity(0)) // worker.state.nthreads)
         self._threads = int(os.environ.get("OMP_NUM_THREADS", cores))
+        one = worker.state.nthreads == 1
+        numbered = (f"{worker.name}/{number}" for number in itertools.count())
+        self._names = itertools.repeat(str(worker.name)) if one else numbered
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._idle: list[ProcessExecutor] = []
@@ -175,7 +190,8 @@ class Crews(WorkerPlugin):  # type: ignore[misc]
         )
 
     def _crew(self) -> ProcessExecutor:
-        return ProcessExecutor(1, self._evaluate, self._limits, threads=self._threads)
+        names = [next(self._names)]
+        return ProcessExecutor(1, self._evaluate, self._limits, threads=self._threads, names=names)
 
 
 def on_worker(crews: str, study: Study, trial: Trial) -> TrialResult:
@@ -197,4 +213,9 @@ def _result(future: Future) -> TrialResult:
     error = future.exception() if future.status == "error" else f"the task was {future.status}"
     if isinstance(error, CannotStart):
         raise error
-    return TrialResult(TrialStatus.CRASHED, error=" ".join(f"lost worker: {error}".split()))
+    reason = " ".join(f"lost worker: {error}".split())
+    return TrialResult(TrialStatus.CRASHED, error=reason, worker=_last_worker(error))
+
+
+def _last_worker(error: object) -> str | None:
+    return str(error.last_worker.name) if isinstance(error, KilledWorker) else None

@@ -6,7 +6,7 @@ import time
 from collections import deque
 
 from sweep.evaluate import evaluate
-from sweep.executors.base import Evaluate, attempt
+from sweep.executors.base import Evaluate, attempt, signed
 from sweep.study import Study
 from sweep.trial import Trial, TrialResult
 
@@ -34,7 +34,7 @@ class InlineExecutor:
             time.sleep(timeout or 0.0)
             return None
         study, trial = self._queue.popleft()
-        return trial, attempt(self._evaluate, study, trial)
+        return trial, signed(attempt(self._evaluate, study, trial), "0")
 
     def close(self) -> None:
         """Drop what was submitted."""

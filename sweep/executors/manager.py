@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from dataclasses import replace
 
 from sweep.executors.child import START_SECONDS, CannotStart
 from sweep.executors.post import BYE, LEAVE, RESULT, TASK, Post, naps
@@ -139,7 +140,8 @@ class MpiExecutor:
     def _take_in(self, rank: int, report: Report) -> None:
         """The end of a rank's trial, and what becomes of the rank; one given up may come back."""
         if rank in self._running:
-            self._found.append((self._running.pop(rank), report.result))
+            result = replace(report.result, worker=str(rank))
+            self._found.append((self._running.pop(rank), result))
         self._idle = [idle for idle in self._idle if idle != rank]
         self._workers.discard(rank)
         if report.fit:

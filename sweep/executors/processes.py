@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 
 from sweep.evaluate import evaluate
-from sweep.executors.base import Evaluate
+from sweep.executors.base import Evaluate, signed
 from sweep.executors.child import Child
 from sweep.executors.environment import child_environment
 from sweep.executors.warden import Warden
@@ -29,6 +29,8 @@ class ProcessExecutor:
     limits : what a trial may take; by default the limits of its study.
     places : for each worker the variables of its own, such as the mask of its device.
     threads : of each child; by default the workers share the cores evenly.
+    names : of the workers; by default their numbers, from 0. A child that replaces another has its
+        name, as it has its place.
 
     Raises
     ------
@@ -42,14 +44,17 @@ class ProcessExecutor:
         limits: Limits | None = None,
         places: Sequence[Mapping[str, str]] | None = None,
         threads: int | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         self.slots = workers
         self._evaluate, self._limits = evaluate, limits
-        self._vacant = list(places or [{}] * workers)[:workers]
+        self._names = names or [str(number) for number in range(workers)]
+        self._places = places or [{}] * workers
+        self._vacant = list(range(workers))
         self._threads = threads or max(1, len(os.sched_getaffinity(0)) // workers)
         self._idle: list[Child] = []
         self._busy: list[Child] = []
-        self._places: dict[Child, Mapping[str, str]] = {}
+        self._seats: dict[Child, int] = {}
         self._warden = Warden()
 
     @property
@@ -85,12 +90,13 @@ class ProcessExecutor:
         self._warden.dismiss()
         for child in [*self._busy, *self._idle]:
             child.end()
-        self._busy, self._idle, self._places = [], [], {}
+        self._busy, self._idle, self._seats = [], [], {}
 
     def _started(self) -> Child:
-        place = self._vacant.pop(0)
-        child = Child(self._evaluate, child_environment(self._threads, place), self._limits)
-        self._places[child] = place
+        seat = self._vacant.pop(0)
+        environment = child_environment(self._threads, self._places[seat])
+        child = Child(self._evaluate, environment, self._limits)
+        self._seats[child] = seat
         self._warden.watch(child)
         return child
 
@@ -100,6 +106,7 @@ class ProcessExecutor:
         if trial is None or result is None:
             return None
         self._busy.remove(child)
+        result = signed(result, self._names[self._seats[child]])
         if child.alive:
             self._idle.append(child)
         else:
@@ -108,5 +115,5 @@ class ProcessExecutor:
 
     def _end(self, child: Child) -> None:
         self._warden.release(child)
-        self._vacant.append(self._places.pop(child))
+        self._vacant.append(self._seats.pop(child))
         child.end()

@@ -80,6 +80,6 @@ def _evaluated(mail: Post, crew: ProcessExecutor, study: Study, trial: Trial) ->
 
 def unfit(error: CannotStart) -> Report:
     """The report of a rank on which nothing can be evaluated."""
-    return Report(
-        TrialResult(TrialStatus.CRASHED, error=f"{error} on {os.uname().nodename}"), False
-    )
+    host = os.uname().nodename
+    result = TrialResult(TrialStatus.CRASHED, error=f"{error} on {host}", host=host)
+    return Report(result, fit=False)

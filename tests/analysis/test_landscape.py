@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from analysis.landscape import landscape_figure, posterior
+from analysis.landscape import landscape_figure
+from analysis.posterior import posterior
 from analysis.save import figure_bytes
 from recon_core.errors import BadInput
+from recon_core.settings import Method, Weights
+from sweep.propose import believed
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.1, 6.0)}
 
@@ -30,21 +33,60 @@ def trials(count: int = 12, failed: int = 0) -> pd.DataFrame:
 
 def test_the_posterior_passes_through_the_told_points_and_knows_it():
     told = trials()
-    found = posterior(told, SPACE)
-    assert found.mean.shape == found.sigma.shape == (len(found.tv), len(found.haadf))
+    found = posterior(told, SPACE, Method.FUSED, 81)
+    assert found.mean.shape == found.sigma.shape == (81, 81)
     for _, row in told.iterrows():
-        near = (
-            np.abs(np.log(found.tv / row["tv"])).argmin(),
-            np.abs(np.log(found.haadf / row["haadf"])).argmin(),
+        near = tuple(
+            np.abs(np.log(found.weights[name] / row[name])).argmin() for name in ("tv", "haadf")
         )
         assert found.mean[near] == pytest.approx(row["nrmse"], abs=0.02)
         assert found.sigma[near] < 0.5 * found.sigma.max()
 
 
 def test_the_expected_minimum_is_that_of_the_response():
-    found = posterior(trials(40), SPACE)
-    row, _ = np.unravel_index(found.mean.argmin(), found.mean.shape)
-    assert found.tv[row] == pytest.approx(1.0, rel=0.3)
+    found = posterior(trials(40), SPACE, Method.FUSED, 81)
+    row, column = np.unravel_index(found.mean.argmin(), found.mean.shape)
+    assert found.weights["tv"][row] == pytest.approx(1.0, rel=0.1)
+    assert found.weights["haadf"][column] == pytest.approx(0.1, rel=0.3)
+
+
+def test_the_picture_is_what_the_search_believed_whatever_the_grid_and_the_order():
+    told = trials(11, failed=2)
+    told.loc[len(told)] = {"method": "ml", "number": 0, "status": "ok", "nrmse": 9.0}
+    weights = [Weights(w["haadf"], w["tv"]) for _, w in told[:11].iterrows()]
+    scores = [None if math.isnan(s) else float(s) for s in told["nrmse"][:11]]
+    at = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    mean, sigma = believed(SPACE, list(zip(weights, scores, strict=True)), at)
+    for points, frame in ((3, told), (25, told.sample(frac=1, random_state=0))):
+        found = posterior(frame, SPACE, Method.FUSED, points)
+        places = (0, 0), (0, -1), (-1, 0), (points // 2, points // 2)
+        assert [found.mean[place] for place in places] == pytest.approx(mean)
+        assert [found.sigma[place] for place in places] == pytest.approx(sigma)
+
+
+def test_a_failure_is_expected_to_be_worse_than_the_worst():
+    told = trials(12)
+    found = posterior(told, SPACE, Method.FUSED, 25)
+    best = np.unravel_index(found.mean.argmin(), found.mean.shape)
+    told.loc[len(told)] = {
+        "method": "fused",
+        "number": len(told),
+        "status": "crashed",
+        "nrmse": math.nan,
+        "haadf": found.weights["haadf"][best[1]],
+        "tv": found.weights["tv"][best[0]],
+    }
+    again = posterior(told, SPACE, Method.FUSED, 25)
+    assert again.mean[best] > told["nrmse"].max()
+
+
+def test_a_method_of_one_weight_has_a_curve():
+    told = trials(9).assign(method="chemistry-tv", haadf=math.nan)
+    told["nrmse"] = 0.3 + 0.1 * np.log10(told["tv"]) ** 2
+    found = posterior(told, SPACE, Method.CHEMISTRY_TV, 61)
+    assert list(found.weights) == ["tv"]
+    assert found.mean.shape == found.sigma.shape == (61,)
+    assert found.weights["tv"][found.mean.argmin()] == pytest.approx(1.0, rel=0.1)
 
 
 def test_every_trial_is_drawn_the_best_starred_and_failures_crossed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,21 +108,47 @@ def test_parallel_coordinates_hold_every_good_trial():
     assert best[1].tolist() == [1, 1]
 
 
-def timed(*spans: tuple[int, int]) -> pd.DataFrame:
+def timed(*spans: tuple[int, int], workers: Sequence[str | None] = ()) -> pd.DataFrame:
     records = [
         record(i, started=START.format(begin // 60, begin % 60), seconds=float(end - begin))
         for i, (begin, end) in enumerate(spans)
     ]
+    for told, worker in zip(records, workers, strict=False):
+        told["worker"] = worker
     return timed_trials(trials_table(records))
 
 
 def test_lanes_are_as_few_as_run_at_once_and_never_overlap():
     found = timed((0, 100), (0, 50), (50, 150), (100, 160), (10, 40))
-    places = lanes(found)
-    assert places.max() + 1 == 3
+    places = lanes(found).of
+    assert lanes(found).names == ("1", "2", "3")
     for lane in set(places):
         mine = found[places == lane].sort_values("begin")
         assert (mine["begin"].iloc[1:].to_numpy() >= mine["end"].iloc[:-1].to_numpy()).all()
+
+
+def test_a_lane_is_the_worker_that_the_journal_names():
+    spans = [(0, 100), (100, 200), (0, 50), (60, 90)]
+    found = timed(*spans, workers=["10", "9", "9", "node/2"])
+    assert lanes(found).names == ("9", "10", "node/2")
+    assert found["trial_id"].tolist() == ["id0", "id2", "id3", "id1"]
+    assert lanes(found).of.tolist() == [1, 0, 2, 0]
+    assert utilisation(found) == pytest.approx(280 / (3 * 200))
+    assert utilisation(timed(*spans)) == pytest.approx(280 / (2 * 200)), "two could have done it"
+
+
+def test_lanes_are_inferred_only_where_the_journal_names_no_worker():
+    found = timed((0, 100), (0, 100), (0, 100), (100, 200), workers=[None, "0", None, "1"])
+    assert lanes(found).names == ("0", "1", "unnamed 1", "unnamed 2")
+    assert sorted(lanes(found).of.tolist()) == [0, 1, 2, 3]
+
+
+def test_the_chart_labels_its_lanes_with_the_names_of_workers():
+    records = [record(i, worker=f"rank{i}", host="node") for i in range(40)]
+    gantt = timeline_figure(trials_table(records)).axes[0]
+    assert [t.get_text() for t in gantt.get_yticklabels()] == [f"rank{i}" for i in range(0, 40, 2)]
+    bars = {round(bar.get_y() + bar.get_height() / 2) for bar in gantt.patches}
+    assert bars == set(range(40))
 
 
 def test_utilisation_is_busy_time_over_worker_time():

@@ -35,6 +35,14 @@ def test_one_row_per_trial_with_axes_weights_and_elements(folder, study):
     assert trials.loc[trials["method"] == "ml", ["haadf", "tv"]].isna().all(axis=None)
 
 
+def test_the_worker_of_a_trial_is_known_where_the_journal_names_it(folder):
+    assert set(load_trials(folder)["worker"]) == {"0"}
+    assert load_trials(folder)["host"].nunique() == 1
+    old = trials_table([record(0), record(1, worker="3", host="node7")])
+    assert old[["worker", "host"]].isna().to_numpy().tolist() == [[True, True], [False, False]]
+    assert old.loc[1, ["worker", "host"]].tolist() == ["3", "node7"]
+
+
 def test_torn_last_line_is_left_out(folder):
     journal = folder / "trials.jsonl"
     whole = len(load_trials(folder))

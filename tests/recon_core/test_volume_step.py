@@ -66,10 +66,12 @@ def test_threads_do_not_change_a_step(gamma: float) -> None:
     np.testing.assert_array_equal(with_threads(1, step), with_threads(2, step))
 
 
-def test_nan_is_not_clipped_away() -> None:
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("name", ["slope", "volumes"])
+def test_nan_is_not_clipped_away(gamma: float, name: str) -> None:
     fields = random_fields((1, 2, 3, 4, 5))
-    fields.slope[0, 1, 1, 1, 1] = np.nan
-    volume_step(fields, random_steps(1, 2, 2.0))
+    getattr(fields, name)[0, 1, 1, 1, 1] = np.nan
+    volume_step(fields, random_steps(1, 2, gamma))
     assert np.isnan(fields.spare[0, :, 1, 1, 1]).all()
     assert np.isnan(fields.spare).sum() < 60
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -49,7 +50,15 @@ def outcome(executor: Executor, number: int) -> TrialResult:
     executor.submit(study, good)
     back, sound = collected(executor)
     assert (back, sound.nrmse) == (good, bowl(study, good).nrmse)
+    for ended in (result, sound):
+        assert ended.worker in names(executor)
+        assert ended.host == os.uname().nodename
     return result
+
+
+def names(executor: Executor) -> set[str]:
+    """Names of the workers of every executor here, Dask's local cluster included."""
+    return {str(number) for number in range(executor.slots)}
 
 
 def check_every_trial_comes_back_with_its_own_result(executor: Executor) -> None:
@@ -58,14 +67,17 @@ def check_every_trial_comes_back_with_its_own_result(executor: Executor) -> None
     expected = {trial: bowl(study, trial).nrmse for trial in waiting}
     in_flight = 0
     results = {}
+    workers = set()
     while waiting or in_flight:
         while waiting and in_flight < executor.slots:
             executor.submit(study, waiting.pop())
             in_flight += 1
         trial, result = collected(executor)
         results[trial] = result.nrmse
+        workers.add(result.worker)
         in_flight -= 1
     assert results == expected
+    assert workers == names(executor), "all have worked, each under its name"
 
 
 def check_nothing_in_flight_is_nothing_to_collect(executor: Executor) -> None:
@@ -109,8 +121,19 @@ def check_the_atlas_is_the_same_and_closing_again_does_nothing(executor: Executo
         one, many = (atlas_of(journal) for journal in journals)
         assert one == many
         assert (summary.done, summary.failed) == (24, 0)
-        assert len(read_records(journals[1])) == 24
+        records = read_records(journals[1])
+        assert len(records) == 24
+        assert {record["worker"] for record in records} <= names(executor)
     executor.close()
+
+
+def check_trials_that_are_killed_name_the_worker_that_each_had(executor: Executor) -> None:
+    study = small_study()
+    for _ in range(executor.slots):
+        executor.submit(study, trial_number(study, HANGS))
+    ended = [collected(executor)[1] for _ in range(executor.slots)]
+    assert {result.status for result in ended} == {TrialStatus.TIMEOUT}
+    assert {result.worker for result in ended} == names(executor)
 
 
 def check_closing_drops_what_is_in_flight(executor: Executor) -> None:
@@ -130,6 +153,7 @@ IN_CHILDREN: tuple[Check, ...] = (
     check_a_trial_over_its_time_is_ended,
     check_a_trial_over_its_memory_is_ended,
     check_a_killed_process_costs_its_trial_alone,
+    check_trials_that_are_killed_name_the_worker_that_each_had,
 )
 LAST: tuple[Check, ...] = (check_the_atlas_is_the_same_and_closing_again_does_nothing,)
 NAMES = [check.__name__ for check in (*ANYWHERE, *IN_CHILDREN, *LAST)]

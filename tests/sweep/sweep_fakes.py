@@ -71,6 +71,12 @@ def deadly_bowl(study: Study, trial: Trial) -> TrialResult:
     return bowl(study, trial)
 
 
+def worker_killing_bowl(study: Study, trial: Trial) -> TrialResult:
+    """Kills the process whose child this is."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    return endless_bowl(study, trial)
+
+
 def slow_bowl(study: Study, trial: Trial) -> TrialResult:
     time.sleep(0.3)
     return bowl(study, trial)

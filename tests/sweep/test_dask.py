@@ -4,17 +4,27 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sweep_conformance import LIMITS, NAMES, failures, trial_number
-from sweep_fakes import SMALL, atlas_of, bowl, endless_bowl, faulty, slow_bowl, small_study
+from sweep_conformance import LIMITS, NAMES, collected, failures, trial_number
+from sweep_fakes import (
+    SMALL,
+    atlas_of,
+    bowl,
+    endless_bowl,
+    faulty,
+    slow_bowl,
+    small_study,
+    worker_killing_bowl,
+)
 from sweep_launch import wait_for
 
 from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
 from sweep.study import parse_study
-from sweep.trial import Trial, TrialResult
+from sweep.trial import Trial, TrialResult, TrialStatus
 
 # Nothing in the designed part needs a proposal.
 STUDY = parse_study(SMALL.replace("initial = 3", "initial = 6"))
@@ -70,6 +80,39 @@ def test_a_run_goes_on_as_workers_are_killed_and_join(
     assert atlas_of(tmp_path / "run" / "trials.jsonl") == atlas_of(
         tmp_path / "one" / "trials.jsonl"
     )
+
+
+def test_a_trial_whose_worker_was_lost_too_often_names_the_last(
+    cluster: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweep.executors.dask import DaskExecutor
+
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
+    study = small_study()
+    executor = DaskExecutor(client, worker_killing_bowl)
+    before = {str(w["name"]) for w in client.scheduler_info()["workers"].values()}
+    executor.submit(study, trial_number(study, 0))
+    result = collected(executor)[1]
+    executor.close()
+    assert result.status is TrialStatus.CRASHED
+    assert str(result.error).startswith("lost worker: ")
+    assert result.worker in before
+
+
+def test_the_threads_of_one_worker_have_names_of_their_own() -> None:
+    from sweep.executors.dask import Crews
+
+    for threads, expected in ((1, ["node7", "node7"]), (2, ["node7/0", "node7/1"])):
+        crews = Crews(faulty, LIMITS)
+        state = SimpleNamespace(nthreads=threads)
+        crews.setup(SimpleNamespace(name="node7", state=state))  # type: ignore[arg-type]
+        study = small_study()
+        made = [crews._crew() for _ in expected]
+        for crew in made:
+            crew.submit(study, trial_number(study, 0))
+        assert [collected(crew)[1].worker for crew in made] == expected
+        for crew in made:
+            crew.close()
 
 
 def test_closing_ends_the_children_of_all_workers(client: Any) -> None:

@@ -168,6 +168,19 @@ def test_any_part_of_a_record_is_resumed_to_the_same_end(
     assert len(read_records(folder / "two" / "trials.jsonl")) == len(whole)
 
 
+@pytest.mark.usefixtures("hashed_proposals")
+def test_a_record_that_names_no_workers_is_resumed_to_the_same_end(tmp_path: Path) -> None:
+    whole = undisturbed(small_study(), tmp_path / "run")
+    journal = tmp_path / "run" / "trials.jsonl"
+    old = [
+        {k: v for k, v in r.items() if k not in ("worker", "host")} for r in read_records(journal)
+    ]
+    journal.write_text("".join(json.dumps(record) + "\n" for record in old[:10]))
+    assert run(small_study(), tmp_path / "run", InlineExecutor(bowl)).resumed == 10
+    assert atlas_of(journal) == whole
+    assert [r.get("worker") for r in read_records(journal)] == [None] * 10 + ["0"] * 14
+
+
 def test_a_grown_budget_goes_on_with_the_sequence(
     tmp_path: Path, hashed_proposals: list[tuple[int, int]]
 ) -> None:

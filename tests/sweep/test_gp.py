@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.gp import LENGTHS, MODELS, NOISES, Models, _matern, ask, fit
+from sweep.gp import LENGTHS, MODELS, NOISES, Models, _matern, ask, expect, fit
 
 RNG = np.random.default_rng
 
@@ -46,6 +46,18 @@ def test_a_prediction_is_that_of_the_textbook() -> None:
             best_mean + across @ inverse @ (scores - best_mean), abs=1e-5
         )
         assert deviation[k] == pytest.approx(models.deviation[k] * np.sqrt(left), abs=1e-4)
+
+
+def test_the_models_together_are_what_drawing_from_them_gives() -> None:
+    points, at = RNG(3).random((8, 2)), RNG(4).random((3, 2))
+    models = fit(points, bowl(points))
+    mean, deviation = models.predict(at)
+    k = RNG(5).choice(len(models.weights), 200_000, p=models.weights)
+    draws = mean[k] + deviation[k] * RNG(6).standard_normal((200_000, 3))
+    found = models.mixture(at)
+    assert found[0] == pytest.approx(draws.mean(axis=0), abs=5e-3 * deviation.max())
+    assert found[1] == pytest.approx(draws.std(axis=0), rel=0.01)
+    assert expect(points, bowl(points), at)[0].tolist() == found[0].tolist()
 
 
 def test_the_improvement_is_what_drawing_from_the_models_gives() -> None:

@@ -6,6 +6,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,9 +73,11 @@ def test_the_other_ranks_are_given_trials_first(executor: MpiExecutor, post: Lis
 
 def test_a_rank_that_is_done_is_given_the_next_trial(executor: MpiExecutor, post: Lists) -> None:
     executor.submit(STUDY, some_trials(STUDY, 4)[3])
-    assert executor.collect(0.0) is not None, "rank 0 evaluates as well"
+    own = executor.collect(0.0)
+    assert own is not None, "rank 0 evaluates as well"
+    assert own[1].worker == "0"
     post.came[RESULT].append((2, Report(OK)))
-    assert executor.collect(0.0) == (post.tasks()[2], OK)
+    assert executor.collect(0.0) == (post.tasks()[2], replace(OK, worker="2"))
 
 
 def test_a_lost_rank_costs_its_trial_and_a_slot(executor: MpiExecutor, post: Lists) -> None:
@@ -83,6 +86,7 @@ def test_a_lost_rank_costs_its_trial_and_a_slot(executor: MpiExecutor, post: Lis
     assert finished is not None
     assert finished[0] == post.tasks()[2]
     assert (finished[1].status, finished[1].error) == (TrialStatus.CRASHED, "lost rank 2")
+    assert finished[1].worker == "2"
     assert executor.slots == 3
     assert executor.collect(0.0) is None, "a loss is told once"
 
@@ -92,7 +96,7 @@ def test_a_rank_lost_after_its_result_came_loses_nothing(
 ) -> None:
     post.came[RESULT].append((2, Report(OK)))
     post.lost.add(2)
-    assert executor.collect(0.0) == (post.tasks()[2], OK)
+    assert executor.collect(0.0) == (post.tasks()[2], replace(OK, worker="2"))
     assert executor.slots == 3
     assert executor.collect(0.0) is None
 
@@ -103,7 +107,7 @@ def test_a_rank_that_cannot_evaluate_is_given_nothing_more(
     broken = TrialResult(TrialStatus.CRASHED, error="a worker process cannot start")
     for rank in (1, 2, 3):
         post.came[RESULT].append((rank, Report(broken, fit=False)))
-        assert executor.collect(0.0) == (post.tasks()[rank], broken)
+        assert executor.collect(0.0) == (post.tasks()[rank], replace(broken, worker=str(rank)))
     assert executor.slots == 1
     executor._give_up(0, "cannot start either")
     with pytest.raises(CannotStart, match="no rank"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sweep_fakes import score
 
 from recon_core.settings import Weights
-from sweep.propose import DEFAULT, initial_point, propose
+from sweep.propose import DEFAULT, believed, initial_point, propose
 from sweep.tables import Surrogate
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.03, 10.0)}
@@ -61,6 +61,20 @@ def test_a_proposal_is_a_pure_function(surrogate: Surrogate) -> None:
     assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
     assert inside(first)
     assert [w for w, _ in known] == design(7), "arguments are left alone"
+
+
+def test_what_is_believed_is_in_units_of_the_score() -> None:
+    known = told(30)
+    at = np.array([[0.0, 1.0], [0.5, 0.5]])
+    mean, deviation = believed(SPACE, known, at)
+    truth = [score(Weights(1e-3, 10.0)), score(Weights(0.1, 0.3**0.5))]
+    assert mean == pytest.approx(truth, abs=0.03)
+    assert (np.abs(mean - truth) < 5 * deviation).all()
+    larger = believed(SPACE, [(w, 3.0 + 2.0 * s) for w, s in known if s is not None], at)
+    assert larger[0] == pytest.approx(3.0 + 2.0 * mean)
+    assert larger[1] == pytest.approx(2.0 * deviation)
+    with pytest.raises(ValueError, match="no score is known"):
+        believed(SPACE, [(DEFAULT, None)], at)
 
 
 def test_the_surrogates_differ() -> None:

@@ -10,7 +10,8 @@ from sweep.trial import TrialResult, TrialStatus, to_record
 
 KEYS = (
     "trial_id cell method number attempt final weights status nrmse nrmse_by_element iterations "
-    "seconds device started error solver_status relative_error stoichiometry"
+    "seconds device started error solver_status relative_error stoichiometry "
+    "worker host"
 )
 
 
