@@ -252,13 +252,6 @@ def test_failed_trials_are_recorded_and_the_run_goes_on(
     assert (again.done, again.failed, again.resumed) == (24, 4, 24)
 
 
-def test_trials_start_evenly_over_cells_and_methods() -> None:
-    ledger = Ledger(small_study())
-    assert all(ledger.make() for _ in range(8))
-    made = [(trial.cell.index, trial.method) for _, trial in ledger._made]
-    assert len(set(made)) == 8
-
-
 class Interrupted(InlineExecutor):
     """Ctrl-C at the given trial."""
 
