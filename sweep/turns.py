@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 
 from sweep.strand import Strand
 
-LAST_ROUNDS = 4
-"""Trials left for every worker when the end decides the order: 2 are too late for it, 8 no better
+LAST_ROUNDS = 6
+"""Trials left for every worker when the end decides the order: 4 are too late for it, 12 no better
 (1,000 workers, trials of 4 to 100 s)."""
 
 PORTIONS = 4
