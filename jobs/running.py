@@ -39,7 +39,7 @@ class Workers:
     """Who is to evaluate trials: ``count`` processes, or a Dask cluster.
 
     ``count``: None for one per core, or one per GPU. ``dask``: the address of a scheduler, or local
-    for a cluster of ``count`` processes. ``device``: auto, cpu or cuda.
+    for a cluster of ``count`` processes. ``device``: auto, cpu, cuda or cuda-half.
     """
 
     count: int | None = None

@@ -36,7 +36,7 @@ class Site(BaseModel):
     rank_environment: dict[str, str] = Field(default_factory=dict)
     queue: str | None = None
     needs_account: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "cuda-half"] = "auto"
 
 
 def shipped_sites() -> tuple[str, ...]:

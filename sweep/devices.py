@@ -30,6 +30,7 @@ Slurm's comes last: an ``mpirun`` inside a batch script hands it on as 0 to all 
 MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """NVIDIA's, AMD's and Intel's list of the devices that a process may see."""
 
+KINDS = ("auto", "cpu", "cuda", "cuda-half")
 NO_DEVICE = ("", "-1", "NoDevFiles")
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
 QUERY_SECONDS = 60
@@ -39,15 +40,15 @@ QUERY_SECONDS = 60
 class Request:
     """What the ranks are to compute on.
 
-    ``kind``: cpu, cuda, or auto for a GPU where the rank has one. ``sharing``: refuse or warn,
-    where two ranks hold the same GPU.
+    ``kind``: cpu, cuda, cuda-half, or auto for a GPU where the rank has one. ``sharing``: refuse or
+    warn, where two ranks hold the same GPU.
     """
 
     kind: str = "cpu"
     sharing: str = "refuse"
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", ("auto", "cpu", "cuda")), ("sharing", ("refuse", "warn"))):
+        for name, choices in (("kind", KINDS), ("sharing", ("refuse", "warn"))):
             if getattr(self, name) not in choices:
                 value, accepted = getattr(self, name), ", ".join(choices)
                 raise BadInput("unknown", key=name, value=value, accepted=accepted)
@@ -130,8 +131,10 @@ def check_devices(devices: Sequence[Device], request: Request) -> tuple[str, ...
     BadInput : a rank has no GPU and is to have one, or others have one; two hold the same.
     """
     without = [rank for rank, device in enumerate(devices) if device.identity is None]
-    if request.kind == "cuda" and without:
-        raise BadInput("no GPU is visible", key="--device", value="cuda", source=_ranks(without))
+    if request.kind.startswith("cuda") and without:
+        raise BadInput(
+            "no GPU is visible", key="--device", value=request.kind, source=_ranks(without)
+        )
     if 0 < len(without) < len(devices):
         accepted = "a GPU for every rank, or --device cpu"
         raise BadInput(

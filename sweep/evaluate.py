@@ -31,7 +31,7 @@ from sweep.trial import Trial, TrialResult, TrialStatus
 Array = NDArray[np.float32]
 
 DEVICE_VARIABLE = "TOMOATLAS_DEVICE"
-"""Environment variable of a worker: auto, cpu or cuda; what its trials compute on."""
+"""Environment variable of a worker: auto, cpu, cuda or cuda-half; what its trials compute on."""
 
 SPECIMENS_KEPT, SERIES_KEPT = 2, 4
 """What a process keeps for the next trial; a trial needs a series, its truth and, to simulate the

@@ -130,8 +130,9 @@ def test_ranks_with_and_without_gpu_are_refused() -> None:
     devices = [Device("a", UUIDS[0], True), Device("b"), Device("c")]
     with pytest.raises(BadInput, match=r"ranks 1, 2: no GPU, where other ranks have one"):
         check_devices(devices, AUTO)
-    with pytest.raises(BadInput, match=r"ranks 1, 2: --device = 'cuda': no GPU is visible"):
-        check_devices(devices, CUDA)
+    for kind in ("cuda", "cuda-half"):
+        with pytest.raises(BadInput, match=rf"ranks 1, 2: --device = '{kind}': no GPU is visible"):
+            check_devices(devices, Request(kind))
     assert check_devices(devices[1:], AUTO) == ()
 
 
