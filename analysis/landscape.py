@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.draw import SEQUENTIAL, add_colourbar
-from analysis.posterior import NEAR_BEST, Floats, Posterior, posterior
+from analysis.posterior import LEAST, NEAR_BEST, Floats, Posterior, posterior
 from analysis.table import best_trial, good_trials
+from recon_core.errors import BadInput
 from recon_core.settings import Method
 from sweep.propose import Space
 
@@ -27,6 +28,11 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
     BadInput : fewer than three good fused trials.
     """
     found = posterior(trials, space, Method.FUSED, GRID)
+    if found is None:
+        told = len(good_trials(trials, Method.FUSED))
+        raise BadInput(
+            "too few good fused trials for a landscape", value=told, accepted=f">= {LEAST}"
+        )
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _draw(figure, left, found, found.mean, "expected ⟨NRMSE⟩")
