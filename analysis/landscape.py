@@ -15,6 +15,7 @@ from recon_core.settings import Method
 from sweep.propose import Space
 
 GRID = 81
+_FAILED = "failed, taken as worse"
 
 
 def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Figure:
@@ -78,7 +79,7 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
         label="trial",
     )
     if len(failed):
-        ax.plot(failed["haadf"], failed["tv"], "X", color="#D55E00", markersize=8, label="failed")
+        ax.plot(failed["haadf"], failed["tv"], "X", color="#D55E00", markersize=8, label=_FAILED)
     if best is not None:
         label = f"best, {best['nrmse']:.3f}"
         ax.plot(

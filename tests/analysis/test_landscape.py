@@ -100,7 +100,7 @@ def test_every_trial_is_drawn_the_best_starred_and_failures_crossed():
     ax = landscape_figure(told, SPACE, "here").axes[0]
     drawn = {line.get_label(): line for line in ax.lines}
     assert len(drawn["trial"].get_xdata()) == 8
-    assert len(drawn["failed"].get_xdata()) == 2
+    assert len(drawn["failed, taken as worse"].get_xdata()) == 2
     best = told.loc[told["nrmse"].idxmin()]
     star = drawn[f"best, {best['nrmse']:.3f}"]
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (best["haadf"], best["tv"])
