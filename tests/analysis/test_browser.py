@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis import page_data
 from analysis.atlas import atlas_of
 from analysis.reading import JournalReader
 from analysis.report import write_page
@@ -327,6 +328,15 @@ def test_a_point_of_a_curve_can_be_clicked(visit, folder_of):
     page = visit(written(folder_of(study)))
     page.click_cell(1, page.page.evaluate("D.quantities[0].values[1]"))
     assert page.heading() == "Chemical tilts 9"
+
+
+def test_a_page_of_many_cells_names_the_command_for_a_landscape(visit, folder_of, monkeypatch):
+    monkeypatch.setattr(page_data, "LANDSCAPES", 0)
+    text = HEAD.replace("trials = 2\n", "trials = 3\n")
+    study = parse_study(f'{text}[axes]\n"acquisition.chemical_tilts" = [5, 9]\n')
+    panel = visit(written(folder_of(study))).page.inner_text("#panel")
+    assert "many cells: tomoatlas figure landscape DIR --cell chemical_tilts=9" in panel
+    assert "many cells." in panel
 
 
 def test_a_page_without_any_result_says_so(visit, folder_of):

@@ -53,25 +53,28 @@ def main(trials: int) -> None:
         folder.study_file.write_text(study.toml(), encoding="utf-8")
         with folder.journal_file.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in _records(study))
-        seconds, size = _timed(folder)
+        seconds, cpu, size = _timed(folder)
     count = f"{edge**2 * PER_CELL} in {edge**2} cells"
-    header = ("trials", "journal read", "atlas", "page", "all", "figures besides", "page / MB")
+    stages = ("journal read", "atlas", "page", "all", "CPU s", "figures besides")
     read, atlas, page, figures = seconds
-    row = (count, *(f"{s:.2f} s" for s in (read, atlas, page, read + atlas + page, figures)))
-    table(header, [(*row, f"{size / 1e6:.1f}")])
+    row = (count, *(f"{s:.2f} s" for s in (read, atlas, page, read + atlas + page)))
+    row = (*row, f"{cpu:.2f}", f"{figures:.2f} s", f"{size / 1e6:.1f}")
+    table(("trials", *stages, "page / MB"), [row])
 
 
-def _timed(folder: StudyFolder) -> tuple[list[float], int]:
-    clock = [time.perf_counter()]
+def _timed(folder: StudyFolder) -> tuple[list[float], float, int]:
+    """Seconds of reading, atlas, page and figures, those of the CPU but for figures, and bytes."""
+    clock, cpu = [time.perf_counter()], time.process_time()
     reader = JournalReader(folder.path)
     clock.append(time.perf_counter())
     atlas = write_atlas(folder.path, reader.trials)
     clock.append(time.perf_counter())
     index = write_page(folder.path, reader, atlas)
     clock.append(time.perf_counter())
+    cpu = time.process_time() - cpu
     write_figures(atlas, folder.report)
     clock.append(time.perf_counter())
-    return [end - begin for begin, end in pairwise(clock)], index.stat().st_size
+    return [end - begin for begin, end in pairwise(clock)], cpu, index.stat().st_size
 
 
 def _records(study: Study) -> Iterator[dict[str, object]]:
