@@ -73,17 +73,27 @@ def reconstruct_batch(
         _check(method, each, None)
     if method is Method.FUSED and not haadf_scale_holds(series, settings.gamma):
         return tuple(reconstruct(series, method, w, settings, device=device) for w in weights)
-    empty = _empty_channels(series, method, weights)
-    if empty:
-        return (_bad_data(series, empty),) * len(weights)
-    series = with_chemical_scale(series)
     groups = [[i for i, w in enumerate(weights) if (w.haadf > 0) == coupled] for coupled in (0, 1)]
     found: dict[int, Reconstruction] = {}
     for group in filter(None, groups):  # the work of a trial without HAADF weight is another
         chosen = [weights[i] for i in group]
-        solved = _solved(series, method, chosen, settings, device, None)
+        solved = _together(series, method, chosen, settings, device)
         found |= dict(zip(group, solved, strict=True))
     return tuple(found[i] for i in range(len(weights)))
+
+
+def _together(
+    series: TiltSeries,
+    method: Method,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device,
+) -> tuple[Reconstruction, ...]:
+    """Trials that all have a HAADF weight, or none."""
+    empty = _empty_channels(series, method, weights)
+    if empty:
+        return (_bad_data(series, empty),) * len(weights)
+    return _solved(with_chemical_scale(series), method, weights, settings, device, None)
 
 
 def _solved(

@@ -7,18 +7,22 @@ A_h^T A_h. It is split off as u = s(x) with the scaled multiplier d (ADMM):
     x <- argmin  chemistry(x) + tv TV(x) + rho/2 ||s(x) - u + d||^2        one accelerated step
     d <- d + s(x) - u
 
-The x-step is forward-backward: a gradient step on the chemical term in a metric that bounds its
+The x-step is forward-backward: a gradient step on the chemical term in a metric that estimates its
 curvature, one warm-started dual step of the TV prox (Beck and Teboulle, 2009), and a voxel-wise
-Newton step on the coupling, so no step length depends on the HAADF weight. Momentum restarts where
-it points uphill, and its limit is halved wherever the recorded objective has risen: in the end the
-x-step is plain forward-backward splitting with a warm dual, which converges for a convex objective
-(Chen, Huang and Zhang, 2013). This problem is not convex (gamma > 1); what is guaranteed is what is
-reported: primal residual s(x) - u, dual residual s(x) - s(x before), and the objective itself at
-recorded steps, and a solve ends as converged only when all three have settled.
+Newton step on the coupling, so no step length depends on the HAADF weight. The metric is no bound:
+it is the largest eigenvalue of the Hessian at a few iterates, from below, times a margin. Momentum
+restarts where it points uphill. Wherever the recorded objective has risen, the limit of the
+momentum is halved and the metric doubled, for good: with strong TV it takes both. So a trial
+that goes on rising ends in plain forward-backward steps with a warm dual, ever shorter. Such steps
+converge for chemistry and TV alone, a convex problem, once the metric is above half the curvature
+(Chen, Huang and Zhang, 2016). The fused problem is not convex (gamma > 1) and nothing is proven
+of it; what is guaranteed is what is reported: primal residual s(x) - u, dual residual s(x) - s(x
+before), and the objective itself at recorded steps, and a solve ends as converged only when all
+three have settled.
 
 Trials of a batch share data and projections, and nothing else: the result of a trial does not
-depend on its batch. Everything stays on the problem's device; ten iterations apart, five numbers
-of each trial come to the host.
+depend on its batch. Everything stays on the problem's device; ten iterations apart, six numbers of
+each trial come to the host.
 """
 
 from __future__ import annotations
@@ -42,10 +46,11 @@ Monitor = Callable[[Array], float]
 
 RIDGE = 0.02  # rho / (precision ||A_h||^2): larger is slower, smaller stalls
 POWER_STEPS = 3
-CURVATURE_MARGIN = 1.25  # three power iterations come within a fifth of the bound, from below
-REFRESH = 5  # a new curvature bound after 5, 10, 20, 40 ... iterations
+CURVATURE_MARGIN = 1.25  # three power iterations come to about 0.85 of the eigenvalue
+REFRESH = 5  # a new curvature estimate after 5, 10, 20, 40 ... iterations
 MOMENTUM = 0.5  # more, with one dual step per iteration, lets the TV dual lag and oscillate
 CALMED = 0.5  # factor of that limit wherever the objective has risen: strong TV takes less
+RAISED = 2.0  # factor of the metric there; less takes more rises to settle, more is slower after
 RECORD = 10  # iterations between evaluations of the objective
 
 
@@ -71,10 +76,11 @@ class FusionState:
     ``volumes`` the iterate, ``spare`` room for the next, ``point`` the extrapolated iterate,
     ``slope`` the gradient, all (trial, element, z, y, x); ``dual`` the TV dual (trial, element, 3,
     z, y, x) in units of the TV weight, zero at the far faces; ``rays`` room for chemical
-    projections; ``metric`` (trial, element) bounds the chemical curvature; ``momentum`` and
-    ``limit`` of its factor (trial,); ``split`` and ``gram`` are None without HAADF. ``residuals``
-    (trial, 3): relative primal and dual residual, NaN where nothing is split, and change of the
-    volumes. ``work`` counts projections of one trial (tilts times volumes, a pair counting once).
+    projections; ``metric`` (trial, element) estimates the chemical curvature times ``caution``
+    (trial,), which starts at 1; ``momentum`` and ``limit`` of its factor (trial,); ``split`` and
+    ``gram`` are None without HAADF. ``residuals`` (trial, 3): relative primal and dual residual,
+    NaN where nothing is split, and change of the volumes. ``work`` counts projections of one trial
+    (tilts times volumes, a pair counting once).
     """
 
     volumes: Array
@@ -86,6 +92,7 @@ class FusionState:
     metric: Array
     momentum: Values
     limit: Values
+    caution: Values
     residuals: Values
     split: Split | None = None
     gram: Gram | None = None
@@ -116,6 +123,7 @@ def init(problem: FusedProblem, start: Array) -> FusionState:
         metric=xp.ones((batch, elements), np.float32),
         momentum=xp.ones(batch),
         limit=xp.where(problem.tv > 0, MOMENTUM, 1.0),
+        caution=xp.ones(batch),
         residuals=xp.full((batch, 3), np.nan),
     )
     return couple(problem, _refresh_metric(problem, state))
@@ -193,12 +201,15 @@ def solve(
 
 
 def _calmed(problem: FusedProblem, state: FusionState, records: list[list[Record]]) -> FusionState:
-    """Less momentum for the trials whose objective has risen since the record before."""
+    """Less momentum and shorter steps where the objective has risen since the record before."""
     rose = [trial[-1].objective > trial[-2].objective for trial in records]
     if not any(rose):
         return state
     xp = problem.device.xp
-    return replace(state, limit=xp.where(xp.asarray(rose), CALMED * state.limit, state.limit))
+    limit = xp.where(xp.asarray(rose), CALMED, 1.0) * state.limit
+    raised = xp.where(xp.asarray(rose), RAISED, 1.0)
+    metric = (raised[:, None] * state.metric).astype(np.float32)
+    return replace(state, limit=limit, caution=raised * state.caution, metric=metric)
 
 
 def _volume_step(problem: FusedProblem, state: FusionState) -> FusionState:
@@ -242,13 +253,14 @@ def _steps(problem: FusedProblem, state: FusionState, beta: Array) -> Steps:
 
 
 def _refresh_metric(problem: FusedProblem, state: FusionState) -> FusionState:
-    """Bound the chemical curvature at the present volumes and drop the momentum."""
+    """Estimate the chemical curvature at the present volumes and drop the momentum."""
     xp = problem.device.xp
-    bound = problem.chemistry.curvature(state.volumes, POWER_STEPS) * CURVATURE_MARGIN
+    margin = CURVATURE_MARGIN * state.caution[:, None]
+    metric = problem.chemistry.curvature(state.volumes, POWER_STEPS) * margin
     xp.copyto(state.point, state.volumes)
     return replace(
         state,
-        metric=xp.maximum(bound, 1e-12).astype(np.float32),
+        metric=xp.maximum(metric, 1e-12).astype(np.float32),
         momentum=xp.ones_like(state.momentum),
         work=state.work + (POWER_STEPS + 0.5) * problem.chemistry.tilts,
     )

@@ -7,6 +7,7 @@ iterations to the final accuracy, and ends at lower objectives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -105,7 +106,10 @@ def _scale_fitted(
     weights: Sequence[Weights],
     settings: SolverSettings,
 ) -> tuple[FusedProblem, FusionState]:
-    """Alternate between the HAADF scale and a few fused steps; the blur of the start biases it."""
+    """Alternate between the HAADF scale and a few fused steps; the blur of the start biases it.
+
+    Ends early, with the scale of that moment, where the iterations allowed are spent.
+    """
     if len(weights) > 1:
         raise ValueError("trials of one batch share the HAADF scale: it must be known")
     scale = np.inf
@@ -115,9 +119,10 @@ def _scale_fitted(
         scale = haadf_scale_at(series, volumes, settings.gamma)
         problem = with_haadf(problem, replace(series, haadf_scale=scale), weights, settings)
         state = couple(problem, state)
-        if abs(scale - before) < SCALE_SETTLED * scale:
+        left = settings.max_iterations - state.work / problem.tilts_per_iteration
+        if left <= 0 or abs(scale - before) < SCALE_SETTLED * scale:
             break
-        for _ in range(WARM_STEPS // 4):
+        for _ in range(min(WARM_STEPS // 4, math.ceil(left))):
             state = step(problem, state)
     return problem, state
 

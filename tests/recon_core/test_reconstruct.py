@@ -208,6 +208,17 @@ def test_a_batch_with_unknown_scale_fits_it_for_every_trial() -> None:
         np.testing.assert_array_equal(ours.volumes, alone.volumes)
 
 
+def test_empty_haadf_spoils_no_trial_of_a_batch_that_does_not_look_at_it() -> None:
+    dark = replace(SERIES, haadf=np.zeros_like(SERIES.haadf))
+    weights = [Weights(0.0, 0.5), Weights(0.1, 0.5), Weights(0.0, 0.2)]
+    batch = reconstruct_batch(dark, Method.FUSED, weights, SHORT)
+    assert [r.status is Status.BAD_DATA for r in batch] == [False, True, False]
+    for each, ours in zip(weights, batch, strict=True):
+        alone = reconstruct(dark, Method.FUSED, each, SHORT)
+        np.testing.assert_array_equal(ours.volumes, alone.volumes)
+        assert (ours.status, ours.message) == (alone.status, alone.message)
+
+
 def test_empty_batches_and_batches_of_empty_data() -> None:
     assert reconstruct_batch(SERIES, Method.FUSED, [], SHORT) == ()
     dark = replace(SERIES, chemical=np.zeros_like(SERIES.chemical))

@@ -245,20 +245,3 @@ def test_a_trial_without_haadf_weight_is_solved_in_a_batch_as_without_the_term()
     ours = solve(chosen, init(chosen, start), 1e-6, 1500)[2]
     alone = solve(bare, init(bare, start), 1e-6, 1500)[0]
     assert ours.history.objective[-1] == pytest.approx(alone.history.objective[-1], rel=1e-4)
-
-
-def test_momentum_is_halved_where_the_objective_rises(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full momentum with strong TV oscillates; halved, it settles lower, and others are left be."""
-    weights = [Weights(0.01, 4.0), Weights(0.03, 0.05)]
-    chosen = fused_problem(tilt_series(), weights, SolverSettings())
-    monkeypatch.setattr("recon_core.solve.MOMENTUM", 0.98)
-
-    def ends(factor: float) -> tuple[Reconstruction, ...]:
-        monkeypatch.setattr("recon_core.solve.CALMED", factor)
-        return solve(chosen, init(chosen, start_of(chosen)), 1e-12, 200)
-
-    (wild, gentle), (calmed, same) = ends(1.0), ends(0.5)
-    assert (np.diff(wild.history.objective) > 0).any()
-    assert calmed.history.objective[-1] < wild.history.objective[-1]
-    assert (np.diff(gentle.history.objective) <= 0).all()
-    np.testing.assert_array_equal(same.volumes, gentle.volumes)

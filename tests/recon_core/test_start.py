@@ -10,7 +10,8 @@ from recon_cases import random_volumes, specimen, tilt_series
 
 from recon_core.device import CPU
 from recon_core.fusion import fused_problem
-from recon_core.settings import SolverSettings, Weights
+from recon_core.reconstruct import reconstruct
+from recon_core.settings import Method, SolverSettings, Weights
 from recon_core.solve import init, solve
 from recon_core.start import doubled, started
 
@@ -111,3 +112,15 @@ def test_odd_or_small_volumes_start_from_their_counts(edge: int) -> None:
     problem, state = started(series, [Weights(0.1, 0.5)], SETTINGS, CPU)
     assert state.volumes.shape[2:] == (edge,) * 3
     assert np.isfinite(problem.terms(state.volumes).objective).all()
+
+
+@pytest.mark.parametrize("edge", [SIZE // 2, SIZE])
+@pytest.mark.parametrize("limit", [1, 10, 40])
+def test_fitting_the_haadf_scale_stays_within_the_iterations_allowed(limit: int, edge: int) -> None:
+    """But for the start itself, the last fit and a curvature estimate."""
+    series, settings = tilt_series(edge, haadf_tilts=47), SolverSettings(max_iterations=limit)
+    unknown = replace(series, haadf_scale=None)
+    found, known = (
+        reconstruct(each, Method.FUSED, Weights(0.1, 0.5), settings) for each in (unknown, series)
+    )
+    assert found.iterations <= max(limit, known.iterations) + 5
