@@ -17,7 +17,7 @@ from jobs.commands_script import script
 from jobs.commands_study import check, recommend, report, run, status
 from jobs.exits import Exit
 from jobs.rank import first_rank
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble
 
 
 @click.group(
@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
     except BadInput as error:
         return _refuse(str(error))
+    except Trouble as error:
+        return _refuse(str(error), Exit.TROUBLE)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tomoatlas"
         return _refuse(f"{command}: {error.format_message()} See {command} --help.")

@@ -132,8 +132,8 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch)
     try:
         return run(study, out, executor, shown.result, shown.start, watch)
     except CannotStart as error:
-        accepted = "workers that start; what is done is kept, and the same command resumes"
-        raise BadInput(f"{error}", source=out, accepted=accepted) from error
+        kept = "what is done is kept, and the same command resumes"
+        raise CannotStart(f"{out}: {error}; {kept}") from error
     finally:
         shown.stop()
 

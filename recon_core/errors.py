@@ -1,4 +1,4 @@
-"""The one error type for input that a person can mend."""
+"""Errors that are told in one line: input that a person can mend, trouble of the machine."""
 
 from __future__ import annotations
 
@@ -46,6 +46,10 @@ class BadInput(ValueError):
         if self.accepted is not None:
             line += f"; accepted: {self.accepted}"
         return " ".join(line.split())
+
+
+class Trouble(RuntimeError):
+    """Trouble of the machine, not of the input: the same call may go well a little later."""
 
 
 def _rebuild(

@@ -47,6 +47,7 @@ def run(
     Raises
     ------
     BadInput : the folder belongs to another study or run, or cannot be written.
+    Trouble : no worker can start any more.
     """
     with closing(executor), StudyFolder(folder).open_or_create(study) as journal:
         ledger = Ledger(study, journal.records())
