@@ -65,6 +65,12 @@ def test_a_dask_scheduler_that_is_not_there_is_named(
     assert line.endswith("accepted: host:port of a running Dask scheduler, or local")
 
 
+def test_only_a_job_of_a_scheduler_waits_for_the_lock() -> None:
+    assert running._patience({}) == 0.0
+    for name in running.JOB_VARIABLES:
+        assert running._patience({name: "12"}) == 180.0
+
+
 class Broken(InlineExecutor):
     def collect(self, timeout: float | None = None) -> NoReturn:
         raise CannotStart("a worker process cannot start, exit code 1")
