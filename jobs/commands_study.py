@@ -82,7 +82,8 @@ def run(
 
     STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
     interrupted or killed. SIGTERM or SIGUSR1 lets the trials in flight end and starts no more.
-    Exit code 3 if some trials failed, 4 if time was up before the end, 130 if interrupted.
+    Exit code 3 if some trials failed, 4 if time was up before the end, 5 if the machine is in
+    trouble and the same command may go well later, 130 if interrupted.
     """
     from jobs.running import Workers, run_study
 

@@ -33,6 +33,9 @@ from sweep.limits import Limits
 from sweep.study import Study
 from sweep.watch import Watch
 
+LOCK_SECONDS = 180.0
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "COBALT_JOBID")
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -130,12 +133,17 @@ def _watch(walltime: float | None) -> Watch:
 def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch) -> Summary:
     shown = display(quiet)
     try:
-        return run(study, out, executor, shown.result, shown.start, watch)
+        return run(study, out, executor, shown.result, shown.start, watch, _patience())
     except CannotStart as error:
-        accepted = "workers that start; what is done is kept, and the same command resumes"
-        raise BadInput(f"{error}", source=out, accepted=accepted) from error
+        kept = "what is done is kept, and the same command resumes"
+        raise CannotStart(f"{out}: {error}; {kept}") from error
     finally:
         shown.stop()
+
+
+def _patience(environment: Mapping[str, str] = os.environ) -> float:
+    """Seconds to wait for the lock: the job before this one may still be dying."""
+    return LOCK_SECONDS if any(name in environment for name in JOB_VARIABLES) else 0.0
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from jobs.cli import main
 from jobs.options import DEVICES
 from jobs.sites import Site
 from recon_core import cuda_device
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble
 from sweep import devices
 
 COMMANDS = ["check", "run", "status", "report", "recommend", "script"]
@@ -105,7 +106,10 @@ def test_bad_input_is_one_line_and_code_2(argv, said, capsys, tmp_path, monkeypa
         (click.Abort(), 130, "interrupted"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (PermissionError(13, "Permission denied", "/dir/file"), 2, "/dir/file: Permission denied"),
-        (OSError("no space"), 2, "input or output: no space"),
+        (OSError("no such format"), 2, "input or output: no such format"),
+        (OSError(errno.EIO, "Input/output error", "/dir/file"), 5, "/dir/file: Input/output error"),
+        (OSError(errno.ENOSPC, "No space left"), 5, "input or output: No space left"),
+        (Trouble("no process starts"), 5, "no process starts"),
         (click.ClickException("odd"), 2, "odd"),
     ],
 )
