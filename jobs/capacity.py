@@ -65,8 +65,8 @@ def _lasting(study: Study, workers: int, walltime: float) -> list[str]:
     )
     if longest > walltime:
         return [
-            f"a trial takes {duration(longest)} (estimated), a job {duration(walltime)}: "
-            "such trials never finish"
+            f"a trial takes {duration(longest)} on one core (estimated), a job "
+            f"{duration(walltime)}: it ends only where more cores or a GPU make it faster"
         ]
     fed = min(workers, most_at_once(study))
     seconds = estimate(study).seconds / fed

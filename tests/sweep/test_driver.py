@@ -225,7 +225,7 @@ def test_trials_are_made_ahead_while_workers_work(tmp_path: Path) -> None:
     ledger.hand_out(executor, Watch())
     while ledger.make():
         pass
-    made = [trial for _, trial in ledger._made]
+    made = [trial for _, trial in ledger._line._waiting]
     one = Ledger(small_study(trials=6, initial=6))
     slow = InlineExecutor(bowl)
     handed = []
@@ -255,7 +255,7 @@ def test_failed_trials_are_recorded_and_the_run_goes_on(
 def test_trials_start_evenly_over_cells_and_methods() -> None:
     ledger = Ledger(small_study())
     assert all(ledger.make() for _ in range(8))
-    made = [(trial.cell.index, trial.method) for _, trial in ledger._made]
+    made = [(trial.cell.index, trial.method) for _, trial in ledger._line._waiting]
     assert len(set(made)) == 8
 
 
