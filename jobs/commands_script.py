@@ -52,7 +52,8 @@ def script(
     request = Request(study, name, out or Path(name), nodes, walltime, account, queue, _installed())
     text = script_of(where, request)
     if where.scheduler != "none" and not quiet:
-        for warning in warnings(what, workers, walltime):
+        notes = [f"the job {where.note}"] if where.note else []
+        for warning in [*notes, *warnings(what, workers, walltime)]:
             click.echo(f"warning: {warning}", err=True)
     click.echo(_submitted(where.scheduler, request.job, text) if submit else text, nl=submit)
 

@@ -84,7 +84,8 @@ def run(
     interrupted or killed. SIGTERM or SIGUSR1 lets the trials in flight end and starts no more.
     Exit code 3 if some trials failed, 4 if time was up before the end, 130 if interrupted.
     """
-    from jobs.running import Workers, run_study
+    from jobs.running import run_study
+    from jobs.workers import Workers
 
     return run_study(study, out, Workers(workers, dask, device), quiet, walltime)
 

@@ -55,7 +55,7 @@ def script(site: Site, request: Request) -> str:
     parts = {
         "directives": _directives(site, values, scheduler),
         "about": site.about,
-        "explanation": _explanation(scheduler, request),
+        "explanation": _explanation(scheduler, request) + _noted(site),
         "setup": "\n".join(_setup(site, values, scheduler)),
         "tomoatlas": shlex.quote(request.tomoatlas),
         "study": shlex.quote(request.study),
@@ -146,6 +146,10 @@ def _explanation(scheduler: Scheduler | None, request: Request) -> str:
         f"# successors run {request.job}, made from this file where it does not exist: edit it\n"
         "# there. To end the chain, cancel the job and its successor."
     )
+
+
+def _noted(site: Site) -> str:
+    return f"\n# It {site.note}." if site.note else ""
 
 
 def _left(walltime: int | None) -> str:

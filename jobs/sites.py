@@ -19,7 +19,8 @@ class Site(BaseModel):
 
     ``about``: in a few words. ``directives``: lines for the scheduler, without its prefix; one that
     names an account or queue which is not given is left out. ``launch``: what starts the ranks.
-    ``setup``: shell lines before it. ``rank_environment``: shell variables of each rank.
+    ``setup``: shell lines before it. ``rank_environment``: shell variables of each rank. ``note``:
+    what to know before a job is submitted; ``script`` says it.
 
     ``directives``, ``launch`` and ``setup`` may name ``{nodes} {ranks} {workers_per_node}
     {walltime} {walltime_hhmm} {account} {queue} {name}``.
@@ -37,6 +38,7 @@ class Site(BaseModel):
     queue: str | None = None
     needs_account: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    note: str | None = None
 
 
 def shipped_sites() -> tuple[str, ...]:

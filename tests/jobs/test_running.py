@@ -7,11 +7,10 @@ from typing import NoReturn
 import pytest
 
 from jobs.cli import main
-from jobs.running import Workers, _executor, _run
+from jobs.running import _run
 from recon_core.errors import BadInput
 from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
 from sweep.study import parse_study
 from sweep.watch import Watch
 
@@ -22,23 +21,6 @@ name = "limited"
 kind = "nanocubes"
 size = 16
 """
-
-
-@pytest.mark.parametrize(
-    ("limits", "workers", "kind"),
-    [
-        ("", 1, InlineExecutor),
-        ("", 2, ProcessExecutor),
-        # Nothing could end a trial in this process.
-        ("[limits]\ntrial_seconds = 60\n", 1, ProcessExecutor),
-    ],
-)
-def test_one_worker_is_this_process_unless_trials_have_limits(
-    limits: str, workers: int, kind: type
-) -> None:
-    with _executor(parse_study(STUDY + limits), Workers(workers)) as executor:
-        assert type(executor) is kind
-        executor.close()
 
 
 def test_a_dask_cluster_without_dask_is_refused_in_one_line(

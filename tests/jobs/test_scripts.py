@@ -47,6 +47,16 @@ def test_directives_follow_the_first_line_without_a_gap(site: str) -> None:
     assert marked == list(range(1, len(marked) + 1))
 
 
+def test_sites_with_nvidia_gpus_ask_for_them_and_those_without_say_so() -> None:
+    devices = {site: find_site(site).device for site in shipped_sites()}
+    assert {site for site, device in devices.items() if device == "cuda"} == {
+        "perlmutter", "polaris", "summit", "thetagpu",
+    }  # fmt: skip
+    assert {site for site, device in devices.items() if device == "cpu"} == {"aurora", "frontier"}
+    for site in ("aurora", "frontier"):
+        assert "computes on the CPU cores of" in text_of(site)
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
@@ -73,7 +83,8 @@ def test_a_job_submits_its_successor_and_leaves_it_when_time_is_up(
     assert stderr == ""
     assert (machine.folder / "fig4 out" / "job.sh").read_text() == text_of(BY_SCHEDULER[scheduler])
     (run,) = (machine.folder / "runs").read_text().splitlines()
-    assert run.startswith("run fig4.toml --out fig4 out --device auto --walltime 0")
+    device = "cpu" if scheduler == "slurm" else "cuda"
+    assert run.startswith(f"run fig4.toml --out fig4 out --device {device} --walltime 0")
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -12,6 +12,7 @@
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, made from this file where it does not exist: edit it
 # there. To end the chain, cancel the job and its successor.
+# It computes on the CPU cores of Aurora alone: tomoatlas has no code for Intel's GPUs.
 
 cd "$PBS_O_WORKDIR" || exit 1
 set -u

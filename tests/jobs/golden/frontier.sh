@@ -6,10 +6,11 @@
 #SBATCH -p batch
 #SBATCH --signal=USR1@300
 
-# Frontier (OLCF), Slurm, 8 GCDs a node: fig4.toml into 'fig4 out'.
+# Frontier (OLCF), Slurm, CPU only, 8 ranks a node: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, made from this file where it does not exist: edit it
 # there. To end the chain, cancel the job and its successor.
+# It computes on the CPU cores of Frontier alone: tomoatlas has not been tried on AMD's GPUs.
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
 set -u
@@ -38,7 +39,7 @@ next=$(sbatch --parsable --dependency=afterany:"$SLURM_JOB_ID" --export="ALL,TOM
 fruitless=0
 while :; do
     before=$(recorded)
-    srun -N2 -n16 -c7 --gpus-per-task=1 --gpu-bind=closest "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    srun -N2 -n16 -c7 --cpu-bind=cores "$tomoatlas" run "$study" --out "$out" --device cpu --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with

@@ -45,7 +45,7 @@ next=$(sbatch --parsable --dependency=afterany:"$SLURM_JOB_ID" --export="ALL,TOM
 fruitless=0
 while :; do
     before=$(recorded)
-    srun -N2 -n8 --ntasks-per-node=4 -c 32 --gpus-per-node=4 --gpu-bind=none bash -c 'export CUDA_VISIBLE_DEVICES=$((3-SLURM_LOCALID)); exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    srun -N2 -n8 --ntasks-per-node=4 -c 32 --gpus-per-node=4 --gpu-bind=none bash -c 'export CUDA_VISIBLE_DEVICES=$((3-SLURM_LOCALID)); exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with

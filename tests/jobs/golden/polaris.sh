@@ -40,7 +40,7 @@ next=$(qsub -W depend=afterany:"$PBS_JOBID" -v "TOMOATLAS_RECORDED=$records,TOMO
 fruitless=0
 while :; do
     before=$(recorded)
-    mpiexec -n 8 --ppn 4 --depth=8 --cpu-bind depth bash -c 'export CUDA_VISIBLE_DEVICES=$((3-PMI_LOCAL_RANK%4)); exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    mpiexec -n 8 --ppn 4 --depth=8 --cpu-bind depth bash -c 'export CUDA_VISIBLE_DEVICES=$((3-PMI_LOCAL_RANK%4)); exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with

@@ -38,7 +38,7 @@ next=$(bsub -w "ended($LSB_JOBID)" -env "all,TOMOATLAS_RECORDED=$records,TOMOATL
 fruitless=0
 while :; do
     before=$(recorded)
-    jsrun -n12 -r6 -a1 -c7 -g1 -bpacked:7 "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    jsrun -n12 -r6 -a1 -c7 -g1 -bpacked:7 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with

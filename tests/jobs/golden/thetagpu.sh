@@ -38,7 +38,7 @@ next=$(qsub --dependencies "$COBALT_JOBID" --env "TOMOATLAS_RECORDED=$records:TO
 fruitless=0
 while :; do
     before=$(recorded)
-    mpirun -n 16 -N 8 -hostfile "$COBALT_NODEFILE" "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    mpirun -n 16 -N 8 -hostfile "$COBALT_NODEFILE" "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
