@@ -25,18 +25,20 @@ class Workers:
     """Who is to evaluate trials: ``count`` processes, or a Dask cluster.
 
     ``count``: None for one per core, or one per GPU. ``dask``: the address of a scheduler, or local
-    for a cluster of ``count`` processes. ``device``: auto, cpu or cuda.
+    for a cluster of ``count`` processes. ``device``: auto, cpu or cuda. ``share``: several may hold
+    the same GPU.
     """
 
     count: int | None = None
     dask: str | None = None
     device: str = "auto"
+    share: bool = False
 
 
 def request_of(workers: Workers) -> Request:
     """What to compute on, and whether the programs here can."""
     lacking = None if workers.device == "cpu" else device_problem()
-    return Request(workers.device, lacking=lacking)
+    return Request(workers.device, "warn" if workers.share else "refuse", lacking)
 
 
 @contextmanager

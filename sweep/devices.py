@@ -31,7 +31,7 @@ MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """NVIDIA's, AMD's and Intel's list of the devices that a process may see."""
 
 INSTALL = "pip install 'tomoatlas[gpu]' on a machine with NVIDIA's driver"
-_MORE = {"rank": "see the launcher's binding options", "worker": "or fewer --workers"}
+_MORE = {"rank": "see the launcher's binding options", "worker": "fewer --workers"}
 NO_DEVICE = ("", "-1", "NoDevFiles")
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
 QUERY_SECONDS = 60
@@ -158,7 +158,7 @@ def check_devices(
         device = devices[ranks[0]]
         problem = f"hold the same GPU of {device.host}, {device.identity}"
         if device.known and request.sharing == "refuse":
-            accepted = f"one {who} per GPU, {_MORE[who]}"
+            accepted = f"one {who} per GPU, {_MORE[who]}; or --share-devices"
             raise BadInput(problem, source=_named(ranks, who), accepted=accepted)
         doubt = "" if device.known else ", unless each sees its own under that name"
         warnings.append(f"{_named(ranks, who)} {problem}{doubt}")

@@ -3,13 +3,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import sweep.executors
 from jobs import workers
 from jobs.cli import main
 from jobs.workers import Workers, executor_of
 from recon_core.errors import BadInput
+from sweep.devices import Request
 from sweep.executors.inline import InlineExecutor
 from sweep.executors.processes import ProcessExecutor
 from sweep.study import parse_study
@@ -75,6 +78,33 @@ def test_local_workers_get_a_gpu_each(
 ) -> None:
     machine(monkeypatch, gpus, mask)
     assert seen(asked) == expected
+
+
+def test_workers_share_a_gpu_only_where_that_is_wished(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine(monkeypatch, 2)
+    with pytest.raises(BadInput, match=r"workers 0, 2: hold the same GPU.*--share-devices"):
+        seen(Workers(3))
+    assert seen(Workers(3, share=True)) == ["0", "1", "0"]
+    assert "warning: workers 0, 2 hold the same GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_the_option_reaches_local_workers_and_ranks(
+    share: bool, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    ranks = SimpleNamespace(
+        ranks=lambda: 2,
+        leave=lambda code: code,
+        run_ranks=lambda manage, request: asked.append(request) or 0,
+    )
+    monkeypatch.setattr("jobs.running.launched_under_mpi", lambda: True)
+    monkeypatch.setattr(sweep.executors, "mpi", ranks, raising=False)
+    argv = ["run", str(study_file), "--out", str(tmp_path / "out"), "-q"]
+    assert main([*argv, *["--share-devices"] * share]) == 0
+    assert [request.sharing for request in asked] == ["warn" if share else "refuse"]
 
 
 def test_gpus_that_cupy_alone_sees_are_shared_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
