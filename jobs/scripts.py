@@ -16,6 +16,9 @@ from recon_core.errors import BadInput
 ENOUGH_SECONDS = 120
 """Left of a job, below which a lost run is not launched again."""
 
+NOTICE_SECONDS, NOTICE_PART = 300, 10
+"""Before its end a job is told to drain: the first, or this part of a short walltime."""
+
 _NAME_LENGTH = 15
 _GUARD = 2
 
@@ -97,6 +100,7 @@ def _values(site: Site, request: Request) -> dict[str, str | None]:
         "workers_per_node": str(site.workers_per_node),
         "walltime": walltime_text(seconds),
         "walltime_hhmm": f"{minutes // 60:02d}:{minutes % 60:02d}",
+        "notice": str(max(1, min(NOTICE_SECONDS, seconds // NOTICE_PART))),
         "account": request.account,
         "queue": request.queue or site.queue,
         "name": re.sub(r"[^A-Za-z0-9_]", "_", f"ta_{request.name}")[:_NAME_LENGTH],

@@ -23,7 +23,8 @@ class Site(BaseModel):
     what to know before a job is submitted; ``script`` says it.
 
     ``directives``, ``launch`` and ``setup`` may name ``{nodes} {ranks} {workers_per_node}
-    {walltime} {walltime_hhmm} {account} {queue} {name}``.
+    {walltime} {walltime_hhmm} {notice} {account} {queue} {name}``; ``notice`` is how many seconds
+    before its end a job should be told of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

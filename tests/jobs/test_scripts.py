@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_machine import Machine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.schedulers import CARRIED, SCHEDULERS
 from jobs.scripts import Request, script
@@ -45,6 +49,15 @@ def test_directives_follow_the_first_line_without_a_gap(site: str) -> None:
     prefix = SCHEDULERS[find_site(site).scheduler].prefix
     marked = [i for i, line in enumerate(lines) if line.startswith(prefix)]
     assert marked == list(range(1, len(marked) + 1))
+
+
+@pytest.mark.parametrize("site", ["slurm", "frontier", "perlmutter"])
+@given(walltime=st.integers(60, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_no_job_is_told_to_drain_before_most_of_its_time_is_used(site: str, walltime: int) -> None:
+    text = script(find_site(site), replace(REQUEST, walltime=walltime))
+    (notice,) = re.findall(r"^#SBATCH --signal=USR1@(\d+)$", text, re.MULTILINE)
+    assert int(notice) == min(300, walltime // 10)
 
 
 def test_sites_with_nvidia_gpus_ask_for_them_and_those_without_say_so() -> None:
