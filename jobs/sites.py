@@ -8,10 +8,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from recon_core.errors import BadInput
 from sweep.refusal import refusal
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("one line of text")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_printable)]
+Words = Annotated[Line, Field(min_length=1)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Site(BaseModel):
@@ -29,17 +40,17 @@ class Site(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    about: Annotated[str, Field(min_length=1)]
+    about: Words
     scheduler: Literal["slurm", "pbs", "lsf", "cobalt", "none"]
     workers_per_node: Annotated[int, Field(ge=1, le=1024)]
-    launch: str
-    directives: tuple[str, ...] = ()
-    setup: tuple[str, ...] = ()
-    rank_environment: dict[str, str] = Field(default_factory=dict)
-    queue: str | None = None
+    launch: Line
+    directives: tuple[Line, ...] = ()
+    setup: tuple[Line, ...] = ()
+    rank_environment: dict[Variable, Line] = Field(default_factory=dict)
+    queue: Words | None = None
     needs_account: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    note: str | None = None
+    note: Words | None = None
 
 
 def shipped_sites() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobs.schedulers import CARRIED, SCHEDULERS
 from jobs.scripts import Request, script
-from jobs.sites import find_site, shipped_sites
+from jobs.sites import Site, find_site, shipped_sites
 
 GOLDEN = Path(__file__).parent / "golden"
 REQUEST = Request("fig4.toml", "fig4", Path("fig4 out"), 2, 7200, "ABC123")
@@ -141,6 +141,66 @@ def test_a_chain_that_gets_on_forgets_a_fruitless_job(machine: Machine) -> None:
         text_of("frontier"), "4", TOMOATLAS_RECORDED="1", TOMOATLAS_FRUITLESS="0"
     )
     assert "TOMOATLAS_RECORDED=1,TOMOATLAS_FRUITLESS=1" in calls[2]
+
+
+def test_the_successor_of_an_lsf_job_is_read_from_the_job(machine: Machine) -> None:
+    text = text_of("summit")
+    code, _, stderr = machine.run(text, "4+")
+    assert (code, stderr) == (4, "")
+    assert (machine.folder / "stdin").read_text() == text
+
+
+@pytest.mark.parametrize("other", ["", "#!/bin/bash\necho of another study\n"])
+def test_an_lsf_job_that_is_not_in_its_place_has_no_successor(other: str, machine: Machine) -> None:
+    (machine.folder / "fig4 out").mkdir()
+    (machine.folder / "fig4 out" / "job.sh").write_text(other)
+    _, calls, stderr = machine.run(text_of("summit"), "4+")
+    assert calls == ["jsrun"]
+    assert "fig4 out/job.sh is missing or another script: save this one there" in stderr
+
+
+def test_a_job_of_an_older_request_is_set_aside_by_a_first_job(machine: Machine) -> None:
+    out = machine.folder / "fig4 out"
+    out.mkdir()
+    older = script(find_site("frontier"), replace(REQUEST, account="OLDER"))
+    (out / "job.sh").write_text(older)
+    _, calls, stderr = machine.run(text_of("frontier"), "4+")
+    assert calls[0].endswith("fig4 out/job.sh")
+    assert (out / "job.sh").read_text() == text_of("frontier")
+    assert (out / "job.sh.old").read_text() == older
+    assert "fig4 out/job.sh was another script, and is fig4 out/job.sh.old now" in stderr
+
+
+def test_a_job_that_was_edited_for_its_successors_stays(machine: Machine) -> None:
+    out = machine.folder / "fig4 out"
+    out.mkdir()
+    (out / "job.sh").write_text(text_of("frontier") + "# edited\n")
+    carried = dict(zip(CARRIED, ("7", "0"), strict=True))
+    machine.run(text_of("frontier"), "4+", **carried)
+    assert (out / "job.sh").read_text().endswith("# edited\n")
+
+
+@given(
+    note=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=20),
+    account=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_printable_values_give_sound_bash(note: str, account: str) -> None:
+    fields = find_site("frontier").model_dump() | {
+        "rank_environment": {"NOTE": note.replace("$", "")},
+        "launch": "",
+        "setup": ("charged={account}",),
+    }
+    request = replace(REQUEST, account=account, out=Path(account), study=note or "x")
+    text = script(Site(**fields), request)
+    done = subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (line,) = [li for li in text.splitlines() if li.lstrip().startswith("bash -c")]
+    told = line[: line.rindex(" rank ")] + " rank printenv NOTE"
+    (charged,) = [li for li in text.splitlines() if li.startswith("charged=")]
+    shell = f'{told}; {charged}; printf "%s" "$charged"'
+    said = subprocess.run(["bash", "-c", shell], capture_output=True, check=True)
+    assert said.stdout.decode() == note.replace("$", "") + "\n" + account
 
 
 def test_a_site_where_jobs_may_not_submit_is_told_so(machine: Machine) -> None:
