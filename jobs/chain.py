@@ -22,6 +22,8 @@ def explanation(scheduler: Scheduler | None, job: Path, note: str | None) -> str
             f"The\n# successors run {job}, {_WHENCE[scheduler.hides_script]}\n"
             "# To end the chain, cancel the job and its successor."
         )
+        if scheduler.only_after_success:
+            text += "\n# A job that is killed ends it too, as does one that gives up: submit again."
     return f"{text}\n# It {note}." if note else text
 
 
@@ -86,8 +88,9 @@ mine=$(grep -s '^# {mark}:' "$job")
 """
 
 
-def enough(walltime: int | None) -> str:
-    """Ends a job that has too little time left for another launch."""
+def enough(walltime: int | None, scheduler: Scheduler | None) -> str:
+    """Ends a job that has too little time left for another launch, so that its successor starts."""
     if walltime is None:
         return ""
-    return f"    if [ $(({walltime} - SECONDS)) -lt {ENOUGH_SECONDS} ]; then exit $code; fi\n"
+    code = "0" if scheduler is not None and scheduler.only_after_success else "$code"
+    return f"    if [ $(({walltime} - SECONDS)) -lt {ENOUGH_SECONDS} ]; then exit {code}; fi\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,6 +104,8 @@ def _submitted(scheduler: str, job: Path, text: str) -> str:
     new = not job.exists()
     job.parent.mkdir(parents=True, exist_ok=True)
     job.write_text(text, encoding="utf-8")
+    # Cobalt executes the file itself.
+    job.chmod(job.stat().st_mode | stat.S_IXUSR)
     try:
         return submitted(SCHEDULERS[scheduler], job)
     except BadInput:

@@ -35,6 +35,11 @@ class Scheduler:
     hides_script: bool = False
     time_is_up: int = 4
 
+    @property
+    def only_after_success(self) -> bool:
+        """Whether a successor starts only after an exit code of 0."""
+        return self.time_is_up == 0
+
 
 _CARRY = "TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless"
 

@@ -53,6 +53,7 @@ def script(site: Site, request: Request) -> str:
     scheduler = SCHEDULERS.get(site.scheduler)
     _check(site, request, scheduler)
     _check_texts(request)
+    _check_limits(site, request)
     values = _values(site, request)
     parts = {
         "directives": _directives(site, values, scheduler),
@@ -69,7 +70,7 @@ def script(site: Site, request: Request) -> str:
         "options": "" if request.walltime is None else ' --walltime "$(left)"',
         "cancel": f'[ -z "$next" ] || {scheduler.cancel} "$next"' if scheduler else ":",
         "time_is_up": str(scheduler.time_is_up if scheduler else 4),
-        "enough": enough(request.walltime),
+        "enough": enough(request.walltime, scheduler),
     }
     template = (files("jobs") / "sites" / "job.sh").read_text(encoding="utf-8")
     filled = re.sub(r"@(\w+)@", lambda found: parts[found[1]], template)
@@ -101,6 +102,20 @@ def _check_texts(request: Request) -> None:
     for key, text in texts.items():
         if text is not None and (not text.strip() or not text.isprintable()):
             raise BadInput("not acceptable", key=key, value=text, accepted="one line of text")
+
+
+def _check_limits(site: Site, request: Request) -> None:
+    """Refuse a job that its queue does not take."""
+    queue, seconds = request.queue or site.queue, request.walltime or 0
+    limits = [limit for limit in site.limits if limit.queue == queue]
+    if limits and not any(limit.holds(request.nodes, seconds) for limit in limits):
+        others = sorted({limit.queue for limit in site.limits} - {queue})
+        raise BadInput(
+            f"no job for {walltime_text(seconds)} that the queue {queue} takes",
+            key="--nodes",
+            value=request.nodes,
+            accepted="; ".join([*map(str, limits), *(f"--queue {name}" for name in others)]),
+        )
 
 
 def _mark(site: Site, request: Request) -> str:
@@ -151,7 +166,8 @@ def _directives(site: Site, values: dict[str, str | None], scheduler: Scheduler 
 
 def _setup(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> list[str]:
     start = [f'cd "${scheduler.folder}" || exit 1'] if scheduler else []
-    return [*start, *(_filled(line, "setup", values) for line in site.setup)]
+    hint = [f"# If it needs modules, load them here: {site.hint}"] if site.hint else []
+    return [*start, *hint, *(_filled(line, "setup", values) for line in site.setup)]
 
 
 def _expanded(value: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,8 @@ BY_SCHEDULER = {"slurm": "frontier", "pbs": "polaris", "lsf": "summit", "cobalt"
 
 
 def text_of(site: str) -> str:
-    return script(find_site(site), ONE_NODE if site == "workstation" else REQUEST)
+    special = {"workstation": ONE_NODE, "polaris": replace(REQUEST, nodes=10)}
+    return script(find_site(site), special.get(site, REQUEST))
 
 
 @pytest.mark.parametrize("site", shipped_sites())
@@ -52,7 +54,7 @@ def test_directives_follow_the_first_line_without_a_gap(site: str) -> None:
 
 
 @pytest.mark.parametrize("site", ["slurm", "frontier", "perlmutter"])
-@given(walltime=st.integers(60, 10**6))
+@given(walltime=st.integers(60, 7200))
 @settings(max_examples=20, deadline=None)
 def test_no_job_is_told_to_drain_before_most_of_its_time_is_used(site: str, walltime: int) -> None:
     text = script(find_site(site), replace(REQUEST, walltime=walltime))
@@ -116,6 +118,16 @@ def test_a_lost_rank_is_launched_again(site: str, machine: Machine) -> None:
     assert stderr.count("launching again") == 4
 
 
+@pytest.mark.parametrize(("site", "code"), [("thetagpu", 0), ("polaris", 137)])
+def test_a_run_lost_near_the_end_leaves_the_rest_to_the_successor(
+    site: str, code: int, machine: Machine
+) -> None:
+    text = script(find_site(site), replace(REQUEST, nodes=10, walltime=100))
+    ended, calls, _ = machine.run(text, "137+")
+    assert ended == code, "Cobalt starts a successor after 0 alone"
+    assert not [call for call in calls if call.startswith("qdel")]
+
+
 def test_launches_without_any_record_are_given_up(machine: Machine) -> None:
     code, calls, stderr = machine.run(text_of("frontier"), "137+", "1", "1", "9", "0")
     assert code == 9
@@ -167,6 +179,7 @@ def test_a_job_of_an_older_request_is_set_aside_by_a_first_job(machine: Machine)
     _, calls, stderr = machine.run(text_of("frontier"), "4+")
     assert calls[0].endswith("fig4 out/job.sh")
     assert (out / "job.sh").read_text() == text_of("frontier")
+    assert os.access(out / "job.sh", os.X_OK)
     assert (out / "job.sh.old").read_text() == older
     assert "fig4 out/job.sh was another script, and is fig4 out/job.sh.old now" in stderr
 

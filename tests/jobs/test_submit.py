@@ -57,6 +57,7 @@ def test_submit_writes_submits_and_says_the_id(
     assert capsys.readouterr().out == "78\n"
     assert Path("calls").read_text().splitlines() == [call]
     assert Path("tiny/job.sh").read_text() == printed
+    assert os.access("tiny/job.sh", os.X_OK)
     if site == "lsf":
         assert Path("stdin").read_text() == printed
 
@@ -96,6 +97,10 @@ SITE = 'about = "x"\nscheduler = "slurm"\nworkers_per_node = 2\nlaunch = "srun"\
         (["--site", "pbs", "--out", "a\nreboot"], "--out = 'a\\nreboot': not acceptable"),
         (["--site", "two.toml"], "two.toml: launch = 'srun\\nreboot': not acceptable; acc"),
         (["--site", "bad.toml"], "bad.toml: rank_environment"),
+        (["--site", "polaris"], "--nodes = 1: no job for 01:00:00 that the queue prod takes"),
+        (["--site", "polaris", "--queue", "debug", "--walltime", "01:00:01"], "1 to 2 nodes for"),
+        (["--site", "frontier", "--walltime", "02:10:00"], "1 to 91 nodes for 02:00:00; 92 to 183"),
+        (["--site", "row.toml"], "row.toml: limits.0.walltime = '1 h': not a walltime"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
@@ -106,6 +111,9 @@ def test_what_cannot_be_is_refused_in_one_line(
     Path("torn.toml").write_text(SITE + "[")
     Path("two.toml").write_text(SITE.replace("srun", "srun\\nreboot"))
     Path("bad.toml").write_text(SITE + 'rank_environment = { "A B" = "1" }\n')
+    Path("row.toml").write_text(
+        SITE + 'limits = [{ queue = "q", nodes = [1, 2], walltime = "1 h" }]\n'
+    )
     assert said in refused(capsys, *argv)
     assert not Path("tiny").exists()
 
@@ -174,6 +182,11 @@ def test_the_file_that_lsf_needs_is_named(
 ) -> None:
     assert main([*(word for word in ARGUMENTS if word != "-q"), "--site", "lsf", *argv]) == 0
     assert ("save this as tiny/job.sh" in capsys.readouterr().err) == (not argv)
+
+
+@pytest.mark.parametrize("queue", ["debug", "debug-scaling", "preemptable", "by-invitation"])
+def test_queues_that_take_the_job_or_are_not_known_are_accepted(queue: str, here: Machine) -> None:
+    assert main([*ARGUMENTS, "--site", "polaris", "--queue", queue]) == 0
 
 
 def test_own_sites_are_found_by_path(here: Machine, capsys: pytest.CaptureFixture[str]) -> None:

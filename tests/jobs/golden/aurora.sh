@@ -15,6 +15,7 @@
 # It computes on the CPU cores of Aurora alone: tomoatlas has no code for Intel's GPUs.
 
 cd "$PBS_O_WORKDIR" || exit 1
+# If it needs modules, load them here: module load frameworks
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml

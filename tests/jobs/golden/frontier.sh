@@ -13,6 +13,7 @@
 # It computes on the CPU cores of Frontier alone: tomoatlas has not been tried on AMD's GPUs.
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
+# If it needs modules, load them here: module load cray-python
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml

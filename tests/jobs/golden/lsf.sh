@@ -12,6 +12,7 @@
 # To end the chain, cancel the job and its successor.
 
 cd "$LS_SUBCWD" || exit 1
+# If it needs modules, load them here: module load python
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml
@@ -22,8 +23,8 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
 job=$out/job.sh
-# db565718822a6b35: the same in the file of the successors. LSF runs this one from a copy of its own making.
-mine=$(grep -s '^# db565718822a6b35:' "$job")
+# 9fb89b339d9e5f79: the same in the file of the successors. LSF runs this one from a copy of its own making.
+mine=$(grep -s '^# 9fb89b339d9e5f79:' "$job")
 [ -n "$mine" ] || echo "$job is missing or another script: save this one there" >&2
 
 # The successor, unless jobs in a row have recorded nothing: then something else is wrong.

@@ -11,6 +11,7 @@
 # To end the chain, cancel the job and its successor.
 
 cd "$PBS_O_WORKDIR" || exit 1
+# If it needs modules, load them here: module load python
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml

@@ -17,6 +17,7 @@
 # To end the chain, cancel the job and its successor.
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
+# If it needs modules, load them here: module load python cudatoolkit
 export MPI4PY_RC_RECV_MPROBE=0
 export SLURM_CPU_BIND=cores
 set -u

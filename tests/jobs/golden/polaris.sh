@@ -1,7 +1,7 @@
 #!/bin/bash
 #PBS -A ABC123
 #PBS -N ta_fig4
-#PBS -l select=2:system=polaris
+#PBS -l select=10:system=polaris
 #PBS -l place=scatter
 #PBS -l walltime=02:00:00
 #PBS -l filesystems=home:eagle
@@ -14,6 +14,7 @@
 # To end the chain, cancel the job and its successor.
 
 cd "$PBS_O_WORKDIR" || exit 1
+# If it needs modules, load them here: module use /soft/modulefiles; module load conda; conda activate
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml
@@ -48,7 +49,7 @@ next=$(qsub -W depend=afterany:"$PBS_JOBID" -v "TOMOATLAS_RECORDED=$records,TOMO
 fruitless=0
 while :; do
     before=$(recorded)
-    mpiexec -n 8 --ppn 4 --depth=8 --cpu-bind depth bash -c 'export CUDA_VISIBLE_DEVICES="$((3-PMI_LOCAL_RANK%4))"; exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
+    mpiexec -n 40 --ppn 4 --depth=8 --cpu-bind depth bash -c 'export CUDA_VISIBLE_DEVICES="$((3-PMI_LOCAL_RANK%4))"; exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with

@@ -12,6 +12,7 @@
 # To end the chain, cancel the job and its successor.
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
+# If it needs modules, load them here: module load python
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml

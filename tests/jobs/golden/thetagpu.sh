@@ -10,8 +10,10 @@
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, where each first job puts a copy of itself.
 # To end the chain, cancel the job and its successor.
+# A job that is killed ends it too, as does one that gives up: submit again.
 
 cd "$PWD" || exit 1
+# If it needs modules, load them here: module load conda; conda activate
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml
@@ -63,7 +65,7 @@ while :; do
         echo "given up: three launches in a row recorded no trial, the last ended with $code" >&2
         exit $code
     fi
-    if [ $((7200 - SECONDS)) -lt 120 ]; then exit $code; fi
+    if [ $((7200 - SECONDS)) -lt 120 ]; then exit 0; fi
     echo "ended with $code after $(recorded) records: launching again" >&2
     sleep 5
 done
