@@ -27,7 +27,10 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 def _walltime(text: str) -> str:
-    parse_walltime(text)
+    try:
+        parse_walltime(text)
+    except BadInput as error:
+        raise ValueError(error.accepted) from error
     return text
 
 

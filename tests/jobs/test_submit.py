@@ -100,7 +100,7 @@ SITE = 'about = "x"\nscheduler = "slurm"\nworkers_per_node = 2\nlaunch = "srun"\
         (["--site", "polaris"], "--nodes = 1: no job for 01:00:00 that the queue prod takes"),
         (["--site", "polaris", "--queue", "debug", "--walltime", "01:00:01"], "1 to 2 nodes for"),
         (["--site", "frontier", "--walltime", "02:10:00"], "1 to 91 nodes for 02:00:00; 92 to 183"),
-        (["--site", "row.toml"], "row.toml: limits.0.walltime = '1 h': not a walltime"),
+        (["--site", "row.toml"], "row.toml: limits.0.walltime = '1 h': not acceptable; acc"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
