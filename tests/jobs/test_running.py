@@ -10,11 +10,8 @@ import pytest
 
 from jobs import running
 from jobs.cli import main
-from jobs.running import Workers, _executor
 from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
-from sweep.study import parse_study
 
 STUDY = """
 [study]
@@ -23,23 +20,6 @@ name = "limited"
 kind = "nanocubes"
 size = 16
 """
-
-
-@pytest.mark.parametrize(
-    ("limits", "workers", "kind"),
-    [
-        ("", 1, InlineExecutor),
-        ("", 2, ProcessExecutor),
-        # Nothing could end a trial in this process.
-        ("[limits]\ntrial_seconds = 60\n", 1, ProcessExecutor),
-    ],
-)
-def test_one_worker_is_this_process_unless_trials_have_limits(
-    limits: str, workers: int, kind: type
-) -> None:
-    with _executor(parse_study(STUDY + limits), Workers(workers)) as executor:
-        assert type(executor) is kind
-        executor.close()
 
 
 def test_a_dask_cluster_without_dask_is_refused_in_one_line(

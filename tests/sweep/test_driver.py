@@ -225,7 +225,7 @@ def test_trials_are_made_ahead_while_workers_work(tmp_path: Path) -> None:
     ledger.hand_out(executor, Watch())
     while ledger.make():
         pass
-    made = [trial for _, trial in ledger._made]
+    made = [trial for _, trial in ledger._line._waiting]
     one = Ledger(small_study(trials=6, initial=6))
     slow = InlineExecutor(bowl)
     handed = []
