@@ -43,7 +43,7 @@ class Progress:
 
 
 def progress(trials: pd.DataFrame, study: Study) -> Progress:
-    """The progress of ``study``, ``trials`` as :func:`~analysis.table.load_trials` gives them."""
+    """The progress of ``study``, ``trials`` as :func:`~analysis.reading.load_trials` gives them."""
     budget = {str(m): study.search.budget(m) for m in study.search.methods}
     cells = len(study.cells())
     return Progress(

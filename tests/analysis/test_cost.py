@@ -5,7 +5,8 @@ import math
 import pytest
 
 from analysis.cost import failure_costs, grid_cost, method_costs
-from analysis.table import load_trials, trials_table
+from analysis.reading import load_trials
+from analysis.table import trials_table
 from recon_core.settings import Method
 from sweep.trial import TrialResult, TrialStatus
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from analysis.progress import duration, failures_by_class, progress
-from analysis.table import load_trials, trials_table
+from analysis.reading import load_trials
+from analysis.table import trials_table
 
 
 def test_a_finished_study(folder, study):
