@@ -25,7 +25,7 @@ _LONG_S = 3 * 3600.0
 """Seconds beyond which a run is drawn in hours."""
 
 _LABELS = 32
-"""Most workers whose names can be read in the chart; of more, every other one is named."""
+"""Most names that can be read beside the chart; of more workers some are named."""
 
 
 @dataclass(frozen=True)
