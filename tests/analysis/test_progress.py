@@ -19,7 +19,7 @@ def test_a_finished_study(folder, study):
 
 def test_what_is_left_is_weighed_by_method(folder, study):
     trials = load_trials(folder)
-    trials.loc[trials["method"] == "fused", "seconds"] = 10.0
+    trials.loc[trials["method"] == "fused", ["seconds", "device_seconds"]] = 10.0
     fused = trials[(trials["method"] == "fused") & (trials["number"] == 4)]
     state = progress(trials.drop(fused.index), study)
     assert not state.complete
