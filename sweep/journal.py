@@ -161,7 +161,7 @@ def _parsed(path: Path) -> tuple[list[Record], int]:
     records: list[Record] = []
     whole = 0
     for number, line in enumerate(lines, start=1):
-        record = _record(line)
+        record = parsed(line)
         if record is None and not line.endswith(b"\n"):
             break
         if record is None:
@@ -173,12 +173,21 @@ def _parsed(path: Path) -> tuple[list[Record], int]:
     return records, whole
 
 
-def _record(line: bytes) -> Record | None:
+def parsed(line: bytes) -> Record | None:
+    """The record that a line holds, its NaN and Infinity as None; None where it holds no record."""
     try:
         record = orjson.loads(line)
     except ValueError:
-        return None
+        record = _beyond_json(line)
     return record if isinstance(record, dict) else None
+
+
+def _beyond_json(line: bytes) -> object:
+    """What ``json.dumps`` may have written: numbers that are not finite, which become None."""
+    try:
+        return orjson.loads(orjson.dumps(json.loads(line)))
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweep_fakes import SMALL, atlas_of, bowl
 
-from analysis.table import load_trials
+from analysis.reading import load_trials
 from recon_core.settings import Method
 from sweep.driver import run
 from sweep.estimate import trial_seconds
