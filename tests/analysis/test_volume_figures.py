@@ -158,9 +158,8 @@ def test_profiles_name_the_width_of_a_known_blur(slices):
     ax = figure.axes[1]
     labels = {t.get_text().split(":")[0]: t.get_text() for t in ax.get_legend().get_texts()}
     width = float(labels["Fused"].split(":")[1].removesuffix("nm"))
-    grid = float(labels["Truth"].split(":")[1].removesuffix("nm"))
     assert width == pytest.approx(WIDTH_PER_SIGMA * 1.5 * 2.0, rel=0.15)
-    assert grid < 3.0  # the grid blurs by about a voxel of 2 nm
+    assert labels["Truth"] == "Truth: ≤ 2.0 nm (a voxel)"
     assert labels["ML, converged"].endswith("no edge")
     assert figure.axes[-1].get_xlabel() == "position across the edge / nm"
 
@@ -169,7 +168,24 @@ def test_an_element_without_an_edge_is_said_to_have_none():
     truth = np.zeros((1, 16, 16, 16), np.float32)
     truth[0] = 1.0
     figure = profiles_figure(SliceSet(truth, {}, ("Co",), 1.0))
-    assert "no edge" in figure.axes[1].texts[0].get_text()
+    assert "Co: no edge" in figure.axes[1].texts[0].get_text()
+    assert not any(ax.axison for ax in figure.axes)
+
+
+def test_the_last_profiles_drawn_name_the_position(slices):
+    truth = np.stack([slices.truth[0], np.ones_like(slices.truth[0])])
+    axes = profiles_figure(SliceSet(truth, {}, ("Co", "Au"), 2.0)).axes
+    assert [ax.axison for ax in axes] == [True, True, False, False]
+    assert [ax.get_xlabel() for ax in axes] == ["", "position across the edge / nm", "", ""]
+
+
+def test_no_width_below_a_voxel_is_claimed():
+    sharp = np.zeros((1, 24, 24, 24), np.float32)
+    sharp[0, 6:18, 5:17, 4:20] = 0.5
+    ax = profiles_figure(SliceSet(sharp, {"x": blurred(sharp, 1.0)}, ("Co",), 3.0)).axes[1]
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert labels[0] == "Truth: ≤ 3.0 nm (a voxel)"
+    assert float(labels[1].removeprefix("x: ").removesuffix(" nm")) > 3.0
 
 
 @pytest.mark.parametrize(
