@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colorbar import Colorbar
@@ -18,6 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from analysis.labels import METHOD_LABELS, axis_label, value_label
@@ -26,6 +28,9 @@ from recon_core.settings import Method
 
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr"
+
+_MANY_DECADES = 500.0
+"""Ratio of the ends of a logarithmic axis from which decades alone are enough ticks."""
 
 METHOD_STYLE: dict[Method, tuple[str, str]] = {
     Method.ML: ("#999999", "s"),
@@ -186,3 +191,11 @@ def add_colourbar(
     bar = figure.colorbar(mappable, ax=axes, label=label, pad=0.02, aspect=30, extend=extend)
     bar.outline.set_visible(False)
     return bar
+
+
+def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers at 1, 2, 5 of each decade of a logarithmic axis; of many at the decades."""
+    steps = (1.0,) if high > _MANY_DECADES * low else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter("{x:,.12g}")
+    axis.set_minor_formatter(NullFormatter())

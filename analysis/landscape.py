@@ -5,9 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.draw import SEQUENTIAL, add_colourbar
+from analysis.draw import SEQUENTIAL, add_colourbar, plain_log_ticks
 from analysis.posterior import NEAR_BEST, Floats, Posterior, posterior
 from analysis.table import best_trial, good_trials
 from recon_core.settings import Method
@@ -50,10 +49,7 @@ def _draw(
     shown.set_rasterized(True)
     ax.set(xscale="log", yscale="log", xlabel="HAADF weight")
     for axis, along in ((ax.xaxis, haadf), (ax.yaxis, tv)):
-        steps = (1.0,) if along[-1] > 500 * along[0] else (1.0, 2.0, 5.0)
-        axis.set_major_locator(LogLocator(subs=steps))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
+        plain_log_ticks(axis, along[0], along[-1])
     add_colourbar(figure, shown, ax, label)
 
 
