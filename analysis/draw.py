@@ -184,11 +184,21 @@ def add_colourbar(
     mappable: ScalarMappable,
     axes: Axes | Sequence[Axes],
     label: str,
+    *,
     beyond: bool = False,
+    above: bool = False,
 ) -> Colorbar:
-    """A colourbar at the right of ``axes``; ``beyond``: an arrow for values above its end."""
+    """A colourbar at the right of ``axes``.
+
+    ``beyond``: an arrow for values above its end. ``above``: the label on top, where at the side it
+    would be taken for that of the next panel.
+    """
     extend = "max" if beyond else "neither"
-    bar = figure.colorbar(mappable, ax=axes, label=label, pad=0.02, aspect=30, extend=extend)
+    bar = figure.colorbar(mappable, ax=axes, pad=0.02, aspect=30, extend=extend)
+    if above:
+        bar.ax.set_title(label, fontsize=9)
+    else:
+        bar.set_label(label)
     bar.outline.set_visible(False)
     return bar
 

@@ -28,14 +28,16 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
     found = posterior(trials, space, Method.FUSED, GRID)
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    _draw(figure, left, found, found.mean, "expected ⟨NRMSE⟩")
-    _draw(figure, right, found, found.sigma, "uncertainty (standard deviation)", "magma")
+    _draw(figure, left, found, found.mean, "⟨NRMSE⟩")
+    _draw(figure, right, found, found.sigma, "σ", "magma")
     level = (1.0 + NEAR_BEST) * float(found.mean.min())
     left.contour(*found.weights.values(), found.mean, [level], colors="white", linewidths=1.5)
     for ax in (left, right):
         _draw_trials(ax, trials)
     left.set_ylabel("TV weight")
-    left.set_title(f"outlined: within {NEAR_BEST:.0%} of the best expected", fontsize=10)
+    outlined = f"outlined: within {NEAR_BEST:.0%} of the best"
+    left.set_title(f"expected ⟨NRMSE⟩; {outlined}", fontsize=10)
+    right.set_title("its uncertainty (standard deviation)", fontsize=10)
     right.legend(fontsize=8, loc="upper left", framealpha=0.9)
     figure.suptitle("\n".join(filter(None, ("Landscape of the weights, fused method", title))))
     return figure
@@ -50,7 +52,7 @@ def _draw(
     ax.set(xscale="log", yscale="log", xlabel="HAADF weight")
     for axis, along in ((ax.xaxis, haadf), (ax.yaxis, tv)):
         plain_log_ticks(axis, along[0], along[-1])
-    add_colourbar(figure, shown, ax, label)
+    add_colourbar(figure, shown, ax, label, above=True)
 
 
 def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:

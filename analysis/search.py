@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.draw import SEQUENTIAL, add_colourbar
-from analysis.labels import HAADF_TILTS, axis_label, value_label
+from analysis.labels import HAADF_TILTS, WEIGHT_LABELS, axis_label, value_label
 from analysis.posterior import WEIGHTS, Floats, unit_grid
 from analysis.table import good_trials
 from analysis.timeline import device_hours
@@ -23,7 +23,6 @@ from recon_core.errors import BadInput
 from recon_core.settings import Method, Weights
 from sweep.propose import Space, believed
 
-_WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 GRID = 33
 LEAST = 10
@@ -186,7 +185,7 @@ def _draw_dependence(
     ax.plot(drawn, excess, ".", color="0.65", markersize=4, label="trials")
     curve = 100.0 * np.expm1(mean)
     ax.plot(np.geomspace(low, high, GRID), curve, color=_BLUE, linewidth=2, label="mean")
-    ax.set(xscale="log", xlabel=_WEIGHT_LABELS[weight], ylabel="⟨NRMSE⟩ above the cell's best / %")
+    ax.set(xscale="log", xlabel=WEIGHT_LABELS[weight], ylabel="⟨NRMSE⟩ above the cell's best / %")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set_ylim(bottom=min(0.0, float(curve.min())))
     ax.spines[["top", "right"]].set_visible(False)
@@ -222,7 +221,7 @@ def parallel_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
 
 
 def _column_label(column: str) -> str:
-    return {**_WEIGHT_LABELS, "nrmse": "⟨NRMSE⟩"}.get(column, axis_label(column))
+    return {**WEIGHT_LABELS, "nrmse": "⟨NRMSE⟩"}.get(column, axis_label(column))
 
 
 def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:

@@ -102,7 +102,8 @@ def test_weights_say_how_much_neighbours_differ():
     )
     assert np.isnan(neighbour_factor(np.array([[1.0, np.nan], [np.nan, 1.0]])))
     titles = [ax.get_title() for ax in weights_figure(page_of()).axes if ax.images]
-    assert titles == ["neighbours differ by a factor 1"] * 2
+    ranges = ("searched from 0.001 to 10", "searched from 0.03 to 10")
+    assert titles == [f"{searched}\nneighbours differ by a factor 1" for searched in ranges]
 
 
 def test_ticks_are_the_true_values_and_axes_are_named():
@@ -174,20 +175,42 @@ def test_a_loss_gets_colours_centred_on_zero():
     assert norm.vmin == -norm.vmax
 
 
-def test_weights_are_coloured_over_the_whole_search_space():
-    figure = weights_figure(page_of())
-    maps = [ax for ax in figure.axes if ax.images]
-    assert [(ax.images[0].norm.vmin, ax.images[0].norm.vmax) for ax in maps] == [
-        (0.001, 10),
-        (0.03, 10),
+def weight_norms(haadf: list[float], tv: list[float]) -> list[tuple[float, float]]:
+    atlas = atlas_over({HAADF_TILTS: [9, 35], CHEMICAL_TILTS: [5, 9]})
+    atlas.table["haadf"], atlas.table["tv"] = haadf, tv
+    maps = [ax for ax in weights_figure(pages(atlas)[0]).axes if ax.images]
+    return [(ax.images[0].norm.vmin, ax.images[0].norm.vmax) for ax in maps]
+
+
+def test_colours_of_weights_span_those_found_within_the_range_searched():
+    norms = weight_norms([0.042, 0.074, 0.05, 0.06], [0.04, 9.0, np.nan, 1.0])
+    assert norms == [pytest.approx((0.02, 0.1)), pytest.approx((0.03, 10))]
+
+
+def test_equal_weights_have_a_range_of_colours_about_them():
+    assert weight_norms([0.02] * 4, [1.0] * 4) == [
+        pytest.approx((0.01, 0.05)),
+        pytest.approx((0.5, 2.0)),
     ]
+
+
+def test_the_bars_of_weights_are_named_above_with_plain_ticks():
+    figure = weights_figure(page_of())
+    figure.draw_without_rendering()
+    bars = [ax for ax in figure.axes if not ax.images]
+    assert [(bar.get_title(), bar.get_ylabel()) for bar in bars] == [
+        ("HAADF weight", ""),
+        ("TV weight", ""),
+    ]
+    shown = [text.get_text() for text in bars[1].get_yticklabels()]
+    assert {"0.5", "1"} <= set(shown)
 
 
 def test_weights_of_an_atlas_without_study_span_whole_decades():
     known = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
     page = pages(Atlas(known.table, known.axes))[0]
     norm = next(ax for ax in weights_figure(page).axes if ax.images).images[0].norm
-    assert (norm.vmin, norm.vmax) == pytest.approx((0.01, 0.1))
+    assert (norm.vmin, norm.vmax) == pytest.approx((0.02, 0.05))
 
 
 def test_one_axis_gives_curves_of_all_methods():

@@ -104,7 +104,11 @@ def test_every_trial_is_drawn_the_best_starred_and_failures_crossed():
 def test_both_panels_are_labelled_and_can_be_saved():
     figure = landscape_figure(trials(), SPACE, "47 tilts")
     assert [ax.get_xlabel() for ax in figure.axes[:2]] == ["HAADF weight"] * 2
-    assert "uncertainty" in figure.axes[3].get_ylabel()
+    assert ["uncertainty" in ax.get_title() for ax in figure.axes[:2]] == [False, True]
+    assert [(bar.get_title(), bar.get_ylabel()) for bar in figure.axes[2:]] == [
+        ("⟨NRMSE⟩", ""),
+        ("σ", ""),
+    ]
     assert "47 tilts" in figure.get_suptitle()
     assert figure_bytes(figure, "png", dpi=30)
 
