@@ -20,10 +20,11 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
 
     The model is the search's own. Dots: good trials, a star: the best, crosses: failed ones, which
     count as worse than the worst. White outline: expected within ``NEAR_BEST`` of the best.
+    Hatched: far from every trial, a guess.
 
     Raises
     ------
-    BadInput : fewer than three good fused trials.
+    BadInput : fewer than ``LEAST`` good fused trials.
     """
     found = posterior(trials, space, Method.FUSED, GRID)
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
@@ -32,12 +33,13 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
     _draw(figure, right, found, found.sigma, "σ", "magma")
     level = (1.0 + NEAR_BEST) * float(found.mean.min())
     left.contour(*found.weights.values(), found.mean, [level], colors="white", linewidths=1.5)
+    _hatch_guesses(left, found)
     for ax in (left, right):
         _draw_trials(ax, trials)
     left.set_ylabel("TV weight")
     outlined = f"outlined: within {NEAR_BEST:.0%} of the best"
-    left.set_title(f"expected ⟨NRMSE⟩; {outlined}", fontsize=10)
-    right.set_title("its uncertainty (standard deviation)", fontsize=10)
+    left.set_title(f"expected ⟨NRMSE⟩\n{outlined}; hatched: a guess", fontsize=9)
+    right.set_title("its uncertainty (standard deviation)", fontsize=9)
     right.legend(fontsize=8, loc="upper left", framealpha=0.9)
     figure.suptitle("\n".join(filter(None, ("Landscape of the weights, fused method", title))))
     return figure
@@ -53,6 +55,14 @@ def _draw(
     for axis, along in ((ax.xaxis, haadf), (ax.yaxis, tv)):
         plain_log_ticks(axis, along[0], along[-1])
     add_colourbar(figure, shown, ax, label, above=True)
+
+
+def _hatch_guesses(ax: Axes, found: Posterior) -> None:
+    guessed = found.guessed().astype(float)
+    area = ax.contourf(
+        *found.weights.values(), guessed, [0.5, 1.5], colors="none", hatches=["//"], zorder=2
+    )
+    area.set(edgecolor=(1.0, 1.0, 1.0, 0.6), linewidth=0.0)
 
 
 def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
