@@ -20,8 +20,8 @@ WEIGHTS = Method.FUSED.weight_names
 LEAST = 5
 """Good trials below which nothing can be said of all weights.
 
-Of the trials to come of a 64³ map a fifth lay beyond three sigma after three trials, 11 of 280 after
-five, 10 of these where :meth:`Posterior.guessed`.
+Of the trials to come of a 64³ map a fifth lay beyond three sigma after three trials, and 11 of 280
+after five, 10 of these where :meth:`Posterior.guessed`.
 """
 NEAR_BEST = 0.05
 """Weights whose expected NRMSE is within this fraction of the best are outlined."""
