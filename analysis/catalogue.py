@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.chemistry import stoichiometry_figure
 from analysis.curves import curves_figure
-from analysis.figures import baselines_figure, gains_figure, nrmse_figure, weights_figure
+from analysis.figures import baselines_figure, gain_figure, nrmse_figure, weights_figure
 from analysis.fourier import fsc_figure, spectra_figure, tilts_figure
 from analysis.labels import condition_label
 from analysis.landscape import landscape_figure
@@ -139,7 +139,7 @@ CATALOGUE: dict[str, Entry] = {
     "baselines": Entry(
         "the same map of every method, on one scale", MAP, _of_map("baselines", baselines_figure)
     ),
-    "gain": Entry("gain of fusion over every baseline, %", MAP, _of_map("gain", gains_figure)),
+    "gain": Entry("gain of fusion over every baseline, %", MAP, _of_map("gain", gain_figure)),
     "weights": Entry(
         "Supp. 22: best weights over the map, and how smooth they are",
         MAP,

@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -28,6 +28,8 @@ from recon_core.settings import Method
 
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr"
+BEYOND = "#C8C8C8"
+"""Of values above the end of a scale: a grey that no scale holds."""
 
 _MANY_DECADES = 500.0
 """Ratio of the ends of a logarithmic axis from which decades alone are enough ticks."""
@@ -46,14 +48,14 @@ def draw_map(
     grid: PhaseMap,
     norm: Normalize,
     *,
-    cmap: str = SEQUENTIAL,
+    cmap: str | Colormap = SEQUENTIAL,
     text: Callable[[float], str] = "{:.2f}".format,
 ) -> ScalarMappable:
     """Cells at equal spacing, labelled with their true values; empty cells are hatched.
 
     Returns the mappable of the colours, for a colourbar.
     """
-    colours = colormaps[cmap]
+    colours = colormaps.get_cmap(cmap)
     ax.imshow(grid.values, norm=norm, cmap=cmap, origin="lower", aspect="auto")
     for (row, col), value in np.ndenumerate(grid.values):
         if np.isfinite(value):

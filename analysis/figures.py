@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.draw import (
+    BEYOND,
     DIVERGING,
     SEQUENTIAL,
     add_colourbar,
@@ -43,6 +45,8 @@ NRMSE = "⟨NRMSE⟩"
 ACCURACY = 0.4
 """The accuracy outlined in maps; most of the map of Schwartz et al. (2024) lies below it."""
 
+BASELINES = tuple(method for method in SCORE_COLUMNS if method is not Method.FUSED)
+
 _STRIP_HEIGHT = 0.4
 """Inches of a row below a map, at most."""
 
@@ -54,17 +58,19 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     grid, norm = page.map("nrmse"), _nrmse_norm(page, ["nrmse"])
     strips = rows_without_haadf(page)
     figure, ax, below = _with_strips(grid, len(strips))
-    colours = draw_map(ax, grid, norm)
+    cmap = colormaps[SEQUENTIAL].with_extremes(over=BEYOND)
+    colours = draw_map(ax, grid, norm, cmap=cmap)
     notes = [f"outlined: {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
     if {grid.rows, grid.cols} == {HAADF_TILTS, CHEMICAL_TILTS}:
         notes += ["dashed: equal tilts"] * draw_diagonal(ax, grid)
+    if below is not None:
+        beyond = draw_strips(below, strips, grid, norm, cmap)
+        notes += [f"grey: above {norm.vmax:g}"] * beyond
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=False)
     ax.set_title(
         "\n".join([titled("Fused HAADF + chemistry", page), *(["; ".join(notes)] * bool(notes))])
     )
-    if below is not None:
-        draw_strips(below, strips, grid, norm)
-        ax.set_xlabel("")
-        ax.tick_params(labelbottom=False)
     panels = [ax] if below is None else [ax, below]
     add_colourbar(figure, colours, panels, NRMSE, beyond=below is not None)
     return figure
@@ -91,7 +97,7 @@ def baselines_figure(page: Page) -> Figure:
     return figure
 
 
-def gain_figure(page: Page, rivals: Sequence[Method] = (Method.CHEMISTRY_TV,)) -> Figure | None:
+def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | None:
     """How far fused lies below each of ``rivals``, in percent of the rival, on one scale.
 
     None for fewer than two axes.
@@ -111,11 +117,6 @@ def gain_figure(page: Page, rivals: Sequence[Method] = (Method.CHEMISTRY_TV,)) -
     figure.suptitle(titled("Gain of fusion", page))
     add_colourbar(figure, colours, axes, f"reduction of {NRMSE} / %")
     return figure
-
-
-def gains_figure(page: Page) -> Figure | None:
-    """:func:`gain_figure` over every baseline."""
-    return gain_figure(page, [method for method in SCORE_COLUMNS if method is not Method.FUSED])
 
 
 def _gain(page: Page, rival: Method) -> PhaseMap:

@@ -7,15 +7,14 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
 from analysis.atlas import Atlas
-from analysis.draw import draw_contour
+from analysis.draw import BEYOND, draw_contour
 from analysis.figures import (
     baselines_figure,
     gain_figure,
-    gains_figure,
     neighbour_factor,
     nrmse_figure,
     weights_figure,
@@ -24,6 +23,7 @@ from analysis.labels import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS
 from analysis.maps import Page, pages
 from analysis.save import figure_bytes
 from analysis.strips import rows_without_haadf
+from recon_core.settings import Method
 
 HAADF, CHEMICAL = [9, 35, 71], [5, 9, 18, 36]
 
@@ -68,6 +68,19 @@ def test_rows_without_haadf_stand_below_with_their_own_numbers():
     assert below.get_xlabel() == "Chemical tilts"
 
 
+def test_scores_above_the_scale_have_a_colour_of_their_own_and_the_title_says_so():
+    figure = nrmse_figure(page_of())
+    above, below, bar = figure.axes
+    rows = below.images[0]
+    assert to_hex(rows.cmap(rows.norm(1.2))) == BEYOND.lower()
+    assert to_hex(rows.cmap(rows.norm(0.6))) != BEYOND.lower()
+    assert "grey: above 0.6" in above.get_title()
+    assert to_hex(bar.patches[-1].get_facecolor()) == BEYOND.lower()
+    near = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
+    near.table[["nrmse_ml", "nrmse_ml_stopped"]] = 0.55
+    assert "grey" not in nrmse_figure(pages(near)[0]).axes[0].get_title()
+
+
 def test_a_map_over_something_else_has_no_rows_below():
     atlas = atlas_over({CHEMICAL_TILTS: CHEMICAL, "solver.gamma": [1.5, 2.0]})
     assert rows_without_haadf(pages(atlas)[0]) == {}
@@ -85,7 +98,7 @@ def test_the_diagonal_passes_through_cells_of_equal_tilts():
 
 
 def test_gain_over_every_baseline_on_one_scale():
-    figure = gains_figure(page_of())
+    figure = gain_figure(page_of())
     maps = [ax for ax in figure.axes if ax.images]
     assert [ax.get_title() for ax in maps] == [
         f"over {METHOD_LABELS[m]}" for m in ("ml", "ml-stopped", "chemistry-tv")
@@ -163,7 +176,7 @@ def test_four_methods_share_one_scale():
 
 
 def test_gain_is_in_percent_of_the_rival():
-    ax = gain_figure(page_of()).axes[0]
+    ax = gain_figure(page_of(), [Method.CHEMISTRY_TV]).axes[0]
     numbers = sorted(int(t.get_text()) for t in ax.texts)
     assert (numbers[0], numbers[-1]) == (0, 50)
 
@@ -171,7 +184,7 @@ def test_gain_is_in_percent_of_the_rival():
 def test_a_loss_gets_colours_centred_on_zero():
     atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
     atlas.table["nrmse_chemistry_tv"] = 0.5
-    norm = gain_figure(pages(atlas)[0]).axes[0].images[0].norm
+    norm = gain_figure(pages(atlas)[0], [Method.CHEMISTRY_TV]).axes[0].images[0].norm
     assert norm.vmin == -norm.vmax
 
 
