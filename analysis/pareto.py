@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -74,9 +74,9 @@ def pareto_figure(points: Sequence[Compromise], best: Weights, title: str = "") 
     for point in points:
         note = f"tv {point.tv:.2g}"
         left.annotate(note, _terms(point), (9, 6), textcoords="offset points", fontsize=8)
-    _scale(left.xaxis, [p.variation for p in points])
-    _scale(left.yaxis, [p.data for p in points])
-    _scale(right.xaxis, [p.tv for p in points])
+    _scale(left, "x", [p.variation for p in points])
+    _scale(left, "y", [p.data for p in points])
+    _scale(right, "x", [p.tv for p in points])
     left.margins(x=0.22, y=0.1)  # for the names of the points
     left.set_xlabel("ΣTV of the concentrations (all elements)")
     left.set_ylabel("data terms: chemistry + haadf × HAADF")
@@ -103,14 +103,15 @@ def _norm(points: Sequence[Compromise]) -> Normalize:
     return Normalize(min(scores), max(max(scores), min(scores) + 0.01))
 
 
-def _scale(axis: Axis, values: Sequence[float]) -> None:
+def _scale(ax: Axes, name: Literal["x", "y"], values: Sequence[float]) -> None:
     """Logarithmic over a wide range; over a narrow one the same curve with ticks that can be read.
 
     The Poisson term, known up to a constant, may be negative.
     """
+    axis = ax.xaxis if name == "x" else ax.yaxis
     low, high = min(values), max(values)
     if low > 0 and high > _WIDE * low:
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        ax.set(**{f"{name}scale": "log"})
         plain_log_ticks(axis, low, high)
     else:
         axis.set_major_locator(MaxNLocator(6))
@@ -128,7 +129,8 @@ def _draw_points(
     finished = [p for p in points if p.finished]
     if finished:
         scores = [p.nrmse for p in finished]
-        ax.scatter(*zip(*map(place, finished), strict=True), c=scores, norm=norm, s=60)
+        x, y = zip(*map(place, finished), strict=True)
+        ax.scatter(x, y, c=scores, norm=norm, cmap=SEQUENTIAL, s=60)
     cut = [place(p) for p in points if not p.finished]
     if cut:
         ax.plot(*zip(*cut, strict=True), "X", color="0.5", label="met the limit of work")

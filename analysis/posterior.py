@@ -44,7 +44,8 @@ class Posterior:
 
         There it is the spread of the trials so far; scores at far corners can be well beyond that.
         """
-        return self.sigma > 0.5 * self.sigma.max()
+        guessed: NDArray[np.bool_] = self.sigma > 0.5 * self.sigma.max()
+        return guessed
 
 
 def posterior(trials: pd.DataFrame, space: Space, method: Method, points: int) -> Posterior:

@@ -99,8 +99,10 @@ def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
     numbers = np.array(best.columns)
     bands = ((0.0, 1.0, 0.12, "all cells"), (0.25, 0.75, 0.3, "middle half"))
     for low, high, alpha, label in bands:
-        ends = (above.quantile(q).to_numpy() for q in (low, high))
-        ax.fill_between(numbers, *ends, step="post", color=_BLUE, alpha=alpha, lw=0, label=label)
+        least, most = (above.quantile(q).to_numpy() for q in (low, high))
+        ax.fill_between(
+            numbers, least, most, step="post", color=_BLUE, alpha=alpha, lw=0, label=label
+        )
     median = above.quantile(0.5).to_numpy()
     ax.plot(numbers, median, "o-", drawstyle="steps-post", color=_BLUE, label="median")
     ax.set(xlabel="fused trials of a cell", ylabel="best so far, above the cell's final best / %")
@@ -202,7 +204,9 @@ def _draw_dependence(
         for values in (surface.mean(axis=0), *np.quantile(surface, (0.1, 0.9), axis=0))
     )
     ax.plot(drawn, excess, ".", color="0.65", markersize=4, label="trials")
-    ax.fill_between(along, *ends, color=_BLUE, alpha=0.2, lw=0, label="middle 80 % over the other weight")
+    ax.fill_between(
+        along, *ends, color=_BLUE, alpha=0.2, lw=0, label="middle 80 % over the other weight"
+    )
     ax.plot(along, curve, color=_BLUE, linewidth=2, label="geometric mean over the other weight")
     ax.set(xscale="log", xlabel=WEIGHT_LABELS[weight], ylabel="⟨NRMSE⟩ above the cell's best / %")
     plain_log_ticks(ax.xaxis, low, high)
