@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 
 from analysis.chemistry import stoichiometry_figure
 from analysis.curves import curves_figure
-from analysis.figures import baselines_figure, gains_figure, nrmse_figure, weights_figure
+from analysis.figures import baselines_figure, gain_figure, nrmse_figure, weights_figure
 from analysis.fourier import fsc_figure, spectra_figure, tilts_figure
 from analysis.labels import condition_label
 from analysis.landscape import landscape_figure
 from analysis.maps import Page
 from analysis.overlay import overlay_figure
-from analysis.pareto import STEPS, compromises, pareto_figure
+from analysis.pareto import STEPS, Compromise, compromises, pareto_figure
 from analysis.pictures import Array, convergence_figure, slices_figure
 from analysis.profiles import profiles_figure
 from analysis.render import render_figure
@@ -78,10 +78,14 @@ def _convergence(source: Source) -> Figure:
 
 def _pareto(source: Source) -> Figure:
     best = _best_weights(source)
-    low, high = source.space["tv"]
-    tvs = np.geomspace(low, high, STEPS)
-    points = compromises(source.study, source.cell, best.haadf, [float(tv) for tv in tvs])
+    points = _compromises(source, best)
     return pareto_figure(points, best, condition_label(dict(source.cell.values)))
+
+
+def _compromises(source: Source, best: Weights) -> list[Compromise]:
+    """Over the range searched, and at the best trial's weight."""
+    tvs = {*np.geomspace(*source.space["tv"], STEPS).tolist(), best.tv}
+    return compromises(source.study, source.cell, best.haadf, sorted(tvs))
 
 
 def _landscape(source: Source) -> Figure:
@@ -135,7 +139,7 @@ CATALOGUE: dict[str, Entry] = {
     "baselines": Entry(
         "the same map of every method, on one scale", MAP, _of_map("baselines", baselines_figure)
     ),
-    "gain": Entry("gain of fusion over every baseline, %", MAP, _of_map("gain", gains_figure)),
+    "gain": Entry("gain of fusion over every baseline, %", MAP, _of_map("gain", gain_figure)),
     "weights": Entry(
         "Supp. 22: best weights over the map, and how smooth they are",
         MAP,
@@ -170,7 +174,7 @@ CATALOGUE: dict[str, Entry] = {
         lambda source: stoichiometry_figure(source.against_truth),
     ),
     "convergence": Entry("Supp. 13: the three terms and the residuals", CELL, _convergence),
-    "pareto": Entry("Supp. 13: data terms against TV, the L-curve (7 solves)", CELL, _pareto),
+    "pareto": Entry("Supp. 13: data terms against TV, the L-curve (8 solves)", CELL, _pareto),
     "tilts": Entry(
         "Fig. 2: the tilts as lines in Fourier space",
         TILTS,

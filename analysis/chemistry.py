@@ -19,6 +19,9 @@ BINS = np.linspace(0.0, 1.0, 81)
 def stoichiometry_figure(slices: SliceSet) -> Figure:
     """Distribution of c/(c + c_O) over the voxels of every oxide, mean ± sigma per method.
 
+    Bars are shares of all voxels of the oxide. Where a method has neither cation nor oxygen there
+    is no fraction: the moments leave such voxels out, and the legend says how many they are.
+
     Raises
     ------
     BadInput : the specimen has no oxide.
@@ -34,26 +37,33 @@ def stoichiometry_figure(slices: SliceSet) -> Figure:
         ax.set_title(
             f"{cation} oxide, truth {values.mean():.2f} ({values.size} voxels)", fontsize=10
         )
-        _draw_methods(ax, slices, cation)
+        _draw_methods(ax, slices, cation, values.size)
     axes[0].set_ylabel("share of voxels per bin / %")
     figure.suptitle("\n".join(filter(None, ("Stoichiometry, mean ± σ", slices.title))))
     return figure
 
 
-def _draw_methods(ax: Axes, slices: SliceSet, cation: str) -> None:
+def _draw_methods(ax: Axes, slices: SliceSet, cation: str, voxels: int) -> None:
     shares = {}
     for shown in slices.shown():
         values = cation_fractions(shown.volumes, slices.truth, slices.elements)[cation]
-        if not values.size:
-            continue
-        share = 100.0 * np.histogram(values, BINS)[0] / values.size
-        label = f"{shown.label}: {values.mean():.2f} ± {values.std():.2f}"
+        share = 100.0 * np.histogram(values, BINS)[0] / voxels
+        label = f"{shown.label}: {_moments(values, voxels)}"
         ax.stairs(share, BINS, color=shown.colour, linewidth=1.6, label=label)
         shares[shown.colour] = share
     _frame(ax, shares)
     ax.spines[["top", "right"]].set_visible(False)
     if shares:
         ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+
+
+def _moments(values: NDArray[np.float64], voxels: int) -> str:
+    """Mean and sigma of the voxels that hold cation or oxygen, and how many of all do not."""
+    if not values.size:
+        return "neither cation nor O anywhere"
+    empty = 1.0 - values.size / voxels
+    lost = f"; {max(empty, 0.01):.0%} of the voxels hold neither" if empty > 0 else ""
+    return f"{values.mean():.2f} ± {values.std():.2f}{lost}"
 
 
 def _frame(ax: Axes, shares: Mapping[str, NDArray[np.float64]]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
@@ -27,6 +31,7 @@ from recon_core.settings import Method
 CONVERGED = 0.05
 """A curve has converged where it stays within this fraction of its value at the far end."""
 
+_MARKERS = "osD^vP<X>*"
 _WIDE = 10.0
 """Ratio of the ends of an axis from which it is drawn on a logarithmic scale."""
 
@@ -41,28 +46,39 @@ def curves_figure(page: Page) -> Figure:
     if page.axes < 2:
         return baselines_figure(page)
     figure = Figure(figsize=(13.0, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2)
     grid = page.map("nrmse")
     _draw(left, grid.values.T, (grid.rows, grid.row_values), (grid.cols, grid.col_values))
     _draw(right, grid.values, (grid.cols, grid.col_values), (grid.rows, grid.row_values))
     for ax, axis in ((left, grid.rows), (right, grid.cols)):
+        _add_legend(ax, list(ax.get_lines()), _other(axis, grid), upper=True)
         if axis in (CHEMICAL_TILTS, CHEMICAL_SNR):
-            _draw_baselines(ax, page, axis)
-        ax.legend(
-            fontsize=8,
-            title_fontsize=8,
-            frameon=False,
-            title=_other(axis, grid),
-            loc="center left",
-            bbox_to_anchor=(1.0, 0.5),
-        )
+            _add_legend(ax, _draw_baselines(ax, page, axis), "without HAADF", upper=False)
         say_if_empty(ax)
-    left.set_ylabel(NRMSE)
-    left.set_ylim(bottom=0.0)
+    for ax in (left, right):
+        ax.set_ylabel(NRMSE)
+        ax.set_ylim(bottom=0.0)
     ringed = any(converged_from(c) is not None for c in (*grid.values, *grid.values.T))
     note = f"\nring: from here on within {CONVERGED:.0%} of the right end" if ringed else ""
     figure.suptitle(titled("Fused HAADF + chemistry", page) + note)
     return figure
+
+
+def _add_legend(ax: Axes, lines: Sequence[Line2D], title: str, *, upper: bool) -> None:
+    """A legend of ``lines`` beside the panel, at its upper or lower end."""
+    named = [line for line in lines if not str(line.get_label()).startswith("_")]
+    legend = Legend(
+        ax,
+        named,
+        [str(line.get_label()) for line in named],
+        title=title,
+        loc="upper left" if upper else "lower left",
+        bbox_to_anchor=(1.0, 1.0 if upper else 0.0),
+        fontsize=8,
+        title_fontsize=8,
+        frameon=False,
+    )
+    ax.add_artist(legend).set_clip_on(False)  # what is clipped gets no room in the layout
 
 
 def _other(axis: str, grid: PhaseMap) -> str:
@@ -77,11 +93,13 @@ def _draw(
 ) -> None:
     """``curves`` (value of ``others``, value of ``along``)."""
     places = _places(ax, *along)
-    colours = colormaps[SEQUENTIAL](np.linspace(0.0, 0.9, len(curves)))
-    for curve, value, colour in zip(curves, others[1], colours, strict=True):
-        ax.plot(places, curve, "o-", color=colour, markersize=3, label=value_label(value))
+    colours = colormaps[SEQUENTIAL](np.linspace(0.0, 0.92, len(curves)))
+    styles = zip(colours, cycle(_MARKERS), strict=False)
+    for curve, value, (colour, marker) in zip(curves, others[1], styles, strict=False):
+        label = value_label(value)
+        ax.plot(places, curve, marker=marker, color=colour, markersize=5, linewidth=1, label=label)
         if (start := converged_from(curve)) is not None:
-            ax.plot(places[start], curve[start], "o", color=colour, markersize=9, fillstyle="none")
+            ax.plot(places[start], curve[start], "o", color=colour, markersize=11, fillstyle="none")
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -113,7 +131,8 @@ def converged_from(curve: NDArray[np.float64]) -> int | None:
     return int(inside[0]) if len(inside) > 1 else None
 
 
-def _draw_baselines(ax: Axes, page: Page, axis: str) -> None:
+def _draw_baselines(ax: Axes, page: Page, axis: str) -> list[Line2D]:
+    lines = []
     for method, column in SCORE_COLUMNS.items():
         if method is Method.FUSED:
             continue
@@ -124,7 +143,7 @@ def _draw_baselines(ax: Axes, page: Page, axis: str) -> None:
         count = known.sum(axis=0)
         mean = np.where(known, values, 0.0).sum(axis=0) / np.where(count, count, np.nan)
         colour, marker = METHOD_STYLE[method]
-        ax.plot(
+        lines += ax.plot(
             _places(ax, axis, names),
             mean,
             "--",
@@ -133,3 +152,4 @@ def _draw_baselines(ax: Axes, page: Page, axis: str) -> None:
             markersize=4,
             label=METHOD_LABELS[method],
         )
+    return lines

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from analysis.labels import METHOD_LABELS, axis_label, value_label
@@ -26,6 +28,11 @@ from recon_core.settings import Method
 
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr"
+BEYOND = "#C8C8C8"
+"""Of values above the end of a scale: a grey that no scale holds."""
+
+_MANY_DECADES = 500.0
+"""Ratio of the ends of a logarithmic axis from which decades alone are enough ticks."""
 
 METHOD_STYLE: dict[Method, tuple[str, str]] = {
     Method.ML: ("#999999", "s"),
@@ -41,14 +48,14 @@ def draw_map(
     grid: PhaseMap,
     norm: Normalize,
     *,
-    cmap: str = SEQUENTIAL,
+    cmap: str | Colormap = SEQUENTIAL,
     text: Callable[[float], str] = "{:.2f}".format,
 ) -> ScalarMappable:
     """Cells at equal spacing, labelled with their true values; empty cells are hatched.
 
     Returns the mappable of the colours, for a colourbar.
     """
-    colours = colormaps[cmap]
+    colours = colormaps.get_cmap(cmap)
     ax.imshow(grid.values, norm=norm, cmap=cmap, origin="lower", aspect="auto")
     for (row, col), value in np.ndenumerate(grid.values):
         if np.isfinite(value):
@@ -179,10 +186,28 @@ def add_colourbar(
     mappable: ScalarMappable,
     axes: Axes | Sequence[Axes],
     label: str,
+    *,
     beyond: bool = False,
+    above: bool = False,
 ) -> Colorbar:
-    """A colourbar at the right of ``axes``; ``beyond``: an arrow for values above its end."""
+    """A colourbar at the right of ``axes``.
+
+    ``beyond``: an arrow for values above its end. ``above``: the label on top, where at the side it
+    would be taken for that of the next panel.
+    """
     extend = "max" if beyond else "neither"
-    bar = figure.colorbar(mappable, ax=axes, label=label, pad=0.02, aspect=30, extend=extend)
+    bar = figure.colorbar(mappable, ax=axes, pad=0.02, aspect=30, extend=extend)
+    if above:
+        bar.ax.set_title(label, fontsize=9)
+    else:
+        bar.set_label(label)
     bar.outline.set_visible(False)
     return bar
+
+
+def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers at 1, 2, 5 of each decade of a logarithmic axis; of many at the decades."""
+    steps = (1.0,) if high > _MANY_DECADES * low else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter("{x:,.12g}")
+    axis.set_minor_formatter(NullFormatter())

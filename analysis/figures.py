@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from analysis.draw import (
+    BEYOND,
     DIVERGING,
     SEQUENTIAL,
     add_colourbar,
@@ -26,6 +26,7 @@ from analysis.draw import (
     draw_curve,
     draw_diagonal,
     draw_map,
+    plain_log_ticks,
     say_if_empty,
 )
 from analysis.labels import (
@@ -33,6 +34,7 @@ from analysis.labels import (
     HAADF_TILTS,
     METHOD_LABELS,
     SCORE_COLUMNS,
+    WEIGHT_LABELS,
     condition_label,
 )
 from analysis.maps import Page, PhaseMap
@@ -43,10 +45,10 @@ NRMSE = "⟨NRMSE⟩"
 ACCURACY = 0.4
 """The accuracy outlined in maps; most of the map of Schwartz et al. (2024) lies below it."""
 
+BASELINES = tuple(method for method in SCORE_COLUMNS if method is not Method.FUSED)
+
 _STRIP_HEIGHT = 0.4
 """Inches of a row below a map, at most."""
-
-_WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
 
 
 def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
@@ -56,17 +58,19 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     grid, norm = page.map("nrmse"), _nrmse_norm(page, ["nrmse"])
     strips = rows_without_haadf(page)
     figure, ax, below = _with_strips(grid, len(strips))
-    colours = draw_map(ax, grid, norm)
+    cmap = colormaps[SEQUENTIAL].with_extremes(over=BEYOND)
+    colours = draw_map(ax, grid, norm, cmap=cmap)
     notes = [f"outlined: {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
     if {grid.rows, grid.cols} == {HAADF_TILTS, CHEMICAL_TILTS}:
         notes += ["dashed: equal tilts"] * draw_diagonal(ax, grid)
+    if below is not None:
+        beyond = draw_strips(below, strips, grid, norm, cmap)
+        notes += [f"grey: above {norm.vmax:g}"] * beyond
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=False)
     ax.set_title(
         "\n".join([titled("Fused HAADF + chemistry", page), *(["; ".join(notes)] * bool(notes))])
     )
-    if below is not None:
-        draw_strips(below, strips, grid, norm)
-        ax.set_xlabel("")
-        ax.tick_params(labelbottom=False)
     panels = [ax] if below is None else [ax, below]
     add_colourbar(figure, colours, panels, NRMSE, beyond=below is not None)
     return figure
@@ -93,7 +97,7 @@ def baselines_figure(page: Page) -> Figure:
     return figure
 
 
-def gain_figure(page: Page, rivals: Sequence[Method] = (Method.CHEMISTRY_TV,)) -> Figure | None:
+def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | None:
     """How far fused lies below each of ``rivals``, in percent of the rival, on one scale.
 
     None for fewer than two axes.
@@ -115,11 +119,6 @@ def gain_figure(page: Page, rivals: Sequence[Method] = (Method.CHEMISTRY_TV,)) -
     return figure
 
 
-def gains_figure(page: Page) -> Figure | None:
-    """:func:`gain_figure` over every baseline."""
-    return gain_figure(page, [method for method in SCORE_COLUMNS if method is not Method.FUSED])
-
-
 def _gain(page: Page, rival: Method) -> PhaseMap:
     fused, other = page.map("nrmse"), page.map(SCORE_COLUMNS[rival])
     return replace(fused, values=100.0 * (1.0 - fused.values / other.values))
@@ -135,7 +134,10 @@ def _gain_colours(gains: Sequence[PhaseMap]) -> tuple[Normalize, str]:
 
 
 def weights_figure(page: Page) -> Figure | None:
-    """The hyperparameter atlas: best weights, on the scale of the search space; None for bars."""
+    """The hyperparameter atlas: best weights; None for bars.
+
+    Colours of a map span the weights found, curves the range searched.
+    """
     if page.axes == 0:
         return None
     figure = Figure(figsize=(11.0, 4.6), layout="constrained")
@@ -151,19 +153,21 @@ def weights_figure(page: Page) -> Figure | None:
 def _draw_weight(figure: Figure, ax: Axes, page: Page, weight: str) -> None:
     low, high = _searched(page, weight)
     if page.axes == 2:
+        ends = _found(page, weight)
         colours = draw_map(
-            ax, page.map(weight), LogNorm(low, high), cmap="cividis", text="{:.2g}".format
+            ax, page.map(weight), LogNorm(*ends), cmap="cividis", text="{:.2g}".format
         )
-        bar = add_colourbar(figure, colours, ax, _WEIGHT_LABELS[weight])
-        _plain_decades(bar.ax.yaxis)
-        ax.set_title(_smoothness(page.map(weight)), fontsize=10)
+        bar = add_colourbar(figure, colours, ax, WEIGHT_LABELS[weight], above=True)
+        plain_log_ticks(bar.ax.yaxis, *ends)
+        notes = (f"searched from {low:g} to {high:g}", _smoothness(page.map(weight)))
+        ax.set_title("\n".join(filter(None, notes)), fontsize=10)
         return
     draw_curve(ax, str(page.across), *page.curve(weight), Method.FUSED)
     say_if_empty(ax)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
-    ax.set_ylabel(_WEIGHT_LABELS[weight])
-    _plain_decades(ax.yaxis)
+    ax.set_ylabel(WEIGHT_LABELS[weight])
+    plain_log_ticks(ax.yaxis, low, high)
 
 
 def _smoothness(grid: PhaseMap) -> str:
@@ -182,10 +186,19 @@ def neighbour_factor(weights: NDArray[np.float64]) -> float:
     return float(np.exp(np.sqrt(np.mean(steps**2)))) if steps.size else float("nan")
 
 
-def _plain_decades(axis: Axis) -> None:
-    """0.01, 0.1, 1 instead of powers, and no labels between."""
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
+def _found(page: Page, weight: str) -> tuple[float, float]:
+    """The weights of the page rounded outwards to 1, 2, 5 of a decade, within the range searched.
+
+    At least one such step either way of a single value: four equal weights are one colour.
+    """
+    searched = _searched(page, weight)
+    low, high = page.range([weight])
+    if not np.isfinite(low):
+        return searched
+    steps = np.outer(10.0 ** np.arange(-12, 13), (1.0, 2.0, 5.0)).ravel()
+    low = float(steps[steps < low * (1 - 1e-9)][-1])
+    high = float(steps[steps > high * (1 + 1e-9)][0])
+    return max(low, searched[0]), min(high, searched[1])
 
 
 def _searched(page: Page, weight: str) -> tuple[float, float]:

@@ -24,6 +24,8 @@ METHOD_LABELS: dict[Method, str] = {
     Method.FUSED: "Fused",
 }
 
+WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
+
 _AXIS_LABELS = {
     HAADF_TILTS: "HAADF tilts",
     CHEMICAL_TILTS: "Chemical tilts",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.draw import SEQUENTIAL, add_colourbar
-from analysis.posterior import LEAST, NEAR_BEST, Floats, Posterior, posterior
+from analysis.draw import SEQUENTIAL, add_colourbar, plain_log_ticks
+from analysis.posterior import NEAR_BEST, Floats, Posterior, least, posterior
 from analysis.table import best_trial, good_trials
 from recon_core.errors import BadInput
 from recon_core.settings import Method
@@ -23,27 +22,33 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
 
     The model is the search's own. Dots: good trials, a star: the best, crosses: failed ones, which
     count as worse than the worst. White outline: expected within ``NEAR_BEST`` of the best.
+    Hatched: far from every trial, a guess.
 
     Raises
     ------
-    BadInput : fewer than three good fused trials.
+    BadInput : too few good fused trials.
     """
     found = posterior(trials, space, Method.FUSED, GRID)
     if found is None:
         told = len(good_trials(trials, Method.FUSED))
         raise BadInput(
-            "too few good fused trials for a landscape", value=told, accepted=f">= {LEAST}"
+            "too few good fused trials for a landscape",
+            value=told,
+            accepted=f">= {least(Method.FUSED)}",
         )
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    _draw(figure, left, found, found.mean, "expected ⟨NRMSE⟩")
-    _draw(figure, right, found, found.sigma, "uncertainty (standard deviation)", "magma")
+    _draw(figure, left, found, found.mean, "⟨NRMSE⟩")
+    _draw(figure, right, found, found.sigma, "σ", "magma")
     level = (1.0 + NEAR_BEST) * float(found.mean.min())
     left.contour(*found.weights.values(), found.mean, [level], colors="white", linewidths=1.5)
+    _hatch_guesses(left, found)
     for ax in (left, right):
         _draw_trials(ax, trials)
     left.set_ylabel("TV weight")
-    left.set_title(f"outlined: within {NEAR_BEST:.0%} of the best expected", fontsize=10)
+    outlined = f"outlined: within {NEAR_BEST:.0%} of the best"
+    left.set_title(f"expected ⟨NRMSE⟩\n{outlined}; hatched: a guess", fontsize=9)
+    right.set_title("its uncertainty (standard deviation)", fontsize=9)
     right.legend(fontsize=8, loc="upper left", framealpha=0.9)
     figure.suptitle("\n".join(filter(None, ("Landscape of the weights, fused method", title))))
     return figure
@@ -57,11 +62,16 @@ def _draw(
     shown.set_rasterized(True)
     ax.set(xscale="log", yscale="log", xlabel="HAADF weight")
     for axis, along in ((ax.xaxis, haadf), (ax.yaxis, tv)):
-        steps = (1.0,) if along[-1] > 500 * along[0] else (1.0, 2.0, 5.0)
-        axis.set_major_locator(LogLocator(subs=steps))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    add_colourbar(figure, shown, ax, label)
+        plain_log_ticks(axis, along[0], along[-1])
+    add_colourbar(figure, shown, ax, label, above=True)
+
+
+def _hatch_guesses(ax: Axes, found: Posterior) -> None:
+    guessed = found.guessed().astype(float)
+    area = ax.contourf(
+        *found.weights.values(), guessed, [0.5, 1.5], colors="none", hatches=["//"], zorder=2
+    )
+    area.set(edgecolor=(1.0, 1.0, 1.0, 0.6), linewidth=0.0)
 
 
 def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:

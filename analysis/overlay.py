@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from analysis.pictures import Array, SliceSet, draw_scale_bar, telling_slice
+from analysis.pictures import NARROWEST, Array, SliceSet, draw_scale_bar, telling_slice
 
 _COLOURS = ("#0072B2", "#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#999999")
 _USUAL = {"Au": "#F0E442", "O": "#999999"}
@@ -49,15 +49,15 @@ def overlay_figure(slices: SliceSet) -> Figure:
     tops = truth.max(axis=(1, 2, 3)).astype(np.float64)
     z, x = int(truth.sum(axis=(0, 2, 3)).argmax()), telling_slice(truth)
     columns = [(slices.reference, truth), *((s.label, s.volumes) for s in slices.shown())]
-    size = (1.1 + 2.3 * len(columns), 5.6)
+    size = (max(NARROWEST, 1.1 + 2.3 * len(columns)), 5.6)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(2, len(columns), squeeze=False)
     for (label, volumes), (above, below) in zip(columns, axes.T, strict=True):
         _show(above, composite(volumes[..., x], tops, colours))
         _show(below, composite(volumes[:, z], tops, colours))
         above.set_title(label.replace(" (", "\n("), fontsize=10)
-    axes[0, 0].set_ylabel(f"beam z upwards, y\nx = {x}")
-    axes[1, 0].set_ylabel(f"y upwards, tilt axis x\nz = {z}")
+    axes[0, 0].set_ylabel(f"z (beam) upwards, y across\nx = {x}")
+    axes[1, 0].set_ylabel(f"y upwards, x (tilt axis) across\nz = {z}")
     draw_scale_bar(axes[0, 0], truth.shape[2], slices.voxel_size_nm)
     patches = [Patch(facecolor=c, edgecolor="0.4", label=e) for e, c in colours.items()]
     figure.legend(handles=patches, loc="outside right center", frameon=False)

@@ -19,7 +19,7 @@ from analysis.draw import METHOD_STYLE
 from analysis.figures import ACCURACY
 from analysis.labels import METHOD_LABELS, SCORE_COLUMNS, axis_label, value_label
 from analysis.maps import shown_axes
-from analysis.posterior import LEAST, NEAR_BEST, Floats, posterior
+from analysis.posterior import NEAR_BEST, Floats, least, posterior
 from analysis.progress import failure_classes
 from analysis.quantities import quantities
 from analysis.table import cell_places
@@ -65,7 +65,7 @@ def page_data(
         "elements": list(atlas.elements),
         "space": {name: list(getattr(study.search.space, name)) for name in ("haadf", "tv")},
         "near": NEAR_BEST,
-        "least": LEAST,
+        "least": {str(method): least(method) for method in Method},
         "landscapes": _landscapes(atlas, trials, study),
         "trials": _trials(atlas, trials, study),
         "slices": {str(index): found for index, found in slices.items()},

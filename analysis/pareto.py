@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from analysis.draw import SEQUENTIAL, add_colourbar
+from analysis.draw import SEQUENTIAL, add_colourbar, plain_log_ticks
 from recon_core.metrics import nrmse_by_element
 from recon_core.result import Status
 from recon_core.settings import Method, Weights
@@ -20,7 +22,10 @@ from sweep.study import Study
 from sweep.trial import Cell
 
 STEPS = 7
-"""Weights of an L-curve, over the range searched."""
+"""Weights of an L-curve, over the range searched; the best trial's is one more."""
+
+_WIDE = 4.0
+"""Ratio from which an axis is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +60,62 @@ def compromises(study: Study, cell: Cell, haadf: float, tvs: Sequence[float]) ->
 
 
 def pareto_figure(points: Sequence[Compromise], best: Weights, title: str = "") -> Figure:
-    """The L-curve, coloured by ⟨NRMSE⟩, and ⟨NRMSE⟩ along it; dashed: the best trial's TV weight.
+    """The L-curve, coloured by ⟨NRMSE⟩, and ⟨NRMSE⟩ along it; ringed: the best trial's TV weight.
 
-    Crosses are solves that met their limit of work; no line leads to them.
+    Crosses are solves that met their limit of work: no line leads to them, and they have no colour,
+    as neither their place nor their score is where they were going.
     """
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    scores = np.array([point.nrmse for point in points])
-    norm = Normalize(float(scores.min()), float(max(scores.max(), scores.min() + 0.01)))
-    _draw_points(left, points, lambda p: (p.variation, p.data), norm)
-    _draw_points(right, points, lambda p: (p.tv, p.nrmse), norm)
+    norm = _norm(points)
+    for ax, place in ((left, _terms), (right, _score)):
+        _draw_points(ax, points, place, norm)
+        _ring_best(ax, [place(p) for p in points if p.tv == best.tv], best)
     for point in points:
-        at = (point.variation, point.data)
-        left.annotate(f"tv {point.tv:.2g}", at, (7, 5), textcoords="offset points", fontsize=8)
-    left.set(xscale="log", yscale="log")
+        note = f"tv {point.tv:.2g}"
+        left.annotate(note, _terms(point), (9, 6), textcoords="offset points", fontsize=8)
+    _scale(left, "x", [p.variation for p in points])
+    _scale(left, "y", [p.data for p in points])
+    _scale(right, "x", [p.tv for p in points])
+    left.margins(x=0.22, y=0.1)  # for the names of the points
     left.set_xlabel("ΣTV of the concentrations (all elements)")
     left.set_ylabel("data terms: chemistry + haadf × HAADF")
-    right.axvline(best.tv, color="#D55E00", linestyle="--", label=f"best trial, tv = {best.tv:.3g}")
-    right.set(xscale="log", xlabel="TV weight", ylabel="⟨NRMSE⟩")
-    right.xaxis.set_major_formatter("{x:g}")
-    right.legend(fontsize=8, frameon=False)
+    right.set(xlabel="TV weight", ylabel="⟨NRMSE⟩")
+    if right.get_legend_handles_labels()[0]:
+        right.legend(fontsize=8, frameon=False)
     add_colourbar(figure, ScalarMappable(norm, SEQUENTIAL), right, "⟨NRMSE⟩")
     heading = f"Data terms against total variation at haadf = {best.haadf:.3g}"
     figure.suptitle("\n".join(filter(None, (heading, title))))
     return figure
+
+
+def _terms(point: Compromise) -> tuple[float, float]:
+    return point.variation, point.data
+
+
+def _score(point: Compromise) -> tuple[float, float]:
+    return point.tv, point.nrmse
+
+
+def _norm(points: Sequence[Compromise]) -> Normalize:
+    """Colours of the scores of the solves that finished; of all where none did."""
+    scores = [p.nrmse for p in points if p.finished] or [p.nrmse for p in points]
+    return Normalize(min(scores), max(max(scores), min(scores) + 0.01))
+
+
+def _scale(ax: Axes, name: Literal["x", "y"], values: Sequence[float]) -> None:
+    """Logarithmic over a wide range; over a narrow one the same curve with ticks that can be read.
+
+    The Poisson term, known up to a constant, may be negative.
+    """
+    axis = ax.xaxis if name == "x" else ax.yaxis
+    low, high = min(values), max(values)
+    if low > 0 and high > _WIDE * low:
+        ax.set(**{f"{name}scale": "log"})
+        plain_log_ticks(axis, low, high)
+    else:
+        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_formatter("{x:,.12g}")
 
 
 def _draw_points(
@@ -89,11 +126,18 @@ def _draw_points(
 ) -> None:
     joined = np.array([place(p) if p.finished else (np.nan, np.nan) for p in points])
     ax.plot(*joined.T, color="0.7", zorder=0)
-    for finished, marker in ((True, "o"), (False, "X")):
-        mine = [p for p in points if p.finished is finished]
-        if mine:
-            x, y = zip(*map(place, mine), strict=True)
-            label = None if finished else "met the limit of work"
-            scores = [p.nrmse for p in mine]
-            ax.scatter(x, y, c=scores, norm=norm, cmap=SEQUENTIAL, s=60, marker=marker, label=label)
+    finished = [p for p in points if p.finished]
+    if finished:
+        scores = [p.nrmse for p in finished]
+        x, y = zip(*map(place, finished), strict=True)
+        ax.scatter(x, y, c=scores, norm=norm, cmap=SEQUENTIAL, s=60)
+    cut = [place(p) for p in points if not p.finished]
+    if cut:
+        ax.plot(*zip(*cut, strict=True), "X", color="0.5", label="met the limit of work")
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _ring_best(ax: Axes, places: Sequence[tuple[float, float]], best: Weights) -> None:
+    label = f"best trial, tv = {best.tv:.3g}"
+    for x, y in places:
+        ax.plot(x, y, "o", markersize=14, fillstyle="none", color="#D55E00", label=label)

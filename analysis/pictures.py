@@ -20,6 +20,8 @@ from recon_core.result import History
 Array = NDArray[np.float32]
 
 
+NARROWEST = 4.8
+"""Inches that the title of a figure of slices takes."""
 _WIDE = 30.0
 """Ratio beyond which a term is drawn on a logarithmic scale."""
 _MORE_COLOURS = ("#CC79A7", "#009E73", "#D55E00", "#F0E442")
@@ -83,9 +85,8 @@ def slices_figure(slices: SliceSet) -> Figure:
     columns: dict[str, Array] = {slices.reference: slices.truth}
     columns |= {shown.label: shown.volumes for shown in slices.shown()}
     x = telling_slice(slices.truth)
-    figure = Figure(
-        figsize=(1.0 + 2.1 * len(columns), 0.8 + 2.2 * len(slices.elements)), layout="constrained"
-    )
+    width = max(NARROWEST, 1.0 + 2.1 * len(columns))
+    figure = Figure(figsize=(width, 0.8 + 2.2 * len(slices.elements)), layout="constrained")
     axes = figure.subplots(len(slices.elements), len(columns), squeeze=False)
     for column, (label, volumes) in enumerate(columns.items()):
         scores = nrmse_by_element(volumes, slices.truth)
@@ -165,11 +166,12 @@ def convergence_figure(history: History, title: str = "") -> Figure:
 
 def _residuals(ax: Axes, history: History) -> None:
     lines = {"primal": history.primal, "dual": history.dual, "change": history.change}
-    styles = ("-", "--", ":")
-    for (label, values), style in zip(lines.items(), styles, strict=True):
+    styles = (("-", "#0072B2"), ("--", "#D55E00"), (":", "#009E73"))
+    for (label, values), (style, colour) in zip(lines.items(), styles, strict=True):
         known = np.asarray(values, dtype=float)
         if np.any(known > 0):
-            ax.plot(history.iterations, np.where(known > 0, known, np.nan), style, label=label)
+            positive = np.where(known > 0, known, np.nan)
+            ax.plot(history.iterations, positive, style, color=colour, label=label)
     ax.set_yscale("log")
     ax.set_title("Relative residuals")
     if ax.lines:

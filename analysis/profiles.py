@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.pictures import Array, SliceSet, draw_scale_bar
-from recon_core.edges import fit_edge, line_profile
+from recon_core.edges import Edge, fit_edge, line_profile
 
 Floats = NDArray[np.float64]
 
 HALF_LENGTH = 6.0
 """Voxels from the edge to either end of a profile."""
 POINTS = 49
+_PANEL, _LINE = 2.9, 0.4
+"""Inches of a row with profiles, and of one that says there are none."""
 _SIDEWAYS = (-1.0, 0.0, 1.0)
 """Voxels beside the line: profiles are means over three parallel lines."""
 
@@ -82,25 +85,32 @@ def profiles_figure(slices: SliceSet) -> Figure:
     """For each element its cleanest edge in the truth: where it lies, and profiles across it.
 
     The legend gives the 10-90 % width of an error function fitted to each profile (dashed), in nm,
-    or that there is no edge to be fitted. The fit ends where the truth's plateau does.
+    one voxel at best, or that there is no edge to be fitted. The fit ends where the truth's plateau
+    does. An element without an edge in the truth is said to have none.
     """
-    rows = len(slices.elements)
-    figure = Figure(figsize=(9.5, 0.8 + 2.9 * rows), layout="constrained")
-    axes = figure.subplots(rows, 2, squeeze=False, width_ratios=[1, 2])
-    for row, element in enumerate(slices.elements):
-        left, right = axes[row]
-        line = sharpest_edge(slices.truth[row])
-        left.set_ylabel(element, rotation=0, ha="right", va="center", fontsize=12)
+    lines = [sharpest_edge(truth) for truth in slices.truth]
+    heights = [_LINE if line is None else _PANEL for line in lines]
+    figure = Figure(figsize=(9.5, 0.8 + sum(heights)), layout="constrained")
+    axes = figure.subplots(len(lines), 2, squeeze=False, width_ratios=[1, 2], height_ratios=heights)
+    drawn = [row for row, line in enumerate(lines) if line is not None]
+    for row, (element, line) in enumerate(zip(slices.elements, lines, strict=True)):
         if line is None:
-            right.text(0.5, 0.5, "no edge in the truth", transform=right.transAxes, ha="center")
-            continue
-        _draw_place(left, slices, row, line)
-        _draw_profiles(right, slices, row, line)
-    axes[-1, 1].set_xlabel("position across the edge / nm")
-    draw_scale_bar(axes[0, 0], slices.truth.shape[2], slices.voxel_size_nm)
+            _draw_nothing(axes[row], element)
+        else:
+            _draw_place(axes[row, 0], slices, row, line)
+            _draw_profiles(axes[row, 1], slices, row, line)
+    if drawn:
+        axes[drawn[-1], 1].set_xlabel("position across the edge / nm")
+        draw_scale_bar(axes[drawn[0], 0], slices.truth.shape[2], slices.voxel_size_nm)
     note = "line profiles across an edge; 10-90 % width of the fitted error function"
     figure.suptitle("\n".join(filter(None, (slices.title, note.replace("10-90", "10–90")))))
     return figure
+
+
+def _draw_nothing(axes: Sequence[Axes], element: str) -> None:
+    for ax in axes:
+        ax.set_axis_off()
+    axes[1].text(0.5, 0.5, f"{element}: no edge in the truth", ha="center", va="center")
 
 
 def _plateau_end(profile: Floats) -> int:
@@ -115,6 +125,7 @@ def _draw_place(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None:
     (z0, y0), (z1, y1) = line.ends()
     ax.plot([y0, y1], [z0, z1], color="#56B4E9", linewidth=2)
     ax.set(xticks=[], yticks=[], title=f"truth, x = {line.x}")
+    ax.set_ylabel(slices.elements[row], rotation=0, ha="right", va="center", fontsize=12)
     ax.title.set_fontsize(9)
 
 
@@ -126,8 +137,8 @@ def _draw_profiles(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None
     for label, colour, volumes in shown:
         profile = line.profile(volumes[row, :, :, line.x])
         edge = fit_edge(position[fitted], profile[fitted])
-        width = "no edge" if edge is None else f"{edge.width_nm:.1f} nm"
-        ax.plot(position, profile, color=colour, linewidth=1.6, label=f"{label}: {width}")
+        named = f"{label}: {_width(edge, slices.voxel_size_nm)}"
+        ax.plot(position, profile, color=colour, linewidth=1.6, label=named)
         if edge is not None:
             ax.plot(
                 position[fitted],
@@ -141,3 +152,12 @@ def _draw_profiles(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None
     ax.set_ylabel("concentration")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(fontsize=7, frameon=False, loc="upper left")
+
+
+def _width(edge: Edge | None, voxel_nm: float) -> str:
+    """Of a fitted edge; nothing below a voxel can be told."""
+    if edge is None:
+        return "no edge"
+    if edge.width_nm <= voxel_nm:
+        return f"≤ {voxel_nm:.1f} nm (a voxel)"
+    return f"{edge.width_nm:.1f} nm"

@@ -14,8 +14,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.draw import SEQUENTIAL, add_colourbar
-from analysis.labels import HAADF_TILTS, axis_label, value_label
+from analysis.draw import SEQUENTIAL, add_colourbar, plain_log_ticks
+from analysis.labels import HAADF_TILTS, WEIGHT_LABELS, axis_label, value_label
 from analysis.posterior import WEIGHTS, Floats, unit_grid
 from analysis.table import good_trials
 from analysis.timeline import device_hours
@@ -23,7 +23,6 @@ from recon_core.errors import BadInput
 from recon_core.settings import Method, Weights
 from sweep.propose import Space, believed
 
-_WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 GRID = 33
 LEAST = 10
@@ -55,11 +54,29 @@ def _cell_numbers(trials: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
     return trials.groupby(list(axes), sort=False).ngroup()
 
 
+def mean_best(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """Mean best fused ⟨NRMSE⟩ so far and ``cells`` with a result, against ``device_hours``.
+
+    ``mean`` is over all cells that have a result in the end, and NaN until the last of them has its
+    first: a mean over those known by then would rise when a hard cell joins.
+    """
+    ended = device_hours(trials)
+    good = ended[(ended["method"] == "fused") & (ended["status"] == "ok") & ended["nrmse"].notna()]
+    cells = _cell_numbers(good, axes)
+    best = good["nrmse"].groupby(cells).cummin()
+    gained = best - best.groupby(cells).shift().fillna(0.0)
+    known = (~cells.duplicated()).cumsum().reindex(ended.index).ffill().fillna(0).astype(int)
+    mean = gained.cumsum().reindex(ended.index).ffill() / max(1, cells.nunique())
+    whole = known == cells.nunique()
+    hours = ended["device_hours"]
+    return pd.DataFrame({"device_hours": hours, "mean": mean.where(whole), "cells": known})
+
+
 def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
     """How far the best trial so far lies above the best of all, against trials; and device-hours.
 
-    Left: of each cell, in percent: median, and the range of the middle half and of all. Right: the
-    mean over the cells known by then, against device-hours spent on all methods.
+    Left: of each cell, in percent of its own final best, which is where each ends: median, and the
+    range of the middle half and of all. Right: :func:`mean_best`, all methods' time counted.
 
     Raises
     ------
@@ -70,7 +87,7 @@ def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_regret(left, best_so_far(trials, axes))
-    _draw_hours(right, trials, axes)
+    _draw_hours(right, mean_best(trials, axes))
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -80,53 +97,47 @@ def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
     final = best.min(axis=1)
     above = 100.0 * (best.div(final, axis=0) - 1.0)
     numbers = np.array(best.columns)
-    quantiles = {q: above.quantile(q).to_numpy() for q in (0.0, 0.25, 0.5, 0.75, 1.0)}
-    ax.fill_between(
-        numbers, quantiles[0.0], quantiles[1.0], color=_BLUE, alpha=0.12, label="all cells"
-    )
-    ax.fill_between(
-        numbers, quantiles[0.25], quantiles[0.75], color=_BLUE, alpha=0.3, label="middle half"
-    )
-    ax.plot(numbers, quantiles[0.5], "o-", color=_BLUE, label="median")
-    ax.set(xlabel="fused trials of a cell", ylabel="best so far, above the best found / %")
+    bands = ((0.0, 1.0, 0.12, "all cells"), (0.25, 0.75, 0.3, "middle half"))
+    for low, high, alpha, label in bands:
+        least, most = (above.quantile(q).to_numpy() for q in (low, high))
+        ax.fill_between(
+            numbers, least, most, step="post", color=_BLUE, alpha=alpha, lw=0, label=label
+        )
+    median = above.quantile(0.5).to_numpy()
+    ax.plot(numbers, median, "o-", drawstyle="steps-post", color=_BLUE, label="median")
+    ax.set(xlabel="fused trials of a cell", ylabel="best so far, above the cell's final best / %")
     ax.set_ylim(bottom=0.0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_title(f"{len(best)} cells", fontsize=10)
+    ax.set_title(f"{len(best)} cells; 0 at the end by definition", fontsize=10)
     ax.legend(fontsize=8, frameon=False)
 
 
-def _draw_hours(ax: Axes, trials: pd.DataFrame, axes: Sequence[str]) -> None:
-    ended = device_hours(trials)
-    if ended.empty:
+def _draw_hours(ax: Axes, told: pd.DataFrame) -> None:
+    if told.empty:
         ax.text(0.5, 0.5, "no times recorded", transform=ax.transAxes, ha="center")
         return
-    cells = _cell_numbers(ended, axes).to_numpy()
-    good = ((ended["method"] == "fused") & (ended["status"] == "ok")).to_numpy()
-    scores = np.where(good, ended["nrmse"].to_numpy(), np.nan)
-    best: dict[int, float] = {}
-    mean: list[float] = []
-    for cell, score in zip(cells, scores, strict=True):
-        if np.isfinite(score):
-            best[cell] = min(score, best.get(cell, np.inf))
-        mean.append(float(np.mean(list(best.values()))) if best else np.nan)
-    ax.plot(ended["device_hours"], mean, color=_BLUE)
+    hours, cells = told["device_hours"], int(told["cells"].iloc[-1])
+    ax.plot(hours, told["mean"], color=_BLUE, drawstyle="steps-post")
     known = ax.twinx()
-    first = pd.Series(cells).where(good)
-    known.plot(ended["device_hours"], (~first.duplicated() & first.notna()).cumsum(), color=_ORANGE)
+    known.plot(hours, told["cells"], color=_ORANGE, drawstyle="steps-post")
     known.set_ylabel("cells with a result", color=_ORANGE)
-    known.set_ylim(bottom=0)
+    known.set_ylim(0, 1.12 * cells)  # above the first mean
+    ax.set_xlim(left=0.0)
     known.yaxis.set_major_locator(MaxNLocator(integer=True))
     known.spines[["top"]].set_visible(False)
     ax.set_xlabel("device-hours, all methods")
-    ax.set_ylabel("best ⟨NRMSE⟩ so far, mean of known cells", color=_BLUE)
+    ax.set_ylabel("best ⟨NRMSE⟩ so far, mean of all cells", color=_BLUE)
+    ax.set_title(f"the mean starts when all {cells} cells have a result", fontsize=10)
 
 
 def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -> Figure:
     """How much of the variation of ⟨NRMSE⟩ each weight explains, and how it depends on each.
 
-    The search's model is fitted to ⟨NRMSE⟩ relative to the best of its cell, of all cells with
-    HAADF together. Left: first-order Sobol indices over the range searched, and what only both
-    weights together explain. Middle, right: mean over the other weight, with the trials.
+    The search's model is fitted to the logarithm of ⟨NRMSE⟩ relative to the best of its cell, of
+    all cells with HAADF together. Left: first-order Sobol indices of the model over the range
+    searched, and what only both weights together explain. Middle, right: geometric mean over the
+    other weight, the range of its middle 80 %, and the trials. The title says how much of the range
+    is far from any trial, where the model only guesses.
 
     Raises
     ------
@@ -140,25 +151,28 @@ def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -
     excess = 100.0 * (
         told["nrmse"] / told.groupby(_cell_numbers(told, axes))["nrmse"].transform("min") - 1
     )
-    mean = _expected(told, space, np.log1p(excess.to_numpy() / 100.0))
+    scores = np.log1p(excess.to_numpy() / 100.0)
+    mean, sigma = _expected(told, space, scores)
     figure = Figure(figsize=(12.0, 4.2), layout="constrained")
     bars, *panels = figure.subplots(1, 3, width_ratios=[1, 1.4, 1.4])
     _draw_shares(bars, mean)
-    for ax, weight, over in zip(panels, WEIGHTS, (0, 1), strict=True):
-        _draw_dependence(ax, weight, space, told[weight], excess, mean.mean(axis=over))
-    figure.suptitle(f"Which weight matters: {len(told)} fused trials")
+    for ax, weight, surface in zip(panels, WEIGHTS, (mean, mean.T), strict=True):
+        _draw_dependence(ax, weight, space, told[weight], excess, surface)
+    guessed = float((sigma > 0.5 * scores.std()).mean())
+    note = f"; {guessed:.0%} of the range is far from any trial" if guessed >= 0.01 else ""
+    figure.suptitle(f"Which weight matters: {len(told)} fused trials{note}")
     return figure
 
 
-def _expected(told: pd.DataFrame, space: Space, scores: Floats) -> Floats:
-    """Mean (tv, haadf) of the search's model of ``scores``, one of each trial of any cell."""
+def _expected(told: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation (tv, haadf) of the search's model of ``scores``, one of each trial."""
     # The model is judged by the last points it is given: let these be of all cells and times.
     order = np.random.default_rng(0).permutation(len(told))[:MOST]
     weights = told[list(WEIGHTS)].to_numpy(dtype=float)[order].tolist()
     pairs = [(Weights(*w), s) for w, s in zip(weights, scores[order].tolist(), strict=True)]
     bounds = {name: space[name] for name in WEIGHTS}
-    mean = believed(bounds, pairs, unit_grid(len(WEIGHTS), GRID))[0]
-    return mean.reshape(GRID, GRID)
+    mean, sigma = believed(bounds, pairs, unit_grid(len(WEIGHTS), GRID))
+    return mean.reshape(GRID, GRID), sigma.reshape(GRID, GRID)
 
 
 def shares_of_variance(mean: Floats) -> dict[str, float]:
@@ -180,17 +194,26 @@ def _draw_shares(ax: Axes, mean: Floats) -> None:
 
 
 def _draw_dependence(
-    ax: Axes, weight: str, space: Space, drawn: pd.Series, excess: pd.Series, mean: Floats
+    ax: Axes, weight: str, space: Space, drawn: pd.Series, excess: pd.Series, surface: Floats
 ) -> None:
+    """``surface`` (other weight, ``weight``): logarithms, so that its mean is a geometric one."""
     low, high = space[weight]
+    along = np.geomspace(low, high, GRID)
+    curve, *ends = (
+        100.0 * np.expm1(values)
+        for values in (surface.mean(axis=0), *np.quantile(surface, (0.1, 0.9), axis=0))
+    )
     ax.plot(drawn, excess, ".", color="0.65", markersize=4, label="trials")
-    curve = 100.0 * np.expm1(mean)
-    ax.plot(np.geomspace(low, high, GRID), curve, color=_BLUE, linewidth=2, label="mean")
-    ax.set(xscale="log", xlabel=_WEIGHT_LABELS[weight], ylabel="⟨NRMSE⟩ above the cell's best / %")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.set_ylim(bottom=min(0.0, float(curve.min())))
+    ax.fill_between(
+        along, *ends, color=_BLUE, alpha=0.2, lw=0, label="middle 80 % over the other weight"
+    )
+    ax.plot(along, curve, color=_BLUE, linewidth=2, label="geometric mean over the other weight")
+    ax.set(xscale="log", xlabel=WEIGHT_LABELS[weight], ylabel="⟨NRMSE⟩ above the cell's best / %")
+    plain_log_ticks(ax.xaxis, low, high)
+    top = max(float(excess.max()), float(ends[1].max()), 1.0)
+    ax.set_ylim(min(-0.03 * top, float(ends[0].min())), 1.35 * top)  # the legend above
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, loc="upper center", ncols=1)
 
 
 def parallel_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
@@ -222,7 +245,7 @@ def parallel_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
 
 
 def _column_label(column: str) -> str:
-    return {**_WEIGHT_LABELS, "nrmse": "⟨NRMSE⟩"}.get(column, axis_label(column))
+    return {**WEIGHT_LABELS, "nrmse": "⟨NRMSE⟩"}.get(column, axis_label(column))
 
 
 def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:

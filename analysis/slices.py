@@ -33,17 +33,10 @@ class Rerun:
     weights: Weights | None = None
 
 
-def telling_cell(
-    study: Study, trials: pd.DataFrame, wanted: Mapping[str, object] | None = None
-) -> Cell:
-    """The cell nearest to the middle of the map that has a good fused trial.
+def cells_from_middle(study: Study, wanted: Mapping[str, object] | None = None) -> list[Cell]:
+    """Cells by their distance from the middle of the map.
 
     ``wanted``: values that its axes must have (axis path → value).
-
-    Raises
-    ------
-    BadInput : no cell has one.
-
     """
     places = {axis: {v: i for i, v in enumerate(vs)} for axis, vs in study.axes.items()}
 
@@ -52,11 +45,26 @@ def telling_cell(
 
     asked = dict(wanted or {})
     inside = [cell for cell in study.cells() if asked.items() <= dict(cell.values).items()]
-    for cell in sorted(inside, key=from_middle):
+    return sorted(inside, key=from_middle)
+
+
+def telling_cell(
+    study: Study, trials: pd.DataFrame, wanted: Mapping[str, object] | None = None
+) -> Cell:
+    """The first of :func:`cells_from_middle` that has a good fused trial.
+
+    Raises
+    ------
+    BadInput : no cell has one.
+
+    """
+    for cell in cells_from_middle(study, wanted):
         if best_trial(trials_of_cell(trials, dict(cell.values)), Method.FUSED) is not None:
             return cell
-    if asked:
-        raise BadInput("no good fused trial yet", key="cell", value=asked, accepted="another cell")
+    if wanted:
+        raise BadInput(
+            "no good fused trial yet", key="cell", value=dict(wanted), accepted="another cell"
+        )
     raise BadInput("no cell has a good fused trial yet", accepted="a study with results")
 
 

@@ -16,11 +16,12 @@ import pandas as pd
 
 from analysis.atlas import atlas_of, load_atlas
 from analysis.chosen import named_axis, named_value
+from analysis.labels import condition_label
 from analysis.maps import Page, pages
 from analysis.pictures import SliceSet
 from analysis.posterior import WEIGHTS
 from analysis.reading import JournalReader
-from analysis.slices import Rerun, slices_of, telling_cell
+from analysis.slices import Rerun, cells_from_middle, slices_of, telling_cell
 from analysis.table import trials_of_cell
 from phantoms.files import load_specimen, load_tilt_series, load_volumes
 from recon_core.errors import BadInput
@@ -126,16 +127,23 @@ class Source:
         return self.comparison
 
     @property
-    def tilts(self) -> tuple[tuple[float, ...], tuple[float, ...], float]:
-        """HAADF angles and chemical angles in degrees, and the voxel size in nm."""
+    def tilts(self) -> tuple[tuple[float, ...], tuple[float, ...], float | None, str]:
+        """HAADF angles and chemical angles in degrees, the voxel size in nm, and what they are of.
+
+        Of a folder they follow from the study alone: of the wanted cell, of several the one nearest
+        to the middle, with results or without; the voxel size is None where the specimen's file is
+        gone.
+        """
         if not self.is_folder:
             series = load_tilt_series(self.paths[0])
-            return series.haadf_angles_deg, series.chemical_angles_deg, series.voxel_size_nm
-        at = self.study.at(self.cell)
+            angles = series.haadf_angles_deg, series.chemical_angles_deg
+            return *angles, series.voxel_size_nm, self.paths[0].stem
+        cell = cells_from_middle(self.study, self._asked(self.study.axes))[0]
+        at = self.study.at(cell)
         ends, counts = at.acquisition.tilt_range_deg, at.acquisition
         haadf = spaced_tilts(counts.haadf_tilts, ends)
         chemical = spaced_tilts(counts.chemical_tilts, ends)
-        return haadf, chemical, build(at.specimen).voxel_size_nm
+        return haadf, chemical, _voxel_size(at), condition_label(dict(cell.values))
 
     def _only_one(self, accepted: str) -> None:
         if len(self.paths) > 1:
@@ -149,6 +157,14 @@ class Source:
             axis = named_axis(name, axes)
             found[axis] = named_value(axis, text, axes[axis])
         return found
+
+
+def _voxel_size(study: Study) -> float | None:
+    """Of the study's specimen; None where its file cannot be read, which angles do not need."""
+    try:
+        return build(study.specimen).voxel_size_nm
+    except BadInput:
+        return None
 
 
 def _agree(page: Page, asked: Mapping[str, object]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from numpy.typing import NDArray
 
 from analysis.draw import draw_map
@@ -36,14 +36,21 @@ def _mean_of_columns(grid: PhaseMap) -> NDArray[np.float64]:
 
 
 def draw_strips(
-    ax: Axes, strips: dict[Method, NDArray[np.float64]], grid: PhaseMap, norm: Normalize
-) -> None:
+    ax: Axes,
+    strips: dict[Method, NDArray[np.float64]],
+    grid: PhaseMap,
+    norm: Normalize,
+    cmap: Colormap,
+) -> bool:
     """The rows of :func:`rows_without_haadf` with their numbers, on the map's colours.
 
-    Scores beyond the map's range take the colour at its end, so that the map keeps its contrast.
+    Scores above the map's range take the colour that ``cmap`` has for them, so that the map keeps
+    its contrast. Returns whether there are any.
     """
     labels = tuple(METHOD_LABELS[method].replace(", ", ",\n") for method in strips)
     values = np.stack(list(strips.values()))[::-1]
-    draw_map(ax, PhaseMap(values, "without HAADF", grid.cols, labels[::-1], grid.col_values), norm)
+    rows = PhaseMap(values, "without HAADF", grid.cols, labels[::-1], grid.col_values)
+    draw_map(ax, rows, norm, cmap=cmap)
     ax.set_ylabel("without\nHAADF")
     ax.tick_params(axis="y", labelsize=8)
+    return bool((np.asarray(norm(values)) > 1.0).any())

@@ -22,6 +22,8 @@ BETWEEN_HALVES = 0.143
 
 (Rosenthal and Henderson, J. Mol. Biol. 333, 721, 2003.)
 """
+FRINGES = 5
+"""Shells, an odd number, over which a spectrum's ratio to another is smoothed."""
 AXES = ("z", "y", "x")
 """Names of the axes of a volume (z, y, x), x the tilt axis and z the beam."""
 
@@ -103,11 +105,26 @@ class Spectrum:
     def cut_off(self, reference: Spectrum, fraction: float = 0.5) -> float:
         """First frequency at which the power falls below ``fraction`` of that of ``reference``.
 
-        0.5 is the half-power point of the transfer; see :func:`crossing`. Noise counts as
-        power: a noisy volume seems sharp here, and not in :func:`shell_correlation`.
+        0.5 is the half-power point of the transfer; see :func:`crossing`. The ratio of the two is
+        its geometric mean over :data:`FRINGES` shells, fewer at the ends: between the fringes of a
+        specimen with faces its spectrum dips, and a dip is no limit. Noise counts as power: a noisy
+        volume seems sharp here, and not in :func:`shell_correlation`.
         """
-        ratio = self.power / np.where(reference.power > 0, reference.power, np.nan)
-        return crossing(self.frequency, ratio, fraction)
+        known = reference.power > 1e-12 * reference.power.max(initial=0.0)  # others are rounding
+        if not known.any():
+            return 0.0
+        ratio = np.log(np.maximum(self.power[known] / reference.power[known], 1e-300))
+        whole = np.interp(self.frequency, self.frequency[known], ratio)
+        return crossing(self.frequency, np.exp(_smoothed(whole)), fraction)
+
+
+def _smoothed(values: Floats) -> Floats:
+    """Moving mean over :data:`FRINGES` values, at the ends as many as there are either side."""
+    place = np.arange(len(values))
+    half = np.minimum(np.minimum(place, place[::-1]), FRINGES // 2)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    mean: Floats = (total[place + half + 1] - total[place - half]) / (2 * half + 1)
+    return mean
 
 
 def axis_spectrum(volume: Array, voxel_size_nm: float, axis: str, half_angle: float) -> Spectrum:

@@ -56,7 +56,8 @@ function cellLandscapes(cell) {
 function noLandscape(cell, method) {
   if (D.landscapes[cell]?.[method.key]) return null;
   const good = told(cell, method).filter((t) => !t.failure).length;
-  if (good < D.least) return [`Good trials so far: ${good}. A landscape takes ${D.least}.`];
+  const least = D.least[method.key];
+  if (good < least) return [`Good trials so far: ${good}. A landscape takes ${least}.`];
   const missing = "Not part of this page, which has many cells";
   if (method.weights.length === 1) return [`${missing}.`];
   const options = D.cells[cell] === "all" ? "" : D.cells[cell].split(",").map((pair) => ` --cell ${pair}`).join("");

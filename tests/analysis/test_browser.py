@@ -234,7 +234,7 @@ def test_a_hole_is_no_value_and_tells_why(page):
     assert page.page.get_attribute("#panel", "data-cell") == "1"
     assert "Fused\tno result" in page.page.inner_text("#panel tbody")
     assert HOSTILE in page.page.inner_text("#panel")
-    assert "Good trials so far: 0. A landscape takes 3." in page.page.inner_text("#panel")
+    assert "Good trials so far: 0. A landscape takes 5." in page.page.inner_text("#panel")
     assert page.page.locator("#mean-fused").count() == 0
     assert page.page.locator("#curve-chemistry-tv .main-svg").count() > 0
     assert page.page.locator("img[src=x]").count() == 0
@@ -332,7 +332,7 @@ def test_a_point_of_a_curve_can_be_clicked(visit, folder_of):
 
 def test_a_page_of_many_cells_names_the_command_for_a_landscape(visit, folder_of, monkeypatch):
     monkeypatch.setattr(page_data, "LANDSCAPES", 0)
-    text = HEAD.replace("trials = 2\n", "trials = 3\n")
+    text = HEAD.replace("trials = 2\n", "trials = 5\n")
     study = parse_study(f'{text}[axes]\n"acquisition.chemical_tilts" = [5, 9]\n')
     panel = visit(written(folder_of(study))).page.inner_text("#panel")
     assert "many cells: tomoatlas figure landscape DIR --cell chemical_tilts=9" in panel

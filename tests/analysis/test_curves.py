@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.legend import Legend
 
 from analysis.atlas import Atlas
 from analysis.curves import converged_from, curves_figure
@@ -32,7 +33,27 @@ def test_curves_stand_at_the_true_values_of_each_axis():
     assert first.get_xdata().tolist() == [2, 10, 50, 500]
     assert first.get_ydata() == pytest.approx([0.3 + 0.5 / h + 0.1 / 1.5 for h in (2, 10, 50, 500)])
     assert [t.get_text() for t in left.get_xticklabels()] == ["2", "10", "50", "500"]
-    assert left.get_legend().get_title().get_text() == "Chemical SNR"
+    assert [legend.get_title().get_text() for legend in legends(left)] == ["Chemical SNR"]
+
+
+def legends(ax):
+    return [artist for artist in ax.artists if isinstance(artist, Legend)]
+
+
+def test_baselines_are_not_listed_as_values_of_an_axis():
+    _, right = curves_figure(snr_page()).axes
+    values, baselines = legends(right)
+    assert values.get_title().get_text() == "HAADF SNR"
+    assert [t.get_text() for t in values.get_texts()] == ["2", "10", "50", "500"]
+    assert baselines.get_title().get_text() == "without HAADF"
+    assert "ML, converged" in [t.get_text() for t in baselines.get_texts()]
+
+
+def test_curves_differ_in_colour_and_marker():
+    left, _ = curves_figure(snr_page()).axes
+    curves = [line for line in left.lines if line.get_label() in ("1.5", "3", "20")]
+    assert len({(line.get_marker(), line.get_color().tobytes()) for line in curves}) == 3
+    assert len({line.get_marker() for line in curves}) == 3
 
 
 def test_baselines_are_drawn_where_they_depend_on_the_axis():

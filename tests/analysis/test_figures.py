@@ -7,15 +7,14 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
 from analysis.atlas import Atlas
-from analysis.draw import draw_contour
+from analysis.draw import BEYOND, draw_contour
 from analysis.figures import (
     baselines_figure,
     gain_figure,
-    gains_figure,
     neighbour_factor,
     nrmse_figure,
     weights_figure,
@@ -24,6 +23,7 @@ from analysis.labels import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS
 from analysis.maps import Page, pages
 from analysis.save import figure_bytes
 from analysis.strips import rows_without_haadf
+from recon_core.settings import Method
 
 HAADF, CHEMICAL = [9, 35, 71], [5, 9, 18, 36]
 
@@ -68,6 +68,19 @@ def test_rows_without_haadf_stand_below_with_their_own_numbers():
     assert below.get_xlabel() == "Chemical tilts"
 
 
+def test_scores_above_the_scale_have_a_colour_of_their_own_and_the_title_says_so():
+    figure = nrmse_figure(page_of())
+    above, below, bar = figure.axes
+    rows = below.images[0]
+    assert to_hex(rows.cmap(rows.norm(1.2))) == BEYOND.lower()
+    assert to_hex(rows.cmap(rows.norm(0.6))) != BEYOND.lower()
+    assert "grey: above 0.6" in above.get_title()
+    assert to_hex(bar.patches[-1].get_facecolor()) == BEYOND.lower()
+    near = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
+    near.table[["nrmse_ml", "nrmse_ml_stopped"]] = 0.55
+    assert "grey" not in nrmse_figure(pages(near)[0]).axes[0].get_title()
+
+
 def test_a_map_over_something_else_has_no_rows_below():
     atlas = atlas_over({CHEMICAL_TILTS: CHEMICAL, "solver.gamma": [1.5, 2.0]})
     assert rows_without_haadf(pages(atlas)[0]) == {}
@@ -85,7 +98,7 @@ def test_the_diagonal_passes_through_cells_of_equal_tilts():
 
 
 def test_gain_over_every_baseline_on_one_scale():
-    figure = gains_figure(page_of())
+    figure = gain_figure(page_of())
     maps = [ax for ax in figure.axes if ax.images]
     assert [ax.get_title() for ax in maps] == [
         f"over {METHOD_LABELS[m]}" for m in ("ml", "ml-stopped", "chemistry-tv")
@@ -102,7 +115,8 @@ def test_weights_say_how_much_neighbours_differ():
     )
     assert np.isnan(neighbour_factor(np.array([[1.0, np.nan], [np.nan, 1.0]])))
     titles = [ax.get_title() for ax in weights_figure(page_of()).axes if ax.images]
-    assert titles == ["neighbours differ by a factor 1"] * 2
+    ranges = ("searched from 0.001 to 10", "searched from 0.03 to 10")
+    assert titles == [f"{searched}\nneighbours differ by a factor 1" for searched in ranges]
 
 
 def test_ticks_are_the_true_values_and_axes_are_named():
@@ -162,7 +176,7 @@ def test_four_methods_share_one_scale():
 
 
 def test_gain_is_in_percent_of_the_rival():
-    ax = gain_figure(page_of()).axes[0]
+    ax = gain_figure(page_of(), [Method.CHEMISTRY_TV]).axes[0]
     numbers = sorted(int(t.get_text()) for t in ax.texts)
     assert (numbers[0], numbers[-1]) == (0, 50)
 
@@ -170,24 +184,46 @@ def test_gain_is_in_percent_of_the_rival():
 def test_a_loss_gets_colours_centred_on_zero():
     atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
     atlas.table["nrmse_chemistry_tv"] = 0.5
-    norm = gain_figure(pages(atlas)[0]).axes[0].images[0].norm
+    norm = gain_figure(pages(atlas)[0], [Method.CHEMISTRY_TV]).axes[0].images[0].norm
     assert norm.vmin == -norm.vmax
 
 
-def test_weights_are_coloured_over_the_whole_search_space():
-    figure = weights_figure(page_of())
-    maps = [ax for ax in figure.axes if ax.images]
-    assert [(ax.images[0].norm.vmin, ax.images[0].norm.vmax) for ax in maps] == [
-        (0.001, 10),
-        (0.03, 10),
+def weight_norms(haadf: list[float], tv: list[float]) -> list[tuple[float, float]]:
+    atlas = atlas_over({HAADF_TILTS: [9, 35], CHEMICAL_TILTS: [5, 9]})
+    atlas.table["haadf"], atlas.table["tv"] = haadf, tv
+    maps = [ax for ax in weights_figure(pages(atlas)[0]).axes if ax.images]
+    return [(ax.images[0].norm.vmin, ax.images[0].norm.vmax) for ax in maps]
+
+
+def test_colours_of_weights_span_those_found_within_the_range_searched():
+    norms = weight_norms([0.042, 0.074, 0.05, 0.06], [0.04, 9.0, np.nan, 1.0])
+    assert norms == [pytest.approx((0.02, 0.1)), pytest.approx((0.03, 10))]
+
+
+def test_equal_weights_have_a_range_of_colours_about_them():
+    assert weight_norms([0.02] * 4, [1.0] * 4) == [
+        pytest.approx((0.01, 0.05)),
+        pytest.approx((0.5, 2.0)),
     ]
+
+
+def test_the_bars_of_weights_are_named_above_with_plain_ticks():
+    figure = weights_figure(page_of())
+    figure.draw_without_rendering()
+    bars = [ax for ax in figure.axes if not ax.images]
+    assert [(bar.get_title(), bar.get_ylabel()) for bar in bars] == [
+        ("HAADF weight", ""),
+        ("TV weight", ""),
+    ]
+    shown = [text.get_text() for text in bars[1].get_yticklabels()]
+    assert {"0.5", "1"} <= set(shown)
 
 
 def test_weights_of_an_atlas_without_study_span_whole_decades():
     known = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
     page = pages(Atlas(known.table, known.axes))[0]
     norm = next(ax for ax in weights_figure(page).axes if ax.images).images[0].norm
-    assert (norm.vmin, norm.vmax) == pytest.approx((0.01, 0.1))
+    assert (norm.vmin, norm.vmax) == pytest.approx((0.02, 0.05))
 
 
 def test_one_axis_gives_curves_of_all_methods():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.contour import ContourSet
 
 from analysis.landscape import landscape_figure
 from analysis.posterior import Posterior, posterior
@@ -110,13 +111,52 @@ def test_every_trial_is_drawn_the_best_starred_and_failures_crossed():
 def test_both_panels_are_labelled_and_can_be_saved():
     figure = landscape_figure(trials(), SPACE, "47 tilts")
     assert [ax.get_xlabel() for ax in figure.axes[:2]] == ["HAADF weight"] * 2
-    assert "uncertainty" in figure.axes[3].get_ylabel()
+    assert ["uncertainty" in ax.get_title() for ax in figure.axes[:2]] == [False, True]
+    assert [(bar.get_title(), bar.get_ylabel()) for bar in figure.axes[2:]] == [
+        ("⟨NRMSE⟩", ""),
+        ("σ", ""),
+    ]
     assert "47 tilts" in figure.get_suptitle()
     assert figure_bytes(figure, "png", dpi=30)
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_two_trials_are_no_landscape(count):
-    empty = trials(3).iloc[:count]
+@pytest.mark.parametrize("count", [0, 4])
+def test_four_trials_are_no_landscape(count):
+    empty = trials(5).iloc[:count]
     with pytest.raises(BadInput, match="too few good fused trials"):
         landscape_figure(empty, SPACE)
+
+
+@pytest.mark.parametrize("wide", ["haadf", "tv"])
+def test_a_bowl_in_one_weight_leaves_the_far_edges_of_the_other_unknown(wide):
+    narrow = "tv" if wide == "haadf" else "haadf"
+    low, high = SPACE[wide]
+    centre = math.sqrt(SPACE[narrow][0] * SPACE[narrow][1])
+    places = np.linspace(0.05, 0.95, 6)
+    told = pd.DataFrame({"method": "fused", "number": range(6), "status": "ok"})
+    told[wide] = low * (high / low) ** places
+    told[narrow] = centre * np.array([0.9, 1.1, 1.0, 0.95, 1.05, 1.15])
+    told["nrmse"] = 0.3 + 0.5 * (places - 0.5) ** 2 + 1e-3 * np.log(told[narrow] / centre) ** 2
+    found = posterior(told, SPACE, Method.FUSED, 21)
+    sigma, guessed = found.sigma, found.guessed()
+    if wide == "tv":
+        sigma, guessed = sigma.T, guessed.T
+    spread = float(told["nrmse"].std())
+    assert sigma[[0, -1]].min() > 0.75 * spread
+    assert sigma[10].max() < 0.25 * spread
+    assert guessed[[0, -1]].mean() > 0.9
+    assert not guessed[10].any()
+
+
+def test_guesses_are_hatched():
+    told = trials()
+    ax = landscape_figure(told, SPACE).axes[0]
+    area = next(c for c in ax.collections if isinstance(c, ContourSet) and c.filled)
+    assert area.hatches == ["//"]
+    inside = area.get_paths()[0].contains_points
+    found = posterior(told, SPACE, Method.FUSED, 81)
+    assert not inside(told[["haadf", "tv"]].to_numpy()).any()
+    row, column = np.unravel_index(found.sigma.argmax(), found.sigma.shape)
+    row, column = min(max(row, 1), 79), min(max(column, 1), 79)
+    assert inside([[found.weights["haadf"][column], found.weights["tv"][row]]]).all()
+    assert "hatched: a guess" in ax.get_title()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.overlay import overlay_figure
 from analysis.pictures import (
     SliceSet,
     convergence_figure,
@@ -48,6 +49,21 @@ def test_a_row_has_one_scale_and_scores_beneath(slices):
 def test_the_picture_is_the_slice(slices):
     panels = [ax for ax in slices_figure(slices).axes if ax.images]
     assert np.array_equal(panels[0].images[0].get_array(), slices.truth[0, :, :, 5])
+
+
+@pytest.mark.parametrize("draw", [slices_figure, overlay_figure])
+def test_the_title_of_one_volume_alone_is_not_cut(draw, slices):
+    figure = draw(SliceSet(slices.truth, {}, ("Co", "Au"), 2.0, "HAADF tilts 47, Chemical tilts 9"))
+    figure.draw_without_rendering()
+    title = figure.texts[0].get_window_extent()
+    assert figure.bbox.x0 <= title.x0
+    assert title.x1 <= figure.bbox.x1
+
+
+def test_residuals_have_colours_of_okabe_and_ito():
+    steps = (1.0, 2.0)
+    residuals = convergence_figure(History(steps, *[steps] * 6)).axes[3].lines
+    assert [line.get_color() for line in residuals] == ["#0072B2", "#D55E00", "#009E73"]
 
 
 def test_scale_bar_has_the_length_it_names(slices):

@@ -10,9 +10,9 @@ import pytest
 from analysis import page_data
 from analysis.atlas import atlas_of, load_atlas
 from analysis.posterior import posterior
-from analysis.reading import JournalReader
+from analysis.reading import JournalReader, load_trials
 from analysis.report import MIDDLE, write_page, write_report
-from analysis.table import load_trials, trials_of_cell
+from analysis.table import trials_of_cell
 from recon_core.errors import BadInput
 from recon_core.settings import Method
 from sweep.driver import run

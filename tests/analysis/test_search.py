@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from analysis.save import figure_bytes
 from analysis.search import (
     best_so_far,
     importance_figure,
+    mean_best,
     parallel_figure,
     search_figure,
     shares_of_variance,
@@ -67,6 +69,29 @@ def test_the_search_figure_shows_the_excess_and_the_hours():
     assert figure.axes[2].lines[0].get_ydata()[-1] == 2
 
 
+def test_the_mean_best_is_of_all_cells_and_never_rises():
+    told = trials_table(
+        [record(i) for i in (0, 2, 4)] + [record(7, nrmse=0.9), record(8), record(9)]
+    )
+    found = mean_best(told, ["x"])
+    assert found["cells"].tolist() == [1, 1, 1, 2, 2, 2]
+    assert found["mean"].isna().tolist() == [True] * 3 + [False] * 3
+    assert found["mean"].tolist()[3:] == pytest.approx([(0.46 + 0.9) / 2, 0.66, (0.42 + 0.41) / 2])
+    assert found["device_hours"].iloc[-1] == pytest.approx(6 / 60)
+
+
+def test_a_failed_trial_is_no_result_of_a_cell():
+    told = trials_table([record(0, status="timeout", nrmse=0.3), record(1), record(2)])
+    assert mean_best(told, ["x"])["cells"].tolist() == [0, 1, 2]
+
+
+def test_what_is_known_in_steps_is_drawn_in_steps():
+    left, right, count = search_figure(trials_table([record(i) for i in range(6)]), ["x"]).axes
+    lines = [*left.lines, *right.lines, *count.lines]
+    assert [line.get_drawstyle() for line in lines] == ["steps-post"] * 3
+    assert "by definition" in left.get_title()
+
+
 def test_shares_of_variance_of_known_surfaces():
     tv, haadf = np.meshgrid(np.linspace(-1, 1, 33), np.linspace(-1, 1, 33), indexing="ij")
     assert shares_of_variance(2 * haadf) == pytest.approx({"haadf": 1, "tv": 0, "both": 0})
@@ -82,15 +107,47 @@ def test_importance_finds_the_weight_that_matters():
     for number in range(40):
         haadf, tv = 10 ** rng.uniform(-3, 1), 10 ** rng.uniform(-1, 0.75)
         score = 0.3 + 0.2 * np.log10(tv) ** 2
-        records.append(record(number, weights={"haadf": haadf, "tv": tv}, nrmse=score))
+        records.append(record(number, weights={"haadf": haadf, "tv": tv}, nrmse=float(score)))
     figure = importance_figure(trials_table(records), SPACE, ["x"])
     haadf_share, tv_share, _ = (bar.get_height() for bar in figure.axes[0].patches)
     assert tv_share > 90
     assert haadf_share < 5
-    curve = next(line for line in figure.axes[2].lines if line.get_label() == "mean")
+    curve = next(line for line in figure.axes[2].lines if "geometric" in line.get_label())
     assert curve.get_xdata()[curve.get_ydata().argmin()] == pytest.approx(1, rel=0.3)
     with pytest.raises(BadInput, match="too few"):
         importance_figure(trials_table(records[:5]), SPACE, ["x"])
+
+
+def test_importance_says_how_much_of_the_range_no_trial_is_near():
+    rng = np.random.default_rng(0)
+    records = []
+    for number in range(20):
+        haadf, tv = 10 ** rng.uniform(-1.2, -0.8), 10 ** rng.uniform(-0.2, 0.2)
+        score = 0.3 + 0.2 * np.log10(tv) ** 2 + 0.2 * (np.log10(haadf) + 1) ** 2
+        records.append(record(number, weights={"haadf": haadf, "tv": tv}, nrmse=float(score)))
+    title = importance_figure(trials_table(records), SPACE, ["x"]).get_suptitle()
+    share = title.partition("; ")[2].partition("%")[0]
+    assert 40 < int(share) <= 100
+    wide = [
+        record(i, weights={"haadf": h, "tv": t}, nrmse=float(0.3 + 0.1 * np.log10(t) ** 2))
+        for i, (h, t) in enumerate(
+            itertools.product(np.geomspace(1e-3, 10, 5), np.geomspace(0.1, 6, 5))
+        )
+    ]
+    assert "far" not in importance_figure(trials_table(wide), SPACE, ["x"]).get_suptitle()
+
+
+def test_a_band_spans_the_other_weight_and_no_trial_is_cut():
+    records = [
+        record(i, weights={"haadf": h, "tv": t}, nrmse=0.3 * t)
+        for i, (h, t) in enumerate(itertools.product((1e-3, 0.1, 10.0), (0.1, 0.5, 1.0, 6.0)))
+    ]
+    _, haadf, tv = importance_figure(trials_table(records), SPACE, []).axes
+    widths = [np.ptp(ax.collections[0].get_paths()[0].vertices[:, 1]) for ax in (haadf, tv)]
+    assert widths[0] > 100
+    for ax in (haadf, tv):
+        low, high = ax.get_ylim()
+        assert all(low < y < high for y in ax.lines[0].get_ydata())
 
 
 def test_parallel_coordinates_hold_every_good_trial():

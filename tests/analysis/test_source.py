@@ -14,6 +14,7 @@ from analysis.source import Source
 from phantoms.files import save_reconstruction, save_specimen
 from phantoms.kinds import make_specimen
 from recon_core.errors import BadInput
+from sweep.folder import StudyFolder
 from sweep.study import parse_study
 
 HAADF, CHEMICAL = "acquisition.haadf_tilts", "acquisition.chemical_tilts"
@@ -123,10 +124,27 @@ def test_figures_of_a_study_by_name(folder, name):
 
 
 def test_the_tilts_of_a_cell_are_those_of_its_acquisition(folder):
-    haadf, chemical, voxel = Source((folder,), {"haadf_tilts": "9", "chemical_tilts": "5"}).tilts
+    haadf, chemical, voxel, title = Source(
+        (folder,), {"haadf_tilts": "9", "chemical_tilts": "5"}
+    ).tilts
     assert (len(haadf), len(chemical)) == (9, 5)
     assert (haadf[0], chemical[-1]) == (-70.0, 70.0)
     assert voxel == make_specimen("nanocubes", 16, 0).voxel_size_nm
+    assert title == "HAADF tilts 9, Chemical tilts 5"
+
+
+def test_tilts_need_neither_a_result_nor_the_specimens_file(tmp_path, study):
+    save_specimen(tmp_path / "mine.h5", make_specimen("nanocubes", 16, 0))
+    text = study.toml().replace('kind = "nanocubes"', f'kind = "{tmp_path / "mine.h5"}"')
+    with StudyFolder(tmp_path / "out").open_or_create(parse_study(text)):
+        pass
+    source = Source((tmp_path / "out",))
+    assert source.tilts[2] is not None
+    (tmp_path / "mine.h5").unlink()
+    figure = draw("tilts", source)
+    assert figure.get_suptitle() == "HAADF tilts 35, Chemical tilts 9"
+    assert "Nyquist" in figure.axes[0].get_xlabel()
+    assert figure_bytes(figure, "png", dpi=20)
 
 
 def test_an_unknown_figure_lists_all(folder):

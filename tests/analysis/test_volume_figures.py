@@ -107,6 +107,7 @@ def test_tilts_are_central_lines_at_their_angles():
     assert angles == pytest.approx(list(haadf))
     assert np.hypot(*left.lines[0].get_xydata()[1]) == pytest.approx(0.25)
     assert (len(middle.lines), len(right.lines)) == (1, 4)
+    assert [line.get_linestyle() for line in right.lines] == ["-", "-", "-", "--"]
     assert "3 tilts, −60° to 45°" in left.get_title()
     wedges = [p for p in left.patches if isinstance(p, Wedge)]
     assert [(w.theta1, w.theta2) for w in wedges] == [(45, 120), (225, 300)]
@@ -117,6 +118,25 @@ def test_no_tilts_are_said_to_be_none():
     left = tilts_figure((), (0.0,), 1.0).axes[0]
     assert left.get_title() == "HAADF: no tilts"
     assert not left.lines
+
+
+def test_tilts_without_a_voxel_size_are_in_units_of_nyquist():
+    left = tilts_figure((-60.0, 60.0), (0.0,), None, "here").axes[0]
+    assert "Nyquist" in left.get_xlabel()
+    assert np.hypot(*left.lines[0].get_xydata()[1]) == pytest.approx(1.0)
+
+
+def test_voxels_without_signal_are_counted_and_their_share_is_missing_in_the_bars(slices):
+    half = slices.truth.copy()
+    half[:2, 6:12] = 0
+    volumes = {"half": half, "none": np.zeros_like(half)}
+    ax = stoichiometry_figure(SliceSet(slices.truth, volumes, ELEMENTS, 2.0)).axes[0]
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert labels == [
+        "half: 0.50 ± 0.00; 50% of the voxels hold neither",
+        "none: neither cation nor O anywhere",
+    ]
+    assert [stairs.get_data().values.sum() for stairs in ax.patches] == pytest.approx([50, 0])
 
 
 def test_fsc_curves_and_resolutions_are_those_of_the_metric(slices):
@@ -141,6 +161,15 @@ def test_spectra_are_those_of_the_axes(slices):
     blurred_cut = axis_spectrum(slices.volumes[Method.FUSED][2], 2.0, "y", 15.0).cut_off(truth)
     marks = [line for line in panels[7].lines if line.get_marker() == "|"]
     assert blurred_cut in [pytest.approx(float(m.get_xdata()[0])) for m in marks]
+    texts = [t.get_text() for t in panels[7].get_legend().get_texts()]
+    assert texts[1] == f"{1 / blurred_cut:.3g} nm"
+
+
+def test_no_cut_off_and_nothing_resolved_are_told_apart(slices):
+    volumes = {"loud": slices.truth * 2, "faint": slices.truth * 0.1}
+    figure = spectra_figure(SliceSet(slices.truth, volumes, ELEMENTS, 2.0))
+    texts = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    assert texts == ["no cut-off", "not resolved"]
 
 
 def test_the_sharpest_edge_lies_on_a_face(slices):
@@ -158,9 +187,8 @@ def test_profiles_name_the_width_of_a_known_blur(slices):
     ax = figure.axes[1]
     labels = {t.get_text().split(":")[0]: t.get_text() for t in ax.get_legend().get_texts()}
     width = float(labels["Fused"].split(":")[1].removesuffix("nm"))
-    grid = float(labels["Truth"].split(":")[1].removesuffix("nm"))
     assert width == pytest.approx(WIDTH_PER_SIGMA * 1.5 * 2.0, rel=0.15)
-    assert grid < 3.0  # the grid blurs by about a voxel of 2 nm
+    assert labels["Truth"] == "Truth: ≤ 2.0 nm (a voxel)"
     assert labels["ML, converged"].endswith("no edge")
     assert figure.axes[-1].get_xlabel() == "position across the edge / nm"
 
@@ -169,7 +197,24 @@ def test_an_element_without_an_edge_is_said_to_have_none():
     truth = np.zeros((1, 16, 16, 16), np.float32)
     truth[0] = 1.0
     figure = profiles_figure(SliceSet(truth, {}, ("Co",), 1.0))
-    assert "no edge" in figure.axes[1].texts[0].get_text()
+    assert "Co: no edge" in figure.axes[1].texts[0].get_text()
+    assert not any(ax.axison for ax in figure.axes)
+
+
+def test_the_last_profiles_drawn_name_the_position(slices):
+    truth = np.stack([slices.truth[0], np.ones_like(slices.truth[0])])
+    axes = profiles_figure(SliceSet(truth, {}, ("Co", "Au"), 2.0)).axes
+    assert [ax.axison for ax in axes] == [True, True, False, False]
+    assert [ax.get_xlabel() for ax in axes] == ["", "position across the edge / nm", "", ""]
+
+
+def test_no_width_below_a_voxel_is_claimed():
+    sharp = np.zeros((1, 24, 24, 24), np.float32)
+    sharp[0, 6:18, 5:17, 4:20] = 0.5
+    ax = profiles_figure(SliceSet(sharp, {"x": blurred(sharp, 1.0)}, ("Co",), 3.0)).axes[1]
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert labels[0] == "Truth: ≤ 3.0 nm (a voxel)"
+    assert float(labels[1].removeprefix("x: ").removesuffix(" nm")) > 3.0
 
 
 @pytest.mark.parametrize(

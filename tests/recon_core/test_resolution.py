@@ -12,6 +12,7 @@ from recon_core.errors import BadInput
 from recon_core.resolution import (
     AGAINST_TRUTH,
     BETWEEN_HALVES,
+    Spectrum,
     axis_spectrum,
     crossing,
     shell_correlation,
@@ -123,6 +124,17 @@ def test_the_cut_off_of_a_blur_is_its_half_power_point() -> None:
 
 def _gaussian_along_z(n: int, sigma: float) -> np.ndarray:
     return np.exp(-2 * (np.pi * sigma * np.fft.fftfreq(n)) ** 2)[:, None, None]
+
+
+def test_a_dip_between_fringes_is_no_cut_off() -> None:
+    frequency = np.arange(1.0, 33.0)
+    fringes = 1e-3 ** (frequency / 32) * (1.05 + np.cos(frequency))
+    truth = Spectrum(frequency, fringes)
+    dip = np.where(frequency == 9, 0.2, 0.9)
+    assert Spectrum(frequency, fringes * dip).cut_off(truth) == 32
+    fall = np.where(frequency < 9, 0.9, 0.2)
+    assert Spectrum(frequency, fringes * fall).cut_off(truth) == pytest.approx(8.5, abs=0.6)
+    assert Spectrum(frequency, np.zeros(32)).cut_off(truth) == 0
 
 
 def test_crossings() -> None:
