@@ -68,9 +68,8 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
         notes += [f"grey: above {norm.vmax:g}"] * beyond
         ax.set_xlabel("")
         ax.tick_params(labelbottom=False)
-    ax.set_title(
-        "\n".join([titled("Fused HAADF + chemistry", page), *(["; ".join(notes)] * bool(notes))])
-    )
+    lines = ["; ".join(notes[:2]), "; ".join(notes[2:])]
+    ax.set_title("\n".join(filter(None, [titled("Fused HAADF + chemistry", page), *lines])))
     panels = [ax] if below is None else [ax, below]
     add_colourbar(figure, colours, panels, NRMSE, beyond=below is not None)
     return figure

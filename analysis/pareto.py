@@ -72,8 +72,7 @@ def pareto_figure(points: Sequence[Compromise], best: Weights, title: str = "") 
         _draw_points(ax, points, place, norm)
         _ring_best(ax, [place(p) for p in points if p.tv == best.tv], best)
     for point in points:
-        note = f"tv {point.tv:.2g}"
-        left.annotate(note, _terms(point), (9, 6), textcoords="offset points", fontsize=8)
+        _name_point(left, point, point.tv == best.tv)
     _scale(left, "x", [p.variation for p in points])
     _scale(left, "y", [p.data for p in points])
     _scale(right, "x", [p.tv for p in points])
@@ -87,6 +86,20 @@ def pareto_figure(points: Sequence[Compromise], best: Weights, title: str = "") 
     heading = f"Data terms against total variation at haadf = {best.haadf:.3g}"
     figure.suptitle("\n".join(filter(None, (heading, title))))
     return figure
+
+
+def _name_point(ax: Axes, point: Compromise, best: bool) -> None:
+    """Above the falling curve; the best's, which may lie close to another, below."""
+    offset, side = ((-9, -6), "right") if best else ((9, 6), "left")
+    ax.annotate(
+        f"tv {point.tv:.2g}",
+        _terms(point),
+        offset,
+        textcoords="offset points",
+        fontsize=8,
+        ha=side,
+        va="top" if best else "bottom",
+    )
 
 
 def _terms(point: Compromise) -> tuple[float, float]:

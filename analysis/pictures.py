@@ -20,8 +20,8 @@ from recon_core.result import History
 Array = NDArray[np.float32]
 
 
-NARROWEST = 4.8
-"""Inches that the title of a figure of slices takes."""
+NARROWEST = 3.6
+"""Inches that a line of the title of a figure of slices takes."""
 _WIDE = 30.0
 """Ratio beyond which a term is drawn on a logarithmic scale."""
 _MORE_COLOURS = ("#CC79A7", "#009E73", "#D55E00", "#F0E442")
@@ -110,7 +110,8 @@ def _finish(figure: Figure, axes: NDArray[np.object_], slices: SliceSet, x: int)
         axes[row, 0].set_ylabel(element, rotation=0, ha="right", va="center", fontsize=12)
         add_colourbar(figure, axes[row, -1].images[0], list(axes[row]), "concentration")
     draw_scale_bar(axes[0, 0], slices.truth.shape[2], slices.voxel_size_nm)
-    plane = f"slice x = {x} across the tilt axis, beam upwards"
+    gap = " " if axes.shape[1] > 1 else "\n"
+    plane = f"slice x = {x}{gap}across the tilt axis, beam upwards"
     figure.suptitle(f"{slices.title}\n{plane}" if slices.title else plane, fontsize=11)
 
 

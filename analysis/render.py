@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +14,13 @@ from numpy.typing import NDArray
 
 from analysis.overlay import element_colours
 from analysis.pictures import Array, SliceSet
-from recon_core.errors import needed
+from recon_core.errors import BadInput, needed
 
 if TYPE_CHECKING:
     from pyvista import Plotter
 
 PIXELS = 700
+_PROBE = "import pyvista; pyvista.Plotter(off_screen=True, window_size=[16, 16]).screenshot()"
 LEVEL = 0.5
 """Surfaces stand at this fraction of an element's usual concentration in the reference."""
 _VIEW = ((2.1, -2.6, 1.5), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
@@ -31,8 +35,9 @@ def render_figure(slices: SliceSet) -> Figure:
 
     Raises
     ------
-    BadInput : PyVista (the extra ``render``) is not installed.
+    BadInput : PyVista (the extra ``render``) is not installed, or nothing here can render.
     """
+    _check_rendering()
     shown = [(s.label, s.volumes) for s in slices.shown()]
     columns = [(slices.reference, slices.truth), *shown]
     drawn = [e for e in slices.elements if e != "O" or len(slices.elements) == 1]
@@ -50,6 +55,19 @@ def render_figure(slices: SliceSet) -> Figure:
     box = f"x (tilt axis) × y × z (beam, upwards): {edges} nm"
     figure.suptitle("\n".join(filter(None, (slices.title, box))) + "\n", fontsize=10)
     return figure
+
+
+@cache
+def _check_rendering() -> None:
+    """Try it in a process of its own: without EGL and a software renderer VTK ends the process."""
+    with needed("pyvista", "render", "rendering in 3D"):
+        import pyvista  # noqa: F401
+    tried = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
+    if tried.returncode != 0:
+        raise BadInput(
+            f"nothing here renders off screen: an attempt ended with {tried.returncode}",
+            accepted="EGL and Mesa, on Debian libegl1 and libgl1-mesa-dri",
+        )
 
 
 def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArray[np.uint8]:
