@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis import render
+from recon_core.errors import BadInput
 from recon_core.settings import Method
 from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
@@ -77,3 +79,13 @@ def folder_of(tmp_path: Path) -> FolderOf:
 @pytest.fixture
 def folder(study: Study, folder_of: FolderOf) -> Path:
     return folder_of(study)
+
+
+@pytest.fixture
+def rendering() -> None:
+    """Skips where nothing can be drawn in 3D, with the reason that a person would be given."""
+    render._check_rendering.cache_clear()
+    try:
+        render._check_rendering()
+    except BadInput as error:
+        pytest.skip(str(error))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from importlib.util import find_spec
 
 import pytest
 from hypothesis import given, settings
@@ -99,10 +98,10 @@ def test_figures_and_the_page_are_of_the_same_trials(damaged, name):
 
 
 @pytest.mark.parametrize("name", VOLUMES)
-def test_figures_of_volumes_are_drawn_from_a_newer_journal(damaged, name):
-    if name == "render" and find_spec("pyvista") is None:
-        pytest.skip("needs the extra render")
+def test_figures_of_volumes_are_drawn_from_a_newer_journal(damaged, name, request):
     source = Source((damaged(DAMAGES["newer"]),), {"haadf_tilts": "18", "chemical_tilts": "9"})
+    if name == "render":
+        request.getfixturevalue("rendering")
     assert figure_bytes(draw(name, source), "png", dpi=20)
 
 

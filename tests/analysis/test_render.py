@@ -42,8 +42,8 @@ def test_a_machine_that_cannot_render_is_named_instead_of_ending_the_process(sli
         render_figure(slices)
 
 
+@pytest.mark.usefixtures("rendering")
 def test_surfaces_have_the_colours_of_their_elements_and_follow_the_truths_level(slices):
-    pytest.importorskip("pyvista", reason="needs the extra render")
     colours = {"Co": "#ff0000", "Au": "#0000ff"}
     picture = surfaces(slices.truth, slices, colours).astype(int)
     red = picture[..., 0] - picture[..., 1] > 60
@@ -63,8 +63,8 @@ def test_the_usual_concentration_is_that_of_the_inside():
     assert usual_concentration(np.zeros((2, 2, 2), np.float32)) == 0
 
 
+@pytest.mark.usefixtures("rendering")
 def test_the_figure_shows_truth_and_methods_without_oxygen(slices):
-    pytest.importorskip("pyvista", reason="needs the extra render")
     figure = render_figure(slices)
     assert [ax.get_title() for ax in figure.axes] == ["Truth", "Fused"]
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["Co", "Au"]
