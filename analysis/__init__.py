@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.atlas import load_atlas
-    from analysis.table import load_trials
+    from analysis.reading import load_trials
 
 __all__ = ["load_atlas", "load_trials"]
 
-_HOMES = {"load_atlas": "analysis.atlas", "load_trials": "analysis.table"}
+_HOMES = {"load_atlas": "analysis.atlas", "load_trials": "analysis.reading"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,8 @@ import pandas as pd
 
 from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS
 from analysis.netcdf import write_netcdf
-from analysis.table import atlas_table, load_trials
+from analysis.reading import load_trials
+from analysis.table import atlas_table
 from analysis.versions import package_version
 from recon_core.errors import BadInput
 from sweep.folder import StudyFolder, write_aside

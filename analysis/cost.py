@@ -21,14 +21,17 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class MethodCost:
-    """What the trials of one method took: counts, device-hours, mean seconds (NaN without any)."""
+    """What the trials of one method took: counts, device-hours, seconds of one.
+
+    ``typical_seconds``: the median, as the first trial of a worker compiles; NaN without any.
+    """
 
     method: Method
     planned: int
     done: int
     good: int
     hours: float
-    mean_seconds: float
+    typical_seconds: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class FailureCost:
 
 @dataclass(frozen=True)
 class GridCost:
-    """A grid search over the same space, at the measured mean time of each method's trials.
+    """A grid search over the same space, at the measured median time of each method's trials.
 
     ``points``: per cell and method. ``hours``: device-hours of the whole map; ``search_hours``: the
     same of the search as planned.
@@ -68,7 +71,7 @@ def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
                 len(seconds),
                 int(good.get(method.value, 0)),
                 float(of_method["device_seconds"].sum()) / _HOUR_S,
-                float(seconds.mean()) if len(seconds) else math.nan,
+                float(seconds.median()) if len(seconds) else math.nan,
             )
         )
     return found
@@ -88,10 +91,10 @@ def failure_costs(trials: pd.DataFrame) -> list[FailureCost]:
 def grid_cost(trials: pd.DataFrame, study: Study) -> GridCost | None:
     """What a grid in steps of :data:`GRID_STEP` takes; None until every method has been timed."""
     costs = method_costs(trials, study)
-    if not costs or any(math.isnan(cost.mean_seconds) for cost in costs):
+    if not costs or any(math.isnan(cost.typical_seconds) for cost in costs):
         return None
     points = {cost.method: _points(study, cost.method) for cost in costs}
-    per_point = {cost.method: len(study.cells()) * cost.mean_seconds / _HOUR_S for cost in costs}
+    per_point = {cost.method: len(study.cells()) * cost.typical_seconds / _HOUR_S for cost in costs}
     return GridCost(
         points,
         sum(points[method] * hours for method, hours in per_point.items()),

@@ -110,16 +110,19 @@ def _write_emd(path: Path, volumes: Array, elements: tuple[str, ...], voxel_size
     """
     with h5py.File(path, "w") as file:
         file.attrs.update({"version_major": 0, "version_minor": 2})
-        for element, volume in zip(elements, volumes, strict=True):
-            group = file.create_group(f"elements/{element}")
+        # RosettaSciIO visits an array once, by the first of its names, and stacks a group on
+        # another whose path its own begins: so before "data", and no C in the way of Cu.
+        places = [f"concentrations/{i:02}/{e}" for i, e in enumerate(elements, start=1)]
+        for element, place, volume in zip(elements, places, volumes, strict=True):
+            group = file.create_group(place)
             _dimensions(group, volume.shape, voxel_size_nm)
             group["data"] = volume.T
             group["data"].attrs["name"] = np.bytes_(element)
         together = file.create_group("data/tomography")
         _dimensions(together, volumes.shape[1:], voxel_size_nm)
-        together["data"] = file[f"elements/{elements[0]}/data"]
-        for element in elements[1:]:
-            together[f"tomviz_scalars/{element}"] = file[f"elements/{element}/data"]
+        together["data"] = file[f"{places[0]}/data"]
+        for element, place in zip(elements[1:], places[1:], strict=True):
+            together[f"tomviz_scalars/{element}"] = file[f"{place}/data"]
 
 
 def _dimensions(group: h5py.Group, shape: tuple[int, ...], voxel_size_nm: float) -> None:

@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.draw import SEQUENTIAL, add_colourbar
-from analysis.posterior import NEAR_BEST, Floats, Posterior, posterior
+from analysis.posterior import LEAST, NEAR_BEST, Floats, Posterior, posterior
 from analysis.table import best_trial, good_trials
+from recon_core.errors import BadInput
 from recon_core.settings import Method
 from sweep.propose import Space
 
 GRID = 81
+_FAILED = "failed, taken as worse"
 
 
 def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Figure:
@@ -27,6 +29,11 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
     BadInput : fewer than three good fused trials.
     """
     found = posterior(trials, space, Method.FUSED, GRID)
+    if found is None:
+        told = len(good_trials(trials, Method.FUSED))
+        raise BadInput(
+            "too few good fused trials for a landscape", value=told, accepted=f">= {LEAST}"
+        )
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _draw(figure, left, found, found.mean, "expected ⟨NRMSE⟩")
@@ -72,7 +79,7 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
         label="trial",
     )
     if len(failed):
-        ax.plot(failed["haadf"], failed["tv"], "X", color="#D55E00", markersize=8, label="failed")
+        ax.plot(failed["haadf"], failed["tv"], "X", color="#D55E00", markersize=8, label=_FAILED)
     if best is not None:
         label = f"best, {best['nrmse']:.3f}"
         ax.plot(

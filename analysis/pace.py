@@ -43,7 +43,9 @@ def pace(trials: pd.DataFrame, now: datetime) -> Pace | None:
     if times.empty:
         return None
     times["ended"] = times["started"] + pd.to_timedelta(times["seconds"], unit="s")
-    times = _since_break(times.sort_values("started", kind="stable"))
+    times = times.sort_values("started", kind="stable")
+    runs = run_numbers(times["started"], times["ended"])
+    times = times[runs == runs.max()]
     last = times["ended"].max()
     span = (last - times["started"].min()).total_seconds()
     idle = (now - last).total_seconds()
@@ -52,7 +54,8 @@ def pace(trials: pd.DataFrame, now: datetime) -> Pace | None:
     return Pace(at_a_time, max(0.0, idle), idle > patience)
 
 
-def _since_break(times: pd.DataFrame) -> pd.DataFrame:
-    gaps = (times["started"] - times["ended"].cummax().shift()).dt.total_seconds()
-    breaks = gaps > _BREAK_S
-    return times[breaks.cumsum() == breaks.sum()]
+def run_numbers(begin: pd.Series, end: pd.Series) -> pd.Series:
+    """The run, from 0, of each trial in the order of ``begin``: a minute without any ends one."""
+    idle = (begin - end.cummax().shift()).dt.total_seconds()
+    numbers: pd.Series = (idle > _BREAK_S).cumsum()
+    return numbers

@@ -19,13 +19,20 @@ from analysis.draw import METHOD_STYLE
 from analysis.figures import ACCURACY
 from analysis.labels import METHOD_LABELS, SCORE_COLUMNS, axis_label, value_label
 from analysis.maps import shown_axes
+from analysis.posterior import LEAST, NEAR_BEST, Floats, posterior
 from analysis.progress import failure_classes
 from analysis.quantities import quantities
 from analysis.table import cell_places
+from recon_core.settings import Method
 from sweep.study import Study
 
 _DIGITS = 5
 _LONGEST = 300
+
+LANDSCAPES = 128
+"""Cells, the most accurate ones, with a landscape of their weights: each takes time and 10 kB."""
+_POINTS = {1: 61, 2: 25}
+"""Values of each weight in a landscape, by the number of weights; the page smooths between."""
 
 
 def page_data(
@@ -57,6 +64,9 @@ def page_data(
         "methods": _methods(study),
         "elements": list(atlas.elements),
         "space": {name: list(getattr(study.search.space, name)) for name in ("haadf", "tv")},
+        "near": NEAR_BEST,
+        "least": LEAST,
+        "landscapes": _landscapes(atlas, trials, study),
         "trials": _trials(atlas, trials, study),
         "slices": {str(index): found for index, found in slices.items()},
     }
@@ -69,11 +79,35 @@ def _methods(study: Study) -> list[dict[str, Any]]:
             "label": METHOD_LABELS[method],
             "colour": METHOD_STYLE[method][0],
             "column": SCORE_COLUMNS[method],
+            "weights": list(method.weight_names),
             "budget": study.search.budget(method),
         }
         for method in reversed(METHOD_LABELS)
         if method in study.search.methods
     ]
+
+
+def _landscapes(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:
+    """Mean and uncertainty by cell and method, where enough is known; see :data:`LANDSCAPES`."""
+    order = np.argsort(atlas.table["nrmse"].to_numpy(), kind="stable")  # holes last
+    chosen = set(order[:LANDSCAPES].tolist())
+    space = study.search.space.of(Method.FUSED)
+    found: dict[str, Any] = {str(cell): {} for cell in sorted(chosen)}
+    slim = trials[["method", "number", "status", "nrmse", *space]]  # a group copies its columns
+    for (cell, name), mine in slim.groupby([cell_places(trials, study), "method"]):
+        method = Method(str(name))
+        if cell in chosen and method.weight_names:
+            landscape = posterior(mine, space, method, _POINTS[len(method.weight_names)])
+            if landscape is not None:
+                surfaces = {"mean": _compact(landscape.mean), "sigma": _compact(landscape.sigma)}
+                found[str(cell)][str(method)] = surfaces
+    return found
+
+
+def _compact(values: Floats) -> Any:
+    """Nested lists of numbers, to four digits of the largest."""
+    digits = 3 - math.floor(math.log10(values.max()))
+    return np.round(values, digits).tolist()
 
 
 def _trials(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,8 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.table import good_trials
-from recon_core.errors import BadInput
 from recon_core.settings import Method, Weights
 from sweep.propose import Space, believed
 
@@ -36,23 +35,18 @@ class Posterior:
     sigma: Floats
 
 
-def posterior(trials: pd.DataFrame, space: Space, method: Method, points: int) -> Posterior:
+def posterior(trials: pd.DataFrame, space: Space, method: Method, points: int) -> Posterior | None:
     """The posterior of the trials of one cell over ``space``, at ``points`` values of each weight.
 
-    A failed trial counts as the search counts it, as one deviation worse than the worst.
-
-    Raises
-    ------
-    BadInput : fewer than three good trials of ``method``.
+    A failed trial counts as the search counts it, as one deviation worse than the worst. None where
+    fewer than :data:`LEAST` trials of ``method`` are good.
     """
-    found = len(good_trials(trials, method))
-    if found < LEAST:
-        raise BadInput(
-            f"too few good {method} trials for a landscape", value=found, accepted=f">= {LEAST}"
-        )
+    told = _told(trials, method)
+    if sum(score is not None for _, score in told) < LEAST:
+        return None
     names = method.weight_names
     bounds = {name: space[name] for name in names}
-    mean, sigma = believed(bounds, _told(trials, method), unit_grid(len(names), points))
+    mean, sigma = believed(bounds, told, unit_grid(len(names), points))
     along = {name: np.geomspace(*bounds[name], points) for name in names}
     shape = (points,) * len(names)
     return Posterior(along, mean.reshape(shape), sigma.reshape(shape))
@@ -66,14 +60,13 @@ def unit_grid(dimensions: int, points: int) -> Floats:
 
 def _told(trials: pd.DataFrame, method: Method) -> list[tuple[Weights, float | None]]:
     """Weights and scores of a method's trials in their order; None for those that failed."""
-    names = list(method.weight_names)
-    mine = trials[trials["method"] == method.value].dropna(subset=names).sort_values("number")
-    scores = mine["nrmse"].where(mine.index.isin(good_trials(mine).index))
-    rows = zip(mine[names].to_numpy(dtype=float), scores, strict=True)
+    names = method.weight_names
+    mine = trials[(trials["method"] == method).to_numpy()]
+    weights = mine[list(names)].to_numpy(dtype=float)
+    scores = np.where((mine["status"] == "ok").to_numpy(), mine["nrmse"].to_numpy(), np.nan)
+    order = np.argsort(mine["number"].to_numpy(), kind="stable")
     return [
-        (
-            Weights(**dict(zip(names, weights.tolist(), strict=True))),
-            float(s) if np.isfinite(s) else None,
-        )
-        for weights, s in rows
+        (Weights(**dict(zip(names, at, strict=True))), score if math.isfinite(score) else None)
+        for at, score in zip(weights[order].tolist(), scores[order].tolist(), strict=True)
+        if all(map(math.isfinite, at))
     ]

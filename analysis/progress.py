@@ -18,7 +18,7 @@ class Progress:
     ``cells_done``: cells whose planned trials have all ended. ``failures``: class of failure →
     count. ``solver``: how the solves of good trials ended → count. ``device_seconds``: method →
     time spent by its trials; ``seconds_left``: device time that the missing trials would take at
-    the mean of their method, None before the first trial.
+    the median of their method, as a worker's first trial compiles; None before the first trial.
     """
 
     cells: int
@@ -43,7 +43,7 @@ class Progress:
 
 
 def progress(trials: pd.DataFrame, study: Study) -> Progress:
-    """The progress of ``study``, ``trials`` as :func:`~analysis.table.load_trials` gives them."""
+    """The progress of ``study``, ``trials`` as :func:`~analysis.reading.load_trials` gives them."""
     budget = {str(m): study.search.budget(m) for m in study.search.methods}
     cells = len(study.cells())
     return Progress(
@@ -101,14 +101,14 @@ def _cells_done(trials: pd.DataFrame, study: Study, budget: int) -> int:
 
 
 def _seconds_left(trials: pd.DataFrame, planned: dict[str, int]) -> float | None:
-    timed = trials.dropna(subset=["seconds"])
+    timed = trials.dropna(subset=["device_seconds"])
     if timed.empty:
         return None
-    mean = timed.groupby("method")["seconds"].mean()
-    overall = float(timed["seconds"].mean())
+    typical = timed.groupby("method")["device_seconds"].median()
+    overall = float(timed["device_seconds"].median())
     done = trials["method"].value_counts()
     return sum(
-        max(0, count - int(done.get(method, 0))) * float(mean.get(method, overall))
+        max(0, count - int(done.get(method, 0))) * float(typical.get(method, overall))
         for method, count in planned.items()
     )
 

@@ -6,15 +6,21 @@ people open reports and watch runs just when something went wrong.
 
 from __future__ import annotations
 
-import json
+import gc
+import math
+import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from analysis.table import trials_table
 from recon_core.settings import Method, Weights
 from sweep.folder import StudyFolder
+from sweep.journal import parsed
 from sweep.study import Study
 from sweep.trial import Cell, Record, Trial, TrialResult, TrialStatus, to_record
 
@@ -22,15 +28,54 @@ _KNOWN_KEYS = frozenset(
     to_record(Trial(Cell(0), Method.ML, 0, Weights(), ""), TrialResult(TrialStatus.OK))
 )
 _KNOWN_STATUS = frozenset(TrialStatus)
-_KNOWN_METHODS = frozenset(Method)
+_WEIGHTS_OF = {str(method): set(method.weight_names) for method in Method}
 _LINES_NAMED = 5
+
+
+def load_trials(folder: str | Path) -> pd.DataFrame:
+    """One row per finished trial of a study folder, in the order of the journal.
+
+    Columns: :data:`~analysis.table.BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per
+    element. ``worker`` and ``host`` are missing in journals of versions that did not record them. A
+    line torn by a crash is left out, and so are attempts that were tried again, whose time is part
+    of ``device_seconds``; a trial recorded twice counts once, as first recorded. Warns of lines
+    that are no trials of the study, which are left out.
+
+    Raises
+    ------
+    BadInput : not the folder of a study.
+
+    """
+    with _no_collection():
+        trials, notes = _read_once(folder)
+    for note in notes:
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
+    return trials
+
+
+def _read_once(folder: str | Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Trials and notes; the records are gone when this returns, before a collection sees them."""
+    reader = JournalReader(folder)
+    return reader.trials, reader.notes
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Parsed records hold no cycles, and searching 100,000 of them for some doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class JournalReader:
     """The trials of a study folder as its journal stands; :meth:`read` takes in what was added.
 
-    ``trials``: as :func:`~analysis.table.load_trials` gives them, of this study's cells and known
-    methods only. A last line without its end is still being written, and left for the next time.
+    ``trials``: as :func:`load_trials` gives them, of this study's cells and known methods only. A
+    last line without its end is still being written, and left for the next time.
 
     Raises
     ------
@@ -53,10 +98,11 @@ class JournalReader:
         if cut:
             self._start()
         before = self._line
-        if size > self._offset:
-            self._take_all(size - self._offset)
-        if self._line > before:
-            self.trials = trials_table(self._records)
+        with _no_collection():
+            if size > self._offset:
+                self._take_all(size - self._offset)
+            if self._line > before:
+                self.trials = trials_table(self._records)
         return cut or self._line > before
 
     @property
@@ -84,50 +130,60 @@ class JournalReader:
             file.seek(self._offset)
             lines = file.read(length).splitlines(keepends=True)
         for line in lines:
-            if not line.endswith(b"\n") and _parsed(line) is None:
+            record = parsed(line)
+            if record is None and not line.endswith(b"\n"):
                 break
-            self._take(line)
+            self._offset += len(line)
+            self._line += 1
+            self._take(record)
 
-    def _take(self, line: bytes) -> None:
-        self._offset += len(line)
-        self._line += 1
-        record = _parsed(line)
+    def _take(self, record: Record | None) -> None:
         problem = "not records of trials" if record is None else _problem(record, self._cells)
         if record is None or problem:
             self._left_out.setdefault(problem, []).append(self._line)
             return
-        self._unknown.update(_unknown(record))
+        if record["status"] not in _KNOWN_STATUS or not _KNOWN_KEYS.issuperset(record):
+            self._unknown.update(_unknown(record))
         self._records.append(record)
-
-
-def _parsed(line: bytes) -> Record | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def _problem(record: Mapping[str, Any], cells: Collection[frozenset[Any]]) -> str:
     """Why a record is no trial of the study; empty where it is one."""
-    tables = [record.get(key) or {} for key in ("cell", "weights", "nrmse_by_element")]
-    if not all(isinstance(table, dict) for table in tables):
+    method, cell, weights = record.get("method"), record.get("cell") or {}, record.get("weights")
+    if not (
+        isinstance(method, str)
+        and isinstance(cell, dict)
+        and isinstance(weights or {}, dict)
+        and isinstance(record.get("nrmse_by_element") or {}, dict)
+        and isinstance(record.get("trial_id"), str)
+        and isinstance(record.get("status"), str)
+        and isinstance(record.get("number"), int)
+    ):
         return "not records of trials"
-    if not (isinstance(record.get("trial_id"), str) and isinstance(record.get("method"), str)):
-        return "not records of trials"
-    if record["method"] not in _KNOWN_METHODS:
-        return f"of an unknown method, {record['method']!r}"
+    if method not in _WEIGHTS_OF:
+        return f"of an unknown method, {method!r}"
+    if not _are_weights(weights or {}, _WEIGHTS_OF[method]):
+        return "without the weights of their method"
     try:
-        return "" if frozenset(tables[0].items()) in cells else "of no cell of this study"
+        return "" if frozenset(cell.items()) in cells else "of no cell of this study"
     except TypeError:  # a list where an axis has its value
         return "of no cell of this study"
+
+
+def _are_weights(given: Mapping[str, Any], names: Collection[str]) -> bool:
+    if given.keys() != names:
+        return False
+    try:
+        return all(map(math.isfinite, given.values())) and (not given or min(given.values()) > 0.0)
+    except TypeError:
+        return False
 
 
 def _unknown(record: Mapping[str, Any]) -> list[str]:
     """Keys and states that a newer version may have added; they do not stop a reader."""
     found = [f"key {key!r}" for key in record if key not in _KNOWN_KEYS]
-    if record.get("status") not in _KNOWN_STATUS:
-        found.append(f"status {record.get('status')!r}")
+    if record["status"] not in _KNOWN_STATUS:
+        found.append(f"status {record['status']!r}")
     return found
 
 

@@ -30,7 +30,7 @@ MIDDLE = "middle"
 """Names the cell nearest to the middle of the map, as ``--slices`` alone does."""
 
 _NO_SLICES = "No slices"
-_SCRIPTS = ("common.js", "map.js", "panel.js", "table.js", "start.js")
+_SCRIPTS = ("common.js", "map.js", "landscape.js", "panel.js", "table.js", "start.js")
 
 OnCell = Callable[[int, int], None]
 

@@ -19,13 +19,13 @@ from analysis.chosen import named_axis, named_value
 from analysis.maps import Page, pages
 from analysis.pictures import SliceSet
 from analysis.posterior import WEIGHTS
+from analysis.reading import JournalReader
 from analysis.slices import Rerun, slices_of, telling_cell
-from analysis.table import load_trials, trials_of_cell
+from analysis.table import trials_of_cell
 from phantoms.files import load_specimen, load_tilt_series, load_volumes
 from recon_core.errors import BadInput
 from recon_core.geometry import spaced_tilts
 from recon_core.settings import Method
-from sweep.folder import StudyFolder
 from sweep.propose import Space
 from sweep.specimens import build
 from sweep.study import Study
@@ -48,16 +48,25 @@ class Source:
         return self.paths[0].is_dir()
 
     @cached_property
+    def journal(self) -> JournalReader:
+        """The journal of the folder, with its study."""
+        self._only_one("the folder of a `run`")
+        return JournalReader(self.paths[0])
+
+    @property
     def study(self) -> Study:
         """The study of the folder."""
-        self._only_one("the folder of a `run`")
-        return StudyFolder(self.paths[0]).study()
+        return self.journal.study
 
-    @cached_property
+    @property
     def trials(self) -> pd.DataFrame:
         """The finished trials of the folder."""
-        self._only_one("the folder of a `run`")
-        return load_trials(self.paths[0])
+        return self.journal.trials
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a journal holds besides trials of its study, and no figure shows."""
+        return self.journal.notes if self.is_folder else ()
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -73,7 +82,8 @@ class Source:
     def page(self) -> Page:
         """The page of the map on which the wanted values are held fixed; the first of several."""
         self._only_one("a study folder, an atlas.csv or atlas.h5")
-        atlas = atlas_of(self.paths[0]) if self.is_folder else load_atlas(self.paths[0])
+        path = self.paths[0]
+        atlas = atlas_of(path, self.trials) if self.is_folder else load_atlas(path)
         asked = self._asked({axis: atlas.values(axis) for axis in atlas.axes})
         return next(page for page in pages(atlas) if _agree(page, asked))
 

@@ -6,11 +6,8 @@ one holds NaN and never a number that looks like a result.
 
 from __future__ import annotations
 
-import gc
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +16,11 @@ from numpy.typing import NDArray
 
 from analysis.labels import SCORE_COLUMNS
 from recon_core.settings import Method
-from sweep.folder import StudyFolder
-from sweep.journal import read_records
 from sweep.study import Study
 from sweep.trial import is_final
 
+_TEXTS = ("method", "status", "solver_status", "device", "started", "error", "worker", "host")
+_NUMBERS = ("relative_error", "iterations")
 BASE_COLUMNS = (
     "trial_id",
     "number",
@@ -43,93 +40,85 @@ BASE_COLUMNS = (
     "worker",
     "host",
 )
-_NUMERIC = (
-    "number",
-    "haadf",
-    "tv",
-    "nrmse",
-    "relative_error",
-    "iterations",
-    "seconds",
-    "device_seconds",
-)
 
+WORST = 2.0
+"""The largest NRMSE there is, sqrt(2 (1 - rho)): of a volume that is the negative of the truth."""
 
-def load_trials(folder: str | Path) -> pd.DataFrame:
-    """One row per finished trial of a study folder, in the order of the journal.
-
-    Columns: :data:`BASE_COLUMNS`, one per axis (its path), ``nrmse_<El>`` per element. ``worker``
-    and ``host`` are missing in journals of versions that did not record them. A line torn
-    by a crash is left out, and so are attempts that were tried again, whose time is part of
-    ``device_seconds``; a trial recorded twice counts once, as first recorded.
-
-    Raises
-    ------
-    BadInput : unreadable, or not a journal.
-
-    """
-    with _no_collection():
-        return trials_table(read_records(StudyFolder(folder).journal_file))
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Parsed records hold no cycles, and searching 100,000 of them for some doubles the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+_LONGEST_S = 1e9
 
 
 def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """:func:`load_trials` of records already read."""
-    spent = _spent(records)
-    records = [record for record in records if is_final(record)]
-    columns = {name: [record.get(name) for record in records] for name in BASE_COLUMNS}
-    columns["device_seconds"] = _with_earlier_attempts(records, spent)
-    columns |= _nested(records, "weights")
-    columns |= _nested(records, "cell")
-    columns |= {f"nrmse_{e}": v for e, v in _nested(records, "nrmse_by_element").items()}
-    numeric = [n for n in columns if n in _NUMERIC or n.startswith("nrmse_")]
-    frame = pd.DataFrame(columns | {name: _numbers(columns[name]) for name in numeric})
-    return frame.drop_duplicates(["trial_id", "number"]).reset_index(drop=True)
+    """One row per outcome of a trial, in order; :func:`~analysis.reading.load_trials`.
+
+    What has another type than its column, and a score that no volume can have, is NaN or None.
+    """
+    outcomes = _outcomes(records)
+    columns: dict[str, Any] = {
+        "trial_id": [record.get("trial_id") for record in outcomes],
+        "number": _numbers([record.get("number") for record in outcomes]),
+        "nrmse": _within([record.get("nrmse") for record in outcomes], WORST),
+    }
+    columns |= {name: _texts([record.get(name) for record in outcomes]) for name in _TEXTS}
+    columns |= {name: _numbers([record.get(name) for record in outcomes]) for name in _NUMBERS}
+    columns["seconds"] = _seconds(outcomes)
+    columns["device_seconds"] = columns["seconds"] + _spent_before(records, outcomes)
+    weights = _nested(outcomes, "weights")
+    none = [None] * len(outcomes)
+    columns |= {name: _numbers(weights.get(name, none)) for name in ("haadf", "tv")}
+    frame = pd.DataFrame({name: columns[name] for name in BASE_COLUMNS} | _nested(outcomes, "cell"))
+    scores = _nested(outcomes, "nrmse_by_element")
+    return frame.assign(
+        **{f"nrmse_{name}": _within(values, WORST) for name, values in scores.items()}
+    )
 
 
-def _spent(records: Sequence[Mapping[str, Any]]) -> Mapping[tuple[Any, Any], float]:
-    """Seconds of the attempts that were tried again, by trial and number."""
-    spent: defaultdict[tuple[Any, Any], float] = defaultdict(float)
+def _outcomes(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The outcome of each trial as first recorded; attempts that were tried again are left out."""
+    first: dict[tuple[Any, Any], Mapping[str, Any]] = {}
     for record in records:
-        if not is_final(record):
-            seconds = record.get("seconds")
-            spent[record.get("trial_id"), record.get("number")] += (
-                seconds if isinstance(seconds, float) else 0.0
-            )
-    return spent
+        if is_final(record):
+            first.setdefault(_key(record), record)
+    return list(first.values())
 
 
-def _with_earlier_attempts(
-    records: Sequence[Mapping[str, Any]], spent: Mapping[tuple[Any, Any], float]
-) -> list[Any]:
-    seconds = [record.get("seconds") for record in records]
+def _key(record: Mapping[str, Any]) -> tuple[Any, Any]:
+    return record.get("trial_id"), record.get("number")
+
+
+def _spent_before(
+    records: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping[str, Any]]
+) -> NDArray[np.float64]:
+    """Seconds of each trial's attempts that were tried again."""
+    attempts = [record for record in records if not is_final(record)]
+    spent: Counter[tuple[Any, Any]] = Counter()
+    for record, own in zip(attempts, np.nan_to_num(_seconds(attempts)).tolist(), strict=True):
+        spent[_key(record)] += own
     if not spent:
-        return seconds
-    keys = [(record.get("trial_id"), record.get("number")) for record in records]
-    return [
-        own + spent.get(key, 0.0) if isinstance(own, float) else own
-        for own, key in zip(seconds, keys, strict=True)
-    ]
+        return np.zeros(len(outcomes))
+    return np.array([spent[_key(record)] for record in outcomes], dtype=np.float64)
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    if set(map(type, values)) <= {str, type(None)}:
+        return values
+    return [value if isinstance(value, str) else None for value in values]
 
 
 def _numbers(values: list[Any]) -> NDArray[np.float64]:
-    """Values as floats, NaN for None and for whatever is no number."""
-    try:
-        return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        found = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
-        return found.to_numpy(dtype=np.float64)
+    """JSON's numbers as floats; NaN for None, texts, truth values and whatever else."""
+    if not set(map(type, values)) <= {int, float, type(None)}:
+        values = [value if type(value) in (int, float) else None for value in values]
+    return np.array(values, dtype=np.float64)
+
+
+def _seconds(records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    return _within([record.get("seconds") for record in records], _LONGEST_S)
+
+
+def _within(values: list[Any], most: float) -> NDArray[np.float64]:
+    """Numbers from 0 to ``most``; NaN for what lies outside and so is not the quantity meant."""
+    numbers = _numbers(values)
+    return np.where((numbers >= 0.0) & (numbers <= most), numbers, np.nan)
 
 
 def _nested(records: Sequence[Mapping[str, Any]], table: str) -> dict[str, list[Any]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from analysis.draw import METHOD_STYLE
 from analysis.labels import METHOD_LABELS
+from analysis.pace import run_numbers
 from analysis.progress import failures_by_class
 from analysis.table import good_trials
 from recon_core.errors import BadInput
@@ -24,8 +25,11 @@ FAILED = "#D55E00"
 _LONG_S = 3 * 3600.0
 """Seconds beyond which a run is drawn in hours."""
 
+_SLACK_S, _SLACK = 1.0, 0.05
+"""Most that two trials of one worker seem to overlap: seconds, and part of the first."""
+
 _LABELS = 32
-"""Most workers whose names can be read in the chart; of more, every other one is named."""
+"""Most names that can be read beside the chart; of more workers some are named."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,12 @@ def timed_trials(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def device_hours(trials: pd.DataFrame) -> pd.DataFrame:
-    """Timed trials by their end, with the device time of all that ended by then, in hours."""
+    """Timed trials by their end, with the device time of all that ended by then, in hours.
+
+    Attempts that were tried again count with their trial.
+    """
     ended = timed_trials(trials).sort_values("end", kind="stable").reset_index(drop=True)
-    return ended.assign(device_hours=ended["seconds"].cumsum() / 3600.0)
+    return ended.assign(device_hours=ended["device_seconds"].cumsum() / 3600.0)
 
 
 def lanes(timed: pd.DataFrame) -> Lanes:
@@ -75,12 +82,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _inferred(timed: pd.DataFrame) -> NDArray[np.int64]:
-    """A lane per trial. Two overlap by more than a second only: clocks and rounding."""
-    slack = pd.Timedelta(seconds=1)
+    """A lane per trial. Clocks and rounding may let two of one worker overlap by the slack."""
+    slack = np.minimum(_SLACK_S, _SLACK * timed["seconds"])
+    released = timed["end"] - pd.to_timedelta(slack, unit="s")
     free: list[tuple[pd.Timestamp, int]] = []
     found = np.zeros(len(timed), dtype=np.int64)
-    for row, (begin, end) in enumerate(zip(timed["begin"], timed["end"], strict=True)):
-        if free and free[0][0] - slack <= begin:
+    for row, (begin, end) in enumerate(zip(timed["begin"], released, strict=True)):
+        if free and free[0][0] <= begin:
             _, lane = heapq.heappop(free)
         else:
             lane = len(free)
@@ -90,10 +98,15 @@ def _inferred(timed: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def utilisation(timed: pd.DataFrame) -> float:
-    """Part of the time from first start to last end, times the lanes, in which trials ran."""
-    span = (timed["end"].max() - timed["begin"].min()).total_seconds()
-    count = len(lanes(timed).names)
-    return min(1.0, float(timed["seconds"].sum()) / (span * count)) if span > 0 else 1.0
+    """Part of the time of the workers in which trials ran, attempts tried again included.
+
+    A worker's time is that from the first start to the last end of each run it took part in: the
+    breaks between a run and the one that resumed it are nobody's.
+    """
+    runs = timed.assign(run=run_numbers(timed["begin"], timed["end"]), lane=lanes(timed).of)
+    groups = runs.groupby("run").agg({"begin": "min", "end": "max", "lane": "nunique"})
+    offered = ((groups["end"] - groups["begin"]).dt.total_seconds() * groups["lane"]).sum()
+    return min(1.0, float(timed["device_seconds"].sum() / offered)) if offered > 0 else 1.0
 
 
 def timeline_figure(trials: pd.DataFrame) -> Figure:
@@ -116,7 +129,7 @@ def timeline_figure(trials: pd.DataFrame) -> Figure:
     _draw_gantt(gantt, timed, clock)
     _draw_busy(busy, timed, clock)
     _draw_failures(failed, failures, len(trials))
-    hours = float(trials["seconds"].sum()) / 3600.0
+    hours = float(trials["device_seconds"].sum()) / 3600.0
     cost = f"{len(trials)} trials, {hours:.3g} device-hours"
     figure.suptitle(f"{cost}; workers busy {utilisation(timed):.1%} of the time")
     return figure

@@ -6,7 +6,8 @@ import math
 
 from analysis.progress import duration
 from recon_core.errors import BadInput
-from sweep.estimate import estimate, trial_seconds
+from recon_core.settings import Method
+from sweep.estimate import trial_seconds
 from sweep.study import Study
 
 
@@ -65,15 +66,39 @@ def _lasting(study: Study, workers: int, walltime: float) -> list[str]:
     )
     if longest > walltime:
         return [
-            f"a trial takes {duration(longest)} (estimated), a job {duration(walltime)}: "
-            "such trials never finish"
+            f"a trial takes {duration(longest)} on one core (estimated), a job "
+            f"{duration(walltime)}: it ends only where more cores or a GPU make it faster"
         ]
-    fed = min(workers, most_at_once(study))
-    seconds = estimate(study).seconds / fed
+    seconds = least_seconds(study, workers)
     if seconds <= walltime:
         return []
     jobs = math.ceil(seconds / walltime)
     return [
-        f"{duration(seconds)} on {fed} worker{'s'[: fed > 1]} (estimated) is more than one job of "
-        f"{duration(walltime)}: about {jobs} jobs in a chain"
+        f"{duration(seconds)} on {workers} worker{'s'[: workers > 1]} (estimated) is more than one "
+        f"job of {duration(walltime)}: about {jobs} jobs in a chain"
     ]
+
+
+def least_seconds(study: Study, workers: int) -> float:
+    """Time of the study on ``workers`` cores: of its designs, then of searches that feed fewer.
+
+    No less than the longest search alone, whose trials wait for each other.
+    """
+    search = study.search
+    times = [
+        (method, trial_seconds(study.at(cell), method))
+        for cell in study.cells()
+        for method in search.methods
+    ]
+    designed = {method: min(search.initial, search.budget(method)) for method in search.methods}
+    designs = sum(seconds * designed[method] for method, seconds in times)
+    later = sum(seconds * (search.budget(m) - designed[m]) for m, seconds in times)
+    longest = max(seconds * _rounds(study, method) for method, seconds in times)
+    fed, steady = (min(workers, most(study)) for most in (most_at_once, steadily_at_once))
+    return max(designs / fed + later / max(steady, 1), longest)
+
+
+def _rounds(study: Study, method: Method) -> int:
+    """Trials of a search one after the other, where there is a worker for all that may start."""
+    searched = max(0, study.search.budget(method) - study.search.initial)
+    return 1 + math.ceil(searched / study.search.lag)

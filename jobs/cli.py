@@ -17,7 +17,7 @@ from jobs.commands_script import script
 from jobs.commands_study import check, recommend, report, run, status
 from jobs.exits import Exit
 from jobs.rank import first_rank
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble, told
 
 
 @click.group(
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its :class:`Exit` code; bad input is one line on stderr."""
     try:
         code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
-    except BadInput as error:
-        return _refuse(str(error))
+    except (BadInput, Trouble) as error:
+        return _tell(error)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tomoatlas"
         return _refuse(f"{command}: {error.format_message()} See {command} --help.")
@@ -59,8 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Click's answer to a reader of the output that has left, as `head` does.
         return Exit.DONE
     except OSError as error:
-        return _refuse(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        return _tell(told(error, source=error.filename or "input or output"))
     return int(code or Exit.DONE)
+
+
+def _tell(error: BadInput | Trouble) -> int:
+    return _refuse(str(error), Exit.TROUBLE if isinstance(error, Trouble) else Exit.BAD_INPUT)
 
 
 def _refuse(line: str, code: Exit = Exit.BAD_INPUT) -> int:

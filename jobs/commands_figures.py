@@ -37,8 +37,8 @@ def figure(
     """Draw the figure NAME from a study folder, an atlas, or files of volumes.
 
     Figures of a cell reconstruct its best trials again, with the same result as in the run. What
-    has no result is hatched or named, never drawn as a number. With files of volumes the first is
-    the truth.
+    has no result is hatched or named, never drawn as a number; lines of the journal that are left
+    out are told on stderr. With files of volumes the first is the truth.
     """
     from analysis.catalogue import CATALOGUE, draw
     from analysis.save import kind_of, save_figure
@@ -54,7 +54,10 @@ def figure(
     kind_of(out)
     if name in CATALOGUE:
         refuse_existing(out, force)
-    save_figure(draw(name, Source(paths, _pairs(cell))), out)
+    source = Source(paths, _pairs(cell))
+    save_figure(draw(name, source), out)
+    for note in () if quiet else source.notes:
+        click.echo(f"note: {note}", err=True)
     if not quiet:
         click.echo(out)
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import stat
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.options import FilePath, Walltime, quiet_option
 from recon_core.errors import BadInput
+
+if TYPE_CHECKING:
+    from jobs.scripts import Request
+    from jobs.sites import Site
+
+COMMAND = "tomoatlas"
 
 
 @click.command()
@@ -51,15 +60,30 @@ def script(
     name = what.study.name
     request = Request(study, name, out or Path(name), nodes, walltime, account, queue, _installed())
     text = script_of(where, request)
-    if where.scheduler != "none" and not quiet:
-        for warning in warnings(what, workers, walltime):
-            click.echo(f"warning: {warning}", err=True)
+    if not quiet:
+        lasting = warnings(what, workers, walltime) if where.scheduler != "none" else []
+        for line in [*_notes(where, request, submit), *lasting]:
+            click.echo(f"warning: {line}", err=True)
     click.echo(_submitted(where.scheduler, request.job, text) if submit else text, nl=submit)
 
 
 def _installed() -> str:
     """The command of this installation, so that the job needs no activated environment."""
-    return shutil.which("tomoatlas") or "tomoatlas"
+    beside = Path(sys.executable).with_name(COMMAND)
+    return shutil.which(COMMAND) or (str(beside) if beside.is_file() else COMMAND)
+
+
+def _notes(where: Site, request: Request, submit: bool) -> list[str]:
+    """What to know before the script is used."""
+    from jobs.schedulers import SCHEDULERS
+
+    notes = [f"the job {where.note}"] if where.note else []
+    if request.tomoatlas == COMMAND:
+        notes.append(f"no {COMMAND} here: the job will look for one on its PATH")
+    scheduler = SCHEDULERS.get(where.scheduler)
+    if scheduler is not None and scheduler.hides_script and not submit:
+        notes.append(f"save this as {request.job}, or use --submit: its successors are read there")
+    return notes
 
 
 def _submitted(scheduler: str, job: Path, text: str) -> str:
@@ -77,6 +101,14 @@ def _submitted(scheduler: str, job: Path, text: str) -> str:
             source=job,
             accepted="remove it, or submit it as it is",
         )
+    new = not job.exists()
     job.parent.mkdir(parents=True, exist_ok=True)
     job.write_text(text, encoding="utf-8")
-    return submitted(SCHEDULERS[scheduler], job)
+    # Cobalt executes the file itself.
+    job.chmod(job.stat().st_mode | stat.S_IXUSR)
+    try:
+        return submitted(SCHEDULERS[scheduler], job)
+    except BadInput:
+        if new:
+            job.unlink()
+        raise

@@ -56,6 +56,11 @@ def check(
 )
 @device_option
 @click.option(
+    "--share-devices",
+    is_flag=True,
+    help="Let several workers or ranks share a GPU, which is refused otherwise.",
+)
+@click.option(
     "--walltime",
     type=Walltime(),
     metavar="HH:MM:SS",
@@ -74,6 +79,7 @@ def run(
     out: Path,
     workers: int | None,
     device: str,
+    share_devices: bool,
     walltime: int | None,
     dask: str | None,
     quiet: bool,
@@ -82,11 +88,13 @@ def run(
 
     STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
     interrupted or killed. SIGTERM or SIGUSR1 lets the trials in flight end and starts no more.
-    Exit code 3 if some trials failed, 4 if time was up before the end, 130 if interrupted.
+    Exit code 3 if some trials failed, 4 if time was up before the end, 5 if the machine is in
+    trouble and the same command may go well later, 130 if interrupted.
     """
-    from jobs.running import Workers, run_study
+    from jobs.running import run_study
+    from jobs.workers import Workers
 
-    return run_study(study, out, Workers(workers, dask, device), quiet, walltime)
+    return run_study(study, out, Workers(workers, dask, device, share_devices), quiet, walltime)
 
 
 @click.command()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,34 +16,18 @@ from jobs.exits import Exit
 from jobs.shipped import find_study
 from jobs.signals import drained_by_signals
 from jobs.walltime import for_trials, seconds_left
-from recon_core.cuda_device import device_named
-from recon_core.device import CPU
-from recon_core.errors import BadInput
-from sweep.devices import Request, assign, visible_uuids
+from jobs.workers import Workers, executor_of, request_of
 from sweep.driver import run
 from sweep.evaluate import DEVICE_VARIABLE
 from sweep.executors.base import Executor
 from sweep.executors.child import CannotStart
-from sweep.executors.inline import InlineExecutor
 from sweep.executors.launch import launched_under_mpi
-from sweep.executors.processes import ProcessExecutor
 from sweep.ledger import Summary
-from sweep.limits import Limits
 from sweep.study import Study
 from sweep.watch import Watch
 
-
-@dataclass(frozen=True)
-class Workers:
-    """Who is to evaluate trials: ``count`` processes, or a Dask cluster.
-
-    ``count``: None for one per core, or one per GPU. ``dask``: the address of a scheduler, or local
-    for a cluster of ``count`` processes. ``device``: auto, cpu or cuda.
-    """
-
-    count: int | None = None
-    dask: str | None = None
-    device: str = "auto"
+LOCK_SECONDS = 180.0
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "COBALT_JOBID")
 
 
 def run_study(
@@ -70,10 +53,10 @@ def run_study(
                 return mpi.leave(
                     mpi.run_ranks(
                         lambda executor: _manage(study, name, out, executor, quiet, walltime),
-                        request=Request(workers.device),
+                        request=request_of(workers),
                     )
                 )
-        with _executor(study, workers) as executor:
+        with executor_of(study, workers) as executor:
             return _manage(study, name, out, executor, quiet, walltime)
 
 
@@ -130,43 +113,14 @@ def _watch(walltime: float | None) -> Watch:
 def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch) -> Summary:
     shown = display(quiet)
     try:
-        return run(study, out, executor, shown.result, shown.start, watch)
+        return run(study, out, executor, shown.result, shown.start, watch, _patience())
     except CannotStart as error:
-        accepted = "workers that start; what is done is kept, and the same command resumes"
-        raise BadInput(f"{error}", source=out, accepted=accepted) from error
+        kept = "what is done is kept, and the same command resumes"
+        raise CannotStart(f"{out}: {error}; {kept}") from error
     finally:
         shown.stop()
 
 
-@contextmanager
-def _executor(study: Study, workers: Workers) -> Iterator[Executor]:
-    on_gpu = device_named(workers.device) is not CPU
-    gpus = visible_uuids() if on_gpu else ()
-    count = workers.count or len(gpus) or len(os.sched_getaffinity(0))
-    if workers.count:
-        check_workers(study, count)
-    if workers.dask is not None:
-        with _on_dask(workers.dask, count) as executor:
-            yield executor
-    # Nothing can end a trial in this process.
-    elif count == 1 and Limits.of(study).none:
-        yield InlineExecutor()
-    else:
-        yield ProcessExecutor(count, places=_places(count, gpus) if on_gpu else None)
-
-
-def _places(count: int, gpus: Sequence[str]) -> list[Mapping[str, str]]:
-    """The GPU of each local worker, in turn."""
-    host, request = os.uname().nodename, Request("cuda")
-    return [assign(os.environ, i, host, request, gpus).variables for i in range(count)]
-
-
-@contextmanager
-def _on_dask(address: str, count: int) -> Iterator[Executor]:
-    try:
-        from sweep.executors.dask import DaskExecutor, connected
-    except ImportError as error:
-        accepted = "pip install 'tomoatlas[dask]'"
-        raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
-    with connected(address, count) as client:
-        yield DaskExecutor(client)
+def _patience(environment: Mapping[str, str] = os.environ) -> float:
+    """Seconds to wait for the lock: the job before this one may still be dying."""
+    return LOCK_SECONDS if any(name in environment for name in JOB_VARIABLES) else 0.0

@@ -21,7 +21,8 @@ class Scheduler:
     ``submit``: command; ``reads_script``: it wants the script on its standard input. ``successor``:
     shell command that submits ``$job`` to follow this job and prints its id. ``cancel``: command
     that takes the id of a job. ``answer``: pattern with the id, in what ``submit`` prints.
-    ``time_is_up``: exit code of a job whose successor is to start.
+    ``hides_script``: a job cannot copy the file that it was submitted as. ``time_is_up``: exit code
+    of a job whose successor is to start.
     """
 
     prefix: str
@@ -31,7 +32,13 @@ class Scheduler:
     cancel: str
     answer: str
     reads_script: bool = False
+    hides_script: bool = False
     time_is_up: int = 4
+
+    @property
+    def only_after_success(self) -> bool:
+        """Whether a successor starts only after an exit code of 0."""
+        return self.time_is_up == 0
 
 
 _CARRY = "TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless"
@@ -63,6 +70,7 @@ SCHEDULERS = {
         "bkill",
         r"Job <(\d+)>",
         reads_script=True,
+        hides_script=True,
     ),
     # Cobalt starts a successor only after an exit code of 0.
     "cobalt": Scheduler(

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from jobs.chain import chain, enough, explanation, left
 from jobs.schedulers import SCHEDULERS, Scheduler
 from jobs.sites import Site
 from jobs.walltime import walltime_text
 from recon_core.errors import BadInput
 
-ENOUGH_SECONDS = 120
-"""Left of a job, below which a lost run is not launched again."""
+NOTICE_SECONDS, NOTICE_PART = 300, 10
+"""Before its end a job is told to drain: the first, or this part of a short walltime."""
 
 _NAME_LENGTH = 15
-_GUARD = 2
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,25 @@ def script(site: Site, request: Request) -> str:
     """
     scheduler = SCHEDULERS.get(site.scheduler)
     _check(site, request, scheduler)
+    _check_texts(request)
+    _check_limits(site, request)
     values = _values(site, request)
     parts = {
         "directives": _directives(site, values, scheduler),
         "about": site.about,
-        "explanation": _explanation(scheduler, request),
+        "explanation": explanation(scheduler, request.job, site.note),
         "setup": "\n".join(_setup(site, values, scheduler)),
         "tomoatlas": shlex.quote(request.tomoatlas),
         "study": shlex.quote(request.study),
         "out": shlex.quote(str(request.out)),
-        "left": _left(request.walltime),
-        "chain": _chain(scheduler),
+        "left": left(request.walltime),
+        "chain": chain(scheduler, _mark(site, request)),
         "launch": _launch(site, values),
         "device": site.device,
         "options": "" if request.walltime is None else ' --walltime "$(left)"',
         "cancel": f'[ -z "$next" ] || {scheduler.cancel} "$next"' if scheduler else ":",
         "time_is_up": str(scheduler.time_is_up if scheduler else 4),
-        "enough": _enough(request.walltime),
+        "enough": enough(request.walltime, scheduler),
     }
     template = (files("jobs") / "sites" / "job.sh").read_text(encoding="utf-8")
     filled = re.sub(r"@(\w+)@", lambda found: parts[found[1]], template)
@@ -77,7 +80,7 @@ def script(site: Site, request: Request) -> str:
 def _check(site: Site, request: Request, scheduler: Scheduler | None) -> None:
     if scheduler is not None and request.walltime is None:
         raise BadInput("missing", key="--walltime", accepted="HH:MM:SS")
-    if site.needs_account and request.account is None:
+    if site.needs_account and not request.account:
         raise BadInput("missing", key="--account", accepted=f"an account of {site.about}")
     if scheduler is None and request.nodes != 1:
         raise BadInput(
@@ -86,6 +89,38 @@ def _check(site: Site, request: Request, scheduler: Scheduler | None) -> None:
             value=request.nodes,
             accepted="1",
         )
+
+
+def _check_texts(request: Request) -> None:
+    """Refuse what would break a line of the script, or leave a hole in it."""
+    texts = {
+        "STUDY": request.study,
+        "--out": str(request.out),
+        "--account": request.account,
+        "--queue": request.queue,
+    }
+    for key, text in texts.items():
+        if text is not None and (not text.strip() or not text.isprintable()):
+            raise BadInput("not acceptable", key=key, value=text, accepted="one line of text")
+
+
+def _check_limits(site: Site, request: Request) -> None:
+    """Refuse a job that its queue does not take."""
+    queue, seconds = request.queue or site.queue, request.walltime or 0
+    limits = [limit for limit in site.limits if limit.queue == queue]
+    if limits and not any(limit.holds(request.nodes, seconds) for limit in limits):
+        others = sorted({limit.queue for limit in site.limits} - {queue})
+        raise BadInput(
+            f"no job for {walltime_text(seconds)} that the queue {queue} takes",
+            key="--nodes",
+            value=request.nodes,
+            accepted="; ".join([*map(str, limits), *(f"--queue {name}" for name in others)]),
+        )
+
+
+def _mark(site: Site, request: Request) -> str:
+    """The same for scripts of one request alone."""
+    return hashlib.sha256(f"{site!r} {request!r}".encode()).hexdigest()[:16]
 
 
 def _values(site: Site, request: Request) -> dict[str, str | None]:
@@ -97,10 +132,15 @@ def _values(site: Site, request: Request) -> dict[str, str | None]:
         "workers_per_node": str(site.workers_per_node),
         "walltime": walltime_text(seconds),
         "walltime_hhmm": f"{minutes // 60:02d}:{minutes % 60:02d}",
-        "account": request.account,
-        "queue": request.queue or site.queue,
+        "notice": str(max(1, min(NOTICE_SECONDS, seconds // NOTICE_PART))),
+        "account": _quoted(request.account),
+        "queue": _quoted(request.queue or site.queue),
         "name": re.sub(r"[^A-Za-z0-9_]", "_", f"ta_{request.name}")[:_NAME_LENGTH],
     }
+
+
+def _quoted(text: str | None) -> str | None:
+    return None if text is None else shlex.quote(text)
 
 
 def _filled(text: str, key: str, values: dict[str, str | None]) -> str:
@@ -126,58 +166,20 @@ def _directives(site: Site, values: dict[str, str | None], scheduler: Scheduler 
 
 def _setup(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> list[str]:
     start = [f'cd "${scheduler.folder}" || exit 1'] if scheduler else []
-    return [*start, *(_filled(line, "setup", values) for line in site.setup)]
+    hint = [f"# If it needs modules, load them here: {site.hint}"] if site.hint else []
+    return [*start, *hint, *(_filled(line, "setup", values) for line in site.setup)]
+
+
+def _expanded(value: str) -> str:
+    """In double quotes, between which the shell fills in variables and sums and does no more."""
+    return '"' + re.sub(r'(["\\`])', r"\\\1", value) + '"'
 
 
 def _launch(site: Site, values: dict[str, str | None]) -> str:
     launch = _filled(site.launch, "launch", values)
     if site.rank_environment:
-        pairs = " ".join(f"{name}={value}" for name, value in site.rank_environment.items())
-        # Single quotes: each rank's own shell fills in its local rank.
-        launch += f" bash -c 'export {pairs}; exec \"$@\"' rank"
+        pairs = " ".join(f"{name}={_expanded(v)}" for name, v in site.rank_environment.items())
+        # Quoted as a whole: each rank's own shell fills in its local rank.
+        inner = shlex.quote(f'export {pairs}; exec "$@"')
+        launch += f" bash -c {inner} rank"
     return f"{launch} " if launch else ""
-
-
-def _explanation(scheduler: Scheduler | None, request: Request) -> str:
-    if scheduler is None:
-        return "# Run this file; it launches the study again after a crash, until it is complete."
-    return (
-        "# Every job first submits its successor, and cancels it once the study is complete. The\n"
-        f"# successors run {request.job}, made from this file where it does not exist: edit it\n"
-        "# there. To end the chain, cancel the job and its successor."
-    )
-
-
-def _left(walltime: int | None) -> str:
-    if walltime is None:
-        return ""
-    return (
-        f"left() {{ local s=$(({walltime} - SECONDS)); [ $s -gt 0 ] || s=1\n"
-        "    printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }"
-    )
-
-
-def _chain(scheduler: Scheduler | None) -> str:
-    if scheduler is None:
-        return ""
-    return f"""\
-job=$out/job.sh
-[ -s "$job" ] || cp -- "$0" "$job"
-
-# The successor, unless jobs in a row have recorded nothing: then something else is wrong.
-records=$(recorded)
-fruitless=0
-if [ "$records" = "${{TOMOATLAS_RECORDED:-}}" ]; then fruitless=$((TOMOATLAS_FRUITLESS + 1)); fi
-if [ $fruitless -ge {_GUARD} ]; then
-    echo "the chain ends: {_GUARD} jobs in a row recorded no trial" >&2
-    exit 1
-fi
-next=$({scheduler.successor})
-[ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2
-"""
-
-
-def _enough(walltime: int | None) -> str:
-    if walltime is None:
-        return ""
-    return f"    if [ $(({walltime} - SECONDS)) -lt {ENOUGH_SECONDS} ]; then exit $code; fi\n"

@@ -8,10 +8,47 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from jobs.walltime import parse_walltime
 from recon_core.errors import BadInput
 from sweep.refusal import refusal
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("one line of text")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_printable)]
+Words = Annotated[Line, Field(min_length=1)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def _walltime(text: str) -> str:
+    try:
+        parse_walltime(text)
+    except BadInput as error:
+        raise ValueError(error.accepted) from error
+    return text
+
+
+class Limit(BaseModel):
+    """Jobs that a queue takes: of so many ``nodes``, first and last, for a ``walltime`` at most."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    queue: Words
+    nodes: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+    walltime: Annotated[str, AfterValidator(_walltime)]
+
+    def holds(self, nodes: int, seconds: int) -> bool:
+        """Whether it takes a job of these nodes and seconds."""
+        return self.nodes[0] <= nodes <= self.nodes[1] and seconds <= parse_walltime(self.walltime)
+
+    def __str__(self) -> str:
+        return f"{self.nodes[0]} to {self.nodes[1]} nodes for {self.walltime}"
 
 
 class Site(BaseModel):
@@ -19,24 +56,30 @@ class Site(BaseModel):
 
     ``about``: in a few words. ``directives``: lines for the scheduler, without its prefix; one that
     names an account or queue which is not given is left out. ``launch``: what starts the ranks.
-    ``setup``: shell lines before it. ``rank_environment``: shell variables of each rank.
+    ``setup``: shell lines before it. ``rank_environment``: shell variables of each rank. ``note``:
+    what to know before a job is submitted; ``script`` says it. ``hint``: modules that the setup may
+    have to load. ``limits``: jobs that queues take; one that is not named here is not checked.
 
     ``directives``, ``launch`` and ``setup`` may name ``{nodes} {ranks} {workers_per_node}
-    {walltime} {walltime_hhmm} {account} {queue} {name}``.
+    {walltime} {walltime_hhmm} {notice} {account} {queue} {name}``; ``notice`` is how many seconds
+    before its end a job should be told of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    about: Annotated[str, Field(min_length=1)]
+    about: Words
     scheduler: Literal["slurm", "pbs", "lsf", "cobalt", "none"]
     workers_per_node: Annotated[int, Field(ge=1, le=1024)]
-    launch: str
-    directives: tuple[str, ...] = ()
-    setup: tuple[str, ...] = ()
-    rank_environment: dict[str, str] = Field(default_factory=dict)
-    queue: str | None = None
+    launch: Line
+    directives: tuple[Line, ...] = ()
+    setup: tuple[Line, ...] = ()
+    rank_environment: dict[Variable, Line] = Field(default_factory=dict)
+    queue: Words | None = None
     needs_account: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "cuda-half"] = "auto"
+    note: Words | None = None
+    hint: Words | None = None
+    limits: tuple[Limit, ...] = ()
 
 
 def shipped_sites() -> tuple[str, ...]:

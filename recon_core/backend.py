@@ -47,13 +47,23 @@ def cupy_module() -> ModuleType:
     return module
 
 
-def has_device() -> bool:
-    """Whether cupy and a CUDA device can be used."""
+def device_problem() -> str | None:
+    """Why no CUDA device can be used; None where one can."""
     try:
         cupy_module()
-    except BadInput:
-        return False
-    return True
+    except BadInput as error:
+        return error.problem
+    return None
+
+
+def has_device() -> bool:
+    """Whether cupy and a CUDA device can be used."""
+    return device_problem() is None
+
+
+def device_count() -> int:
+    """Number of CUDA devices that this process sees; 0 where none can be used."""
+    return 0 if device_problem() else int(cupy_module().cuda.runtime.getDeviceCount())
 
 
 def xp_of(array: Any) -> ModuleType:

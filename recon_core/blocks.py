@@ -57,10 +57,12 @@ def differences(
 
 
 @_leaf
-def pull(x: Array, point: Array, slope: Array, metric: np.float32, force: Array) -> None:
-    """Force = metric (x - point) + slope - force, force being div dual on entry."""
+def pull(
+    x: Array, point: Array, slope: Array, metric: np.float32, tv: np.float32, force: Array
+) -> None:
+    """Force = metric (x - point) + slope - tv force, force being div dual on entry."""
     for j in range(x.size):
-        force[j] = metric * (x[j] - point[j]) + slope[j] - force[j]
+        force[j] = metric * (x[j] - point[j]) + slope[j] - tv * force[j]
 
 
 @_leaf
@@ -117,14 +119,13 @@ def project_dual(
     py: Array,
     px: Array,
     step: np.float32,
-    bound: np.float32,
 ) -> None:
-    """Step the dual along the forward differences and project it on the ball."""
+    """Step the dual along the forward differences and project it on the unit ball."""
     for j in range(here.size):
         a = pz[j] + step * (deeper[j] - here[j])
         b = py[j] + step * inside_y[j] * (higher[j] - here[j])
         c = px[j] + step * inside_x[j] * (right[j] - here[j])
-        shrink = bound / np.sqrt(max(a * a + b * b + c * c, bound * bound))
+        shrink = np.float32(1) / np.sqrt(max(a * a + b * b + c * c, np.float32(1)))
         pz[j], py[j], px[j] = a * shrink, b * shrink, c * shrink
 
 

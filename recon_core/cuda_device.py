@@ -19,7 +19,7 @@ from recon_core.launch import Launcher
 
 Array = NDArray[np.float32]
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "cuda-half")
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,26 @@ class CudaDevice:
     """What the solver asks of a GPU (:class:`recon_core.device.Device`), by the CUDA kernels.
 
     Its arrays are those of ``launcher``. Only :meth:`put` and :meth:`get` copy between host and
-    device. The FFT is cuFFT's, which keeps its plans.
+    device. The FFT is cuFFT's, which keeps its plans. ``half`` stores the TV dual, a third of an
+    iteration's traffic, at half precision, and says so in :attr:`name`.
     """
 
     launcher: Launcher
-    name: str
+    hardware: str
+    half: bool = False
     _projectors: dict[TiltGeometry, CudaProjector] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def name(self) -> str:
+        """The hardware; and the precision of what it stores, where that is not float32."""
+        return f"{self.hardware}, half-precision dual" if self.half else self.hardware
+
+    @property
+    def dual_type(self) -> type[np.floating[Any]]:
+        """See :class:`recon_core.device.Device`."""
+        return np.float16 if self.half else np.float32
 
     @property
     def xp(self) -> ModuleType:
@@ -73,25 +85,27 @@ class CudaDevice:
         return self.launcher.free_bytes()
 
 
-def cuda() -> CudaDevice:
-    """The current GPU.
+def cuda(half: bool = False) -> CudaDevice:
+    """The current GPU; ``half`` as :class:`CudaDevice` says.
 
     Raises
     ------
     BadInput : cupy is not installed, or finds no CUDA device.
     """
-    return CudaDevice(CupyLauncher(), device_name())
+    return CudaDevice(CupyLauncher(), device_name(), half)
 
 
 def device_named(name: str) -> Device:
     """The device of a name: ``cpu``, ``cuda``, or ``auto``, a GPU where there is one.
 
+    ``cuda-half`` is a GPU that stores the TV dual at half precision; it has to be asked for.
+
     Raises
     ------
-    BadInput : another name, or ``cuda`` without a GPU or cupy.
+    BadInput : another name, or ``cuda`` or ``cuda-half`` without a GPU or cupy.
     """
     if name not in DEVICES:
         raise BadInput("unknown", key="device", value=name, accepted=", ".join(DEVICES))
-    if name == "cuda" or (name == "auto" and has_device()):
-        return cuda()
-    return CPU
+    if name == "cpu" or (name == "auto" and not has_device()):
+        return CPU
+    return cuda(half=name == "cuda-half")

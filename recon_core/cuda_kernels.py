@@ -7,7 +7,8 @@ the same order: they come back as one row per trial, and depend on that trial al
 What bounds every kernel is memory. Pointwise loops read and write each array once, neighbours come
 from cache. The volume step reads what its own launches wrote, so it takes three; with E elements it
 moves 23 E + 9 float32 volumes of (z, y, x) where one sweep over memory, which blocks that run side
-by side cannot make on one dual, would move 11 E + 7.
+by side cannot make on one dual, would move 11 E + 7. The TV dual is 12 E of them, 6 E of one sweep:
+stored at half precision, half of that.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ MAX_ELEMENTS = 8  # kernels primal_1 ... 8, all elements of a voxel in registers
 @dataclass(frozen=True)
 class CudaKernels:
     """Kernels on contiguous float32 arrays of one launcher; see :mod:`recon_core.kernels`.
+
+    The TV dual alone may be float16; it is computed with in float32.
 
     Raises
     ------
@@ -135,13 +138,17 @@ class CudaKernels:
         size = _Size(batch, math.prod(shape))
         numbers = np.float32(s.ridge), s.weights, np.float32(s.gamma)
         args = (*f, *s[:4], *numbers, *int32(f.u.size > 0, *shape))
-        self._apply(f"primal_{elements}", size, args)
-        self._apply(f"ascend_{elements}", size, args)
-        return self._sum(f"finish_{elements}", size, args, sums=6)
+        half = f.dual if f.dual.dtype == np.float16 else None
+        kind = f"{elements}" if half is None else f"half_{elements}"
+        self._apply(f"primal_{kind}", size, args, half)
+        self._apply(f"ascend_{kind}", size, args, half)
+        return self._sum(f"finish_{kind}", size, args, 6, half)
 
-    def _sum(self, name: str, size: _Size, args: tuple[Any, ...], sums: int = 1) -> Sums:
+    def _sum(
+        self, name: str, size: _Size, args: tuple[Any, ...], sums: int = 1, half: Any = None
+    ) -> Sums:
         """Launch a kernel that writes sums of every block, its first argument, and add them up."""
-        self._check(name, args)
+        self._check(name, args, half)
         empty, batch = self.launcher.xp.empty, size.batch
         parts, total = empty((batch, size.blocks, sums), np.float64), empty((batch, 1, sums))
         self.launcher.launch(name, *size.launch, (parts, *args))
@@ -149,15 +156,16 @@ class CudaKernels:
         self.launcher.launch("fold", *folds, (total, parts, *int32(size.blocks, sums)))
         return total  # type: ignore[no-any-return]
 
-    def _apply(self, name: str, size: _Size, args: tuple[Any, ...]) -> None:
-        self._check(name, args)
+    def _apply(self, name: str, size: _Size, args: tuple[Any, ...], half: Any = None) -> None:
+        self._check(name, args, half)
         self.launcher.launch(name, *size.launch, args)
 
-    def _check(self, name: str, args: tuple[Any, ...]) -> None:
+    def _check(self, name: str, args: tuple[Any, ...], half: Any) -> None:
+        """``half``: the one array that the kernel reads as float16."""
         arrays = [a for a in args if not isinstance(a, np.generic)]
         if any(not isinstance(a, self.launcher.xp.ndarray) for a in arrays):
             raise TypeError(f"{name} needs arrays of {self.launcher.xp.__name__}")
-        if any(a.dtype != np.float32 or not a.flags.c_contiguous for a in arrays):
+        if any(not _readable(a, np.float16 if a is half else np.float32) for a in arrays):
             seen = ", ".join(f"{a.dtype}{a.shape}" for a in arrays)
             raise ValueError(f"{name} needs contiguous float32 arrays, not {seen}")
 
@@ -183,6 +191,10 @@ class _Size:
     def launch(self) -> tuple[Size, Size]:
         """Grid and block."""
         return (self.blocks, self.batch, 1), (THREADS, 1, 1)
+
+
+def _readable(array: Any, stored: type) -> bool:
+    return bool(array.dtype == stored and array.flags.c_contiguous)
 
 
 def _channel(counts: Array, size: _Size) -> tuple[np.int32, ...]:

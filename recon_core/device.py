@@ -37,6 +37,10 @@ class Device(Protocol):
     def kernels(self) -> Any:
         """The compiled loops."""
 
+    @property
+    def dual_type(self) -> type[np.floating[Any]]:
+        """What the TV dual is stored as; arithmetic is float32."""
+
     def projector(self, geometry: TiltGeometry) -> Projector:
         """The projector of a geometry, built once per process."""
 
@@ -74,6 +78,7 @@ class Cpu:
     name = "cpu"
     xp: ModuleType = np
     kernels = CpuKernels()
+    dual_type = np.float32
 
     def projector(self, geometry: TiltGeometry) -> SparseProjector:
         """See :class:`Device`."""

@@ -13,7 +13,8 @@ from recon_core.device import Device
 from recon_core.errors import BadInput
 
 FLOAT = 4
-ITERATES = 7  # volumes, spare, point, slope and three components of the TV dual, of every element
+ITERATES = 4  # volumes, spare, point, slope of every element
+DUALS = 3  # components of the TV dual of every element
 SPLIT = 5  # u, multiplier, contrast, residual, image
 FILTER = 6  # direction, spectra before and after each axis, and what cuFFT works in
 BOUNDING = 3  # projections at once in a power iteration
@@ -25,17 +26,26 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class SolveSize:
-    """What decides the memory: ``shape`` (element, z, y, x), tilts, trials solved together."""
+    """What decides the memory: ``shape`` (element, z, y, x), tilts, trials solved together.
+
+    ``dual_bytes`` of a stored number of the TV dual.
+    """
 
     shape: tuple[int, int, int, int]
     haadf_tilts: int
     chemical_tilts: int
     batch: int = 1
+    dual_bytes: int = FLOAT
 
     @property
     def specimen_bytes(self) -> int:
         """The volumes of all elements, once."""
         return self.shape[0] * self.volume_bytes
+
+    @property
+    def iterate_bytes(self) -> int:
+        """What the iteration keeps of every element, the TV dual included."""
+        return (ITERATES * FLOAT + DUALS * self.dual_bytes) * self.specimen_bytes // FLOAT
 
     @property
     def volume_bytes(self) -> int:
@@ -56,7 +66,7 @@ class SolveSize:
 
 
 def fused_bytes(size: SolveSize) -> int:
-    """Bytes on the device at the peak of a fused solve with HAADF and TV, float32."""
+    """Bytes on the device at the peak of a fused solve with HAADF and TV."""
     return _shared_bytes(size) + size.batch * _trial_bytes(size)
 
 
@@ -89,7 +99,7 @@ def _shared_bytes(size: SolveSize) -> int:
 
 
 def _trial_bytes(size: SolveSize) -> int:
-    iterates = ITERATES * size.specimen_bytes + size.chemical_bytes
+    iterates = size.iterate_bytes + size.chemical_bytes
     split = SPLIT * size.volume_bytes + size.haadf_bytes
     bounding = size.specimen_bytes + BOUNDING * size.chemical_bytes
     step = split + max(FILTER * size.volume_bytes, bounding)
@@ -99,6 +109,6 @@ def _trial_bytes(size: SolveSize) -> int:
 
 def _coarse_bytes(size: SolveSize) -> int:
     """What the solve at half the resolution holds until the fine one has started."""
-    volumes = ITERATES * size.specimen_bytes + SPLIT * size.volume_bytes
+    volumes = size.iterate_bytes + SPLIT * size.volume_bytes
     rays = size.chemical_bytes + size.haadf_bytes
     return volumes // COARSE + rays // COARSE_RAYS

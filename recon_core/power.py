@@ -37,7 +37,7 @@ def add_power(x: Array, weight: np.float32, gamma: float, total: Array) -> None:
 
 @_leaf
 def power(x: np.float32, p: float) -> np.float32:
-    """x**p, exact to 3e-7 of its value for finite x >= SMALLEST and 0 <= p <= 1.
+    """x**p, within 2e-7 of its value, for SMALLEST <= x <= 2**127 and 0 <= p <= 1.
 
     Of any other x it makes some number, without an error: also of 0, infinity and NaN.
     """

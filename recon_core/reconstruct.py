@@ -104,7 +104,7 @@ def _solved(
     device: Device,
     monitor: Monitor | None,
 ) -> tuple[Reconstruction, ...]:
-    check_fits(_size(series, len(weights)), device)
+    check_fits(_size(series, len(weights), device), device)
     if method is Method.FUSED:
         problem, state = started(series, weights, settings, device)
     elif method is Method.CHEMISTRY_TV:
@@ -116,10 +116,11 @@ def _solved(
     return solve(problem, state, settings.tolerance, settings.max_iterations, monitor)
 
 
-def _size(series: TiltSeries, batch: int) -> SolveSize:
+def _size(series: TiltSeries, batch: int, device: Device) -> SolveSize:
     elements, chemical, height, width = series.chemical.shape
     shape = (elements, height, height, width)
-    return SolveSize(shape, len(series.haadf_angles_deg), chemical, batch)
+    dual = np.dtype(device.dual_type).itemsize
+    return SolveSize(shape, len(series.haadf_angles_deg), chemical, batch, dual)
 
 
 def _first_trial(monitor: Monitor) -> Monitor:

@@ -75,12 +75,12 @@ class FusionState:
 
     ``volumes`` the iterate, ``spare`` room for the next, ``point`` the extrapolated iterate,
     ``slope`` the gradient, all (trial, element, z, y, x); ``dual`` the TV dual (trial, element, 3,
-    z, y, x), zero at the far faces; ``rays`` room for chemical projections; ``metric`` (trial,
-    element) estimates the chemical curvature times ``caution`` (trial,), which starts at 1;
-    ``momentum`` and ``limit`` of its factor (trial,); ``split`` and ``gram`` are None without
-    HAADF. ``residuals`` (trial, 3): relative primal and dual residual, NaN where nothing is split,
-    and change of the volumes. ``work`` counts projections of one trial (tilts times volumes, a pair
-    counting once).
+    z, y, x) in units of the TV weight, zero at the far faces; ``rays`` room for chemical
+    projections; ``metric`` (trial, element) estimates the chemical curvature times ``caution``
+    (trial,), which starts at 1; ``momentum`` and ``limit`` of its factor (trial,); ``split`` and
+    ``gram`` are None without HAADF. ``residuals`` (trial, 3): relative primal and dual residual,
+    NaN where nothing is split, and change of the volumes. ``work`` counts projections of one trial
+    (tilts times volumes, a pair counting once).
     """
 
     volumes: Array
@@ -112,7 +112,7 @@ def init(problem: FusedProblem, start: Array) -> FusionState:
         spare=xp.empty_like(volumes),
         point=volumes.copy(),
         slope=xp.empty_like(volumes),
-        dual=xp.zeros((batch, elements, 3, *size), np.float32),
+        dual=xp.zeros((batch, elements, 3, *size), problem.device.dual_type),
         rays=xp.empty((batch, *problem.chemistry.counts.shape), np.float32),
         metric=xp.ones((batch, elements), np.float32),
         momentum=xp.ones(batch),

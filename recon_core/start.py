@@ -79,7 +79,6 @@ def _coupled(
     _double(device.xp, coarse.volumes, volumes)
     state = init(problem, volumes)
     _double(device.xp, coarse.dual, state.dual)
-    state.dual[...] *= np.float32(0.25)  # the bound of the dual is the TV weight
     _clear_faces(state.dual)
     state = replace(state, work=state.work + coarse.work / VOXELS)
     return _switched_on(problem, state, series, weights, settings)
@@ -131,7 +130,7 @@ def _scale_fitted(
 def _double(xp: Any, coarse: Array, fine: Array) -> None:
     """:func:`doubled` volume by volume: what it holds beside them is little then."""
     for at in np.ndindex(fine.shape[:-3]):
-        fine[at] = doubled(xp, coarse[at])
+        fine[at] = doubled(xp, coarse[at].astype(np.float32, copy=False))
 
 
 def doubled(xp: Any, volumes: Array) -> Array:

@@ -51,8 +51,9 @@ class Fields(NamedTuple):
 
     ``volumes`` the iterate, ``spare`` the next one, written; ``point`` the extrapolated iterate,
     ``slope`` the gradient of the chemical term there; all (trial, element, z, y, x). ``dual``
-    (trial, element, 3, z, y, x), components along z, y, x. ``u``, ``multiplier``, ``contrast`` of
-    the iterate and ``residual`` of u, (trial, z, y, x), empty without HAADF.
+    (trial, element, 3, z, y, x), components along z, y, x, in units of the trial's TV weight; on a
+    GPU float32 or float16. ``u``, ``multiplier``, ``contrast`` of the iterate and ``residual`` of
+    u, (trial, z, y, x), empty without HAADF.
     """
 
     volumes: Array
@@ -86,13 +87,13 @@ class Steps(NamedTuple):
 def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
     """Write the next iterate to ``spare``; step dual, point, multiplier, contrast and residual.
 
-    With a = point - slope/metric + div dual/metric and v = u - multiplier, one voxel-wise Newton
+    With a = point - slope/metric + tv div dual/metric and v = u - multiplier, one voxel-wise Newton
     step, from the present iterate, on
 
         minimise over x >= 0: sum_e metric_e/2 (x_e - a_e)^2 + rho/2 (sum_e w_e x_e^gamma - v)^2,
 
-    then dual += metric/12 grad x projected on |dual| <= tv, then the same from that x with the new
-    dual; point <- x + beta (x - x before); multiplier += s(x) - u. The Hessian is diagonal plus
+    then dual += metric/(12 tv) grad x projected on |dual| <= 1, then the same from that x with the
+    new dual; point <- x + beta (x - x before); multiplier += s(x) - u. The Hessian is diagonal plus
     rank one: Sherman-Morrison solves it. The bend of the contrast enters by its magnitude: the
     Hessian stays positive, and where the sum is below v no concentration more than doubles.
 
@@ -193,7 +194,7 @@ def _backward(
         force, metric = scratch[SHARED + 3 * e + 2, :n], s.metric[trial, e]
         _divergence(f.dual[trial, e], start, stop, plane, width, scratch[3:5], force)
         x, slope = origin[trial, e, start:stop], f.slope[trial, e, start:stop]
-        pull(x, f.point[trial, e, start:stop], slope, metric, force)
+        pull(x, f.point[trial, e, start:stop], slope, metric, s.tv[trial], force)
         if coupled:
             slope, bend = scratch[SHARED + 3 * e, :n], scratch[SHARED + 3 * e + 1, :n]
             project(force, slope, bend, misfit, metric, s.rho[trial], a, b)
@@ -247,7 +248,7 @@ def _ascend(
     inside: Array,
     scratch: Array,
 ) -> None:
-    """Dual += metric/12 grad spare, each voxel's vector projected on the ball of radius tv."""
+    """Dual += metric/(12 tv) grad spare, each voxel's vector projected on the unit ball."""
     size, n = f.volumes.shape[2], stop - start
     at = start % plane
     for e in range(f.volumes.shape[1]):
@@ -272,8 +273,7 @@ def _ascend(
             dual[0, start:stop],
             dual[1, start:stop],
             dual[2, start:stop],
-            s.metric[trial, e] / TV_DIVISOR,
-            s.tv[trial],
+            s.metric[trial, e] / TV_DIVISOR / s.tv[trial],
         )
 
 

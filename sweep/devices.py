@@ -30,6 +30,9 @@ Slurm's comes last: an ``mpirun`` inside a batch script hands it on as 0 to all 
 MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """NVIDIA's, AMD's and Intel's list of the devices that a process may see."""
 
+KINDS = ("auto", "cpu", "cuda", "cuda-half")
+INSTALL = "pip install 'tomoatlas[gpu]' on a machine with NVIDIA's driver"
+_MORE = {"rank": "see the launcher's binding options", "worker": "fewer --workers"}
 NO_DEVICE = ("", "-1", "NoDevFiles")
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
 QUERY_SECONDS = 60
@@ -39,15 +42,17 @@ QUERY_SECONDS = 60
 class Request:
     """What the ranks are to compute on.
 
-    ``kind``: cpu, cuda, or auto for a GPU where the rank has one. ``sharing``: refuse or warn,
-    where two ranks hold the same GPU.
+    ``kind``: cpu, cuda, cuda-half, or auto for a GPU where the rank has one. ``sharing``: refuse
+    or warn, where two ranks hold the same GPU. ``lacking``: why the programs here cannot use a GPU,
+    None where they can.
     """
 
     kind: str = "cpu"
     sharing: str = "refuse"
+    lacking: str | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", ("auto", "cpu", "cuda")), ("sharing", ("refuse", "warn"))):
+        for name, choices in (("kind", KINDS), ("sharing", ("refuse", "warn"))):
             if getattr(self, name) not in choices:
                 value, accepted = getattr(self, name), ", ".join(choices)
                 raise BadInput("unknown", key=name, value=value, accepted=accepted)
@@ -60,13 +65,15 @@ class Device:
     ``host``: its node. ``identity``: what is unique to a GPU of that node, None for the CPU.
     ``known``: whether the identity is the device's own; otherwise it is what the launcher calls
     it, and inside a container or control group two devices may both be called 0.
-    ``variables``: what a child process must be told to see that device alone.
+    ``variables``: what a child process must be told to see that device alone. ``lacking``: why a
+    GPU that is there is not used.
     """
 
     host: str
     identity: str | None = None
     known: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
+    lacking: str | None = None
 
 
 def local_rank(environment: Mapping[str, str]) -> int | None:
@@ -109,10 +116,10 @@ def assign(
     """
     if request.kind == "cpu":
         return Device(host)
-    mask = next((name for name in MASKS if name in environment), None)
-    seen = _entries(environment[mask]) if mask else [str(i) for i in range(len(uuids))]
-    if not seen:
-        return Device(host)
+    mask = _mask(environment)
+    seen = seen_devices(environment, uuids)
+    if not seen or request.lacking:
+        return Device(host, lacking=request.lacking if seen else None)
     entry = seen[local % len(seen)]
     variables = {mask or MASKS[0]: entry}
     if (mask or MASKS[0]) != MASKS[0]:
@@ -122,30 +129,40 @@ def assign(
     return Device(host, uuid or f"{MASKS[0]} {entry}", uuid is not None, variables)
 
 
-def check_devices(devices: Sequence[Device], request: Request) -> tuple[str, ...]:
-    """What to warn about in the devices of all ranks, by rank.
+def seen_devices(environment: Mapping[str, str], uuids: Sequence[str] = ()) -> tuple[str, ...]:
+    """The GPUs that a process with this environment may use, as its mask or their order calls them.
+
+    ``uuids``: of all NVIDIA GPUs here, which are seen where there is no mask.
+    """
+    mask = _mask(environment)
+    return _entries(environment[mask]) if mask else tuple(str(i) for i in range(len(uuids)))
+
+
+def check_devices(
+    devices: Sequence[Device], request: Request, who: str = "rank"
+) -> tuple[str, ...]:
+    """What to warn about in the devices of all ranks, by rank; ``who``: what they are to be called.
 
     Raises
     ------
     BadInput : a rank has no GPU and is to have one, or others have one; two hold the same.
     """
     without = [rank for rank, device in enumerate(devices) if device.identity is None]
-    if request.kind == "cuda" and without:
-        raise BadInput("no GPU is visible", key="--device", value="cuda", source=_ranks(without))
+    if request.kind.startswith("cuda") and without:
+        raise _no_gpu(devices, without, who)
     if 0 < len(without) < len(devices):
-        accepted = "a GPU for every rank, or --device cpu"
-        raise BadInput(
-            "no GPU, where other ranks have one", source=_ranks(without), accepted=accepted
-        )
-    warnings = []
+        accepted = f"a GPU for every {who}, or --device cpu"
+        problem = f"no GPU, where other {who}s have one"
+        raise BadInput(problem, source=_named(without, who), accepted=accepted)
+    warnings = _unused(devices, who)
     for ranks in _sharing(devices):
         device = devices[ranks[0]]
         problem = f"hold the same GPU of {device.host}, {device.identity}"
         if device.known and request.sharing == "refuse":
-            accepted = "one rank per GPU, see the launcher's binding options"
-            raise BadInput(problem, source=_ranks(ranks), accepted=accepted)
+            accepted = f"one {who} per GPU, {_MORE[who]}; or --share-devices"
+            raise BadInput(problem, source=_named(ranks, who), accepted=accepted)
         doubt = "" if device.known else ", unless each sees its own under that name"
-        warnings.append(f"{_ranks(ranks)} {problem}{doubt}")
+        warnings.append(f"{_named(ranks, who)} {problem}{doubt}")
     return tuple(warnings)
 
 
@@ -173,11 +190,15 @@ def visible_uuids() -> tuple[str, ...]:
     return tuple(uuid.strip() for index, _, uuid in lines if index.strip().isdecimal())
 
 
-def _entries(mask: str) -> list[str]:
+def _mask(environment: Mapping[str, str]) -> str | None:
+    return next((name for name in MASKS if name in environment), None)
+
+
+def _entries(mask: str) -> tuple[str, ...]:
     entries = [entry.strip() for entry in mask.split(",")]
     # CUDA ignores everything after an entry that is none.
     end = next((i for i, entry in enumerate(entries) if entry in NO_DEVICE), len(entries))
-    return entries[:end]
+    return tuple(entries[:end])
 
 
 def _uuid(entry: str, uuids: Sequence[str]) -> str | None:
@@ -188,6 +209,28 @@ def _uuid(entry: str, uuids: Sequence[str]) -> str | None:
     return matching[0] if len(matching) == 1 else entry if entry.startswith("MIG-") else None
 
 
+def _no_gpu(devices: Sequence[Device], without: Sequence[int], who: str) -> BadInput:
+    lacking = next((devices[rank].lacking for rank in without if devices[rank].lacking), None)
+    return BadInput(
+        lacking or "no GPU is visible",
+        key="--device",
+        value="cuda",
+        source=_named(without, who),
+        accepted=f"{INSTALL}, or --device cpu" if lacking else "an NVIDIA GPU, or --device cpu",
+    )
+
+
+def _unused(devices: Sequence[Device], who: str) -> list[str]:
+    ranks = [rank for rank, device in enumerate(devices) if device.lacking]
+    if not ranks:
+        return []
+    why = devices[ranks[0]].lacking
+    return [
+        f"{_named(ranks, who)}: trials run on the CPU, though there is a GPU: {why}; use it after "
+        f"{INSTALL}, or say --device cpu"
+    ]
+
+
 def _sharing(devices: Sequence[Device]) -> list[list[int]]:
     holders: dict[tuple[str, str], list[int]] = defaultdict(list)
     for rank, device in enumerate(devices):
@@ -196,6 +239,6 @@ def _sharing(devices: Sequence[Device]) -> list[list[int]]:
     return [ranks for ranks in holders.values() if len(ranks) > 1]
 
 
-def _ranks(ranks: Sequence[int]) -> str:
+def _named(ranks: Sequence[int], who: str) -> str:
     shown = ", ".join(map(str, ranks[:8])) + (", ..." if len(ranks) > 8 else "")
-    return f"rank{'s' if len(ranks) > 1 else ''} {shown}"
+    return f"{who}{'s' if len(ranks) > 1 else ''} {shown}"

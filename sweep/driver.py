@@ -28,6 +28,7 @@ def run(
     on_result: OnResult | None = None,
     on_start: OnStart | None = None,
     watch: Watch | None = None,
+    patience: float = 0.0,
 ) -> Summary:
     """Run what is left of ``study`` and record it in ``folder``; closes the executor.
 
@@ -43,12 +44,14 @@ def run(
     on_start : called once with the finished and all trials.
     watch : when the run has to end: nothing is started that would last longer, and what is still in
         flight then is given up. Without one the run takes as long as it takes.
+    patience : seconds to wait for another run that is writing in the folder to be gone.
 
     Raises
     ------
     BadInput : the folder belongs to another study or run, or cannot be written.
+    Trouble : no worker can start any more, the disk is full or fails.
     """
-    with closing(executor), StudyFolder(folder).open_or_create(study) as journal:
+    with closing(executor), StudyFolder(folder).open_or_create(study, patience) as journal:
         ledger = Ledger(study, journal.records())
         if on_start is not None:
             on_start(ledger.done, ledger.total)

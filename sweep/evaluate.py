@@ -31,10 +31,11 @@ from sweep.trial import Trial, TrialResult, TrialStatus
 Array = NDArray[np.float32]
 
 DEVICE_VARIABLE = "TOMOATLAS_DEVICE"
-"""Environment variable of a worker: auto, cpu or cuda; what its trials compute on."""
+"""Environment variable of a worker: auto, cpu, cuda or cuda-half; what its trials compute on."""
 
 SPECIMENS_KEPT, SERIES_KEPT = 2, 4
-"""What a process keeps for the next trial; a trial needs one of each."""
+"""What a process keeps for the next trial; a trial needs a series, its truth and, to simulate the
+series from a finer grid, the specimen on that."""
 
 
 def evaluate(study: Study, trial: Trial) -> TrialResult:
@@ -61,7 +62,7 @@ def reconstruct_trial(study: Study, trial: Trial) -> tuple[Reconstruction, Speci
     BadInput : a specimen or acquisition that cannot be.
     """
     at = study.at(trial.cell) if study.axes else study
-    truth = _specimen(at.specimen.model_dump_json())
+    truth = _specimen(at.specimen.model_dump_json(), 1)
     series = _series(
         at.specimen.model_dump_json(), at.acquisition.model_dump_json(), at.noise_seed()
     )
@@ -92,17 +93,14 @@ def _device_named(name: str) -> Device:
 
 
 @lru_cache(maxsize=SPECIMENS_KEPT)
-def _specimen(table: str) -> Specimen:
-    return build(SpecimenTable.model_validate_json(table))
+def _specimen(table: str, oversample: int) -> Specimen:
+    return build(SpecimenTable.model_validate_json(table), oversample)
 
 
 @lru_cache(maxsize=SERIES_KEPT)
 def _series(table: str, acquisition_table: str, seed: int) -> TiltSeries:
     acquisition = Acquisition.model_validate_json(acquisition_table)
-    if acquisition.oversample == 1:
-        return simulate(_specimen(table), acquisition, seed)
-    fine = build(SpecimenTable.model_validate_json(table), acquisition.oversample)
-    return simulate(fine, acquisition, seed)
+    return simulate(_specimen(table, acquisition.oversample), acquisition, seed)
 
 
 def _mean_nrmse(truth: Array) -> Callable[[Array], float]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recon_core.errors import BadInput
 from recon_core.settings import Method, Weights
 from sweep.executors.base import Executor
+from sweep.line import Line
 from sweep.pace import Pace
 from sweep.strand import Strand
 from sweep.study import Study
@@ -53,7 +54,7 @@ class Ledger:
         self.in_flight = self.done = self.failed = 0
         self._pace = Pace()
         self._attempts: Counter[tuple[Key, int]] = Counter()
-        self._made: deque[tuple[Strand, Trial]] = deque()
+        self._line = Line(self._pace)
         for record in records:
             self._resume(record)
         self.resumed = self.done
@@ -67,14 +68,14 @@ class Ledger:
     @property
     def made(self) -> int:
         """Trials made and not handed out yet."""
-        return len(self._made)
+        return self._line.waiting
 
     def make(self) -> bool:
         """Make the next trial of the strand whose turn it is; False where all wait for results."""
         strand = self._turns.take()
         if strand is None:
             return False
-        self._made.append((strand, strand.next_trial()))
+        self._line.add(strand, strand.next_trial())
         self._turns.add(strand)
         return True
 
@@ -83,19 +84,19 @@ class Ledger:
 
         A trial that cannot end before the run must is left for the next run.
         """
-        self._turns.see(self.total - self.done - self.in_flight - self.made, executor.slots)
+        made = self.made + self._line.aside
+        self._turns.see(self.total - self.done - self.in_flight - made, executor.slots)
         while self.in_flight < executor.slots and self.startable(watch):
-            strand, trial = self._made.popleft()
+            strand, trial = self._line.start()
             executor.submit(strand.study, trial)
             self.in_flight += 1
 
     def startable(self, watch: Watch) -> bool:
         """Whether a trial can be started now; the first of those made then is such a one."""
-        while not watch.draining and (self._made or self.make()):
-            if watch.endless or watch.allows(self._pace.expected(self._made[0][0])):
-                return True
-            self._made.popleft()
-        return False
+        while not (watch.draining or self._line.startable(watch)):
+            if not (self.make() or self._line.recall(watch)):
+                return False
+        return not watch.draining
 
     def record(self, trial: Trial, result: TrialResult) -> Record:
         """The journal's record of what came back."""
@@ -108,8 +109,8 @@ class Ledger:
         self.in_flight -= 1
         strand = self._strands[trial.cell.values, trial.method]
         self._attempts[self._attempt_key(trial)] += 1
+        self._line.end(strand, trial, again=not final)
         if not final:
-            self._made.appendleft((strand, trial))
             return
         ok = result.status is TrialStatus.OK
         self._count(strand, trial.number, trial.weights, result.nrmse if ok else None)

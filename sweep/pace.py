@@ -27,6 +27,10 @@ class Pace:
         self._seconds[strand.method] += seconds
         self._estimated[strand.method] += self.estimate(strand)
 
+    def knows(self, method: Method) -> bool:
+        """Whether a trial of ``method`` is finished."""
+        return bool(self._estimated[method])
+
     def expected(self, strand: Strand) -> float:
         """Seconds within which a trial of ``strand`` will very likely end, one way or another."""
         slowest = self._slowest.get(strand)

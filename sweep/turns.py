@@ -7,23 +7,27 @@ from collections.abc import Callable, Iterable
 
 from sweep.strand import Strand
 
-LAST_ROUNDS = 4
-"""Trials left for every worker when the end decides the order: 2 are too late for it, 8 no better
+LAST_ROUNDS = 6
+"""Trials left for every worker when the end decides the order: 4 are too late for it, 12 no better
 (1,000 workers, trials of 4 to 100 s)."""
 
-Turn = tuple[float, float, int, Strand]
+PORTIONS = 4
+"""In which the map fills. The trials of a cell in one portion follow each other, so that a worker
+finds the data of its last trial again: to simulate them takes as long as a trial on a GPU."""
+
+Turn = tuple[float, int, Strand]
 
 
 class Turns:
     """The strands whose next trial can be made, in order.
 
-    The one furthest behind is next, so that a run that ends early leaves an even map; among equals
-    the one with the longest trials. In the last rounds it is the one with the most work left, so
+    Every strand gets a portion of its trials before any gets its next, so that a run that ends
+    early leaves an even map. In the last rounds the strand with the most work left is next, so
     that no worker is left alone with a long row of long trials.
 
     Parameters
     ----------
-    strands : all, in the order that breaks ties.
+    strands : all; those of a cell in a row.
     seconds : expected time of a trial of a strand.
     """
 
@@ -57,7 +61,6 @@ class Turns:
             heapq.heapify(self._turns)
 
     def _turn(self, strand: Strand) -> Turn:
-        seconds, place = self._seconds(strand), self._place[strand]
         if self._ending:
-            return -strand.left * seconds, 0.0, place, strand
-        return strand.progress, -seconds, place, strand
+            return -strand.left * self._seconds(strand), self._place[strand], strand
+        return int(PORTIONS * strand.progress), self._place[strand], strand

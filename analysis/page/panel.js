@@ -6,21 +6,21 @@ function showCell() {
     el("h2", {}, D.axes.length ? condition(state.place) : "The cell"),
     ...cellNotice(cell),
     el("div", { className: "scroll" }, methodTable(cell)),
-    el("div", { className: "pair" },
-      plotBox("progress", "Best so far"), plotBox("landscape", "Weights tried, fused (★ best)")),
+    plotBox("progress", "Best so far"),
+    ...cellLandscapes(cell),
     ...cellSlices(cell),
     ...cellFailures(cell),
   );
   panel.dataset.cell = cell;
   drawProgress(cell);
-  drawLandscape(cell);
+  drawLandscapes(cell);
   drawConvergence(cell);
   for (const row of document.querySelectorAll("#atlas tbody tr")) {
     row.classList.toggle("chosen", Number(row.dataset.cell) === cell);
   }
 }
 
-const plotBox = (id, title) => el("section", {}, el("h3", {}, title), el("div", { id, className: "plot" }));
+const plotBox = (id, ...title) => el("section", {}, ...title.map((text) => el("h3", {}, text)), el("div", { id, className: "plot" }));
 
 function cellNotice(cell) {
   const done = trialsOf[cell].length;
@@ -68,43 +68,14 @@ function drawProgress(cell) {
     traces.push({ x: good.map((t) => t.number + 1), y: good.map((t) => t.nrmse), mode: "markers", showlegend: false, legendgroup: method.key, marker: { ...colour, size: 7 },
       hoverinfo: "text", hovertext: good.map((t) => trialText(t)) });
   }
-  plotOrSay("progress", traces, "No good trial yet", layout({ height: 340,
-    margin: { l: 50, r: 10, t: 10, b: 110 }, legend: LEGEND_BELOW,
-    xaxis: { title: { text: "trial" }, rangemode: "tozero" }, yaxis: { title: { text: "NRMSE" } } }));
+  plotOrSay("progress", traces, "No good trial yet", layout({ height: 310,
+    margin: { l: 50, r: 10, t: 10, b: 85 }, legend: LEGEND_BELOW,
+    xaxis: { title: { text: "trial", standoff: 6 }, rangemode: "tozero" }, yaxis: { title: { text: "NRMSE" } } }));
 }
 
 function trialText(t) {
   const weights = ["haadf", "tv"].filter((name) => t[name] != null).map((name) => `${name} ${number(t[name])}`);
   return [`trial ${t.number + 1}: NRMSE ${fixedPoint(t.nrmse)}`, weights.join(", "), `${number(t.seconds)} s, ${plain(t.ended ?? "")}`].join("<br>");
-}
-
-/** Points told to the search over the weights; the best is the star, failures are crosses. */
-function drawLandscape(cell) {
-  const fused = trialsOf[cell].filter((t) => t.method === "fused" && t.haadf > 0 && t.tv > 0);
-  const good = fused.filter((t) => !t.failure);
-  const bad = fused.filter((t) => t.failure);
-  const best = bestOf(good);
-  const at = (trials) => ({ type: "scatter", mode: "markers", x: trials.map((t) => t.haadf), y: trials.map((t) => t.tv), hoverinfo: "text" });
-  const traces = [
-    { ...at(good), hovertext: good.map(trialText), marker: { size: 12, color: good.map((t) => t.nrmse), colorscale: "Viridis", line: { color: css("--ink"), width: 1 }, colorbar: { thickness: 10, title: { text: "NRMSE", side: "right" } } } },
-    { ...at(bad), hovertext: bad.map((t) => plain(t.failure)), marker: { symbol: "x", size: 9, color: css("--soft") } },
-    { ...at(best ? [best] : []), hovertext: best ? [`best<br>${trialText(best)}`] : [], marker: { symbol: "star-open", size: 22, color: "#d00000", line: { width: 2 } } },
-  ];
-  const bounds = (name) => { const [low, high] = D.space[name].map(Math.log10); const edge = 0.05 * (high - low); return [low - edge, high + edge]; };
-  plotOrSay("landscape", fused.length ? traces : [], "No fused trial yet", layout({ height: 340,
-    margin: { l: 50, r: 5, t: 10, b: 40 }, showlegend: false,
-    xaxis: { title: { text: "HAADF weight" }, type: "log", range: bounds("haadf"), dtick: 1, tickformat: "~g" },
-    yaxis: { title: { text: "TV weight" }, type: "log", range: bounds("tv"), tickvals: decades("tv"), tickformat: "~g" } }));
-}
-
-/** 1, 2, 5 of every decade inside the searched range. */
-function decades(name) {
-  const [low, high] = D.space[name];
-  const found = [];
-  for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++) {
-    for (const step of high / low > 1000 ? [1] : [1, 2, 5]) if (step * 10 ** e >= low && step * 10 ** e <= high) found.push(Number((step * 10 ** e).toPrecision(1)));
-  }
-  return found;
 }
 
 function plotOrSay(id, traces, otherwise, figure) {
@@ -161,10 +132,11 @@ function drawConvergence(cell) {
   if (!history) return;
   const lines = (names) => names.filter(([key]) => history[key].some((v) => v > 0))
     .map(([key, name], i) => ({ x: history.iterations, y: history[key].map((v) => (v > 0 ? v : null)), mode: "lines", name, line: { dash: ["solid", "dash", "dot"][i] } }));
-  const figure = layout({ height: 300, margin: { l: 55, r: 10, t: 10, b: 70 }, legend: LEGEND_BELOW,
-    xaxis: { title: { text: "work / pairs of projections" } }, yaxis: { type: "log", dtick: 1, tickformat: "~g" } });
-  plotOrSay("terms", lines([["haadf", "HAADF"], ["chemistry", "chemistry"], ["tv", "TV"]]), "Not recorded", figure);
-  plotOrSay("residuals", lines([["primal", "primal"], ["dual", "dual"], ["change", "change"]]), "Not recorded", figure);
+  const figure = (y) => layout({ height: 300, margin: { l: 60, r: 10, t: 10, b: 75 }, legend: LEGEND_BELOW,
+    xaxis: { title: { text: "work / pairs of projections", standoff: 6 } },
+    yaxis: { title: { text: y }, type: "log", dtick: 1, exponentformat: "power" } });
+  plotOrSay("terms", lines([["haadf", "HAADF"], ["chemistry", "chemistry"], ["tv", "TV"]]), "Not recorded", figure("term of the objective"));
+  plotOrSay("residuals", lines([["primal", "primal"], ["dual", "dual"], ["change", "change"]]), "Not recorded", figure("relative residual"));
 }
 
 function cellFailures(cell) {

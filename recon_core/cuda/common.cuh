@@ -41,6 +41,42 @@ __device__ inline void write_sums(const double (&values)[COUNT], double* sums) {
     sums[((long long)blockIdx.y * gridDim.x + blockIdx.x) * COUNT + threadIdx.x] = total;
 }
 
+// A number stored at half precision, the nearest of them; none is computed with.
+struct Half {
+    unsigned short bits;
+};
+
+#ifdef __CUDACC__  // the host's are in tests/cuda_host/cuda_host.h
+// What <cuda_fp16.h> makes of the same two functions: cupy may not find that file.
+__device__ inline float half_to_float(unsigned short bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+
+__device__ inline unsigned short float_to_half(float value) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+#endif
+
+__device__ inline float read(const float* from) {
+    return *from;
+}
+
+__device__ inline float read(const Half* from) {
+    return half_to_float(from->bits);
+}
+
+__device__ inline void write(float value, float* to) {
+    *to = value;
+}
+
+__device__ inline void write(float value, Half* to) {
+    to->bits = float_to_half(value);
+}
+
 // weight * x^gamma and its first and second derivative, for x >= 0.
 struct Contrast {
     float value, slope, bend;

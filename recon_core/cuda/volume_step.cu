@@ -4,7 +4,8 @@
 // One thread per voxel, all its elements in registers. Each launch reads the neighbours that the
 // one before wrote, which is why there are three; inside a launch neighbours come from cache.
 // Voxel i of (z, y, x) has its neighbours at i +- 1, width, plane. The dual is zero where its
-// difference would leave the volume, so that the divergence asks for the volume's start alone.
+// difference would leave the volume, so that the divergence asks for the volume's start alone. It
+// is stored in units of the TV weight, at most 1, as float or Half.
 #include "common.cuh"
 
 struct Shape {
@@ -15,11 +16,12 @@ struct Shape {
 };
 
 // Arrays and numbers of the block's trial; `coupled` where there is a HAADF term.
+template <class Dual>
 struct Trial {
     const float* volumes;
     float *spare, *point;
     const float* slope;
-    float* dual;
+    Dual* dual;
     const float* u;
     float *multiplier, *contrast, *residual;
     const float *metric, *weights;
@@ -28,9 +30,9 @@ struct Trial {
     Shape shape;
 };
 
-#define FIELDS                                                                                    \
+#define FIELDS(Dual)                                                                              \
     const float *__restrict__ volumes, float *__restrict__ spare, float *__restrict__ point,      \
-        const float *__restrict__ slope, float *__restrict__ dual, const float *__restrict__ u,   \
+        const float *__restrict__ slope, Dual *__restrict__ dual, const float *__restrict__ u,   \
         float *__restrict__ multiplier, float *__restrict__ contrast, float *__restrict__ residual
 #define STEPS                                                                                     \
     const float *__restrict__ metric, const float *__restrict__ tv,                               \
@@ -42,35 +44,36 @@ struct Trial {
                        metric, tv, rho, beta, ridge, weights, gamma, coupled, depth, height,      \
                        width)
 
-template <int ELEMENTS>
-__device__ inline Trial trial_of(FIELDS, STEPS, SHAPE) {
+template <int ELEMENTS, class Dual>
+__device__ inline Trial<Dual> trial_of(FIELDS(Dual), STEPS, SHAPE) {
     const Shape s{depth, height, width};
     const int trial = blockIdx.y;
     const long long each = trial_start(s.size()), all = each * ELEMENTS, one = coupled ? each : 0;
-    return Trial{volumes + all,     spare + all,
-                 point + all,       slope + all,
-                 dual + 3 * all,    u + one,
-                 multiplier + one,  contrast + one,
-                 residual + one,    metric + (long long)trial * ELEMENTS,
-                 weights,           tv[trial],
-                 rho[trial],        beta[trial],
-                 ridge,             gamma,
-                 coupled != 0,      s};
+    return Trial<Dual>{volumes + all,     spare + all,
+                       point + all,       slope + all,
+                       dual + 3 * all,    u + one,
+                       multiplier + one,  contrast + one,
+                       residual + one,    metric + (long long)trial * ELEMENTS,
+                       weights,           tv[trial],
+                       rho[trial],        beta[trial],
+                       ridge,             gamma,
+                       coupled != 0,      s};
 }
 
 // div of one element's dual (3, z, y, x), the negative adjoint of the forward differences.
-__device__ inline float divergence_at(const float* dual, int at, Shape s) {
+template <class Dual>
+__device__ inline float divergence_at(const Dual* dual, int at, Shape s) {
     const long long size = s.size();
-    const float *pz = dual + at, *py = pz + size, *px = py + size;
-    const float back = at >= s.plane() ? pz[-s.plane()] : 0.0f;
-    const float low = at >= s.width ? py[-s.width] : 0.0f;
-    const float left = at >= 1 ? px[-1] : 0.0f;
-    return (*pz - back) + (*py - low) + (*px - left);
+    const Dual *pz = dual + at, *py = pz + size, *px = py + size;
+    const float back = at >= s.plane() ? read(pz - s.plane()) : 0.0f;
+    const float low = at >= s.width ? read(py - s.width) : 0.0f;
+    const float left = at >= 1 ? read(px - 1) : 0.0f;
+    return (read(pz) - back) + (read(py) - low) + (read(px) - left);
 }
 
 // One Newton step from x, which it replaces, on coupling and non-negativity for the trial's dual.
-template <int ELEMENTS>
-__device__ inline void newton(const Trial& t, int at, float (&x)[ELEMENTS]) {
+template <int ELEMENTS, class Dual>
+__device__ inline void newton(const Trial<Dual>& t, int at, float (&x)[ELEMENTS]) {
     const long long size = t.shape.size();
     float slope[ELEMENTS], bend[ELEMENTS], force[ELEMENTS], a = 0.0f, b = 0.0f;
     float misfit = t.coupled ? t.multiplier[at] - t.u[at] : 0.0f;
@@ -86,7 +89,7 @@ __device__ inline void newton(const Trial& t, int at, float (&x)[ELEMENTS]) {
         const float m = t.metric[e];
         const float inverse = 1.0f / (m + t.rho * bend[e] * fabsf(misfit));
         force[e] = m * (x[e] - t.point[here]) + t.slope[here] -
-                   divergence_at(t.dual + 3 * e * size, at, t.shape);
+                   t.tv * divergence_at(t.dual + 3 * e * size, at, t.shape);
         force[e] = (force[e] + t.rho * slope[e] * misfit) * inverse;
         a += slope[e] * force[e];
         b += slope[e] * slope[e] * inverse;
@@ -109,8 +112,8 @@ __device__ inline void store(const float (&x)[ELEMENTS], int at, int size, float
     for (int e = 0; e < ELEMENTS; ++e) to[(long long)e * size + at] = x[e];
 }
 
-template <int ELEMENTS>
-__device__ inline void primal(const Trial& t) {
+template <int ELEMENTS, class Dual>
+__device__ inline void primal(const Trial<Dual>& t) {
     const int at = index_of_thread(), size = t.shape.size();
     if (at >= size) return;
     float x[ELEMENTS];
@@ -119,9 +122,9 @@ __device__ inline void primal(const Trial& t) {
     store(x, at, size, t.spare);
 }
 
-// Dual += metric/12 grad spare, each voxel's vector projected on the ball of radius tv.
-template <int ELEMENTS>
-__device__ inline void ascend(const Trial& t) {
+// Dual += metric/(12 tv) grad spare, each voxel's vector projected on the unit ball.
+template <int ELEMENTS, class Dual>
+__device__ inline void ascend(const Trial<Dual>& t) {
     const Shape s = t.shape;
     const int at = index_of_thread(), size = s.size();
     if (at >= size || !(t.tv > 0.0f)) return;
@@ -130,13 +133,13 @@ __device__ inline void ascend(const Trial& t) {
 #pragma unroll
     for (int e = 0; e < ELEMENTS; ++e) {
         const float *spare = t.spare + (long long)e * size + at, here = *spare;
-        float *pz = t.dual + 3ll * e * size + at, *py = pz + size, *px = py + size;
-        const float step = t.metric[e] / 12.0f;
-        const float a = *pz + step * (z ? spare[s.plane()] - here : 0.0f);
-        const float b = *py + step * (y ? spare[s.width] - here : 0.0f);
-        const float c = *px + step * (x ? spare[1] - here : 0.0f);
-        const float shrink = t.tv / sqrtf(at_least(a * a + b * b + c * c, t.tv * t.tv));
-        *pz = a * shrink, *py = b * shrink, *px = c * shrink;
+        Dual *pz = t.dual + 3ll * e * size + at, *py = pz + size, *px = py + size;
+        const float step = t.metric[e] / 12.0f / t.tv;
+        const float a = read(pz) + step * (z ? spare[s.plane()] - here : 0.0f);
+        const float b = read(py) + step * (y ? spare[s.width] - here : 0.0f);
+        const float c = read(px) + step * (x ? spare[1] - here : 0.0f);
+        const float shrink = 1.0f / sqrtf(at_least(a * a + b * b + c * c, 1.0f));
+        write(a * shrink, pz), write(b * shrink, py), write(c * shrink, px);
     }
 }
 
@@ -146,8 +149,8 @@ struct Sums {
 };
 
 // Momentum: point = x + beta (x - x before).
-template <int ELEMENTS>
-__device__ inline void extrapolate(const Trial& t, int at, const float (&x)[ELEMENTS],
+template <int ELEMENTS, class Dual>
+__device__ inline void extrapolate(const Trial<Dual>& t, int at, const float (&x)[ELEMENTS],
                                    Sums& sums) {
     const int size = t.shape.size();
 #pragma unroll
@@ -162,8 +165,9 @@ __device__ inline void extrapolate(const Trial& t, int at, const float (&x)[ELEM
 }
 
 // Raises the multiplier by the primal residual; keeps the residual of u true.
-template <int ELEMENTS>
-__device__ inline void multiply(const Trial& t, int at, const float (&x)[ELEMENTS], Sums& sums) {
+template <int ELEMENTS, class Dual>
+__device__ inline void multiply(const Trial<Dual>& t, int at, const float (&x)[ELEMENTS],
+                                Sums& sums) {
     float total = 0.0f;
 #pragma unroll
     for (int e = 0; e < ELEMENTS; ++e) total += contrast_of(x[e], t.weights[e], t.gamma).value;
@@ -176,8 +180,8 @@ __device__ inline void multiply(const Trial& t, int at, const float (&x)[ELEMENT
     t.contrast[at] = total;
 }
 
-template <int ELEMENTS>
-__device__ inline void finish(double* out, const Trial& t) {
+template <int ELEMENTS, class Dual>
+__device__ inline void finish(double* out, const Trial<Dual>& t) {
     const int at = index_of_thread(), size = t.shape.size();
     Sums sums;
     if (at < size) {
@@ -193,17 +197,20 @@ __device__ inline void finish(double* out, const Trial& t) {
     write_sums(sums.of, out);
 }
 
-#define VOLUME_STEP(ELEMENTS)                                                                     \
-    extern "C" __global__ void primal_##ELEMENTS(FIELDS, STEPS, SHAPE) {                          \
+#define KERNELS(NAME, ELEMENTS, Dual)                                                             \
+    extern "C" __global__ void primal_##NAME(FIELDS(Dual), STEPS, SHAPE) {                        \
         primal<ELEMENTS>(TRIAL(ELEMENTS));                                                        \
     }                                                                                             \
-    extern "C" __global__ void ascend_##ELEMENTS(FIELDS, STEPS, SHAPE) {                          \
+    extern "C" __global__ void ascend_##NAME(FIELDS(Dual), STEPS, SHAPE) {                        \
         ascend<ELEMENTS>(TRIAL(ELEMENTS));                                                        \
     }                                                                                             \
-    extern "C" __global__ void finish_##ELEMENTS(double* __restrict__ sums, FIELDS, STEPS,        \
-                                                 SHAPE) {                                         \
+    extern "C" __global__ void finish_##NAME(double* __restrict__ sums, FIELDS(Dual), STEPS,      \
+                                             SHAPE) {                                             \
         finish<ELEMENTS>(sums, TRIAL(ELEMENTS));                                                  \
     }
+#define VOLUME_STEP(ELEMENTS)                                                                     \
+    KERNELS(ELEMENTS, ELEMENTS, float)                                                            \
+    KERNELS(half_##ELEMENTS, ELEMENTS, Half)
 
 VOLUME_STEP(1)
 VOLUME_STEP(2)

@@ -38,7 +38,7 @@ class Executor(Protocol):
 
         Raises
         ------
-        RuntimeError : no worker can start.
+        Trouble : no worker can start.
         """
 
     def close(self) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from analysis import page_data
 from analysis.atlas import atlas_of
 from analysis.reading import JournalReader
 from analysis.report import write_page
@@ -166,7 +169,37 @@ def test_a_click_on_a_cell_shows_it(page):
         "ML, converged",
     ]
     assert page.page.locator("#progress .scatterlayer .trace").count() > 3
-    assert page.page.locator("#landscape .point").count() == 5 + 1  # and the star
+
+
+def test_the_landscapes_of_a_cell_are_drawn_with_its_trials(page):
+    page.page.evaluate(f"choose(placeOf({SLICED}))")
+    for surface in ("#mean-fused", "#sigma-fused"):
+        assert page.page.locator(f"{surface} .heatmaplayer image").count() == 1
+        assert page.page.locator(f"{surface} .infolayer .cbfills, {surface} .cbfill").count() > 0
+        assert page.page.locator(f"{surface} .scatterlayer .point").count() == 5 + 1  # and the star
+    assert page.page.locator("#mean-fused .contourlayer path").count() > 0
+    assert "expected NRMSE" in page.page.text_content("#mean-fused")
+    assert "uncertainty" in page.page.text_content("#sigma-fused")
+    assert page.page.locator("#curve-chemistry-tv .scatterlayer .point").count() == 3 + 1
+    assert page.page.locator("#curve-chemistry-tv .scatterlayer .js-line").count() >= 1
+    told = page.page.evaluate(
+        "document.getElementById('mean-fused').data.map((t) => t.name ?? t.type)"
+    )
+    assert told == ["heatmap", "contour", "trial", "best"]
+
+
+def test_a_landscape_tells_its_numbers_where_it_is_pointed_at(page):
+    page.page.evaluate(f"choose(placeOf({SLICED}))")
+    surface = page.page.locator("#mean-fused .heatmaplayer image")
+    surface.scroll_into_view_if_needed()
+    box = surface.bounding_box()
+    sigma = np.array(page.page.evaluate(f"D.landscapes[{SLICED}].fused.sigma"))
+    # Where least is known, no trial is near that would be told instead.
+    up, across = (np.unravel_index(sigma.argmax(), sigma.shape) / np.array(25)).clip(0.05, 0.95)
+    page.page.mouse.move(box["x"] + across * box["width"], box["y"] + (1 - up) * box["height"])
+    page.page.wait_for_selector("#mean-fused .hovertext")
+    hovered = page.page.text_content("#mean-fused .hoverlayer")
+    assert re.search(r"haadf [\d.]+, tv [\d.]+expected NRMSE 0\.\d{3} ± 0\.\d+", hovered)
 
 
 def test_slices_of_a_cell_are_part_of_the_page(page):
@@ -201,6 +234,9 @@ def test_a_hole_is_no_value_and_tells_why(page):
     assert page.page.get_attribute("#panel", "data-cell") == "1"
     assert "Fused\tno result" in page.page.inner_text("#panel tbody")
     assert HOSTILE in page.page.inner_text("#panel")
+    assert "Good trials so far: 0. A landscape takes 3." in page.page.inner_text("#panel")
+    assert page.page.locator("#mean-fused").count() == 0
+    assert page.page.locator("#curve-chemistry-tv .main-svg").count() > 0
     assert page.page.locator("img[src=x]").count() == 0
 
 
@@ -292,6 +328,15 @@ def test_a_point_of_a_curve_can_be_clicked(visit, folder_of):
     page = visit(written(folder_of(study)))
     page.click_cell(1, page.page.evaluate("D.quantities[0].values[1]"))
     assert page.heading() == "Chemical tilts 9"
+
+
+def test_a_page_of_many_cells_names_the_command_for_a_landscape(visit, folder_of, monkeypatch):
+    monkeypatch.setattr(page_data, "LANDSCAPES", 0)
+    text = HEAD.replace("trials = 2\n", "trials = 3\n")
+    study = parse_study(f'{text}[axes]\n"acquisition.chemical_tilts" = [5, 9]\n')
+    panel = visit(written(folder_of(study))).page.inner_text("#panel")
+    assert "many cells: tomoatlas figure landscape DIR --cell chemical_tilts=9" in panel
+    assert "many cells." in panel
 
 
 def test_a_page_without_any_result_says_so(visit, folder_of):

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from analysis.cost import failure_costs, grid_cost, method_costs
-from analysis.table import load_trials, trials_table
+from analysis.reading import load_trials
+from analysis.table import trials_table
 from recon_core.settings import Method
 from sweep.trial import TrialResult, TrialStatus
 
@@ -15,16 +16,16 @@ def test_every_method_with_its_time(folder, study):
     fused = costs[Method.FUSED]
     assert (fused.planned, fused.done, fused.good) == (45, 45, 45)
     assert fused.hours == pytest.approx(45 * 2.0 / 3600)
-    assert fused.mean_seconds == 2.0
+    assert fused.typical_seconds == 2.0
     assert costs[Method.ML].planned == 9
 
 
-def test_a_method_without_trials_has_no_mean(study):
-    assert all(math.isnan(cost.mean_seconds) for cost in method_costs(trials_table([]), study))
+def test_a_method_without_trials_has_no_time(study):
+    assert all(math.isnan(cost.typical_seconds) for cost in method_costs(trials_table([]), study))
     assert grid_cost(trials_table([]), study) is None
 
 
-def test_a_grid_costs_its_points_at_the_measured_mean(folder, study):
+def test_a_grid_costs_its_points_at_the_measured_median(folder, study):
     grid = grid_cost(load_trials(folder), study)
     assert grid is not None
     # haadf 0.001 to 3 in steps of 2: 13 points (0.001 · 2^12 > 3); tv 0.1 to 6: 7 points
@@ -36,6 +37,14 @@ def test_a_grid_costs_its_points_at_the_measured_mean(folder, study):
     }
     assert grid.hours == pytest.approx(9 * 2.0 * (91 + 7 + 1 + 1) / 3600)
     assert grid.search_hours == pytest.approx(9 * 2.0 * (5 + 3 + 1 + 1) / 3600)
+
+
+def test_a_trial_that_compiled_makes_no_grid_dearer(folder, study):
+    trials = load_trials(folder)
+    before = grid_cost(trials, study)
+    first = (trials["method"] == "fused") & (trials["number"] == 0)
+    trials.loc[first, ["seconds", "device_seconds"]] = 65.9
+    assert grid_cost(trials, study) == before
 
 
 def test_failures_cost_by_class(study, folder_of, response):

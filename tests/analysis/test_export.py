@@ -20,12 +20,12 @@ def volumes() -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 1, (3, 4, 5, 6)).astype(np.float32)
 
 
-def test_emd_is_read_by_rosettasciio_with_names_and_voxel_size(volumes, tmp_path):
+@pytest.mark.parametrize("elements", [ELEMENTS, ("C", "Cu", "Co"), ("Si", "S", "C")])
+def test_emd_is_read_by_rosettasciio_with_names_and_voxel_size(volumes, tmp_path, elements):
     emd = pytest.importorskip("rsciio.emd", reason="needs rosettasciio")
-    export_volumes(tmp_path / "v.emd", volumes, ELEMENTS, VOXEL)
-    paths = [f"/elements/{e}" for e in ELEMENTS]
-    found = emd.file_reader(tmp_path / "v.emd", dataset_path=[f"{p}/data" for p in paths])
-    assert [s["metadata"]["General"]["title"] for s in found] == list(ELEMENTS)
+    export_volumes(tmp_path / "v.emd", volumes, elements, VOXEL)
+    found = emd.file_reader(tmp_path / "v.emd")
+    assert [s["metadata"]["General"]["title"] for s in found] == list(elements)
     for signal, volume in zip(found, volumes, strict=True):
         axes = {axis["name"]: axis for axis in signal["axes"]}
         order = [axes[name]["index_in_array"] for name in "zyx"]

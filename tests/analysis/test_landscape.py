@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from analysis.landscape import landscape_figure
-from analysis.posterior import posterior
+from analysis.posterior import Posterior, posterior
 from analysis.save import figure_bytes
 from recon_core.errors import BadInput
 from recon_core.settings import Method, Weights
@@ -31,9 +31,15 @@ def trials(count: int = 12, failed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def believed_of(told: pd.DataFrame, method: Method, points: int) -> Posterior:
+    found = posterior(told, SPACE, method, points)
+    assert found is not None
+    return found
+
+
 def test_the_posterior_passes_through_the_told_points_and_knows_it():
     told = trials()
-    found = posterior(told, SPACE, Method.FUSED, 81)
+    found = believed_of(told, Method.FUSED, 81)
     assert found.mean.shape == found.sigma.shape == (81, 81)
     for _, row in told.iterrows():
         near = tuple(
@@ -44,7 +50,7 @@ def test_the_posterior_passes_through_the_told_points_and_knows_it():
 
 
 def test_the_expected_minimum_is_that_of_the_response():
-    found = posterior(trials(40), SPACE, Method.FUSED, 81)
+    found = believed_of(trials(40), Method.FUSED, 81)
     row, column = np.unravel_index(found.mean.argmin(), found.mean.shape)
     assert found.weights["tv"][row] == pytest.approx(1.0, rel=0.1)
     assert found.weights["haadf"][column] == pytest.approx(0.1, rel=0.3)
@@ -58,7 +64,7 @@ def test_the_picture_is_what_the_search_believed_whatever_the_grid_and_the_order
     at = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     mean, sigma = believed(SPACE, list(zip(weights, scores, strict=True)), at)
     for points, frame in ((3, told), (25, told.sample(frac=1, random_state=0))):
-        found = posterior(frame, SPACE, Method.FUSED, points)
+        found = believed_of(frame, Method.FUSED, points)
         places = (0, 0), (0, -1), (-1, 0), (points // 2, points // 2)
         assert [found.mean[place] for place in places] == pytest.approx(mean)
         assert [found.sigma[place] for place in places] == pytest.approx(sigma)
@@ -66,7 +72,7 @@ def test_the_picture_is_what_the_search_believed_whatever_the_grid_and_the_order
 
 def test_a_failure_is_expected_to_be_worse_than_the_worst():
     told = trials(12)
-    found = posterior(told, SPACE, Method.FUSED, 25)
+    found = believed_of(told, Method.FUSED, 25)
     best = np.unravel_index(found.mean.argmin(), found.mean.shape)
     told.loc[len(told)] = {
         "method": "fused",
@@ -76,14 +82,14 @@ def test_a_failure_is_expected_to_be_worse_than_the_worst():
         "haadf": found.weights["haadf"][best[1]],
         "tv": found.weights["tv"][best[0]],
     }
-    again = posterior(told, SPACE, Method.FUSED, 25)
+    again = believed_of(told, Method.FUSED, 25)
     assert again.mean[best] > told["nrmse"].max()
 
 
 def test_a_method_of_one_weight_has_a_curve():
     told = trials(9).assign(method="chemistry-tv", haadf=math.nan)
     told["nrmse"] = 0.3 + 0.1 * np.log10(told["tv"]) ** 2
-    found = posterior(told, SPACE, Method.CHEMISTRY_TV, 61)
+    found = believed_of(told, Method.CHEMISTRY_TV, 61)
     assert list(found.weights) == ["tv"]
     assert found.mean.shape == found.sigma.shape == (61,)
     assert found.weights["tv"][found.mean.argmin()] == pytest.approx(1.0, rel=0.1)
@@ -94,7 +100,7 @@ def test_every_trial_is_drawn_the_best_starred_and_failures_crossed():
     ax = landscape_figure(told, SPACE, "here").axes[0]
     drawn = {line.get_label(): line for line in ax.lines}
     assert len(drawn["trial"].get_xdata()) == 8
-    assert len(drawn["failed"].get_xdata()) == 2
+    assert len(drawn["failed, taken as worse"].get_xdata()) == 2
     best = told.loc[told["nrmse"].idxmin()]
     star = drawn[f"best, {best['nrmse']:.3f}"]
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (best["haadf"], best["tv"])

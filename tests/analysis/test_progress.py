@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from analysis.progress import duration, failures_by_class, progress
-from analysis.table import load_trials, trials_table
+from analysis.reading import load_trials
+from analysis.table import trials_table
 
 
 def test_a_finished_study(folder, study):
@@ -18,7 +19,7 @@ def test_a_finished_study(folder, study):
 
 def test_what_is_left_is_weighed_by_method(folder, study):
     trials = load_trials(folder)
-    trials.loc[trials["method"] == "fused", "seconds"] = 10.0
+    trials.loc[trials["method"] == "fused", ["seconds", "device_seconds"]] = 10.0
     fused = trials[(trials["method"] == "fused") & (trials["number"] == 4)]
     state = progress(trials.drop(fused.index), study)
     assert not state.complete

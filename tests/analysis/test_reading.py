@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from analysis.reading import JournalReader
-from analysis.table import load_trials
+from analysis.reading import JournalReader, load_trials
 from recon_core.errors import BadInput
 
 

@@ -4,11 +4,15 @@ import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
+from analysis import page_data
 from analysis.atlas import atlas_of, load_atlas
+from analysis.posterior import posterior
 from analysis.reading import JournalReader
 from analysis.report import MIDDLE, write_page, write_report
+from analysis.table import load_trials, trials_of_cell
 from recon_core.errors import BadInput
 from recon_core.settings import Method
 from sweep.driver import run
@@ -118,6 +122,30 @@ def test_trials_of_every_cell_are_there(page, study):
     assert [trials["cell"].count(i) for i in range(9)] == [5 + 3 + 1 + 1] * 9
     assert set(trials["failure"]) == {None}
     assert len(page.data["cells"]) == len(study.cells())
+
+
+def test_landscapes_are_those_of_the_figure(page, study, whole):
+    assert set(page.data["landscapes"]) == {str(cell.index) for cell in study.cells()}
+    found = page.data["landscapes"]["4"]
+    mine = trials_of_cell(load_trials(whole), dict(study.cells()[4].values))
+    for method, points in ((Method.FUSED, 25), (Method.CHEMISTRY_TV, 61)):
+        drawn = posterior(mine, study.search.space.of(method), method, points)
+        assert np.array(found[method]["mean"]) == pytest.approx(drawn.mean, rel=1e-3)
+        assert np.array(found[method]["sigma"]) == pytest.approx(
+            drawn.sigma, abs=1e-3 * drawn.sigma.max()
+        )
+    assert len(json.dumps(found)) < 20_000
+
+
+def test_of_many_cells_the_most_accurate_have_landscapes(folder, study, monkeypatch):
+    monkeypatch.setattr(page_data, "LANDSCAPES", 2)
+    page = page_of(folder)
+    scores = next(q["values"] for q in page.data["quantities"] if q["key"] == "nrmse")
+    assert set(page.data["landscapes"]) == {str(i) for i in np.argsort(scores)[:2]}
+
+
+def test_too_few_good_trials_are_no_landscape(one_axis):
+    assert page_of(one_axis).data["landscapes"] == {"0": {}, "1": {}}
 
 
 def test_names_of_the_user_are_text_everywhere(page, whole):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 
+from analysis.reading import load_trials
 from analysis.save import figure_bytes
 from analysis.search import (
     best_so_far,
@@ -17,7 +18,7 @@ from analysis.search import (
     search_figure,
     shares_of_variance,
 )
-from analysis.table import load_trials, trials_table
+from analysis.table import trials_table
 from analysis.timeline import device_hours, lanes, timed_trials, timeline_figure, utilisation
 from recon_core.errors import BadInput
 

@@ -5,8 +5,8 @@
 Four elements, 47 and 9 tilts, sizes 64, 128 and 256 unless given. GUPS are 10^9 voxel-angle updates
 per second. A kernel's floor is the bytes it must move, each array once, over the bandwidth of a
 large copy measured in the same process; the volume step's is one sweep, though it takes three
-launches. Batches of trials are timed by ``batch.py``. ``--tilings`` tries other launch shapes of
-the projector.
+launches. "Half" is with the TV dual at half precision. Batches of trials are timed by ``batch.py``.
+``--tilings`` tries other launch shapes of the projector.
 Ends with status 2 and one line where there is no GPU.
 """
 
@@ -208,6 +208,7 @@ def kernel_runs(kernels: CudaKernels, size: int) -> Iterator[tuple[str, int, Fun
     yield "descent_products", 3 * r.nbytes, partial(k.descent_products, r, d, a, ridge)
     yield "descend", 6 * r.nbytes, partial(k.descend, each[:1] - 1.5, d, a, ridge, u, r)
     fields, one = step_fields(size), r.nbytes
+    half = fields._replace(dual=fields.dual.astype(np.float16))
     x, flat = fields.volumes, (1, ELEMENTS, size * size, size)
     for gamma in gammas:
         power = partial(k.power_sum, x.reshape(flat), each, gamma, r)
@@ -217,6 +218,8 @@ def kernel_runs(kernels: CudaKernels, size: int) -> Iterator[tuple[str, int, Fun
         steps = Steps(each[None], each[:1], each[:1], each[:1] / 4, ridge, each, gamma)
         run = partial(k.volume_step, fields, steps)
         yield f"volume_step, gamma {gamma}", (11 * ELEMENTS + 7) * one, run
+        run = partial(k.volume_step, half, steps)
+        yield f"volume_step, gamma {gamma}, half", (8 * ELEMENTS + 7) * one, run
     none = cupy_module().empty((1, 0, 0, 0), np.float32)
     alone = fields._replace(u=none, multiplier=none, contrast=none, residual=none)
     yield "volume_step, uncoupled", 11 * x.nbytes, partial(k.volume_step, alone, steps)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
+import numpy as np
 from common import condition, score
 
 from recon_core.backend import cupy_module
@@ -35,26 +37,27 @@ HEADER = (
 
 
 def trial_rows(sizes: tuple[int, ...]) -> Iterator[tuple[object, ...]]:
-    """A row for each size, 47 HAADF and 9 chemical tilts."""
-    for size in sizes:
+    """A row for each size and storage of the TV dual, 47 HAADF and 9 chemical tilts."""
+    for size, half in product(sizes, (False, True)):
         specimen, series = condition(size, HAADF, CHEMICAL)
-        device = cuda()
+        device = cuda(half)
         _trial(series, device)  # compiles the kernels, plans the FFT
         milliseconds = 1e3 * iteration_seconds(series, device)
         _pool().free_all_blocks()
         before = _pool().total_bytes()
         seconds, found = _trial(series, device)
         peak = (_pool().total_bytes() - before) / specimen.volumes.nbytes
-        estimated = fused_bytes(SolveSize(specimen.volumes.shape, HAADF, CHEMICAL))
+        dual = np.dtype(device.dual_type).itemsize
+        solve = SolveSize(specimen.volumes.shape, HAADF, CHEMICAL, dual_bytes=dual)
         yield (
-            f"{size}³",
+            f"{size}³{', half' if half else ''}",
             str(found.status),
             f"{found.iterations:.0f}",
             f"{milliseconds:.2f}",
             f"{seconds:.2f}",
             f"{score(found.volumes, specimen):.4f}",
             f"{peak:.1f}",
-            f"{estimated / specimen.volumes.nbytes:.1f}",
+            f"{fused_bytes(solve) / specimen.volumes.nbytes:.1f}",
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -34,6 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "trials.jsonl"
         lengthened(journal, lines)
+        shutil.copy(SAMPLE.with_name("study.toml"), folder)
         rows = []
         for run in (1, 2, 3):
             wall, cpu = time.perf_counter(), time.process_time()

@@ -25,7 +25,7 @@ from unittest.mock import patch
 import numpy as np
 from common import table
 
-from analysis.table import load_trials
+from analysis.reading import load_trials
 from recon_core.settings import Method, Weights
 from sweep.driver import run
 from sweep.estimate import TYPICAL_ITERATIONS, trial_seconds

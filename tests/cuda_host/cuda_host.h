@@ -8,6 +8,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <memory>
@@ -31,6 +32,27 @@ struct alignas(16) float4 {
 };
 inline float4 make_float4(float x, float y, float z, float w) {
     return float4{x, y, z, w};
+}
+
+// Half precision by its bits, as a GPU converts: exactly, and to the nearest, ties to even.
+inline float half_to_float(unsigned short bits) {
+    const unsigned int exponent = bits & 0x7c00u, sign = (bits & 0x8000u) << 16;
+    const unsigned int shifted = (bits & 0x7fffu) << 13;
+    const float scaled = std::bit_cast<float>(shifted) * 0x1p112f;  // subnormals too
+    const unsigned int kept = exponent == 0x7c00u ? shifted | 0x7f800000u
+                                                  : std::bit_cast<unsigned int>(scaled);
+    return std::bit_cast<float>(kept | sign);
+}
+
+inline unsigned short float_to_half(float value) {
+    unsigned int bits = std::bit_cast<unsigned int>(value);
+    const unsigned short sign = bits >> 16 & 0x8000u;
+    bits &= 0x7fffffffu;
+    if (bits > 0x7f800000u) return sign | 0x7e00u;   // NaN
+    if (bits >= 0x477ff000u) return sign | 0x7c00u;  // rounds to infinity
+    if (bits < 0x38800000u)                          // subnormal: the sum rounds
+        return sign | (std::bit_cast<unsigned int>(std::bit_cast<float>(bits) + 0.5f) & 0xffffu);
+    return sign | (bits + 0xfffu + (bits >> 13 & 1u) - 0x38000000u) >> 13;
 }
 
 namespace host {

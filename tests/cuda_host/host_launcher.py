@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from functools import cache
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -84,8 +85,9 @@ def kernel_names(source: str) -> list[str]:
     """Kernels that a source exports, those made by VOLUME_STEP(n) included."""
     plain = re.findall(r'extern "C" __global__ void (\w+)\(', source)
     made = re.findall(r"^VOLUME_STEP\((\d+)\)", source, re.MULTILINE)
-    parts = re.findall(r"(\w+)_##ELEMENTS\(", source)
-    return [*plain, *(f"{part}_{count}" for part in parts for count in made)]
+    parts = re.findall(r"(\w+_)##NAME\(", source)
+    kinds = [kind or "" for kind in re.findall(r"^    KERNELS\((\w+_)?", source, re.MULTILINE)]
+    return [*plain, *("".join(name) for name in product(parts, kinds, made))]
 
 
 def _span(array: np.ndarray) -> tuple[int, int]:

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import click
 import pytest
 
 from jobs import cli
 from jobs.cli import main
-from recon_core.errors import BadInput
+from jobs.options import DEVICES
+from jobs.sites import Site
+from recon_core import cuda_device
+from recon_core.errors import BadInput, Trouble
+from sweep import devices
 
 COMMANDS = ["check", "run", "status", "report", "recommend", "script"]
 COMMANDS += ["phantom", "simulate", "reconstruct", "evaluate"]
@@ -38,6 +44,11 @@ def test_without_command_the_help(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(f"  {command} " in out for command in COMMANDS)
+
+
+def test_every_place_knows_the_same_devices():
+    of_site = get_args(Site.model_fields["device"].annotation)
+    assert DEVICES == of_site == devices.KINDS == cuda_device.DEVICES
 
 
 def test_help_imports_nothing_heavy():
@@ -95,7 +106,10 @@ def test_bad_input_is_one_line_and_code_2(argv, said, capsys, tmp_path, monkeypa
         (click.Abort(), 130, "interrupted"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (PermissionError(13, "Permission denied", "/dir/file"), 2, "/dir/file: Permission denied"),
-        (OSError("no space"), 2, "input or output: no space"),
+        (OSError("no such format"), 2, "input or output: no such format"),
+        (OSError(errno.EIO, "Input/output error", "/dir/file"), 5, "/dir/file: Input/output error"),
+        (OSError(errno.ENOSPC, "No space left"), 5, "input or output: No space left"),
+        (Trouble("no process starts"), 5, "no process starts"),
         (click.ClickException("odd"), 2, "odd"),
     ],
 )

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from jobs import running
 from jobs.cli import main
-from jobs.running import Workers, _executor, _run
-from recon_core.errors import BadInput
 from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
-from sweep.study import parse_study
-from sweep.watch import Watch
 
 STUDY = """
 [study]
@@ -22,23 +20,6 @@ name = "limited"
 kind = "nanocubes"
 size = 16
 """
-
-
-@pytest.mark.parametrize(
-    ("limits", "workers", "kind"),
-    [
-        ("", 1, InlineExecutor),
-        ("", 2, ProcessExecutor),
-        # Nothing could end a trial in this process.
-        ("[limits]\ntrial_seconds = 60\n", 1, ProcessExecutor),
-    ],
-)
-def test_one_worker_is_this_process_unless_trials_have_limits(
-    limits: str, workers: int, kind: type
-) -> None:
-    with _executor(parse_study(STUDY + limits), Workers(workers)) as executor:
-        assert type(executor) is kind
-        executor.close()
 
 
 def test_a_dask_cluster_without_dask_is_refused_in_one_line(
@@ -64,11 +45,25 @@ def test_a_dask_scheduler_that_is_not_there_is_named(
     assert line.endswith("accepted: host:port of a running Dask scheduler, or local")
 
 
+def test_only_a_job_of_a_scheduler_waits_for_the_lock() -> None:
+    assert running._patience({}) == 0.0
+    for name in running.JOB_VARIABLES:
+        assert running._patience({name: "12"}) == 180.0
+
+
 class Broken(InlineExecutor):
     def collect(self, timeout: float | None = None) -> NoReturn:
         raise CannotStart("a worker process cannot start, exit code 1")
 
 
-def test_workers_that_cannot_start_end_the_run_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"run: a worker process cannot start.*same command resumes"):
-        _run(parse_study(STUDY), tmp_path / "run", Broken(), True, Watch())
+def test_workers_that_cannot_start_end_the_run_in_one_line_and_with_its_own_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def broken(*args: object) -> Iterator[Broken]:
+        yield Broken()
+
+    monkeypatch.setattr(running, "_executor", broken)
+    assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q"]) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "run: a worker process cannot start, exit code 1; what is done is kept" in line

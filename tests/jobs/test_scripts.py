@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_machine import Machine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.schedulers import CARRIED, SCHEDULERS
 from jobs.scripts import Request, script
-from jobs.sites import find_site, shipped_sites
+from jobs.sites import Site, find_site, shipped_sites
 
 GOLDEN = Path(__file__).parent / "golden"
 REQUEST = Request("fig4.toml", "fig4", Path("fig4 out"), 2, 7200, "ABC123")
@@ -20,7 +25,8 @@ BY_SCHEDULER = {"slurm": "frontier", "pbs": "polaris", "lsf": "summit", "cobalt"
 
 
 def text_of(site: str) -> str:
-    return script(find_site(site), ONE_NODE if site == "workstation" else REQUEST)
+    special = {"workstation": ONE_NODE, "polaris": replace(REQUEST, nodes=10)}
+    return script(find_site(site), special.get(site, REQUEST))
 
 
 @pytest.mark.parametrize("site", shipped_sites())
@@ -45,6 +51,25 @@ def test_directives_follow_the_first_line_without_a_gap(site: str) -> None:
     prefix = SCHEDULERS[find_site(site).scheduler].prefix
     marked = [i for i, line in enumerate(lines) if line.startswith(prefix)]
     assert marked == list(range(1, len(marked) + 1))
+
+
+@pytest.mark.parametrize("site", ["slurm", "frontier", "perlmutter"])
+@given(walltime=st.integers(60, 7200))
+@settings(max_examples=20, deadline=None)
+def test_no_job_is_told_to_drain_before_most_of_its_time_is_used(site: str, walltime: int) -> None:
+    text = script(find_site(site), replace(REQUEST, walltime=walltime))
+    (notice,) = re.findall(r"^#SBATCH --signal=USR1@(\d+)$", text, re.MULTILINE)
+    assert int(notice) == min(300, walltime // 10)
+
+
+def test_sites_with_nvidia_gpus_ask_for_them_and_those_without_say_so() -> None:
+    devices = {site: find_site(site).device for site in shipped_sites()}
+    assert {site for site, device in devices.items() if device == "cuda"} == {
+        "perlmutter", "polaris", "summit", "thetagpu",
+    }  # fmt: skip
+    assert {site for site, device in devices.items() if device == "cpu"} == {"aurora", "frontier"}
+    for site in ("aurora", "frontier"):
+        assert "computes on the CPU cores of" in text_of(site)
 
 
 @pytest.fixture
@@ -73,7 +98,8 @@ def test_a_job_submits_its_successor_and_leaves_it_when_time_is_up(
     assert stderr == ""
     assert (machine.folder / "fig4 out" / "job.sh").read_text() == text_of(BY_SCHEDULER[scheduler])
     (run,) = (machine.folder / "runs").read_text().splitlines()
-    assert run.startswith("run fig4.toml --out fig4 out --device auto --walltime 0")
+    device = "cpu" if scheduler == "slurm" else "cuda"
+    assert run.startswith(f"run fig4.toml --out fig4 out --device {device} --walltime 0")
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -90,6 +116,26 @@ def test_a_lost_rank_is_launched_again(site: str, machine: Machine) -> None:
     assert code == 0
     assert len((machine.folder / "runs").read_text().splitlines()) == 5
     assert stderr.count("launching again") == 4
+
+
+@pytest.mark.parametrize("site", [*BY_SCHEDULER.values(), "workstation"])
+def test_trouble_of_the_machine_is_launched_again_and_keeps_the_chain(
+    site: str, machine: Machine
+) -> None:
+    code, calls, stderr = machine.run(text_of(site), "5", "5", "4+")
+    assert code == (0 if site == "thetagpu" else 4)
+    assert stderr.count("ended with 5") == 2
+    assert not [call for call in calls if call.split()[0] in ("scancel", "qdel", "bkill")]
+
+
+@pytest.mark.parametrize(("site", "code"), [("thetagpu", 0), ("polaris", 137)])
+def test_a_run_lost_near_the_end_leaves_the_rest_to_the_successor(
+    site: str, code: int, machine: Machine
+) -> None:
+    text = script(find_site(site), replace(REQUEST, nodes=10, walltime=100))
+    ended, calls, _ = machine.run(text, "137+")
+    assert ended == code, "Cobalt starts a successor after 0 alone"
+    assert not [call for call in calls if call.startswith("qdel")]
 
 
 def test_launches_without_any_record_are_given_up(machine: Machine) -> None:
@@ -117,6 +163,67 @@ def test_a_chain_that_gets_on_forgets_a_fruitless_job(machine: Machine) -> None:
         text_of("frontier"), "4", TOMOATLAS_RECORDED="1", TOMOATLAS_FRUITLESS="0"
     )
     assert "TOMOATLAS_RECORDED=1,TOMOATLAS_FRUITLESS=1" in calls[2]
+
+
+def test_the_successor_of_an_lsf_job_is_read_from_the_job(machine: Machine) -> None:
+    text = text_of("summit")
+    code, _, stderr = machine.run(text, "4+")
+    assert (code, stderr) == (4, "")
+    assert (machine.folder / "stdin").read_text() == text
+
+
+@pytest.mark.parametrize("other", ["", "#!/bin/bash\necho of another study\n"])
+def test_an_lsf_job_that_is_not_in_its_place_has_no_successor(other: str, machine: Machine) -> None:
+    (machine.folder / "fig4 out").mkdir()
+    (machine.folder / "fig4 out" / "job.sh").write_text(other)
+    _, calls, stderr = machine.run(text_of("summit"), "4+")
+    assert calls == ["jsrun"]
+    assert "fig4 out/job.sh is missing or another script: save this one there" in stderr
+
+
+def test_a_job_of_an_older_request_is_set_aside_by_a_first_job(machine: Machine) -> None:
+    out = machine.folder / "fig4 out"
+    out.mkdir()
+    older = script(find_site("frontier"), replace(REQUEST, account="OLDER"))
+    (out / "job.sh").write_text(older)
+    _, calls, stderr = machine.run(text_of("frontier"), "4+")
+    assert calls[0].endswith("fig4 out/job.sh")
+    assert (out / "job.sh").read_text() == text_of("frontier")
+    assert os.access(out / "job.sh", os.X_OK)
+    assert (out / "job.sh.old").read_text() == older
+    assert "fig4 out/job.sh was another script, and is fig4 out/job.sh.old now" in stderr
+
+
+def test_a_job_that_was_edited_for_its_successors_stays(machine: Machine) -> None:
+    out = machine.folder / "fig4 out"
+    out.mkdir()
+    (out / "job.sh").write_text(text_of("frontier") + "# edited\n")
+    carried = dict(zip(CARRIED, ("7", "0"), strict=True))
+    machine.run(text_of("frontier"), "4+", **carried)
+    assert (out / "job.sh").read_text().endswith("# edited\n")
+
+
+@given(
+    note=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=20),
+    account=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_printable_values_give_sound_bash(note: str, account: str) -> None:
+    fields = find_site("frontier").model_dump() | {
+        "rank_environment": {"NOTE": note.replace("$", "")},
+        "launch": "",
+        "setup": ("charged={account}",),
+    }
+    request = replace(REQUEST, account=account, out=Path(account), study=note or "x")
+    text = script(Site(**fields), request)
+    done = subprocess.run(["bash", "-n"], input=text.encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (line,) = [li for li in text.splitlines() if li.lstrip().startswith("bash -c")]
+    told = line[: line.rindex(" rank ")] + " rank printenv NOTE"
+    (charged,) = [li for li in text.splitlines() if li.startswith("charged=")]
+    shell = f'{told}; {charged}; printf "%s" "$charged"'
+    said = subprocess.run(["bash", "-c", shell], capture_output=True, check=True)
+    assert said.stdout.decode() == note.replace("$", "") + "\n" + account
 
 
 def test_a_site_where_jobs_may_not_submit_is_told_so(machine: Machine) -> None:

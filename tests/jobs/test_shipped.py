@@ -26,6 +26,7 @@ def test_every_shipped_study_is_valid_and_says_what_it_answers(name):
 def test_the_names():
     assert shipped_names() == (
         "fig4_nanocubes",
+        "fig4_nanocubes_128",
         "fig4_nanocubes_64",
         "figs10_composite",
         "figs21_snr",
@@ -33,7 +34,10 @@ def test_the_names():
     )
 
 
-@pytest.mark.parametrize(("name", "size"), [("fig4_nanocubes", 256), ("fig4_nanocubes_64", 64)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("fig4_nanocubes", 256), ("fig4_nanocubes_64", 64)],
+)
 def test_fig4_is_the_papers_map(name, size):
     study = find_study(name)
     haadf, chemical = study.axes.values()
@@ -46,6 +50,13 @@ def test_fig4_is_the_papers_map(name, size):
 
 def test_the_two_sizes_ask_the_same_cells():
     assert find_study("fig4_nanocubes").axes == find_study("fig4_nanocubes_64").axes
+
+
+def test_the_coarse_map_at_128_asks_some_of_them() -> None:
+    coarse, fine = find_study("fig4_nanocubes_128"), find_study("fig4_nanocubes_64")
+    assert coarse.acquisition == fine.acquisition
+    assert coarse.specimen.size == 128
+    assert all(set(values) <= set(fine.axes[axis]) for axis, values in coarse.axes.items())
 
 
 def test_snr_study_varies_both_snrs():

@@ -65,8 +65,8 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
 
 
 def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
+    from analysis.reading import load_trials
     from analysis.slices import slices_of
-    from analysis.table import load_trials
     from recon_core.metrics import nrmse_by_element
     from recon_core.settings import Method
 

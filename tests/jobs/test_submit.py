@@ -48,8 +48,6 @@ ARGUMENTS = [
 def test_submit_writes_submits_and_says_the_id(
     site: str, call: str, here: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monitored = here.bin / "bsub"
-    monitored.write_text(monitored.read_text() + "cat >stdin\n")
     if site in ("slurm", "pbs", "thetagpu"):
         os.environ["EXTRA_ANSWER"] = "78"
     argv = [*ARGUMENTS, "--site", site]
@@ -59,6 +57,7 @@ def test_submit_writes_submits_and_says_the_id(
     assert capsys.readouterr().out == "78\n"
     assert Path("calls").read_text().splitlines() == [call]
     assert Path("tiny/job.sh").read_text() == printed
+    assert os.access("tiny/job.sh", os.X_OK)
     if site == "lsf":
         assert Path("stdin").read_text() == printed
 
@@ -90,6 +89,18 @@ SITE = 'about = "x"\nscheduler = "slurm"\nworkers_per_node = 2\nlaunch = "srun"\
         (["--site", "own.toml"], "own.toml: lanch = 'srun': unknown key, did you mean launch?"),
         (["--site", "odd.toml"], "launch = '{nods}': unknown placeholder; accepted: {nodes}"),
         (["--site", "torn.toml"], "torn.toml: not TOML"),
+        (["--site", "frontier", "--account", ""], "--account: missing"),
+        (["--site", "pbs", "--account", ""], "--account = '': not acceptable; accepted: one"),
+        (["--site", "pbs", "--account", "A\nrm -rf x"], "--account = 'A\\nrm -rf x': not acc"),
+        (["--site", "pbs", "--queue", " "], "--queue = ' ': not acceptable"),
+        (["--site", "pbs", "--queue", "a\x1b[2J"], "--queue = 'a\\x1b[2J': not acceptable"),
+        (["--site", "pbs", "--out", "a\nreboot"], "--out = 'a\\nreboot': not acceptable"),
+        (["--site", "two.toml"], "two.toml: launch = 'srun\\nreboot': not acceptable; acc"),
+        (["--site", "bad.toml"], "bad.toml: rank_environment"),
+        (["--site", "polaris"], "--nodes = 1: no job for 01:00:00 that the queue prod takes"),
+        (["--site", "polaris", "--queue", "debug", "--walltime", "01:00:01"], "1 to 2 nodes for"),
+        (["--site", "frontier", "--walltime", "02:10:00"], "1 to 91 nodes for 02:00:00; 92 to 183"),
+        (["--site", "row.toml"], "row.toml: limits.0.walltime = '1 h': not acceptable; acc"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
@@ -98,6 +109,11 @@ def test_what_cannot_be_is_refused_in_one_line(
     Path("own.toml").write_text(SITE.replace("launch", "lanch"))
     Path("odd.toml").write_text(SITE.replace("srun", "srun -N{nods}"))
     Path("torn.toml").write_text(SITE + "[")
+    Path("two.toml").write_text(SITE.replace("srun", "srun\\nreboot"))
+    Path("bad.toml").write_text(SITE + 'rank_environment = { "A B" = "1" }\n')
+    Path("row.toml").write_text(
+        SITE + 'limits = [{ queue = "q", nodes = [1, 2], walltime = "1 h" }]\n'
+    )
     assert said in refused(capsys, *argv)
     assert not Path("tiny").exists()
 
@@ -127,9 +143,50 @@ def test_a_scheduler_that_refuses_or_is_not_here_is_quoted(
     here.fake("sbatch", "echo 'Invalid account' >&2; exit 1")
     expected = "sbatch: refused the job: Invalid account"
     assert expected in refused(capsys, "--site", "slurm", "--submit")
-    Path("tiny/job.sh").unlink()
+    assert not Path("tiny/job.sh").exists(), "so that the mended command is not refused for it"
     monkeypatch.setenv("PATH", "/nowhere")
     assert "sbatch: no such scheduler here" in refused(capsys, "--site", "slurm", "--submit")
+
+
+def test_a_script_that_was_there_stays_when_its_job_is_refused(
+    here: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*ARGUMENTS, "--site", "slurm", "--submit"]) == 0
+    text = Path("tiny/job.sh").read_text()
+    here.fake("sbatch", "exit 1")
+    capsys.readouterr()
+    refused(capsys, "--site", "slurm", "--submit")
+    assert Path("tiny/job.sh").read_text() == text
+
+
+def test_a_command_that_is_not_here_is_said(
+    here: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = [word for word in ARGUMENTS if word != "-q"]
+    assert main([*argv, "--site", "slurm"]) == 0
+    out, err = capsys.readouterr()
+    assert f"tomoatlas={here.bin}/tomoatlas\n" in out
+    assert "PATH" not in err
+    (here.bin / "tomoatlas").unlink()
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr("sys.executable", str(here.bin / "python"))
+    assert main([*argv, "--site", "slurm"]) == 0
+    out, err = capsys.readouterr()
+    assert "\ntomoatlas=tomoatlas\n" in out
+    assert "no tomoatlas here: the job will look for one on its PATH" in err
+
+
+@pytest.mark.parametrize("argv", [[], ["--submit"]])
+def test_the_file_that_lsf_needs_is_named(
+    argv: list[str], here: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*(word for word in ARGUMENTS if word != "-q"), "--site", "lsf", *argv]) == 0
+    assert ("save this as tiny/job.sh" in capsys.readouterr().err) == (not argv)
+
+
+@pytest.mark.parametrize("queue", ["debug", "debug-scaling", "preemptable", "by-invitation"])
+def test_queues_that_take_the_job_or_are_not_known_are_accepted(queue: str, here: Machine) -> None:
+    assert main([*ARGUMENTS, "--site", "polaris", "--queue", queue]) == 0
 
 
 def test_own_sites_are_found_by_path(here: Machine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +210,7 @@ def test_check_warns_where_a_job_does_not_fit(
     assert main(["check", "large.toml", *job, "--site", "pbs"]) == 0
     assert "on 4 workers (estimated) is more than one job of 40 min 0 s" in capsys.readouterr().err
     assert main(["check", "large.toml", "--nodes", "1", "--walltime", "00:00:05"]) == 0
-    assert "such trials never finish" in capsys.readouterr().err
+    assert "it ends only where more cores or a GPU make it faster" in capsys.readouterr().err
     assert main(["check", "tiny.toml", *job, "--nodes", "50"]) == 0
     assert "50 workers, but never more than" in capsys.readouterr().err
     assert main(["check", "tiny.toml", *job]) == 0

@@ -71,21 +71,29 @@ def copied(fields: Fields) -> Fields:
     return Fields(*(array.copy() for array in fields))
 
 
-def reference_step(f: Fields, s: Steps) -> tuple[Fields, np.ndarray]:
-    """The same step of every trial, and the six sums of each, (trial, 6)."""
-    trials = [_trial(Fields(*(a[t].astype(float) for a in f)), s, t) for t in range(len(s.tv))]
+def reference_step(
+    f: Fields, s: Steps, dual: np.ndarray | None = None
+) -> tuple[Fields, np.ndarray]:
+    """The same step of every trial, and the six sums of each, (trial, 6).
+
+    ``dual``: what was stored of the stepped dual, for the proximal map that follows.
+    """
+    trials = [
+        _trial(Fields(*(a[t].astype(float) for a in f)), s, t, None if dual is None else dual[t])
+        for t in range(len(s.tv))
+    ]
     stacked = (np.stack(arrays) for arrays in zip(*(fields for fields, _ in trials), strict=True))
     return Fields(*stacked), np.stack([sums for _, sums in trials])
 
 
-def _trial(f: Fields, s: Steps, t: int) -> tuple[Fields, np.ndarray]:
+def _trial(f: Fields, s: Steps, t: int, stored: np.ndarray | None) -> tuple[Fields, np.ndarray]:
     tv, beta, metric = float(s.tv[t]), float(s.beta[t]), s.metric[t].astype(float)
     m = metric[:, None, None, None]
     dual, new = f.dual, _newton(f, s, t, f.volumes, f.dual)
     if tv > 0:
-        p = dual.swapaxes(0, 1) + m / 12 * differences(new)
-        p *= tv / np.maximum(np.sqrt((p**2).sum(0)), tv)
-        dual = p.swapaxes(0, 1)
+        p = dual.swapaxes(0, 1) + m / 12 / tv * differences(new)
+        p /= np.maximum(np.sqrt((p**2).sum(0)), 1)
+        dual = p.swapaxes(0, 1) if stored is None else stored.astype(float)
         new = _newton(f, s, t, new, dual)
     step = new - f.volumes
     sums = [(step**2).sum(), (new**2).sum(), (m * (f.point - new) * step).sum(), 0, 0, 0]
@@ -109,8 +117,8 @@ def _contrast(x: np.ndarray, s: Steps) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _newton(f: Fields, s: Steps, t: int, x: np.ndarray, dual: np.ndarray) -> np.ndarray:
-    m, rho = s.metric[t].astype(float)[:, None, None, None], float(s.rho[t])
-    force = m * (x - f.point) + f.slope + negative_divergence(dual.swapaxes(0, 1))
+    m, rho, tv = s.metric[t].astype(float)[:, None, None, None], float(s.rho[t]), float(s.tv[t])
+    force = m * (x - f.point) + f.slope + tv * negative_divergence(dual.swapaxes(0, 1))
     if not f.u.size:
         return np.maximum(x - force / m, 0)
     value, slope, bend = _contrast(x, s)

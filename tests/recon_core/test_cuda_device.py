@@ -177,13 +177,17 @@ def test_nothing_is_copied_inside_an_iteration(weights: list[Weights]) -> None:
 
 def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = CudaDevice(HostLauncher(), "a GPU")
-    monkeypatch.setattr(cuda_device, "cuda", lambda: gpu)
+    monkeypatch.setattr(cuda_device, "cuda", lambda half: replace(gpu, half=half))
     for found, auto in ((True, gpu), (False, CPU)):
         monkeypatch.setattr(cuda_device, "has_device", lambda found=found: found)
-        assert device_named("auto") is auto
+        assert device_named("auto") == auto
     assert device_named("cpu") is CPU
-    assert device_named("cuda") is gpu
-    with pytest.raises(BadInput, match=r"^device = 'tpu': unknown; accepted: auto, cpu, cuda$"):
+    assert device_named("cuda") == gpu
+    half = device_named("cuda-half")
+    assert half == replace(gpu, half=True) != gpu
+    assert half.name == "a GPU, half-precision dual"
+    accepted = "auto, cpu, cuda, cuda-half"
+    with pytest.raises(BadInput, match=rf"^device = 'tpu': unknown; accepted: {accepted}$"):
         device_named("tpu")
 
 

@@ -27,7 +27,7 @@ def known_architectures() -> list[str]:
 
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc to compile the CUDA sources with")
-@pytest.mark.parametrize("architecture", ["compute_75", "compute_90"])
+@pytest.mark.parametrize("architecture", ["compute_75", "compute_80", "compute_90"])
 def test_nvcc_compiles(architecture: str, tmp_path: Path) -> None:
     if architecture not in known_architectures():
         pytest.skip(f"this nvcc does not know {architecture}")
@@ -53,7 +53,8 @@ def test_kernel_names() -> None:
     assert len(names) == len(set(names))
     for part in ("primal", "ascend", "finish"):
         made = {name for name in names if name.startswith(part)}
-        assert made == {f"{part}_{e + 1}" for e in range(MAX_ELEMENTS)}
+        elements = range(1, MAX_ELEMENTS + 1)
+        assert made == {f"{part}_{kind}{e}" for kind in ("", "half_") for e in elements}
     assert {"forward_4", "adjoint_groups", "fold"} < set(names)
 
 

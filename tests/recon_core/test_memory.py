@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
+import numpy as np
 import pytest
 from host_launcher import HostLauncher
 from hypothesis import given
@@ -15,10 +16,11 @@ from recon_core import device
 from recon_core.cuda_device import CudaDevice
 from recon_core.device import CPU, available_bytes
 from recon_core.errors import BadInput
+from recon_core.fusion import fused_problem
 from recon_core.memory import SolveSize, check_fits, fused_bytes
 from recon_core.reconstruct import reconstruct_batch
 from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.solve import solve
+from recon_core.solve import init, solve
 from recon_core.start import started
 
 EDGES = st.tuples(*[st.integers(1, 300)] * 4)
@@ -126,6 +128,35 @@ def test_a_solve_is_refused_before_it_allocates() -> None:
     device, weights = CudaDevice(Full(), "a full GPU"), [Weights(0.03, 0.5)] * 3
     with pytest.raises(BadInput, match=r"^batch = 3: needs .* at 12x12x12 voxels x 4 elements"):
         reconstruct_batch(tilt_series(), Method.FUSED, weights, device=device)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_iterates_are_counted_as_they_are_stored(half: bool) -> None:
+    device = CudaDevice(HostLauncher(), "host", half)
+    series, settings = tilt_series(), SolverSettings(max_iterations=2)
+    problem = fused_problem(series, [Weights(0.03, 0.5)], settings, device)
+    state = init(problem, np.ones(problem.shape, np.float32))
+    arrays = state.volumes, state.spare, state.point, state.slope, state.dual
+    size = SolveSize(problem.shape[1:], 9, 5, dual_bytes=2 if half else 4)
+    assert sum(array.nbytes for array in arrays) == size.iterate_bytes
+
+
+def test_a_half_precision_dual_leaves_room_for_more_trials() -> None:
+    class Started(Exception):
+        pass
+
+    class Scarce(HostLauncher):
+        def free_bytes(self) -> int:
+            return fused_bytes(SolveSize((4, 12, 12, 12), 9, 5, 3)) - 1
+
+        def launch(self, *args: object) -> None:
+            raise Started
+
+    args = tilt_series(), Method.FUSED, [Weights(0.03, 0.5)] * 3
+    with pytest.raises(BadInput, match="accepted: at most 2 trials at once"):
+        reconstruct_batch(*args, device=CudaDevice(Scarce(), "a full GPU"))
+    with pytest.raises(Started):
+        reconstruct_batch(*args, device=CudaDevice(Scarce(), "a GPU", half=True))
 
 
 def test_the_memory_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_solution_is_stationary_for_the_original_objective(
     chosen = problem(haadf, 0.5, gamma, likelihood)
     state = settled(chosen, 2000)
     x = state.volumes[0].astype(np.float64)
-    dual = state.dual[0].swapaxes(0, 1).astype(np.float64)
+    dual = 0.5 * state.dual[0].swapaxes(0, 1).astype(np.float64)
     slope = Reference(chosen).smooth(x)[1]
     total = slope + negative_divergence(dual)
     stationary = np.where(x > 1e-4, total, np.minimum(total, 0))

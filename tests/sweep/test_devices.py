@@ -130,9 +130,37 @@ def test_ranks_with_and_without_gpu_are_refused() -> None:
     devices = [Device("a", UUIDS[0], True), Device("b"), Device("c")]
     with pytest.raises(BadInput, match=r"ranks 1, 2: no GPU, where other ranks have one"):
         check_devices(devices, AUTO)
-    with pytest.raises(BadInput, match=r"ranks 1, 2: --device = 'cuda': no GPU is visible"):
-        check_devices(devices, CUDA)
+    for kind in ("cuda", "cuda-half"):
+        with pytest.raises(BadInput, match=rf"ranks 1, 2: --device = '{kind}': no GPU is visible"):
+            check_devices(devices, Request(kind))
     assert check_devices(devices[1:], AUTO) == ()
+
+
+def test_a_gpu_that_the_programs_cannot_use_is_not_held() -> None:
+    lacking = Request("auto", lacking="cupy cannot be imported")
+    masked = {"CUDA_VISIBLE_DEVICES": "0"}
+    devices = [assign(masked, i, "n", lacking, UUIDS) for i in range(2)]
+    assert all(device.identity is None and not device.variables for device in devices)
+    (line,) = check_devices(devices, lacking)
+    assert line.startswith("ranks 0, 1: trials run on the CPU, though there is a GPU: cupy cannot")
+    assert "pip install 'tomoatlas[gpu]'" in line
+    without = [assign({}, i, "n", lacking) for i in range(2)]
+    assert check_devices(without, lacking) == (), "where there is no GPU nothing is missing"
+
+
+def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_refused_with_the_reason() -> None:
+    lacking = Request("cuda", lacking="cupy cannot be imported")
+    devices = [assign({"CUDA_VISIBLE_DEVICES": "0"}, i, "n", lacking, UUIDS) for i in range(2)]
+    with pytest.raises(BadInput, match=r"ranks 0, 1: --device = 'cuda': cupy cannot.*pip install"):
+        check_devices(devices, lacking)
+
+
+def test_ranks_whose_programs_differ_are_refused() -> None:
+    masked = {"CUDA_VISIBLE_DEVICES": "0"}
+    able = assign(masked, 0, "a", AUTO, UUIDS)
+    unable = assign(masked, 0, "b", Request("auto", lacking="CUDA finds no device"), UUIDS)
+    with pytest.raises(BadInput, match="rank 1: no GPU, where other ranks have one"):
+        check_devices([able, unable], AUTO)
 
 
 def test_a_request_that_cannot_be_is_named() -> None:

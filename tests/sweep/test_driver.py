@@ -225,7 +225,7 @@ def test_trials_are_made_ahead_while_workers_work(tmp_path: Path) -> None:
     ledger.hand_out(executor, Watch())
     while ledger.make():
         pass
-    made = [trial for _, trial in ledger._made]
+    made = [trial for _, trial in ledger._line._waiting]
     one = Ledger(small_study(trials=6, initial=6))
     slow = InlineExecutor(bowl)
     handed = []
@@ -250,13 +250,6 @@ def test_failed_trials_are_recorded_and_the_run_goes_on(
     assert {(r["number"], r["nrmse"], r["error"]) for r in failed} == {(1, None, "diverged")}
     again = run(study, tmp_path / "run", InlineExecutor(raising_bowl))
     assert (again.done, again.failed, again.resumed) == (24, 4, 24)
-
-
-def test_trials_start_evenly_over_cells_and_methods() -> None:
-    ledger = Ledger(small_study())
-    assert all(ledger.make() for _ in range(8))
-    made = [(trial.cell.index, trial.method) for _, trial in ledger._made]
-    assert len(set(made)) == 8
 
 
 class Interrupted(InlineExecutor):

@@ -83,3 +83,18 @@ def test_a_refused_folder_ends_all_ranks(study: Path, tmp_path: Path) -> None:
     done = mpiexec(2, SCRIPT, study, tmp_path / "file", "bowl", "mpi")
     assert done.returncode != 0
     assert "cannot be written" in done.stderr
+
+
+def test_ranks_that_cannot_use_their_gpu_refuse_it_in_one_line(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    # Cupy may be installed here, a GPU is not what it then finds.
+    (tmp_path / "cupy.py").write_text("raise ImportError('no cupy here')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = ["-m", "jobs", "run", study, "--out", tmp_path / "run", "-q", "--device"]
+    done = mpiexec(2, *run, "cuda")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "ranks 0, 1: --device = 'cuda': cupy cannot be imported" in line
+    assert not (tmp_path / "run").exists()

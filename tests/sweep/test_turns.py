@@ -44,17 +44,19 @@ def taken(turns: Turns, count: int) -> list[int]:
     return order
 
 
-def test_the_map_fills_evenly_longest_trials_first(three: list[Strand]) -> None:
-    assert taken(Turns(three, seconds), 9) == [18, 9, 5] * 3
+def test_the_map_fills_portion_by_portion_and_cell_by_cell(three: list[Strand]) -> None:
+    order = taken(Turns(three, seconds), 18)
+    assert order[:9] == [5, 5, 9, 9, 18, 18, 5, 9, 18]
+    assert order[9:] == [5, 5, 9, 9, 18, 18, 5, 9, 18]
 
 
 def test_the_last_rounds_go_to_the_strand_with_most_work_left(three: list[Strand]) -> None:
     turns = Turns(three, seconds)
-    turns.see(left=18, slots=18 // LAST_ROUNDS)
-    assert taken(turns, 3) == [18, 9, 5], "not the last rounds yet"
-    turns.see(left=15, slots=4)
-    # Work left: 90, 45, 25, less 18, 9, 5 for every trial; 36 and 36 go in the order of cells.
-    assert taken(turns, 6) == [18, 18, 18, 9, 9, 18]
+    turns.see(left=18, slots=17 // LAST_ROUNDS)
+    assert taken(turns, 7) == [5, 5, 9, 9, 18, 18, 5], "not the last rounds yet"
+    turns.see(left=11, slots=4)
+    # Work left: 72, 36, 15, less 18, 9, 5 for every trial; 36 and 36 go in the order of cells.
+    assert taken(turns, 5) == [18, 18, 9, 18, 9]
 
 
 def test_a_strand_is_in_line_once_and_leaves_when_it_has_no_trial(three: list[Strand]) -> None:
@@ -70,7 +72,7 @@ def test_a_strand_is_in_line_once_and_leaves_when_it_has_no_trial(three: list[St
 
 def test_workers_that_join_bring_the_last_rounds_forward(three: list[Strand]) -> None:
     turns = Turns(three, seconds)
-    assert taken(turns, 3) == [18, 9, 5]
-    turns.see(left=15, slots=1)
-    turns.see(left=15, slots=15)
+    turns.see(left=18, slots=1)
+    assert taken(turns, 2) == [5, 5]
+    turns.see(left=16, slots=16)
     assert taken(turns, 3) == [18, 18, 18]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweep_fakes import SMALL, atlas_of, bowl
 
-from analysis.table import load_trials
+from analysis.reading import load_trials
 from recon_core.settings import Method
 from sweep.driver import run
 from sweep.estimate import trial_seconds
@@ -102,6 +102,45 @@ def test_a_trial_that_outlasts_the_run_is_given_up_in_time(tmp_path: Path) -> No
     assert 60.0 <= executor.now <= 61.0
 
 
+LARGE = FUSED.replace("size = 16", "size = 512")
+"""Trials of 28 and 29 minutes on one core, by the estimate."""
+
+
+def test_an_estimate_that_is_far_off_keeps_no_study_from_starting(tmp_path: Path) -> None:
+    executor = TimedExecutor(8, 60.0)
+    summary = timed(tmp_path, 600.0, executor, LARGE)
+    assert (summary.done, summary.drained) == (12, False)
+    assert sorted(executor.started) == [0.0] + 8 * [60.0] + 3 * [120.0]
+
+
+def test_of_each_unknown_method_one_trial_is_tried_the_shortest(tmp_path: Path) -> None:
+    executor = TimedExecutor(99, 10_000.0)
+    tried: list[Trial] = []
+    executor.submit = lambda study, trial: (  # type: ignore[method-assign]
+        tried.append(trial), TimedExecutor.submit(executor, study, trial)
+    )[1]  # fmt: skip
+    text = DESIGNED.replace("size = 16", "size = 512").replace("= [5, 9]", "= [9, 5]")
+    summary = timed(tmp_path, 60.0, executor, text)
+    assert (summary.done, summary.drained) == (0, True)
+    assert 60.0 <= executor.now <= 61.0
+    assert Counter(t.method for t in tried) == Counter(parse_study(text).search.methods)
+    (fused,) = [t for t in tried if t.method is Method.FUSED]
+    assert dict(fused.cell.values) == {"acquisition.haadf_tilts": 5}
+
+
+def test_a_trial_that_is_tried_and_lost_is_tried_again(tmp_path: Path) -> None:
+    executor = TimedExecutor(4, 10.0, Unlucky(1, TrialStatus.CRASHED, number=0))
+    summary = timed(tmp_path, 600.0, executor, LARGE)
+    assert (summary.done, summary.failed) == (12, 0)
+
+
+def test_what_is_too_long_for_the_time_left_is_not_tried_once_it_is_known(tmp_path: Path) -> None:
+    executor = TimedExecutor(2, 50.0)
+    summary = timed(tmp_path, 120.0, executor, LARGE)
+    assert executor.started == [0.0, 50.0, 50.0]
+    assert (summary.done, summary.drained, executor.now) == (3, True, 100.0)
+
+
 def test_asked_to_drain_it_keeps_what_is_in_flight_and_starts_no_more(tmp_path: Path) -> None:
     executor = TimedExecutor(2, 10.0)
     executor.drain_at = 25.0
@@ -143,15 +182,16 @@ def test_no_trial_lasts_longer_than_its_limit() -> None:
 
 
 class Unlucky:
-    """Ends the first ``times`` attempts of every trial number 1 with ``status``."""
+    """Ends the first ``times`` attempts of every trial ``number`` with ``status``."""
 
-    def __init__(self, times: int, status: TrialStatus) -> None:
-        self._times, self._status = times, status
+    def __init__(self, times: int, status: TrialStatus, number: int = 1) -> None:
+        self._times, self._status, self._number = times, status, number
         self._tried: Counter[tuple[str, int]] = Counter()
 
     def __call__(self, study: Study, trial: Trial) -> TrialResult:
         self._tried[trial.trial_id, trial.number] += 1
-        if trial.number == 1 and self._tried[trial.trial_id, trial.number] <= self._times:
+        again = self._tried[trial.trial_id, trial.number] <= self._times
+        if trial.number == self._number and again:
             return TrialResult(self._status, error="chance", seconds=1.0)
         return bowl(study, trial)
 

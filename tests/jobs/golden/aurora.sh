@@ -10,10 +10,12 @@
 
 # Aurora (ALCF), PBS, CPU only, 12 ranks a node: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
-# successors run fig4 out/job.sh, made from this file where it does not exist: edit it
-# there. To end the chain, cancel the job and its successor.
+# successors run fig4 out/job.sh, where each first job puts a copy of itself.
+# To end the chain, cancel the job and its successor.
+# It computes on the CPU cores of Aurora alone: tomoatlas has no code for Intel's GPUs.
 
 cd "$PBS_O_WORKDIR" || exit 1
+# If it needs modules, load them here: module load frameworks
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml
@@ -24,7 +26,15 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
 job=$out/job.sh
-[ -s "$job" ] || cp -- "$0" "$job"
+# A first job, submitted by hand, replaces what an earlier request has left there.
+if [ ! -s "$job" ] || { [ -z "${TOMOATLAS_RECORDED:-}" ] && ! cmp -s -- "$0" "$job"; }; then
+    if [ -s "$job" ]; then
+        mv --backup=numbered -- "$job" "$job.old"
+        echo "$job was another script, and is $job.old now" >&2
+    fi
+    cp -- "$0" "$job"
+    chmod u+x "$job"
+fi
 
 # The successor, unless jobs in a row have recorded nothing: then something else is wrong.
 records=$(recorded)
@@ -51,7 +61,8 @@ while :; do
         exit 4
         ;;
     esac
-    # A rank or the manager was lost. All finished trials are recorded, so a new launch goes on.
+    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
+    # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
     if [ $fruitless -ge 3 ]; then
         echo "given up: three launches in a row recorded no trial, the last ended with $code" >&2

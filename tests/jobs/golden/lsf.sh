@@ -8,10 +8,11 @@
 
 # LSF: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
-# successors run fig4 out/job.sh, made from this file where it does not exist: edit it
-# there. To end the chain, cancel the job and its successor.
+# successors run fig4 out/job.sh, so save this file under that name and submit it from there.
+# To end the chain, cancel the job and its successor.
 
 cd "$LS_SUBCWD" || exit 1
+# If it needs modules, load them here: module load python
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml
@@ -22,7 +23,9 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
 job=$out/job.sh
-[ -s "$job" ] || cp -- "$0" "$job"
+# 9fb89b339d9e5f79: the same in the file of the successors. LSF runs this one from a copy of its own making.
+mine=$(grep -s '^# 9fb89b339d9e5f79:' "$job")
+[ -n "$mine" ] || echo "$job is missing or another script: save this one there" >&2
 
 # The successor, unless jobs in a row have recorded nothing: then something else is wrong.
 records=$(recorded)
@@ -32,7 +35,8 @@ if [ $fruitless -ge 2 ]; then
     echo "the chain ends: 2 jobs in a row recorded no trial" >&2
     exit 1
 fi
-next=$(bsub -w "ended($LSB_JOBID)" -env "all,TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless" <"$job" | sed -n 's/^Job <\([0-9]*\)>.*/\1/p')
+next=
+if [ -n "$mine" ]; then next=$(bsub -w "ended($LSB_JOBID)" -env "all,TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless" <"$job" | sed -n 's/^Job <\([0-9]*\)>.*/\1/p'); fi
 [ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2
 
 fruitless=0
@@ -49,7 +53,8 @@ while :; do
         exit 4
         ;;
     esac
-    # A rank or the manager was lost. All finished trials are recorded, so a new launch goes on.
+    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
+    # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
     if [ $fruitless -ge 3 ]; then
         echo "given up: three launches in a row recorded no trial, the last ended with $code" >&2

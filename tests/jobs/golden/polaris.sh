@@ -1,7 +1,7 @@
 #!/bin/bash
 #PBS -A ABC123
 #PBS -N ta_fig4
-#PBS -l select=2:system=polaris
+#PBS -l select=10:system=polaris
 #PBS -l place=scatter
 #PBS -l walltime=02:00:00
 #PBS -l filesystems=home:eagle
@@ -10,10 +10,11 @@
 
 # Polaris (ALCF), PBS, 4 A100 a node: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
-# successors run fig4 out/job.sh, made from this file where it does not exist: edit it
-# there. To end the chain, cancel the job and its successor.
+# successors run fig4 out/job.sh, where each first job puts a copy of itself.
+# To end the chain, cancel the job and its successor.
 
 cd "$PBS_O_WORKDIR" || exit 1
+# If it needs modules, load them here: module use /soft/modulefiles; module load conda; conda activate
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml
@@ -24,7 +25,15 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
 job=$out/job.sh
-[ -s "$job" ] || cp -- "$0" "$job"
+# A first job, submitted by hand, replaces what an earlier request has left there.
+if [ ! -s "$job" ] || { [ -z "${TOMOATLAS_RECORDED:-}" ] && ! cmp -s -- "$0" "$job"; }; then
+    if [ -s "$job" ]; then
+        mv --backup=numbered -- "$job" "$job.old"
+        echo "$job was another script, and is $job.old now" >&2
+    fi
+    cp -- "$0" "$job"
+    chmod u+x "$job"
+fi
 
 # The successor, unless jobs in a row have recorded nothing: then something else is wrong.
 records=$(recorded)
@@ -40,7 +49,7 @@ next=$(qsub -W depend=afterany:"$PBS_JOBID" -v "TOMOATLAS_RECORDED=$records,TOMO
 fruitless=0
 while :; do
     before=$(recorded)
-    mpiexec -n 8 --ppn 4 --depth=8 --cpu-bind depth bash -c 'export CUDA_VISIBLE_DEVICES=$((3-PMI_LOCAL_RANK%4)); exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    mpiexec -n 40 --ppn 4 --depth=8 --cpu-bind depth bash -c 'export CUDA_VISIBLE_DEVICES="$((3-PMI_LOCAL_RANK%4))"; exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
@@ -51,7 +60,8 @@ while :; do
         exit 4
         ;;
     esac
-    # A rank or the manager was lost. All finished trials are recorded, so a new launch goes on.
+    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
+    # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
     if [ $fruitless -ge 3 ]; then
         echo "given up: three launches in a row recorded no trial, the last ended with $code" >&2

@@ -1,0 +1,96 @@
+"""Who evaluates the trials of a run that no MPI launcher has started, and on which devices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import click
+
+from jobs.capacity import check_workers
+from recon_core.backend import device_count, device_problem
+from recon_core.errors import BadInput
+from sweep.devices import MASKS, Request, assign, check_devices, seen_devices, visible_uuids
+from sweep.executors.base import Executor
+from sweep.executors.inline import InlineExecutor
+from sweep.executors.processes import ProcessExecutor
+from sweep.limits import Limits
+from sweep.study import Study
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who is to evaluate trials: ``count`` processes, or a Dask cluster.
+
+    ``count``: None for one per core, or one per GPU. ``dask``: the address of a scheduler, or local
+    for a cluster of ``count`` processes. ``device``: auto, cpu or cuda. ``share``: several may hold
+    the same GPU.
+    """
+
+    count: int | None = None
+    dask: str | None = None
+    device: str = "auto"
+    share: bool = False
+
+
+def request_of(workers: Workers) -> Request:
+    """What to compute on, and whether the programs here can."""
+    lacking = None if workers.device == "cpu" else device_problem()
+    return Request(workers.device, "warn" if workers.share else "refuse", lacking)
+
+
+@contextmanager
+def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
+    """The workers of one computer, or of a Dask cluster; one without limits is this process.
+
+    Raises
+    ------
+    BadInput : more workers than the study feeds, devices that do not do, no cluster.
+    """
+    places = _places(workers)
+    if workers.count:
+        check_workers(study, workers.count)
+    if workers.dask is not None:
+        with _on_dask(workers.dask, len(places)) as executor:
+            yield executor
+    # Nothing can end a trial in this process.
+    elif len(places) == 1 and Limits.of(study).none:
+        yield InlineExecutor()
+    else:
+        yield ProcessExecutor(len(places), places=places)
+
+
+def _places(workers: Workers) -> list[Mapping[str, str]]:
+    """For each local worker the variables that show it its device: the GPUs in turn, or nothing."""
+    request = request_of(workers)
+    uuids = () if request.kind == "cpu" else visible_uuids()
+    environment = _with_mask(os.environ, uuids, request)
+    gpus = () if request.kind == "cpu" or request.lacking else seen_devices(environment, uuids)
+    count = workers.count or len(gpus) or len(os.sched_getaffinity(0))
+    host = os.uname().nodename
+    devices = [assign(environment, i, host, request, uuids) for i in range(count)]
+    for line in check_devices(devices, request, "worker"):
+        click.echo(f"warning: {line}", err=True)
+    return [device.variables for device in devices]
+
+
+def _with_mask(
+    environment: Mapping[str, str], uuids: Sequence[str], request: Request
+) -> Mapping[str, str]:
+    """With a mask of what CuPy counts, where neither a mask nor nvidia-smi tells."""
+    if request.kind == "cpu" or seen_devices(environment, uuids) or not (count := device_count()):
+        return environment
+    return {**environment, MASKS[0]: ",".join(map(str, range(count)))}
+
+
+@contextmanager
+def _on_dask(address: str, count: int) -> Iterator[Executor]:
+    try:
+        from sweep.executors.dask import DaskExecutor, connected
+    except ImportError as error:
+        accepted = "pip install 'tomoatlas[dask]'"
+        raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
+    with connected(address, count) as client:
+        yield DaskExecutor(client)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+
+from jobs.capacity import least_seconds, most_at_once, steadily_at_once, warnings
+from jobs.shipped import find_study
+from recon_core.settings import Method
+from sweep.estimate import estimate, trial_seconds
+from sweep.study import Study
+
+MINUTE = 60.0
+
+
+@pytest.fixture(scope="module")
+def fig4() -> Study:
+    """64 cells of 256³ with long searches: 896 trials at once at first, 128 later."""
+    return find_study("fig4_nanocubes")
+
+
+def test_one_worker_needs_the_sum_of_all_trials(fig4: Study) -> None:
+    assert least_seconds(fig4, 1) == pytest.approx(estimate(fig4).seconds)
+
+
+@pytest.mark.parametrize("workers", [1, 7, 64, 128, 300, 896, 5000])
+def test_workers_are_no_faster_than_their_number_and_than_the_longest_search(
+    fig4: Study, workers: int
+) -> None:
+    seconds = max(trial_seconds(fig4.at(cell), Method.FUSED) for cell in fig4.cells())
+    longest = (1 + fig4.search.trials - fig4.search.initial) * seconds
+    assert least_seconds(fig4, workers) >= estimate(fig4).seconds / workers - 1e-6
+    assert least_seconds(fig4, workers) >= longest
+    assert least_seconds(fig4, workers) <= least_seconds(fig4, max(1, workers // 2))
+
+
+def test_searches_that_feed_few_workers_count_as_few(fig4: Study) -> None:
+    no_searches = fig4.model_copy(
+        update={"search": fig4.search.model_copy(update={"trials": 6, "chemistry_tv_trials": 6})}
+    )
+    searches = estimate(fig4).seconds - estimate(no_searches).seconds
+    steady, most = steadily_at_once(fig4), most_at_once(fig4)
+    assert (steady, most) == (128, 896)
+    assert least_seconds(fig4, most) >= searches / steady
+    lagged = fig4.model_copy(update={"search": fig4.search.model_copy(update={"lag": 7})})
+    assert least_seconds(lagged, most) < least_seconds(fig4, most) / 2
+
+
+def test_a_walltime_below_the_longest_search_is_warned_of(fig4: Study) -> None:
+    (few, long) = warnings(fig4, 896, 20 * MINUTE)
+    assert few.startswith("896 workers, but only about 128 trials at once")
+    assert long.endswith("is more than one job of 20 min 0 s: about 9 jobs in a chain")
+    assert warnings(fig4, 128, 300 * MINUTE) == []

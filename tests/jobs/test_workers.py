@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import sweep.executors
+from jobs import workers
+from jobs.cli import main
+from jobs.workers import Workers, executor_of
+from recon_core.errors import BadInput
+from sweep.devices import Request
+from sweep.executors.inline import InlineExecutor
+from sweep.executors.processes import ProcessExecutor
+from sweep.study import parse_study
+
+STUDY = """
+[study]
+name = "limited"
+[specimen]
+kind = "nanocubes"
+size = 16
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "count", "kind"),
+    [
+        ("", 1, InlineExecutor),
+        ("", 2, ProcessExecutor),
+        # Nothing could end a trial in this process.
+        ("[limits]\ntrial_seconds = 60\n", 1, ProcessExecutor),
+    ],
+)
+def test_one_worker_is_this_process_unless_trials_have_limits(
+    limits: str, count: int, kind: type
+) -> None:
+    with executor_of(parse_study(STUDY + limits), Workers(count, device="cpu")) as executor:
+        assert type(executor) is kind
+        executor.close()
+
+
+def machine(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, mask: str | None = None, lacking: str | None = None
+) -> None:
+    """A computer with GPUs, and CuPy that can use them unless something is lacking."""
+    monkeypatch.setattr(workers, "visible_uuids", lambda: tuple(f"GPU-{i}" for i in range(gpus)))
+    monkeypatch.setattr(workers, "device_problem", lambda: lacking)
+    monkeypatch.setattr(workers, "device_count", lambda: 0 if lacking else gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if mask is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+
+
+def seen(asked: Workers) -> Sequence[str | None]:
+    return [place.get("CUDA_VISIBLE_DEVICES") for place in workers._places(asked)]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "mask", "asked", "expected"),
+    [
+        (4, None, Workers(), ["0", "1", "2", "3"]),
+        (4, None, Workers(2), ["0", "1"]),
+        (4, "3,1", Workers(), ["3", "1"]),
+        (1, None, Workers(2, device="cpu"), [None, None]),
+        (0, None, Workers(2), [None, None]),
+    ],
+)
+def test_local_workers_get_a_gpu_each(
+    gpus: int,
+    mask: str | None,
+    asked: Workers,
+    expected: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(monkeypatch, gpus, mask)
+    assert seen(asked) == expected
+
+
+def test_workers_share_a_gpu_only_where_that_is_wished(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine(monkeypatch, 2)
+    with pytest.raises(BadInput, match=r"workers 0, 2: hold the same GPU.*--share-devices"):
+        seen(Workers(3))
+    assert seen(Workers(3, share=True)) == ["0", "1", "0"]
+    assert "warning: workers 0, 2 hold the same GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_the_option_reaches_local_workers_and_ranks(
+    share: bool, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    ranks = SimpleNamespace(
+        ranks=lambda: 2,
+        leave=lambda code: code,
+        run_ranks=lambda manage, request: asked.append(request) or 0,
+    )
+    monkeypatch.setattr("jobs.running.launched_under_mpi", lambda: True)
+    monkeypatch.setattr(sweep.executors, "mpi", ranks, raising=False)
+    argv = ["run", str(study_file), "--out", str(tmp_path / "out"), "-q"]
+    assert main([*argv, *["--share-devices"] * share]) == 0
+    assert [request.sharing for request in asked] == ["warn" if share else "refuse"]
+
+
+def test_gpus_that_cupy_alone_sees_are_shared_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, 0)
+    monkeypatch.setattr(workers, "device_count", lambda: 2)
+    assert seen(Workers(device="cuda")) == ["0", "1"]
+
+
+def test_a_gpu_that_cannot_be_used_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine(monkeypatch, 1, lacking="cupy cannot be imported")
+    assert len(seen(Workers())) == len(os.sched_getaffinity(0))
+    assert "trials run on the CPU, though there is a GPU: cupy" in capsys.readouterr().err
+    with pytest.raises(BadInput, match=r"worker 0: --device = 'cuda': cupy cannot be imported"):
+        seen(Workers(1, device="cuda"))
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_one_line(
+    study_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    machine(monkeypatch, 1, lacking="cupy cannot be imported")
+    out = tmp_path / "out"
+    argv = ["run", str(study_file), "--out", str(out), "--device", "cuda", "--workers", "1"]
+    assert main(argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--device = 'cuda': cupy cannot be imported; accepted: pip install" in line
+    assert not out.exists()
