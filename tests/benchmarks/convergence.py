@@ -127,7 +127,8 @@ def main(size: int, iterations: int, haadf: tuple[float, ...]) -> None:
 
 def draw(found: dict[float, dict[str, Trace]], path: Path, size: int) -> None:
     """Objective above its lowest, and NRMSE, against work and time; a column per weight."""
-    figure, axes = plt.subplots(4, len(found), figsize=(max(8.5, 3.4 * len(found)), 10.4), squeeze=False)
+    width = max(8.5, 3.4 * len(found))
+    figure, axes = plt.subplots(4, len(found), figsize=(width, 10.4), squeeze=False)
     for column, (weight, traces) in enumerate(found.items()):
         lowest = min(t.rows[:, 3].min() for t in traces.values())
         for row, (what, along) in enumerate(product((3, 2), (0, 1))):
