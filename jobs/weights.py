@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 from analysis.atlas import load_atlas
 from analysis.recommend import recommend
 from recon_core.errors import BadInput
-from recon_core.settings import Method, SolverSettings, Weights
+from recon_core.settings import ACCEPTED_WEIGHT, Method, SolverSettings, Weights, is_weight
 from recon_core.tiltseries import TiltSeries
 from sweep.refusal import refusal
 
@@ -59,8 +58,8 @@ def _check_weight(method: Method, name: str, value: float) -> None:
         raise BadInput(
             f"{method} has no such weight", key=f"--{name}", value=value, accepted=accepted
         )
-    if not (math.isfinite(value) and value >= 0):
-        raise BadInput("not a weight", key=f"--{name}", value=value, accepted="a number >= 0")
+    if not is_weight(value):
+        raise BadInput("not a weight", key=f"--{name}", value=value, accepted=ACCEPTED_WEIGHT)
 
 
 def _from_atlas(

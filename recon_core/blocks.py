@@ -6,19 +6,16 @@ stay in the first and second cache. Few arrays in each loop, so that it becomes 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from recon_core.kernels import FAST, TINY
+from recon_core.kernels import TINY, leaf
 from recon_core.power import power
 
 Array = NDArray[np.float32]
 
-_leaf = numba.njit(fastmath=FAST, cache=True, error_model="numpy")
 
-
-@_leaf
+@leaf
 def begin(u: Array, multiplier: Array, misfit: Array, a: Array, b: Array) -> None:
     """Misfit = multiplier - u; the two products of the rank-one part start at 0."""
     for j in range(u.size):
@@ -27,7 +24,7 @@ def begin(u: Array, multiplier: Array, misfit: Array, a: Array, b: Array) -> Non
         b[j] = np.float32(0)
 
 
-@_leaf
+@leaf
 def contrast(
     x: Array, weight: np.float32, gamma: float, slope: Array, bend: Array, total: Array
 ) -> None:
@@ -47,7 +44,7 @@ def contrast(
         total[j] += weight * first * x[j]
 
 
-@_leaf
+@leaf
 def differences(
     pz: Array, back: Array, py: Array, low: Array, px: Array, left: Array, out: Array
 ) -> None:
@@ -56,7 +53,7 @@ def differences(
         out[j] = (pz[j] - back[j]) + (py[j] - low[j]) + (px[j] - left[j])
 
 
-@_leaf
+@leaf
 def pull(
     x: Array, point: Array, slope: Array, metric: np.float32, tv: np.float32, force: Array
 ) -> None:
@@ -65,7 +62,7 @@ def pull(
         force[j] = metric * (x[j] - point[j]) + slope[j] - tv * force[j]
 
 
-@_leaf
+@leaf
 def project(
     force: Array,
     slope: Array,
@@ -86,28 +83,28 @@ def project(
         force[j], slope[j] = pull, lean
 
 
-@_leaf
+@leaf
 def couple(rho: np.float32, a: Array, b: Array) -> None:
     """Strength of the rank-one correction, into ``a``."""
     for j in range(a.size):
         a[j] = rho * a[j] / (np.float32(1) + rho * b[j])
 
 
-@_leaf
+@leaf
 def land(x: Array, force: Array, slope: Array, a: Array, out: Array) -> None:
     """Out = x less the coupled Newton step, not below 0."""
     for j in range(x.size):
         out[j] = max(x[j] - force[j] + slope[j] * a[j], np.float32(0))
 
 
-@_leaf
+@leaf
 def land_free(x: Array, force: Array, inverse: np.float32, out: Array) -> None:
     """Out = x less the uncoupled step, not below 0."""
     for j in range(x.size):
         out[j] = max(x[j] - inverse * force[j], np.float32(0))
 
 
-@_leaf
+@leaf
 def project_dual(
     here: Array,
     deeper: Array,
@@ -129,7 +126,7 @@ def project_dual(
         pz[j], py[j], px[j] = a * shrink, b * shrink, c * shrink
 
 
-@_leaf
+@leaf
 def extrapolate(
     old: Array,
     new: Array,
@@ -151,7 +148,7 @@ def extrapolate(
     sums[2] += metric * uphill
 
 
-@_leaf
+@leaf
 def multiply(
     new: Array,
     old: Array,

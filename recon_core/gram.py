@@ -30,14 +30,8 @@ class Gram:
     ridge: np.float32
     inverse: Array
 
-    def apply(self, volume: Array) -> Array:
-        """(A^T A + ridge) volume."""
-        out = self.projector.adjoint(self.projector.forward(volume))
-        out += self.ridge * volume
-        return out
-
     def precondition(self, volume: Array) -> Array:
-        """Approximate inverse of :meth:`apply`, by FFT over (z, y); symmetric and positive."""
+        """Approximate inverse of A^T A + ridge, by FFT over (z, y); symmetric and positive."""
         return self.device.filtered(volume, self.inverse)
 
     def descend(self, solution: Array, residual: Array, rays: Array, image: Array) -> None:

@@ -19,11 +19,12 @@ Sums = NDArray[np.float64]
 
 # No "nnan": a NaN must survive to be seen by the solver.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-_jit = numba.njit(parallel=True, fastmath=FAST, cache=True, error_model="numpy")
+jit = numba.njit(parallel=True, fastmath=FAST, cache=True, error_model="numpy")
+leaf = numba.njit(fastmath=FAST, cache=True, error_model="numpy")
 TINY = np.float32(1e-6)
 
 
-@_jit
+@jit
 def sparse_product(
     indptr: NDArray[np.int32],
     indices: NDArray[np.int32],
@@ -55,7 +56,7 @@ def sparse_product(
             k += 1
 
 
-@_jit
+@jit
 def power_sum(x: Array, weights: Array, gamma: float, out: Array) -> None:
     """out[trial, row] = sum over elements of weights[e] * x[trial, e, row]**gamma, for x >= 0."""
     batch, elements, rows = x.shape[:3]
@@ -67,7 +68,7 @@ def power_sum(x: Array, weights: Array, gamma: float, out: Array) -> None:
             add_power(x[trial, e, row], weights[e], gamma, acc)
 
 
-@_jit
+@jit
 def poisson_slope(rays: Array, counts: Array, scale: Array, background: Array, out: Array) -> None:
     """Gradient of the Poisson deviance by the projection ``rays``: scale[e] (1 - b / y).
 
@@ -82,7 +83,7 @@ def poisson_slope(rays: Array, counts: Array, scale: Array, background: Array, o
             slope[j] = scale[e] * (np.float32(1) - b[j] / y)
 
 
-@_jit
+@jit
 def poisson_deviance(rays: Array, counts: Array, scale: Array, background: Array) -> Sums:
     """Sum over each row of y - b + b log(b/y), y = scale[e] rays + background[e]; (trial, row)."""
     batch, elements, rows, width = rays.shape
@@ -100,7 +101,7 @@ def poisson_deviance(rays: Array, counts: Array, scale: Array, background: Array
     return sums
 
 
-@_jit
+@jit
 def squares_slope(
     rays: Array, counts: Array, scale: Array, background: Array, precision: Array, out: Array
 ) -> None:
@@ -114,7 +115,7 @@ def squares_slope(
             out[trial, e, row, j] = factor * (y - counts[e, row, j])
 
 
-@_jit
+@jit
 def weighted_squares(
     rays: Array, counts: Array, scale: Array, background: Array, precision: Array
 ) -> Sums:
@@ -131,7 +132,7 @@ def weighted_squares(
     return sums
 
 
-@_jit
+@jit
 def total_variation(x: Array) -> Sums:
     """Isotropic TV of each voxel column of (trial, element, z, y, x); (trial, column).
 
@@ -155,7 +156,7 @@ def total_variation(x: Array) -> Sums:
     return sums
 
 
-@_jit
+@jit
 def distance(rays: Array, signal: Array) -> Sums:
     """Sum over each row of (rays - signal)^2, (trial, row); ``signal`` (row, x) is shared."""
     batch, rows, width = rays.shape
@@ -170,7 +171,7 @@ def distance(rays: Array, signal: Array) -> Sums:
     return sums
 
 
-@_jit
+@jit
 def descent_products(
     residual: Array, direction: Array, image: Array, ridge: np.float32
 ) -> NDArray[np.float64]:
@@ -188,7 +189,7 @@ def descent_products(
     return sums
 
 
-@_jit
+@jit
 def descend(
     length: Array,
     direction: Array,

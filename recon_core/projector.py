@@ -53,14 +53,6 @@ class SparseProjector:
         object.__setattr__(self, "_matrix", matrix)
         object.__setattr__(self, "_transpose", sparse.csr_array(matrix.T))
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the matrix and its transpose."""
-        return sum(
-            m.data.nbytes + m.indices.nbytes + m.indptr.nbytes
-            for m in (self._matrix, self._transpose)
-        )
-
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
         """Project volumes (..., z, y, x) to (..., angle, y, x)."""
         z, y = self.geometry.shape

@@ -14,7 +14,7 @@ from recon_core.fusion import fused_problem
 from recon_core.memory import SolveSize, check_fits
 from recon_core.result import History, Reconstruction, Status
 from recon_core.scales import haadf_scale_holds, with_chemical_scale
-from recon_core.settings import Method, SolverSettings, Weights
+from recon_core.settings import ACCEPTED_WEIGHT, Method, SolverSettings, Weights, is_weight
 from recon_core.solve import Monitor, init, solve
 from recon_core.start import started
 from recon_core.tiltseries import TiltSeries
@@ -40,7 +40,7 @@ def reconstruct(
 
     Raises
     ------
-    BadInput : ``ml-stopped`` without a monitor, a negative weight, or more than the free memory.
+    BadInput : ``ml-stopped`` without a monitor, an impossible weight, or more than the free memory.
     """
     _check(method, weights, monitor)
     empty = _empty_channels(series, method, [weights])
@@ -154,8 +154,8 @@ def _bad_data(series: TiltSeries, empty: Sequence[str]) -> Reconstruction:
 def _check(method: Method, weights: Weights, monitor: Monitor | None) -> None:
     for name in method.weight_names:
         value = getattr(weights, name)
-        if not (np.isfinite(value) and value >= 0):
-            raise BadInput("not a weight", key=name, value=value, accepted=">= 0")
+        if not is_weight(value):
+            raise BadInput("not a weight", key=name, value=value, accepted=ACCEPTED_WEIGHT)
     if method is Method.ML_STOPPED and monitor is None:
         raise BadInput(
             "needs the truth to find the best iteration",

@@ -44,6 +44,15 @@ class Weights:
     tv: float = 0.0
 
 
+WEIGHT_BOUNDS = (1e-15, 1e15)  # between them products and squares fit a float32
+ACCEPTED_WEIGHT = "0, or 1e-15 to 1e15"
+
+
+def is_weight(value: float) -> bool:
+    """Whether a number can be a weight: 0, or inside the bounds."""
+    return value == 0 or WEIGHT_BOUNDS[0] <= value <= WEIGHT_BOUNDS[1]
+
+
 class SolverSettings(BaseModel):
     """Settings of the solver, the ``[solver]`` table of a study.
 

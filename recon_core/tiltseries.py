@@ -14,6 +14,8 @@ from recon_core.geometry import check_angles
 
 Array = NDArray[np.float32]
 
+MOST_COUNTS = 1e15  # per pixel: their squares, summed, fit a float32
+
 
 @dataclass(frozen=True)
 class TiltSeries:
@@ -113,10 +115,11 @@ class TiltSeries:
     def _check_counts(self, key: str, counts: Array) -> None:
         if not np.isfinite(counts).all():
             raise BadInput("holds NaN or infinity", key=key, accepted="finite counts")
-        if counts.size and counts.min() < 0:
-            raise BadInput(
-                "holds negative counts", key=key, value=float(counts.min()), accepted=">= 0"
-            )
+        low, high = float(counts.min(initial=0)), float(counts.max(initial=0))
+        if low < 0:
+            raise BadInput("holds negative counts", key=key, value=low, accepted=">= 0")
+        if high > MOST_COUNTS:
+            raise BadInput("not a count", key=key, value=high, accepted=f"0 to {MOST_COUNTS:g}")
 
     def _check_levels(self) -> None:
         self._check_channels("chemical/background", self.chemical_background)

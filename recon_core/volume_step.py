@@ -13,6 +13,7 @@ needs no case for rows and planes, only for the first plane.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numba
@@ -32,7 +33,7 @@ from recon_core.blocks import (
     project_dual,
     pull,
 )
-from recon_core.kernels import FAST
+from recon_core.kernels import jit, leaf
 from recon_core.power import add_power
 
 Array = NDArray[np.float32]
@@ -41,9 +42,6 @@ BLOCK = 2048  # voxels whose scratch arrays stay in the first and second cache
 PLANES = 4  # at the least in each thread's part of a volume
 SHARED = 5  # scratch arrays beside the three of each element
 TV_DIVISOR = np.float32(12)  # ||grad||^2 in 3D: the dual step is metric / 12
-
-_jit = numba.njit(parallel=True, fastmath=FAST, cache=True, error_model="numpy")
-_leaf = numba.njit(fastmath=FAST, cache=True, error_model="numpy")
 
 
 class Fields(NamedTuple):
@@ -84,6 +82,16 @@ class Steps(NamedTuple):
     gamma: float
 
 
+class Block(NamedTuple):
+    """Voxels ``start`` to ``stop`` of a trial's flat volumes, inside one ``plane`` of voxels."""
+
+    trial: int
+    start: int
+    stop: int
+    plane: int
+    width: int
+
+
 def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
     """Write the next iterate to ``spare``; step dual, point, multiplier, contrast and residual.
 
@@ -101,9 +109,10 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
     - x), dx> (positive when the momentum points uphill: O'Donoghue and Candes, 2015), |s - u|^2,
     |ds|^2, |u|^2.
     """
-    depth, width = f.volumes.shape[2], f.volumes.shape[4]
+    depth, height, width = f.volumes.shape[2:]
     parts = max(1, min(numba.get_num_threads(), depth // PLANES))
-    sums: NDArray[np.float64] = _volume_step(_flat(f), s, depth, width, parts)
+    inside = _inside(height, width)
+    sums: NDArray[np.float64] = _volume_step(_flat(f), s, inside, depth, width, parts)
     return sums
 
 
@@ -112,11 +121,12 @@ def _flat(f: Fields) -> Fields:
     return Fields(*(a.reshape(*a.shape[:-3], math.prod(a.shape[-3:])) for a in f))
 
 
-@_jit
-def _volume_step(f: Any, s: Any, depth: int, width: int, parts: int) -> NDArray[np.float64]:
+@jit
+def _volume_step(
+    f: Any, s: Any, inside: Array, depth: int, width: int, parts: int
+) -> NDArray[np.float64]:
     batch, elements, size = f.volumes.shape
     plane = size // depth
-    inside = _inside(plane // width, width)
     rows = max(1, BLOCK // width) * width
     blocks = (plane + rows - 1) // rows
     sums = np.zeros((batch, depth * blocks, 6))
@@ -125,8 +135,8 @@ def _volume_step(f: Any, s: Any, depth: int, width: int, parts: int) -> NDArray[
         trial, z = task // parts, (task % parts) * depth // parts
         scratch = np.empty((SHARED + 3 * elements, rows), np.float32)
         for b in range(blocks):
-            start, stop = _range(z, b, rows, plane)
-            _backward(f, s, trial, start, stop, plane, width, f.volumes, scratch)
+            block = _block(trial, z, b, rows, plane, width)
+            _backward(f, s, block, f.volumes, scratch)
     for task in numba.prange(batch * parts):
         trial, part = task // parts, task % parts
         first, last = part * depth // parts, (part + 1) * depth // parts
@@ -134,27 +144,27 @@ def _volume_step(f: Any, s: Any, depth: int, width: int, parts: int) -> NDArray[
         for z in range(first, last):
             if z + 1 < last:
                 for b in range(blocks):
-                    start, stop = _range(z + 1, b, rows, plane)
-                    _backward(f, s, trial, start, stop, plane, width, f.volumes, scratch)
+                    block = _block(trial, z + 1, b, rows, plane, width)
+                    _backward(f, s, block, f.volumes, scratch)
             if s.tv[trial] > 0:
                 for b in range(blocks):
-                    start, stop = _range(z, b, rows, plane)
-                    _ascend(f, s, trial, start, stop, plane, width, inside, scratch)
+                    block = _block(trial, z, b, rows, plane, width)
+                    _ascend(f, s, block, inside, scratch)
             if z > first:
                 for b in range(blocks):
-                    start, stop = _range(z, b, rows, plane)
+                    block = _block(trial, z, b, rows, plane, width)
                     total = sums[trial, z * blocks + b]
-                    _finish(f, s, trial, start, stop, plane, width, scratch, total)
+                    _finish(f, s, block, scratch, total)
     for task in numba.prange(batch * parts):
         trial, z = task // parts, (task % parts) * depth // parts
         scratch = np.empty((SHARED + 3 * elements, rows), np.float32)
         for b in range(blocks):
-            start, stop = _range(z, b, rows, plane)
-            _finish(f, s, trial, start, stop, plane, width, scratch, sums[trial, z * blocks + b])
+            block = _block(trial, z, b, rows, plane, width)
+            _finish(f, s, block, scratch, sums[trial, z * blocks + b])
     return sums
 
 
-@_leaf
+@lru_cache(maxsize=16)
 def _inside(height: int, width: int) -> Array:
     """1 where the differences along y and x stay inside a plane, else 0; (2, plane)."""
     inside = np.ones((2, height, width), np.float32)
@@ -163,24 +173,23 @@ def _inside(height: int, width: int) -> Array:
     return inside.reshape(2, height * width)
 
 
-@_leaf
-def _range(z: int, block: int, rows: int, plane: int) -> tuple[int, int]:
-    return z * plane + block * rows, z * plane + min((block + 1) * rows, plane)
+@leaf
+def _block(trial: int, z: int, at: int, rows: int, plane: int, width: int) -> Block:
+    """Block ``at`` of plane z; blocks have ``rows`` voxels, the last of a plane what is left."""
+    start, stop = z * plane + at * rows, z * plane + min((at + 1) * rows, plane)
+    return Block(trial, start, stop, plane, width)
 
 
-@_leaf
+@leaf
 def _backward(
     f: Any,
     s: Any,
-    trial: int,
-    start: int,
-    stop: int,
-    plane: int,
-    width: int,
+    block: Block,
     origin: Array,
     scratch: Array,
 ) -> None:
     """Proximal map of one block for the present dual, by one Newton step from ``origin``."""
+    trial, start, stop, _, _ = block
     elements, n = f.volumes.shape[1], stop - start
     coupled = f.u.shape[1] > 0
     misfit, a, b = scratch[0, :n], scratch[1, :n], scratch[2, :n]
@@ -192,7 +201,7 @@ def _backward(
             contrast(x, s.weights[e], s.gamma, slope, bend, misfit)
     for e in range(elements):
         force, metric = scratch[SHARED + 3 * e + 2, :n], s.metric[trial, e]
-        _divergence(f.dual[trial, e], start, stop, plane, width, scratch[3:5], force)
+        _divergence(f.dual[trial, e], block, scratch[3:5], force)
         x, slope = origin[trial, e, start:stop], f.slope[trial, e, start:stop]
         pull(x, f.point[trial, e, start:stop], slope, metric, s.tv[trial], force)
         if coupled:
@@ -209,11 +218,10 @@ def _backward(
             land_free(x, force, np.float32(1) / s.metric[trial, e], out)
 
 
-@_leaf
-def _divergence(
-    dual: Array, start: int, stop: int, plane: int, width: int, before: Array, out: Array
-) -> None:
+@leaf
+def _divergence(dual: Array, block: Block, before: Array, out: Array) -> None:
     """Out = div dual of one block, the negative adjoint of the forward difference."""
+    _, start, stop, plane, width = block
     pz, py, px = dual[0], dual[1], dual[2]
     if start >= plane:
         differences(
@@ -236,19 +244,16 @@ def _divergence(
         out[j] = pz[i] + (py[i] - low[j]) + (px[i] - left[j])
 
 
-@_leaf
+@leaf
 def _ascend(
     f: Any,
     s: Any,
-    trial: int,
-    start: int,
-    stop: int,
-    plane: int,
-    width: int,
+    block: Block,
     inside: Array,
     scratch: Array,
 ) -> None:
     """Dual += metric/(12 tv) grad spare, each voxel's vector projected on the unit ball."""
+    trial, start, stop, plane, width = block
     size, n = f.volumes.shape[2], stop - start
     at = start % plane
     for e in range(f.volumes.shape[1]):
@@ -277,21 +282,18 @@ def _ascend(
         )
 
 
-@_leaf
+@leaf
 def _finish(
     f: Any,
     s: Any,
-    trial: int,
-    start: int,
-    stop: int,
-    plane: int,
-    width: int,
+    block: Block,
     scratch: Array,
     sums: NDArray[np.float64],
 ) -> None:
     """The proximal map for the new dual, then momentum and multiplier of one block."""
+    trial, start, stop, _, _ = block
     if s.tv[trial] > 0:
-        _backward(f, s, trial, start, stop, plane, width, f.spare, scratch)
+        _backward(f, s, block, f.spare, scratch)
     for e in range(f.volumes.shape[1]):
         old, new = f.volumes[trial, e, start:stop], f.spare[trial, e, start:stop]
         point = f.point[trial, e, start:stop]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from phantoms.kinds import SIZES
 from recon_core.errors import BadInput
-from recon_core.settings import Method
+from recon_core.settings import WEIGHT_BOUNDS, Method
 
 Bounds = tuple[float, float]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -70,8 +70,10 @@ class SearchSpace(Table):
     @field_validator("haadf", "tv")
     @classmethod
     def _positive_and_increasing(cls, bounds: Bounds) -> Bounds:
-        if not 0 < bounds[0] < bounds[1] < float("inf"):
-            raise BadInput("not the bounds of a weight", accepted="[low, high], 0 < low < high")
+        least, most = WEIGHT_BOUNDS
+        if not least <= bounds[0] < bounds[1] <= most:
+            accepted = f"[low, high], {least:g} <= low < high <= {most:g}"
+            raise BadInput("not the bounds of a weight", accepted=accepted)
         return bounds
 
     def of(self, method: Method) -> dict[str, Bounds]:

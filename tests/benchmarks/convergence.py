@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -126,32 +127,32 @@ def main(size: int, iterations: int, haadf: tuple[float, ...]) -> None:
 
 def draw(found: dict[float, dict[str, Trace]], path: Path, size: int) -> None:
     """Objective above its lowest, and NRMSE, against work and time; a column per weight."""
-    quantities = ((0, 3, "iterations (work)"), (0, 2, "iterations (work)"), (1, 2, "seconds"))
-    figure, axes = plt.subplots(3, len(found), figsize=(3.4 * len(found), 8), squeeze=False)
+    width = max(8.5, 3.4 * len(found))
+    figure, axes = plt.subplots(4, len(found), figsize=(width, 10.4), squeeze=False)
     for column, (weight, traces) in enumerate(found.items()):
         lowest = min(t.rows[:, 3].min() for t in traces.values())
-        for row, (along, what, label) in enumerate(quantities):
+        for row, (what, along) in enumerate(product((3, 2), (0, 1))):
             ax = axes[row, column]
             for name, got in traces.items():
                 values = got.rows[:, what]
                 shown = values / lowest - 1 if what == 3 else values
                 ax.plot(got.rows[:, along], np.maximum(shown, 1e-6), label=name, lw=1.4)
-            ax.set_xlabel(label)
+            ax.set_xlabel("seconds" if along else "iterations (work)")
             if what == 3:
                 ax.set_yscale("log")
                 ax.set_ylim(1e-5, 1)
-                ax.set_title(f"haadf = {weight:g}")
             else:
                 ax.set_ylim(*_near([t.rows[:, 2] for t in traces.values()]))
             if along == 0:
                 ax.axvline(100, color="0.7", lw=0.8, ls=":")
-    axes[0, 0].set_ylabel("objective above the lowest")
-    axes[1, 0].set_ylabel("mean NRMSE")
-    axes[2, 0].set_ylabel("mean NRMSE")
+        axes[0, column].set_title(f"haadf = {weight:g}")
+    for row, label in enumerate(("objective above the lowest", "mean NRMSE")):
+        axes[2 * row, 0].set_ylabel(label)
+        axes[2 * row + 1, 0].set_ylabel(label)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncol=len(labels), frameon=False)
-    figure.suptitle(f"{size}³ × 4, 47 HAADF and 9 chemical tilts, tv = 1", y=0.955, fontsize=10)
-    figure.tight_layout(rect=(0, 0, 1, 0.945))
+    figure.suptitle(f"{size}³ × 4, 47 HAADF and 9 chemical tilts, tv = 1", y=0.965, fontsize=10)
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(path, dpi=110)
 
 

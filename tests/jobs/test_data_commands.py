@@ -126,6 +126,7 @@ def test_reconstruct_with_an_atlas(tilts, folder, tmp_path, capsys):
         (["--haadf", "0.1"], "--tv: missing"),
         (["--haadf", "-1", "--tv", "1"], "--haadf = -1.0: not a weight"),
         (["--haadf", "nan", "--tv", "1"], "not a weight"),
+        (["--haadf", "1e38", "--tv", "1"], "--haadf = 1e+38: not a weight; accepted: 0, or 1e-15"),
         (["--method", "ml", "--tv", "1"], "ml has no such weight"),
         (["--method", "chemistry-tv", "--haadf", "1"], "accepted: --tv"),
         (["--atlas", "a.csv", "--tv", "1", "--haadf", "1"], "not both"),

@@ -14,6 +14,7 @@ from phantoms.kinds import make_specimen
 from phantoms.specimen import Specimen
 from recon_core.baselines import mlem
 from recon_core.fusion import FusedProblem, fused_problem
+from recon_core.gram import Gram
 from recon_core.settings import SolverSettings, Weights
 from recon_core.tiltseries import TiltSeries
 
@@ -45,6 +46,12 @@ def problem_of(
 
 def start_of(problem: FusedProblem) -> np.ndarray:
     return mlem(problem.chemistry, problem.shape[1:], 10)
+
+
+def gram_times(gram: Gram, volume: np.ndarray) -> np.ndarray:
+    """(A^T A + ridge) volume."""
+    there_and_back = gram.projector.adjoint(gram.projector.forward(volume))
+    return there_and_back + gram.ridge * volume
 
 
 def random_volumes(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

@@ -49,6 +49,23 @@ def test_the_estimate_covers_what_a_solve_allocates(haadf: int, chemical: int, b
     assert 0.75 * fused_bytes(size) < allocated(size) < fused_bytes(size)
 
 
+def test_the_estimate_covers_trials_that_leave_a_batch() -> None:
+    """Those that stay go on in the memory they have; the results of those that left are beside."""
+    series = tilt_series(32, haadf_tilts=9, chemical_tilts=5)
+    weights = [Weights(0.03, 8.0), *[Weights(0.03, 0.5)] * 3]
+    allocated(SolveSize((4, 32, 32, 32), 9, 5))  # compiles, and builds the matrices
+    tracemalloc.start()
+    try:
+        problem, state = started(series, weights, SolverSettings(), CPU, smallest=8)
+        tracemalloc.reset_peak()
+        found = solve(problem, state, 1e-2, 120)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found[0].iterations < found[1].iterations
+    assert peak < fused_bytes(SolveSize((4, 32, 32, 32), 9, 5, len(weights)))
+
+
 def test_the_papers_map_is_far_below_a_device() -> None:
     assert fused_bytes(PAPER) / PAPER.specimen_bytes < 14
     assert fused_bytes(PAPER) < 3.5 * 2**30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from recon_core.errors import BadInput
 from recon_core.metrics import nrmse, nrmse_by_element
 from recon_core.reconstruct import reconstruct, reconstruct_batch
 from recon_core.result import Status
-from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.tiltseries import TiltSeries
+from recon_core.settings import WEIGHT_BOUNDS, Method, SolverSettings, Weights
+from recon_core.tiltseries import MOST_COUNTS, TiltSeries
 
 SERIES = tilt_series()
 WEIGHTS = Weights(0.03, 0.5)
 SHORT = SolverSettings(max_iterations=60)
+Pair = tuple[float, float]
 
 
 def score(volumes: np.ndarray) -> float:
@@ -158,11 +160,26 @@ def test_monitor_is_called(method: Method) -> None:
     assert seen[-1] == score(result.volumes)
 
 
-@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 1e-23, 1e38])
 @pytest.mark.parametrize("name", ["haadf", "tv"])
 def test_impossible_weights(name: str, value: float) -> None:
-    with pytest.raises(BadInput, match=f"^{name} = .*not a weight; accepted: >= 0"):
+    with pytest.raises(BadInput, match=f"^{name} = .*not a weight; accepted: 0, or 1e-15 to 1e15"):
         reconstruct(SERIES, Method.FUSED, replace(WEIGHTS, **{name: value}))
+
+
+@pytest.mark.parametrize("gamma", [1.7, 2.0])
+@pytest.mark.parametrize("weights", list(product((0.0, *WEIGHT_BOUNDS), repeat=2)))
+def test_the_most_extreme_weights_overflow_nothing(weights: Pair, gamma: float) -> None:
+    settings = SolverSettings(max_iterations=30, gamma=gamma)
+    result = reconstruct(SERIES, Method.FUSED, Weights(*weights), settings)
+    assert np.isfinite(result.volumes).all()
+    assert np.isfinite(result.history.objective).all()
+
+
+def test_the_largest_counts_overflow_nothing() -> None:
+    result = reconstruct(brighter(SERIES, MOST_COUNTS / 1e5), Method.FUSED, WEIGHTS, SHORT)
+    assert result.status is not Status.DIVERGED
+    assert np.isfinite(result.history.objective).all()
 
 
 def test_stopped_ml_needs_a_monitor() -> None:

@@ -60,6 +60,10 @@ def holding(shape: tuple[int, ...], value: float) -> np.ndarray:
         ({"haadf": holding((3, 4, 5), np.nan)}, r"^haadf/projections: holds NaN or infinity"),
         ({"chemical": holding((2, 2, 4, 5), np.inf)}, r"^chemical/projections: holds NaN"),
         ({"haadf": holding((3, 4, 5), -1)}, r"^haadf/projections = -1.0: holds negative"),
+        (
+            {"haadf": holding((3, 4, 5), 1e20)},
+            r"= 1\..*: not a count; .* 1e\+15",
+        ),
         ({"chemical": holding((2, 2, 4, 5), -3)}, r"^chemical/projections = -3.0: holds negative"),
         ({"chemical_background": (0.1,)}, r"^chemical/background = \(1,\).*one per element"),
         ({"chemical_background": (0.1, -0.2)}, r"^chemical/background = .*not a count"),

@@ -97,6 +97,7 @@ def test_axes_may_be_written_without_quotes() -> None:
         ("[search]\ntrials = 0", "search.trials = 0"),
         ("[search]\nspace = { haadf = [1, 0.1] }", "search.space.haadf = [1, 0.1]"),
         ("[search]\nspace = { tv = [0, 1] }", "search.space.tv = [0, 1]"),
+        ("[search]\nspace = { tv = [0.1, 1e20] }", "not the bounds of a weight; accepted: "),
         ("[search]\nspace = { hadf = [0.1, 1] }", "search.space.hadf = [0.1, 1]: unknown key, did "
          "you mean haadf?"),
         ("[search]\nspace = { tv = [0.1, 1, 2] }", "tv = [0.1, 1, 2]: not acceptable; accepted: 2 "
