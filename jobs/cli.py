@@ -20,7 +20,22 @@ from jobs.rank import first_rank
 from recon_core.errors import BadInput, Trouble, told
 
 
+class Commands(click.Group):
+    """Commands that return; one that leaves the program by itself is no success."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except SystemExit as error:
+            # Rich leaves so when the reader of the output has left.
+            if isinstance(error.__context__, BrokenPipeError):
+                return Exit.DONE
+            raise RuntimeError(f"left with {error.code}") from error
+
+
 @click.group(
+    cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with:  tomoatlas run quickstart --out first",

@@ -8,18 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from analysis.report import write_report
 from jobs.capacity import check_workers
-from jobs.console import display
+from jobs.console import display, say
 from jobs.exits import Exit
 from jobs.shipped import find_study
 from jobs.signals import drained_by_signals
 from jobs.walltime import for_trials, seconds_left
 from recon_core.cuda_device import device_named
 from recon_core.device import CPU
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble
 from sweep.devices import Request, assign, visible_uuids
 from sweep.driver import run
 from sweep.evaluate import DEVICE_VARIABLE
@@ -112,12 +110,12 @@ def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool) ->
         _say_resume("drained" if watch.draining else "time is up", summary, name, out)
         return Exit.WALLTIME
     if not quiet:
-        click.echo(f"{summary.done} trials, {summary.failed} failed; report: {index}")
+        say(f"{summary.done} trials, {summary.failed} failed; report: {index}")
     return Exit.TRIALS_FAILED if summary.failed else Exit.DONE
 
 
 def _say_resume(why: str, summary: Summary, name: str, out: Path) -> None:
-    click.echo(
+    say(
         f"{why}: {summary.done} of {summary.total} trials are kept; "
         f"resume with: tomoatlas run {name} --out {out}",
         err=True,
@@ -137,6 +135,9 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch)
     except CannotStart as error:
         kept = "what is done is kept, and the same command resumes"
         raise CannotStart(f"{out}: {error}; {kept}") from error
+    except BrokenPipeError as error:
+        # Click takes it for a reader of the output that has left, and all for done.
+        raise Trouble(f"{out}: {error}") from error
     finally:
         shown.stop()
 
