@@ -51,8 +51,8 @@ def check(
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Processes that evaluate trials; 1 works in this process. Default: all cores, or all "
-    "GPUs. Under mpiexec or srun the ranks are the workers.",
+    help="Processes that evaluate trials. Default: all cores, or all GPUs. Under mpiexec or srun "
+    "the ranks are the workers.",
 )
 @device_option
 @click.option(

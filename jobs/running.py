@@ -23,11 +23,9 @@ from sweep.driver import run
 from sweep.evaluate import DEVICE_VARIABLE
 from sweep.executors.base import Executor
 from sweep.executors.child import CannotStart
-from sweep.executors.inline import InlineExecutor
 from sweep.executors.launch import launched_under_mpi
 from sweep.executors.processes import ProcessExecutor
 from sweep.ledger import Summary
-from sweep.limits import Limits
 from sweep.study import Study
 from sweep.watch import Watch
 
@@ -157,9 +155,6 @@ def _executor(study: Study, workers: Workers) -> Iterator[Executor]:
     if workers.dask is not None:
         with _on_dask(workers.dask, count) as executor:
             yield executor
-    # Nothing can end a trial in this process.
-    elif count == 1 and Limits.of(study).none:
-        yield InlineExecutor()
     else:
         yield ProcessExecutor(count, places=_places(count, gpus) if on_gpu else None)
 

@@ -33,11 +33,6 @@ class Limits:
             if value is not None and not value > 0:
                 raise BadInput("out of range", key=name, value=value, accepted="number > 0")
 
-    @property
-    def none(self) -> bool:
-        """Whether nothing is limited."""
-        return self == Limits()
-
     @classmethod
     def of(cls, study: Study) -> Limits:
         """What the ``[limits]`` of a study say."""
