@@ -17,7 +17,7 @@ class Limits:
     ``seconds``: wall time, from the moment the trial is in its process; over it the status is
     timeout. ``memory_bytes``: resident memory of the process, caches of the specimen included; over
     it the status is crashed, for the process was killed and nobody knows how the trial would have
-    ended. A trial that itself meets a MemoryError has failed.
+    ended. So it is of a trial that itself meets a MemoryError.
 
     Raises
     ------
