@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 from analysis.report import write_report
 from jobs.capacity import check_workers
 from jobs.console import display, say
-from jobs.exits import Exit
+from jobs.exits import Exit, tell
 from jobs.shipped import find_study
-from jobs.signals import drained_by_signals
+from jobs.signals import Ears
 from jobs.walltime import for_trials, seconds_left
 from recon_core.cuda_device import device_named
 from recon_core.device import CPU
@@ -47,33 +48,52 @@ class Workers:
 
 
 def run_study(
-    name: str, out: Path, workers: Workers, quiet: bool, walltime: float | None = None
+    name: str,
+    out: Path,
+    workers: Workers,
+    quiet: bool,
+    walltime: float | None = None,
+    ears: Ears | None = None,
 ) -> int:
     """Run or resume the study ``name`` in the folder ``out``; the exit code.
 
     ``walltime``: seconds within which to end; a scheduler's own limit counts as well. Under MPI
-    rank 0 does this, and all ranks evaluate trials for it.
+    rank 0 does this, and all ranks evaluate trials for it. ``ears``: hear the signals.
 
     Raises
     ------
     BadInput : the study, the folder or the workers are not acceptable.
 
     """
-    study = find_study(name)
+    study, ears = find_study(name), ears or Ears()
+
+    def manage(executor: Executor) -> int:
+        watch = ears.mind(_watch(walltime))
+        return _ended(name, out, _run(study, out, executor, quiet, watch), watch, quiet)
+
     with _computing_on(workers.device):
         if launched_under_mpi() and workers.dask is None:
             from sweep.executors import mpi
 
             if mpi.ranks() > 1:
                 check_workers(study, mpi.ranks())
-                return mpi.leave(
-                    mpi.run_ranks(
-                        lambda executor: _manage(study, name, out, executor, quiet, walltime),
-                        request=Request(workers.device),
-                    )
-                )
+                request = Request(workers.device)
+                return mpi.leave(_told(lambda: mpi.run_ranks(manage, request=request), ears))
         with _executor(study, workers) as executor:
-            return _manage(study, name, out, executor, quiet, walltime)
+            return manage(executor)
+
+
+def _told(run_ranks: Callable[[], int], ears: Ears) -> int:
+    """The exit code of a rank, whatever happens: MPI has to be finalised by :func:`mpi.leave`."""
+    try:
+        return run_ranks()
+    except (BadInput, Trouble, OSError) as error:
+        return tell(error)
+    except KeyboardInterrupt:
+        return Exit.WALLTIME if ears.draining else Exit.INTERRUPTED
+    except Exception:  # noqa: BLE001 - told here, as nothing may be after the end of MPI
+        traceback.print_exc()
+        return 1
 
 
 @contextmanager
@@ -87,15 +107,6 @@ def _computing_on(device: str) -> Iterator[None]:
         del os.environ[DEVICE_VARIABLE]
         if before is not None:
             os.environ[DEVICE_VARIABLE] = before
-
-
-def _manage(
-    study: Study, name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None
-) -> int:
-    watch = _watch(walltime)
-    # The report too: what a first signal asks for is an end, not half of one.
-    with drained_by_signals(watch):
-        return _ended(name, out, _run(study, out, executor, quiet, watch), watch, quiet)
 
 
 def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool) -> int:

@@ -56,11 +56,14 @@ def run(
         if on_start is not None:
             on_start(ledger.done, ledger.total)
         intake = _Intake(ledger, journal, on_result)
+        watch = watch or Watch()
         try:
-            _work(ledger, executor, intake, watch or Watch())
+            _work(ledger, executor, intake, watch)
         except KeyboardInterrupt:
             intake.settle()
             return ledger.summary(interrupted=True)
+        finally:
+            watch.close()
     return ledger.summary()
 
 
