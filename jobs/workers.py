@@ -14,9 +14,7 @@ from recon_core.backend import device_count, device_problem
 from recon_core.errors import BadInput
 from sweep.devices import MASKS, Request, assign, check_devices, seen_devices, visible_uuids
 from sweep.executors.base import Executor
-from sweep.executors.inline import InlineExecutor
 from sweep.executors.processes import ProcessExecutor
-from sweep.limits import Limits
 from sweep.study import Study
 
 
@@ -25,8 +23,8 @@ class Workers:
     """Who is to evaluate trials: ``count`` processes, or a Dask cluster.
 
     ``count``: None for one per core, or one per GPU. ``dask``: the address of a scheduler, or local
-    for a cluster of ``count`` processes. ``device``: auto, cpu or cuda. ``share``: several may hold
-    the same GPU.
+    for a cluster of ``count`` processes. ``device``: auto, cpu, cuda or cuda-half. ``share``:
+    several may hold the same GPU.
     """
 
     count: int | None = None
@@ -43,7 +41,7 @@ def request_of(workers: Workers) -> Request:
 
 @contextmanager
 def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
-    """The workers of one computer, or of a Dask cluster; one without limits is this process.
+    """The workers of one computer, or of a Dask cluster.
 
     Raises
     ------
@@ -55,9 +53,6 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
     if workers.dask is not None:
         with _on_dask(workers.dask, len(places)) as executor:
             yield executor
-    # Nothing can end a trial in this process.
-    elif len(places) == 1 and Limits.of(study).none:
-        yield InlineExecutor()
     else:
         yield ProcessExecutor(len(places), places=places)
 

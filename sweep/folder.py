@@ -90,7 +90,6 @@ class StudyFolder:
             raise _unwritable(self.path, error) from error
         with Journal(self.journal_file, patience) as journal:
             self._check(study)
-            self._write(study)
             yield journal
 
     def _check(self, study: Study) -> None:
@@ -101,7 +100,13 @@ class StudyFolder:
                 "holds trials of an unknown study", source=self.path, accepted="a new folder"
             )
 
-    def _write(self, study: Study) -> None:
+    def keep(self, study: Study) -> None:
+        """Write down what is run here, once its records are known to belong to it.
+
+        Raises
+        ------
+        BadInput, Trouble : it cannot be written.
+        """
         if self.study_file.is_file() and self.study() == study:
             return
         text = study.toml()

@@ -47,6 +47,10 @@ class Journal:
     Parameters
     ----------
     patience : seconds to wait for the lock: a run that is being killed may hold it a while longer.
+
+    Attributes
+    ----------
+    written : records that were appended.
     """
 
     def __init__(self, path: str | Path, patience: float = 0.0) -> None:
@@ -55,6 +59,7 @@ class Journal:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise _unwritable(self.path, error) from error
+        self.written = 0
         try:
             self._lock(patience)
             self._records = self._mended()
@@ -78,15 +83,16 @@ class Journal:
         text = "".join(
             json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n" for record in records
         )
-        before = os.fstat(self._file).st_size
+        before, written = os.fstat(self._file).st_size, self.written
         try:
             _write_all(self._file, text.encode())
             os.fsync(self._file)
-        except OSError as error:
+            self.written += len(records)
+        except BaseException as error:
+            self.written = written
             os.ftruncate(self._file, before)
-            raise _unwritable(self.path, error) from error
-        except BaseException:
-            os.ftruncate(self._file, before)
+            if isinstance(error, OSError):
+                raise _unwritable(self.path, error) from error
             raise
 
     def close(self) -> None:

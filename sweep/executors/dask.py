@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 import threading
@@ -39,6 +40,9 @@ COUNT_SECONDS = 1.0
 """Between two counts of the workers."""
 
 
+SAY_SECONDS = 60.0
+"""Between two notices that there are no workers."""
+
 CONNECT_SECONDS = 30
 
 
@@ -67,6 +71,7 @@ class DaskExecutor:
         self._tasks: dict[Future, Task] = {}
         self._finished: Queue[Future] = Queue()
         self._unfit: set[str] = set()
+        self._said = -math.inf
         self._slots, self._counted = 0, -COUNT_SECONDS
         self._closed = False
         client.register_plugin(self._crews)
@@ -102,6 +107,7 @@ class DaskExecutor:
             try:
                 future = self._finished.get(timeout=timeout)
             except Empty:
+                self._say_empty()
                 return None
             (study, trial), said = self._tasks.pop(future), _said(future)
             if isinstance(said, TrialResult):
@@ -120,6 +126,12 @@ class DaskExecutor:
             self._client.cancel(list(self._tasks))
             self._client.unregister_worker_plugin(self._crews.name)
         self._tasks.clear()
+
+    def _say_empty(self) -> None:
+        """Say now and then that there are no workers."""
+        if not self.slots and time.monotonic() - self._said > SAY_SECONDS:
+            print("no Dask workers: waiting for some to join", file=sys.stderr)
+            self._said = time.monotonic()
 
     def _retire(self, unfit: Unfit) -> None:
         """Do without a worker; without the last one nothing can go on."""

@@ -122,8 +122,7 @@ class MpiExecutor:
 
     def _look(self, nap: float) -> None:
         """Take in what has come; where nothing has, wait for it or for ``nap`` seconds."""
-        message = self._mail.receive(RESULT)
-        if message is not None:
+        while (message := self._mail.receive(RESULT)) is not None:
             self._take_in(*message)
             nap = 0.0
         for rank in self._mail.lost & self._workers:

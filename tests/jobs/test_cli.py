@@ -128,6 +128,15 @@ def test_only_the_first_rank_speaks(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_a_command_that_leaves_by_itself_is_no_success(monkeypatch):
+    def leave(context):
+        raise SystemExit(7)
+
+    monkeypatch.setattr(cli.status, "invoke", leave)
+    with pytest.raises(RuntimeError, match="left with 7"):
+        main(["status", "x"])
+
+
 def test_a_reader_that_left_is_no_error():
     read, write = os.pipe()
     os.close(read)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,13 @@ import pytest
 
 from jobs import running
 from jobs.cli import main
+from jobs.signals import Ears
+from jobs.workers import Workers, executor_of
+from recon_core.errors import BadInput
 from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
+from sweep.executors.processes import ProcessExecutor
+from sweep.study import parse_study
 
 STUDY = """
 [study]
@@ -20,6 +26,14 @@ name = "limited"
 kind = "nanocubes"
 size = 16
 """
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_trials_are_evaluated_in_processes_of_their_own_which_may_die(workers: int) -> None:
+    with executor_of(parse_study(STUDY), Workers(workers)) as executor:
+        assert type(executor) is ProcessExecutor
+        assert executor.slots == workers
+        executor.close()
 
 
 def test_a_dask_cluster_without_dask_is_refused_in_one_line(
@@ -67,3 +81,23 @@ def test_workers_that_cannot_start_end_the_run_in_one_line_and_with_its_own_code
     assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q"]) == 5
     (line,) = capsys.readouterr().err.splitlines()
     assert "run: a worker process cannot start, exit code 1; what is done is kept" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadInput("wrong"), 2),
+        (CannotStart("nothing starts"), 5),
+        (OSError(errno.EIO, "Input/output error"), 5),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError(), 1),
+    ],
+)
+def test_every_error_of_a_rank_is_told_and_has_a_code_before_mpi_ends(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> NoReturn:
+        raise error
+
+    assert running._told(fail, Ears()) == code
+    assert bool(capsys.readouterr().err) == (code != 130)

@@ -101,6 +101,17 @@ def test_a_rank_lost_after_its_result_came_loses_nothing(
     assert executor.collect(0.0) is None
 
 
+def test_results_that_came_together_all_count_before_a_rank_is_given_up(
+    executor: MpiExecutor, post: Lists
+) -> None:
+    post.came[RESULT].extend([(1, Report(OK)), (2, Report(OK))])
+    post.lost.add(2)
+    back = [executor.collect(0.0) for _ in range(2)]
+    assert back == [(post.tasks()[rank], replace(OK, worker=str(rank))) for rank in (1, 2)]
+    assert executor.slots == 3
+    assert executor.collect(0.0) is None
+
+
 def test_a_rank_that_cannot_evaluate_passes_its_trial_on_and_is_given_nothing_more(
     executor: MpiExecutor, post: Lists, capsys: pytest.CaptureFixture[str]
 ) -> None:
