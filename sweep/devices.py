@@ -31,7 +31,11 @@ MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """NVIDIA's, AMD's and Intel's list of the devices that a process may see."""
 
 INSTALL = "pip install 'tomoatlas[gpu]' on a machine with NVIDIA's driver"
-_MORE = {"rank": "see the launcher's binding options", "worker": "fewer --workers"}
+_MORE = {
+    "rank": "see the launcher's binding options",
+    "worker": "fewer --workers",
+    "thread": "fewer threads",
+}
 NO_DEVICE = ("", "-1", "NoDevFiles")
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
 QUERY_SECONDS = 60

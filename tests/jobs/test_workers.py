@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,6 +106,24 @@ def test_the_option_reaches_local_workers_and_ranks(
     argv = ["run", str(study_file), "--out", str(tmp_path / "out"), "-q"]
     assert main([*argv, *["--share-devices"] * share]) == 0
     assert [request.sharing for request in asked] == ["warn" if share else "refuse"]
+
+
+@pytest.mark.parametrize(("address", "count"), [("local", 3), ("node:8786", 0)])
+def test_a_dask_cluster_elsewhere_has_devices_of_its_own(
+    address: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, 3 if address == "local" else 0, lacking=None)
+    asked: list[tuple[object, ...]] = []
+
+    @contextmanager
+    def cluster(*given: object) -> Iterator[InlineExecutor]:
+        asked.append(given)
+        yield InlineExecutor()
+
+    monkeypatch.setattr(workers, "_on_dask", cluster)
+    wish = Workers(dask=address, device="cuda")
+    with executor_of(parse_study(STUDY), wish):
+        assert asked == [(address, wish, count)]
 
 
 def test_gpus_that_cupy_alone_sees_are_shared_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
