@@ -7,13 +7,15 @@ import random
 import signal
 import sys
 import time
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
 from fault_runs import doubled
 from fault_table import Row
-from sweep_launch import Launcher, finished, group_is_gone, launcher, lines, wait_for
+from sweep_launch import Launcher, finished, launcher, lines, wait_for
 
 STUDY = """
 [study]
@@ -73,11 +75,27 @@ def _killed(mpi: Launcher, study: Path, out: Path, rng: random.Random) -> int:
     while lines(journal) < enough and started.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     time.sleep(rng.uniform(0.0, 0.2))
-    assert started.poll() is None, started.communicate()
-    os.killpg(started.pid, signal.SIGKILL)
-    started.communicate()
-    wait_for(lambda: group_is_gone(started.pid))
+    was_running, job = started.poll() is None, [started.pid, *_descendants(started.pid)]
+    for pid in job:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    said = started.communicate()
+    assert was_running, said
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in job))
     return lines(journal)
+
+
+def _descendants(pid: int) -> list[int]:
+    """Launchers put ranks into sessions of their own, so no group or session holds them all."""
+    parents: dict[int, list[int]] = defaultdict(list)
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            parents[int(parent)].append(int(stat.parent.name))
+    found = [pid]
+    for each in found:
+        found += parents[each]
+    return found[1:]
 
 
 def _done(mpi: Launcher, ranks: int, study: Path, out: Path) -> int:
