@@ -15,12 +15,26 @@ from jobs.commands_data import evaluate, phantom, reconstruct, simulate
 from jobs.commands_figures import export, figure
 from jobs.commands_script import script
 from jobs.commands_study import check, recommend, report, run, status
-from jobs.exits import Exit
-from jobs.rank import first_rank
-from recon_core.errors import BadInput
+from jobs.exits import Exit, refuse, tell
+from recon_core.errors import BadInput, Trouble
+
+
+class Commands(click.Group):
+    """Commands that return; one that leaves the program by itself is no success."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except SystemExit as error:
+            # Rich leaves so when the reader of the output has left.
+            if isinstance(error.__context__, BrokenPipeError):
+                return Exit.DONE
+            raise RuntimeError(f"left with {error.code}") from error
 
 
 @click.group(
+    cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with:  tomoatlas run quickstart --out first",
@@ -46,27 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its :class:`Exit` code; bad input is one line on stderr."""
     try:
         code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
-    except BadInput as error:
-        return _refuse(str(error))
+    except (BadInput, Trouble, OSError) as error:
+        return tell(error)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tomoatlas"
-        return _refuse(f"{command}: {error.format_message()} See {command} --help.")
+        return refuse(f"{command}: {error.format_message()} See {command} --help.")
     except click.ClickException as error:
-        return _refuse(error.format_message())
+        return refuse(error.format_message())
     except click.Abort:
-        return _refuse("interrupted", Exit.INTERRUPTED)
+        return refuse("interrupted", Exit.INTERRUPTED)
     except SystemExit:
         # Click's answer to a reader of the output that has left, as `head` does.
         return Exit.DONE
-    except OSError as error:
-        return _refuse(f"{error.filename or 'input or output'}: {error.strerror or error}")
     return int(code or Exit.DONE)
-
-
-def _refuse(line: str, code: Exit = Exit.BAD_INPUT) -> int:
-    if first_rank():
-        click.echo(" ".join(line.split()), err=True)
-    return code
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ def check(
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Processes that evaluate trials; 1 works in this process. Default: all cores, or all "
-    "GPUs. Under mpiexec or srun the ranks are the workers.",
+    help="Processes that evaluate trials. Default: all cores, or all GPUs. Under mpiexec or srun "
+    "the ranks are the workers.",
 )
 @device_option
 @click.option(
@@ -87,13 +87,27 @@ def run(
     """Run STUDY into DIR: trials, atlas and report.
 
     STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
-    interrupted or killed. SIGTERM or SIGUSR1 lets the trials in flight end and starts no more.
-    Exit code 3 if some trials failed, 4 if time was up before the end, 130 if interrupted.
+    interrupted or killed. SIGTERM, SIGUSR1 or SIGUSR2 lets the trials in flight end and starts no
+    more; a second one stops them.
+    Exit code 3 if some trials failed, 4 if time was up before the end, 5 if the machine is in
+    trouble and the same command may go well later, 130 if interrupted.
     """
-    from jobs.running import run_study
-    from jobs.workers import Workers
+    from jobs.exits import Exit
+    from jobs.signals import Ears, heeded
 
-    return run_study(study, out, Workers(workers, dask, device, share_devices), quiet, walltime)
+    ears = Ears()
+    # Before all that takes long to import: a signal that nobody heeds kills.
+    with heeded(ears):
+        try:
+            from jobs.running import run_study
+            from jobs.workers import Workers
+
+            who = Workers(workers, dask, device, share_devices)
+            return run_study(study, out, who, quiet, walltime, ears)
+        except KeyboardInterrupt:
+            if not ears.draining:
+                raise
+            return Exit.WALLTIME
 
 
 @click.command()

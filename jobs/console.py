@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol, TextIO
 
 import click
 from rich.console import Console
@@ -33,7 +36,26 @@ def display(quiet: bool) -> Display:
     """The display that fits where the output goes."""
     if quiet:
         return Silent()
-    return Bar() if Console().is_terminal else Lines()
+    return Unheard(Bar() if Console().is_terminal else Lines())
+
+
+def say(line: str, err: bool = False) -> None:
+    """Print a line, if somebody reads it."""
+    with _perhaps_unread(sys.stderr if err else sys.stdout):
+        click.echo(line, err=err)
+
+
+@contextmanager
+def _perhaps_unread(stream: TextIO) -> Iterator[None]:
+    """A run goes on when the reader of its output has left; further output then goes nowhere."""
+    try:
+        yield
+    # Rich says so by a SystemExit.
+    except (OSError, SystemExit):
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 class Silent:
@@ -47,6 +69,28 @@ class Silent:
 
     def stop(self) -> None:
         """Show nothing."""
+
+
+class Unheard:
+    """Another display, whose faults do not end the run."""
+
+    def __init__(self, shown: Display) -> None:
+        self._shown = shown
+
+    def start(self, done: int, total: int) -> None:
+        """Show where the run starts."""
+        with _perhaps_unread(sys.stdout):
+            self._shown.start(done, total)
+
+    def result(self, trial: Trial, result: TrialResult) -> None:
+        """Show a result."""
+        with _perhaps_unread(sys.stdout):
+            self._shown.result(trial, result)
+
+    def stop(self) -> None:
+        """Show that it is over."""
+        with _perhaps_unread(sys.stdout):
+            self._shown.stop()
 
 
 class Bar:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-
 from analysis.report import write_report
 from jobs.capacity import check_workers
-from jobs.console import display
-from jobs.exits import Exit
+from jobs.console import display, say
+from jobs.exits import Exit, tell
 from jobs.shipped import find_study
-from jobs.signals import drained_by_signals
+from jobs.signals import Ears
 from jobs.walltime import for_trials, seconds_left
 from jobs.workers import Workers, executor_of, request_of
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble
 from sweep.driver import run
 from sweep.evaluate import DEVICE_VARIABLE
 from sweep.executors.base import Executor
@@ -27,35 +26,57 @@ from sweep.ledger import Summary
 from sweep.study import Study
 from sweep.watch import Watch
 
+LOCK_SECONDS = 180.0
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "COBALT_JOBID")
+
 
 def run_study(
-    name: str, out: Path, workers: Workers, quiet: bool, walltime: float | None = None
+    name: str,
+    out: Path,
+    workers: Workers,
+    quiet: bool,
+    walltime: float | None = None,
+    ears: Ears | None = None,
 ) -> int:
     """Run or resume the study ``name`` in the folder ``out``; the exit code.
 
     ``walltime``: seconds within which to end; a scheduler's own limit counts as well. Under MPI
-    rank 0 does this, and all ranks evaluate trials for it.
+    rank 0 does this, and all ranks evaluate trials for it. ``ears``: hear the signals.
 
     Raises
     ------
     BadInput : the study, the folder or the workers are not acceptable.
 
     """
-    study = find_study(name)
+    study, ears = find_study(name), ears or Ears()
+
+    def manage(executor: Executor) -> int:
+        watch = ears.mind(_watch(walltime))
+        return _ended(name, out, _run(study, out, executor, quiet, watch), watch, quiet)
+
     with _computing_on(workers.device):
         if launched_under_mpi() and workers.dask is None:
             from sweep.executors import mpi
 
             if mpi.ranks() > 1:
                 check_workers(study, mpi.ranks())
-                return mpi.leave(
-                    mpi.run_ranks(
-                        lambda executor: _manage(study, name, out, executor, quiet, walltime),
-                        request=request_of(workers),
-                    )
-                )
+                request = request_of(workers)
+                return mpi.leave(_told(lambda: mpi.run_ranks(manage, request=request), ears))
         with executor_of(study, workers) as executor:
-            return _manage(study, name, out, executor, quiet, walltime)
+            return manage(executor)
+
+
+def _told(run_ranks: Callable[[], int], ears: Ears) -> int:
+    """The exit code of a rank, whatever happens: MPI has to be finalised by :func:`mpi.leave`."""
+    try:
+        return run_ranks()
+    except (BadInput, Trouble, OSError) as error:
+        return tell(error)
+    except KeyboardInterrupt:
+        return Exit.WALLTIME if ears.draining else Exit.INTERRUPTED
+    except Exception:  # noqa: BLE001 - told here, as nothing may be after the end of MPI
+        traceback.print_exc()
+        return 1
 
 
 @contextmanager
@@ -71,15 +92,6 @@ def _computing_on(device: str) -> Iterator[None]:
             os.environ[DEVICE_VARIABLE] = before
 
 
-def _manage(
-    study: Study, name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None
-) -> int:
-    watch = _watch(walltime)
-    # The report too: what a first signal asks for is an end, not half of one.
-    with drained_by_signals(watch):
-        return _ended(name, out, _run(study, out, executor, quiet, watch), watch, quiet)
-
-
 def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool) -> int:
     """Say and write what a run leaves behind; the exit code."""
     if summary.interrupted:
@@ -90,12 +102,12 @@ def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool) ->
         _say_resume("drained" if watch.draining else "time is up", summary, name, out)
         return Exit.WALLTIME
     if not quiet:
-        click.echo(f"{summary.done} trials, {summary.failed} failed; report: {index}")
+        say(f"{summary.done} trials, {summary.failed} failed; report: {index}")
     return Exit.TRIALS_FAILED if summary.failed else Exit.DONE
 
 
 def _say_resume(why: str, summary: Summary, name: str, out: Path) -> None:
-    click.echo(
+    say(
         f"{why}: {summary.done} of {summary.total} trials are kept; "
         f"resume with: tomoatlas run {name} --out {out}",
         err=True,
@@ -111,9 +123,17 @@ def _watch(walltime: float | None) -> Watch:
 def _run(study: Study, out: Path, executor: Executor, quiet: bool, watch: Watch) -> Summary:
     shown = display(quiet)
     try:
-        return run(study, out, executor, shown.result, shown.start, watch)
+        return run(study, out, executor, shown.result, shown.start, watch, _patience())
     except CannotStart as error:
-        accepted = "workers that start; what is done is kept, and the same command resumes"
-        raise BadInput(f"{error}", source=out, accepted=accepted) from error
+        kept = "what is done is kept, and the same command resumes"
+        raise CannotStart(f"{out}: {error}; {kept}") from error
+    except BrokenPipeError as error:
+        # Click takes it for a reader of the output that has left, and all for done.
+        raise Trouble(f"{out}: {error}") from error
     finally:
         shown.stop()
+
+
+def _patience(environment: Mapping[str, str] = os.environ) -> float:
+    """Seconds to wait for the lock: the job before this one may still be dying."""
+    return LOCK_SECONDS if any(name in environment for name in JOB_VARIABLES) else 0.0

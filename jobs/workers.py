@@ -14,9 +14,7 @@ from recon_core.backend import device_count, device_problem
 from recon_core.errors import BadInput
 from sweep.devices import MASKS, Request, assign, check_devices, seen_devices, visible_uuids
 from sweep.executors.base import Executor
-from sweep.executors.inline import InlineExecutor
 from sweep.executors.processes import ProcessExecutor
-from sweep.limits import Limits
 from sweep.study import Study
 
 
@@ -47,7 +45,7 @@ def _wish(workers: Workers) -> Request:
 
 @contextmanager
 def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
-    """The workers of one computer, or of a Dask cluster; one without limits is this process.
+    """The workers of one computer, or of a Dask cluster.
 
     Raises
     ------
@@ -60,9 +58,6 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
     if workers.dask is not None:
         with _on_dask(workers.dask, workers, len(places)) as executor:
             yield executor
-    # Nothing can end a trial in this process.
-    elif len(places) == 1 and Limits.of(study).none:
-        yield InlineExecutor()
     else:
         yield ProcessExecutor(len(places), places=places)
 

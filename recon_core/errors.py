@@ -1,10 +1,26 @@
-"""The one error type for input that a person can mend."""
+"""Errors that are told in one line: input that a person can mend, trouble of the machine."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+MENDABLE = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+    None,
+}
+"""What the system says of a wrong path; all else, as a full disk, is trouble of the machine. A file
+that a library cannot read has no number."""
 
 
 class BadInput(ValueError):
@@ -46,6 +62,19 @@ class BadInput(ValueError):
         if self.accepted is not None:
             line += f"; accepted: {self.accepted}"
         return " ".join(line.split())
+
+
+class Trouble(RuntimeError):
+    """Trouble of the machine, not of the input: the same call may go well a little later."""
+
+
+def told(
+    error: OSError, problem: str = "", source: str | Path | None = None, accepted: str | None = None
+) -> BadInput | Trouble:
+    """What ``error`` is to a person: a path that can be mended, or trouble of the machine."""
+    reason = ": ".join(part for part in (problem, error.strerror or str(error)) if part)
+    bad = BadInput(reason, source=source, accepted=accepted)
+    return bad if error.errno in MENDABLE else Trouble(str(bad))
 
 
 def _rebuild(

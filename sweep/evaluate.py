@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from phantoms.acquire import Acquisition, simulate
 from phantoms.specimen import Specimen
 from recon_core.cuda_device import device_named
-from recon_core.device import Device
+from recon_core.device import CPU, Device
 from recon_core.errors import BadInput
 from recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
 from recon_core.reconstruct import reconstruct
@@ -49,7 +49,7 @@ def evaluate(study: Study, trial: Trial) -> TrialResult:
         with threadpool_limits(1, user_api="blas"):
             result = _scored(*reconstruct_trial(study, trial)[:2])
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
-        result = _failed(f"{type(error).__name__}: {error}")
+        result = _raised(error)
     return replace(result, started=started, seconds=time.perf_counter() - clock)
 
 
@@ -131,6 +131,14 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
             for phase in stoichiometry(volumes, truth.volumes, elements)
         },
     )
+
+
+def _raised(error: Exception) -> TrialResult:
+    """A failure, but for want of memory and faults of a GPU, which may not happen again."""
+    result = _failed(f"{type(error).__name__}: {error}")
+    on_gpu = result.device != CPU.name and not isinstance(error, BadInput)
+    chance = on_gpu or isinstance(error, MemoryError)
+    return replace(result, status=TrialStatus.CRASHED) if chance else result
 
 
 def _failed(error: str, status: Status | None = None) -> TrialResult:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble, told
 from sweep.axes import flattened
 from sweep.journal import Journal
 from sweep.study import Study, recorded_study
@@ -72,22 +72,24 @@ class StudyFolder:
         return recorded_study(self.study_file)
 
     @contextmanager
-    def open_or_create(self, study: Study) -> Iterator[Journal]:
+    def open_or_create(self, study: Study, patience: float = 0.0) -> Iterator[Journal]:
         """The journal of ``study`` in this folder, locked as long as the context lasts.
+
+        ``patience``: seconds to wait for the lock of another run.
 
         Raises
         ------
         BadInput : the folder belongs to another study, is being written by another run, or cannot
             be written; nothing in it was changed.
+        Trouble : the disk is full or fails, a run that seems dead holds the lock.
         """
         try:
             self._check(study)
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        with Journal(self.journal_file) as journal:
+        with Journal(self.journal_file, patience) as journal:
             self._check(study)
-            self._write(study)
             yield journal
 
     def _check(self, study: Study) -> None:
@@ -98,7 +100,13 @@ class StudyFolder:
                 "holds trials of an unknown study", source=self.path, accepted="a new folder"
             )
 
-    def _write(self, study: Study) -> None:
+    def keep(self, study: Study) -> None:
+        """Write down what is run here, once its records are known to belong to it.
+
+        Raises
+        ------
+        BadInput, Trouble : it cannot be written.
+        """
         if self.study_file.is_file() and self.study() == study:
             return
         text = study.toml()
@@ -110,7 +118,8 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises
     ------
-    BadInput : the folder cannot be written, the disk is full; what was there is left alone.
+    BadInput : the folder cannot be written; what was there is left alone.
+    Trouble : the disk is full or fails; likewise.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -133,12 +142,8 @@ def _sync(path: Path) -> None:
         os.close(file)
 
 
-def _unwritable(path: Path, error: OSError) -> BadInput:
-    return BadInput(
-        f"cannot be written: {error.strerror or error}",
-        source=path,
-        accepted="a folder that can be written",
-    )
+def _unwritable(path: Path, error: OSError) -> BadInput | Trouble:
+    return told(error, "cannot be written", path, "a folder that can be written")
 
 
 def _continues(key: str, before: Any, now: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
+import time
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +14,11 @@ from typing import Self
 
 import orjson
 
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble, told
 from sweep.trial import Record
+
+LOOK_SECONDS = 1.0
+"""Between two looks whether the lock is free."""
 
 
 def read_records(path: str | Path) -> list[Record]:
@@ -37,16 +42,26 @@ class Journal:
     Raises
     ------
     BadInput : unwritable, already being written by another run, a line that is no record.
+    Trouble : the disk is full or fails; a lock that nobody who writes holds was not given up.
+
+    Parameters
+    ----------
+    patience : seconds to wait for the lock: a run that is being killed may hold it a while longer.
+
+    Attributes
+    ----------
+    written : records that were appended.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, patience: float = 0.0) -> None:
         self.path = Path(path)
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise _unwritable(self.path, error) from error
+        self.written = 0
         try:
-            self._lock()
+            self._lock(patience)
             self._records = self._mended()
         except BaseException:
             self.close()
@@ -61,22 +76,23 @@ class Journal:
 
         Raises
         ------
-        BadInput : the disk is full or gone.
+        BadInput, Trouble : the disk is full or gone.
         """
         if not records:
             return
         text = "".join(
             json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n" for record in records
         )
-        before = os.fstat(self._file).st_size
+        before, written = os.fstat(self._file).st_size, self.written
         try:
             _write_all(self._file, text.encode())
             os.fsync(self._file)
-        except OSError as error:
+            self.written += len(records)
+        except BaseException as error:
+            self.written = written
             os.ftruncate(self._file, before)
-            raise _unwritable(self.path, error) from error
-        except BaseException:
-            os.ftruncate(self._file, before)
+            if isinstance(error, OSError):
+                raise _unwritable(self.path, error) from error
             raise
 
     def close(self) -> None:
@@ -96,22 +112,39 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _lock(self) -> None:
+    def _lock(self, patience: float) -> None:
+        size = os.fstat(self._file).st_size
+        if self._locked():
+            return
+        if patience:
+            waiting = f"another run is writing here; waiting {patience:g} s for it to end"
+            print(f"{self.path}: {waiting}", file=sys.stderr)
+        until = time.monotonic() + patience
+        while (left := until - time.monotonic()) > 0.0:
+            time.sleep(min(left, LOOK_SECONDS))
+            if self._locked():
+                return
+        raise self._held(alive=not patience or os.fstat(self._file).st_size > size)
+
+    def _held(self, alive: bool) -> BadInput | Trouble:
+        """Why a lock is refused: for a run that lives, or one that may be dying."""
+        one = "one run on a folder at a time"
+        bad = BadInput("another run is writing here", source=self.path, accepted=one)
+        return bad if alive else Trouble(str(bad))
+
+    def _locked(self) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(
-                "another run is writing here",
-                source=self.path,
-                accepted="one run on a folder at a time",
-            ) from error
+        except BlockingIOError:
+            return False
         except OSError as error:
             # Some parallel file systems have no locks; that must not stop a run.
             warnings.warn(
                 f"{self.path}: no lock ({error.strerror}); start one run on this folder only",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
+        return True
 
     def _mended(self) -> list[Record]:
         records, whole = _parsed(self.path)
@@ -130,7 +163,7 @@ def _parsed(path: Path) -> tuple[list[Record], int]:
     except FileNotFoundError:
         return [], 0
     except OSError as error:
-        raise BadInput(error.strerror or "unreadable", source=path) from error
+        raise told(error, source=path) from error
     records: list[Record] = []
     whole = 0
     for number, line in enumerate(lines, start=1):
@@ -159,7 +192,5 @@ def _write_all(file: int, data: bytes) -> None:
         data = data[os.write(file, data) :]
 
 
-def _unwritable(path: Path, error: OSError) -> BadInput:
-    return BadInput(
-        f"cannot be written: {error.strerror}", source=path, accepted="a writable study folder"
-    )
+def _unwritable(path: Path, error: OSError) -> BadInput | Trouble:
+    return told(error, "cannot be written", path, "a writable study folder")

@@ -20,6 +20,13 @@ from sweep.watch import Watch
 
 Key = tuple[object, Method]
 
+Begun = tuple[Trial, float, float]
+"""A trial in flight, the seconds that the run had left when it began, and those it should take."""
+
+LEAST_LIMIT_SECONDS, LIMIT_MARGIN = 600.0, 20.0
+"""The time limit of a trial where its study sets none: this long, or this many times what it should
+take. A trial that hangs must not take the whole walltime of every job."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -55,6 +62,7 @@ class Ledger:
         self._pace = Pace()
         self._attempts: Counter[tuple[Key, int]] = Counter()
         self._line = Line(self._pace)
+        self._begun: dict[tuple[Key, int], Begun] = {}
         for record in records:
             self._resume(record)
         self.resumed = self.done
@@ -88,7 +96,9 @@ class Ledger:
         self._turns.see(self.total - self.done - self.in_flight - made, executor.slots)
         while self.in_flight < executor.slots and self.startable(watch):
             strand, trial = self._line.start()
-            executor.submit(strand.study, trial)
+            expected = self._pace.expected(strand)
+            executor.submit(_limited(strand.study, expected), trial)
+            self._begun[self._attempt_key(trial)] = trial, watch.left, expected
             self.in_flight += 1
 
     def startable(self, watch: Watch) -> bool:
@@ -107,6 +117,7 @@ class Ledger:
     def take_in(self, trial: Trial, result: TrialResult, final: bool) -> None:
         """Count what came back of a trial that was handed out, or put it in line once more."""
         self.in_flight -= 1
+        self._begun.pop(self._attempt_key(trial), None)
         strand = self._strands[trial.cell.values, trial.method]
         self._attempts[self._attempt_key(trial)] += 1
         self._line.end(strand, trial, again=not final)
@@ -116,6 +127,14 @@ class Ledger:
         self._count(strand, trial.number, trial.weights, result.nrmse if ok else None)
         self._learn(strand, result.seconds if ok else None)
         self._turns.add(strand)
+
+    def given_up(self, watch: Watch) -> list[tuple[Trial, TrialResult]]:
+        """What becomes of the trials in flight when time is up: one that has had its time may hang.
+
+        The others are no attempts; the next run makes them again.
+        """
+        spent = [(trial, left - watch.left, due) for trial, left, due in self._begun.values()]
+        return [(trial, _over(seconds)) for trial, seconds, due in spent if seconds >= due]
 
     def summary(self, interrupted: bool = False) -> Summary:
         """The counts so far."""
@@ -158,6 +177,21 @@ def strands(study: Study) -> list[Strand]:
     """Every method in every cell, in the order of the cells."""
     at = [(cell, study.at(cell)) for cell in study.cells()]
     return [Strand(there, cell, method) for cell, there in at for method in study.search.methods]
+
+
+def _limited(study: Study, expected: float) -> Study:
+    """The study of a trial with a time limit, its own or one that only a trial that hangs meets."""
+    if study.limits.trial_seconds is not None:
+        return study
+    seconds = max(LEAST_LIMIT_SECONDS, LIMIT_MARGIN * expected)
+    return study.model_copy(
+        update={"limits": study.limits.model_copy(update={"trial_seconds": seconds})}
+    )
+
+
+def _over(seconds: float) -> TrialResult:
+    error = f"given up when time was up, after {seconds:.0f} s"
+    return TrialResult(TrialStatus.TIMEOUT, seconds=seconds, error=error)
 
 
 def _key(strand: Strand) -> Key:

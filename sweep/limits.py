@@ -17,7 +17,7 @@ class Limits:
     ``seconds``: wall time, from the moment the trial is in its process; over it the status is
     timeout. ``memory_bytes``: resident memory of the process, caches of the specimen included; over
     it the status is crashed, for the process was killed and nobody knows how the trial would have
-    ended. A trial that itself meets a MemoryError has failed.
+    ended. So it is of a trial that itself meets a MemoryError.
 
     Raises
     ------
@@ -32,11 +32,6 @@ class Limits:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise BadInput("out of range", key=name, value=value, accepted="number > 0")
-
-    @property
-    def none(self) -> bool:
-        """Whether nothing is limited."""
-        return self == Limits()
 
     @classmethod
     def of(cls, study: Study) -> Limits:

@@ -112,8 +112,10 @@ class Search(Table):
 class LimitsTable(Table):
     """``[limits]``: what a trial may take, and how often it is tried again; no part of the science.
 
-    ``trial_seconds``, ``trial_memory_gb`` (GiB): of one trial, none where left out. ``retries``: of
-    a trial that crashed or ran out of time. All may change between the runs of a study.
+    ``trial_seconds``, ``trial_memory_gb`` (GiB): of one trial. Where left out, its time is 10
+    minutes or 20 times what it is expected to take, whichever is longer, and its memory is not
+    limited. ``retries``: of a trial that crashed or ran out of time. All may change between the
+    runs of a study.
     """
 
     trial_seconds: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None

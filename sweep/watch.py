@@ -21,7 +21,7 @@ class Watch:
     ) -> None:
         self._clock = clock
         self._end = clock() + seconds
-        self.draining = False
+        self.draining = self.closed = False
 
     @property
     def left(self) -> float:
@@ -41,6 +41,10 @@ class Watch:
     def drain(self) -> None:
         """Start nothing from now on."""
         self.draining = True
+
+    def close(self) -> None:
+        """The run has ended: from now on it only clears away and writes what it leaves behind."""
+        self.closed = True
 
     def allows(self, seconds: float) -> bool:
         """Whether a trial that takes ``seconds`` may be started now."""

@@ -38,7 +38,7 @@ class Executor(Protocol):
 
         Raises
         ------
-        RuntimeError : no worker can start.
+        Trouble : no worker can start.
         """
 
     def close(self) -> None:
@@ -53,14 +53,16 @@ def signed(result: TrialResult, worker: str) -> TrialResult:
 def attempt(evaluate: Evaluate, study: Study, trial: Trial) -> TrialResult:
     """The result of a trial; an exception that gets out of ``evaluate`` is a failure of the trial.
 
-    Its traceback is printed, for it is a fault of the program. So is a score that is no number.
+    Its traceback is printed, for it is a fault of the program. So is a score that is no number. For
+    want of memory the trial has crashed.
     """
     try:
         result = evaluate(study, trial)
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return TrialResult(TrialStatus.FAILED, error=reason)
+        chance = isinstance(error, MemoryError)
+        return TrialResult(TrialStatus.CRASHED if chance else TrialStatus.FAILED, error=reason)
     if result.status is TrialStatus.OK and not math.isfinite(result.nrmse):
         return replace(result, status=TrialStatus.FAILED, error=f"the score is {result.nrmse}")
     return result

@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from recon_core.errors import Trouble
 from sweep.executors.base import Evaluate
 from sweep.executors.serve import DEAF_TO
 from sweep.limits import MEBIBYTE, Limits
@@ -31,9 +33,19 @@ REAP_SECONDS = 1.0
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
+Task = tuple[Study, Trial]
+Process = subprocess.Popen[bytes]
 
-class CannotStart(RuntimeError):
-    """A child ended before it was ready: no trial will ever be evaluated here."""
+
+class CannotStart(Trouble):
+    """No process starts here: the machine has no room for one, or it ended before it was ready.
+
+    ``may_pass``: whether for want of memory, processes or files, which may be there a little later.
+    """
+
+    def __init__(self, reason: str, may_pass: bool = False) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
 
 
 class Child:
@@ -47,6 +59,10 @@ class Child:
     evaluate : evaluates a trial; a function that can be imported by its name.
     environment : all its variables, see :func:`~sweep.executors.environment.child_environment`.
     limits : what a trial may take, else what its study says; :meth:`check` enforces them.
+
+    Raises
+    ------
+    CannotStart : there is no room for a process; nothing of it is left.
     """
 
     trial: Trial | None = None
@@ -55,12 +71,7 @@ class Child:
         self, evaluate: Evaluate, environment: Mapping[str, str], limits: Limits | None
     ) -> None:
         self._given, self._limits = limits, Limits()
-        self.connection, theirs = Pipe()
-        held, self._lifeline = os.pipe()
-        self._process = _started((theirs.fileno(), held), environment)
-        # Only with one holder left does the pipe end when the child does.
-        theirs.close()
-        os.close(held)
+        self._process, self.connection, self._lifeline = _connected(environment)
         self._lock = threading.Lock()
         self._study: Study | None = None
         self._ready = self._ended = False
@@ -73,6 +84,16 @@ class Child:
     def pid(self) -> int:
         """Number of its process."""
         return self._process.pid
+
+    @property
+    def proven(self) -> bool:
+        """Whether it has started."""
+        return self._ready
+
+    @property
+    def task(self) -> Task | None:
+        """The trial that it has, in its study."""
+        return None if self._study is None or self.trial is None else (self._study, self.trial)
 
     @property
     def alive(self) -> bool:
@@ -190,7 +211,26 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-def _started(pipes: Sequence[int], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _connected(environment: Mapping[str, str]) -> tuple[Process, Connection, int]:
+    """A child, the pipe to it and its lifeline; all of them or nothing."""
+    # Only with one holder left does the pipe end when the child does.
+    with ExitStack() as ours, ExitStack() as theirs:
+        try:
+            near, far = Pipe()
+            ours.callback(near.close)
+            theirs.callback(far.close)
+            held, lifeline = os.pipe()
+            ours.callback(os.close, lifeline)
+            theirs.callback(os.close, held)
+            process = _started((far.fileno(), held), environment)
+        except OSError as error:
+            reason = f"a worker process cannot start: {error.strerror or error}"
+            raise CannotStart(reason, may_pass=True) from error
+        ours.pop_all()
+    return process, near, lifeline
+
+
+def _started(pipes: Sequence[int], environment: Mapping[str, str]) -> Process:
     command = [sys.executable, "-P", "-m", "sweep.executors.serve", *map(str, pipes)]
     # The child inherits the mask, so no signal to the whole job ends it before it is deaf.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import Empty, Queue
 
 from distributed import (
@@ -21,7 +24,7 @@ from recon_core.errors import BadInput
 from sweep.devices import Request
 from sweep.evaluate import evaluate
 from sweep.executors.base import Evaluate
-from sweep.executors.child import CannotStart
+from sweep.executors.child import CannotStart, Task
 from sweep.executors.dask_crews import Crews, host_of
 from sweep.limits import Limits
 from sweep.study import Study
@@ -29,6 +32,9 @@ from sweep.trial import Trial, TrialResult, TrialStatus
 
 COUNT_SECONDS = 1.0
 """Between two counts of the workers."""
+
+SAY_SECONDS = 60.0
+"""Between two notices that there are no workers."""
 
 CONNECT_SECONDS = 30
 
@@ -38,7 +44,7 @@ class DaskExecutor:
 
     The trials of a worker that is lost are run again by Dask on others; where that happens to a
     trial too often (``distributed.scheduler.allowed-failures``), it comes back as crashed. Workers
-    that join later are used.
+    that join later are used; one on which no child can start is retired.
 
     Parameters
     ----------
@@ -61,8 +67,10 @@ class DaskExecutor:
     ) -> None:
         self._client = client
         self._crews = Crews(evaluate, limits, request, _threads_by_host(client))
-        self._trials: dict[Future, Trial] = {}
+        self._tasks: dict[Future, Task] = {}
         self._finished: Queue[Future] = Queue()
+        self._unfit: set[str] = set()
+        self._said = -math.inf
         self._slots, self._counted = 0, -COUNT_SECONDS
         self._closed = False
         try:
@@ -73,7 +81,7 @@ class DaskExecutor:
 
     @property
     def slots(self) -> int:
-        """Threads of all workers that the cluster has now.
+        """Threads of all workers that the cluster has now, but those on which nothing starts.
 
         Raises
         ------
@@ -81,7 +89,8 @@ class DaskExecutor:
         """
         if time.monotonic() - self._counted > COUNT_SECONDS:
             try:
-                self._slots = sum(self._client.nthreads().values())
+                threads = self._client.nthreads().items()
+                self._slots = sum(n for address, n in threads if address not in self._unfit)
             except (OSError, RuntimeError) as error:
                 raise CannotStart(f"the Dask cluster is gone: {error}") from error
             self._counted = time.monotonic()
@@ -92,18 +101,23 @@ class DaskExecutor:
         future = self._client.submit(
             on_worker, self._crews.name, study, trial, pure=False, key=f"trial-{uuid.uuid4()}"
         )
-        self._trials[future] = trial
+        self._tasks[future] = study, trial
         future.add_done_callback(self._finished.put)
 
     def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
         """Wait for the first trial that is done, or that Dask has given up."""
-        if timeout is None and not self._trials:
-            return None
-        try:
-            future = self._finished.get(timeout=timeout)
-        except Empty:
-            return None
-        return self._trials.pop(future), _result(future)
+        while self._tasks or timeout is not None:
+            try:
+                future = self._finished.get(timeout=timeout)
+            except Empty:
+                self._say_empty()
+                return None
+            (study, trial), said = self._tasks.pop(future), _said(future)
+            if isinstance(said, TrialResult):
+                return trial, said
+            self._retire(said)
+            self.submit(study, trial)
+        return None
 
     def close(self) -> None:
         """Drop what is in flight and end the child processes; the cluster stays."""
@@ -112,9 +126,24 @@ class DaskExecutor:
         self._closed = True
         # Where the cluster is gone, nothing is left to end.
         with suppress(OSError, RuntimeError):
-            self._client.cancel(list(self._trials))
+            self._client.cancel(list(self._tasks))
             self._client.unregister_worker_plugin(self._crews.name)
-        self._trials.clear()
+        self._tasks.clear()
+
+    def _say_empty(self) -> None:
+        """Say now and then that there are no workers."""
+        if not self.slots and time.monotonic() - self._said > SAY_SECONDS:
+            print("no Dask workers: waiting for some to join", file=sys.stderr)
+            self._said = time.monotonic()
+
+    def _retire(self, unfit: Unfit) -> None:
+        """Do without a worker; without the last one nothing can go on."""
+        print(f"warning: Dask worker {unfit.address} is retired: {unfit.why}", file=sys.stderr)
+        self._unfit.add(unfit.address)
+        self._counted = -COUNT_SECONDS
+        if not self.slots:
+            raise CannotStart(unfit.why)
+        self._client.retire_workers([unfit.address])
 
 
 @contextmanager
@@ -143,25 +172,30 @@ def connected(address: str, workers: int) -> Iterator[Client]:
         yield client
 
 
-def on_worker(crews: str, study: Study, trial: Trial) -> TrialResult:
+@dataclass(frozen=True)
+class Unfit:
+    """What comes back of a trial from a worker on which no child process can start."""
+
+    address: str
+    why: str
+
+
+def on_worker(crews: str, study: Study, trial: Trial) -> TrialResult | Unfit:
     """Evaluate a trial on the Dask worker that runs this."""
-    plugin: Crews = get_worker().plugins[crews]
-    return plugin.evaluate(study, trial)
+    worker = get_worker()
+    plugin: Crews = worker.plugins[crews]
+    try:
+        return plugin.evaluate(study, trial)
+    except CannotStart as error:
+        return Unfit(worker.address, str(error))
 
 
-def _result(future: Future) -> TrialResult:
-    """The result that a finished task has brought.
-
-    Raises
-    ------
-    CannotStart : a worker on which no child process can start.
-    """
+def _said(future: Future) -> TrialResult | Unfit:
+    """What a finished task has brought."""
     if future.status == "finished":
-        result: TrialResult = future.result()
-        return result
+        said: TrialResult | Unfit = future.result()
+        return said
     error = future.exception() if future.status == "error" else f"the task was {future.status}"
-    if isinstance(error, CannotStart):
-        raise error
     reason = " ".join(f"lost worker: {error}".split())
     return TrialResult(TrialStatus.CRASHED, error=reason, worker=_last_worker(error))
 

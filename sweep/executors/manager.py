@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import deque
 from dataclasses import replace
 
-from sweep.executors.child import START_SECONDS, CannotStart
+from sweep.executors.child import START_SECONDS, CannotStart, Task
 from sweep.executors.post import BYE, LEAVE, RESULT, TASK, Post, naps
 from sweep.executors.processes import ProcessExecutor
 from sweep.executors.rank import Report, unfit
@@ -26,9 +27,9 @@ has to start first takes time of its own."""
 class MpiExecutor:
     """Evaluates a trial on each rank, its own, 0, included; see :func:`run_ranks`.
 
-    A rank that is lost gives its trial back as crashed, and there is one slot less; so does a rank
-    on which no process can start, and one that is silent long after its trial's time was up, until
-    it speaks again.
+    A rank that is lost gives its trial back as crashed, and there is one slot less; so does one
+    that is silent long after its trial's time was up, until it speaks again. The trial of a rank on
+    which no process can start waits for another rank.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ class MpiExecutor:
         self._workers = set(range(mail.size))
         # Rank 0 last: its own trials share a processor with the manager.
         self._idle = list(range(mail.size))
-        self._running: dict[int, Trial] = {}
+        self._running: dict[int, Task] = {}
+        self._waiting: deque[Task] = deque()
         self._due: dict[int, float] = {}
         self._found: deque[tuple[Trial, TrialResult]] = deque()
         self._closed = False
@@ -55,14 +57,8 @@ class MpiExecutor:
 
     def submit(self, study: Study, trial: Trial) -> None:
         """Send the trial to an idle rank."""
-        rank = self._idle.pop()
-        self._running[rank] = trial
-        allowed = (self._limits or Limits.of(study)).seconds
-        self._due[rank] = time.monotonic() + (allowed or math.inf) + SILENCE_SECONDS
-        if rank == 0:
-            self._own.submit(study, trial)
-        else:
-            self._mail.send(rank, TASK, (study, trial))
+        self._waiting.append((study, trial))
+        self._place()
 
     def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
         """Wait for the first rank that is done, or lost."""
@@ -76,7 +72,7 @@ class MpiExecutor:
                 raise CannotStart("no rank can evaluate trials any more")
             if until is not None and time.monotonic() >= until:
                 break
-            if until is None and not self._running:
+            if until is None and not (self._running or self._waiting):
                 break
         return None
 
@@ -110,16 +106,30 @@ class MpiExecutor:
                 return
             time.sleep(nap)
 
+    def _place(self) -> None:
+        """Send the trials that wait to idle ranks."""
+        while self._waiting and self._idle:
+            self._start(self._idle.pop(), *self._waiting.popleft())
+
+    def _start(self, rank: int, study: Study, trial: Trial) -> None:
+        self._running[rank] = study, trial
+        allowed = (self._limits or Limits.of(study)).seconds
+        self._due[rank] = time.monotonic() + (allowed or math.inf) + SILENCE_SECONDS
+        if rank == 0:
+            self._own.submit(study, trial)
+        else:
+            self._mail.send(rank, TASK, (study, trial))
+
     def _look(self, nap: float) -> None:
         """Take in what has come; where nothing has, wait for it or for ``nap`` seconds."""
-        message = self._mail.receive(RESULT)
-        if message is not None:
+        while (message := self._mail.receive(RESULT)) is not None:
             self._take_in(*message)
             nap = 0.0
         for rank in self._mail.lost & self._workers:
             self._give_up(rank, f"lost rank {rank}")
         for rank in [r for r in self._running if time.monotonic() > self._due[r]]:
             self._give_up(rank, f"no answer from rank {rank}")
+        self._place()
         if 0 in self._running:
             self._look_at_own(nap)
         else:
@@ -139,9 +149,12 @@ class MpiExecutor:
 
     def _take_in(self, rank: int, report: Report) -> None:
         """The end of a rank's trial, and what becomes of the rank; one given up may come back."""
-        if rank in self._running:
-            result = replace(report.result, worker=str(rank))
-            self._found.append((self._running.pop(rank), result))
+        task = self._running.pop(rank, None)
+        if report.result is None:
+            print(f"warning: rank {rank} gets no more trials: {report.why}", file=sys.stderr)
+            self._waiting.extendleft([task] if task else [])
+        elif task is not None:
+            self._found.append((task[1], replace(report.result, worker=str(rank))))
         self._idle = [idle for idle in self._idle if idle != rank]
         self._workers.discard(rank)
         if report.fit:

@@ -12,7 +12,7 @@ from sweep.executors.post import BYE, LEAVE, RESULT, TASK, Post, naps
 from sweep.executors.processes import ProcessExecutor
 from sweep.executors.serve import DEAF_TO
 from sweep.study import Study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from sweep.trial import Trial, TrialResult
 
 LOOK_SECONDS = 0.1
 """Between two looks for an end that rank 0 has called while a trial is being evaluated."""
@@ -24,10 +24,15 @@ class ManagerLost(RuntimeError):
 
 @dataclass(frozen=True)
 class Report:
-    """A result on its way to rank 0; ``fit`` is False where no further trial can be evaluated."""
+    """What a rank says of its trial on its way to rank 0.
 
-    result: TrialResult
+    ``result``: None where the trial was not evaluated. ``fit``: False where no further trial can
+    be, for the reason ``why``.
+    """
+
+    result: TrialResult | None
     fit: bool = True
+    why: str = ""
 
 
 def work(mail: Post, crew: ProcessExecutor) -> None:
@@ -80,6 +85,4 @@ def _evaluated(mail: Post, crew: ProcessExecutor, study: Study, trial: Trial) ->
 
 def unfit(error: CannotStart) -> Report:
     """The report of a rank on which nothing can be evaluated."""
-    host = os.uname().nodename
-    result = TrialResult(TrialStatus.CRASHED, error=f"{error} on {host}", host=host)
-    return Report(result, fit=False)
+    return Report(None, fit=False, why=f"{error} on {os.uname().nodename}")

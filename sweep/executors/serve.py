@@ -43,8 +43,11 @@ def serve(tasks: int, lifeline: int) -> None:
 
 
 def _may_be_poisoned(result: TrialResult) -> bool:
-    """Whether the device may fail every later trial: an error of a GPU stays in its context."""
-    return result.status is TrialStatus.FAILED and result.device != "cpu"
+    """Whether later trials may fail here too: an error of a GPU stays in its context, as does
+    memory that was lost.
+    """
+    failed = result.status is TrialStatus.FAILED and result.device != "cpu"
+    return failed or result.status is TrialStatus.CRASHED
 
 
 def _die_with(lifeline: int) -> None:

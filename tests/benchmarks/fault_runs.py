@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
 from sweep_threads import Threads
 
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble
 from sweep.driver import run
 from sweep.identity import short_seed
 from sweep.journal import read_records
@@ -75,6 +75,9 @@ def child(folder: Path, workers: int, pipe: int) -> None:
     except BadInput as error:
         os.write(pipe, f"{error}\n".encode())
         code = 2
+    except Trouble as error:
+        os.write(pipe, f"{error}\n".encode())
+        code = 5
     finally:
         os._exit(code)
 

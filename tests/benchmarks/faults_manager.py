@@ -150,11 +150,11 @@ def disk_full(folder: Path, times: int = 20) -> Row:
 def _stops_clean(run: Path) -> bool:
     code, said = finished(run, 4)
     journal = (run / "trials.jsonl").read_bytes()
-    return code == 2 and "cannot be written" in said[-1] and journal.endswith(b"\n")
+    return code == 5 and "cannot be written" in said[-1] and journal.endswith(b"\n")
 
 
 def _full_row(fault: str, injected: str, clean: int, same: int, times: int) -> Row:
-    found = f"{clean} clean stops (exit 2, whole journal), {same} resumed to the same atlas"
+    found = f"{clean} clean stops (exit 5, whole journal), {same} resumed to the same atlas"
     return Row(fault, injected, found, clean == same == times)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from jobs import cli
 from jobs.cli import main
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble
 
 COMMANDS = ["check", "run", "status", "report", "recommend", "script"]
 COMMANDS += ["phantom", "simulate", "reconstruct", "evaluate"]
@@ -95,7 +96,10 @@ def test_bad_input_is_one_line_and_code_2(argv, said, capsys, tmp_path, monkeypa
         (click.Abort(), 130, "interrupted"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (PermissionError(13, "Permission denied", "/dir/file"), 2, "/dir/file: Permission denied"),
-        (OSError("no space"), 2, "input or output: no space"),
+        (OSError("no such format"), 2, "input or output: no such format"),
+        (OSError(errno.EIO, "Input/output error", "/dir/file"), 5, "/dir/file: Input/output error"),
+        (OSError(errno.ENOSPC, "No space left"), 5, "input or output: No space left"),
+        (Trouble("no process starts"), 5, "no process starts"),
         (click.ClickException("odd"), 2, "odd"),
     ],
 )
@@ -112,6 +116,15 @@ def test_only_the_first_rank_speaks(capsys, monkeypatch):
     monkeypatch.setenv("PMI_RANK", "1")
     assert main(["nonsense"]) == 2
     assert capsys.readouterr().err == ""
+
+
+def test_a_command_that_leaves_by_itself_is_no_success(monkeypatch):
+    def leave(context):
+        raise SystemExit(7)
+
+    monkeypatch.setattr(cli.status, "invoke", leave)
+    with pytest.raises(RuntimeError, match="left with 7"):
+        main(["status", "x"])
 
 
 def test_a_reader_that_left_is_no_error():

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import io
+import os
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 from rich.console import Console
 
-from jobs import console
-from jobs.console import Bar, Lines, Silent, display
+from jobs import console, running
+from jobs.cli import main
+from jobs.console import Bar, Lines, Silent, Unheard, display
 from recon_core.settings import Method, Weights
+from sweep.executors.inline import InlineExecutor
 from sweep.trial import Cell, Trial, TrialResult, TrialStatus
 
 TRIAL = Trial(Cell(0), Method.FUSED, 0, Weights(0.1, 1.0), "id")
@@ -50,5 +57,42 @@ def test_the_bar_counts(capsys):
 @pytest.mark.parametrize(("terminal", "kind"), [(True, Bar), (False, Lines)])
 def test_display_fits_the_output(terminal, kind, monkeypatch):
     monkeypatch.setattr(console, "Console", lambda: Console(force_terminal=terminal))
-    assert isinstance(display(quiet=False), kind)
+    shown = display(quiet=False)
+    assert isinstance(shown, Unheard)
+    assert isinstance(shown._shown, kind)
     assert isinstance(display(quiet=True), Silent)
+
+
+class Broken(Silent):
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def start(self, done: int, total: int) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "EIO"), SystemExit(1)])
+def test_a_display_that_nobody_sees_does_not_end_the_run(error, monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    Unheard(Broken(error)).start(0, 1)
+
+
+def test_faults_of_the_program_are_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        Unheard(Broken(ZeroDivisionError())).start(0, 1)
+
+
+def test_a_run_whose_reader_left_goes_on_to_its_end(study_file, tmp_path, monkeypatch, capsys):
+    @contextmanager
+    def inline(*args):
+        yield InlineExecutor(lambda study, trial: GOOD)
+
+    monkeypatch.setattr(running, "_executor", inline)
+    monkeypatch.setattr(running, "write_report", lambda out: SimpleNamespace(index="index.html"))
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as left:
+        monkeypatch.setattr("sys.stdout", left)
+        assert main(["run", str(study_file), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "trials.jsonl").read_bytes().count(b"\n") == 10
+    assert capsys.readouterr().err == ""

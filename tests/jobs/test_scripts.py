@@ -165,6 +165,16 @@ def test_a_signal_between_launches_ends_a_workstations_script(machine: Machine) 
     assert len((machine.folder / "runs").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("site", [*BY_SCHEDULER.values(), "workstation"])
+def test_trouble_of_the_machine_is_launched_again_and_keeps_the_chain(
+    site: str, machine: Machine
+) -> None:
+    code, calls, stderr = machine.run(text_of(site), "5", "5", "4+")
+    assert code == (0 if site == "thetagpu" else 4)
+    assert stderr.count("ended with 5") == 2
+    assert not [call for call in calls if call.split()[0] in ("scancel", "qdel", "bkill")]
+
+
 def test_launches_without_any_record_are_given_up(machine: Machine) -> None:
     code, calls, stderr = machine.run(text_of("frontier"), "137+", "1", "1", "9", "0")
     assert code == 9

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 
 from jobs import running
 from jobs.cli import main
-from jobs.signals import DRAIN, drained_by_signals
+from jobs.signals import DRAIN, Ears, heeded
 from jobs.walltime import for_trials, parse_walltime, seconds_left, walltime_text
 from recon_core.errors import BadInput
 from sweep.ledger import Summary
+from sweep.study import Study
 from sweep.watch import Watch
 
 
@@ -97,15 +99,88 @@ def test_the_shorter_of_scheduler_and_option_counts(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("number", DRAIN)
-def test_the_first_signal_drains_and_the_second_ends(number: signal.Signals) -> None:
-    watch, before = Watch(), signal.getsignal(number)
-    with drained_by_signals(watch):
+def test_the_first_signal_drains_the_second_ends_and_a_third_is_not_heard(
+    number: signal.Signals,
+) -> None:
+    ears, before = Ears(), signal.getsignal(number)
+    with heeded(ears):
+        watch = ears.mind(Watch())
         assert not watch.draining
         signal.raise_signal(number)
         assert watch.draining
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
+        for again in (number, signal.SIGINT):
+            signal.raise_signal(again)
     assert signal.getsignal(number) == before
+
+
+def test_ctrl_c_ends_once_and_what_is_cleared_away_then_is_not_disturbed() -> None:
+    with heeded(Ears()):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_before_the_run_is_not_forgotten() -> None:
+    ears = Ears()
+    with heeded(ears):
+        signal.raise_signal(signal.SIGUSR1)
+    assert ears.mind(Watch()).draining
+
+
+def test_the_other_ranks_hear_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PMI_RANK", "1")
+    ears = Ears()
+    with heeded(ears):
+        for number in (*DRAIN, *DRAIN, signal.SIGINT):
+            signal.raise_signal(number)
+    assert not ears.draining
+
+
+def test_a_finished_study_is_reported_whatever_is_asked_but_ctrl_c_leaves() -> None:
+    ears = Ears()
+    with heeded(ears):
+        ears.mind(Watch()).close()
+        for number in (*DRAIN, *DRAIN):
+            signal.raise_signal(number)
+        assert not ears.draining
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_drained_run_writes_its_report_whatever_is_asked(
+    study_file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(study: Study, out: Path, executor: object, *args: object) -> Summary:
+        watch = args[2]
+        assert isinstance(watch, Watch)
+        signal.raise_signal(signal.SIGTERM)
+        watch.close()
+        return Summary(4, 2, 0, 0, drained=True)
+
+    def disturbed(out: Path) -> SimpleNamespace:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.raise_signal(number)
+        return SimpleNamespace(index=out)
+
+    monkeypatch.setattr(running, "run", ends)
+    monkeypatch.setattr(running, "write_report", disturbed)
+    assert main(["run", str(study_file), "--out", str(folder), "--workers", "1", "-q"]) == 4
+
+
+@pytest.mark.parametrize(("asked", "code"), [((), 130), ((signal.SIGTERM,), 4)])
+def test_an_end_before_anything_ran_has_its_code(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[signal.Signals, ...], code: int,
+) -> None:  # fmt: skip
+    def interrupted(*args: object) -> None:
+        for number in asked:
+            signal.raise_signal(number)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "find_study", interrupted)
+    assert main(["run", str(study_file), "--out", str(tmp_path / "out"), "-q"]) == code
 
 
 @pytest.mark.parametrize(

@@ -27,20 +27,11 @@ size = 16
 """
 
 
-@pytest.mark.parametrize(
-    ("limits", "count", "kind"),
-    [
-        ("", 1, InlineExecutor),
-        ("", 2, ProcessExecutor),
-        # Nothing could end a trial in this process.
-        ("[limits]\ntrial_seconds = 60\n", 1, ProcessExecutor),
-    ],
-)
-def test_one_worker_is_this_process_unless_trials_have_limits(
-    limits: str, count: int, kind: type
-) -> None:
-    with executor_of(parse_study(STUDY + limits), Workers(count, device="cpu")) as executor:
-        assert type(executor) is kind
+@pytest.mark.parametrize("count", [1, 2])
+def test_trials_are_evaluated_in_processes_of_their_own_which_may_die(count: int) -> None:
+    with executor_of(parse_study(STUDY), Workers(count, device="cpu")) as executor:
+        assert type(executor) is ProcessExecutor
+        assert executor.slots == count
         executor.close()
 
 

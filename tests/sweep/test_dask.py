@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sweep_conformance import LIMITS, NAMES, collected, failures, trial_number
+from sweep_conformance import LIMITS, NAMES, collected, failures, some_trials, trial_number
 from sweep_fakes import (
     SMALL,
     atlas_of,
@@ -28,7 +28,7 @@ from recon_core.errors import BadInput
 from sweep.devices import Request
 from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
-from sweep.study import parse_study
+from sweep.study import Study, parse_study
 from sweep.trial import Trial, TrialResult, TrialStatus
 
 # Nothing in the designed part needs a proposal.
@@ -233,3 +233,51 @@ def child_commands(client: Any) -> list[str]:
 def own_children() -> list[str]:
     listed = Path("/proc/self/task").glob("*/children")
     return [pid for path in listed for pid in path.read_text().split()]
+
+
+def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from sweep.executors.child import CannotStart
+    from sweep.executors.dask import DaskExecutor
+
+    study = small_study()
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        closing(DaskExecutor(client, faulty)) as executor,
+    ):
+        first, second = (w.plugins[executor._crews.name] for w in cluster.workers.values())
+        first.evaluate = cannot_start
+        second.evaluate = bowl
+        for trial in some_trials(study, 4):
+            executor.submit(study, trial)
+        assert {collected(executor)[1].status for _ in range(4)} == {TrialStatus.OK}
+        assert executor.slots == 1
+        assert "is retired: a worker process cannot start" in capsys.readouterr().err
+        second.evaluate = cannot_start
+        executor.submit(study, trial_number(study, 0))
+        with pytest.raises(CannotStart, match="cannot start"):
+            collected(executor)
+
+
+def cannot_start(study: Study, trial: Trial) -> TrialResult:
+    from sweep.executors.child import CannotStart
+
+    raise CannotStart("a worker process cannot start, exit code 1")
+
+
+def test_a_cluster_without_workers_is_waited_for_but_not_in_silence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from sweep.executors.dask import DaskExecutor
+
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        closing(DaskExecutor(client, faulty)) as executor,
+    ):
+        assert [executor.collect(0.0) for _ in range(3)] == [None] * 3
+    assert capsys.readouterr().err == "no Dask workers: waiting for some to join\n"

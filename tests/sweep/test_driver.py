@@ -397,3 +397,35 @@ def test_ctrl_c_ends_children_and_keeps_what_is_done(tmp_path: Path) -> None:
     assert process.wait(timeout=60) == 0
     done = lines(journal)
     assert run(parse_study(QUICK), tmp_path / "run", InlineExecutor(bowl)).resumed == done
+
+
+class CutShort(Journal):
+    """Ctrl-C comes when the third batch of records is on the disk, before the driver knows."""
+
+    calls = 0
+
+    def append(self, *records: Record) -> None:
+        super().append(*records)
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+
+
+def test_an_interruption_just_after_writing_records_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.folder.Journal", CutShort)
+    summary = run(parse_study(QUICK), tmp_path, InlineExecutor(bowl))
+    records = read_records(tmp_path / "trials.jsonl")
+    assert summary.interrupted
+    assert len({r["trial_id"] for r in records}) == len(records) == summary.done == 3
+
+
+def test_a_folder_whose_records_are_refused_is_left_as_it_was(tmp_path: Path) -> None:
+    run(parse_study(QUICK), tmp_path, InlineExecutor(bowl))
+    journal = tmp_path / "trials.jsonl"
+    journal.write_text(journal.read_text().replace('"trial_id": "', '"trial_id": "x'))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(BadInput, match="not the study's"):
+        run(parse_study(QUICK.replace("trials = 6", "trials = 7")), tmp_path, InlineExecutor(bowl))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

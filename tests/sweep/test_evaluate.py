@@ -22,6 +22,7 @@ from recon_core.settings import Method, SolverSettings, Weights
 from recon_core.tiltseries import TiltSeries
 from sweep import evaluate as module
 from sweep.evaluate import DEVICE_VARIABLE, evaluate, reconstruct_trial
+from sweep.executors.serve import _may_be_poisoned
 from sweep.specimens import build
 from sweep.study import Study, parse_study
 from sweep.tables import SpecimenTable
@@ -133,7 +134,7 @@ def test_a_reconstruction_that_is_not_a_number_has_failed(monkeypatch: pytest.Mo
     assert result.error == "the reconstruction holds NaN or infinity"
 
 
-@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("a\nb"), OSError(5, "disk")])
+@pytest.mark.parametrize("error", [ValueError("a\nb"), OSError(5, "disk")])
 def test_an_exception_is_a_status(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def broken(series: TiltSeries) -> Reconstruction:
         raise error
@@ -230,3 +231,31 @@ def test_a_worker_that_was_told_of_a_gpu_and_has_none_fails_its_trials(
     result = evaluate(STUDY, trial_of(STUDY))
     assert (result.status, result.device) == (TrialStatus.FAILED, "cuda")
     assert "there is none" in result.error
+
+
+class CudaError(RuntimeError):
+    """What CuPy raises."""
+
+
+@pytest.mark.parametrize(
+    ("error", "device", "status"),
+    [
+        (MemoryError("no room"), "cpu", TrialStatus.CRASHED),
+        (ValueError("a fault of the program"), "cpu", TrialStatus.FAILED),
+        (CudaError("an illegal memory access"), "NVIDIA A100", TrialStatus.CRASHED),
+        (MemoryError("out of device memory"), "NVIDIA A100", TrialStatus.CRASHED),
+        (BadInput("no such specimen"), "NVIDIA A100", TrialStatus.FAILED),
+    ],
+)
+def test_want_of_memory_and_faults_of_a_gpu_may_be_chance(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, device: str, status: TrialStatus
+) -> None:
+    def raising(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "reconstruct_trial", raising)
+    monkeypatch.setattr(module, "_label", lambda: device)
+    result = evaluate(STUDY, trial_of(STUDY))
+    assert (result.status, result.device) == (status, device)
+    assert result.error == f"{type(error).__name__}: {error}"
+    assert _may_be_poisoned(result) == (status is TrialStatus.CRASHED or device != "cpu")

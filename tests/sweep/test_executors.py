@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -18,16 +20,29 @@ from sweep_conformance import (
     some_trials,
     trial_number,
 )
-from sweep_fakes import HANGS, bowl, device_or_death, environment_seen, faulty, small_study
+from sweep_fakes import (
+    HANGS,
+    SMALL,
+    bowl,
+    deadly_bowl,
+    device_or_death,
+    environment_seen,
+    faulty,
+    small_study,
+)
 from sweep_launch import mpiexec
 
 from recon_core.errors import BadInput
+from sweep.driver import run
+from sweep.executors import child, seats
 from sweep.executors.base import attempt
 from sweep.executors.child import CannotStart
 from sweep.executors.environment import THREAD_VARIABLES, child_environment
 from sweep.executors.inline import InlineExecutor
 from sweep.executors.processes import ProcessExecutor
+from sweep.journal import read_records
 from sweep.limits import Limits
+from sweep.study import parse_study
 from sweep.trial import TrialResult, TrialStatus
 
 HERE = Path(__file__).parent
@@ -70,9 +85,9 @@ def test_closing_kills_what_is_in_flight() -> None:
         executor.submit(study, trial)
     children = [child.pid for child in executor._busy]
     executor.close()
-    for child in children:
+    for pid in children:
         with pytest.raises(ProcessLookupError):
-            os.kill(child, 0)
+            os.kill(pid, 0)
 
 
 def test_children_are_deaf_to_signals_for_the_whole_job() -> None:
@@ -166,6 +181,83 @@ def test_a_child_that_cannot_start_ends_the_run_at_once(
             executor.collect()
 
 
+FEW = parse_study(
+    SMALL.replace("trials = 6\ninitial = 3", 'trials = 2\ninitial = 2\nmethods = ["fused"]')
+    + "[limits]\nretries = 0\n"
+)
+
+
+class Starts:
+    """Starts of children, some of which fail: there is no room for one, or it ends at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, roomless: set[int], ends: set[int]) -> None:
+        self.count = 0
+        self._roomless, self._ends, self._start = roomless, ends, child._started
+        monkeypatch.setattr(child, "_started", self)
+        monkeypatch.setattr(seats, "PAUSE_SECONDS", 0.001)
+
+    def __call__(self, pipes: Sequence[int], environment: Mapping[str, str]) -> child.Process:
+        self.count += 1
+        if self.count in self._roomless:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        if self.count in self._ends:
+            return subprocess.Popen(["/bin/sh", "-c", "exit 1"], pass_fds=pipes)
+        return self._start(pipes, environment)
+
+
+@pytest.mark.parametrize("kind", ["roomless", "ends"])
+def test_a_start_that_fails_is_tried_again_and_costs_no_trial(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    failing = {"roomless": set[int](), "ends": set[int](), kind: {2, 3}}
+    starts = Starts(monkeypatch, **failing)
+    executor = ProcessExecutor(1, deadly_bowl)
+    summary = run(FEW, tmp_path / "run", executor)
+    assert (summary.done, summary.failed, executor.slots) == (4, 2, 1)
+    assert starts.count == 4
+    errors = {record["error"] for record in read_records(tmp_path / "run" / "trials.jsonl")}
+    assert errors == {None, "the worker ended with SIGKILL"}
+
+
+def test_a_place_where_nothing_starts_any_more_is_given_up_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Starts(monkeypatch, roomless=set(range(2, 2 + seats.STARTS)), ends=set())
+    executor = ProcessExecutor(2, bowl)
+    assert run(FEW, tmp_path / "run", executor).done == 4
+    assert executor.slots == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: a worker process cannot start: Resource temporarily")
+    assert line.endswith("workers left: 1")
+
+
+def test_without_any_place_left_the_run_ends_and_leaves_no_file_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starts = Starts(monkeypatch, roomless=set(range(100)), ends=set())
+    study, before = small_study(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with closing(ProcessExecutor(2, faulty)) as executor:
+        for trial in some_trials(study, 2):
+            executor.submit(study, trial)
+        with pytest.raises(CannotStart, match="Resource temporarily unavailable"):
+            executor.collect()
+    assert starts.count == 2 * seats.STARTS
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_broken_installation_ends_the_run_without_a_second_try(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts, study = Starts(monkeypatch, roomless=set(), ends=set(range(100))), small_study()
+    with closing(ProcessExecutor(2, faulty)) as executor:
+        for trial in some_trials(study, 2):
+            executor.submit(study, trial)
+        with pytest.raises(CannotStart, match="exit code 1"):
+            executor.collect()
+    assert starts.count == 2
+    assert capsys.readouterr().err == ""
+
+
 def test_children_die_with_a_parent_that_is_killed_while_native_code_holds_the_lock() -> None:
     script = """
 import os, signal
@@ -190,8 +282,6 @@ executor.collect(30)
 def test_limits_are_positive(limits: dict[str, float]) -> None:
     with pytest.raises(BadInput, match=next(iter(limits))):
         Limits(**limits)  # type: ignore[arg-type]
-    assert Limits().none
-    assert not Limits(seconds=1.0).none
 
 
 def test_a_plain_run_starts_neither_mpi_nor_what_only_proposals_need() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,22 @@ from phantoms.files import save_specimen
 from phantoms.kinds import make_specimen
 from recon_core.errors import BadInput
 from sweep.folder import StudyFolder, write_aside
-from sweep.study import parse_study
+from sweep.journal import Journal
+from sweep.study import Study, parse_study
+
+
+@contextmanager
+def opened(folder: StudyFolder, study: Study) -> Iterator[Journal]:
+    """As a run does."""
+    with folder.open_or_create(study) as journal:
+        folder.keep(study)
+        yield journal
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> StudyFolder:
     folder = StudyFolder(tmp_path / "deep" / "run")
-    with folder.open_or_create(small_study()) as journal:
+    with opened(folder, small_study()) as journal:
         journal.append({"trial_id": "a"})
     return folder
 
@@ -31,7 +42,7 @@ def test_a_new_folder_says_what_is_run(folder: StudyFolder) -> None:
 
 def test_the_same_study_opens_it_again(folder: StudyFolder) -> None:
     before = snapshot(folder)
-    with folder.open_or_create(small_study()) as journal:
+    with opened(folder, small_study()) as journal:
         assert journal.records() == [{"trial_id": "a"}]
     assert snapshot(folder) == before
 
@@ -52,12 +63,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_its_budget_may_grow_and_not_shrink(folder: StudyFolder) -> None:
     grown = parse_study(SMALL.replace("trials = 6", "trials = 9"))
-    with folder.open_or_create(grown):
+    with opened(folder, grown):
         pass
     assert folder.study() == grown
     with (
         pytest.raises(BadInput, match=r"search\.trials = 6.*accepted: 9 or more"),
-        folder.open_or_create(small_study()),
+        opened(folder, small_study()),
     ):
         pass
 
@@ -72,7 +83,7 @@ def test_its_budget_may_grow_and_not_shrink(folder: StudyFolder) -> None:
 )
 def test_axes_may_grow_and_limits_change(folder: StudyFolder, old: str, new: str) -> None:
     grown = parse_study(SMALL.replace(old, new))
-    with folder.open_or_create(grown) as journal:
+    with opened(folder, grown) as journal:
         assert journal.records() == [{"trial_id": "a"}]
     assert folder.study() == grown
     assert sorted(snapshot(folder)) == ["study.toml", "trials.jsonl"]
@@ -97,7 +108,7 @@ def test_another_study_is_refused_by_its_first_difference(
     other = parse_study(SMALL.replace(old, new))
     with (
         pytest.raises(BadInput, match=f"run: {key}") as refused,
-        folder.open_or_create(other),
+        opened(folder, other),
     ):
         pass
     assert "belongs to another study" in str(refused.value)
@@ -108,10 +119,10 @@ def test_axes_in_another_order_are_another_study(tmp_path: Path) -> None:
     lines = ['"acquisition.haadf_tilts" = [5]', '"solver.gamma" = [1.5]']
     head = SMALL.split("[axes]")[0] + "[axes]\n"
     folder = StudyFolder(tmp_path / "run")
-    with folder.open_or_create(parse_study(head + "\n".join(lines))):
+    with opened(folder, parse_study(head + "\n".join(lines))):
         pass
     other = parse_study(head + "\n".join(reversed(lines)))
-    with pytest.raises(BadInput, match="in this order"), folder.open_or_create(other):
+    with pytest.raises(BadInput, match="in this order"), opened(folder, other):
         pass
 
 
@@ -120,7 +131,7 @@ def test_trials_of_an_unknown_study_are_left_alone(folder: StudyFolder) -> None:
     before = snapshot(folder)
     with (
         pytest.raises(BadInput, match="unknown study"),
-        folder.open_or_create(small_study()),
+        opened(folder, small_study()),
     ):
         pass
     assert snapshot(folder) == before
@@ -128,9 +139,9 @@ def test_trials_of_an_unknown_study_are_left_alone(folder: StudyFolder) -> None:
 
 def test_a_second_run_is_refused(folder: StudyFolder) -> None:
     with (
-        folder.open_or_create(small_study()),
+        opened(folder, small_study()),
         pytest.raises(BadInput, match="another run"),
-        folder.open_or_create(small_study()),
+        opened(folder, small_study()),
     ):
         pass
 
@@ -140,7 +151,7 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(BadInput, match=f"{path}: cannot be written"),
-        StudyFolder(tmp_path / path).open_or_create(small_study()),
+        opened(StudyFolder(tmp_path / path), small_study()),
     ):
         pass
 
@@ -150,7 +161,7 @@ def test_a_study_is_known_after_its_volume_is_gone(tmp_path: Path) -> None:
     save_specimen(volume, make_specimen("nanocubes", 8, 0))
     study = parse_study(SMALL.replace("nanocubes", str(volume)))
     folder = StudyFolder(tmp_path / "run")
-    with folder.open_or_create(study):
+    with opened(folder, study):
         pass
     volume.unlink()
     assert folder.study() == study

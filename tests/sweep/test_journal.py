@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon_core.errors import BadInput
+from recon_core.errors import BadInput, Trouble
 from sweep.journal import Journal, read_records
 
 RECORDS = [{"trial_id": f"{i}", "error": "ü\n" * i, "nrmse": None} for i in range(4)]
@@ -80,7 +80,7 @@ def test_records_are_written_together_or_not_at_all(
     with Journal(journal) as again:
         with monkeypatch.context() as patch:
             patch.setattr("sweep.journal.os.write", fills)
-            with pytest.raises(BadInput, match="No space"):
+            with pytest.raises(Trouble, match="No space"):
                 again.append(*new)
         assert journal.read_bytes() == before
         again.append(*new)
@@ -142,6 +142,36 @@ os.kill(os.getpid(), signal.SIGSTOP)
     Journal(journal).close()
 
 
+def test_a_lock_is_waited_for(
+    journal: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dying = Journal(journal)
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        dying.close()
+
+    monkeypatch.setattr("sweep.journal.time.sleep", sleep)
+    Journal(journal, patience=180.0).close()
+    assert sleeps == [1.0]
+    assert "another run is writing here; waiting 180 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("writes", "kind"), [(True, BadInput), (False, Trouble)])
+def test_a_lock_that_is_never_given_up_is_a_refusal_only_where_its_owner_lives(
+    journal: Path, monkeypatch: pytest.MonkeyPatch, writes: bool, kind: type[Exception]
+) -> None:
+    with Journal(journal) as other:
+
+        def sleep(seconds: float) -> None:
+            other.append(*([{"trial_id": "x"}] if writes else []))
+
+        monkeypatch.setattr("sweep.journal.time.sleep", sleep)
+        with pytest.raises(kind, match="another run is writing here"):
+            Journal(journal, patience=0.01)
+
+
 def test_numbers_that_json_cannot_hold_are_not_written(journal: Path) -> None:
     with Journal(journal) as again, pytest.raises(ValueError, match="JSON"):
         again.append({"nrmse": float("nan")})
@@ -154,7 +184,7 @@ def test_a_full_disk_is_said_in_one_line(journal: Path, monkeypatch: pytest.Monk
 
     with Journal(journal) as again:
         monkeypatch.setattr("sweep.journal.os.write", full)
-        with pytest.raises(BadInput, match=r"trials\.jsonl: cannot be written: No space"):
+        with pytest.raises(Trouble, match=r"trials\.jsonl: cannot be written: No space"):
             again.append({"trial_id": "new"})
 
 

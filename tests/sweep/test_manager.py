@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from sweep_conformance import some_trials
@@ -101,17 +101,56 @@ def test_a_rank_lost_after_its_result_came_loses_nothing(
     assert executor.collect(0.0) is None
 
 
-def test_a_rank_that_cannot_evaluate_is_given_nothing_more(
+def test_results_that_came_together_all_count_before_a_rank_is_given_up(
     executor: MpiExecutor, post: Lists
 ) -> None:
-    broken = TrialResult(TrialStatus.CRASHED, error="a worker process cannot start")
-    for rank in (1, 2, 3):
-        post.came[RESULT].append((rank, Report(broken, fit=False)))
-        assert executor.collect(0.0) == (post.tasks()[rank], replace(broken, worker=str(rank)))
-    assert executor.slots == 1
-    executor._give_up(0, "cannot start either")
+    post.came[RESULT].extend([(1, Report(OK)), (2, Report(OK))])
+    post.lost.add(2)
+    back = [executor.collect(0.0) for _ in range(2)]
+    assert back == [(post.tasks()[rank], replace(OK, worker=str(rank))) for rank in (1, 2)]
+    assert executor.slots == 3
+    assert executor.collect(0.0) is None
+
+
+def test_a_rank_that_cannot_evaluate_passes_its_trial_on_and_is_given_nothing_more(
+    executor: MpiExecutor, post: Lists, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Report(None, fit=False, why="a worker process cannot start on node 7")
+    handed_out = post.tasks()
+    post.came[RESULT].append((1, broken))
+    finished = executor.collect(0.0) or executor.collect(0.0)
+    assert finished is not None, "rank 0 was idle"
+    assert (finished[0], finished[1].status) == (handed_out[1], TrialStatus.OK)
+    assert "rank 1 gets no more trials: a worker process cannot start on node 7" in (
+        capsys.readouterr().err
+    )
+    for rank in (0, 2, 3):
+        assert executor.slots > 0
+        post.came[RESULT].append((rank, broken))
     with pytest.raises(CannotStart, match="no rank"):
-        executor.collect(0.0)
+        [executor.collect(0.0) for _ in range(3)]
+    assert executor.slots == 0
+
+
+class Roomless(InlineExecutor):
+    def collect(self, timeout: float | None = None) -> NoReturn:
+        raise CannotStart("a worker process cannot start: no room", may_pass=True)
+
+
+@pytest.mark.usefixtures("heeding")
+def test_a_worker_that_cannot_start_a_child_says_so_and_waits_for_the_end() -> None:
+    post = Lists(2)
+    post.came[TASK].append((0, (STUDY, some_trials(STUDY, 1)[0])))
+    post.came[LEAVE].append((0, None))
+    receive = post.receive
+    post.receive = lambda tag, source=None: (  # type: ignore[method-assign]
+        receive(tag) or ((0, None) if tag == TASK and post.sent else None)
+    )
+    work(post, Roomless(faulty))  # type: ignore[arg-type]
+    (_, tag, report), farewell = post.sent
+    assert (tag, report.result, report.fit) == (RESULT, None, False)
+    assert "no room on " in report.why
+    assert farewell[1] == BYE
 
 
 def test_a_frozen_rank_is_given_up_and_may_come_back(

@@ -18,7 +18,8 @@ from sweep.driver import run
 from sweep.estimate import trial_seconds
 from sweep.executors.inline import InlineExecutor
 from sweep.journal import read_records
-from sweep.ledger import Summary, strands
+from sweep.ledger import Ledger, Summary, strands
+from sweep.limits import Limits
 from sweep.pace import OTHERS_MARGIN, OWN_MARGIN, Pace
 from sweep.study import Study, parse_study
 from sweep.trial import Trial, TrialResult, TrialStatus
@@ -80,7 +81,8 @@ def test_nothing_is_started_that_cannot_finish(
     assert all(start + seconds <= walltime + 1e-9 for start in learnt)
     assert executor.now <= walltime + 1e-9 or not summary.drained
     assert summary.drained == (summary.done < summary.total)
-    assert len(read_records(folder / "trials.jsonl")) == summary.done
+    finals = [r for r in read_records(folder / "trials.jsonl") if r["final"]]
+    assert len(finals) == summary.done
 
 
 def test_runs_cut_by_their_walltime_end_where_an_undisturbed_one_does(tmp_path: Path) -> None:
@@ -293,3 +295,72 @@ class Elastic(InlineExecutor):
 
 def test_a_run_waits_for_workers_that_are_not_there_yet(tmp_path: Path) -> None:
     assert run(parse_study(DESIGNED), tmp_path, Elastic()).done == 24
+
+
+class Late(TimedExecutor):
+    """The last results land just when the time is up."""
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        if timeout and self._running and self.now < self._running[0][0] <= self.now + timeout:
+            self._advance(self._running[0][0])
+            return None
+        return super().collect(timeout)
+
+
+def test_results_that_land_as_time_runs_out_are_kept(tmp_path: Path) -> None:
+    summary = timed(tmp_path, 30.0, Late(2, 30.0))
+    assert (summary.done, summary.drained) == (2, True)
+
+
+def test_a_trial_that_hangs_until_the_walltime_is_an_attempt_and_in_the_end_an_outcome(
+    tmp_path: Path,
+) -> None:
+    first = timed(tmp_path, 60.0, TimedExecutor(2, 1000.0))
+    second = timed(tmp_path, 60.0, TimedExecutor(2, 1000.0))
+    records = read_records(tmp_path / "trials.jsonl")
+    assert (first.done, second.done, second.failed) == (0, 2, 2)
+    assert [(r["attempt"], r["final"], r["status"]) for r in records] == [
+        *[(1, False, "timeout")] * 2, *[(2, True, "timeout")] * 2,
+    ]  # fmt: skip
+    assert records[0]["error"] == "given up when time was up, after 60 s"
+
+
+def test_a_trial_that_was_not_given_its_time_is_no_attempt(tmp_path: Path) -> None:
+    study = parse_study(DESIGNED)
+    longest = max(OTHERS_MARGIN * trial_seconds(s.study, s.method) for s in strands(study))
+    executor = TimedExecutor(2, 1000.0)
+    executor.watch = Watch(longest * 1.01, clock=lambda: executor.now)
+    ledger = Ledger(study)
+    ledger.hand_out(executor, executor.watch)
+    executor.now = longest / 1000
+    assert ledger.given_up(executor.watch) == []
+    executor.now = longest * 1.01
+    assert len(ledger.given_up(executor.watch)) == 2
+
+
+class Told(InlineExecutor):
+    def submit(self, study: Study, trial: Trial) -> None:
+        self.limits = [*getattr(self, "limits", []), Limits.of(study)]
+        super().submit(study, trial)
+
+
+@pytest.mark.parametrize(
+    ("limits", "slowest", "seconds"),
+    [
+        ("", 0.01, 600.0),
+        ("", 100.0, 100.0 * OWN_MARGIN * 20),
+        ("trial_seconds = 9.5\n", 100.0, 9.5),
+    ],
+)
+def test_every_trial_has_a_time_limit(
+    tmp_path: Path, limits: str, slowest: float, seconds: float
+) -> None:
+    text = FUSED.replace("[5, 9]", "[5]") + f"[limits]\nretries = 0\n{limits}"
+
+    def timed_bowl(study: Study, trial: Trial) -> TrialResult:
+        return dataclasses.replace(bowl(study, trial), seconds=slowest)
+
+    executor = Told(timed_bowl)
+    run(parse_study(text), tmp_path, executor)
+    assert executor.limits[-1].seconds == pytest.approx(seconds)
+    assert None not in {limit.seconds for limit in executor.limits}

@@ -65,7 +65,8 @@ while :; do
         exit 4
         ;;
     esac
-    # A rank or the manager was lost. All finished trials are recorded, so a new launch goes on.
+    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
+    # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
     if [ $fruitless -ge 3 ]; then
         echo "given up: three launches in a row recorded no trial, the last ended with $code" >&2
