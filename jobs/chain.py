@@ -11,6 +11,24 @@ ENOUGH_SECONDS = 120
 
 _GUARD = 2
 
+FORWARD = """\
+# A signal to this script is for the run, and ends both. Job control, as a run that is started
+# in the background is deaf to Ctrl-C without it.
+set -m
+run='' asked=''
+forward() { asked=$1; [ -z "$run" ] || kill -s "$1" "$run" 2>/dev/null; }
+trap 'forward TERM' TERM
+trap 'forward USR1' USR1
+trap 'forward INT' INT
+ended() { # the exit code of the run; a wait that a signal cuts short is none
+    local code
+    while wait "$run"; code=$?; kill -0 "$run" 2>/dev/null; do :; done
+    return $code
+}
+"""
+AWAITED = " &\n    run=$!\n    ended"
+ASKED = '    [ -z "$asked" ] || exit "${code:-4}"\n'
+
 
 def explanation(scheduler: Scheduler | None, job: Path, note: str | None) -> str:
     """Comment lines: what the script does, and what to know of its site."""

@@ -102,8 +102,8 @@ def run(
             from jobs.running import run_study
             from jobs.workers import Workers
 
-            asked = Workers(workers, dask, device, share_devices)
-            return run_study(study, out, asked, quiet, walltime, ears)
+            who = Workers(workers, dask, device, share_devices)
+            return run_study(study, out, who, quiet, walltime, ears)
         except KeyboardInterrupt:
             if not ears.draining:
                 raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from jobs.chain import chain, enough, explanation, left
+from jobs.chain import ASKED, AWAITED, FORWARD, chain, enough, explanation, left
 from jobs.schedulers import SCHEDULERS, Scheduler
 from jobs.sites import Site
 from jobs.walltime import walltime_text
@@ -65,6 +65,9 @@ def script(site: Site, request: Request) -> str:
         "out": shlex.quote(str(request.out)),
         "left": left(request.walltime),
         "chain": chain(scheduler, _mark(site, request)),
+        "forward": FORWARD if scheduler is None else "",
+        "awaited": AWAITED if scheduler is None else "",
+        "asked": ASKED if scheduler is None else "",
         "launch": _launch(site, values),
         "device": site.device,
         "options": "" if request.walltime is None else ' --walltime "$(left)"',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -36,7 +36,11 @@ class Workers:
 def request_of(workers: Workers) -> Request:
     """What to compute on, and whether the programs here can."""
     lacking = None if workers.device == "cpu" else device_problem()
-    return Request(workers.device, "warn" if workers.share else "refuse", lacking)
+    return replace(_wish(workers), lacking=lacking)
+
+
+def _wish(workers: Workers) -> Request:
+    return Request(workers.device, "warn" if workers.share else "refuse")
 
 
 @contextmanager
@@ -47,11 +51,12 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
     ------
     BadInput : more workers than the study feeds, devices that do not do, no cluster.
     """
-    places = _places(workers)
     if workers.count:
         check_workers(study, workers.count)
+    # Other machines have devices of their own.
+    places = _places(workers) if workers.dask in (None, "local") else []
     if workers.dask is not None:
-        with _on_dask(workers.dask, len(places)) as executor:
+        with _on_dask(workers.dask, workers, len(places)) as executor:
             yield executor
     else:
         yield ProcessExecutor(len(places), places=places)
@@ -81,11 +86,11 @@ def _with_mask(
 
 
 @contextmanager
-def _on_dask(address: str, count: int) -> Iterator[Executor]:
+def _on_dask(address: str, workers: Workers, count: int) -> Iterator[Executor]:
     try:
         from sweep.executors.dask import DaskExecutor, connected
     except ImportError as error:
         accepted = "pip install 'tomoatlas[dask]'"
         raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
     with connected(address, count) as client:
-        yield DaskExecutor(client)
+        yield DaskExecutor(client, request=_wish(workers))

@@ -32,7 +32,11 @@ MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 
 KINDS = ("auto", "cpu", "cuda", "cuda-half")
 INSTALL = "pip install 'tomoatlas[gpu]' on a machine with NVIDIA's driver"
-_MORE = {"rank": "see the launcher's binding options", "worker": "fewer --workers"}
+_MORE = {
+    "rank": "see the launcher's binding options",
+    "worker": "fewer --workers",
+    "thread": "fewer threads",
+}
 NO_DEVICE = ("", "-1", "NoDevFiles")
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
 QUERY_SECONDS = 60

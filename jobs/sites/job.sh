@@ -14,10 +14,11 @@ mkdir -p "$out"
 recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; else echo 0; fi; }
 @left@
 @chain@
+@forward@
 fruitless=0
 while :; do
-    before=$(recorded)
-    @launch@"$tomoatlas" run "$study" --out "$out" --device @device@@options@
+@asked@    before=$(recorded)
+    @launch@"$tomoatlas" run "$study" --out "$out" --device @device@@options@@awaited@
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
@@ -28,7 +29,7 @@ while :; do
         exit @time_is_up@
         ;;
     esac
-    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
+@asked@    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
     # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
     if [ $fruitless -ge 3 ]; then

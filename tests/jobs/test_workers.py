@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,20 +27,11 @@ size = 16
 """
 
 
-@pytest.mark.parametrize(
-    ("limits", "count", "kind"),
-    [
-        ("", 1, InlineExecutor),
-        ("", 2, ProcessExecutor),
-        # Nothing could end a trial in this process.
-        ("[limits]\ntrial_seconds = 60\n", 1, ProcessExecutor),
-    ],
-)
-def test_one_worker_is_this_process_unless_trials_have_limits(
-    limits: str, count: int, kind: type
-) -> None:
-    with executor_of(parse_study(STUDY + limits), Workers(count, device="cpu")) as executor:
-        assert type(executor) is kind
+@pytest.mark.parametrize("count", [1, 2])
+def test_trials_are_evaluated_in_processes_of_their_own_which_may_die(count: int) -> None:
+    with executor_of(parse_study(STUDY), Workers(count, device="cpu")) as executor:
+        assert type(executor) is ProcessExecutor
+        assert executor.slots == count
         executor.close()
 
 
@@ -105,6 +97,24 @@ def test_the_option_reaches_local_workers_and_ranks(
     argv = ["run", str(study_file), "--out", str(tmp_path / "out"), "-q"]
     assert main([*argv, *["--share-devices"] * share]) == 0
     assert [request.sharing for request in asked] == ["warn" if share else "refuse"]
+
+
+@pytest.mark.parametrize(("address", "count"), [("local", 3), ("node:8786", 0)])
+def test_a_dask_cluster_elsewhere_has_devices_of_its_own(
+    address: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, 3 if address == "local" else 0, lacking=None)
+    asked: list[tuple[object, ...]] = []
+
+    @contextmanager
+    def cluster(*given: object) -> Iterator[InlineExecutor]:
+        asked.append(given)
+        yield InlineExecutor()
+
+    monkeypatch.setattr(workers, "_on_dask", cluster)
+    wish = Workers(dask=address, device="cuda")
+    with executor_of(parse_study(STUDY), wish):
+        assert asked == [(address, wish, count)]
 
 
 def test_gpus_that_cupy_alone_sees_are_shared_out_too(monkeypatch: pytest.MonkeyPatch) -> None:

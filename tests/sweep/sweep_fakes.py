@@ -117,6 +117,11 @@ def device_or_death(study: Study, trial: Trial) -> TrialResult:
     return environment_seen(study, trial, "CUDA_VISIBLE_DEVICES")
 
 
+def device_asked(study: Study, trial: Trial) -> TrialResult:
+    """What the process is to compute on."""
+    return environment_seen(study, trial, "TOMOATLAS_DEVICE")
+
+
 def deaf_and_dumb(study: Study, trial: Trial) -> TrialResult:
     """Sleeps in native code that holds the interpreter's lock, so that no thread can run."""
     print(os.getpid(), flush=True)

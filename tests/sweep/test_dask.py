@@ -14,6 +14,7 @@ from sweep_fakes import (
     SMALL,
     atlas_of,
     bowl,
+    device_asked,
     endless_bowl,
     faulty,
     slow_bowl,
@@ -22,6 +23,9 @@ from sweep_fakes import (
 )
 from sweep_launch import wait_for
 
+from recon_core.backend import has_device
+from recon_core.errors import BadInput
+from sweep.devices import Request
 from sweep.driver import run
 from sweep.executors.inline import InlineExecutor
 from sweep.study import Study, parse_study
@@ -100,13 +104,106 @@ def test_a_trial_whose_worker_was_lost_too_often_names_the_last(
     assert result.worker in before
 
 
+def dask_worker(name: object, threads: int = 1) -> Any:
+    """What Dask shows a plugin of its worker."""
+    state = SimpleNamespace(nthreads=threads)
+    return SimpleNamespace(name=name, state=state, address="tcp://127.0.0.1:40000")
+
+
+def gpus_here(monkeypatch: pytest.MonkeyPatch, count: int, lacking: str | None = None) -> None:
+    uuids = tuple(f"GPU-{i}" for i in range(count))
+    monkeypatch.setattr("sweep.executors.dask_crews.visible_uuids", lambda: uuids)
+    monkeypatch.setattr("sweep.executors.dask_crews.device_problem", lambda: lacking)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "threads", "mask", "expected"),
+    [
+        (0, 1, None, ["0", "0"]),
+        (5, 1, None, ["5", "5"]),
+        ("tcp://node7", 1, None, ["0", "0"]),
+        ("node7", 2, None, ["0", "1"]),
+        # As dask-cuda does: all GPUs, the worker's own first.
+        ("node7", 1, "3,0,1,2", ["3", "3"]),
+    ],
+)
+def test_children_have_gpus_of_their_own(
+    name: object,
+    threads: int,
+    mask: str | None,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sweep.executors.dask import Crews
+
+    gpus_here(monkeypatch, 8)
+    if mask is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+    crews = Crews(bowl, None, Request("cuda"))
+    crews.setup(dask_worker(name, threads))
+    made = [crews._crew() for _ in expected]
+    assert [crew._places[0]["CUDA_VISIBLE_DEVICES"] for crew in made] == expected
+    for crew in made:
+        crew.close()
+
+
+def test_threads_that_would_share_a_gpu_are_refused_unless_wished(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweep.executors.dask import Crews
+
+    gpus_here(monkeypatch, 1)
+    with pytest.raises(BadInput, match=r"Dask worker node7, threads 0, 1: hold the same GPU"):
+        Crews(bowl, None, Request("cuda")).setup(dask_worker("node7", 2))
+    Crews(bowl, None, Request("cuda", "warn")).setup(dask_worker("node7", 2))
+    assert "warning: Dask worker node7, threads 0, 1 hold the same GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wished", "workers", "expected"), [("1", 4, 16), (None, 1, 64), ("8", 4, 8)]
+)
+def test_children_share_the_cores_of_their_host(
+    wished: str | None, workers: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweep.executors.dask import Crews
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if wished is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", wished)
+    crews = Crews(bowl, None, Request(), {"127.0.0.1": workers})
+    crews.setup(dask_worker("node7"))
+    with closing(crews._crew()) as crew:
+        assert crew._threads == expected
+
+
+def test_the_device_is_sent_with_the_crews(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep.executors.dask import DaskExecutor
+
+    monkeypatch.delenv("TOMOATLAS_DEVICE", raising=False)
+    study = small_study()
+    with closing(DaskExecutor(client, device_asked, request=Request("auto"))) as executor:
+        executor.submit(study, trial_number(study, 0))
+        assert collected(executor)[1].error == "auto"
+
+
+@pytest.mark.skipif(has_device(), reason="there is a GPU here")
+def test_workers_without_the_device_are_refused_and_left_as_they_were(client: Any) -> None:
+    from sweep.executors.dask import DaskExecutor
+
+    with pytest.raises(BadInput, match=r"Dask worker \d+, thread 0: --device = 'cuda': "):
+        DaskExecutor(client, bowl, request=Request("cuda"))
+    plugins = client.run(lambda dask_worker: list(dask_worker.plugins))
+    assert not [name for names in plugins.values() for name in names if "tomoatlas" in str(name)]
+
+
 def test_the_threads_of_one_worker_have_names_of_their_own() -> None:
     from sweep.executors.dask import Crews
 
     for threads, expected in ((1, ["node7", "node7"]), (2, ["node7/0", "node7/1"])):
         crews = Crews(faulty, LIMITS)
-        state = SimpleNamespace(nthreads=threads)
-        crews.setup(SimpleNamespace(name="node7", state=state))  # type: ignore[arg-type]
+        crews.setup(dask_worker("node7", threads))
         study = small_study()
         made = [crews._crew() for _ in expected]
         for crew in made:

@@ -11,10 +11,27 @@ mkdir -p "$out"
 
 recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; else echo 0; fi; }
 
+# A signal to this script is for the run, and ends both. Job control, as a run that is started
+# in the background is deaf to Ctrl-C without it.
+set -m
+run='' asked=''
+forward() { asked=$1; [ -z "$run" ] || kill -s "$1" "$run" 2>/dev/null; }
+trap 'forward TERM' TERM
+trap 'forward USR1' USR1
+trap 'forward INT' INT
+ended() { # the exit code of the run; a wait that a signal cuts short is none
+    local code
+    while wait "$run"; code=$?; kill -0 "$run" 2>/dev/null; do :; done
+    return $code
+}
+
 fruitless=0
 while :; do
+    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
-    "$tomoatlas" run "$study" --out "$out" --device auto
+    "$tomoatlas" run "$study" --out "$out" --device auto &
+    run=$!
+    ended
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
@@ -25,6 +42,7 @@ while :; do
         exit 4
         ;;
     esac
+    [ -z "$asked" ] || exit "${code:-4}"
     # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
     # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
