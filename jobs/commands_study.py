@@ -68,6 +68,7 @@ def check(
     help="Evaluate on the workers of the Dask cluster with this scheduler; `local` starts one of "
     "--workers processes. Needs the extra `dask`.",
 )
+@click.option("--no-slices", is_flag=True, help="A report without slices of the middle cell.")
 @quiet_option
 def run(
     study: str,
@@ -76,6 +77,7 @@ def run(
     device: str,
     walltime: int | None,
     dask: str | None,
+    no_slices: bool,
     quiet: bool,
 ) -> int:
     """Run STUDY into DIR: trials, atlas and report.
@@ -86,7 +88,7 @@ def run(
     """
     from jobs.running import Workers, run_study
 
-    return run_study(study, out, Workers(workers, dask, device), quiet, walltime)
+    return run_study(study, out, Workers(workers, dask, device), quiet, walltime, not no_slices)
 
 
 @click.command()
@@ -130,9 +132,10 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
 @click.command()
 @_FOLDER
 @click.option(
-    "--slices",
-    is_flag=True,
-    help="Reconstruct the best trials of the middle cell again, and show slices and convergence.",
+    "--slices/--no-slices",
+    default=None,
+    help="Reconstruct the best trials of the middle cell again, and show slices and convergence.  "
+    "[default: if it takes up to a minute]",
 )
 @click.option(
     "--cell",
@@ -143,7 +146,7 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
     "all its values. May be given several times.",
 )
 @quiet_option
-def report(folder: Path, slices: bool, cells: tuple[str, ...], quiet: bool) -> None:
+def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: bool) -> None:
     """Write DIR/report/index.html (one self-contained page), figures, atlas.csv, .h5 and .nc.
 
     Works on a study that is still running or was interrupted; the page then says so. Slices once
@@ -152,8 +155,8 @@ def report(folder: Path, slices: bool, cells: tuple[str, ...], quiet: bool) -> N
     from analysis.report import MIDDLE, write_report
     from jobs.console import cell_counter
 
-    wanted = cells or ((MIDDLE,) if slices else ())
-    written = write_report(folder, wanted, None if quiet else cell_counter())
+    middle = None if slices is None else (MIDDLE,) if slices else ()
+    written = write_report(folder, cells or middle, None if quiet else cell_counter())
     for note in () if quiet else written.notes:
         click.echo(f"note: {note}")
     if not quiet:

@@ -48,12 +48,18 @@ class Workers:
 
 
 def run_study(
-    name: str, out: Path, workers: Workers, quiet: bool, walltime: float | None = None
+    name: str,
+    out: Path,
+    workers: Workers,
+    quiet: bool,
+    walltime: float | None = None,
+    slices: bool = True,
 ) -> int:
     """Run or resume the study ``name`` in the folder ``out``; the exit code.
 
-    ``walltime``: seconds within which to end; a scheduler's own limit counts as well. Under MPI
-    rank 0 does this, and all ranks evaluate trials for it.
+    ``walltime``: seconds within which to end; a scheduler's own limit counts as well. ``slices``:
+    the report of a finished study shows the middle cell's. Under MPI rank 0 does this, and all
+    ranks evaluate trials for it.
 
     Raises
     ------
@@ -61,20 +67,23 @@ def run_study(
 
     """
     study = find_study(name)
+
+    def manage(executor: Executor) -> int:
+        watch = _watch(walltime)
+        # The report too: what a first signal asks for is an end, not half of one.
+        with drained_by_signals(watch):
+            summary = _run(study, out, executor, quiet, watch)
+            return _ended(name, out, summary, watch, quiet, slices)
+
     with _computing_on(workers.device):
         if launched_under_mpi() and workers.dask is None:
             from sweep.executors import mpi
 
             if mpi.ranks() > 1:
                 check_workers(study, mpi.ranks())
-                return mpi.leave(
-                    mpi.run_ranks(
-                        lambda executor: _manage(study, name, out, executor, quiet, walltime),
-                        request=Request(workers.device),
-                    )
-                )
+                return mpi.leave(mpi.run_ranks(manage, request=Request(workers.device)))
         with _executor(study, workers) as executor:
-            return _manage(study, name, out, executor, quiet, walltime)
+            return manage(executor)
 
 
 @contextmanager
@@ -90,21 +99,12 @@ def _computing_on(device: str) -> Iterator[None]:
             os.environ[DEVICE_VARIABLE] = before
 
 
-def _manage(
-    study: Study, name: str, out: Path, executor: Executor, quiet: bool, walltime: float | None
-) -> int:
-    watch = _watch(walltime)
-    # The report too: what a first signal asks for is an end, not half of one.
-    with drained_by_signals(watch):
-        return _ended(name, out, _run(study, out, executor, quiet, watch), watch, quiet)
-
-
-def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool) -> int:
+def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool, slices: bool) -> int:
     """Say and write what a run leaves behind; the exit code."""
     if summary.interrupted:
         _say_resume("stopped" if watch.draining else "interrupted", summary, name, out)
         return Exit.WALLTIME if watch.draining else Exit.INTERRUPTED
-    index = write_report(out).index
+    index = write_report(out, () if summary.drained or not slices else None).index
     if summary.drained:
         _say_resume("drained" if watch.draining else "time is up", summary, name, out)
         return Exit.WALLTIME

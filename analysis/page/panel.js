@@ -86,7 +86,7 @@ function plotOrSay(id, traces, otherwise, figure) {
 
 function cellSlices(cell) {
   const found = D.slices[cell];
-  const command = `tomoatlas report DIR --cell "${D.cells[cell]}"`;
+  const command = `tomoatlas report ${D.folder} --cell "${D.cells[cell]}"`;
   if (!found) return [el("p", { className: "caption" }, "Slices and convergence of this cell: ", el("code", {}, command))];
   const columns = found.columns;
   const head = el("tr", {}, el("td"), ...columns.map((c) => el("th", { scope: "col" }, c.label)));

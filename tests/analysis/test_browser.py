@@ -210,7 +210,7 @@ def test_slices_of_a_cell_are_part_of_the_page(page):
     assert page.page.locator("#terms .scatterlayer .trace").count() == 3
     page.page.evaluate("choose(placeOf(0))")
     assert images.count() == 0
-    assert 'tomoatlas report DIR --cell "haadf_tilts=9' in page.page.inner_text("#panel")
+    assert 'tomoatlas report out --cell "haadf_tilts=9' in page.page.inner_text("#panel")
 
 
 def test_another_quantity_redraws_the_map(page):
