@@ -195,7 +195,8 @@ def test_a_landscape_tells_its_numbers_where_it_is_pointed_at(page):
     box = surface.bounding_box()
     sigma = np.array(page.page.evaluate(f"D.landscapes[{SLICED}].fused.sigma"))
     # Where least is known, no trial is near that would be told instead.
-    up, across = (np.unravel_index(sigma.argmax(), sigma.shape) / np.array(25)).clip(0.05, 0.95)
+    place = np.unravel_index(sigma.argmax(), sigma.shape)
+    up, across = (np.array(place) / np.array(sigma.shape)).clip(0.05, 0.95)
     page.page.mouse.move(box["x"] + across * box["width"], box["y"] + (1 - up) * box["height"])
     page.page.wait_for_selector("#mean-fused .hovertext")
     hovered = page.page.text_content("#mean-fused .hoverlayer")

@@ -129,7 +129,7 @@ def test_landscapes_are_those_of_the_figure(page, study, whole):
     assert set(page.data["landscapes"]) == {str(cell.index) for cell in study.cells()}
     found = page.data["landscapes"]["4"]
     mine = trials_of_cell(load_trials(whole), dict(study.cells()[4].values))
-    for method, points in ((Method.FUSED, 25), (Method.CHEMISTRY_TV, 61)):
+    for method, points in ((Method.FUSED, 23), (Method.CHEMISTRY_TV, 61)):
         drawn = posterior(mine, study.search.space.of(method), method, points)
         assert np.array(found[method]["mean"]) == pytest.approx(drawn.mean, rel=1e-3)
         assert np.array(found[method]["sigma"]) == pytest.approx(
