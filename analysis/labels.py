@@ -33,10 +33,30 @@ _AXIS_LABELS = {
     CHEMICAL_SNR: "Chemical SNR",
 }
 
+_COLUMN_LABELS = {
+    "haadf": "HAADF weight of the best fused trial",
+    "tv": "TV weight of the best fused trial",
+    "tv_chemistry_tv": "TV weight of the best trial of Chemistry + TV",
+    "trials": "good fused trials",
+    "failed": "trials of any method that are not good",
+}
+
 
 def axis_label(path: str) -> str:
     """``acquisition.haadf_tilts`` → ``HAADF tilts``; other paths lose their table's name."""
     return _AXIS_LABELS.get(path, path.rpartition(".")[2].replace("_", " "))
+
+
+def column_label(name: str) -> str:
+    """What a column of the atlas holds, in words."""
+    if name in _COLUMN_LABELS:
+        return _COLUMN_LABELS[name]
+    for method, column in SCORE_COLUMNS.items():
+        if name == column:
+            return f"mean NRMSE over the elements, {METHOD_LABELS[method]}"
+    if name.startswith("nrmse_"):
+        return f"NRMSE of {name.removeprefix('nrmse_')}, {METHOD_LABELS[Method.FUSED]}"
+    return axis_label(name)
 
 
 def value_label(value: object) -> str:

@@ -3,6 +3,7 @@
     >>> xarray.open_dataset("atlas.nc").nrmse.sel({"acquisition.haadf_tilts": 47})
 
 NetCDF-4 is HDF5 with dimension scales, so h5py writes it and nothing else is needed to make one.
+Names are those of ``atlas.csv``; every variable has a ``long_name``, numbers have ``units``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from analysis.labels import column_label
+
 SINGLE = "cell"
 """The dimension of an atlas without axes: one cell."""
+
+_UNITS = {"deg": "degree", "nm": "nm", "seconds": "s"}
+"""By the last part of a name; all else is counts and ratios."""
 
 
 def write_netcdf(
@@ -36,13 +42,22 @@ def write_netcdf(
         for name in names:
             file.create_dataset(name, data=_stored(levels[name]), track_order=True)
             file[name].make_scale(name)
+            _describe(file[name])
         shape = [len(levels[name]) for name in names]
         for column in whole.columns:
             values = whole[column].to_numpy(dtype=float).reshape(shape)
             variable = file.create_dataset(str(column), data=values, track_order=True)
             for place, name in enumerate(names):
                 variable.dims[place].attach_scale(file[name])
-        file.attrs.update({"Conventions": "CF-1.11", **facts})
+            _describe(variable)
+        file.attrs.update(facts)
+
+
+def _describe(variable: h5py.Dataset) -> None:
+    name = variable.name.rpartition("/")[2]
+    variable.attrs["long_name"] = column_label(name)
+    if variable.dtype.kind in "if":
+        variable.attrs["units"] = _UNITS.get(name.rpartition("_")[2], "1")
 
 
 def _stored(values: list[Any]) -> np.ndarray[Any, Any]:

@@ -31,7 +31,7 @@ _LONGEST = 300
 
 LANDSCAPES = 128
 """Cells, the most accurate ones, with a landscape of their weights: each takes time and 10 kB."""
-_POINTS = {1: 61, 2: 25}
+_POINTS = {1: 61, 2: 23}
 """Values of each weight in a landscape, by the number of weights; the page smooths between."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from analysis.reading import JournalReader
 from analysis.table import cell_places
 from analysis.versions import versions
 from sweep.study import Study
+from sweep.tables import is_volume
 
 _NEAR = 1.3
 """Factor from a bound of the search space within which a weight is at its edge."""
@@ -51,9 +53,24 @@ def page_text(
         "grid": _grid(grid_cost(trials, study), study),
         "missing": _missing(atlas, study, trials),
         "study_toml": study.toml(),
-        "folder": folder.resolve().name or "out",
+        "commands": _commands(folder),
         "versions": versions(),
     }
+
+
+def shell_name(folder: Path, rest: str = "") -> str:
+    """The folder, or ``rest`` beside its name, as a shell beside it takes it."""
+    return shlex.quote(f"{folder.resolve().name or '.'}{rest}")
+
+
+def _commands(folder: Path) -> list[tuple[str, str]]:
+    """What to paste into a shell beside the folder, and what it does."""
+    name, study = shell_name(folder), shell_name(folder, "/study.toml")
+    return [
+        (f"tomoatlas run {study} --out {shell_name(folder, '_again')}", "all of it, once more"),
+        (f"tomoatlas run {study} --out {name}", "goes on where the journal ends"),
+        (f"tomoatlas report {name} --cell all", "this page, with slices of every cell"),
+    ]
 
 
 def _partial(state: Progress) -> str:
@@ -158,8 +175,10 @@ def _grid(grid: GridCost | None, study: Study) -> dict[str, Any] | None:
 
 
 def _missing(atlas: Atlas, study: Study, trials: pd.DataFrame) -> list[str]:
-    """Holes of the maps, and cells that are not finished, by name."""
-    found = []
+    """Holes of the maps, cells that are not finished, and volumes that are gone, by name."""
+    kinds = {study.specimen.kind, *map(str, study.axes.get("specimen.kind", ()))}
+    gone = sorted(kind for kind in kinds if is_volume(kind) and not Path(kind).is_file())
+    found = [f"The volume {kind} is not there: no trial of it can be run again." for kind in gone]
     for method in study.search.methods:
         empty = np.flatnonzero(~np.isfinite(atlas.table[SCORE_COLUMNS[method]].to_numpy()))
         if len(empty):

@@ -14,9 +14,11 @@ from plotly.offline import get_plotlyjs
 
 from analysis.atlas import Atlas, write_atlas
 from analysis.chosen import cell_text, chosen_cells
+from analysis.cost import method_costs
 from analysis.figure_files import write_figures
 from analysis.page_data import page_data
-from analysis.page_text import page_text
+from analysis.page_text import page_text, shell_name
+from analysis.progress import duration
 from analysis.reading import JournalReader
 from analysis.slice_images import kept_slices, make_slices
 from analysis.slices import telling_cell
@@ -28,6 +30,9 @@ from sweep.trial import Cell
 
 MIDDLE = "middle"
 """Names the cell nearest to the middle of the map, as ``--slices`` alone does."""
+
+QUICK_S = 60.0
+"""Device time up to which the slices of one cell are made without being asked for."""
 
 _NO_SLICES = "No slices"
 _SCRIPTS = ("common.js", "map.js", "landscape.js", "panel.js", "table.js", "start.js")
@@ -44,7 +49,7 @@ class Report:
 
 
 def write_report(
-    folder: str | Path, cells: Sequence[str] = (), on_cell: OnCell | None = None
+    folder: str | Path, cells: Sequence[str] | None = (), on_cell: OnCell | None = None
 ) -> Report:
     """Write ``atlas.csv``, ``.h5``, ``.nc`` and ``report/`` of a study folder.
 
@@ -55,7 +60,8 @@ def write_report(
     ----------
     folder : of the study.
     cells : whose best trials to reconstruct again, for slices and convergence: texts that
-        :func:`~analysis.chosen.chosen_cells` reads, or :data:`MIDDLE`.
+        :func:`~analysis.chosen.chosen_cells` reads, or :data:`MIDDLE`. None: the middle cell, if
+        that takes no more than :data:`QUICK_S`.
     on_cell : called with the cells done and all, as their slices are made.
 
     Raises
@@ -65,7 +71,7 @@ def write_report(
     """
     reader = JournalReader(folder)
     place = StudyFolder(folder).report
-    wanted, notes = _wanted(reader, cells)
+    wanted, notes = _quick(reader) if cells is None else _wanted(reader, cells)
     atlas = write_atlas(folder, reader.trials)
     _make_folder(place)
     notes += _make_slices(reader, place / "slices", wanted, on_cell)
@@ -81,6 +87,7 @@ def write_page(
     _make_folder(place)
     slices = kept_slices(place / "slices", reader.study, reader.trials)
     data = page_data(atlas, reader.trials, reader.study, slices)
+    data["folder"] = shell_name(Path(folder))
     environment = Environment(
         loader=PackageLoader("analysis", "page"), autoescape=True, undefined=StrictUndefined
     )
@@ -107,6 +114,18 @@ def _make_folder(place: Path) -> None:
         raise BadInput(
             f"cannot be written: {error.strerror}", source=place, accepted="a writable folder"
         ) from error
+
+
+def _quick(reader: JournalReader) -> tuple[list[Cell], list[str]]:
+    """The middle cell, or why its slices were left out."""
+    if good_trials(reader.trials, Method.FUSED).empty:
+        return [], []
+    costs = method_costs(reader.trials, reader.study)
+    seconds = sum(cost.typical_seconds for cost in costs if cost.done)
+    if seconds <= QUICK_S:
+        return [telling_cell(reader.study, reader.trials)], []
+    note = f"{_NO_SLICES}: those of a cell take about {duration(seconds)}; `--slices` makes them."
+    return [], [note]
 
 
 def _wanted(reader: JournalReader, texts: Sequence[str]) -> tuple[list[Cell], list[str]]:

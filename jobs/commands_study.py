@@ -73,6 +73,7 @@ def check(
     help="Evaluate on the workers of the Dask cluster with this scheduler; `local` starts one of "
     "--workers processes. Needs the extra `dask`.",
 )
+@click.option("--no-slices", is_flag=True, help="A report without slices of the middle cell.")
 @quiet_option
 def run(
     study: str,
@@ -82,6 +83,7 @@ def run(
     share_devices: bool,
     walltime: int | None,
     dask: str | None,
+    no_slices: bool,
     quiet: bool,
 ) -> int:
     """Run STUDY into DIR: trials, atlas and report.
@@ -103,7 +105,7 @@ def run(
             from jobs.workers import Workers
 
             who = Workers(workers, dask, device, share_devices)
-            return run_study(study, out, who, quiet, walltime, ears)
+            return run_study(study, out, who, quiet, walltime, not no_slices, ears)
         except KeyboardInterrupt:
             if not ears.draining:
                 raise
@@ -151,9 +153,10 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
 @click.command()
 @_FOLDER
 @click.option(
-    "--slices",
-    is_flag=True,
-    help="Reconstruct the best trials of the middle cell again, and show slices and convergence.",
+    "--slices/--no-slices",
+    default=None,
+    help="Reconstruct the best trials of the middle cell again, and show slices and convergence.  "
+    "[default: if it takes up to a minute]",
 )
 @click.option(
     "--cell",
@@ -164,7 +167,7 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
     "all its values. May be given several times.",
 )
 @quiet_option
-def report(folder: Path, slices: bool, cells: tuple[str, ...], quiet: bool) -> None:
+def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: bool) -> None:
     """Write DIR/report/index.html (one self-contained page), figures, atlas.csv, .h5 and .nc.
 
     Works on a study that is still running or was interrupted; the page then says so. Slices once
@@ -173,8 +176,8 @@ def report(folder: Path, slices: bool, cells: tuple[str, ...], quiet: bool) -> N
     from analysis.report import MIDDLE, write_report
     from jobs.console import cell_counter
 
-    wanted = cells or ((MIDDLE,) if slices else ())
-    written = write_report(folder, wanted, None if quiet else cell_counter())
+    middle = None if slices is None else (MIDDLE,) if slices else ()
+    written = write_report(folder, cells or middle, None if quiet else cell_counter())
     for note in () if quiet else written.notes:
         click.echo(f"note: {note}")
     if not quiet:

@@ -36,12 +36,14 @@ def run_study(
     workers: Workers,
     quiet: bool,
     walltime: float | None = None,
+    slices: bool = True,
     ears: Ears | None = None,
 ) -> int:
     """Run or resume the study ``name`` in the folder ``out``; the exit code.
 
-    ``walltime``: seconds within which to end; a scheduler's own limit counts as well. Under MPI
-    rank 0 does this, and all ranks evaluate trials for it. ``ears``: hear the signals.
+    ``walltime``: seconds within which to end; a scheduler's own limit counts as well. ``slices``:
+    the report of a finished study shows the middle cell's. ``ears``: hear the signals. Under MPI
+    rank 0 does this, and all ranks evaluate trials for it.
 
     Raises
     ------
@@ -52,7 +54,8 @@ def run_study(
 
     def manage(executor: Executor) -> int:
         watch = ears.mind(_watch(walltime))
-        return _ended(name, out, _run(study, out, executor, quiet, watch), watch, quiet)
+        summary = _run(study, out, executor, quiet, watch)
+        return _ended(name, out, summary, watch, quiet, slices)
 
     with _computing_on(workers.device):
         if launched_under_mpi() and workers.dask is None:
@@ -92,12 +95,12 @@ def _computing_on(device: str) -> Iterator[None]:
             os.environ[DEVICE_VARIABLE] = before
 
 
-def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool) -> int:
+def _ended(name: str, out: Path, summary: Summary, watch: Watch, quiet: bool, slices: bool) -> int:
     """Say and write what a run leaves behind; the exit code."""
     if summary.interrupted:
         _say_resume("stopped" if watch.draining else "interrupted", summary, name, out)
         return Exit.WALLTIME if watch.draining else Exit.INTERRUPTED
-    index = write_report(out).index
+    index = write_report(out, () if summary.drained or not slices else None).index
     if summary.drained:
         _say_resume("drained" if watch.draining else "time is up", summary, name, out)
         return Exit.WALLTIME

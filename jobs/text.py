@@ -97,7 +97,7 @@ def _best_line(row: dict[str, Any]) -> str:
     if row["nrmse"] is None:
         return f"{prefix}none yet"
     weights = [f"{name} {row[name]:.3g}" for name in ("haadf", "tv") if row[name] is not None]
-    return f"{prefix}NRMSE {row['nrmse']:.3f} at {', '.join(weights) or 'unknown weights'}"
+    return f"{prefix}NRMSE {row['nrmse']:.3f} at {', '.join(weights)}"
 
 
 def recommendation_text(found: Recommendation) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
@@ -59,3 +62,22 @@ def test_no_other_distribution_has_the_import_name(package: str) -> None:
     except PackageNotFoundError:
         pytest.skip("tomoatlas is not installed: run from its source folder")
     assert set(packages_distributions()[package]) == {"tomoatlas"}
+
+
+def declared() -> set[str]:
+    """Distributions that pyproject.toml names, extras included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    return {re.split(r"[\[<>=]", line)[0].lower() for line in lines}
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "tests"])
+def test_what_is_imported_is_declared(package: str) -> None:
+    ours = {*PACKAGES, "tests", *(path.stem for path in sources("tests"))}
+    names = {name.split(".")[0] for path in sources(package) for name in imported(path)}
+    installed = packages_distributions() | {"cupy": ["cupy-cuda13x"], "cupyx": ["cupy-cuda13x"]}
+    others = names - ours - set(sys.stdlib_module_names)
+    known = {name: {found.lower() for found in installed.get(name, ())} for name in others}
+    missing = {name: found for name, found in known.items() if found and not found & declared()}
+    assert missing == {}

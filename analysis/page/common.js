@@ -69,6 +69,16 @@ function bestOf(trials) {
     .reduce((best, t) => (best && best.nrmse <= t.nrmse ? best : t), null);
 }
 
+/** Members by the key of each, in the order in which keys first occur. */
+function grouped(members, keyOf) {
+  const groups = new Map();
+  for (const member of members) {
+    const key = keyOf(member);
+    groups.set(key, [...(groups.get(key) ?? []), member]);
+  }
+  return groups;
+}
+
 const quantity = (key) => D.quantities.find((q) => q.key === key);
 
 /** Okabe and Ito's colour-blind-safe set. */

@@ -61,7 +61,7 @@ function noLandscape(cell, method) {
   const missing = "Not part of this page, which has many cells";
   if (method.weights.length === 1) return [`${missing}.`];
   const options = D.cells[cell] === "all" ? "" : D.cells[cell].split(",").map((pair) => ` --cell ${pair}`).join("");
-  return [`${missing}: `, el("code", {}, `tomoatlas figure landscape DIR${options}`)];
+  return [`${missing}: `, el("code", {}, `tomoatlas figure landscape ${D.folder}${options}`)];
 }
 
 function drawLandscapes(cell) {

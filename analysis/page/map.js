@@ -61,19 +61,50 @@ function colourBar(q, range) {
 
 function hoverText(cell) {
   const lines = [`<b>${plain(condition(placeOf(cell)))}</b>`];
-  for (const q of D.quantities) {
-    if (q.group !== "NRMSE" && q.kind !== "gain") continue;
-    const value = q.values[cell];
-    const shown = value == null ? "no result" : q.kind === "gain" ? `${value.toFixed(0)} %` : value.toFixed(3);
-    lines.push(`${plain(q.label)}: ${shown}`);
-    if (q.key === "nrmse" && value != null) {
-      lines.push(D.elements.map((name) => `   ${plain(name)} ${fixedPoint(quantity(`nrmse_${name}`).values[cell])}`).join(","));
-      lines.push(`   at haadf ${number(quantity("haadf").values[cell])}, tv ${number(quantity("tv").values[cell])}`);
-    }
+  for (const method of D.methods) {
+    const best = bestOf(trialsOf[cell].filter((t) => t.method === method.key));
+    lines.push(`${plain(method.label)}: ${best ? fixedPoint(best.nrmse) : "no result"}`);
+    if (!best) continue;
+    lines.push(D.elements.map((name) => `   ${plain(name)} ${fixedPoint(best[`nrmse_${name}`])}`).join(","));
+    const weights = ["haadf", "tv"].filter((name) => best[name] != null).map((name) => `${name} ${number(best[name])}`);
+    if (weights.length) lines.push(`   at ${weights.join(", ")}`);
   }
+  return [...lines, ...gains(cell), trialCount(cell)].join("<br>");
+}
+
+const gains = (cell) => D.quantities.filter((q) => q.kind === "gain" && q.values[cell] != null)
+  .map((q) => `${plain(q.label)}: ${q.values[cell].toFixed(0)} %`);
+
+function trialCount(cell) {
   const failed = trialsOf[cell].filter((t) => t.failure).length;
-  lines.push(`Trials: ${trialsOf[cell].length} of ${planned} ended, ${failed} failed`);
-  return lines.join("<br>");
+  return `Trials: ${trialsOf[cell].length} of ${planned} ended, ${failed} failed`;
+}
+
+const hoverBox = document.getElementById("hover");
+
+/** All numbers and weights of the cell pointed at, beside it or above or below, never on it. */
+function showHover(point) {
+  if (!isMap) return;
+  const cell = Number(point.customdata);
+  hoverBox.replaceChildren(el("strong", {}, condition(placeOf(cell))), methodTable(cell, false),
+    ...[...gains(cell), trialCount(cell)].map((line) => el("div", {}, line)));
+  hoverBox.hidden = false;
+  const place = mapBox.getBoundingClientRect();
+  const { xaxis, yaxis } = point;
+  const edge = (axis, at, start) => start + axis._offset + axis.l2p(at);
+  const [left, right] = [-0.5, 0.5].map((half) => edge(xaxis, point.pointNumber[1] + half, place.x));
+  const [top, bottom] = [0.5, -0.5].map((half) => edge(yaxis, point.pointNumber[0] + half, place.y));
+  const { width, height } = hoverBox.getBoundingClientRect();
+  const [gap, wide, tall] = [8, document.documentElement.clientWidth, innerHeight];
+  const beside = right + gap + width <= wide ? right + gap : left - gap - width;
+  const [x, y] = beside >= 0 ? [beside, Math.max(0, Math.min(top, tall - height))]
+    : [Math.max(0, Math.min(left, wide - width)), bottom + gap + height <= tall ? bottom + gap : top - gap - height];
+  hoverBox.style.left = `${x + scrollX}px`;
+  hoverBox.style.top = `${y + scrollY}px`;
+}
+
+function hideHover() {
+  hoverBox.hidden = true;
 }
 
 /** Edges of the cells at or below the accuracy: steps, for the axes are categories. */
@@ -93,9 +124,9 @@ function outline(values) {
     edges.map(([x0, x1, y0, y1]) => ({ type: "line", x0, x1, y0, y1, line: { color, width } })));
 }
 
-/** The chosen cell: a frame that shows on every colour. */
+/** The chosen cell: a frame that shows on every colour, inside of what outlines an accuracy. */
 function frame(column, row) {
-  const box = { type: "rect", x0: column - 0.5, x1: column + 0.5, y0: row - 0.5, y1: row + 0.5 };
+  const box = { type: "rect", x0: column - 0.41, x1: column + 0.41, y0: row - 0.41, y1: row + 0.41 };
   return [{ ...box, line: { color: "#fff", width: 6 } }, { ...box, line: { color: "#d00000", width: 3 } }];
 }
 
@@ -110,6 +141,14 @@ function ticks(axis) {
   };
 }
 
+/** Whether black is easier to read than white on the colour of a value. */
+function isBright(q, range, value) {
+  const part = ((q.kind === "weight" ? Math.log10(value) : value) - range[0]) / (range[1] - range[0]);
+  const scale = colourScale(q, range);
+  if (scale.colorscale === PUOR) return part > 0.13 && part < 0.78;
+  return scale.reversescale ? part < 0.57 : part > 0.43;
+}
+
 function drawMap() {
   const q = state.quantity;
   const range = colourRange(q);
@@ -117,21 +156,25 @@ function drawMap() {
   const cells = grid((cell) => cell);
   const width = mapBox.clientWidth / (along(D.across).length + 3);
   const mark = (cell) => (finished(cell) ? "" : "*");
-  const shared = { type: "heatmap", customdata: cells, hoverinfo: "text", xgap: 1, ygap: 1,
-    hovertext: cells.map((row) => row.map(hoverText)) };
+  const shared = { type: "heatmap", customdata: cells, hoverinfo: "none", xgap: 1, ygap: 1 };
   const holes = { ...shared, showscale: false, texttemplate: "%{text}", textfont: { color: css("--ink") },
     z: values.map((row) => row.map((v) => (v == null ? 0 : null))),
     text: values.map((row) => row.map((v) => (v == null ? "×" : ""))),
     colorscale: [[0, css("--hole")], [1, css("--hole")]] };
-  const filled = { ...shared, zmin: range[0], zmax: range[1], colorbar: colourBar(q, range),
-    ...colourScale(q, range),
-    z: values.map((row) => row.map((v) => (v != null && q.kind === "weight" ? Math.log10(v) : v))),
-    text: values.map((row, r) => row.map((v, c) => shortText(q, v) + (v == null ? "" : mark(cells[r][c])))),
-    texttemplate: width > 26 ? "%{text}" : "", textfont: { size: width > 44 ? 13 : 10 } };
+  const font = { size: width > 44 ? 13 : 10 };
+  const filled = (bright) => {
+    const mine = (v) => v != null && (bright || !isBright(q, range, v));
+    const written = (v) => v != null && isBright(q, range, v) === bright;
+    return { ...shared, zmin: range[0], zmax: range[1], showscale: bright, colorbar: colourBar(q, range),
+      ...colourScale(q, range),
+      z: values.map((row) => row.map((v) => (mine(v) ? (q.kind === "weight" ? Math.log10(v) : v) : null))),
+      text: values.map((row, r) => row.map((v, c) => (written(v) ? shortText(q, v) + mark(cells[r][c]) : ""))),
+      texttemplate: width > 26 ? "%{text}" : "", textfont: { ...font, color: bright ? "#000" : "#fff" } };
+  };
   const shapes = [...(q.kind === "score" ? outline(values) : []),
     ...frame(state.place[D.across], state.place[D.upwards])];
   const height = Math.min(640, Math.max(300, 46 * along(D.upwards).length + 110));
-  Plotly.react(mapBox, [holes, filled], layout({ xaxis: ticks(D.across), yaxis: ticks(D.upwards),
+  Plotly.react(mapBox, [holes, filled(true), filled(false)], layout({ xaxis: ticks(D.across), yaxis: ticks(D.upwards),
     height, shapes, margin: { l: 45, r: 5, t: 10, b: 45 } }), CONFIG);
   caption(values.flat(), cells.flat());
 }

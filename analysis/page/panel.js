@@ -30,19 +30,21 @@ function cellNotice(cell) {
   return [el("p", { className: "notice" }, text)];
 }
 
-function methodTable(cell) {
-  const head = ["method", "NRMSE", ...D.elements, "haadf", "tv", "good trials"];
+/** All methods with their scores and weights; ``counts``: with the number of good trials. */
+function methodTable(cell, counts = true) {
+  const head = ["method", "NRMSE", ...D.elements, "haadf", "tv", ...(counts ? ["good trials"] : [])];
   const body = el("tbody");
   for (const method of D.methods) {
     const trials = trialsOf[cell].filter((t) => t.method === method.key);
     const best = bestOf(trials);
     const acts = (name) => best && best[name] != null && !(name === "haadf" && quantity("haadf").values[cell] == null);
+    const good = `${trials.filter((t) => !t.failure).length} of ${method.budget}`;
     body.append(el("tr", {},
       el("th", { scope: "row" }, method.label),
       el("td", {}, best ? fixedPoint(best.nrmse) : "no result"),
       ...D.elements.map((name) => el("td", {}, fixedPoint(best?.[`nrmse_${name}`]))),
       ...["haadf", "tv"].map((name) => el("td", {}, acts(name) ? number(best[name]) : "–")),
-      el("td", {}, `${trials.filter((t) => !t.failure).length} of ${method.budget}`)));
+      ...(counts ? [el("td", {}, good)] : [])));
   }
   const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))));
   table.append(body);
@@ -86,7 +88,7 @@ function plotOrSay(id, traces, otherwise, figure) {
 
 function cellSlices(cell) {
   const found = D.slices[cell];
-  const command = `tomoatlas report DIR --cell "${D.cells[cell]}"`;
+  const command = `tomoatlas report ${D.folder} --cell "${D.cells[cell]}"`;
   if (!found) return [el("p", { className: "caption" }, "Slices and convergence of this cell: ", el("code", {}, command))];
   const columns = found.columns;
   const head = el("tr", {}, el("td"), ...columns.map((c) => el("th", { scope: "col" }, c.label)));
@@ -142,7 +144,7 @@ function drawConvergence(cell) {
 function cellFailures(cell) {
   const bad = trialsOf[cell].filter((t) => t.failure);
   if (!bad.length) return [];
-  const items = [...Map.groupBy(bad, (t) => t.failure)].map(([kind, trials]) =>
+  const items = [...grouped(bad, (t) => t.failure)].map(([kind, trials]) =>
     el("li", {}, `${trials.length} × ${kind}`, ...(trials[0].error ? [el("br"), el("small", {}, trials[0].error)] : [])));
   return [el("h3", {}, "Failed trials"), el("ul", {}, ...items)];
 }

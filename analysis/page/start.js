@@ -10,7 +10,7 @@ function choose(place) {
 
 function fillQuantities() {
   const select = document.getElementById("quantity");
-  for (const [group, members] of Map.groupBy(D.quantities, (q) => q.group)) {
+  for (const [group, members] of grouped(D.quantities, (q) => q.group)) {
     select.append(el("optgroup", { label: group }, ...members.map((q) => el("option", { value: q.key }, q.label))));
   }
   select.addEventListener("change", () => { state.quantity = quantity(select.value); draw(); });
@@ -21,7 +21,7 @@ function fillFixed() {
   D.axes.forEach((axis, i) => {
     if (i === D.across || i === D.upwards) return;
     const select = el("select", { id: `axis-${i}` }, ...axis.values.map((v, at) => el("option", { value: at }, v)));
-    select.addEventListener("change", () => choose(state.place.with(i, Number(select.value))));
+    select.addEventListener("change", () => choose(state.place.map((at, j) => (j === i ? Number(select.value) : at))));
     document.getElementById("fixed").append(el("label", {}, `${axis.label} `, select, " "));
   });
 }
@@ -49,6 +49,8 @@ function start() {
   document.getElementById("common").addEventListener("change", (event) => { state.common = event.target.checked; draw(); });
   mapBox.addEventListener("keydown", onArrow);
   choose(placeOf(firstCell()));
+  mapBox.on("plotly_hover", (event) => showHover(event.points[0]));
+  mapBox.on("plotly_unhover", hideHover);
   mapBox.on("plotly_click", (event) => choose(placeOf(Number(event.points[0].customdata))));
   addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { draw(); showCell(); });

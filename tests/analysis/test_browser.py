@@ -76,12 +76,17 @@ class Visit:
     def caption(self) -> str:
         return self.page.inner_text("#caption")
 
-    def click_cell(self, column: float, row: float) -> None:
-        """Point at a cell, until the page has seen it, and click."""
+    def point_at(self, column: float, row: float) -> tuple[float, float]:
+        """Move to a cell until the page has seen it; where that is, in pixels."""
         x, y = self.page.evaluate(TO_PIXELS, [column, row])
         self.page.mouse.move(x - 3, y)
         self.page.mouse.move(x, y)
         self.page.wait_for_timeout(HOVER_MS)
+        return x, y
+
+    def click_cell(self, column: float, row: float) -> None:
+        """Point at a cell and click."""
+        self.point_at(column, row)
         self.page.mouse.down()
         self.page.mouse.up()
 
@@ -155,9 +160,15 @@ def test_a_click_on_a_cell_shows_it(page):
     first = page.heading()
     page.click_cell(2, 1)
     assert page.heading() != first
-    hovered = page.page.text_content("#map .hoverlayer")
-    for told in (page.heading(), "NRMSE, fused: 0.", "Au 0.", "at haadf ", "Gain over chemistry"):
+    page.page.mouse.move(1, 1)
+    page.point_at(2, 1)
+    hovered = page.page.inner_text("#hover")
+    for told in (page.heading(), "Gain over chemistry", "Trials: "):
         assert told in hovered
+    rows = [row.split("\t") for row in page.page.locator("#hover tr").all_inner_texts()]
+    assert rows[0] == ["method", "NRMSE", "Co", "Cu", "O", "Au", "haadf", "tv"]
+    assert [row[-2:].count("–") for row in rows[1:]] == [0, 1, 2, 2]
+    assert all(float(number) > 0 for row in rows[1:] for number in row[1:6])
     values = page.page.evaluate("[D.axes[D.across].values[2], D.axes[D.upwards].values[1]]")
     for axis, value in zip(axes, values, strict=True):
         assert f"{axis} {value}" in page.heading()
@@ -195,11 +206,56 @@ def test_a_landscape_tells_its_numbers_where_it_is_pointed_at(page):
     box = surface.bounding_box()
     sigma = np.array(page.page.evaluate(f"D.landscapes[{SLICED}].fused.sigma"))
     # Where least is known, no trial is near that would be told instead.
-    up, across = (np.unravel_index(sigma.argmax(), sigma.shape) / np.array(25)).clip(0.05, 0.95)
+    place = np.unravel_index(sigma.argmax(), sigma.shape)
+    up, across = (np.array(place) / np.array(sigma.shape)).clip(0.05, 0.95)
     page.page.mouse.move(box["x"] + across * box["width"], box["y"] + (1 - up) * box["height"])
     page.page.wait_for_selector("#mean-fused .hovertext")
     hovered = page.page.text_content("#mean-fused .hoverlayer")
     assert re.search(r"haadf [\d.]+, tv [\d.]+expected NRMSE 0\.\d{3} ± 0\.\d+", hovered)
+
+
+def test_the_hover_box_leaves_its_cell_free(page):
+    for size in (WIDE, NARROW):
+        page.page.set_viewport_size(size)
+        page.page.evaluate("scrollTo(0, 0)")
+        for column, row in ((0, 0), (1, 1), (2, 2)):
+            page.page.mouse.move(1, 1)
+            x, y = page.point_at(column, row)
+            page.page.wait_for_selector("#hover", state="visible")
+            box = page.page.locator("#hover").bounding_box()
+            over = 0 <= x - box["x"] <= box["width"] and 0 <= y - box["y"] <= box["height"]
+            assert not over
+            assert 0 <= box["x"] <= size["width"] - box["width"]
+            assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        table = page.page.locator("#panel .scroll").first
+        wide, shown = table.evaluate("box => [box.scrollWidth, box.clientWidth]")
+        assert wide <= shown, "nothing is cut off"
+    page.page.set_viewport_size(WIDE)
+
+
+def test_digits_are_legible_on_every_colour(page):
+    page.page.select_option("#quantity", "nrmse")
+    fills = page.page.locator("#map .heatmap-label text").evaluate_all(
+        "all => all.filter((t) => t.textContent).map((t) => t.style.fill)"
+    )
+    assert {"rgb(0, 0, 0)", "rgb(255, 255, 255)"} <= set(fills)
+
+
+def test_a_browser_of_2022_shows_the_page(browser, path):
+    context = browser.new_context(viewport=WIDE, offline=True)
+    context.add_init_script(
+        "delete Map.groupBy; delete Object.groupBy; delete Array.prototype.with;"
+        "delete Array.prototype.toSorted; delete Array.prototype.toSpliced"
+    )
+    old = context.new_page()
+    said: list[str] = []
+    old.on("pageerror", lambda error: said.append(str(error)))
+    old.goto(path.as_uri())
+    old.wait_for_selector("#panel h2")
+    old.evaluate("choose(placeOf(1))")
+    assert "Failed trials" in old.inner_text("#panel")
+    context.close()
+    assert said == []
 
 
 def test_slices_of_a_cell_are_part_of_the_page(page):
@@ -210,7 +266,7 @@ def test_slices_of_a_cell_are_part_of_the_page(page):
     assert page.page.locator("#terms .scatterlayer .trace").count() == 3
     page.page.evaluate("choose(placeOf(0))")
     assert images.count() == 0
-    assert 'tomoatlas report DIR --cell "haadf_tilts=9' in page.page.inner_text("#panel")
+    assert 'tomoatlas report out --cell "haadf_tilts=9' in page.page.inner_text("#panel")
 
 
 def test_another_quantity_redraws_the_map(page):
@@ -335,7 +391,7 @@ def test_a_page_of_many_cells_names_the_command_for_a_landscape(visit, folder_of
     text = HEAD.replace("trials = 2\n", "trials = 5\n")
     study = parse_study(f'{text}[axes]\n"acquisition.chemical_tilts" = [5, 9]\n')
     panel = visit(written(folder_of(study))).page.inner_text("#panel")
-    assert "many cells: tomoatlas figure landscape DIR --cell chemical_tilts=9" in panel
+    assert "many cells: tomoatlas figure landscape out --cell chemical_tilts=9" in panel
     assert "many cells." in panel
 
 

@@ -31,6 +31,19 @@ def test_every_cell_is_at_its_coordinates(folder, engine):
         assert "synthetic <study>" in found.attrs["study"]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_variable_says_what_it_is(folder, engine):
+    write_atlas(folder)
+    with xarray.open_dataset(folder / "atlas.nc", engine=engine) as found:
+        assert "Conventions" not in found.attrs, "names with dots are not those of CF"
+        for variable in found.variables.values():
+            assert variable.attrs["long_name"]
+            assert variable.attrs["units"] == "1"
+        assert found["nrmse"].attrs["long_name"] == "mean NRMSE over the elements, Fused"
+        assert found["nrmse_Au"].attrs["long_name"] == "NRMSE of Au, Fused"
+        assert found[HAADF_TILTS].attrs["long_name"] == "HAADF tilts"
+
+
 def test_missing_cells_and_words(tmp_path):
     table = pd.DataFrame(
         {"kind": ["cubes", "cubes", "shell"], "tilts": [5, 9, 9], "nrmse": [0.5, np.nan, 0.3]}
@@ -38,6 +51,7 @@ def test_missing_cells_and_words(tmp_path):
     write_netcdf(tmp_path / "a.nc", table, ("kind", "tilts"), {"version": "0"})
     with xarray.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as found:
         assert found["kind"].values.tolist() == ["cubes", "shell"]
+        assert found["kind"].attrs == {"long_name": "kind"}
         assert np.isnan(found["nrmse"].values).tolist() == [[False, True], [True, False]]
         assert float(found["nrmse"].sel(kind="shell", tilts=9)) == 0.3
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_landscapes_are_those_of_the_figure(page, study, whole):
     assert set(page.data["landscapes"]) == {str(cell.index) for cell in study.cells()}
     found = page.data["landscapes"]["4"]
     mine = trials_of_cell(load_trials(whole), dict(study.cells()[4].values))
-    for method, points in ((Method.FUSED, 25), (Method.CHEMISTRY_TV, 61)):
+    for method, points in ((Method.FUSED, 23), (Method.CHEMISTRY_TV, 61)):
         drawn = posterior(mine, study.search.space.of(method), method, points)
         assert np.array(found[method]["mean"]) == pytest.approx(drawn.mean, rel=1e-3)
         assert np.array(found[method]["sigma"]) == pytest.approx(
@@ -157,7 +158,7 @@ def test_a_complete_study_says_so_and_how_to_repeat_it(page):
     assert "Partial" not in page.text
     assert "90 of 90, 90 good" in page.text
     assert "Nothing: every cell is complete" in page.text
-    assert "tomoatlas run study.toml --out out" in page.text
+    assert "tomoatlas run out/study.toml --out out_again" in page.text
     assert "astra-toolbox" in page.text
 
 
@@ -254,6 +255,25 @@ def test_any_number_of_axes_is_drawn(folder_of, axes, across, upwards):
     data = page_of(folder_of(study)).data
     assert (data["across"], data["upwards"]) == (across, upwards)
     assert len(data["quantities"][0]["values"]) == len(study.cells())
+
+
+def test_a_specimen_that_is_gone_is_missing(one_axis):
+    study = one_axis / "study.toml"
+    text = study.read_text().replace('"nanocubes"', '"/data/gone.h5"')
+    study.write_text(text.replace("size = 16\n", ""))
+    assert "The volume /data/gone.h5 is not there" in page_of(one_axis).text
+
+
+def test_by_default_slices_are_made_where_they_take_no_time(folder_of, response):
+    def slow(study, trial):
+        return replace(response(study, trial), seconds=1000.0)
+
+    quick, long = (folder_of(parse_study(ONE_AXIS), f, f.__name__) for f in (response, slow))
+    assert write_report(quick, None).notes == ()
+    assert len(list((quick / "report" / "slices").iterdir())) == 1
+    (note,) = write_report(long, None).notes
+    assert "take about 1 h 6 min" in note
+    assert not (long / "report" / "slices").exists()
 
 
 def test_not_a_study_folder(tmp_path):

@@ -95,3 +95,12 @@ def test_a_newer_journal_and_scores_that_are_no_numbers_are_drawn_as_holes(folde
     out = tmp_path / "f.svg"
     assert main(["figure", "baselines", str(folder), "--out", str(out), "-q"]) == 0
     assert "no result yet" in out.read_text()
+
+
+def test_what_a_figure_leaves_out_is_told_on_stderr(folder, tmp_path, capsys):
+    with (folder / "trials.jsonl").open("ab") as journal:
+        journal.write(b"garbage\n")
+    assert main(["figure", "nrmse", str(folder), "--out", str(tmp_path / "n.png")]) == 0
+    said = capsys.readouterr()
+    assert "not records of trials" in said.err
+    assert said.out == f"{tmp_path / 'n.png'}\n"

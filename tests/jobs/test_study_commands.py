@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
+import shlex
 
 import pandas as pd
 import pytest
 
+from analysis.reading import load_trials
 from jobs import running
 from jobs.cli import main
 from sweep.ledger import Summary
@@ -64,8 +67,25 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
     assert "haadf_tilts = '8': no such value; accepted: 5, 9" in capsys.readouterr().err
 
 
+def test_the_commands_of_a_report_run_when_pasted(study_file, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "my study's"
+    assert main(["run", str(study_file), "--out", str(out), "--workers", "1", "-q"]) == 0
+    assert len(list((out / "report" / "slices").iterdir())) == 1
+    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+    text = html.unescape(re.search(r'<pre id="commands">(.*?)</pre>', page, re.S)[1])
+    lines = [shlex.split(line, comments=True) for line in text.splitlines() if line]
+    assert {line[0] for line in lines} == {"tomoatlas"}
+    monkeypatch.chdir(tmp_path)
+    for _, *argv in lines:
+        assert main([*argv, *(["--workers", "1"] if "run" in argv else []), "-q"]) == 0
+    again = load_trials(tmp_path / "my study's_again")
+    assert again["nrmse"].equals(load_trials(out)["nrmse"])
+    assert len(list((out / "report" / "slices").iterdir())) == 2
+    assert main(["run", str(study_file), "--out", "bare", "--no-slices", "-q"]) == 0
+    assert not (tmp_path / "bare" / "report" / "slices").exists()
+
+
 def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
-    from analysis.reading import load_trials
     from analysis.slices import slices_of
     from recon_core.metrics import nrmse_by_element
     from recon_core.settings import Method
@@ -161,12 +181,15 @@ def test_status_and_report_of_an_empty_journal(folder, capsys):
     assert "Partial: 0 of 10" in (folder / "report" / "index.html").read_text(encoding="utf-8")
 
 
-def test_status_of_records_that_lack_weights_and_times(folder, capsys):
+def test_status_of_records_that_lack_weights_or_times(folder, capsys):
     record = {"trial_id": "x", "cell": {"acquisition.haadf_tilts": 5}, "method": "fused"}
     record |= {"number": 0, "status": "ok", "nrmse": 0.1}
-    (folder / "trials.jsonl").write_text(json.dumps(record) + "\n")
+    timeless = record | {"trial_id": "y", "weights": {"haadf": 0.1, "tv": 1.0}, "nrmse": 0.2}
+    (folder / "trials.jsonl").write_text(f"{json.dumps(record)}\n{json.dumps(timeless)}\n")
     assert main(["status", str(folder)]) == 0
-    assert "NRMSE 0.100 at unknown weights" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "without the weights of their method (line 1): left out" in out
+    assert "NRMSE 0.200 at haadf 0.1, tv 1" in out
     assert main(["status", str(folder), "--json"]) == 0
 
 

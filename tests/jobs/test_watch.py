@@ -221,6 +221,7 @@ def test_only_the_first_rank_speaks(mapped, monkeypatch, capsys):
     assert main(["status", str(mapped), "--watch"]) == 0
     assert capsys.readouterr() == ("", "")
     assert not first_rank({"OMPI_COMM_WORLD_RANK": "2"})
+    assert not first_rank({"SLURM_PROCID": "1"})
     assert first_rank({"PMI_RANK": "0"})
 
 
