@@ -34,6 +34,7 @@ class CudaDevice:
     launcher: Launcher
     hardware: str
     half: bool = False
+    builds_matrices = False
     _projectors: dict[TiltGeometry, CudaProjector] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

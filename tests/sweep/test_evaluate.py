@@ -230,3 +230,20 @@ def test_a_worker_that_was_told_of_a_gpu_and_has_none_fails_its_trials(
     result = evaluate(STUDY, trial_of(STUDY))
     assert (result.status, result.device) == (TrialStatus.FAILED, "cuda")
     assert "there is none" in result.error
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_a_shortage_of_memory_may_pass_and_is_met_before_the_simulation(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(*_: object) -> None:
+        raise AssertionError("built before the memory was looked at")
+
+    monkeypatch.setattr(module, "_specimen", unexpected)
+    monkeypatch.setattr("recon_core.device.available_bytes", lambda: 2**17)
+    result = evaluate(STUDY, trial_of(STUDY, method=method))
+    assert result.status is TrialStatus.CRASHED
+    assert result.status.may_be_chance
+    assert result.error is not None
+    assert result.error.startswith("needs 0.00")
+    assert "are free on cpu; accepted: a smaller volume, or more memory" in result.error
