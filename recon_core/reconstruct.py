@@ -47,7 +47,7 @@ def reconstruct(
     if empty:
         return _bad_data(series, empty)
     check_fits(_size(series, 1, device), device, method)
-    series = with_chemical_scale(series)
+    series = with_chemical_scale(series, device)
     if method is Method.ML_STOPPED and monitor is not None:
         return _stopped(series, settings, monitor, device)
     watch = _first_trial(monitor) if monitor is not None else None
@@ -95,7 +95,7 @@ def _together(
     if empty:
         return (_bad_data(series, empty),) * len(weights)
     check_fits(_size(series, len(weights), device), device, method)
-    return _solved(with_chemical_scale(series), method, weights, settings, device, None)
+    return _solved(with_chemical_scale(series, device), method, weights, settings, device, None)
 
 
 def _solved(
