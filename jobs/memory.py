@@ -6,6 +6,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from recon_core.cuda_kernels import check_shape
 from recon_core.errors import BadInput
 from recon_core.free_memory import available_bytes
 from recon_core.memory import FLOAT, GIB, fused_bytes
@@ -29,7 +30,8 @@ def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str)
 
     Raises
     ------
-    BadInput : naming what is needed, what is free and how many workers would fit.
+    BadInput : naming what is needed, what is free and how many workers would fit; more elements or
+        voxels than the kernels of a GPU take.
     """
     gpus = Counter(place[MASKS[0]] for place in places if MASKS[0] in place)
     cells = [study.at(cell) for cell in study.cells()]
@@ -37,8 +39,10 @@ def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str)
     _refuse_if_larger(len(places), needed, available_bytes(), "here")
     if not gpus:
         return
-    dual = HALF if device == "cuda-half" else FLOAT
-    needed, free = max(fused_bytes(solve_size(at, dual)) for at in cells), _free_of_gpus()
+    sizes = [solve_size(at, HALF if device == "cuda-half" else FLOAT) for at in cells]
+    for size in sizes:
+        check_shape(size.shape, size.images)
+    needed, free = max(map(fused_bytes, sizes)), _free_of_gpus()
     for gpu, workers in gpus.items():
         if gpu in free:
             _refuse_if_larger(workers, needed, free[gpu], f"on GPU {gpu}")

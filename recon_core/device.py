@@ -59,6 +59,9 @@ class Device(Protocol):
     def filtered(self, volume: Array, response: Array) -> Array:
         """Multiply the spectrum over (z, y) of (..., z, y, x) with ``response`` (z, y//2+1, 1)."""
 
+    def check_shape(self, shape: tuple[int, ...], images: int) -> None:
+        """Refuse volumes (element, z, y, x) and projections of one trial that are no kernel's."""
+
     def free_bytes(self) -> int:
         """Memory for further arrays."""
 
@@ -107,6 +110,9 @@ class Cpu:
         shape = volume.shape[-3:-1]
         out: Array = fft.irfft2(spectrum, s=shape, axes=(-3, -2), overwrite_x=True, workers=threads)
         return out
+
+    def check_shape(self, shape: tuple[int, ...], images: int) -> None:
+        """See :class:`Device`: there are none."""
 
     def free_bytes(self) -> int:
         """See :class:`Device`."""

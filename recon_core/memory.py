@@ -57,6 +57,11 @@ class SolveSize:
         return FLOAT * z * y * x
 
     @property
+    def images(self) -> int:
+        """Projections of one trial that are computed with together."""
+        return max(self.haadf_tilts, self.shape[0] * self.chemical_tilts)
+
+    @property
     def haadf_bytes(self) -> int:
         """One HAADF projection per tilt."""
         return FLOAT * self.haadf_tilts * self.shape[2] * self.shape[3]
@@ -90,12 +95,14 @@ def matrix_bytes(size: SolveSize) -> int:
 
 
 def check_fits(size: SolveSize, device: Device, method: Method = Method.FUSED) -> None:
-    """Refuse a solve that is larger than the free memory of ``device``, before it allocates.
+    """Refuse a solve that ``device`` cannot do or has not the memory for, before it allocates.
 
     Raises
     ------
+    BadInput : more elements, voxels or pixels than its kernels take.
     TooLarge : the line names what is needed, what is free and the largest batch that fits.
     """
+    device.check_shape(size.shape, size.images)
     free = device.free_bytes()
     matrices = matrix_bytes(size) if device.builds_matrices else 0
     needed = solve_bytes(size, method) + matrices

@@ -165,6 +165,14 @@ def test_a_half_precision_dual_leaves_room_for_more_trials() -> None:
         reconstruct_batch(*args, device=CudaDevice(Scarce(), "a GPU", half=True))
 
 
+def test_what_no_kernel_takes_is_refused_before_the_memory_is_asked_for() -> None:
+    gpu = CudaDevice(SmallLauncher(), "a small GPU")
+    for shape, problem in (((9, 12, 12, 12), "elements = 9"), ((1, 1500, 1500, 1500), "too many")):
+        with pytest.raises(BadInput, match=problem):
+            check_fits(SolveSize(shape, 9, 5), gpu)
+    check_fits(SolveSize((9, 12, 12, 12), 9, 5), CPU)
+
+
 @pytest.mark.parametrize("method", list(Method))
 def test_every_method_is_refused_before_it_allocates(
     method: Method, monkeypatch: pytest.MonkeyPatch
