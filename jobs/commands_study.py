@@ -27,9 +27,11 @@ def check(
 
     STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
     device-hours (one device: one worker process, or one GPU), and warns where a job of these nodes
-    and this walltime does not fit. Exit code 2 if the study is wrong.
+    and this walltime does not fit, or, without --nodes and --site, this computer's memory. Exit
+    code 2 if the study is wrong.
     """
     from jobs.capacity import warnings
+    from jobs.memory import memory_warnings
     from jobs.shipped import find_study
     from jobs.sites import find_site
     from jobs.text import estimate_text
@@ -40,7 +42,8 @@ def check(
     if quiet:
         return
     click.echo(text)
-    for warning in warnings(found, workers, walltime):
+    here = [] if site or nodes else memory_warnings(found)
+    for warning in [*here, *warnings(found, workers, walltime)]:
         click.echo(f"warning: {warning}", err=True)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import click
 
 from jobs.capacity import check_workers
+from jobs.memory import check_memory
 from recon_core.backend import device_count, device_problem
 from recon_core.errors import BadInput
 from sweep.devices import MASKS, Request, assign, check_devices, seen_devices, visible_uuids
@@ -49,12 +50,14 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
 
     Raises
     ------
-    BadInput : more workers than the study feeds, devices that do not do, no cluster.
+    BadInput : more workers than the study feeds or the memory holds, devices that do not do, no
+        cluster.
     """
     if workers.count:
         check_workers(study, workers.count)
-    # Other machines have devices of their own.
+    # Other machines have memory and devices of their own.
     places = _places(workers) if workers.dask in (None, "local") else []
+    check_memory(study, places, workers.device)
     if workers.dask is not None:
         with _on_dask(workers.dask, workers, len(places)) as executor:
             yield executor

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon_core.backend import CupyLauncher, device_name, fft_of, has_device, to_host
-from recon_core.cuda_kernels import CudaKernels
+from recon_core.cuda_kernels import CudaKernels, check_shape
 from recon_core.cuda_projector import CudaProjector
 from recon_core.device import CPU, Device
 from recon_core.errors import BadInput
@@ -34,6 +34,7 @@ class CudaDevice:
     launcher: Launcher
     hardware: str
     half: bool = False
+    builds_matrices = False
     _projectors: dict[TiltGeometry, CudaProjector] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -79,6 +80,10 @@ class CudaDevice:
         spectrum *= response
         out = fft.irfft2(spectrum, s=volume.shape[-3:-1], axes=axes, overwrite_x=True)
         return self.xp.ascontiguousarray(out)  # type: ignore[no-any-return]
+
+    def check_shape(self, shape: tuple[int, ...], images: int) -> None:
+        """See :func:`recon_core.cuda_kernels.check_shape`."""
+        check_shape(shape, images)
 
     def free_bytes(self) -> int:
         """Memory for further arrays."""

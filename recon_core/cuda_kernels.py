@@ -28,6 +28,7 @@ Array = NDArray[np.float32]
 Sums = NDArray[np.float64]
 
 MAX_ELEMENTS = 8  # kernels primal_1 ... 8, all elements of a voxel in registers
+MAX_VALUES = 2**31 - THREADS  # threads of one trial of a launch: their number is an int
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,11 @@ class CudaKernels:
         return self._sum("weighted_squares", size, args)[..., 0]
 
     def total_variation(self, x: Array) -> Sums:
-        """Isotropic TV of the volumes (trial, element, z, y, x); (trial, 1)."""
-        size = _Size.of(x)
-        return self._sum("total_variation", size, (x, *int32(*x.shape[2:], size.each)))[..., 0]
+        """Isotropic TV of the volumes (trial, element, z, y, x); (trial, element)."""
+        batch, elements, *shape = x.shape
+        size = _Size(batch * elements, math.prod(shape))  # all elements of one would be too many
+        sums = self._sum("total_variation", size, (x, *int32(*shape)))
+        return sums.reshape(batch, elements)
 
     def distance(self, rays: Array, signal: Array) -> Sums:
         """Sum of (rays - signal)^2, (trial, 1); ``signal`` (row, x) is shared."""
@@ -128,13 +131,7 @@ class CudaKernels:
         BadInput : more elements than one thread holds.
         """
         batch, elements, *shape = f.volumes.shape
-        if elements > MAX_ELEMENTS:
-            raise BadInput(
-                "too many elements for the GPU",
-                key="elements",
-                value=elements,
-                accepted=f"1 to {MAX_ELEMENTS}",
-            )
+        _check_elements(elements)
         size = _Size(batch, math.prod(shape))
         numbers = np.float32(s.ridge), s.weights, np.float32(s.gamma)
         args = (*f, *s[:4], *numbers, *int32(f.u.size > 0, *shape))
@@ -191,6 +188,37 @@ class _Size:
     def launch(self) -> tuple[Size, Size]:
         """Grid and block."""
         return (self.blocks, self.batch, 1), (THREADS, 1, 1)
+
+
+def check_shape(shape: tuple[int, ...], images: int) -> None:
+    """Refuse what the kernels cannot do, before anything is on the device.
+
+    ``shape``: (element, z, y, x) of the volumes. ``images``: projections (y, x) of one trial that
+    one launch works on.
+
+    Raises
+    ------
+    BadInput : more elements than one thread holds, more values than a launch counts.
+    """
+    elements, z, y, x = shape
+    _check_elements(elements)
+    most = max(z + 1, images) * y * x  # a voxel looks one plane ahead
+    if most > MAX_VALUES:
+        raise BadInput(
+            f"{most:,} voxels or pixels of projections in one launch, too many for the GPU's "
+            f"kernels, at {z}x{y}x{x} voxels and {images} projections",
+            accepted=f"at most {MAX_VALUES:,}, or --device cpu",
+        )
+
+
+def _check_elements(elements: int) -> None:
+    if elements > MAX_ELEMENTS:
+        raise BadInput(
+            "too many elements for the GPU",
+            key="elements",
+            value=elements,
+            accepted=f"1 to {MAX_ELEMENTS}",
+        )
 
 
 def _readable(array: Any, stored: type) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from recon_core import kernels, volume_step
+from recon_core.free_memory import available_bytes
 from recon_core.geometry import TiltGeometry
 from recon_core.projector import Projector, SparseProjector, cached_projector
 
@@ -24,6 +23,9 @@ class Device(Protocol):
 
     ``kernels`` holds the functions of :mod:`recon_core.kernels` and ``volume_step``.
     """
+
+    def __hash__(self) -> int:
+        """A device is a key of what is computed on it once."""
 
     @property
     def name(self) -> str:
@@ -41,6 +43,10 @@ class Device(Protocol):
     def dual_type(self) -> type[np.floating[Any]]:
         """What the TV dual is stored as; arithmetic is float32."""
 
+    @property
+    def builds_matrices(self) -> bool:
+        """Whether a projector holds a sparse matrix and its transpose."""
+
     def projector(self, geometry: TiltGeometry) -> Projector:
         """The projector of a geometry, built once per process."""
 
@@ -52,6 +58,9 @@ class Device(Protocol):
 
     def filtered(self, volume: Array, response: Array) -> Array:
         """Multiply the spectrum over (z, y) of (..., z, y, x) with ``response`` (z, y//2+1, 1)."""
+
+    def check_shape(self, shape: tuple[int, ...], images: int) -> None:
+        """Refuse volumes (element, z, y, x) and projections of one trial that are no kernel's."""
 
     def free_bytes(self) -> int:
         """Memory for further arrays."""
@@ -79,6 +88,7 @@ class Cpu:
     xp: ModuleType = np
     kernels = CpuKernels()
     dual_type = np.float32
+    builds_matrices = True
 
     def projector(self, geometry: TiltGeometry) -> SparseProjector:
         """See :class:`Device`."""
@@ -101,19 +111,12 @@ class Cpu:
         out: Array = fft.irfft2(spectrum, s=shape, axes=(-3, -2), overwrite_x=True, workers=threads)
         return out
 
+    def check_shape(self, shape: tuple[int, ...], images: int) -> None:
+        """See :class:`Device`: there are none."""
+
     def free_bytes(self) -> int:
         """See :class:`Device`."""
         return available_bytes()
-
-
-def available_bytes() -> int:
-    """Memory of this machine for further arrays; where Linux does not tell, all there is."""
-    info = Path("/proc/meminfo")
-    lines = info.read_text(encoding="ascii").splitlines() if info.exists() else []
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return 1024 * int(line.split()[1])
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 CPU = Cpu()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from recon_core.device import CPU, Device
+from recon_core.device import Device
 from recon_core.geometry import TiltGeometry
 from recon_core.projector import Projector
 
@@ -54,7 +54,7 @@ class Gram:
 
 def gram_of(device: Device, geometry: TiltGeometry, ridge: float) -> Gram:
     """The Gram operator of a geometry with ``ridge`` times ||A||^2 on its diagonal."""
-    spectrum, norm = _spectrum(geometry)
+    spectrum, norm = _spectrum(device, geometry)
     inverse = (1.0 / (spectrum + ridge * norm)).astype(np.float32)
     return Gram(
         device, device.projector(geometry), np.float32(ridge * norm), device.put(inverse[..., None])
@@ -62,25 +62,25 @@ def gram_of(device: Device, geometry: TiltGeometry, ridge: float) -> Gram:
 
 
 @lru_cache(maxsize=16)
-def _spectrum(geometry: TiltGeometry) -> tuple[NDArray[np.float64], float]:
+def _spectrum(device: Device, geometry: TiltGeometry) -> tuple[NDArray[np.float64], float]:
     """Fourier transform of the point spread of A^T A, (z, y//2 + 1), and ||A||^2."""
-    projector = CPU.projector(geometry)
+    projector = device.projector(geometry)
     z, y = geometry.shape
     point = np.zeros((z, y, 1), np.float32)
     point[z // 2, y // 2] = 1
-    spread = projector.adjoint(projector.forward(point))[:, :, 0].astype(np.float64)
-    spread = np.roll(spread, (-(z // 2), -(y // 2)), (0, 1))
+    image = device.get(projector.adjoint(projector.forward(device.put(point))))
+    spread = np.roll(image[:, :, 0].astype(np.float64), (-(z // 2), -(y // 2)), (0, 1))
     # rounding at the faces leaves the spread slightly uneven: its even part has a real spectrum
     spread = 0.5 * (spread + np.roll(spread[::-1, ::-1], (1, 1), (0, 1)))
     spectrum = fft.rfft2(spread).real
-    return np.maximum(spectrum, 1e-4 * spectrum.max()), _squared_norm(projector)
+    return np.maximum(spectrum, 1e-4 * spectrum.max()), _squared_norm(device, projector)
 
 
-def _squared_norm(projector: Projector, steps: int = 20) -> float:
-    volume = np.ones((*projector.geometry.shape, 1), np.float32)
+def _squared_norm(device: Device, projector: Projector, steps: int = 20) -> float:
+    volume = device.xp.ones((*projector.geometry.shape, 1), np.float32)
     norm = 1.0
     for _ in range(steps):
         volume = projector.adjoint(projector.forward(volume))
-        norm = float(np.linalg.norm(volume))
+        norm = float(np.linalg.norm(device.get(volume)))  # of one slice: little to copy
         volume /= np.float32(norm)
     return norm

@@ -46,7 +46,8 @@ def reconstruct(
     empty = _empty_channels(series, method, [weights])
     if empty:
         return _bad_data(series, empty)
-    series = with_chemical_scale(series)
+    check_fits(_size(series, 1, device), device, method)
+    series = with_chemical_scale(series, device)
     if method is Method.ML_STOPPED and monitor is not None:
         return _stopped(series, settings, monitor, device)
     watch = _first_trial(monitor) if monitor is not None else None
@@ -93,7 +94,8 @@ def _together(
     empty = _empty_channels(series, method, weights)
     if empty:
         return (_bad_data(series, empty),) * len(weights)
-    return _solved(with_chemical_scale(series), method, weights, settings, device, None)
+    check_fits(_size(series, len(weights), device), device, method)
+    return _solved(with_chemical_scale(series, device), method, weights, settings, device, None)
 
 
 def _solved(
@@ -104,7 +106,6 @@ def _solved(
     device: Device,
     monitor: Monitor | None,
 ) -> tuple[Reconstruction, ...]:
-    check_fits(_size(series, len(weights), device), device)
     if method is Method.FUSED:
         problem, state = started(series, weights, settings, device)
     elif method is Method.CHEMISTRY_TV:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recon_core.baselines import MLEM_START, mlem
-from recon_core.device import CPU
+from recon_core.device import CPU, Device
 from recon_core.errors import BadInput
 from recon_core.fusion import contrast_weights, fused_problem, summed_contrast
 from recon_core.geometry import TiltGeometry
@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 FULL = 99.5  # percentile of an early-stopped volume that counts as concentration 1
 
 
-def with_chemical_scale(series: TiltSeries) -> TiltSeries:
+def with_chemical_scale(series: TiltSeries, device: Device = CPU) -> TiltSeries:
     """The series with a chemical scale: its own, or one that puts each element's top at 1.
 
     Without a known scale the unit of concentration is free; the 99.5th percentile of an
@@ -29,25 +29,25 @@ def with_chemical_scale(series: TiltSeries) -> TiltSeries:
     if series.chemical_scale is not None:
         return series
     trial = replace(series, chemical_scale=(1.0,) * len(series.elements))
-    problem = fused_problem(trial, [Weights()], SolverSettings())
-    volumes = mlem(problem.chemistry, problem.shape[1:], MLEM_START)
+    problem = fused_problem(trial, [Weights()], SolverSettings(), device)
+    volumes = device.get(mlem(problem.chemistry, problem.shape[1:], MLEM_START))
     tops = np.percentile(volumes.reshape(len(volumes), -1), FULL, axis=1)
     return replace(series, chemical_scale=tuple(float(max(top, 1e-6)) for top in tops))
 
 
-def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float) -> float:
+def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Device = CPU) -> float:
     """HAADF counts per unit of projected sum_i (Z_i x_i)^gamma, by least squares at ``volumes``.
 
-    ``volumes``: (element, z, y, x), a NumPy array.
+    ``volumes``: (element, z, y, x), on ``device``. Only the projections come to the host.
 
     Raises
     ------
     BadInput : a signal below its background, to which no positive scale fits.
     """
     weights, mean = contrast_weights(series, gamma)
-    contrast = summed_contrast(CPU, volumes[None], weights, gamma)[0]
+    contrast = summed_contrast(device, volumes[None], device.put(weights), gamma)[0]
     geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
-    model = CPU.projector(geometry).forward(contrast).astype(np.float64)
+    model = device.get(device.projector(geometry).forward(contrast)).astype(np.float64)
     signal = series.haadf.astype(np.float64) - series.haadf_background
     norm = float((model * model).sum())
     scale = float((model * signal).sum()) / norm / mean if norm > 0 else 0.0

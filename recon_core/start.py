@@ -115,8 +115,7 @@ def _scale_fitted(
     scale = np.inf
     for _ in range(SCALE_FITS):
         before = scale
-        volumes = problem.device.get(state.volumes[0])
-        scale = haadf_scale_at(series, volumes, settings.gamma)
+        scale = haadf_scale_at(series, state.volumes[0], settings.gamma, problem.device)
         problem = with_haadf(problem, replace(series, haadf_scale=scale), weights, settings)
         state = couple(problem, state)
         left = settings.max_iterations - state.work / problem.tilts_per_iteration

@@ -5,16 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from recon_core.memory import SolveSize, fused_bytes
+from recon_core.memory import FLOAT, SolveSize, fused_bytes, matrix_bytes
 from recon_core.settings import Method
 from sweep.specimens import Outline, outline
 from sweep.study import Study
-
-MATRIX_BYTES_PER_ENTRY = 8
-"""Of a sparse matrix: float32 value and int32 column."""
-
-ENTRIES_PER_PIXEL = 2
-"""Non-zero entries of the projection matrix per voxel of a slice and angle, linear kernel."""
 
 PROJECTIONS_PER_ITERATION = 2
 """Forward and adjoint."""
@@ -89,15 +83,23 @@ def estimate(study: Study) -> Estimate:
 
 def trial_bytes(study: Study) -> int:
     """Upper bound of the memory of one trial of a study without axes: solve, truth and data."""
-    size = outline(study.specimen)
-    acquisition = study.acquisition
-    z, y, _ = size.shape
-    haadf, chemical = acquisition.haadf_tilts, acquisition.chemical_tilts
-    solve = SolveSize((len(size.elements), *size.shape), haadf, chemical)
-    entries = ENTRIES_PER_PIXEL * z * y * (haadf + chemical) * 2  # the matrix and its transpose
+    solve = solve_size(study)
+    return fused_bytes(solve) + matrix_bytes(solve) + data_bytes(study)
+
+
+def data_bytes(study: Study) -> int:
+    """What a trial on a GPU keeps in the computer's own memory: truth, data and the result."""
+    solve, acquisition = solve_size(study), study.acquisition
     fine = acquisition.oversample**3 if acquisition.oversample > 1 else 0
-    kept = (1 + fine) * solve.specimen_bytes + solve.haadf_bytes + solve.chemical_bytes
-    return fused_bytes(solve) + kept + MATRIX_BYTES_PER_ENTRY * entries
+    return (2 + fine) * solve.specimen_bytes + solve.haadf_bytes + solve.chemical_bytes
+
+
+def solve_size(study: Study, dual_bytes: int = FLOAT) -> SolveSize:
+    """What decides the memory of a solve of a study without axes."""
+    size, acquisition = outline(study.specimen), study.acquisition
+    shape = (len(size.elements), *size.shape)
+    tilts = acquisition.haadf_tilts, acquisition.chemical_tilts
+    return SolveSize(shape, *tilts, dual_bytes=dual_bytes)
 
 
 def trial_seconds(study: Study, method: Method) -> float:

@@ -18,11 +18,13 @@ from phantoms.specimen import Specimen
 from recon_core.cuda_device import device_named
 from recon_core.device import CPU, Device
 from recon_core.errors import BadInput
+from recon_core.memory import TooLarge, check_fits
 from recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
 from recon_core.reconstruct import reconstruct
 from recon_core.result import Reconstruction, Status
 from recon_core.settings import Method
 from recon_core.tiltseries import TiltSeries
+from sweep.estimate import solve_size
 from sweep.specimens import build
 from sweep.study import Study
 from sweep.tables import SpecimenTable
@@ -49,6 +51,8 @@ def evaluate(study: Study, trial: Trial) -> TrialResult:
         # Several BLAS threads would sum in another order: scores must not depend on the cores.
         with threadpool_limits(1, user_api="blas"):
             result = _scored(*reconstruct_trial(study, trial)[:2])
+    except TooLarge as error:  # what else is in memory now may be gone when it is tried again
+        result = replace(_failed(str(error)), status=TrialStatus.CRASHED)
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
         result = _raised(error)
     return replace(result, started=started, seconds=time.perf_counter() - clock)
@@ -59,9 +63,11 @@ def reconstruct_trial(study: Study, trial: Trial) -> tuple[Reconstruction, Speci
 
     Raises
     ------
-    BadInput : a specimen or acquisition that cannot be.
+    BadInput : a specimen or acquisition that cannot be, or that the device has no memory for.
     """
     at = study.at(trial.cell) if study.axes else study
+    dual = np.dtype(_device().dual_type).itemsize
+    check_fits(solve_size(at, dual), _device(), trial.method)  # before minutes of simulation
     truth = _specimen(at.specimen.model_dump_json(), 1)
     series = _series(
         at.specimen.model_dump_json(), at.acquisition.model_dump_json(), at.noise_seed()

@@ -132,13 +132,14 @@ extern "C" __global__ void descend(const float* __restrict__ length,
     residual[here] -= step * (image[here] + ridge * d);
 }
 
+// Of one element of one trial per row of blocks.
 extern "C" __global__ void total_variation(double* __restrict__ sums, const float* __restrict__ x,
-                                           int depth, int height, int width, int count) {
+                                           int depth, int height, int width) {
+    const int plane = height * width, count = depth * plane;
     x += trial_start(count);
-    const int plane = height * width;
     sum_each(sums, count, [=](int at) {
         const float here = x[at];
-        const float dz = at / plane % depth + 1 < depth ? x[at + plane] - here : 0.0f;
+        const float dz = at / plane + 1 < depth ? x[at + plane] - here : 0.0f;
         const float dy = at / width % height + 1 < height ? x[at + width] - here : 0.0f;
         const float dx = at % width + 1 < width ? x[at + 1] - here : 0.0f;
         return sqrtf(dz * dz + dy * dy + dx * dx);

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recon_core.device import available_bytes
+from recon_core.free_memory import available_bytes
 from recon_core.launch import DEFINES, Size, cuda_source
 
 COMPILER = shutil.which("g++")

@@ -18,6 +18,7 @@ from recon_core import cuda_device
 from recon_core.cuda_device import CudaDevice, cuda, device_named
 from recon_core.device import CPU, Device
 from recon_core.errors import BadInput
+from recon_core.projector import cached_projector
 from recon_core.reconstruct import reconstruct, reconstruct_batch
 from recon_core.result import Reconstruction
 from recon_core.scales import haadf_scale_at
@@ -173,6 +174,23 @@ def test_nothing_is_copied_inside_an_iteration(weights: list[Weights]) -> None:
     records = len(results[0].history.iterations)
     assert COPIES["get"] == records + len(weights)
     assert COPIES["put"] < records
+
+
+@needs_compiler
+def test_no_matrix_is_built_and_nothing_solved_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for the preconditioner nor for scales that the data do not tell."""
+
+    def unexpected(_: object) -> None:
+        raise AssertionError("a projection matrix on the host")
+
+    monkeypatch.setattr("recon_core.projector.projection_matrix", unexpected)
+    cached_projector.cache_clear()
+    series = replace(tilt_series(), chemical_scale=None, haadf_scale=None)
+    short = SolverSettings(max_iterations=3)
+    device = CudaDevice(HostLauncher(), "new")
+    found = reconstruct(series, Method.FUSED, BATCH[0], short, device=device)
+    monkeypatch.undo()
+    agree(found, reconstruct(series, Method.FUSED, BATCH[0], short))
 
 
 def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,10 @@ from recon_conformance import SHORT
 from recon_devices import ElsewhereLauncher, OnDevice, OnHost, needs_gpu
 
 from recon_core.backend import CupyLauncher
-from recon_core.cuda_kernels import MAX_ELEMENTS, CudaKernels
+from recon_core.cuda_kernels import MAX_ELEMENTS, CudaKernels, check_shape
 from recon_core.device import CpuKernels
 from recon_core.errors import BadInput
-from recon_core.launch import Launcher
+from recon_core.launch import Launcher, Size
 from recon_core.volume_step import Fields, Steps
 
 SHAPES = st.tuples(*(st.integers(1, n) for n in (3, 4, 5, 6, 19)))
@@ -231,6 +231,36 @@ class KernelConformance:
         case = Case((1, MAX_ELEMENTS + 1, 1, 1, 1), 0)
         with pytest.raises(BadInput, match=r"^elements = 9: too many.*accepted: 1 to 8$"):
             self.ours.volume_step(case.fields(coupled=True), case.steps(2.0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "images"),
+    [((1, 1290, 1290, 1290), 9), ((4, 512, 512, 512), 8193), ((5, 46341, 1, 46341), 1)],
+)
+def test_more_than_a_launch_counts_is_refused(shape: tuple[int, ...], images: int) -> None:
+    check_shape((8, 1288, 1288, 1288), 47)
+    with pytest.raises(BadInput, match=r"too many for the GPU's kernels, at .*; accepted: at most"):
+        check_shape(shape, images)
+
+
+def test_what_is_accepted_is_counted_in_ints() -> None:
+    """Volumes as large as are accepted, all elements together far more than 2^31 voxels."""
+
+    class Counting:
+        xp = np
+
+        def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
+            assert args[0].nbytes < 2**30
+            assert grid[0] * block[0] < 2**31
+            assert grid[1] < 2**16
+
+    size = (1, MAX_ELEMENTS, 1288, 1288, 1288)
+    check_shape(size[1:], 47)
+    volumes = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), size, (0,) * 5)
+    kernels = CudaKernels(Counting())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recon_core.cuda_kernels._readable", lambda *_: True)
+        assert kernels.total_variation(volumes).shape == (1, MAX_ELEMENTS)
 
 
 def test_the_kernels_are_those_of_the_cpu() -> None:

@@ -14,11 +14,12 @@ from recon_conformance import SHORT
 
 from recon_core import device
 from recon_core.cuda_device import CudaDevice
-from recon_core.device import CPU, available_bytes
+from recon_core.device import CPU
 from recon_core.errors import BadInput
 from recon_core.fusion import fused_problem
-from recon_core.memory import SolveSize, check_fits, fused_bytes
-from recon_core.reconstruct import reconstruct_batch
+from recon_core.geometry import TiltGeometry, spaced_tilts
+from recon_core.memory import SolveSize, check_fits, fused_bytes, matrix_bytes, solve_bytes
+from recon_core.reconstruct import reconstruct, reconstruct_batch
 from recon_core.settings import Method, SolverSettings, Weights
 from recon_core.solve import init, solve
 from recon_core.start import started
@@ -40,6 +41,26 @@ def allocated(size: SolveSize) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [Method.ML, Method.ML_STOPPED])
+@pytest.mark.parametrize("chemical", [5, 33])
+def test_maximum_likelihood_is_counted_for_itself(method: Method, chemical: int) -> None:
+    series, settings = tilt_series(32, chemical_tilts=chemical), SolverSettings(max_iterations=3)
+    size = SolveSize((4, 32, 32, 32), len(series.haadf), chemical)
+    scores = iter(range(100, 0, -1))
+
+    def peak() -> int:
+        tracemalloc.start()
+        try:
+            reconstruct(series, method, settings=settings, monitor=lambda _: float(next(scores)))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak()  # compiles, and builds the matrices
+    assert 0.6 * solve_bytes(size, method) < peak() < solve_bytes(size, method)
+    assert solve_bytes(size, method) < fused_bytes(size)
 
 
 @pytest.mark.parametrize(("haadf", "chemical", "batch"), [(9, 5, 1), (9, 5, 3), (9, 33, 1)])
@@ -113,7 +134,9 @@ def test_a_batch_that_does_not_fit_is_refused_with_the_numbers() -> None:
 
 def test_a_volume_that_does_not_fit_at_all() -> None:
     device = CudaDevice(SmallLauncher(), "a small GPU")
-    with pytest.raises(BadInput, match=r"512x512x512 voxels x 4 .* accepted: a smaller volume$"):
+    with pytest.raises(
+        BadInput, match=r"512x512x512 voxels x 4 .* accepted: a smaller volume, or more memory$"
+    ):
         check_fits(SolveSize((4, 512, 512, 512), 47, 9), device)
 
 
@@ -159,8 +182,39 @@ def test_a_half_precision_dual_leaves_room_for_more_trials() -> None:
         reconstruct_batch(*args, device=CudaDevice(Scarce(), "a GPU", half=True))
 
 
+def test_what_no_kernel_takes_is_refused_before_the_memory_is_asked_for() -> None:
+    gpu = CudaDevice(SmallLauncher(), "a small GPU")
+    for shape, problem in (((9, 12, 12, 12), "elements = 9"), ((1, 1500, 1500, 1500), "too many")):
+        with pytest.raises(BadInput, match=problem):
+            check_fits(SolveSize(shape, 9, 5), gpu)
+    check_fits(SolveSize((9, 12, 12, 12), 9, 5), CPU)
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_every_method_is_refused_before_it_allocates(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "available_bytes", lambda: 2**17)
+    with pytest.raises(BadInput, match=r"^needs .* are free on cpu; accepted: a smaller volume"):
+        reconstruct(tilt_series(), method, monitor=lambda _: 1.0)
+
+
+def test_the_cpu_needs_its_matrices_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrices = sum(CPU.projector(geometry(tilts, 32)).nbytes for tilts in (47, 9))
+    size = SolveSize((4, 32, 32, 32), 47, 9)
+    assert 0.75 * matrix_bytes(size) < 1.25 * matrices < 1.25 * matrix_bytes(size)
+    monkeypatch.setattr(device, "available_bytes", lambda: fused_bytes(size) + matrices // 2)
+    with pytest.raises(BadInput, match="free on cpu"):
+        check_fits(size, CPU)
+    monkeypatch.setattr(device, "available_bytes", lambda: fused_bytes(size) + matrix_bytes(size))
+    check_fits(size, CPU)
+
+
+def geometry(tilts: int, edge: int) -> TiltGeometry:
+    return TiltGeometry(spaced_tilts(tilts, (-70, 70)), (edge, edge))
+
+
 def test_the_memory_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 0 < available_bytes() < 2**50
     monkeypatch.setattr(device, "available_bytes", lambda: 2**20)
     with pytest.raises(BadInput, match=r"0\.000977 GiB are free on cpu"):
         check_fits(PAPER, CPU)

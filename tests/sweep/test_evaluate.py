@@ -259,3 +259,20 @@ def test_want_of_memory_and_faults_of_a_gpu_may_be_chance(
     assert (result.status, result.device) == (status, device)
     assert result.error == f"{type(error).__name__}: {error}"
     assert _may_be_poisoned(result) == (status is TrialStatus.CRASHED or device != "cpu")
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_a_shortage_of_memory_may_pass_and_is_met_before_the_simulation(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unexpected(*_: object) -> None:
+        raise AssertionError("built before the memory was looked at")
+
+    monkeypatch.setattr(module, "_specimen", unexpected)
+    monkeypatch.setattr("recon_core.device.available_bytes", lambda: 2**17)
+    result = evaluate(STUDY, trial_of(STUDY, method=method))
+    assert result.status is TrialStatus.CRASHED
+    assert result.status.may_be_chance
+    assert result.error is not None
+    assert result.error.startswith("needs 0.00")
+    assert "are free on cpu; accepted: a smaller volume, or more memory" in result.error
