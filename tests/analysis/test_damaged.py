@@ -32,8 +32,8 @@ size = 16
 [solver]
 max_iterations = 3
 [search]
-trials = 8
-initial = 8
+trials = 12
+initial = 12
 chemistry_tv_trials = 1
 [axes]
 "acquisition.haadf_tilts" = [9, 18]
