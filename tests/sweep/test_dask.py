@@ -244,7 +244,7 @@ def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_r
     study = small_study()
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
         closing(DaskExecutor(client, faulty)) as executor,
@@ -275,7 +275,7 @@ def test_a_cluster_without_workers_is_waited_for_but_not_in_silence(
     from sweep.executors.dask import DaskExecutor
 
     with (
-        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
         closing(DaskExecutor(client, faulty)) as executor,
     ):
