@@ -152,7 +152,7 @@ class WatchedDevice(CudaDevice):
 
     def get(self, array: Any) -> np.ndarray:
         assert isinstance(array, WatchedArray)
-        return array._to_host()
+        return array.get()
 
     def filtered(self, volume: Any, response: Any) -> Any:
         return (
