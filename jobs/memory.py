@@ -62,8 +62,9 @@ def _refuse_if_larger(workers: int, each: int, free: int, where: str) -> None:
         return
     fitting = free // each
     need = f"{workers} worker{'s'[: workers > 1]} need{'s'[: workers == 1]}"
+    apiece = f", {each / GIB:.3g} each" if workers > 1 else ""
     raise BadInput(
-        f"{need} {workers * each / GIB:.3g} GiB of memory (estimated), {each / GIB:.3g} each; "
+        f"{need} {workers * each / GIB:.3g} GiB of memory (estimated){apiece}; "
         f"{free / GIB:.3g} GiB are free {where}",
         key="--workers",
         value=workers,

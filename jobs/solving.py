@@ -50,7 +50,18 @@ def reconstruct_file(
         _attributes(solved, chosen, settings),
         overwrite=force,
     )
-    return Exit.DONE, (*_terms(solved), f"{out}: {', '.join(series.elements)}")
+    return Exit.DONE, (
+        *_without_haadf(series, chosen),
+        *_terms(solved),
+        f"{out}: {', '.join(series.elements)}",
+    )
+
+
+def _without_haadf(series: TiltSeries, chosen: Chosen) -> tuple[str, ...]:
+    """That a fused reconstruction is not one; no or one line."""
+    if chosen.weights.haadf > 0 and not series.haadf_angles_deg:
+        return ("no HAADF tilts in the series: fused is chemistry-tv here, haadf has no effect",)
+    return ()
 
 
 def _attributes(

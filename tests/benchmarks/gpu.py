@@ -1,18 +1,21 @@
 """Projectors, kernels and fused trials on a GPU: updates per second, time over the floor, memory.
 
     python tests/benchmarks/gpu.py [SIZE ...] [--tilings]
+    python tests/benchmarks/gpu.py [SIZE ...] --floors
 
 Four elements, 47 and 9 tilts, sizes 64, 128 and 256 unless given. GUPS are 10^9 voxel-angle updates
 per second. A kernel's floor is the bytes it must move, each array once, over the bandwidth of a
 large copy measured in the same process; the volume step's is one sweep, though it takes three
 launches. "Half" is with the TV dual at half precision. Batches of trials are timed by ``batch.py``.
-``--tilings`` tries other launch shapes of the projector.
-Ends with status 2 and one line where there is no GPU.
+``--tilings`` tries other launch shapes of the projector. ``--floors`` prints what an iteration and
+the paper's map must take on an H200, and measures nothing. Without it the program ends
+with status 2 and one line where there is no GPU.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from common import table
+from gpu_floors import print_floors
 from gpu_trial import HEADER, trial_rows
 
 from recon_core.backend import CupyLauncher, cupy_module, device_memory, device_name
@@ -42,12 +46,15 @@ Function = Callable[[], object]
 
 def main(arguments: list[str]) -> int:
     """Print the tables; 2 where there is no GPU."""
+    if "--floors" in arguments:
+        print_floors(asked(arguments) or SIZES)
+        return 0
     try:
         launcher = CupyLauncher()
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
-    sizes = tuple(int(a) for a in arguments if a.isdigit()) or SIZES
+    sizes = asked(arguments) or SIZES
     bandwidth = copy_bandwidth()
     print(f"{machine()}; copy {bandwidth / 1e12:.2f} TB/s (read + written)")
     header = "projector", "size", "tilts", "forward (ms)", "adjoint (ms)"
@@ -63,13 +70,28 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def asked(arguments: list[str]) -> tuple[int, ...]:
+    """The sizes among the arguments."""
+    return tuple(int(a) for a in arguments if a.isdigit())
+
+
 def machine() -> str:
     """Device, its memory, driver and cupy."""
     cupy = cupy_module()
-    driver = cupy.cuda.runtime.driverGetVersion()
+    newest = cupy.cuda.runtime.driverGetVersion()
     total = device_memory()[1] / 2**30
-    cuda = f"driver for CUDA {driver // 1000}.{driver % 1000 // 10}"
+    cuda = f"driver {driver()} for CUDA {newest // 1000}.{newest % 1000 // 10}"
     return f"{device_name()}, {total:.0f} GiB, {cuda}, cupy {cupy.__version__}"
+
+
+def driver() -> str:
+    """Version of the driver, as its own program tells it."""
+    query = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"of unknown version ({error})"
+    return done.stdout.splitlines()[0]
 
 
 def seconds(function: Function) -> float:

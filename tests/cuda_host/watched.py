@@ -17,7 +17,7 @@ class WatchedArray(np.ndarray):
     """An array of :data:`watched`."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        return _call(getattr(ufunc, method), inputs, options)
+        return call(getattr(ufunc, method), inputs, options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         raise TypeError(f"numpy.{function.__name__} does not take arrays of a device")
@@ -31,15 +31,16 @@ class WatchedArray(np.ndarray):
         self.view(np.ndarray)[_plain(index)] = _plain(value)
 
     def __float__(self) -> float:
-        return float(self._to_host())
+        return float(self.get())
 
     def __bool__(self) -> bool:
-        return bool(self._to_host())
+        return bool(self.get())
 
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
 
-    def _to_host(self) -> Any:
+    def get(self) -> Any:
+        """Copy to the host, as cupy's."""
         COPIES["get"] += 1
         return self.view(np.ndarray)
 
@@ -53,7 +54,7 @@ class _Module(ModuleType):
         value = getattr(np, name)
         if isinstance(value, type) or not callable(value):
             return value
-        return lambda *args, **options: _call(value, args, options)
+        return lambda *args, **options: call(value, args, options)
 
     def asarray(self, array: Any) -> WatchedArray:
         """As cupy's: copies what is on the host."""
@@ -64,7 +65,8 @@ class _Module(ModuleType):
 watched = _Module("watched")
 
 
-def _call(function: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
+def call(function: Callable[..., Any], args: Any, options: dict[str, Any]) -> Any:
+    """A function of NumPy or SciPy on watched arrays, and on none of the host."""
     result = function(*_plain(args), **{k: _plain(v) for k, v in options.items()})
     out = options.get("out")
     if out is None:

@@ -237,3 +237,14 @@ def test_the_defaults_in_the_help_are_those_of_the_code(capsys):
         assert f"[default: {default}]" in said
     tolerance = said.partition("Relative change at which to stop. [default: ")[2]
     assert float(tolerance.partition("]")[0]) == solver.tolerance
+
+
+def test_a_fused_reconstruction_without_haadf_tilts_says_so(specimen, tilts, tmp_path, capsys):
+    alone = tmp_path / "alone.h5"
+    counts = ["--haadf-tilts", "0", "--chemical-tilts", "5"]
+    assert main(["simulate", str(specimen), *counts, "--out", str(alone), "-q"]) == 0
+    base = ["--haadf", "0.05", "--tv", "1", "--max-iterations", "4"]
+    for data, told in ((alone, 1), (tilts, 0)):
+        out = tmp_path / f"{data.stem}_volumes.h5"
+        assert main(["reconstruct", str(data), *base, "--out", str(out)]) == 0
+        assert capsys.readouterr().out.count("no HAADF tilts in the series: fused is") == told

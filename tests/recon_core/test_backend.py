@@ -120,3 +120,18 @@ def test_the_benchmark_says_in_one_line_that_it_needs_a_gpu() -> None:
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("device = 'cuda': ")
+
+
+def test_the_floors_need_no_gpu_and_what_is_predicted_is_above_them() -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, str(root / "tests" / "benchmarks" / "gpu.py"), "64", "--floors"]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "64³" in line]
+    times = {row[0]: (float(row[-2]), float(row[-1])) for row in rows}
+    assert len(times) == 8
+    assert all(floor <= predicted for floor, predicted in times.values())
+    total = times.pop("iteration")
+    sums = np.sum(list(times.values()), axis=0)
+    np.testing.assert_allclose(sums, total, atol=0.02)
+    assert "the paper's: 1,078" in done.stdout

@@ -152,7 +152,7 @@ class WatchedDevice(CudaDevice):
 
     def get(self, array: Any) -> np.ndarray:
         assert isinstance(array, WatchedArray)
-        return array._to_host()
+        return array.get()
 
     def filtered(self, volume: Any, response: Any) -> Any:
         return (
@@ -180,13 +180,14 @@ def test_nothing_is_copied_inside_an_iteration(weights: list[Weights]) -> None:
 def test_no_matrix_is_built_and_nothing_solved_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither for the preconditioner nor for scales that the data do not tell."""
 
+    series = replace(tilt_series(), chemical_scale=None, haadf_scale=None)
+    short = SolverSettings(max_iterations=3)
+
     def unexpected(_: object) -> None:
         raise AssertionError("a projection matrix on the host")
 
     monkeypatch.setattr("recon_core.projector.projection_matrix", unexpected)
     cached_projector.cache_clear()
-    series = replace(tilt_series(), chemical_scale=None, haadf_scale=None)
-    short = SolverSettings(max_iterations=3)
     device = CudaDevice(HostLauncher(), "new")
     found = reconstruct(series, Method.FUSED, BATCH[0], short, device=device)
     monkeypatch.undo()
