@@ -153,7 +153,7 @@ def check_devices(
     """
     without = [rank for rank, device in enumerate(devices) if device.identity is None]
     if request.kind.startswith("cuda") and without:
-        raise _no_gpu(devices, without, who)
+        raise _no_gpu(devices, without, who, request.kind)
     if 0 < len(without) < len(devices):
         accepted = f"a GPU for every {who}, or --device cpu"
         problem = f"no GPU, where other {who}s have one"
@@ -213,12 +213,12 @@ def _uuid(entry: str, uuids: Sequence[str]) -> str | None:
     return matching[0] if len(matching) == 1 else entry if entry.startswith("MIG-") else None
 
 
-def _no_gpu(devices: Sequence[Device], without: Sequence[int], who: str) -> BadInput:
+def _no_gpu(devices: Sequence[Device], without: Sequence[int], who: str, kind: str) -> BadInput:
     lacking = next((devices[rank].lacking for rank in without if devices[rank].lacking), None)
     return BadInput(
         lacking or "no GPU is visible",
         key="--device",
-        value="cuda",
+        value=kind,
         source=_named(without, who),
         accepted=f"{INSTALL}, or --device cpu" if lacking else "an NVIDIA GPU, or --device cpu",
     )

@@ -136,8 +136,9 @@ def test_the_tilts_of_a_cell_are_those_of_its_acquisition(folder):
 def test_tilts_need_neither_a_result_nor_the_specimens_file(tmp_path, study):
     save_specimen(tmp_path / "mine.h5", make_specimen("nanocubes", 16, 0))
     text = study.toml().replace('kind = "nanocubes"', f'kind = "{tmp_path / "mine.h5"}"')
-    with StudyFolder(tmp_path / "out").open_or_create(parse_study(text)):
-        pass
+    folder = StudyFolder(tmp_path / "out")
+    with folder.open_or_create(parse_study(text)):
+        folder.keep(parse_study(text))
     source = Source((tmp_path / "out",))
     assert source.tilts[2] is not None
     (tmp_path / "mine.h5").unlink()

@@ -72,7 +72,7 @@ def test_help_imports_nothing_heavy():
         (["run", "quickstart", "--out", "x", "--nope"], "No such option"),
         (
             ["run", "quickstart", "--out", "x", "--device", "cuda"],
-            "accepted: cpu, or a machine with an NVIDIA GPU",
+            "accepted: an NVIDIA GPU, or --device cpu",
         ),
         (["run", "quickstart", "--out", "x", "--workers", "999"], "workers = 999: more workers"),
         (["run", "quickstart", "--out", "x", "--walltime", "1:30"], "accepted: HH:MM:SS"),

@@ -87,8 +87,8 @@ def test_a_run_whose_reader_left_goes_on_to_its_end(study_file, tmp_path, monkey
     def inline(*args):
         yield InlineExecutor(lambda study, trial: GOOD)
 
-    monkeypatch.setattr(running, "_executor", inline)
-    monkeypatch.setattr(running, "write_report", lambda out: SimpleNamespace(index="index.html"))
+    monkeypatch.setattr(running, "executor_of", inline)
+    monkeypatch.setattr(running, "write_report", lambda *_: SimpleNamespace(index="index.html"))
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as left:

@@ -159,7 +159,7 @@ def test_a_drained_run_writes_its_report_whatever_is_asked(
         watch.close()
         return Summary(4, 2, 0, 0, drained=True)
 
-    def disturbed(out: Path) -> SimpleNamespace:
+    def disturbed(out: Path, cells: object) -> SimpleNamespace:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             signal.raise_signal(number)
         return SimpleNamespace(index=out)

@@ -114,8 +114,8 @@ def test_a_simulated_series_comes_back(tmp_path: Path) -> None:
 
 @in_one_folder
 @given(
-    haadf=hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(0, 2**99, width=32)),
-    chemical=hnp.arrays(np.float32, (2, 1, 3, 4), elements=st.floats(0, 2**99, width=32)),
+    haadf=hnp.arrays(np.float32, (2, 3, 4), elements=st.floats(0, 2**49, width=32)),
+    chemical=hnp.arrays(np.float32, (2, 1, 3, 4), elements=st.floats(0, 2**49, width=32)),
     angles=st.tuples(st.floats(-90, 90), st.floats(-90, 90)),
     level=levels,
     haadf_scale=st.none() | scales,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recon_cases import tilt_series
 from recon_conformance import SHORT
+from scipy import sparse
 
 from recon_core import device
 from recon_core.cuda_device import CudaDevice
@@ -19,6 +20,7 @@ from recon_core.errors import BadInput
 from recon_core.fusion import fused_problem
 from recon_core.geometry import TiltGeometry, spaced_tilts
 from recon_core.memory import SolveSize, check_fits, fused_bytes, matrix_bytes, solve_bytes
+from recon_core.rays import projection_matrix
 from recon_core.reconstruct import reconstruct, reconstruct_batch
 from recon_core.settings import Method, SolverSettings, Weights
 from recon_core.solve import init, solve
@@ -199,8 +201,14 @@ def test_every_method_is_refused_before_it_allocates(
         reconstruct(tilt_series(), method, monitor=lambda _: 1.0)
 
 
+def _bytes_of(tilts: TiltGeometry) -> int:
+    matrix = projection_matrix(tilts)
+    pairs = (matrix, sparse.csr_array(matrix.T))
+    return sum(m.data.nbytes + m.indices.nbytes + m.indptr.nbytes for m in pairs)
+
+
 def test_the_cpu_needs_its_matrices_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    matrices = sum(CPU.projector(geometry(tilts, 32)).nbytes for tilts in (47, 9))
+    matrices = sum(_bytes_of(geometry(tilts, 32)) for tilts in (47, 9))
     size = SolveSize((4, 32, 32, 32), 47, 9)
     assert 0.75 * matrix_bytes(size) < 1.25 * matrices < 1.25 * matrix_bytes(size)
     monkeypatch.setattr(device, "available_bytes", lambda: fused_bytes(size) + matrices // 2)
