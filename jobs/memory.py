@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +9,11 @@ from recon_core.cuda_kernels import check_shape
 from recon_core.errors import BadInput
 from recon_core.free_memory import available_bytes
 from recon_core.memory import FLOAT, GIB, fused_bytes
-from sweep.devices import MASKS, QUERY_SECONDS
+from sweep.devices import MASKS, nvidia_gpus
 from sweep.estimate import data_bytes, solve_size, trial_bytes
 from sweep.study import Study
 
 HALF = 2
-QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.free", "--format=csv,noheader,nounits")
 MEBIBYTE = 2**20
 
 
@@ -74,12 +72,6 @@ def _refuse_if_larger(workers: int, each: int, free: int, where: str) -> None:
 
 def _free_of_gpus() -> dict[str, int]:
     """Free bytes of every GPU by its number and by its UUID; none without nvidia-smi."""
-    try:
-        done = subprocess.run(
-            QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    rows = ([part.strip() for part in line.split(",")] for line in done.stdout.splitlines())
-    known = [row for row in rows if len(row) == 3 and row[2].isdecimal()]
+    rows = nvidia_gpus("index", "uuid", "memory.free")
+    known = [row for row in rows if row[2].isdecimal()]
     return {name: int(mib) * MEBIBYTE for *names, mib in known for name in names}

@@ -38,7 +38,6 @@ _MORE = {
     "thread": "fewer threads",
 }
 NO_DEVICE = ("", "-1", "NoDevFiles")
-QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
 QUERY_SECONDS = 60
 
 
@@ -184,14 +183,20 @@ def share_of_cores(allowed: Sequence[Collection[int]], rank: int) -> int:
 
 def visible_uuids() -> tuple[str, ...]:
     """UUIDs of the NVIDIA GPUs here in the order of their PCI bus; none without nvidia-smi."""
+    return tuple(uuid for index, uuid in nvidia_gpus("index", "uuid") if index.isdecimal())
+
+
+def nvidia_gpus(*fields: str) -> list[tuple[str, ...]]:
+    """What nvidia-smi says of every GPU here, one text for each of ``fields``; none without it."""
+    query = ("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
     try:
         done = subprocess.run(
-            QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True
+            query, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return ()
-    lines = (line.partition(",") for line in done.stdout.splitlines())
-    return tuple(uuid.strip() for index, _, uuid in lines if index.strip().isdecimal())
+        return []
+    rows = (tuple(part.strip() for part in line.split(",")) for line in done.stdout.splitlines())
+    return [row for row in rows if len(row) == len(fields)]
 
 
 def _mask(environment: Mapping[str, str]) -> str | None:
