@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from recon_core.backend import CupyLauncher, device_name, fft_of, has_device, to_host
 from recon_core.cuda_kernels import CudaKernels, check_shape
 from recon_core.cuda_projector import CudaProjector
-from recon_core.device import CPU, Device
+from recon_core.device import CPU, Device, Filter
 from recon_core.errors import BadInput
 from recon_core.geometry import TiltGeometry
 from recon_core.launch import Launcher
@@ -73,13 +74,9 @@ class CudaDevice:
         """See :class:`recon_core.device.Device`."""
         return to_host(array)
 
-    def filtered(self, volume: Array, response: Array) -> Array:
-        """See :class:`recon_core.device.Device`."""
-        fft, axes = fft_of(volume), (-3, -2)
-        spectrum = fft.rfft2(volume, axes=axes)
-        spectrum *= response
-        out = fft.irfft2(spectrum, s=volume.shape[-3:-1], axes=axes, overwrite_x=True)
-        return self.xp.ascontiguousarray(out)  # type: ignore[no-any-return]
+    def filter(self, response: Array) -> Filter:
+        """See :class:`recon_core.device.Device`. What the FFT returns is cupy's pool's."""
+        return partial(_filter, response)
 
     def check_shape(self, shape: tuple[int, ...], images: int) -> None:
         """See :func:`recon_core.cuda_kernels.check_shape`."""
@@ -88,6 +85,13 @@ class CudaDevice:
     def free_bytes(self) -> int:
         """Memory for further arrays."""
         return self.launcher.free_bytes()
+
+
+def _filter(response: Array, volume: Array, out: Array) -> None:
+    fft, axes = fft_of(volume), (-3, -2)
+    spectrum = fft.rfft2(volume, axes=axes)
+    spectrum *= response
+    out[...] = fft.irfft2(spectrum, s=volume.shape[-3:-1], axes=axes, overwrite_x=True)
 
 
 def cuda(half: bool = False) -> CudaDevice:

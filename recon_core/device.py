@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from recon_core import kernels, volume_step
+from recon_core.filters import SlabFilter
 from recon_core.free_memory import available_bytes
 from recon_core.geometry import TiltGeometry
 from recon_core.projector import Projector, SparseProjector, cached_projector
 
 Array = NDArray[np.float32]
+Filter = Callable[[Array, Array], None]
 
 
 class Device(Protocol):
@@ -56,8 +57,11 @@ class Device(Protocol):
     def get(self, array: Any) -> NDArray[Any]:
         """The NumPy array of one of this device's."""
 
-    def filtered(self, volume: Array, response: Array) -> Array:
-        """Multiply the spectrum over (z, y) of (..., z, y, x) with ``response`` (z, y//2+1, 1)."""
+    def filter(self, response: Array) -> Filter:
+        """What multiplies the spectrum over (z, y) of its first argument, (..., z, y, x).
+
+        By ``response`` (z, y//2+1, 1); the result goes to its second argument, another array.
+        """
 
     def check_shape(self, shape: tuple[int, ...], images: int) -> None:
         """Refuse volumes (element, z, y, x) and projections of one trial that are no kernel's."""
@@ -102,14 +106,9 @@ class Cpu:
         """See :class:`Device`."""
         return array
 
-    def filtered(self, volume: Array, response: Array) -> Array:
+    def filter(self, response: Array) -> SlabFilter:
         """See :class:`Device`."""
-        threads = numba.get_num_threads()
-        spectrum = fft.rfft2(volume, axes=(-3, -2), workers=threads)
-        spectrum *= response
-        shape = volume.shape[-3:-1]
-        out: Array = fft.irfft2(spectrum, s=shape, axes=(-3, -2), overwrite_x=True, workers=threads)
-        return out
+        return SlabFilter(response)
 
     def check_shape(self, shape: tuple[int, ...], images: int) -> None:
         """See :class:`Device`: there are none."""

@@ -65,18 +65,29 @@ class FusedProblem:
         """Projections in one pair of each modality: the unit of work of one trial."""
         return self.chemistry.tilts + (self.haadf.tilts if self.haadf else 0)
 
-    def contrast(self, volumes: Array) -> Array:
+    def contrast(self, volumes: Array, out: Array | None = None) -> Array:
         """Summed HAADF contrast sum_i w_i x_i^gamma, (trial, z, y, x)."""
         if self.haadf is None:
             raise ValueError("a problem without HAADF term has no contrast")
-        return summed_contrast(self.device, volumes, self.haadf.weights, self.haadf.gamma)
+        return summed_contrast(self.device, volumes, self.haadf.weights, self.haadf.gamma, out)
 
-    def terms(self, volumes: Array) -> Terms:
-        """Value of each weighted term at (trial, element, z, y, x), non-negative."""
-        none = self.device.xp.zeros(len(self.tv))
-        haadf = self.haadf.value(self.contrast(volumes)) if self.haadf else none
+    def terms(
+        self,
+        volumes: Array,
+        chemical_rays: Array | None = None,
+        contrast: Array | None = None,
+        haadf_rays: Array | None = None,
+    ) -> Terms:
+        """Value of each weighted term at (trial, element, z, y, x), non-negative.
+
+        The other arrays are working memory, made where they are not given.
+        """
+        if self.haadf is None:
+            haadf = self.device.xp.zeros(len(self.tv))
+        else:
+            haadf = self.haadf.value(self.contrast(volumes, contrast), haadf_rays)
         roughness = self.device.kernels.total_variation(volumes).sum(axis=1)
-        return Terms(haadf, self.chemistry.value(volumes), self.tv * roughness)
+        return Terms(haadf, self.chemistry.value(volumes, chemical_rays), self.tv * roughness)
 
     def of(self, trials: Any) -> FusedProblem:
         """The problem of some of the trials; ``trials`` indexes the batch."""
@@ -130,14 +141,17 @@ def with_haadf(
     return replace(problem, haadf=_haadf_term(series, haadf, settings.gamma, problem.device))
 
 
-def summed_contrast(device: Device, volumes: Array, weights: Array, gamma: float) -> Array:
+def summed_contrast(
+    device: Device, volumes: Array, weights: Array, gamma: float, out: Array | None = None
+) -> Array:
     """sum_i weights_i x_i^gamma, (trial, z, y, x); volumes (trial, element, z, y, x)."""
     batch, elements, *shape = volumes.shape
-    out = device.xp.empty((batch, *shape), np.float32)
+    if out is None:
+        out = device.xp.empty((batch, *shape), np.float32)
     flat = (batch, elements, -1, shape[-1])
     rows = out.reshape(batch, -1, shape[-1])
     device.kernels.power_sum(volumes.reshape(flat), weights, gamma, rows)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def contrast_weights(series: TiltSeries, gamma: float) -> tuple[Array, float]:

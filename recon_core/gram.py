@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from recon_core.device import Device
+from recon_core.device import Device, Filter
 from recon_core.geometry import TiltGeometry
 from recon_core.projector import Projector
 
@@ -22,26 +22,25 @@ class Gram:
 
     A^T A of parallel tilts is nearly a convolution across the tilt axis, the back-projected point
     spread; its Fourier transform, plus the ridge, divided out, is the ramp filter of
-    filtered back-projection and makes one step per iteration enough. ``inverse`` (z, y//2 + 1, 1).
+    filtered back-projection and makes one step per iteration enough: ``precondition`` writes that
+    of its first argument to its second, by FFT over (z, y); symmetric and positive.
     """
 
     device: Device
     projector: Projector
     ridge: np.float32
-    inverse: Array
+    precondition: Filter
 
-    def precondition(self, volume: Array) -> Array:
-        """Approximate inverse of A^T A + ridge, by FFT over (z, y); symmetric and positive."""
-        return self.device.filtered(volume, self.inverse)
+    def descend(
+        self, solution: Array, residual: Array, rays: Array, direction: Array, image: Array
+    ) -> None:
+        """One preconditioned steepest-descent step of exact length, the first two in place.
 
-    def descend(self, solution: Array, residual: Array, rays: Array, image: Array) -> None:
-        """One preconditioned steepest-descent step of exact length, both arrays in place.
-
-        ``residual`` is f - (A^T A + ridge) solution; it stays so. ``rays`` (trial, angle, y, x) and
-        ``image``, like ``solution``, are working memory.
+        ``residual`` is f - (A^T A + ridge) solution; it stays so. ``rays`` (trial, angle, y, x),
+        ``direction`` and ``image``, like ``solution``, are working memory.
         """
         kernels, xp = self.device.kernels, self.device.xp
-        direction = self.precondition(residual)
+        self.precondition(residual, direction)
         self.projector.adjoint(self.projector.forward(direction, out=rays), out=image)
         flat = (len(solution), -1, solution.shape[-1])
         r, d, a = (array.reshape(flat) for array in (residual, direction, image))
@@ -56,9 +55,8 @@ def gram_of(device: Device, geometry: TiltGeometry, ridge: float) -> Gram:
     """The Gram operator of a geometry with ``ridge`` times ||A||^2 on its diagonal."""
     spectrum, norm = _spectrum(device, geometry)
     inverse = (1.0 / (spectrum + ridge * norm)).astype(np.float32)
-    return Gram(
-        device, device.projector(geometry), np.float32(ridge * norm), device.put(inverse[..., None])
-    )
+    precondition = device.filter(device.put(inverse[..., None]))
+    return Gram(device, device.projector(geometry), np.float32(ridge * norm), precondition)
 
 
 @lru_cache(maxsize=16)

@@ -1,26 +1,24 @@
 """Memory of a solve, from sizes alone, and whether a device has it.
 
-A fused solve is largest where it starts from half the resolution, with the arrays of the coarse
-one still there and the curvature of the chemical term being bounded.
+A fused solve is largest while it filters on a GPU, or where it starts from half the resolution,
+with the arrays of the coarse one still there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recon_core.device import Device
 from recon_core.errors import BadInput
 from recon_core.settings import Method
 
 FLOAT = 4
-ITERATES = 4  # volumes, spare, point, slope of every element
+ITERATES = 3  # volumes, spare, point of every element
 DUALS = 3  # components of the TV dual of every element
-SPLIT = 5  # u, multiplier, contrast, residual, image
-FILTER = 6  # direction, spectra before and after each axis, and what cuFFT works in
-BOUNDING = 3  # projections at once in a power iteration
-DOUBLING = 1  # what interpolation to half the voxel edge holds beside its result
-COARSE = 8  # voxels of the fine grid in one of the coarse
-COARSE_RAYS = 4
+SPLIT = 4  # u, multiplier, contrast, residual
+FILTER = 5  # spectra before and after each axis, and what cuFFT works in; less on a CPU
+DOUBLING = 3  # what interpolation to half the voxel edge holds beside its result
+BINNED = 4  # pixels in one of half the resolution
 EXPECTING = 4  # volumes of every element that stopped MLEM holds: present, best, update, scored
 ENTRY = 8  # bytes of a number in a sparse matrix: float32 value and int32 column
 ENTRIES = 2  # numbers per voxel of a slice and tilt
@@ -41,14 +39,21 @@ class SolveSize:
     dual_bytes: int = FLOAT
 
     @property
+    def binned(self) -> SolveSize:
+        """The same at half the resolution."""
+        elements, z, y, x = self.shape
+        return replace(self, shape=(elements, -(-z // 2), -(-y // 2), -(-x // 2)))
+
+    @property
     def specimen_bytes(self) -> int:
         """The volumes of all elements, once."""
         return self.shape[0] * self.volume_bytes
 
     @property
     def iterate_bytes(self) -> int:
-        """What the iteration keeps of every element, the TV dual included."""
-        return (ITERATES * FLOAT + DUALS * self.dual_bytes) * self.specimen_bytes // FLOAT
+        """What the iteration keeps of every element: iterates, TV dual, projections, room."""
+        stored = (ITERATES * FLOAT + DUALS * self.dual_bytes) * self.specimen_bytes // FLOAT
+        return stored + self.chemical_bytes + max(self.specimen_bytes, self.chemical_bytes)
 
     @property
     def volume_bytes(self) -> int:
@@ -91,7 +96,7 @@ def matrix_bytes(size: SolveSize) -> int:
     """The projection matrices of the CPU and their transposes, here and at half the resolution."""
     _, z, y, _ = size.shape
     here = 2 * ENTRY * ENTRIES * z * y * (size.haadf_tilts + size.chemical_tilts)
-    return here + here // COARSE_RAYS
+    return here + here // BINNED
 
 
 def check_fits(size: SolveSize, device: Device, method: Method = Method.FUSED) -> None:
@@ -125,24 +130,18 @@ def _shared_bytes(size: SolveSize, method: Method) -> int:
         return size.chemical_bytes
     _, z, y, _ = size.shape
     counts = size.chemical_bytes + size.haadf_bytes
-    return counts + counts // COARSE_RAYS + FLOAT * z * (y // 2 + 1)
+    return counts + counts // BINNED + FLOAT * z * (y // 2 + 1)
 
 
 def _trial_bytes(size: SolveSize, method: Method) -> int:
     if method is Method.ML_STOPPED:
         return EXPECTING * size.specimen_bytes + size.chemical_bytes
-    iterates = size.iterate_bytes + size.chemical_bytes
-    bounding = size.specimen_bytes + BOUNDING * size.chemical_bytes
     if method is Method.ML:
-        return iterates + size.specimen_bytes + bounding
-    split = SPLIT * size.volume_bytes + size.haadf_bytes
-    step = split + max(FILTER * size.volume_bytes, bounding)
-    start = size.specimen_bytes + bounding + DOUBLING * size.volume_bytes
-    return iterates + max(step, start + _coarse_bytes(size))
+        return size.iterate_bytes + size.specimen_bytes
+    start = DOUBLING * size.volume_bytes + _kept_bytes(size.binned)
+    return max(_kept_bytes(size) + FILTER * size.volume_bytes, size.iterate_bytes + start)
 
 
-def _coarse_bytes(size: SolveSize) -> int:
-    """What the solve at half the resolution holds until the fine one has started."""
-    volumes = size.iterate_bytes + SPLIT * size.volume_bytes
-    rays = size.chemical_bytes + size.haadf_bytes
-    return volumes // COARSE + rays // COARSE_RAYS
+def _kept_bytes(size: SolveSize) -> int:
+    """What a state keeps of one trial, the HAADF half included."""
+    return size.iterate_bytes + SPLIT * size.volume_bytes + size.haadf_bytes

@@ -22,14 +22,14 @@ three have settled.
 
 Trials of a batch share data and projections, and nothing else: the result of a trial does not
 depend on its batch. Everything stays on the problem's device; ten iterations apart, six numbers of
-each trial come to the host. The arrays of an iteration are made once, but for what the FFT returns:
-two volumes (z, y, x) of a trial, its spectrum and the direction. Estimating the curvature, five
-times in the first hundred iterations, takes a probe of every element and three sets of chemical
-projections: 6.5 volumes for 4 elements.
+each trial come to the host. Every array of the loop is made before it, those of the estimates of
+the curvature and of the objective included; what is left are sums by row of voxels, and on a GPU
+the two volumes (z, y, x) of a trial that the FFT takes from cupy's pool.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -61,7 +61,7 @@ RECORD = 10  # iterations between evaluations of the objective
 class Split:
     """The HAADF half: u, multiplier d, contrast s(x), residual of u; all (trial, z, y, x).
 
-    ``rays`` (trial, angle, y, x) and ``image`` are working memory.
+    ``rays`` (trial, angle, y, x) is working memory.
     """
 
     u: Array
@@ -69,29 +69,28 @@ class Split:
     contrast: Array
     residual: Array
     rays: Array
-    image: Array
 
 
 @dataclass(frozen=True)
 class FusionState:
     """Everything the loop carries; its arrays are working memory that each step reuses.
 
-    ``volumes`` the iterate, ``spare`` room for the next, ``point`` the extrapolated iterate,
-    ``slope`` the gradient, all (trial, element, z, y, x); ``dual`` the TV dual (trial, element, 3,
-    z, y, x) in units of the TV weight, zero at the far faces; ``rays`` room for chemical
-    projections; ``metric`` (trial, element) estimates the chemical curvature times ``caution``
-    (trial,), which starts at 1; ``momentum`` and ``limit`` of its factor (trial,); ``split`` and
-    ``gram`` are None without HAADF. ``residuals`` (trial, 3): relative primal and dual residual,
-    NaN where nothing is split, and change of the volumes. ``work`` counts projections of one trial
-    (tilts times volumes, a pair counting once).
+    ``volumes`` the iterate, ``spare`` room for the next, ``point`` the extrapolated iterate, all
+    (trial, element, z, y, x); ``dual`` the TV dual (trial, element, 3, z, y, x) in units of the TV
+    weight, zero at the far faces; ``rays`` room for chemical projections; ``room`` (trial, most)
+    for these or for volumes, whatever is more; ``metric`` (trial, element) estimates the
+    chemical curvature times ``caution`` (trial,), which starts at 1; ``momentum`` and ``limit`` of
+    its factor (trial,); ``split`` and ``gram`` are None without HAADF. ``residuals`` (trial, 3):
+    relative primal and dual residual, NaN where nothing is split, and change of the volumes.
+    ``work`` counts projections of one trial (tilts times volumes, a pair counting once).
     """
 
     volumes: Array
     spare: Array
     point: Array
-    slope: Array
     dual: Array
     rays: Array
+    room: Array
     metric: Array
     momentum: Values
     limit: Values
@@ -102,21 +101,35 @@ class FusionState:
     iteration: int = 0
     work: float = 0.0
 
+    @property
+    def slope(self) -> Array:
+        """The gradient, (trial, element, z, y, x), in ``room``."""
+        return front(self.room, self.volumes.shape)
+
+
+def front(room: Array, shape: tuple[int, ...]) -> Array:
+    """The first values of a contiguous array as one of ``shape``; nothing is copied."""
+    return room.reshape(-1)[: math.prod(shape)].reshape(shape)
+
 
 def init(problem: FusedProblem, start: Array) -> FusionState:
     """State at ``start``, which must be positive where anything may be.
 
-    ``start``: on the problem's device, (trial, element, z, y, x), or (element, z, y, x) for all.
+    ``start``: on the problem's device, (element, z, y, x) for all trials, or (trial, element, z, y,
+    x), which the state then takes over.
     """
     xp, (batch, elements, *size) = problem.device.xp, problem.shape
-    volumes = xp.ascontiguousarray(xp.broadcast_to(start, problem.shape)).astype(np.float32)
+    if start.shape != problem.shape:
+        start = xp.broadcast_to(start, problem.shape).copy()
+    volumes = xp.ascontiguousarray(start, dtype=np.float32)
+    rays = xp.empty((batch, *problem.chemistry.counts.shape), np.float32)
     state = FusionState(
         volumes=volumes,
         spare=xp.empty_like(volumes),
         point=volumes.copy(),
-        slope=xp.empty_like(volumes),
         dual=xp.zeros((batch, elements, 3, *size), problem.device.dual_type),
-        rays=xp.empty((batch, *problem.chemistry.counts.shape), np.float32),
+        rays=rays,
+        room=xp.empty((batch, max(volumes[0].size, rays[0].size)), np.float32),
         metric=xp.ones((batch, elements), np.float32),
         momentum=xp.ones(batch),
         limit=xp.where(problem.tv > 0, MOMENTUM, 1.0),
@@ -135,17 +148,16 @@ def couple(problem: FusedProblem, state: FusionState) -> FusionState:
     contrast = problem.contrast(state.volumes)
     rays = haadf.projector.forward(contrast)
     residual = haadf.projector.adjoint(haadf.signal - rays)
-    split = Split(
-        contrast.copy(), xp.zeros_like(contrast), contrast, residual, rays, xp.empty_like(contrast)
-    )
+    split = Split(contrast.copy(), xp.zeros_like(contrast), contrast, residual, rays)
     return replace(state, split=split, gram=gram, work=state.work + haadf.tilts)
 
 
 def step(problem: FusedProblem, state: FusionState) -> FusionState:
     """One iteration, a pair of projections of each modality: u, then x and the multiplier."""
     if state.split is not None and state.gram is not None:
-        split = state.split
-        state.gram.descend(split.u, split.residual, split.rays, split.image)
+        u, residual, rays = state.split.u, state.split.residual, state.split.rays
+        direction, image = front(state.room, u.shape), front(state.spare, u.shape)
+        state.gram.descend(u, residual, rays, direction, image)
     if _due(state.iteration):
         state = _refresh_metric(problem, state)
     problem.chemistry.gradient(state.point, state.rays, out=state.slope)
@@ -167,7 +179,7 @@ def solve(
     (relative), both residuals are below ten times ``tolerance``, and the volumes are calm. Such a
     trial leaves the batch. ``max_iterations`` is in work: one pair of projections of each
     modality, evaluations of the objective counted. ``monitor`` sees the volumes, (trial, element,
-    z, y, x) of the trials that go on, after every iteration.
+    z, y, x) of the trials that go on, after every iteration. The arrays of ``state`` are spent.
     """
     unit = problem.tilts_per_iteration
     state, first = _record(problem, state)
@@ -186,11 +198,13 @@ def solve(
             records[trial].append(record)
         state = _calmed(problem, state, [records[trial] for trial in running])
         ends = [judge(records[trial], tolerance if due else 0.0) for trial in running]
+        goes_on = [not last and status is Status.ITERATION_LIMIT for status in ends]
+        stay = [at for at, goes in enumerate(goes_on) if goes]
         for at, (trial, status) in enumerate(zip(running, ends, strict=True)):
-            if last or status is not Status.ITERATION_LIMIT:
+            if not goes_on[at]:
                 volumes = problem.device.get(state.volumes[at])
-                results[trial] = result_of(volumes.copy(), status, records[trial], unit)
-        stay = [at for at, trial in enumerate(running) if trial not in results]
+                volumes = volumes.copy() if stay else volumes  # memory that others go on in
+                results[trial] = result_of(volumes, status, records[trial], unit)
         if len(stay) < len(running) and stay:
             problem, state = problem.of(stay), _kept(state, stay)
         running = [running[at] for at in stay]
@@ -253,7 +267,8 @@ def _refresh_metric(problem: FusedProblem, state: FusionState) -> FusionState:
     """Estimate the chemical curvature at the present volumes and drop the momentum."""
     xp = problem.device.xp
     margin = CURVATURE_MARGIN * state.caution[:, None]
-    metric = problem.chemistry.curvature(state.volumes, POWER_STEPS) * margin
+    rooms = state.spare, state.rays, front(state.room, state.rays.shape)
+    metric = problem.chemistry.curvature(state.volumes, POWER_STEPS, *rooms) * margin
     xp.copyto(state.point, state.volumes)
     return replace(
         state,
@@ -288,7 +303,9 @@ def _to_front(arrays: Any, trials: Sequence[int]) -> Any:
 
 def _record(problem: FusedProblem, state: FusionState) -> tuple[FusionState, list[Record]]:
     """The state, half a pair of projections later, and a record of every trial."""
-    terms, device = problem.terms(state.volumes), problem.device
+    split, device = state.split, problem.device
+    rooms = (front(state.spare, split.u.shape), split.rays) if split else (None, None)
+    terms = problem.terms(state.volumes, state.rays, *rooms)
     values = device.xp.stack([terms.haadf, terms.chemistry, terms.tv], axis=1)
     table = device.get(device.xp.concatenate([values, state.residuals], axis=1))
     state = replace(state, work=state.work + 0.5 * problem.tilts_per_iteration)

@@ -52,7 +52,8 @@ def started(
     problem, state = started(series.binned(), coarse, settings, device, USUAL)
     for _ in range(_within(settings, COARSE_STEPS)):
         state = step(problem, state)
-    return _coupled(series, weights, settings, device, state)
+    problem, state = _refined(series, weights, settings, device, state)  # the coarse one is gone
+    return _switched_on(problem, state, series, weights, settings)
 
 
 def _from_counts(
@@ -67,21 +68,21 @@ def _from_counts(
     return _switched_on(problem, state, series, weights, settings)
 
 
-def _coupled(
+def _refined(
     series: TiltSeries,
     weights: Sequence[Weights],
     settings: SolverSettings,
     device: Device,
     coarse: FusionState,
 ) -> tuple[FusedProblem, FusionState]:
+    """Chemistry and TV at the full resolution, from a state at half of it."""
     problem = chemical_problem(series, weights, settings, device)
     volumes = device.xp.empty(problem.shape, np.float32)
     _double(device.xp, coarse.volumes, volumes)
     state = init(problem, volumes)
     _double(device.xp, coarse.dual, state.dual)
     _clear_faces(state.dual)
-    state = replace(state, work=state.work + coarse.work / VOXELS)
-    return _switched_on(problem, state, series, weights, settings)
+    return problem, replace(state, work=state.work + coarse.work / VOXELS)
 
 
 def _switched_on(

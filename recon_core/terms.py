@@ -40,9 +40,9 @@ class ChemicalTerm:
         elements, angles = self.counts.shape[:2]
         return int(elements * angles)
 
-    def value(self, volumes: Array) -> NDArray[np.float64]:
-        """Value of the term for every trial, (trial,)."""
-        rays, kernels = self._rows(self.projector.forward(volumes)), self.device.kernels
+    def value(self, volumes: Array, rays: Array | None = None) -> NDArray[np.float64]:
+        """Value of the term for every trial, (trial,); ``rays`` as for :meth:`gradient`."""
+        rays, kernels = self._rows(self.projector.forward(volumes, rays)), self.device.kernels
         data = (self._rows(self.counts)[0], self.scale, self.background)
         if self.likelihood == "poisson":
             sums = kernels.poisson_deviance(rays, *data)
@@ -70,26 +70,30 @@ class ChemicalTerm:
         expected = self.expected(volumes)
         return self.device.xp.divide(self.counts, expected, out=expected)  # type: ignore[no-any-return]
 
-    def expected(self, volumes: Array) -> Array:
+    def expected(self, volumes: Array, out: Array | None = None) -> Array:
         """Expected counts scale_i A_c x_i + background_i, (..., element, angle, y, x), positive."""
-        expected = self.projector.forward(volumes)
+        expected = self.projector.forward(volumes, out)
         expected *= self.scale[:, None, None, None]
         expected += self.background[:, None, None, None]
         return self.device.xp.maximum(expected, 1e-6, out=expected)  # type: ignore[no-any-return]
 
-    def curvature(self, volumes: Array, steps: int) -> NDArray[np.float64]:
+    def curvature(
+        self, volumes: Array, steps: int, probe: Array, rays: Array, bend: Array
+    ) -> NDArray[np.float64]:
         """Largest eigenvalue of the Hessian of each element at ``volumes``, (..., element).
 
         By ``steps`` power iterations from a constant volume; all weights of the matrix are
-        non-negative, so that they approach the eigenvalue from below.
+        non-negative, so that they approach the eigenvalue from below. ``probe``, like ``volumes``,
+        ``rays`` and ``bend``, (..., element, angle, y, x), are working memory.
         """
-        xp, bend = self.device.xp, self._bend(volumes)
-        probe = xp.ones_like(volumes)
+        xp = self.device.xp
+        self._bend(volumes, bend)
+        probe.fill(1)
         norms = xp.ones(volumes.shape[:-3])
         for _ in range(steps):
-            projected = self.projector.forward(probe)
-            projected *= bend
-            self.projector.adjoint(projected, out=probe)
+            self.projector.forward(probe, out=rays)
+            rays *= bend
+            self.projector.adjoint(rays, out=probe)
             norms = xp.sqrt(_energy(self.device, probe))
             probe /= xp.maximum(norms, 1e-30).astype(np.float32)[..., None, None, None]
         result: NDArray[np.float64] = norms * self.scale.astype(np.float64) ** 2
@@ -106,13 +110,14 @@ class ChemicalTerm:
         elements, width = len(self.counts), rays.shape[-1]
         return rays.reshape(-1, elements, rays.shape[-3] * rays.shape[-2], width)
 
-    def _bend(self, volumes: Array) -> Array:
+    def _bend(self, volumes: Array, out: Array) -> None:
+        """Second derivative of the likelihood by each expected count."""
         if self.likelihood == "least-squares":
-            flat: Array = self.device.xp.ones_like(self.counts)
-            return flat * self._precision[:, None, None, None]
-        expected = self.expected(volumes)
-        expected *= expected
-        return self.device.xp.divide(self.counts, expected, out=expected)  # type: ignore[no-any-return]
+            out[...] = self._precision[:, None, None, None]
+            return
+        self.expected(volumes, out)
+        out *= out
+        self.device.xp.divide(self.counts, out, out=out)
 
 
 @dataclass(frozen=True)
@@ -136,10 +141,13 @@ class HaadfTerm:
         """Projections computed by one forward pass of one trial."""
         return len(self.signal)
 
-    def value(self, contrast: Array) -> NDArray[np.float64]:
-        """Value of the term for the summed contrasts s, (trial, z, y, x); (trial,)."""
+    def value(self, contrast: Array, rays: Array | None = None) -> NDArray[np.float64]:
+        """Value of the term for the summed contrasts s, (trial, z, y, x); (trial,).
+
+        ``rays`` (trial, angle, y, x) is working memory.
+        """
         width = contrast.shape[-1]
-        rays = self.projector.forward(contrast)
+        rays = self.projector.forward(contrast, rays)
         sums = self.device.kernels.distance(
             rays.reshape(len(contrast), -1, width), self.signal.reshape(-1, width)
         )
@@ -153,7 +161,7 @@ class HaadfTerm:
 def _energy(device: Device, volumes: Array) -> NDArray[np.float64]:
     """Sum of squares of each volume: it depends neither on threads nor on the batch."""
     *lead, z, y, x = volumes.shape
-    origin = device.xp.zeros((z * y, x), np.float32)
-    sums = device.kernels.distance(volumes.reshape(-1, z * y, x), origin)
-    total: NDArray[np.float64] = sums.sum(axis=1).reshape(lead)
+    rows = volumes.reshape(-1, z * y, x)
+    sums = device.kernels.descent_products(rows, rows, rows, np.float32(0))
+    total: NDArray[np.float64] = sums[..., 0].sum(axis=1).reshape(lead)
     return total

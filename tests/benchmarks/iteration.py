@@ -26,7 +26,7 @@ from recon_core.fusion import FusedProblem, fused_problem
 from recon_core.geometry import TiltGeometry
 from recon_core.projector import Projector
 from recon_core.settings import SolverSettings, Weights
-from recon_core.solve import FusionState, _fields, _steps, init, step
+from recon_core.solve import FusionState, _fields, _steps, front, init, step
 from recon_core.terms import ChemicalTerm
 
 FLOAT = 4
@@ -88,22 +88,23 @@ def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
     voxels, elements = split.u.size, state.metric.shape[1]
     volumes, rays = elements * voxels, state.rays.size
     flat = (1, -1, split.u.shape[-1])
+    image = front(state.spare, split.u.shape)
     nonzeros = [p._matrix.nnz * split.u.shape[-1] for p in (haadf.projector, chemistry.projector)]
     yield Stage(
         "ramp filter of the residual (FFT)",
-        lambda: gram.precondition(split.residual),
+        lambda: gram.precondition(split.residual, image),
         FLOAT * voxels * 2 * 5,
         2.5 * voxels * np.log2(voxels) / 2,
     )
     yield Stage(
         "HAADF pair",
         lambda: haadf.projector.adjoint(
-            haadf.projector.forward(split.u, out=split.rays), out=split.image
+            haadf.projector.forward(split.u, out=split.rays), out=image
         ),
         FLOAT * 2 * (voxels + split.rays.size),
         2 * nonzeros[0],
     )
-    r, d, a = (x.reshape(flat) for x in (split.residual, split.u, split.image))
+    r, d, a = (x.reshape(flat) for x in (split.residual, split.u, image))
     kernels, no = problem.device.kernels, np.zeros(1, np.float32)
     yield Stage(
         "descent of u",

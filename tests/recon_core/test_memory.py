@@ -23,7 +23,7 @@ from recon_core.memory import SolveSize, check_fits, fused_bytes, matrix_bytes, 
 from recon_core.rays import projection_matrix
 from recon_core.reconstruct import reconstruct, reconstruct_batch
 from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.solve import init, solve
+from recon_core.solve import RECORD, init, solve
 from recon_core.start import started
 
 EDGES = st.tuples(*[st.integers(1, 300)] * 4)
@@ -87,6 +87,28 @@ def test_the_estimate_covers_trials_that_leave_a_batch() -> None:
         tracemalloc.stop()
     assert found[0].iterations < found[1].iterations
     assert peak < fused_bytes(SolveSize((4, 32, 32, 32), 9, 5, len(weights)))
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "least-squares"])
+def test_the_loop_allocates_nothing(likelihood: str) -> None:
+    """Neither in its steps nor where the curvature is estimated and the objective recorded."""
+    chosen, peaks = SolverSettings(chemistry=likelihood), []
+
+    def monitor(_: np.ndarray) -> float:
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.reset_peak()
+        return 0.0
+
+    problem, state = started(tilt_series(48), [Weights(0.03, 0.5)], chosen, CPU, smallest=24)
+    solve(problem, state, 1e-12, 40)  # compiles
+    tracemalloc.start()
+    try:
+        solve(problem, state, 1e-12, 40, monitor)
+    finally:
+        tracemalloc.stop()
+    assert len(peaks) > 2 * RECORD
+    sums = 48 * 48 * 8  # bytes of one by row of voxels: there are six, and what adds them up
+    assert max(peaks) < 9 * sums < 0.4 * 4 * 48**3
 
 
 def test_the_papers_map_is_far_below_a_device() -> None:
@@ -161,7 +183,7 @@ def test_the_iterates_are_counted_as_they_are_stored(half: bool) -> None:
     series, settings = tilt_series(), SolverSettings(max_iterations=2)
     problem = fused_problem(series, [Weights(0.03, 0.5)], settings, device)
     state = init(problem, np.ones(problem.shape, np.float32))
-    arrays = state.volumes, state.spare, state.point, state.slope, state.dual
+    arrays = state.volumes, state.spare, state.point, state.dual, state.rays, state.room
     size = SolveSize(problem.shape[1:], 9, 5, dual_bytes=2 if half else 4)
     assert sum(array.nbytes for array in arrays) == size.iterate_bytes
 

@@ -10,6 +10,7 @@ from recon_cases import problem_of, random_volumes, start_of, tilt_series
 from recon_reference import Reference
 
 from recon_core.fusion import FusedProblem
+from recon_core.terms import ChemicalTerm
 
 LIKELIHOODS = ("poisson", "least-squares")
 SIZE = 8
@@ -84,6 +85,11 @@ def test_haadf_value_is_that_of_the_equation(gamma: float) -> None:
     assert chosen.haadf.value(chosen.contrast(x)) == pytest.approx(expected, rel=1e-5)
 
 
+def curvature(term: ChemicalTerm, volumes: np.ndarray, steps: int) -> np.ndarray:
+    rays = np.empty((*volumes.shape[:-4], *term.counts.shape), np.float32)
+    return term.curvature(volumes, steps, np.empty_like(volumes), rays, np.empty_like(rays))
+
+
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_curvature_is_the_largest_eigenvalue(likelihood: str) -> None:
     term = problem(likelihood).chemistry
@@ -99,8 +105,8 @@ def test_curvature_is_the_largest_eigenvalue(likelihood: str) -> None:
             for x in range(SIZE)
         ]
         largest = max(eigenvalues) * float(term.scale[e]) ** 2
-        assert term.curvature(volumes, 200)[e] == pytest.approx(largest, rel=0.01)
-        assert 0.6 * largest < term.curvature(volumes, 3)[e] < 1.001 * largest
+        assert curvature(term, volumes, 200)[e] == pytest.approx(largest, rel=0.01)
+        assert 0.6 * largest < curvature(term, volumes, 3)[e] < 1.001 * largest
 
 
 def test_ratio_is_counts_over_expected_counts() -> None:
@@ -114,7 +120,7 @@ def test_expected_counts_never_vanish() -> None:
     volumes = np.zeros((4, SIZE, SIZE, SIZE), np.float32)
     assert term.expected(volumes).min() > 0
     assert np.isfinite(term.value(volumes))
-    assert np.isfinite(term.curvature(start_of(problem()), 3)).all()
+    assert np.isfinite(curvature(term, start_of(problem()), 3)).all()
 
 
 def test_terms_leave_their_input_alone() -> None:
