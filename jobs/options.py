@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from recon_core.device_names import DEVICES
 from recon_core.errors import BadInput
 
-DEVICES = ("auto", "cpu", "cuda", "cuda-half")
 FilePath = click.Path(path_type=Path)
 
 quiet_option: Callable[..., Any] = click.option(

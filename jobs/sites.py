@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from jobs.walltime import parse_walltime
+from recon_core.device_names import DeviceName
 from recon_core.errors import BadInput
 from sweep.refusal import refusal
 
@@ -76,7 +77,7 @@ class Site(BaseModel):
     rank_environment: dict[Variable, Line] = Field(default_factory=dict)
     queue: Words | None = None
     needs_account: bool = False
-    device: Literal["auto", "cpu", "cuda", "cuda-half"] = "auto"
+    device: DeviceName = "auto"
     note: Words | None = None
     hint: Words | None = None
     limits: tuple[Limit, ...] = ()

@@ -14,13 +14,12 @@ from recon_core.backend import CupyLauncher, device_name, fft_of, has_device, to
 from recon_core.cuda_kernels import CudaKernels, check_shape
 from recon_core.cuda_projector import CudaProjector
 from recon_core.device import CPU, Device, Filter
+from recon_core.device_names import DEVICES
 from recon_core.errors import BadInput
 from recon_core.geometry import TiltGeometry
 from recon_core.launch import Launcher
 
 Array = NDArray[np.float32]
-
-DEVICES = ("auto", "cpu", "cuda", "cuda-half")
 
 
 @dataclass(frozen=True)

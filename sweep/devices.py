@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from recon_core.device_names import DEVICES
 from recon_core.errors import BadInput
 
 LOCAL_RANKS = (
@@ -30,7 +31,6 @@ Slurm's comes last: an ``mpirun`` inside a batch script hands it on as 0 to all 
 MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """NVIDIA's, AMD's and Intel's list of the devices that a process may see."""
 
-KINDS = ("auto", "cpu", "cuda", "cuda-half")
 INSTALL = "pip install 'tomoatlas[gpu]' on a machine with NVIDIA's driver"
 _MORE = {
     "rank": "see the launcher's binding options",
@@ -55,7 +55,7 @@ class Request:
     lacking: str | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", KINDS), ("sharing", ("refuse", "warn"))):
+        for name, choices in (("kind", DEVICES), ("sharing", ("refuse", "warn"))):
             if getattr(self, name) not in choices:
                 value, accepted = getattr(self, name), ", ".join(choices)
                 raise BadInput("unknown", key=name, value=value, accepted=accepted)

@@ -4,18 +4,13 @@ import errno
 import os
 import subprocess
 import sys
-from typing import get_args
 
 import click
 import pytest
 
 from jobs import cli
 from jobs.cli import main
-from jobs.options import DEVICES
-from jobs.sites import Site
-from recon_core import cuda_device
 from recon_core.errors import BadInput, Trouble
-from sweep import devices
 
 COMMANDS = ["check", "run", "status", "report", "recommend", "script"]
 COMMANDS += ["phantom", "simulate", "reconstruct", "evaluate"]
@@ -44,11 +39,6 @@ def test_without_command_the_help(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(f"  {command} " in out for command in COMMANDS)
-
-
-def test_every_place_knows_the_same_devices():
-    of_site = get_args(Site.model_fields["device"].annotation)
-    assert DEVICES == of_site == devices.KINDS == cuda_device.DEVICES
 
 
 def test_help_imports_nothing_heavy():
