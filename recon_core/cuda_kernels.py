@@ -6,9 +6,10 @@ the same order: they come back as one row per trial, and depend on that trial al
 
 What bounds every kernel is memory. Pointwise loops read and write each array once, neighbours come
 from cache. The volume step reads what its own launches wrote, so it takes three; with E elements it
-moves 23 E + 9 float32 volumes of (z, y, x) where one sweep over memory, which blocks that run side
-by side cannot make on one dual, would move 11 E + 7. The TV dual is 12 E of them, 6 E of one sweep:
-stored at half precision, half of that.
+moves 23 E + 9 float32 volumes of (z, y, x) where one sweep over memory would move 11 E + 7. Blocks
+run side by side and still read what their neighbours have updated, so one sweep would need second
+copies of dual, point and multiplier: 4 E + 1 volumes more, half as much again as all there are.
+The TV dual is 12 E of the volumes moved, stored at half precision half of that.
 """
 
 from __future__ import annotations

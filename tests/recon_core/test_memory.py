@@ -112,8 +112,8 @@ def test_the_loop_allocates_nothing(likelihood: str) -> None:
 
 
 def test_the_papers_map_is_far_below_a_device() -> None:
-    assert fused_bytes(PAPER) / PAPER.specimen_bytes < 14
-    assert fused_bytes(PAPER) < 3.5 * 2**30
+    assert fused_bytes(PAPER) / PAPER.specimen_bytes < 10
+    assert fused_bytes(PAPER) < 2.5 * 2**30
 
 
 @SHORT
