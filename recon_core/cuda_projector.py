@@ -28,23 +28,39 @@ from scipy import sparse
 
 from recon_core.backend import address_of, cupy_module, device_matrix
 from recon_core.geometry import TiltGeometry
-from recon_core.launch import GROUPS, RAYS, Launcher, Size, cover, int32
+from recon_core.launch import BLOCK, GROUPS, ROWS, Launcher, cover, int32
 from recon_core.projector import fitted
 from recon_core.rays import projection_matrix, ray_table
 
 Array = NDArray[np.float32]
+
+_LANES = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
 class Tiling:
     """Threads of a block: ``lanes`` along x, and (ray, tilt) of ``forward``, (y, z) of ``adjoint``.
 
-    At most 1024 threads each.
+    The lanes of a row of the result share its weights, and are of one warp.
+
+    Raises
+    ------
+    ValueError : the lanes do not divide a warp, or a block has too many rows or threads.
     """
 
-    lanes: int = 16
-    forward: tuple[int, int] = (8, 3)
-    adjoint: tuple[int, int] = (8, 4)
+    lanes: int = 8
+    forward: tuple[int, int] = (16, 3)
+    adjoint: tuple[int, int] = (8, 6)
+
+    def __post_init__(self) -> None:
+        if self.lanes not in _LANES:
+            raise ValueError(f"lanes = {self.lanes}; accepted: {', '.join(map(str, _LANES))}")
+        most = min(ROWS, BLOCK // self.lanes)
+        for name, tile in (("forward", self.forward), ("adjoint", self.adjoint)):
+            if min(tile) < 1 or math.prod(tile) > most:
+                raise ValueError(
+                    f"{name} = {tile}; accepted: 1 to {most} rows of {self.lanes} lanes"
+                )
 
 
 @dataclass(frozen=True)
@@ -76,24 +92,15 @@ class CudaProjector:
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
         """Project volumes (..., z, y, x) to (..., angle, y, x)."""
         volumes, out = fitted(volumes, *self._shapes, out, "volume", self.launcher.xp)
-        columns, (rays, tilts) = _Columns.of(volumes, out), self.tiling.forward
-        lanes = columns.lanes(self.tiling)
-        tiles = cover(self.geometry.shape[1], rays * RAYS), cover(self.geometry.angles, tilts)
-        size = (*tiles, cover(columns.count, lanes)), (lanes, rays, tilts)
-        self._launch(f"forward_{columns.vector}", size, columns, (volumes, self._tilts, out))
+        rows = self.geometry.shape[1], self.geometry.angles
+        self._launch("forward", rows, self.tiling.forward, volumes, out)
         return out
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
         """Back-project projections (..., angle, y, x) to (..., z, y, x)."""
         volume, series = self._shapes
         projections, out = fitted(projections, series, volume, out, "projections", self.launcher.xp)
-        columns, (y, z) = _Columns.of(projections, out), self.tiling.adjoint
-        lanes = columns.lanes(self.tiling)
-        grouped = columns.vector == 4 and columns.count >= lanes * GROUPS
-        chunks = cover(columns.count, lanes * (GROUPS if grouped else 1))
-        size = (cover(volume[1], y), cover(volume[0], z), chunks), (lanes, y, z)
-        name = "adjoint_groups" if grouped else f"adjoint_{columns.vector}"
-        self._launch(name, size, columns, (projections, self._tilts, out))
+        self._launch("adjoint", volume[::-1], self.tiling.adjoint, projections, out)
         return out
 
     @property
@@ -102,12 +109,17 @@ class CudaProjector:
         return self.geometry.shape, (self.geometry.angles, self.geometry.shape[1])
 
     def _launch(
-        self, name: str, size: tuple[Size, Size], columns: _Columns, arrays: tuple[Any, ...]
+        self, name: str, rows: tuple[int, int], tile: tuple[int, int], source: Array, out: Array
     ) -> None:
+        """Blocks of ``tile`` rows of the result, (y, angle) or (y, z); x is the slowest."""
+        columns = _Columns.of(source, out)
         if columns.count:
-            (z, y), angles = self.geometry.shape, self.geometry.angles
-            args = (*arrays, *int32(z, y, columns.lines, columns.count, angles))
-            self.launcher.launch(name, *size, args)
+            lanes = columns.lanes(self.tiling)
+            tiles = cover(rows[0], tile[0]), cover(rows[1], tile[1])
+            grid = (*tiles, cover(columns.count, lanes * GROUPS))
+            sizes = *self.geometry.shape, columns.lines, columns.count, self.geometry.angles
+            args = source, self._tilts, out, *int32(*sizes)
+            self.launcher.launch(f"{name}_{columns.vector}", grid, (lanes, *tile), args)
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ class _Columns:
 
     def lanes(self, tiling: Tiling) -> int:
         """Threads along the columns: no more than there are columns for."""
-        return min(tiling.lanes, 1 << max(self.count - 1, 0).bit_length())
+        return min(tiling.lanes, 1 << (cover(self.count, GROUPS) - 1).bit_length())
 
 
 @dataclass(frozen=True)
