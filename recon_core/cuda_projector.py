@@ -86,8 +86,9 @@ class CudaProjector:
     _tilts: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        table = ray_table(self.geometry).view(np.int64)
-        object.__setattr__(self, "_tilts", self.launcher.xp.asarray(table))
+        table = ray_table(self.geometry).view(np.int64).reshape(self.geometry.angles, -1)
+        fields = np.ascontiguousarray(table.T)
+        object.__setattr__(self, "_tilts", self.launcher.xp.asarray(fields))
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
         """Project volumes (..., z, y, x) to (..., angle, y, x)."""

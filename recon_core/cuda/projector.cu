@@ -12,8 +12,15 @@
 // BLOCK are given by the launcher (recon_core/launch.py).
 #include "common.cuh"
 
-// One tilt as recon_core/rays.py writes it; positions in voxels, 32.32 fixed point.
-struct alignas(16) Tilt {
+__device__ inline int whole(long long position) {
+    return (int)(position >> 32);
+}
+__device__ inline float fraction(long long position) {
+    return (float)(unsigned int)position * 2.3283064365386963e-10f;  // 2^-32
+}
+
+// One tilt as recon_core/rays.py has it; positions in voxels, 32.32 fixed point.
+struct Tilt {
     long long start, per_ray, per_layer;                 // where a ray passes a layer
     long long ray_start, ray_per_across, ray_per_layer;  // the ray that passes a voxel
     float length;                                        // of a ray inside one layer
@@ -24,6 +31,19 @@ struct alignas(16) Tilt {
     }
     __device__ long long ray_at(int row, int layer) const {
         return ray_start + ray_per_across * row + ray_per_layer * layer;
+    }
+};
+
+// All tilts, eight bytes of each after another: lanes with neighbouring tilts read neighbours.
+struct Tilts {
+    const long long* fields;
+    int count;
+
+    __device__ Tilt operator[](int angle) const {
+        const long long* const at = fields + angle;
+        const long long last = at[6 * count];
+        return Tilt{at[0], at[count], at[2 * count], at[3 * count], at[4 * count], at[5 * count],
+                    __int_as_float((int)last), whole(last)};
     }
 };
 
@@ -55,13 +75,6 @@ __device__ inline void add(float4& sum, float weight, float4 value) {
     add(sum.w, weight, value.w);
 }
 
-__device__ inline int whole(long long position) {
-    return (int)(position >> 32);
-}
-__device__ inline float fraction(long long position) {
-    return (float)(unsigned int)position * 2.3283064365386963e-10f;  // 2^-32
-}
-
 // The first vector of a column in an array of `rows` rows per leading index.
 __device__ inline long long column_start(int column, int lines, int rows) {
     return (long long)(column / lines) * rows * lines + column % lines;
@@ -86,11 +99,12 @@ __device__ inline int layers_of(const Tilt& tilt, const Slices& s) {
 
 // A row of the projections; its steps are layers.
 struct Ray {
-    const Tilt& tilt;
-    int ray;
+    Tilts tilts;
+    int angle, ray;
     Slices s;
 
     __device__ Pair pair(int layer) const {
+        const Tilt tilt = tilts[angle];
         const int rows = tilt.steep ? s.height : s.depth, plane = s.height * s.lines;
         const int apart = tilt.steep ? s.lines : plane, next = tilt.steep ? plane : s.lines;
         const long long position = tilt.position(ray, layer);
@@ -105,7 +119,7 @@ struct Ray {
 // A row of voxels; its steps are tilts. Rays are at least a voxel apart across a layer, so only
 // the two beside the voxel can touch it.
 struct Voxels {
-    const Tilt* tilts;
+    Tilts tilts;
     int z, y;
     Slices s;
 
@@ -198,7 +212,7 @@ struct Columns {
 };
 
 // Layers of the tilt of the block that has most.
-__device__ inline int most_layers(const Tilt* tilts, const Slices& s) {
+__device__ inline int most_layers(const Tilts& tilts, const Slices& s) {
     const int first = blockIdx.y * blockDim.z, end = min(first + (int)blockDim.z, s.angles);
     int most = 0;
 #pragma unroll 1
@@ -207,18 +221,18 @@ __device__ inline int most_layers(const Tilt* tilts, const Slices& s) {
 }
 
 template <class V>
-__device__ inline void project(const V* volumes, const Tilt* tilts, V* projections, Slices s) {
+__device__ inline void project(const V* volumes, Tilts tilts, V* projections, Slices s) {
     const int ray = blockIdx.x * blockDim.y + threadIdx.y;
     const int angle = blockIdx.y * blockDim.z + threadIdx.z;
     if (ray >= s.height || angle >= s.angles) return;
     const int layers = most_layers(tilts, s);
     Columns<V> columns(volumes, s.voxel_rows(), s);
-    columns.add_pairs(Ray{tilts[angle], ray, s}, layers);
+    columns.add_pairs(Ray{tilts, angle, ray, s}, layers);
     columns.store(projections, s.rays(), angle * s.height + ray, tilts[angle].length, s);
 }
 
 template <class V>
-__device__ inline void back_project(const V* projections, const Tilt* tilts, V* volumes, Slices s) {
+__device__ inline void back_project(const V* projections, Tilts tilts, V* volumes, Slices s) {
     const int y = blockIdx.x * blockDim.y + threadIdx.y;
     const int z = blockIdx.y * blockDim.z + threadIdx.z;
     if (y >= s.height || z >= s.depth) return;
@@ -229,28 +243,29 @@ __device__ inline void back_project(const V* projections, const Tilt* tilts, V* 
 
 #define GEOMETRY int depth, int height, int lines, int columns, int angles
 #define SLICES (Slices{depth, height, lines, columns, angles})
+#define TILTS (Tilts{tilts, angles})
 #define BOUNDS __launch_bounds__(BLOCK, 1)
 
 extern "C" __global__ void BOUNDS forward_1(const float* __restrict__ volumes,
-                                            const Tilt* __restrict__ tilts,
+                                            const long long* __restrict__ tilts,
                                             float* __restrict__ projections, GEOMETRY) {
-    project<float>(volumes, tilts, projections, SLICES);
+    project<float>(volumes, TILTS, projections, SLICES);
 }
 
 extern "C" __global__ void BOUNDS forward_4(const float4* __restrict__ volumes,
-                                            const Tilt* __restrict__ tilts,
+                                            const long long* __restrict__ tilts,
                                             float4* __restrict__ projections, GEOMETRY) {
-    project<float4>(volumes, tilts, projections, SLICES);
+    project<float4>(volumes, TILTS, projections, SLICES);
 }
 
 extern "C" __global__ void BOUNDS adjoint_1(const float* __restrict__ projections,
-                                            const Tilt* __restrict__ tilts,
+                                            const long long* __restrict__ tilts,
                                             float* __restrict__ volumes, GEOMETRY) {
-    back_project<float>(projections, tilts, volumes, SLICES);
+    back_project<float>(projections, TILTS, volumes, SLICES);
 }
 
 extern "C" __global__ void BOUNDS adjoint_4(const float4* __restrict__ projections,
-                                            const Tilt* __restrict__ tilts,
+                                            const long long* __restrict__ tilts,
                                             float4* __restrict__ volumes, GEOMETRY) {
-    back_project<float4>(projections, tilts, volumes, SLICES);
+    back_project<float4>(projections, TILTS, volumes, SLICES);
 }

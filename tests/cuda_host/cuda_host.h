@@ -39,6 +39,9 @@ template <class T>
 T __ldg(const T* from) {
     return *from;
 }
+inline float __int_as_float(int bits) {
+    return std::bit_cast<float>(bits);
+}
 
 // Half precision by its bits, as a GPU converts: exactly, and to the nearest, ties to even.
 inline float half_to_float(unsigned short bits) {
