@@ -3,17 +3,19 @@
 What bounds the kernels, for n^3 voxels, E elements and A tilts: one direction makes
 U = A E n^3 voxel-angle updates, two multiply-adds each, and moves
 
-    memory   4 E n^3 + 4 A E n^2 bytes. The grid takes x in chunks, slowest; a chunk of the
-             volumes, 4 n^2 x 64 bytes (17 MB at 256^3), stays in L2 while every tilt reads it.
-    L2       forward 1.5 to 4 bytes per update: the tilts of a block read nearly the same rows at
-             nearly the same time. Adjoint about 1: the 32 voxel rows of a block share their rays.
-    L1       8 bytes per update; adjoint 6 to 8, as not every voxel touches two rays.
-    threads  105 instructions per layer for 4 rays of 4 x (forward), 140 per tilt for 4 columns of
-             4 x of a voxel row (adjoint): as compiled for sm_90.
+    memory   4 E n^3 + 4 A E n^2 bytes: x goes in chunks of 128, slowest, and the tilts of a chunk
+             read a layer at nearly the same time, from L2.
+    L2       forward 1.9 bytes per update with 47 tilts, 3.5 with 9, nearly 4 with fewer: the 16
+             rays of 3 tilts that are a block share rows in L1. Adjoint 0.8: 48 voxel rows do.
+    L1       7.4 bytes per update: 6.5 of rows, as not every ray meets every layer and not every
+             voxel two rays, and 0.9 of weights, which lanes read together, 16 bytes for 16 updates.
+    threads  75 instructions per layer (forward), 79 per tilt (adjoint), for 16 updates: 64 take up
+             two rows, the rest is for weights, of one step in eight. As compiled for sm_90.
 
 On an H200 (132 multiprocessors at 1.75 GHz, each 128 bytes of L1 and 4 instructions of 32 threads
-per clock; about 5.5 TB/s from L2) that allows 1,400 to 3,600 GUPS (10^9 updates per second) by L2,
-3,700 by L1, 3,400 to 4,500 by instructions and, from 9 tilts on, over 9,000 by memory.
+per clock; about 5.5 TB/s from L2) that allows 1,400 to 2,900 GUPS (10^9 updates per second) by L2
+and 7,000 adjoint, 4,000 by L1, 6,000 by instructions and, from 9 tilts on, over 9,000 by memory.
+``tests/benchmarks/gpu_traffic.py`` counts the bytes from L2 and L1, for other blocks too.
 """
 
 from __future__ import annotations
@@ -28,36 +30,53 @@ from scipy import sparse
 
 from recon_core.backend import address_of, cupy_module, device_matrix
 from recon_core.geometry import TiltGeometry
-from recon_core.launch import GROUPS, RAYS, Launcher, Size, cover, int32
+from recon_core.launch import BLOCK, GROUPS, ROWS, Launcher, cover, int32
 from recon_core.projector import fitted
 from recon_core.rays import projection_matrix, ray_table
 
 Array = NDArray[np.float32]
+
+_LANES = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
 class Tiling:
     """Threads of a block: ``lanes`` along x, and (ray, tilt) of ``forward``, (y, z) of ``adjoint``.
 
-    At most 1024 threads each.
+    The lanes of a row of the result share its weights, and are of one warp. Two blocks of the
+    default fit a multiprocessor: 24 warps, each with eight loads of 512 bytes under way.
+
+    Raises
+    ------
+    ValueError : the lanes do not divide a warp, or a block has too many rows or threads.
     """
 
-    lanes: int = 16
-    forward: tuple[int, int] = (8, 3)
-    adjoint: tuple[int, int] = (8, 4)
+    lanes: int = 8
+    forward: tuple[int, int] = (16, 3)
+    adjoint: tuple[int, int] = (8, 6)
+
+    def __post_init__(self) -> None:
+        if self.lanes not in _LANES:
+            raise ValueError(f"lanes = {self.lanes}; accepted: {', '.join(map(str, _LANES))}")
+        most = min(ROWS, BLOCK // self.lanes)
+        for name, tile in (("forward", self.forward), ("adjoint", self.adjoint)):
+            if min(tile) < 1 or math.prod(tile) > most:
+                raise ValueError(
+                    f"{name} = {tile}; accepted: 1 to {most} rows of {self.lanes} lanes"
+                )
 
 
 @dataclass(frozen=True)
 class CudaProjector:
     """The projector of :mod:`recon_core.rays` by CUDA kernels; its arrays are the launcher's.
 
-    The geometry, one record per tilt, serves every x, element and trial. Each thread computes the
-    weights of its rays itself, once per layer for four values along x: a sum of 64 bits, a
-    conversion and two float32 operations per ray, beside two loads and eight multiply-adds.
-    Sharing them among the threads along x, in shared memory, would save most of that, but read
-    them back through L1, which bounds the kernel as much as instructions do, and stop the block at
-    a barrier every few layers. Forward and adjoint compute the same weights bit for bit, and
-    neither needs atomics: results depend on nothing but the input.
+    The geometry, one record per tilt, serves every x, element and trial. Which two voxel rows of a
+    layer a ray takes up, or which two rays of a tilt a voxel row, and with which weights, is worked
+    out once for all the lanes along x: lane k does so for the k-th of eight layers or tilts, and
+    all of them read the eight results from shared memory. Nothing but the lanes of a warp waits.
+    Forward and adjoint compute the same weights bit for bit; a row of weight 0 is not read, so that
+    a NaN stays with what it touches; and neither needs atomics: results depend on nothing but the
+    input.
 
     Raises
     ------
@@ -70,30 +89,22 @@ class CudaProjector:
     _tilts: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        table = ray_table(self.geometry).view(np.int64)
-        object.__setattr__(self, "_tilts", self.launcher.xp.asarray(table))
+        table = ray_table(self.geometry).view(np.int64).reshape(self.geometry.angles, -1)
+        fields = np.ascontiguousarray(table.T)
+        object.__setattr__(self, "_tilts", self.launcher.xp.asarray(fields))
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
         """Project volumes (..., z, y, x) to (..., angle, y, x)."""
         volumes, out = fitted(volumes, *self._shapes, out, "volume", self.launcher.xp)
-        columns, (rays, tilts) = _Columns.of(volumes, out), self.tiling.forward
-        lanes = columns.lanes(self.tiling)
-        tiles = cover(self.geometry.shape[1], rays * RAYS), cover(self.geometry.angles, tilts)
-        size = (*tiles, cover(columns.count, lanes)), (lanes, rays, tilts)
-        self._launch(f"forward_{columns.vector}", size, columns, (volumes, self._tilts, out))
+        rows = self.geometry.shape[1], self.geometry.angles
+        self._launch("forward", rows, self.tiling.forward, volumes, out)
         return out
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
         """Back-project projections (..., angle, y, x) to (..., z, y, x)."""
         volume, series = self._shapes
         projections, out = fitted(projections, series, volume, out, "projections", self.launcher.xp)
-        columns, (y, z) = _Columns.of(projections, out), self.tiling.adjoint
-        lanes = columns.lanes(self.tiling)
-        grouped = columns.vector == 4 and columns.count >= lanes * GROUPS
-        chunks = cover(columns.count, lanes * (GROUPS if grouped else 1))
-        size = (cover(volume[1], y), cover(volume[0], z), chunks), (lanes, y, z)
-        name = "adjoint_groups" if grouped else f"adjoint_{columns.vector}"
-        self._launch(name, size, columns, (projections, self._tilts, out))
+        self._launch("adjoint", volume[::-1], self.tiling.adjoint, projections, out)
         return out
 
     @property
@@ -102,12 +113,17 @@ class CudaProjector:
         return self.geometry.shape, (self.geometry.angles, self.geometry.shape[1])
 
     def _launch(
-        self, name: str, size: tuple[Size, Size], columns: _Columns, arrays: tuple[Any, ...]
+        self, name: str, rows: tuple[int, int], tile: tuple[int, int], source: Array, out: Array
     ) -> None:
+        """Blocks of ``tile`` rows of the result, (y, angle) or (y, z); x is the slowest."""
+        columns = _Columns.of(source, out)
         if columns.count:
-            (z, y), angles = self.geometry.shape, self.geometry.angles
-            args = (*arrays, *int32(z, y, columns.lines, columns.count, angles))
-            self.launcher.launch(name, *size, args)
+            lanes = columns.lanes(self.tiling)
+            tiles = cover(rows[0], tile[0]), cover(rows[1], tile[1])
+            grid = (*tiles, cover(columns.count, lanes * GROUPS))
+            sizes = *self.geometry.shape, columns.lines, columns.count, self.geometry.angles
+            args = source, self._tilts, out, *int32(*sizes)
+            self.launcher.launch(f"{name}_{columns.vector}", grid, (lanes, *tile), args)
 
 
 @dataclass(frozen=True)
@@ -128,7 +144,7 @@ class _Columns:
 
     def lanes(self, tiling: Tiling) -> int:
         """Threads along the columns: no more than there are columns for."""
-        return min(tiling.lanes, 1 << max(self.count - 1, 0).bit_length())
+        return min(tiling.lanes, 1 << (cover(self.count, GROUPS) - 1).bit_length())
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-RAYS = 4  # neighbouring rays of one thread of the forward projector
-GROUPS = 4  # float4 columns of one thread of the adjoint
+GROUPS = 4  # columns of one thread of the projector
+CHUNK = 8  # layers, or tilts, whose weights a block of the projector holds
+ROWS = 96  # rays, or voxel rows, of such a block at most: their weights take 14 KB of shared memory
+BLOCK = 768  # threads of such a block at most: they may have 80 registers each
 THREADS = 256  # of a block of every other kernel
-DEFINES = (f"-DRAYS={RAYS}", f"-DGROUPS={GROUPS}", f"-DTHREADS={THREADS}")
+_CONSTANTS = {"GROUPS": GROUPS, "CHUNK": CHUNK, "ROWS": ROWS, "BLOCK": BLOCK, "THREADS": THREADS}
+DEFINES = tuple(f"-D{name}={value}" for name, value in _CONSTANTS.items())
 SOURCES = ("projector.cu", "pointwise.cu", "volume_step.cu")
 
 _COMMON = '#include "common.cuh"'

@@ -23,11 +23,7 @@ from recon_core.geometry import TiltGeometry
 
 _POSITIONS = ("start", "per_ray", "per_layer", "ray_start", "ray_per_across", "ray_per_layer")
 TILT = np.dtype(  # struct Tilt of recon_core/cuda/projector.cu
-    {
-        "names": [*_POSITIONS, "length", "steep"],
-        "formats": [*["<i8"] * len(_POSITIONS), "<f4", "<i4"],
-        "itemsize": 64,
-    }
+    [*((name, "<i8") for name in _POSITIONS), ("length", "<f4"), ("steep", "<i4")]
 )
 _ONE = 2**32
 

@@ -7,13 +7,14 @@ Four elements, 47 and 9 tilts, sizes 64, 128 and 256 unless given. GUPS are 10^9
 per second. A kernel's floor is the bytes it must move, each array once, over the bandwidth of a
 large copy measured in the same process; the volume step's is one sweep, though it takes three
 launches. "Half" is with the TV dual at half precision. Batches of trials are timed by ``batch.py``.
-``--tilings`` tries other launch shapes of the projector. ``--floors`` prints what an iteration and
-the paper's map must take on an H200, and measures nothing. Without it the program ends
-with status 2 and one line where there is no GPU.
+``--tilings`` tries other launch shapes of the projector, whose bytes ``gpu_traffic.py`` counts.
+``--floors`` prints what an iteration and the paper's map must take on an H200, and measures
+nothing. Without it the program ends with status 2 and one line where there is no GPU.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 from common import table
 from gpu_floors import print_floors
+from gpu_traffic import BLOCKS
 from gpu_trial import HEADER, trial_rows
 
 from recon_core.backend import CupyLauncher, cupy_module, device_memory, device_name
@@ -33,6 +35,7 @@ from recon_core.cuda_kernels import CudaKernels
 from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
 from recon_core.errors import BadInput
 from recon_core.geometry import TiltGeometry, spaced_tilts
+from recon_core.launch import BLOCK
 from recon_core.volume_step import Fields, Steps
 
 ELEMENTS = 4
@@ -257,17 +260,14 @@ def step_fields(size: int) -> Fields:
 
 def tiling_rows(launcher: CupyLauncher, size: int) -> Iterator[tuple[object, ...]]:
     """Rates of the projector by launch shape."""
-    blocks = ((4, 3), (8, 3), (16, 3), (4, 6), (8, 6)), ((4, 4), (8, 4), (8, 2), (4, 8))
-    for tilts, lanes in product(TILTS, (8, 16, 32)):
+    for tilts, lanes, (forward, adjoint) in product(TILTS, (8, 16, 32), BLOCKS):
+        if lanes * math.prod(forward) > BLOCK:
+            continue
         geometry = TiltGeometry(spaced_tilts(tilts, (-70.0, 70.0)), (size, size))
         updates = ELEMENTS * tilts * size**3 / 1e9
-        for forward, adjoint in zip(blocks[0], (*blocks[1], (8, 4)), strict=True):
-            if max(np.prod(forward), np.prod(adjoint)) * lanes > 1024:
-                continue
-            tiling = Tiling(lanes, forward, adjoint)
-            pair = our_pair("", CudaProjector(geometry, launcher, tiling))
-            rates = (f"{updates / seconds(run):.0f}" for run in (pair.forward, pair.adjoint))
-            yield lanes, forward, adjoint, tilts, *rates
+        pair = our_pair("", CudaProjector(geometry, launcher, Tiling(lanes, forward, adjoint)))
+        rates = (f"{updates / seconds(run):.0f}" for run in (pair.forward, pair.adjoint))
+        yield lanes, forward, adjoint, tilts, *rates
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@
 #define __global__
 #define __device__
 #define __shared__ static
+#define __launch_bounds__(...)
 
 using std::max;
 using std::min;
@@ -32,6 +33,14 @@ struct alignas(16) float4 {
 };
 inline float4 make_float4(float x, float y, float z, float w) {
     return float4{x, y, z, w};
+}
+
+template <class T>
+T __ldg(const T* from) {
+    return *from;
+}
+inline float __int_as_float(int bits) {
+    return std::bit_cast<float>(bits);
 }
 
 // Half precision by its bits, as a GPU converts: exactly, and to the nearest, ties to even.
@@ -150,6 +159,11 @@ void unpack(void (*kernel)(Parameters...), void** args) {
 }  // namespace host
 
 inline void __syncthreads() {
+    host::pause();
+}
+
+// The host's barrier of a warp is the block's: stronger, and met by threads that wait as often.
+inline void __syncwarp() {
     host::pause();
 }
 

@@ -83,7 +83,7 @@ class _Guarded:
 
 def kernel_names(source: str) -> list[str]:
     """Kernels that a source exports, those made by VOLUME_STEP(n) included."""
-    plain = re.findall(r'extern "C" __global__ void (\w+)\(', source)
+    plain = re.findall(r'extern "C" __global__ void (?:BOUNDS )?(\w+)\(', source)
     made = re.findall(r"^VOLUME_STEP\((\d+)\)", source, re.MULTILINE)
     parts = re.findall(r"(\w+_)##NAME\(", source)
     kinds = [kind or "" for kind in re.findall(r"^    KERNELS\((\w+_)?", source, re.MULTILINE)]

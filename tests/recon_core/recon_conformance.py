@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recon_core.errors import BadInput
 from recon_core.geometry import TiltGeometry, spaced_tilts
 from recon_core.projector import Projector
+from recon_core.rays import projection_matrix
 
 ANGLES = st.lists(st.floats(-90, 90), min_size=1, max_size=4)
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -128,6 +129,22 @@ class ProjectorConformance:
         volume = normal((5, 7, 3), 0)
         projection = self.forward(self.make(TiltGeometry((0.0,), (5, 7))), volume)
         np.testing.assert_allclose(projection[0], volume.sum(0), atol=1e-5)
+
+    @pytest.mark.parametrize("width", [64, 65])
+    def test_a_nan_stays_with_what_it_touches(self, width: int) -> None:
+        """Every x has another voxel that is NaN, or another sample of the projections."""
+        geometry = TiltGeometry((-90.0, -61.3, -49.0, -20.0, 0.0, 33.0, 44.0, 70.0), (8, 8))
+        touching = projection_matrix(geometry).toarray() != 0
+        nans = np.zeros((8, 8, width), np.float32)
+        nans.reshape(64, width)[range(64), range(64)] = np.nan
+        projector = self.make(geometry)
+        for result, pattern in (
+            (self.forward(projector, nans), touching),
+            (self.adjoint(projector, nans), touching.T),
+        ):
+            found = np.isnan(result).reshape(64, width)
+            np.testing.assert_array_equal(found[:, :64], pattern)
+            assert not found[:, 64:].any()
 
     def test_slices_along_the_tilt_axis_do_not_mix(self) -> None:
         geometry = TiltGeometry((-50.0, 20.0), (6, 6))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from host_launcher import HostLauncher, needs_compiler
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recon_conformance import SHORT, ProjectorConformance, inner, normal
 from recon_devices import ElsewhereLauncher, OnDevice, needs_gpu
+from scipy import sparse
 
 from recon_core.backend import CupyLauncher
 from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
@@ -18,7 +21,19 @@ from recon_core.rays import projection_matrix
 
 HARD = [-90.0, -67.5, -45.0, -0.0, 1e-3, 44.999, 45.0, 45.001, 89.999, 90.0]
 ANGLES = st.lists(st.one_of(st.sampled_from(HARD), st.floats(-90, 90)), min_size=1, max_size=5)
-SHAPES = st.tuples(st.integers(1, 14), st.integers(1, 14))
+SHAPES = st.tuples(st.integers(1, 20), st.integers(1, 20))
+BLOCKS = {  # what threads of one block, or of one warp, may differ in
+    "tilts that step through 5 layers, and through 35": ((5, 35), (-70.0, 0.0, 70.0, -20.0)),
+    "the other way round": ((37, 6), (60.0, 10.0, -80.0, 44.0)),
+    "one tilt": ((17, 18), (33.3,)),
+    "rays that meet no voxel": ((3, 40), (60.0, 44.0, -46.0, 88.0, -5.0)),
+    "layers and tilts in whole chunks": ((24, 32), spaced_tilts(8, (-70, 70))),
+}
+
+
+def exact(angles: tuple[float, ...], shape: tuple[int, int]) -> sparse.csr_array:
+    """The projection matrix, its weights in double precision from here on."""
+    return projection_matrix(TiltGeometry(angles, shape)).astype(np.float64)
 
 
 class CudaConformance(ProjectorConformance):
@@ -39,14 +54,30 @@ class CudaConformance(ProjectorConformance):
     def compare(self, ours: np.ndarray, theirs: np.ndarray) -> None:
         assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
 
+    @pytest.mark.parametrize("width", [7, 36], ids="of {} x".format)
+    @pytest.mark.parametrize("block", BLOCKS)
+    def test_blocks_of_unlike_threads(self, block: str, width: int) -> None:
+        """More columns than a block has, and never a multiple of them."""
+        shape, angles = BLOCKS[block]
+        projector, matrix = self.make(TiltGeometry(angles, shape)), exact(angles, shape)
+        volumes = normal((5, *shape, width), 0)
+        projections = normal((5, len(angles), shape[1], width), 1)
+        ax, atp = self.forward(projector, volumes), self.adjoint(projector, projections)
+        for e in range(5):
+            self.close(ax[e], matrix @ volumes[e].reshape(-1, width))
+            self.close(atp[e], matrix.T @ projections[e].reshape(-1, width))
+        size = np.sqrt(inner(ax, ax) * inner(projections, projections))
+        assert abs(inner(ax, projections) - inner(volumes, atp)) <= 1e-6 * size
+
+    def close(self, ours: np.ndarray, exact: np.ndarray) -> None:
+        assert np.abs(ours.reshape(exact.shape) - exact).max() <= 1e-6 * np.abs(exact).max()
+
     @pytest.mark.parametrize("shape", [(96, 40), (33, 97)])
     def test_far_from_the_centre(self, shape: tuple[int, int]) -> None:
         """Positions lose nothing over many layers: 1e-6, where single precision leaves 1e-5."""
-        geometry = TiltGeometry((-70.0, -31.7, 33.0, 45.0, 66.0), shape)
-        matrix, volume = projection_matrix(geometry).astype(np.float64), normal((*shape, 2), 0)
-        expected = (matrix @ volume.reshape(-1, 2)).reshape(5, shape[1], 2)
-        ours = self.forward(self.make(geometry), volume)
-        assert np.abs(ours - expected).max() <= 1e-6 * np.abs(expected).max()
+        angles, volume = (-70.0, -31.7, 33.0, 45.0, 66.0), normal((*shape, 2), 0)
+        ours = self.forward(self.make(TiltGeometry(angles, shape)), volume)
+        self.close(ours, exact(angles, shape) @ volume.reshape(-1, 2))
 
     def test_leading_axes_are_kept(self) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
@@ -77,7 +108,9 @@ class TestCudaOnTheHost(CudaConformance):
 
 
 @needs_compiler
-@pytest.mark.parametrize("tiling", [Tiling(1, (1, 1), (1, 1)), Tiling(2, (3, 5), (2, 7))])
+@pytest.mark.parametrize(
+    "tiling", [Tiling(1, (1, 1), (1, 1)), Tiling(2, (3, 5), (2, 7)), Tiling(16, (2, 1), (1, 3))]
+)
 def test_tiling_does_not_change_the_result(tiling: Tiling) -> None:
     geometry = TiltGeometry(spaced_tilts(7, (-80, 80)), (9, 11))
     volumes, launcher = normal((3, 9, 11, 12), 0), HostLauncher()
@@ -85,6 +118,22 @@ def test_tiling_does_not_change_the_result(tiling: Tiling) -> None:
     projections = usual.forward(volumes)
     np.testing.assert_array_equal(other.forward(volumes), projections)
     np.testing.assert_array_equal(other.adjoint(projections), usual.adjoint(projections))
+
+
+@pytest.mark.parametrize(
+    ("tiling", "message"),
+    [
+        ((12, (1, 1), (1, 1)), r"lanes = 12; accepted: 1, 2, 4, 8, 16, 32"),
+        ((64, (1, 1), (1, 1)), r"lanes = 64; accepted"),
+        ((8, (32, 4), (8, 6)), r"forward = \(32, 4\); accepted: 1 to 96 rows of 8 lanes"),
+        ((16, (16, 3), (7, 7)), r"adjoint = \(7, 7\); accepted: 1 to 48 rows of 16 lanes"),
+        ((1, (97, 1), (8, 6)), r"forward = \(97, 1\); accepted: 1 to 96 rows of 1 lanes"),
+        ((8, (16, 3), (8, 0)), r"adjoint = \(8, 0\); accepted: 1 to 96 rows of 8 lanes"),
+    ],
+)
+def test_tilings_that_no_block_holds(tiling: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Tiling(*tiling)
 
 
 def test_arrays_of_another_device_are_not_copied() -> None:

@@ -83,5 +83,5 @@ def test_the_matrix_is_as_small_as_the_compiled_product_takes_it() -> None:
 
 
 def test_a_record_is_the_kernels_struct() -> None:
-    assert TILT.itemsize == 64
-    assert ray_table(TiltGeometry((0.0, 60.0), (3, 3))).view(np.int64).shape == (16,)
+    assert TILT.itemsize == 56
+    assert ray_table(TiltGeometry((0.0, 60.0), (3, 3))).view(np.int64).shape == (14,)
