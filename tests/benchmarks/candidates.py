@@ -25,7 +25,7 @@ from recon_core.fusion import FusedProblem
 from recon_core.gram import Gram, gram_of
 from recon_core.settings import Weights
 from recon_core.solve import RECORD, FusionState, _calmed, _record, step
-from recon_core.start import COARSE_STEPS, _coupled, started
+from recon_core.start import COARSE_STEPS, _refined, _switched_on, started
 from recon_core.tiltseries import TiltSeries
 
 Array = np.ndarray
@@ -63,7 +63,8 @@ def split_from_quarter(series: TiltSeries, weights: Weights, steps: int = COARSE
     problem, state = started(series.binned(), [coarse], SETTINGS, CPU, 1)
     for _ in range(steps):
         state = step(problem, state)
-    return split(*_coupled(series, [weights], SETTINGS, CPU, state))
+    problem, state = _refined(series, [weights], SETTINGS, CPU, state)
+    return split(*_switched_on(problem, state, series, [weights], SETTINGS))
 
 
 def split_continued(
@@ -103,7 +104,7 @@ def split_with_cg(
     """
     problem, state = from_counts(series, weights)
     plain = gram_of(CPU, problem.haadf.projector.geometry, ridge)
-    gram = Conjugate(CPU, plain.projector, plain.ridge, plain.inverse, steps)
+    gram = Conjugate(CPU, plain.projector, plain.ridge, plain.precondition, steps)
     return split(problem, replace(state, gram=gram), steps)
 
 
@@ -113,9 +114,12 @@ class Conjugate(Gram):
 
     steps: int = 3
 
-    def descend(self, solution: Array, residual: Array, rays: Array, image: Array) -> None:
+    def descend(
+        self, solution: Array, residual: Array, rays: Array, direction: Array, image: Array
+    ) -> None:
         """As :meth:`Gram.descend`, which takes one preconditioned step."""
-        direction, size = residual.copy(), _square(residual)
+        direction[...] = residual
+        size = _square(residual)
         for _ in range(self.steps):
             self.projector.adjoint(self.projector.forward(direction, out=rays), out=image)
             image += self.ridge * direction

@@ -115,10 +115,11 @@ def test_the_proximal_step_is_the_solvers() -> None:
 
 def test_conjugate_gradients_solve_the_linear_half() -> None:
     plain = gram_of(CPU, chosen().haadf.projector.geometry, 0.02)
-    gram = Conjugate(CPU, plain.projector, plain.ridge, plain.inverse, 60)
+    gram = Conjugate(CPU, plain.projector, plain.ridge, plain.precondition, 60)
     right = some()[:, 0]
     solution, residual = np.zeros_like(right), right.copy()
-    gram.descend(solution, residual, gram.projector.forward(right), np.empty_like(right))
+    rays, direction, image = gram.projector.forward(right), right.copy(), right.copy()
+    gram.descend(solution, residual, rays, direction, image)
     there = gram.projector.adjoint(gram.projector.forward(solution)) + gram.ridge * solution
     np.testing.assert_allclose(there, right, atol=1e-3)
 
@@ -144,11 +145,17 @@ def test_arrival_counts_from_the_last_time_away() -> None:
     assert found.reaches(90.0) == "-"
 
 
-def test_what_moves_or_rises_is_not_settled() -> None:
-    flat = [100.0] * 8
-    assert rows(flat, [900.0, *flat[1:]]).settled
-    assert not rows(flat, [*flat[:6], 120.0, 110.0]).settled
-    assert not rows(flat, [200.0, 190.0, 180.0, 170.0, 160.0, 150.0, 140.0, 130.0]).settled
+@pytest.mark.parametrize(
+    ("objectives", "motion"),
+    [
+        ([900.0] + [100.0] * 7, ""),
+        ([200.0, 190.0, 180.0, 170.0, 160.0, 150.0, 140.0, 130.0], "falling"),
+        ([100.0] * 6 + [120.0, 110.0], "unsteady"),
+        ([200.0, 100.0] + [110.0] * 6, "unsteady"),
+    ],
+)
+def test_what_falls_is_told_from_what_has_risen(objectives: list[float], motion: str) -> None:
+    assert rows([0.5] * 8, objectives).motion == motion
 
 
 @pytest.mark.parametrize("last", [np.nan, np.inf, 1e9])
