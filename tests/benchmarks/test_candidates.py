@@ -8,7 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 from candidates import CANDIDATES, WINNER, Conjugate
-from convergence import Trace, trace
+from convergence import OF_SMALL, Trace, trace
+from convergence_figure import COLOURS
 from smooth import (
     bend,
     dual_step,
@@ -63,6 +64,12 @@ def test_every_candidate_descends_and_ends_near_the_winner(name: str) -> None:
     assert (np.diff(work) > 0).all()
     assert objective[-1] < objective[0]
     assert objective[-1] == pytest.approx(traced(WINNER).rows[-1, 3], rel=0.01)
+
+
+def test_the_candidates_of_the_figure_are_these() -> None:
+    assert set(COLOURS) == set(CANDIDATES)
+    assert set(CANDIDATES) > OF_SMALL
+    assert WINNER not in OF_SMALL
 
 
 @pytest.mark.parametrize("gamma", [1.6, 2.0])
