@@ -5,7 +5,7 @@ tv = 1. Counted in work: one iteration is a pair of projections of each modality
 the curvature bounds included. The final NRMSE of a candidate is that of its own last iterate; the
 lowest objective is that of all. The candidates are in :mod:`candidates` and :mod:`first_order`,
 with the parameters tried; above 64^3 four are left out (OF_SMALL), which at 64^3 gain nothing or
-cost more by the clock. Run:
+cost more by the clock, and convergence_128.png has 160 iterations. Run:
 
     python tests/benchmarks/convergence.py [SIZE [ITERATIONS [HAADF ...]]]
 
