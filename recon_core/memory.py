@@ -16,7 +16,8 @@ FLOAT = 4
 ITERATES = 3  # volumes, spare, point of every element
 DUALS = 3  # components of the TV dual of every element
 SPLIT = 4  # u, multiplier, contrast, residual
-FILTER = 5  # spectra before and after each axis, and what cuFFT works in; less on a CPU
+FILTER = 5  # spectra before and after each axis, and what cuFFT works in
+SLABS = 2  # spectra of the slabs that threads of a CPU filter, at most
 DOUBLING = 3  # what interpolation to half the voxel edge holds beside its result
 BINNED = 4  # pixels in one of half the resolution
 EXPECTING = 4  # volumes of every element that stopped MLEM holds: present, best, update, scored
@@ -139,7 +140,9 @@ def _trial_bytes(size: SolveSize, method: Method) -> int:
     if method is Method.ML:
         return size.iterate_bytes + size.specimen_bytes
     start = DOUBLING * size.volume_bytes + _kept_bytes(size.binned)
-    return max(_kept_bytes(size) + FILTER * size.volume_bytes, size.iterate_bytes + start)
+    results = size.specimen_bytes if size.batch > 1 else 0
+    beside = max(FILTER * size.volume_bytes, SLABS * size.volume_bytes + results)
+    return max(_kept_bytes(size) + beside, size.iterate_bytes + start)
 
 
 def _kept_bytes(size: SolveSize) -> int:

@@ -47,10 +47,13 @@ def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Dev
     weights, mean = contrast_weights(series, gamma)
     contrast = summed_contrast(device, volumes[None], device.put(weights), gamma)[0]
     geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
-    model = device.get(device.projector(geometry).forward(contrast)).astype(np.float64)
-    signal = series.haadf.astype(np.float64) - series.haadf_background
-    norm = float((model * model).sum())
-    scale = float((model * signal).sum()) / norm / mean if norm > 0 else 0.0
+    model = device.get(device.projector(geometry).forward(contrast))
+    norm, along = 0.0, 0.0
+    for rays, counts in zip(model, series.haadf, strict=True):
+        expected = rays.astype(np.float64)
+        norm += np.vdot(expected, expected)
+        along += np.vdot(expected, counts.astype(np.float64) - series.haadf_background)
+    scale = float(along / norm) / mean if norm > 0 else 0.0
     if scale <= 0:
         raise BadInput(
             "the HAADF signal does not rise above its background where the specimen is",

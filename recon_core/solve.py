@@ -23,16 +23,18 @@ three have settled.
 Trials of a batch share data and projections, and nothing else: the result of a trial does not
 depend on its batch. Everything stays on the problem's device; ten iterations apart, six numbers of
 each trial come to the host. Every array of the loop is made before it, those of the estimates of
-the curvature and of the objective included; what is left are sums by row of voxels, and on a GPU
-the two volumes (z, y, x) of a trial that the FFT takes from cupy's pool.
+the curvature and of the objective included; what is left are sums by row of voxels, a few rows of
+scratch and, on a GPU, up to five volumes of a trial that the FFT takes from cupy's pool.
+
+``tests/benchmarks/convergence.py`` measures what was tried against it: proximal gradients,
+prox-linear and primal-dual steps, subsets of tilts, conjugate gradients for u, other starts. From
+0.01 to 1 and in the corners of the default search space none ends more than 0.2 % lower.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,7 @@ from recon_core.fusion import FusedProblem
 from recon_core.gram import Gram, gram_of
 from recon_core.record import Record, judge, record_of, result_of
 from recon_core.result import Reconstruction, Status
+from recon_core.rooms import front, to_front
 from recon_core.volume_step import Fields, Steps
 
 Array = NDArray[np.float32]
@@ -105,11 +108,6 @@ class FusionState:
     def slope(self) -> Array:
         """The gradient, (trial, element, z, y, x), in ``room``."""
         return front(self.room, self.volumes.shape)
-
-
-def front(room: Array, shape: tuple[int, ...]) -> Array:
-    """The first values of a contiguous array as one of ``shape``; nothing is copied."""
-    return room.reshape(-1)[: math.prod(shape)].reshape(shape)
 
 
 def init(problem: FusedProblem, start: Array) -> FusionState:
@@ -203,7 +201,8 @@ def solve(
         for at, (trial, status) in enumerate(zip(running, ends, strict=True)):
             if not goes_on[at]:
                 volumes = problem.device.get(state.volumes[at])
-                volumes = volumes.copy() if stay else volumes  # memory that others go on in
+                shared = len(records) > 1 and volumes.base is not None  # with other trials
+                volumes = volumes.copy() if shared else volumes
                 results[trial] = result_of(volumes, status, records[trial], unit)
         if len(stay) < len(running) and stay:
             problem, state = problem.of(stay), _kept(state, stay)
@@ -284,21 +283,10 @@ def _due(iteration: int) -> bool:
 
 
 def _kept(state: FusionState, trials: Sequence[int]) -> FusionState:
-    """The state of some of its trials, in ascending order: moved to the front, nothing copied."""
-    split = _to_front(state.split, trials) if state.split else None
-    kept: FusionState = _to_front(replace(state, split=split), trials)
+    """The state of some of its trials."""
+    split = to_front(state.split, trials) if state.split else None
+    kept: FusionState = to_front(replace(state, split=split), trials)
     return kept
-
-
-def _to_front(arrays: Any, trials: Sequence[int]) -> Any:
-    """A frozen dataclass with views of its arrays that hold ``trials`` alone."""
-    parts = {f.name: getattr(arrays, f.name) for f in fields(arrays)}
-    parts = {name: part for name, part in parts.items() if hasattr(part, "shape")}
-    for part in parts.values():
-        for to, trial in enumerate(trials):
-            if to < trial:
-                part[to] = part[trial]
-    return replace(arrays, **{name: part[: len(trials)] for name, part in parts.items()})
 
 
 def _record(problem: FusedProblem, state: FusionState) -> tuple[FusionState, list[Record]]:

@@ -113,11 +113,12 @@ def _scale_fitted(
     """
     if len(weights) > 1:
         raise ValueError("trials of one batch share the HAADF scale: it must be known")
-    scale = np.inf
+    bare, scale = problem, np.inf
     for _ in range(SCALE_FITS):
+        problem, state = bare, replace(state, split=None, gram=None)  # no two halves at once
         before = scale
         scale = haadf_scale_at(series, state.volumes[0], settings.gamma, problem.device)
-        problem = with_haadf(problem, replace(series, haadf_scale=scale), weights, settings)
+        problem = with_haadf(bare, replace(series, haadf_scale=scale), weights, settings)
         state = couple(problem, state)
         left = settings.max_iterations - state.work / problem.tilts_per_iteration
         if left <= 0 or abs(scale - before) < SCALE_SETTLED * scale:

@@ -11,6 +11,7 @@ THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
+    "DUCC0_NUM_THREADS",  # of a pool that ducc0 starts whether or not it is asked for threads
 )
 LAUNCHERS = (
     "PMI_",

@@ -26,8 +26,9 @@ from recon_core.device import Cpu
 from recon_core.fusion import FusedProblem, fused_problem
 from recon_core.geometry import TiltGeometry
 from recon_core.projector import Projector
+from recon_core.rooms import front
 from recon_core.settings import SolverSettings, Weights
-from recon_core.solve import FusionState, _fields, _steps, front, init, step
+from recon_core.solve import FusionState, _fields, _steps, init, step
 from recon_core.terms import ChemicalTerm
 
 FLOAT = 4
@@ -102,8 +103,8 @@ def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
     yield Stage(
         "ramp filter of the residual (FFT)",
         lambda: gram.precondition(split.residual, image),
-        FLOAT * voxels * 2 * 5,
-        2.5 * voxels * np.log2(voxels) / 2,
+        FLOAT * voxels * 2,
+        2.5 * voxels * np.log2(voxels / split.u.shape[-1]) / 2,
     )
     yield Stage(
         "HAADF pair",
@@ -114,14 +115,14 @@ def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
         2 * nonzeros[0],
     )
     r, d, a = (x.reshape(flat) for x in (split.residual, split.u, image))
-    kernels, no = problem.device.kernels, np.zeros(1, np.float32)
+    kernels, no, spare = problem.device.kernels, np.zeros(1, np.float32), d.copy()
     yield Stage(
         "descent of u",
         lambda: (
             kernels.descent_products(r, d, a, gram.ridge),
-            kernels.descend(no, d, a, gram.ridge, d.copy(), r),
+            kernels.descend(no, d, a, gram.ridge, spare, r),
         ),
-        FLOAT * 11 * voxels,
+        FLOAT * 9 * voxels,
         8 * voxels,
     )
     yield Stage(

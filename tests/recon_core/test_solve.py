@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import numba
 import numpy as np
 import pytest
 from recon_cases import (
@@ -210,6 +211,19 @@ def test_threads_do_not_change_the_solution(gamma: float) -> None:
     chosen = problem(0.1, 0.5, gamma)
     one, two = (with_threads(n, lambda: solved(chosen, 1e-8, 20).volumes) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
+
+
+def test_threads_beyond_the_cores_do_not_change_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are not numba's: of the FFT, and of the planes of the volume step."""
+    chosen = problem_of(tilt_series(48), 0.1, 0.5)
+
+    def volumes(threads: int) -> np.ndarray:
+        monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
+        return solved(chosen, 1e-8, 10).volumes
+
+    expected = volumes(1)
+    for threads in (3, 4):
+        np.testing.assert_array_equal(volumes(threads), expected)
 
 
 WEIGHTS = [Weights(0.03, 0.5), Weights(1.0, 0.1), Weights(0.0, 0.5), Weights(0.1, 0.0)]
