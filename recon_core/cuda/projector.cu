@@ -181,7 +181,8 @@ struct Columns {
         }
     }
 
-    // Every thread of a warp must call it, with as many steps; those of a row are of one warp.
+    // All threads of a warp that have not returned must call it, with as many steps; those of a row
+    // are of one warp.
     template <class Row>
     __device__ void add_pairs(const Row& row, int steps) {
         __shared__ Pair staged[ROWS][CHUNK + 1];  // one more: rows of a warp differ in their banks
