@@ -133,8 +133,9 @@ class Lines:
 
     def start(self, done: int, total: int) -> None:
         """Say where the run starts."""
-        self._done, self._total, self._before = done, total, done
+        self._done, self._total = done, total
         self._began = self._clock()
+        self._first: tuple[int, float] | None = None
         resumed = f", {done} from earlier runs" if done else ""
         click.echo(f"{total} trials{resumed}")
 
@@ -143,17 +144,24 @@ class Lines:
         self._done += 1
         self._failed += result.status is not TrialStatus.OK
         now = self._clock()
+        self._first = self._first or (self._done, now)
         if now - self._last < LINE_EVERY_S and self._done < self._total:
             return
         self._last = now
-        spent = now - self._began
-        left = spent / (self._done - self._before) * (self._total - self._done)
-        when = f"about {duration(left)} left" if left else f"in {duration(spent)}"
         score = f"NRMSE {result.nrmse:.3f}" if result.status is TrialStatus.OK else result.status
         failed = f", {self._failed} failed" if self._failed else ""
-        click.echo(
-            f"{self._done}/{self._total} trials{failed}, {when}; last: {trial.method} {score}"
-        )
+        done = f"{self._done}/{self._total} trials{failed}{self._when(now)}"
+        click.echo(f"{done}; last: {trial.method} {score}")
+
+    def _when(self, now: float) -> str:
+        """By the trials since the first one to end: before it, loops may have been compiled."""
+        if self._done == self._total:
+            return f", in {duration(now - self._began)}"
+        done, since = self._first or (self._done, now)
+        if self._done == done:
+            return ""
+        left = (now - since) / (self._done - done) * (self._total - self._done)
+        return f", about {duration(left)} left"
 
     def stop(self) -> None:
         """Nothing is left to say."""

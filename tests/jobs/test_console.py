@@ -24,16 +24,18 @@ def test_a_line_every_ten_seconds_and_one_at_the_end(capsys):
     now = [0.0]
     lines = Lines(clock=lambda: now[0])
     lines.start(2, 27)
+    now[0] = 30.0  # until the first one, which is the rate of none
     for i in range(25):
         now[0] += 1.0
         lines.result(TRIAL, BAD if i == 3 else GOOD)
     lines.stop()
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "27 trials, 2 from earlier runs"
-    assert said[1] == "3/27 trials, about 24 s left; last: fused NRMSE 0.500"
+    assert said[1] == "3/27 trials; last: fused NRMSE 0.500"
+    assert said[2] == "13/27 trials, 1 failed, about 14 s left; last: fused NRMSE 0.500"
     assert [line.split()[0] for line in said[2:]] == ["13/27", "23/27", "27/27"]
     assert "1 failed" in said[-1]
-    assert "in 25 s" in said[-1]
+    assert "in 55 s" in said[-1]
 
 
 def test_a_failure_is_named(capsys):
