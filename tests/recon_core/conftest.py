@@ -2,6 +2,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import ducc0
 import numba
 import pytest
 
@@ -18,3 +19,12 @@ def one_thread() -> Iterator[None]:
     numba.set_num_threads(1)
     yield
     numba.set_num_threads(before)
+
+
+@pytest.fixture
+def wide_pool() -> Iterator[None]:
+    """More threads for ducc0 than there may be cores."""
+    before = ducc0.misc.thread_pool_size()
+    ducc0.misc.resize_thread_pool(8)
+    yield
+    ducc0.misc.resize_thread_pool(before)

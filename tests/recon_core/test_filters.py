@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tracemalloc
 
-import ducc0
 import numba
 import numpy as np
 import pytest
@@ -49,19 +48,16 @@ def test_the_batch_decides_nothing() -> None:
     np.testing.assert_array_equal(together[1:], alone)
 
 
+@pytest.mark.usefixtures("wide_pool")
 @pytest.mark.parametrize("shape", [(64, 64, 37), (2, 48, 50, 64), (5, 3, 1)])
 def test_threads_change_nothing(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Also more of them than cores, and ducc0's own, whose share decides the last digit."""
     volume, response = case(shape)
-    results, pool = [], ducc0.misc.thread_pool_size()
-    ducc0.misc.resize_thread_pool(8)
-    try:
-        for threads in (1, 2, 3, 5, 8):
-            monkeypatch.setattr(numba, "get_num_threads", lambda n=threads: n)
-            results.append(np.empty_like(volume))
-            SlabFilter(response)(volume, results[-1])
-    finally:
-        ducc0.misc.resize_thread_pool(pool)
+    results = []
+    for threads in (1, 2, 3, 5, 8):
+        monkeypatch.setattr(numba, "get_num_threads", lambda n=threads: n)
+        results.append(np.empty_like(volume))
+        SlabFilter(response)(volume, results[-1])
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
 
@@ -79,19 +75,19 @@ import numpy as np
 from recon_core.filters import SlabFilter
 volume = np.ones((512, 512, 64), np.float32)
 out, act = np.ones_like(volume), SlabFilter(np.ones((512, 257, 1), np.float32))
-act(volume[..., :16], out[..., :16])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 act(volume, out)
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / volume.nbytes)
+growth = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(growth / sum(spectra.nbytes for spectra in act._spectra.values()))
 """
 
 
 def test_the_transform_allocates_nothing_either() -> None:
-    """What Python's count of memory does not see."""
+    """What Python's count of memory does not see: no more than its spectra, made once."""
     environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", GROWTH]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert float(run.stdout) < 0.1
+    assert 0.9 < float(run.stdout) < 1.3
 
 
 def test_a_call_allocates_nothing() -> None:

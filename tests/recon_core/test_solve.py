@@ -213,9 +213,10 @@ def test_threads_do_not_change_the_solution(gamma: float) -> None:
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.usefixtures("wide_pool")
 def test_threads_beyond_the_cores_do_not_change_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that are not numba's: of the FFT, and of the planes of the volume step."""
-    chosen = problem_of(tilt_series(48), 0.1, 0.5)
+    chosen = problem_of(tilt_series(50), 0.1, 0.5)
 
     def volumes(threads: int) -> np.ndarray:
         monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
