@@ -27,8 +27,8 @@ the curvature and of the objective included; what is left are sums by row of vox
 scratch and, on a GPU, up to five volumes of a trial that the FFT takes from cupy's pool.
 
 ``tests/benchmarks/convergence.py`` measures what was tried against it: proximal gradients,
-prox-linear and primal-dual steps, subsets of tilts, conjugate gradients for u, other starts. From
-0.01 to 1 and in the corners of the default search space none ends more than 0.2 % lower.
+prox-linear and primal-dual steps, subsets of tilts, conjugate gradients for u, other starts. At
+HAADF weights 0.01 to 1, and in the corners of the search space, none ends more than 0.2 % lower.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ import numpy as np
 from common import table
 from scipy import sparse
 
+from recon_core.cuda_projector import _multiply
 from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.projector import Projector, SparseProjector
+from recon_core.projector import Projector, SparseProjector, fitted
 from recon_core.rays import projection_matrix
 
 REPEATS = 7
@@ -68,41 +69,20 @@ def _pair(projector: Projector, volume: np.ndarray) -> np.ndarray:
     return projector.adjoint(projector.forward(volume))
 
 
-@dataclass(frozen=True)
-class ScipyProjector:
+class ScipyProjector(SparseProjector):
     """The same matrix multiplied by SciPy: the simple reference."""
-
-    geometry: TiltGeometry
-    _matrix: sparse.csr_array = field(init=False, repr=False, compare=False)
-    _transpose: sparse.csr_array = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        matrix = projection_matrix(self.geometry)
-        object.__setattr__(self, "_matrix", matrix)
-        object.__setattr__(self, "_transpose", sparse.csr_array(matrix.T))
 
     def forward(self, volumes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Projections (..., angle, y, x) of volumes (..., z, y, x)."""
-        shape = self.geometry.angles, self.geometry.shape[1]
-        return self._product(self._matrix, volumes, shape, out)
+        series = self.geometry.angles, self.geometry.shape[1]
+        fit = fitted(volumes, self.geometry.shape, series, out, "volume")
+        return _multiply(self._matrix, *fit)
 
     def adjoint(self, projections: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Back-projections (..., z, y, x) of projections (..., angle, y, x)."""
-        return self._product(self._transpose, projections, self.geometry.shape, out)
-
-    def _product(
-        self,
-        matrix: sparse.csr_array,
-        source: np.ndarray,
-        target: tuple[int, int],
-        out: np.ndarray | None,
-    ) -> np.ndarray:
-        *lead, _, _, width = source.shape
-        if out is None:
-            out = np.empty((*lead, *target, width), np.float32)
-        for at in np.ndindex(*lead):
-            out[at] = (matrix @ source[at].reshape(-1, width)).reshape(*target, width)
-        return out
+        series = self.geometry.angles, self.geometry.shape[1]
+        fit = fitted(projections, series, self.geometry.shape, out, "projections")
+        return _multiply(self._transpose, *fit)
 
 
 @dataclass(frozen=True)
