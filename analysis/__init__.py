@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.atlas import load_atlas
-    from analysis.reading import load_trials
+    from .atlas import load_atlas
+    from .journal import load_trials
 
 __all__ = ["load_atlas", "load_trials"]
 
-_HOMES = {"load_atlas": "analysis.atlas", "load_trials": "analysis.reading"}
+_HOMES = {"load_atlas": "tomoatlas.analysis.atlas", "load_trials": "tomoatlas.analysis.journal"}
 
 
 def __getattr__(name: str) -> Any:

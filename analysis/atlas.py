@@ -1,15 +1,15 @@
-"""The atlas: one row per cell, as ``atlas.csv`` for people and ``atlas.h5`` for programs.
-
-``atlas.nc`` is the same on a grid over the axes, for xarray: see :mod:`analysis.netcdf`.
+"""The atlas: one row per cell, as ``atlas.csv`` for people, ``atlas.h5`` and ``atlas.nc`` for
+programs.
 
 ``atlas.h5`` holds one dataset per column, attribute ``axes`` (the columns that are axes), attribute
-``study`` (TOML text of the study) and attribute ``version`` (of tomoatlas).
+``study`` (TOML text of the study) and attribute ``version`` (of tomoatlas). ``atlas.nc`` is the
+same on a grid over the axes, NetCDF-4 as xarray reads it.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,62 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS
-from analysis.netcdf import write_netcdf
-from analysis.reading import load_trials
-from analysis.table import atlas_table
-from analysis.versions import package_version
-from recon_core.errors import BadInput
-from sweep.folder import StudyFolder, write_aside
-from sweep.toml import toml_text
+from ..phantoms.formats.aside import write_aside
+from ..recon_core.errors import BadInput
+from ..sweep.record import StudyFolder
+from ..sweep.study.toml import toml_text
+from ..sweep.versions import package_version
+from .journal import load_trials
+from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS, column_label
+from .table import atlas_table
+
+SINGLE = "cell"
+"""The dimension of an atlas without axes: one cell."""
+
+_UNITS = {"deg": "degree", "nm": "nm", "seconds": "s"}
+"""By the last part of a name; all else is counts and ratios."""
+
+
+def write_netcdf(
+    path: Path, table: pd.DataFrame, axes: Sequence[str], facts: Mapping[str, str]
+) -> None:
+    """Write ``table``, one row per cell, as variables over the dimensions ``axes``.
+
+    Cells that the table lacks, and values unknown, are NaN (counts then are floats). ``facts``
+    become attributes of the file.
+    """
+    names = list(axes) or [SINGLE]
+    frame = table if axes else table.assign(**{SINGLE: range(len(table))})
+    levels = {name: list(dict.fromkeys(frame[name].tolist())) for name in names}
+    grid = pd.MultiIndex.from_product([levels[name] for name in names], names=names)
+    whole = frame.set_index(names).reindex(grid if len(names) > 1 else levels[names[0]])
+    with h5py.File(path, "w", track_order=True) as file:
+        for name in names:
+            file.create_dataset(name, data=_stored(levels[name]), track_order=True)
+            file[name].make_scale(name)
+            _describe(file[name])
+        shape = [len(levels[name]) for name in names]
+        for column in whole.columns:
+            values = whole[column].to_numpy(dtype=float).reshape(shape)
+            variable = file.create_dataset(str(column), data=values, track_order=True)
+            for place, name in enumerate(names):
+                variable.dims[place].attach_scale(file[name])
+            _describe(variable)
+        file.attrs.update(facts)
+
+
+def _describe(variable: h5py.Dataset) -> None:
+    name = variable.name.rpartition("/")[2]
+    variable.attrs["long_name"] = column_label(name)
+    if variable.dtype.kind in "if":
+        variable.attrs["units"] = _UNITS.get(name.rpartition("_")[2], "1")
+
+
+def _stored(values: list[Any]) -> np.ndarray[Any, Any]:
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return np.array(values)
+    return np.array([str(value) for value in values], dtype=h5py.string_dtype())
+
 
 NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
 """Columns every atlas has besides its axes; all numbers."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.progress import failure_classes
-from analysis.table import good_trials
-from recon_core.settings import Method
-from sweep.study import Study
+from ..recon_core.methods import Method
+from ..sweep.study import Study
+from .progress import failure_classes
+from .table import good_trials
 
 GRID_STEP = 2.0
 """Factor between neighbours of the grid compared with. Coarse: the range of a weight within which

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.atlas import Atlas
-from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
+from .atlas import Atlas
+from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
 
 _ACROSS = (CHEMICAL_TILTS, CHEMICAL_SNR)
 _UPWARDS = (HAADF_TILTS, HAADF_SNR)

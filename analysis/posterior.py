@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recon_core.settings import Method, Weights
-from sweep.propose import Space, believed
+from ..recon_core.methods import Method, Weights
+from ..sweep.search.propose import Space, believed
 
 Floats = NDArray[np.float64]
 

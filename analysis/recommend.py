@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
-from analysis.atlas import Atlas
-from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_label
-from recon_core.errors import BadInput
-from recon_core.settings import Weights
+from ..recon_core.errors import BadInput
+from ..recon_core.methods import Weights
+from .atlas import Atlas
+from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_label
 
 Array = NDArray[np.float64]
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.labels import SCORE_COLUMNS
-from recon_core.settings import Method
-from sweep.study import Study
-from sweep.trial import is_final
+from ..recon_core.methods import Method
+from ..sweep.study import Study
+from ..sweep.study.trial import is_final
+from .style import SCORE_COLUMNS
 
 _TEXTS = ("method", "status", "solver_status", "device", "started", "error", "worker", "host")
 _NUMBERS = ("relative_error", "iterations")
@@ -48,7 +48,7 @@ _LONGEST_S = 1e9
 
 
 def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per outcome of a trial, in order; :func:`~analysis.reading.load_trials`.
+    """One row per outcome of a trial, in order; :func:`~tomoatlas.analysis.journal.load_trials`.
 
     What has another type than its column, and a score that no volume can have, is NaN or None.
     """

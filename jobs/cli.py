@@ -10,13 +10,21 @@ from collections.abc import Sequence
 
 import click
 
-from analysis.versions import package_version
-from jobs.commands_data import evaluate, phantom, reconstruct, simulate
-from jobs.commands_figures import export, figure
-from jobs.commands_script import script
-from jobs.commands_study import check, recommend, report, run, status
-from jobs.exits import Exit, refuse, tell
-from recon_core.errors import BadInput, Trouble
+from ..recon_core.errors import BadInput, Trouble
+from ..sweep.versions import package_version
+from .commands.check import check
+from .commands.evaluate import evaluate
+from .commands.export import export
+from .commands.figure import figure
+from .commands.phantom import phantom
+from .commands.recommend import recommend
+from .commands.reconstruct import reconstruct
+from .commands.report import report
+from .commands.run import run
+from .commands.script import script
+from .commands.simulate import simulate
+from .commands.status import status
+from .exits import Exit, exit_saying, exit_with
 
 
 class Commands(click.Group):
@@ -61,14 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
     except (BadInput, Trouble, OSError) as error:
-        return tell(error)
+        return exit_with(error)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tomoatlas"
-        return refuse(f"{command}: {error.format_message()} See {command} --help.")
+        return exit_saying(f"{command}: {error.format_message()} See {command} --help.")
     except click.ClickException as error:
-        return refuse(error.format_message())
+        return exit_saying(error.format_message())
     except click.Abort:
-        return refuse("interrupted", Exit.INTERRUPTED)
+        return exit_saying("interrupted", Exit.INTERRUPTED)
     except SystemExit:
         # Click's answer to a reader of the output that has left, as `head` does.
         return Exit.DONE

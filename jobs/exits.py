@@ -6,8 +6,8 @@ from enum import IntEnum
 
 import click
 
-from jobs.rank import first_rank
-from recon_core.errors import BadInput, Trouble, told
+from ..recon_core.errors import BadInput, Trouble, from_os_error
+from ..sweep.launchers import first_rank
 
 
 class Exit(IntEnum):
@@ -25,15 +25,15 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-def refuse(line: str, code: Exit = Exit.BAD_INPUT) -> int:
+def exit_saying(line: str, code: Exit = Exit.BAD_INPUT) -> int:
     """Say in one line on stderr why it goes no further; ``code``."""
     if first_rank():
         click.echo(" ".join(line.split()), err=True)
     return code
 
 
-def tell(error: BadInput | Trouble | OSError) -> int:
+def exit_with(error: BadInput | Trouble | OSError) -> int:
     """Say in one line on stderr what is wrong; its exit code."""
     if isinstance(error, OSError):
-        return tell(told(error, source=error.filename or "input or output"))
-    return refuse(str(error), Exit.TROUBLE if isinstance(error, Trouble) else Exit.BAD_INPUT)
+        return exit_with(from_os_error(error, source=error.filename or "input or output"))
+    return exit_saying(str(error), Exit.TROUBLE if isinstance(error, Trouble) else Exit.BAD_INPUT)

@@ -6,15 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon_core.errors import BadInput
+from ..recon_core.errors import BadInput
 
 if TYPE_CHECKING:
-    from sweep.study import Study
+    from ..sweep.study import Study
 
 
 def shipped_names() -> tuple[str, ...]:
     """Names of the shipped studies, without their suffix."""
-    found = (files("jobs") / "studies").iterdir()
+    found = (files("tomoatlas.jobs") / "studies").iterdir()
     return tuple(sorted(f.name.removesuffix(".toml") for f in found if f.name.endswith(".toml")))
 
 
@@ -26,12 +26,12 @@ def find_study(name: str) -> Study:
     BadInput : neither; or what is wrong with the study.
 
     """
-    from sweep.study import load_study, parse_study
+    from ..sweep.study import load_study, parse_study
 
     if Path(name).is_file():
         return load_study(name)
     if name in shipped_names():
-        text = (files("jobs") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
+        text = (files("tomoatlas.jobs") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
         return parse_study(text, f"{name}.toml")
     raise BadInput(
         "no such study",

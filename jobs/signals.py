@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jobs.rank import first_rank
-from sweep.watch import Watch
+from ..sweep.launchers import first_rank
+from ..sweep.run.deadline import Deadline
 
 DRAIN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """LSF sends the last one at the run limit."""
 
 
-class Ears:
+class SignalHandler:
     """What signals ask of a run.
 
     The first of ``DRAIN`` drains it; a second one, or Ctrl-C, ends it now. After that, and while a
@@ -22,7 +22,7 @@ class Ears:
     """
 
     def __init__(self) -> None:
-        self._watch = Watch()
+        self._watch = Deadline()
         self._ended = False
 
     @property
@@ -30,14 +30,14 @@ class Ears:
         """Whether a signal has asked for an end."""
         return self._watch.draining
 
-    def mind(self, watch: Watch) -> Watch:
+    def attach(self, deadline: Deadline) -> Deadline:
         """Drain ``watch`` from now on, also for what was heard before."""
         if self.draining:
-            watch.drain()
-        self._watch = watch
-        return watch
+            deadline.drain()
+        self._watch = deadline
+        return deadline
 
-    def hear(self, number: int, frame: object) -> None:  # noqa: ARG002 - of a handler
+    def handle(self, number: int, frame: object) -> None:  # noqa: ARG002 - of a handler
         """A signal has come."""
         asks = number != signal.SIGINT
         if self._ended or (self._watch.closed and (asks or self.draining)):
@@ -50,7 +50,7 @@ class Ears:
 
 
 @contextmanager
-def heeded(ears: Ears) -> Iterator[None]:
+def handling_signals(signals: SignalHandler) -> Iterator[None]:
     """Let ``ears`` hear signals meanwhile; of several MPI ranks only the first does.
 
     Only the main thread hears signals; elsewhere this does nothing.
@@ -58,7 +58,7 @@ def heeded(ears: Ears) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = ears.hear if first_rank() else signal.SIG_IGN
+    handler = signals.handle if first_rank() else signal.SIG_IGN
     # A run in the background, as of nohup, ignores Ctrl-C, and goes on to.
     aware = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     heard = (*DRAIN, signal.SIGINT) if aware else DRAIN

@@ -1,22 +1,99 @@
-"""Who evaluates the trials of a run that no MPI launcher has started, and on which devices."""
+"""Who evaluates the trials of a run that no MPI launcher has started, on which devices, and whether
+this computer has the memory.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import click
 
-from jobs.capacity import check_workers
-from jobs.memory import check_memory
-from recon_core.backend import device_count, device_problem
-from recon_core.errors import BadInput
-from sweep.devices import MASKS, Request, assign, check_devices, seen_devices, visible_uuids
-from sweep.executors.base import Executor
-from sweep.executors.processes import ProcessExecutor
-from sweep.study import Study
+from ..recon_core.errors import BadInput
+from ..recon_core.gpu.cupy import device_count, device_problem
+from ..recon_core.gpu.kernels import check_shape
+from ..recon_core.machine import available_bytes
+from ..recon_core.memory import FLOAT, GIB, fused_bytes
+from ..sweep.devices import (
+    MASKS,
+    DeviceRequest,
+    assign,
+    check_devices,
+    nvidia_gpus,
+    seen_devices,
+    visible_uuids,
+)
+from ..sweep.estimate import data_bytes, solve_size, trial_bytes
+from ..sweep.executors import Executor
+from ..sweep.executors.local import ProcessExecutor
+from ..sweep.study import Study
+from .batch.capacity import check_workers
+
+HALF = 2
+MEBIBYTE = 2**20
+
+
+def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str) -> None:
+    """Refuse more workers of this computer than it has memory for, before any starts.
+
+    Parameters
+    ----------
+    study : what they evaluate, its largest cell in each of them.
+    places : for each worker the variables that show it its GPU; empty on the CPU.
+    device : as the command line names it.
+
+    Raises
+    ------
+    BadInput : naming what is needed, what is free and how many workers would fit; more elements or
+        voxels than the kernels of a GPU take.
+    """
+    gpus = Counter(place[MASKS[0]] for place in places if MASKS[0] in place)
+    cells = [study.at(cell) for cell in study.cells()]
+    needed = max(map(data_bytes if gpus else trial_bytes, cells))
+    _refuse_if_larger(len(places), needed, available_bytes(), "here")
+    if not gpus:
+        return
+    sizes = [solve_size(at, HALF if device == "cuda-half" else FLOAT) for at in cells]
+    for size in sizes:
+        check_shape(size.shape, size.images)
+    needed, free = max(map(fused_bytes, sizes)), _free_of_gpus()
+    for gpu, workers in gpus.items():
+        if gpu in free:
+            _refuse_if_larger(workers, needed, free[gpu], f"on GPU {gpu}")
+
+
+def memory_warnings(study: Study) -> list[str]:
+    """That one worker of this computer would not have the memory; no or one line."""
+    try:
+        check_memory(study, [{}], "cpu")
+    except BadInput as error:
+        return [f"{error.problem}: tomoatlas run would refuse it on this computer's CPU"]
+    return []
+
+
+def _refuse_if_larger(workers: int, each: int, free: int, where: str) -> None:
+    if workers * each <= free:
+        return
+    fitting = free // each
+    need = f"{workers} worker{'s'[: workers > 1]} need{'s'[: workers == 1]}"
+    apiece = f", {each / GIB:.3g} each" if workers > 1 else ""
+    raise BadInput(
+        f"{need} {workers * each / GIB:.3g} GiB of memory (estimated){apiece}; "
+        f"{free / GIB:.3g} GiB are free {where}",
+        key="--workers",
+        value=workers,
+        accepted=f"at most {fitting}" if fitting else "a smaller specimen.size, or more memory",
+    )
+
+
+def _free_of_gpus() -> dict[str, int]:
+    """Free bytes of every GPU by its number and by its UUID; none without nvidia-smi."""
+    rows = nvidia_gpus("index", "uuid", "memory.free")
+    known = [row for row in rows if row[2].isdecimal()]
+    return {name: int(mib) * MEBIBYTE for *names, mib in known for name in names}
 
 
 @dataclass(frozen=True)
@@ -34,14 +111,14 @@ class Workers:
     share: bool = False
 
 
-def request_of(workers: Workers) -> Request:
+def request_of(workers: Workers) -> DeviceRequest:
     """What to compute on, and whether the programs here can."""
     lacking = None if workers.device == "cpu" else device_problem()
     return replace(_wish(workers), lacking=lacking)
 
 
-def _wish(workers: Workers) -> Request:
-    return Request(workers.device, "warn" if workers.share else "refuse")
+def _wish(workers: Workers) -> DeviceRequest:
+    return DeviceRequest(workers.device, "warn" if workers.share else "refuse")
 
 
 @contextmanager
@@ -80,7 +157,7 @@ def _places(workers: Workers) -> list[Mapping[str, str]]:
 
 
 def _with_mask(
-    environment: Mapping[str, str], uuids: Sequence[str], request: Request
+    environment: Mapping[str, str], uuids: Sequence[str], request: DeviceRequest
 ) -> Mapping[str, str]:
     """With a mask of what CuPy counts, where neither a mask nor nvidia-smi tells."""
     if request.kind == "cpu" or seen_devices(environment, uuids) or not (count := device_count()):
@@ -91,7 +168,7 @@ def _with_mask(
 @contextmanager
 def _on_dask(address: str, workers: Workers, count: int) -> Iterator[Executor]:
     try:
-        from sweep.executors.dask import DaskExecutor, connected
+        from ..sweep.executors.dask import DaskExecutor, connected
     except ImportError as error:
         accepted = "pip install 'tomoatlas[dask]'"
         raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from phantoms.specimen import Specimen
-from recon_core.errors import BadInput
-from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.projector import SparseProjector, cached_projector
-from recon_core.tiltseries import TiltSeries
+from ..recon_core.errors import BadInput
+from ..recon_core.geometry import TiltGeometry, spaced_tilts
+from ..recon_core.projection import SparseProjector, cached_projector
+from ..recon_core.tiltseries import TiltSeries
+from .specimen import Specimen
 
 Array = NDArray[np.float32]
 PAPER_MEAN_SNR = 2.365

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recon_core.errors import BadInput
+from ..recon_core.errors import BadInput
 
 ELECTRON_CHARGE_C = 1.602176634e-19
 

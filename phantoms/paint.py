@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from phantoms.shapes import Shape
+from .shapes import Shape
 
 Array = NDArray[np.float32]
 

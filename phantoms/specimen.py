@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recon_core.elements import atomic_numbers
-from recon_core.errors import BadInput
+from ..recon_core.errors import BadInput
+from ..recon_core.tiltseries import atomic_numbers
 
 Array = NDArray[np.float32]
 LAYOUT = "(element, z, y, x)"

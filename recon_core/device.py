@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recon_core import kernels, volume_step
-from recon_core.filters import SlabFilter
-from recon_core.free_memory import available_bytes
-from recon_core.geometry import TiltGeometry
-from recon_core.projector import Projector, SparseProjector, cached_projector
+from .cpu import kernels, volume_step
+from .cpu.filters import SlabFilter
+from .geometry import TiltGeometry
+from .machine import available_bytes
+from .projection import Projector, SparseProjector, cached_projector
 
 Array = NDArray[np.float32]
 Filter = Callable[[Array, Array], None]
@@ -22,7 +22,7 @@ Filter = Callable[[Array, Array], None]
 class Device(Protocol):
     """Everything the solver asks of the machine; its arrays are those of :attr:`xp`.
 
-    ``kernels`` holds the functions of :mod:`recon_core.kernels` and ``volume_step``.
+    ``kernels`` holds the functions of :mod:`tomoatlas.recon_core.cpu.kernels` and ``volume_step``.
     """
 
     def __hash__(self) -> int:
@@ -71,7 +71,7 @@ class Device(Protocol):
 
 
 class CpuKernels:
-    """The loops of :mod:`recon_core.kernels` and the volume step, on NumPy arrays."""
+    """The loops of :mod:`tomoatlas.recon_core.cpu.kernels` and the volume step, on NumPy arrays."""
 
     power_sum = staticmethod(kernels.power_sum)
     poisson_slope = staticmethod(kernels.poisson_slope)

@@ -68,7 +68,7 @@ class Trouble(RuntimeError):
     """Trouble of the machine, not of the input: the same call may go well a little later."""
 
 
-def told(
+def from_os_error(
     error: OSError, problem: str = "", source: str | Path | None = None, accepted: str | None = None
 ) -> BadInput | Trouble:
     """What ``error`` is to a person: a path that can be mended, or trouble of the machine."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recon_core.errors import BadInput
+from .errors import BadInput
 
 
 @dataclass(frozen=True)

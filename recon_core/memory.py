@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from recon_core.device import Device
-from recon_core.errors import BadInput
-from recon_core.settings import Method
+from .device import Device
+from .errors import BadInput
+from .methods import Method
 
 FLOAT = 4
 ITERATES = 3  # volumes, spare, point of every element

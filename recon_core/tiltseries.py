@@ -1,16 +1,42 @@
-"""The measured data: a fused HAADF + chemical tilt series, in counts."""
+"""The measured data: a fused HAADF + chemical tilt series in counts, and its elements."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recon_core.elements import atomic_numbers
-from recon_core.errors import BadInput
-from recon_core.geometry import check_angles
+from .errors import BadInput
+from .geometry import check_angles
+
+_TABLE = """
+H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
+Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm
+Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No
+Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og
+"""
+SYMBOLS: tuple[str, ...] = tuple(_TABLE.split())
+
+
+def atomic_numbers(symbols: Iterable[str]) -> tuple[int, ...]:
+    """Atomic number of each chemical symbol.
+
+    Raises
+    ------
+    BadInput : a symbol is not a chemical element.
+    """
+    return tuple(_number(symbol) for symbol in symbols)
+
+
+def _number(symbol: str) -> int:
+    if symbol not in SYMBOLS:
+        raise BadInput(
+            "not a chemical element", key="element", value=symbol, accepted="symbols such as Co, O"
+        )
+    return SYMBOLS.index(symbol) + 1
+
 
 Array = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from recon_core.device_names import DEVICES
-from recon_core.errors import BadInput
+from ..recon_core.errors import BadInput
+from ..recon_core.machine import DEVICES
 
 LOCAL_RANKS = (
     "OMPI_COMM_WORLD_LOCAL_RANK",
@@ -42,7 +42,7 @@ QUERY_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Request:
+class DeviceRequest:
     """What the ranks are to compute on.
 
     ``kind``: cpu, cuda, cuda-half, or auto for a GPU where the rank has one. ``sharing``: refuse
@@ -62,7 +62,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Device:
+class DeviceAssignment:
     """What one rank computes on.
 
     ``host``: its node. ``identity``: what is unique to a GPU of that node, None for the CPU.
@@ -101,9 +101,9 @@ def assign(
     environment: Mapping[str, str],
     local: int,
     host: str,
-    request: Request,
+    request: DeviceRequest,
     uuids: Sequence[str] = (),
-) -> Device:
+) -> DeviceAssignment:
     """The device of the rank with local rank ``local``; the CPU where it is to have, or has, none.
 
     A mask that the launcher has set is honoured: its only device, or the one at the local rank's
@@ -118,18 +118,18 @@ def assign(
     uuids : of all NVIDIA GPUs that the rank can see, in the order of their PCI bus.
     """
     if request.kind == "cpu":
-        return Device(host)
+        return DeviceAssignment(host)
     mask = _mask(environment)
     seen = seen_devices(environment, uuids)
     if not seen or request.lacking:
-        return Device(host, lacking=request.lacking if seen else None)
+        return DeviceAssignment(host, lacking=request.lacking if seen else None)
     entry = seen[local % len(seen)]
     variables = {mask or MASKS[0]: entry}
     if (mask or MASKS[0]) != MASKS[0]:
-        return Device(host, f"{mask} {entry}", False, variables)
+        return DeviceAssignment(host, f"{mask} {entry}", False, variables)
     variables["CUDA_DEVICE_ORDER"] = environment.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     uuid = _uuid(entry, uuids)
-    return Device(host, uuid or f"{MASKS[0]} {entry}", uuid is not None, variables)
+    return DeviceAssignment(host, uuid or f"{MASKS[0]} {entry}", uuid is not None, variables)
 
 
 def seen_devices(environment: Mapping[str, str], uuids: Sequence[str] = ()) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def seen_devices(environment: Mapping[str, str], uuids: Sequence[str] = ()) -> t
 
 
 def check_devices(
-    devices: Sequence[Device], request: Request, who: str = "rank"
+    devices: Sequence[DeviceAssignment], request: DeviceRequest, who: str = "rank"
 ) -> tuple[str, ...]:
     """What to warn about in the devices of all ranks, by rank; ``who``: what they are to be called.
 
@@ -218,7 +218,9 @@ def _uuid(entry: str, uuids: Sequence[str]) -> str | None:
     return matching[0] if len(matching) == 1 else entry if entry.startswith("MIG-") else None
 
 
-def _no_gpu(devices: Sequence[Device], without: Sequence[int], who: str, kind: str) -> BadInput:
+def _no_gpu(
+    devices: Sequence[DeviceAssignment], without: Sequence[int], who: str, kind: str
+) -> BadInput:
     lacking = next((devices[rank].lacking for rank in without if devices[rank].lacking), None)
     return BadInput(
         lacking or "no GPU is visible",
@@ -229,7 +231,7 @@ def _no_gpu(devices: Sequence[Device], without: Sequence[int], who: str, kind: s
     )
 
 
-def _unused(devices: Sequence[Device], who: str) -> list[str]:
+def _unused(devices: Sequence[DeviceAssignment], who: str) -> list[str]:
     ranks = [rank for rank, device in enumerate(devices) if device.lacking]
     if not ranks:
         return []
@@ -240,7 +242,7 @@ def _unused(devices: Sequence[Device], who: str) -> list[str]:
     ]
 
 
-def _sharing(devices: Sequence[Device]) -> list[list[int]]:
+def _sharing(devices: Sequence[DeviceAssignment]) -> list[list[int]]:
     holders: dict[tuple[str, str], list[int]] = defaultdict(list)
     for rank, device in enumerate(devices):
         if device.identity is not None:

@@ -1,14 +1,16 @@
-"""What a study will take: cells, trials, memory and time."""
+"""What a study will take: cells, trials, memory and time, estimated and then learned."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 
-from recon_core.memory import FLOAT, SolveSize, fused_bytes, matrix_bytes
-from recon_core.settings import Method
-from sweep.specimens import Outline, outline
-from sweep.study import Study
+from ..recon_core.memory import FLOAT, SolveSize, fused_bytes, matrix_bytes
+from ..recon_core.methods import Method
+from .search import Search
+from .study import Study
+from .study.specimens import Outline, outline
 
 PROJECTIONS_PER_ITERATION = 2
 """Forward and adjoint."""
@@ -16,24 +18,6 @@ PROJECTIONS_PER_ITERATION = 2
 PROJECTED_VOXELS_PER_SECOND = 5.0e9
 """Voxels times tilts projected per second and core: at 64³ a pair of projections takes 5.5 ms for
 47 HAADF tilts and 3.1 ms for 9 chemical tilts of 4 elements."""
-
-VOXEL_WORK = {
-    Method.FUSED: 67,
-    Method.CHEMISTRY_TV: 45,
-    Method.ML: 30,
-    Method.ML_STOPPED: 26,
-}
-"""Work of an iteration on a voxel of one element besides projections (TV, powers, filter, updates,
-the oracle's score), in projected voxels: 14, 9.5, 6.5 and 5.5 ms at 64³ with 4 elements."""
-
-TYPICAL_ITERATIONS = {
-    Method.FUSED: 180,
-    Method.CHEMISTRY_TV: 130,
-    Method.ML: 190,
-    Method.ML_STOPPED: 25,
-}
-"""Iterations of a trial at the default tolerance; ``max_iterations`` may be smaller. ML is best
-stopped near 15, and goes on for 10 more to be sure."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +89,7 @@ def solve_size(study: Study, dual_bytes: int = FLOAT) -> SolveSize:
 def trial_seconds(study: Study, method: Method) -> float:
     """Time of one trial on one core of a study without axes: work per iteration at a known rate."""
     size = outline(study.specimen)
-    iterations = min(TYPICAL_ITERATIONS[method], study.solver.max_iterations)
+    iterations = min(method.traits.iterations, study.solver.max_iterations)
     work = math.prod(size.shape) * _work_per_voxel(study, method, size)
     return iterations * work / PROJECTED_VOXELS_PER_SECOND
 
@@ -114,4 +98,50 @@ def _work_per_voxel(study: Study, method: Method, size: Outline) -> float:
     acquisition, elements = study.acquisition, len(size.elements)
     haadf = acquisition.haadf_tilts if method is Method.FUSED else 0
     projections = haadf + acquisition.chemical_tilts * elements
-    return PROJECTIONS_PER_ITERATION * projections + VOXEL_WORK[method] * elements
+    return PROJECTIONS_PER_ITERATION * projections + method.traits.voxel_work * elements
+
+
+OWN_MARGIN, OTHERS_MARGIN = 1.25, 1.5
+"""Over the slowest trial of the same cell and method; over what other cells let one expect."""
+
+
+class DurationModel:
+    """Learns from finished trials how long the next will take."""
+
+    def __init__(self) -> None:
+        self._slowest: dict[Search, float] = {}
+        self._seconds: defaultdict[Method, float] = defaultdict(float)
+        self._estimated: defaultdict[Method, float] = defaultdict(float)
+        self._estimates: dict[Search, float] = {}
+
+    def learn(self, search: Search, seconds: float) -> None:
+        """A trial of ``search`` took ``seconds``."""
+        self._slowest[search] = max(seconds, self._slowest.get(search, 0.0))
+        self._seconds[search.method] += seconds
+        self._estimated[search.method] += self.estimate(search)
+
+    def knows(self, method: Method) -> bool:
+        """Whether a trial of ``method`` is finished."""
+        return bool(self._estimated[method])
+
+    def expected(self, search: Search) -> float:
+        """Seconds within which a trial of ``search`` will very likely end, one way or another."""
+        slowest = self._slowest.get(search)
+        if slowest is None:
+            likely = OTHERS_MARGIN * self._rate(search.method) * self.estimate(search)
+        else:
+            likely = OWN_MARGIN * slowest
+        return min(likely, search.study.limits.trial_seconds or likely)
+
+    def estimate(self, search: Search) -> float:
+        """Seconds of a trial of ``search`` as the study lets one expect, before anything is run."""
+        if search not in self._estimates:
+            self._estimates[search] = trial_seconds(search.study, search.method)
+        return self._estimates[search]
+
+    def _rate(self, method: Method) -> float:
+        """Time over estimate: of this method, else of all, else as estimated."""
+        if self._estimated[method]:
+            return self._seconds[method] / self._estimated[method]
+        estimated = sum(self._estimated.values())
+        return sum(self._seconds.values()) / estimated if estimated else 1.0

@@ -13,22 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from phantoms.acquire import Acquisition, simulate
-from phantoms.specimen import Specimen
-from recon_core.cuda_device import device_named
-from recon_core.device import CPU, Device
-from recon_core.errors import BadInput
-from recon_core.memory import TooLarge, check_fits
-from recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
-from recon_core.reconstruct import reconstruct
-from recon_core.result import Reconstruction, Status
-from recon_core.settings import Method
-from recon_core.tiltseries import TiltSeries
-from sweep.estimate import solve_size
-from sweep.specimens import build
-from sweep.study import Study
-from sweep.tables import SpecimenTable
-from sweep.trial import Trial, TrialResult, TrialStatus
+from ..phantoms.acquire import Acquisition, simulate
+from ..phantoms.specimen import Specimen
+from ..recon_core.device import CPU, Device
+from ..recon_core.errors import BadInput
+from ..recon_core.gpu import device_named
+from ..recon_core.memory import TooLarge, check_fits
+from ..recon_core.methods import Method
+from ..recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
+from ..recon_core.result import Reconstruction, Status
+from ..recon_core.solver import reconstruct
+from ..recon_core.tiltseries import TiltSeries
+from .estimate import solve_size
+from .study import Study
+from .study.specimens import build
+from .study.tables import SpecimenTable
+from .study.trial import Trial, TrialResult, TrialStatus
 
 Array = NDArray[np.float32]
 

@@ -1,1 +1,101 @@
-"""Where trials are evaluated: in this process, in child processes, on MPI ranks, by Dask."""
+"""Where trials are evaluated: what the driver asks of an executor, and the limits of a trial."""
+
+from __future__ import annotations
+
+import math
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ...recon_core.errors import BadInput
+from ..study import Study
+from ..study.trial import Trial, TrialResult, TrialStatus
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Hard limits of a trial, None for none; a trial over one is killed and has a final status.
+
+    ``seconds``: wall time, from the moment the trial is in its process; over it the status is
+    timeout. ``memory_bytes``: resident memory of the process, caches of the specimen included; over
+    it the status is crashed, for the process was killed and nobody knows how the trial would have
+    ended. So it is of a trial that itself meets a MemoryError.
+
+    Raises
+    ------
+    BadInput : a limit that is not positive.
+    """
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "memory_bytes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise BadInput("out of range", key=name, value=value, accepted="number > 0")
+
+    @classmethod
+    def of(cls, study: Study) -> Limits:
+        """What the ``[limits]`` of a study say."""
+        return cls(study.limits.trial_seconds, study.limits.memory_bytes)
+
+
+Evaluate = Callable[[Study, Trial], TrialResult]
+"""Evaluates a trial in its study; a failure is a status of the result, not an exception."""
+
+
+class Executor(Protocol):
+    """Evaluates up to ``slots`` trials at a time, in any order, and loses none.
+
+    A trial whose worker dies comes back as crashed, one over its time as timeout; the reason is in
+    the result's ``error``. Whether it is tried again is the caller's to decide. Every result names
+    its worker, by the same name for as long as the executor lives; no two work at once by one name.
+    """
+
+    @property
+    def slots(self) -> int:
+        """Trials it can hold at once now; shrinks as workers are lost, grows as they join."""
+
+    def submit(self, study: Study, trial: Trial) -> None:
+        """Hand over a trial of ``study``; fewer than ``slots`` may be in flight."""
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """One submitted trial with its result, or None when ``timeout`` seconds brought none.
+
+        Without a timeout it waits for as long as a trial is in flight.
+
+        Raises
+        ------
+        Trouble : no worker can start.
+        """
+
+    def close(self) -> None:
+        """End all workers and drop what is in flight; closing twice does nothing."""
+
+
+def signed(result: TrialResult, worker: str) -> TrialResult:
+    """``result`` with the name of the worker, which is on this host."""
+    return replace(result, worker=worker, host=os.uname().nodename)
+
+
+def attempt(evaluate: Evaluate, study: Study, trial: Trial) -> TrialResult:
+    """The result of a trial; an exception that gets out of ``evaluate`` is a failure of the trial.
+
+    Its traceback is printed, for it is a fault of the program. So is a score that is no number. For
+    want of memory the trial has crashed.
+    """
+    try:
+        result = evaluate(study, trial)
+    except Exception as error:  # noqa: BLE001 - one trial must not end the study
+        traceback.print_exc()
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        chance = isinstance(error, MemoryError)
+        return TrialResult(TrialStatus.CRASHED if chance else TrialStatus.FAILED, error=reason)
+    if result.status is TrialStatus.OK and not math.isfinite(result.nrmse):
+        return replace(result, status=TrialStatus.FAILED, error=f"the score is {result.nrmse}")
+    return result

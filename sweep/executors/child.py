@@ -15,12 +15,11 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from recon_core.errors import Trouble
-from sweep.executors.base import Evaluate
-from sweep.executors.serve import DEAF_TO
-from sweep.limits import MEBIBYTE, Limits
-from sweep.study import Study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from ...recon_core.errors import Trouble
+from ..study import Study
+from ..study.trial import Trial, TrialResult, TrialStatus
+from . import MEBIBYTE, Evaluate, Limits
+from .serve import DEAF_TO
 
 START_SECONDS = 900.0
 """To import everything, which may take minutes when a thousand nodes read one file system."""
@@ -57,7 +56,7 @@ class Child:
     Parameters
     ----------
     evaluate : evaluates a trial; a function that can be imported by its name.
-    environment : all its variables, see :func:`~sweep.executors.environment.child_environment`.
+    environment : all its variables, see :func:`~tomoatlas.sweep.executors.serve.child_environment`.
     limits : what a trial may take, else what its study says; :meth:`check` enforces them.
 
     Raises
@@ -231,7 +230,7 @@ def _connected(environment: Mapping[str, str]) -> tuple[Process, Connection, int
 
 
 def _started(pipes: Sequence[int], environment: Mapping[str, str]) -> Process:
-    command = [sys.executable, "-P", "-m", "sweep.executors.serve", *map(str, pipes)]
+    command = [sys.executable, "-P", "-m", "tomoatlas.sweep.executors.serve", *map(str, pipes)]
     # The child inherits the mask, so no signal to the whole job ends it before it is deaf.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
     try:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from sweep.evaluate import evaluate
-from sweep.executors.base import Evaluate, attempt, signed
-from sweep.study import Study
-from sweep.trial import Trial, TrialResult
+from ..evaluate import evaluate
+from ..study import Study
+from ..study.trial import Trial, TrialResult
+from . import Evaluate, attempt, signed
 
 
 class InlineExecutor:
     """Evaluates each trial in this process when it is collected.
 
     Nothing can end a trial here: for limits, and for a trial that may kill its process, there is
-    :class:`~sweep.executors.processes.ProcessExecutor` with one worker.
+    :class:`~tomoatlas.sweep.executors.local.ProcessExecutor` with one worker.
     """
 
     slots = 1

@@ -1,4 +1,4 @@
-"""The child's side: evaluate what comes through a pipe, until the parent is gone."""
+"""The child's side: its environment, and the loop that evaluates what comes through a pipe."""
 
 from __future__ import annotations
 
@@ -6,12 +6,52 @@ import fcntl
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from sweep.executors.base import attempt
-from sweep.trial import TrialResult, TrialStatus
+from ..study.trial import TrialResult, TrialStatus
+from . import attempt
+
+THREAD_VARIABLES = (
+    "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "DUCC0_NUM_THREADS",  # of a pool that ducc0 starts whether or not it is asked for threads
+)
+LAUNCHERS = (
+    "PMI_",
+    "PMI2_",
+    "PMIX_",
+    "OMPI_",
+    "OPAL_",
+    "PRTE_",
+    "HYDRA_",
+    "HYDI_",
+    "MPI_LOCAL",
+    "MV2_",
+    "PALS_",
+    "JSM_",
+    "SLURM_",
+)
+"""First letters of what launchers tell a rank; a child that read it would take itself for one."""
+
+
+def child_environment(
+    threads: int,
+    extra: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    """The environment of a child with ``threads`` threads, which finds the modules we find.
+
+    ``extra``: variables of its own, such as the mask of its device.
+    """
+    kept = {k: v for k, v in environment.items() if not k.startswith(LAUNCHERS)}
+    counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return {**kept, **counts, "PYTHONPATH": os.pathsep.join(sys.path), **(extra or {})}
+
 
 DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Sent to a whole job by terminals and schedulers; the manager alone decides what ends."""

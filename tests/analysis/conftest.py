@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from analysis import render
-from recon_core.errors import BadInput
-from recon_core.settings import Method
-from sweep.driver import run
-from sweep.executors.inline import InlineExecutor
-from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.analysis.figures import render
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 STUDY = """
 [study]

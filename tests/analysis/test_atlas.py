@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.atlas import Atlas, atlas_of, load_atlas, write_atlas
-from recon_core.errors import BadInput
-from sweep.study import parse_study
+from tomoatlas.analysis.atlas import Atlas, atlas_of, load_atlas, write_atlas
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.study import parse_study
 
 
 @pytest.fixture

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis import page_data
-from analysis.atlas import atlas_of
-from analysis.reading import JournalReader
-from analysis.report import write_page
-from analysis.slice_images import make_slices
-from recon_core.settings import Method
-from sweep.driver import run
-from sweep.executors.inline import InlineExecutor
-from sweep.study import Study, parse_study
-from sweep.trial import TrialResult, TrialStatus
+from tomoatlas.analysis.atlas import atlas_of
+from tomoatlas.analysis.journal import JournalReader
+from tomoatlas.analysis.report import data as page_data
+from tomoatlas.analysis.report import write_page
+from tomoatlas.analysis.report.slice_images import make_slices
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
 
 pytestmark = pytest.mark.browser
 

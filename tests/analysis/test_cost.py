@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from analysis.cost import failure_costs, grid_cost, method_costs
-from analysis.reading import load_trials
-from analysis.table import trials_table
-from recon_core.settings import Method
-from sweep.trial import TrialResult, TrialStatus
+from tomoatlas.analysis.cost import failure_costs, grid_cost, method_costs
+from tomoatlas.analysis.journal import load_trials
+from tomoatlas.analysis.table import trials_table
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
 
 
 def test_every_method_with_its_time(folder, study):

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from matplotlib.legend import Legend
 
-from analysis.atlas import Atlas
-from analysis.curves import converged_from, curves_figure
-from analysis.labels import CHEMICAL_SNR, HAADF_SNR
-from analysis.maps import pages
+from tomoatlas.analysis.atlas import Atlas
+from tomoatlas.analysis.figures.curves import converged_from, curves_figure
+from tomoatlas.analysis.maps import pages
+from tomoatlas.analysis.style import CHEMICAL_SNR, HAADF_SNR
 
 
 def snr_page(hole: bool = False):

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import analysis
-from analysis.atlas import atlas_of
-from analysis.catalogue import CATALOGUE, TRIALS, draw
-from analysis.page_data import page_data
-from analysis.page_text import page_text
-from analysis.progress import failure_classes
-from analysis.reading import JournalReader
-from analysis.save import figure_bytes
-from analysis.source import Source
-from recon_core.errors import BadInput
-from sweep.driver import run
-from sweep.executors.inline import InlineExecutor
-from sweep.study import parse_study
+from tomoatlas import analysis
+from tomoatlas.analysis.atlas import atlas_of
+from tomoatlas.analysis.figures import FIGURES, TRIALS, draw
+from tomoatlas.analysis.figures.draw import figure_bytes
+from tomoatlas.analysis.figures.source import Source
+from tomoatlas.analysis.journal import JournalReader
+from tomoatlas.analysis.progress import failure_classes
+from tomoatlas.analysis.report.data import page_data
+from tomoatlas.analysis.report.text import page_text
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import parse_study
 
 STUDY = """
 [study]
@@ -92,7 +92,7 @@ def test_figures_and_the_page_are_of_the_same_trials(damaged, name):
     reader, source = JournalReader(folder), Source((folder,))
     assert source.trials.equals(reader.trials)
     assert source.notes == reader.notes
-    for figure in CATALOGUE:
+    for figure in FIGURES:
         if figure not in VOLUMES:
             draw(figure, source)
 
@@ -109,7 +109,7 @@ def test_figures_of_volumes_are_drawn_from_a_newer_journal(damaged, name, reques
 def test_without_a_trial_every_figure_of_trials_says_so(damaged, content):
     folder = damaged([])
     (folder / "trials.jsonl").write_text(content)
-    for name, entry in CATALOGUE.items():
+    for name, entry in FIGURES.items():
         if entry.needs == TRIALS:
             with pytest.raises(BadInput, match="trial"):
                 draw(name, Source((folder,)))

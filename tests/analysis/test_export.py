@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from analysis.export import export_volumes, exported_paths
-from recon_core.errors import BadInput
+from tomoatlas.phantoms.formats.exchange import export_volumes, exported_paths
+from tomoatlas.recon_core.errors import BadInput
 
 ELEMENTS = ("Co", "O", "Au")
 VOXEL = 1.75

@@ -10,20 +10,19 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
-from analysis.atlas import Atlas
-from analysis.draw import BEYOND, draw_contour
-from analysis.figures import (
+from tomoatlas.analysis.atlas import Atlas
+from tomoatlas.analysis.figures.draw import BEYOND, draw_contour, figure_bytes
+from tomoatlas.analysis.figures.maps import (
     baselines_figure,
     gain_figure,
     neighbour_factor,
     nrmse_figure,
+    rows_without_haadf,
     weights_figure,
 )
-from analysis.labels import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS
-from analysis.maps import Page, pages
-from analysis.save import figure_bytes
-from analysis.strips import rows_without_haadf
-from recon_core.settings import Method
+from tomoatlas.analysis.maps import Page, pages
+from tomoatlas.analysis.style import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS
+from tomoatlas.recon_core.methods import Method
 
 HAADF, CHEMICAL = [9, 35, 71], [5, 9, 18, 36]
 

@@ -8,12 +8,12 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.contour import ContourSet
 
-from analysis.landscape import landscape_figure
-from analysis.posterior import Posterior, posterior
-from analysis.save import figure_bytes
-from recon_core.errors import BadInput
-from recon_core.settings import Method, Weights
-from sweep.propose import believed
+from tomoatlas.analysis.figures.draw import figure_bytes
+from tomoatlas.analysis.figures.landscape import landscape_figure
+from tomoatlas.analysis.posterior import Posterior, posterior
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.sweep.search.propose import believed
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.1, 6.0)}
 

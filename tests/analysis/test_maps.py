@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.atlas import Atlas
-from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
-from analysis.maps import pages, phase_map, shown_axes
+from tomoatlas.analysis.atlas import Atlas
+from tomoatlas.analysis.maps import pages, phase_map, shown_axes
+from tomoatlas.analysis.style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
 
 
 def atlas_over(**axes: list[object]) -> Atlas:

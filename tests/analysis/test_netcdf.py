@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.atlas import write_atlas
-from analysis.labels import CHEMICAL_TILTS, HAADF_TILTS
-from analysis.netcdf import write_netcdf
+from tomoatlas.analysis.atlas import write_atlas, write_netcdf
+from tomoatlas.analysis.style import CHEMICAL_TILTS, HAADF_TILTS
 
 xarray = pytest.importorskip("xarray", reason="needs xarray")
 ENGINES = [

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from analysis.pareto import Compromise, compromises, pareto_figure
-from analysis.save import figure_bytes
-from recon_core.settings import Weights
-from sweep.study import parse_study
+from tomoatlas.analysis.figures.draw import figure_bytes
+from tomoatlas.analysis.figures.pareto import Compromise, compromises, pareto_figure
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.sweep.study import parse_study
 
 TINY = """
 [study]

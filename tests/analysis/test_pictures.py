@@ -5,17 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.overlay import overlay_figure
-from analysis.pictures import (
-    SliceSet,
-    convergence_figure,
-    round_length,
-    slices_figure,
-    telling_slice,
-)
-from analysis.save import figure_bytes
-from recon_core.result import History
-from recon_core.settings import Method
+from tomoatlas.analysis.figures.draw import figure_bytes
+from tomoatlas.analysis.figures.pictures import convergence_figure, overlay_figure, slices_figure
+from tomoatlas.analysis.volumes import SliceSet, round_length, telling_slice
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.recon_core.result import History
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.progress import duration, failures_by_class, progress
-from analysis.reading import load_trials
-from analysis.table import trials_table
+from tomoatlas.analysis.journal import load_trials
+from tomoatlas.analysis.progress import duration, failures_by_class, progress
+from tomoatlas.analysis.table import trials_table
 
 
 def test_a_finished_study(folder, study):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.atlas import Atlas
-from analysis.labels import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
-from analysis.recommend import recommend
-from recon_core.errors import BadInput
+from tomoatlas.analysis.atlas import Atlas
+from tomoatlas.analysis.recommend import recommend
+from tomoatlas.analysis.style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
+from tomoatlas.recon_core.errors import BadInput
 
 HAADF, CHEMICAL = [0, 9, 35, 71], [5, 9, 18]
 

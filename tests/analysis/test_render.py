@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from analysis import render
-from analysis.overlay import element_colours
-from analysis.pictures import SliceSet
-from analysis.render import render_figure, surfaces, usual_concentration
-from recon_core.errors import BadInput
-from recon_core.settings import Method
+from tomoatlas.analysis.figures import render
+from tomoatlas.analysis.figures.pictures import element_colours
+from tomoatlas.analysis.figures.render import render_figure, surfaces, usual_concentration
+from tomoatlas.analysis.volumes import SliceSet
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method
 
 
 def cube(scale: float = 1.0) -> np.ndarray:

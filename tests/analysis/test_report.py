@@ -8,18 +8,18 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from analysis import page_data
-from analysis.atlas import atlas_of, load_atlas
-from analysis.posterior import posterior
-from analysis.reading import JournalReader, load_trials
-from analysis.report import MIDDLE, write_page, write_report
-from analysis.table import trials_of_cell
-from recon_core.errors import BadInput
-from recon_core.settings import Method
-from sweep.driver import run
-from sweep.executors.inline import InlineExecutor
-from sweep.study import parse_study
-from sweep.trial import TrialResult, TrialStatus
+from tomoatlas.analysis.atlas import atlas_of, load_atlas
+from tomoatlas.analysis.journal import JournalReader, load_trials
+from tomoatlas.analysis.posterior import posterior
+from tomoatlas.analysis.report import MIDDLE, write_page, write_report
+from tomoatlas.analysis.report import data as page_data
+from tomoatlas.analysis.table import trials_of_cell
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
 
 ONE_AXIS = """
 [study]

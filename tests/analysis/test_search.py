@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
 
-from analysis.reading import load_trials
-from analysis.save import figure_bytes
-from analysis.search import (
+from tomoatlas.analysis.figures.draw import figure_bytes
+from tomoatlas.analysis.figures.search import (
     best_so_far,
     importance_figure,
     mean_best,
@@ -20,9 +19,16 @@ from analysis.search import (
     search_figure,
     shares_of_variance,
 )
-from analysis.table import trials_table
-from analysis.timeline import device_hours, lanes, timed_trials, timeline_figure, utilisation
-from recon_core.errors import BadInput
+from tomoatlas.analysis.figures.timeline import (
+    device_hours,
+    lanes,
+    timed_trials,
+    timeline_figure,
+    utilisation,
+)
+from tomoatlas.analysis.journal import load_trials
+from tomoatlas.analysis.table import trials_table
+from tomoatlas.recon_core.errors import BadInput
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.1, 6.0)}
 START = "2024-01-01T00:{:02d}:{:02d}.000+00:00"

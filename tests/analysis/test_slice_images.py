@@ -9,16 +9,16 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from analysis.pictures import SliceSet
-from analysis.reading import JournalReader
-from analysis.report import write_report
-from analysis.slice_images import LARGEST, kept_slices, make_slices, slice_facts
-from analysis.slices import Rerun
-from phantoms.acquire import Acquisition, simulate
-from phantoms.kinds import make_specimen
-from recon_core.result import History
-from recon_core.settings import Method
-from sweep.study import parse_study
+from tomoatlas.analysis.journal import JournalReader
+from tomoatlas.analysis.report import write_report
+from tomoatlas.analysis.report.slice_images import LARGEST, kept_slices, make_slices, slice_facts
+from tomoatlas.analysis.rerun import Rerun
+from tomoatlas.analysis.volumes import SliceSet
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.recon_core.result import History
+from tomoatlas.sweep.study import parse_study
 
 STUDY = """
 [study]
@@ -39,8 +39,8 @@ chemistry_tv_trials = 1
 @pytest.fixture(scope="module")
 def sliced(tmp_path_factory, response):
     """A study folder with slices of its second cell, made from real reconstructions."""
-    from sweep.driver import run
-    from sweep.executors.inline import InlineExecutor
+    from tomoatlas.sweep.executors.inline import InlineExecutor
+    from tomoatlas.sweep.run.driver import run
 
     folder = tmp_path_factory.mktemp("sliced") / "out"
     run(parse_study(STUDY), folder, InlineExecutor(response))
@@ -67,7 +67,9 @@ def test_slices_of_the_chosen_cell_are_kept(sliced):
 def test_they_are_not_made_twice_and_go_with_a_better_trial(sliced, monkeypatch):
     reader = JournalReader(sliced)
     place = sliced / "report" / "slices"
-    monkeypatch.setattr("analysis.slice_images.slices_of", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(
+        "tomoatlas.analysis.report.slice_images.rerun_best", lambda *_: pytest.fail("made again")
+    )
     make_slices(place, reader.study, reader.study.cells()[1], reader.trials)
     better = reader.trials.copy()
     better.loc[better["method"] == "fused", "trial_id"] = "another"
@@ -75,12 +77,12 @@ def test_they_are_not_made_twice_and_go_with_a_better_trial(sliced, monkeypatch)
 
 
 def test_a_specimen_that_is_gone_is_a_note(sliced, tmp_path, monkeypatch):
-    from recon_core.errors import BadInput
+    from tomoatlas.recon_core.errors import BadInput
 
     def gone(*_):
         raise BadInput("no such file", source="cubes.h5")
 
-    monkeypatch.setattr("analysis.slice_images.slices_of", gone)
+    monkeypatch.setattr("tomoatlas.analysis.report.slice_images.rerun_best", gone)
     report = write_report(sliced, ["chemical_tilts=5"])
     assert report.notes == ("No slices of chemical_tilts=5: cubes.h5: no such file.",)
     assert report.notes[0] in report.index.read_text(encoding="utf-8")

@@ -7,15 +7,15 @@ import shutil
 import numpy as np
 import pytest
 
-from analysis.atlas import write_atlas
-from analysis.catalogue import CATALOGUE, draw
-from analysis.save import figure_bytes, kind_of, save_figure
-from analysis.source import Source
-from phantoms.files import save_reconstruction, save_specimen
-from phantoms.kinds import make_specimen
-from recon_core.errors import BadInput
-from sweep.folder import StudyFolder
-from sweep.study import parse_study
+from tomoatlas.analysis.atlas import write_atlas
+from tomoatlas.analysis.figures import FIGURES, draw
+from tomoatlas.analysis.figures.draw import figure_bytes, kind_of, save_figure
+from tomoatlas.analysis.figures.source import Source
+from tomoatlas.phantoms.formats import save_reconstruction, save_specimen
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.record import StudyFolder
+from tomoatlas.sweep.study import parse_study
 
 HAADF, CHEMICAL = "acquisition.haadf_tilts", "acquisition.chemical_tilts"
 
@@ -149,7 +149,7 @@ def test_tilts_need_neither_a_result_nor_the_specimens_file(tmp_path, study):
 
 
 def test_an_unknown_figure_lists_all(folder):
-    with pytest.raises(BadInput, match=", ".join(list(CATALOGUE)[:3])):
+    with pytest.raises(BadInput, match=", ".join(list(FIGURES)[:3])):
         draw("nrms", Source((folder,)))
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.reading import load_trials
-from analysis.table import atlas_table, best_trial, trials_table
-from recon_core.settings import Method
-from sweep.study import parse_study
-from sweep.trial import TrialResult, TrialStatus
+from tomoatlas.analysis.journal import load_trials
+from tomoatlas.analysis.table import atlas_table, best_trial, trials_table
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
 
 
 def record(number: int = 0, **changes: object) -> dict[str, object]:
@@ -149,11 +149,11 @@ def test_axis_values_of_every_kind_find_their_cell():
 
 
 def test_the_package_offers_what_notebooks_need(folder):
-    import analysis
+    from tomoatlas import analysis
 
     trials = analysis.load_trials(folder)
     assert trials.equals(load_trials(folder))
-    assert analysis.load_atlas.__module__ == "analysis.atlas"
+    assert analysis.load_atlas.__module__ == "tomoatlas.analysis.atlas"
     with pytest.raises(AttributeError, match="no attribute 'load_nothing'"):
         analysis.load_nothing  # noqa: B018
 

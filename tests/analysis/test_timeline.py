@@ -5,9 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from analysis.progress import progress
-from analysis.table import trials_table
-from analysis.timeline import device_hours, lanes, timed_trials, timeline_figure, utilisation
+from tomoatlas.analysis.figures.timeline import (
+    device_hours,
+    lanes,
+    timed_trials,
+    timeline_figure,
+    utilisation,
+)
+from tomoatlas.analysis.progress import progress
+from tomoatlas.analysis.table import trials_table
 
 START = pd.Timestamp("2026-01-01T00:00:00Z")
 

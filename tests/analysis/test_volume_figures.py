@@ -7,17 +7,17 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Wedge
 
-from analysis.chemistry import stoichiometry_figure
-from analysis.fourier import fsc_figure, spectra_figure, tilts_figure
-from analysis.overlay import composite, element_colours, overlay_figure
-from analysis.pictures import SliceSet
-from analysis.profiles import profiles_figure, sharpest_edge
-from analysis.save import figure_bytes
-from recon_core.edges import WIDTH_PER_SIGMA
-from recon_core.errors import BadInput
-from recon_core.metrics import stoichiometry
-from recon_core.resolution import axis_spectrum, shell_correlation
-from recon_core.settings import Method
+from tomoatlas.analysis.figures.chemistry import stoichiometry_figure
+from tomoatlas.analysis.figures.draw import figure_bytes
+from tomoatlas.analysis.figures.fourier import fsc_figure, spectra_figure, tilts_figure
+from tomoatlas.analysis.figures.pictures import composite, element_colours, overlay_figure
+from tomoatlas.analysis.figures.profiles import profiles_figure, sharpest_edge
+from tomoatlas.analysis.volumes import SliceSet
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.recon_core.metrics import stoichiometry
+from tomoatlas.recon_core.metrics.edges import WIDTH_PER_SIGMA
+from tomoatlas.recon_core.metrics.resolution import axis_spectrum, shell_correlation
 
 ELEMENTS = ("Co", "O", "Au")
 

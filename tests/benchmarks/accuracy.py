@@ -12,8 +12,9 @@ import sys
 
 from common import condition, score, table
 
-from recon_core.reconstruct import reconstruct
-from recon_core.settings import Method, SolverSettings, Weights
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
 
 TV_ALONE = (0.7, 1.0, 1.4, 2.0, 2.8)
 HAADF = (0.03, 0.1, 0.3, 1.0)

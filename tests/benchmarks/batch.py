@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from common import condition, table
 
-from recon_core.cuda_device import device_named
-from recon_core.device import Device
-from recon_core.errors import BadInput
-from recon_core.reconstruct import reconstruct, reconstruct_batch
-from recon_core.settings import Method, SolverSettings, Weights
+from tomoatlas.recon_core.device import Device
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.gpu import device_named
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 
 WORK = SolverSettings(tolerance=1e-12, max_iterations=60)
 TRIALS = {"cpu": (1, 4, 8), "cuda": (1, 8, 32)}

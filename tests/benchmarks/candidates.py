@@ -20,13 +20,18 @@ from first_order import (
     subsets,
 )
 
-from recon_core.device import CPU
-from recon_core.fusion import FusedProblem
-from recon_core.gram import Gram, gram_of
-from recon_core.settings import Weights
-from recon_core.solve import RECORD, FusionState, _calmed, _record, step
-from recon_core.start import COARSE_STEPS, _refined, _switched_on, started
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.recon_core.device import CPU
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.recon_core.solver.admm import RECORD, FusionState, _calmed, _record, step
+from tomoatlas.recon_core.solver.gram import Gram, gram_of
+from tomoatlas.recon_core.solver.multiresolution import (
+    COARSE_STEPS,
+    _refined,
+    _switched_on,
+    initial_state,
+)
+from tomoatlas.recon_core.solver.problem import FusedProblem
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 Array = np.ndarray
 Iterates = Iterator[tuple[Array, float]]
@@ -54,13 +59,13 @@ def split_from_counts(series: TiltSeries, weights: Weights) -> Iterates:
 
 def split_from_half(series: TiltSeries, weights: Weights) -> Iterates:
     """The solver as it is: the split from the solution at half the resolution."""
-    return split(*started(series, [weights], SETTINGS, CPU))
+    return split(*initial_state(series, [weights], SETTINGS, CPU))
 
 
 def split_from_quarter(series: TiltSeries, weights: Weights, steps: int = COARSE_STEPS) -> Iterates:
     """The split from a solution at half the resolution that began at a quarter."""
     coarse = Weights(weights.haadf, 4.0 * weights.tv)
-    problem, state = started(series.binned(), [coarse], SETTINGS, CPU, 1)
+    problem, state = initial_state(series.binned(), [coarse], SETTINGS, CPU, 1)
     for _ in range(steps):
         state = step(problem, state)
     problem, state = _refined(series, [weights], SETTINGS, CPU, state)
@@ -89,7 +94,9 @@ def split_from_neighbour(series: TiltSeries, weights: Weights) -> Iterates:
     u, multiplier and duals are kept. Tried at 32^3: the multiplier dropped, no better, or scaled
     with the weight, 0.5 % higher.
     """
-    problem, state = started(series, [replace(weights, haadf=weights.haadf / 3)], SETTINGS, CPU)
+    problem, state = initial_state(
+        series, [replace(weights, haadf=weights.haadf / 3)], SETTINGS, CPU
+    )
     for _ in range(NEIGHBOUR):
         state = step(problem, state)
     return split(_eased(problem, 3.0), replace(state, work=0.0, iteration=0))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from phantoms.acquire import Acquisition, simulate
-from phantoms.kinds import make_specimen
-from phantoms.specimen import Specimen
-from recon_core.metrics import nrmse_by_element
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.metrics import nrmse_by_element
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 PAPER_SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
 

@@ -27,11 +27,12 @@ from candidates import CANDIDATES
 from common import condition, score, table
 from convergence_figure import Curves, draw
 
-from phantoms.specimen import Specimen
-from recon_core.fusion import FusedProblem, fused_problem
-from recon_core.settings import SolverSettings, Weights
-from recon_core.tiltseries import TiltSeries
-from sweep.tables import SearchSpace
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
+from tomoatlas.recon_core.tiltseries import TiltSeries
+from tomoatlas.sweep.study.tables import SearchSpace
 
 HAADF = (0.01, 0.03, 0.1, 1.0)
 EVERY = 5  # iterations between rows of a trace

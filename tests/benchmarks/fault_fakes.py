@@ -9,8 +9,8 @@ import os
 import signal
 import time
 
-from sweep.study import Study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.sweep.study import Study
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 KINDS = {
     "sound": 200,

@@ -44,7 +44,7 @@ PATIENCE_SECONDS = 600.0
 
 
 def job_killed_twice(folder: Path) -> Row:
-    """``mpiexec -n 3 python -m jobs run`` killed twice, then ``-n 5``: the same atlas.csv."""
+    """``mpiexec -n 3 python -m tomoatlas run`` killed twice, then ``-n 5``: the same atlas.csv."""
     study = folder / "study.toml"
     study.write_text(STUDY)
     mpi, rng = launcher(), random.Random(4)
@@ -63,7 +63,7 @@ def job_killed_twice(folder: Path) -> Row:
 
 
 def _command(study: Path, out: Path) -> list[object]:
-    return ["-m", "jobs", "run", study, "--out", out, "--device", "cpu", "-q"]
+    return ["-m", "tomoatlas", "run", study, "--out", out, "--device", "cpu", "-q"]
 
 
 def _killed(mpi: Launcher, study: Path, out: Path, rng: random.Random) -> int:

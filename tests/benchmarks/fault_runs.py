@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
 from sweep_threads import Threads
 
-from recon_core.errors import BadInput, Trouble
-from sweep.driver import run
-from sweep.identity import short_seed
-from sweep.journal import read_records
-from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.recon_core.errors import BadInput, Trouble
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.identity import short_seed
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 STUDY = """
 [study]

@@ -28,11 +28,11 @@ from fault_table import Row, Rows, main
 from occupation import Occupation
 from sweep_launch import finished, group_is_gone, launcher, lines, open_mpi, rank_processes
 
-from sweep.driver import run
-from sweep.executors.processes import ProcessExecutor
-from sweep.journal import read_records
-from sweep.study import parse_study
-from sweep.trial import Trial, TrialResult
+from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study.trial import Trial, TrialResult
 
 HERE = Path(__file__).parent
 STUDY = """
@@ -185,7 +185,7 @@ def late_worker(folder: Path) -> Row:
     """Two workers of a Dask cluster are joined by two more."""
     from distributed import Client, LocalCluster
 
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     occupation = Occupation()
     with (

@@ -23,8 +23,8 @@ import utilisation
 from fault_runs import child, doubled, finished, killed, outcomes, said_by, started, undisturbed
 from fault_table import Row, Rows, main
 
-from recon_core.errors import BadInput
-from sweep.journal import Journal
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.record.journal import Journal
 
 NOBODY = 65534
 PAGE = 4096

@@ -31,13 +31,14 @@ from smooth import (
     value_and_slope,
 )
 
-from recon_core.device import CPU
-from recon_core.fusion import FusedProblem
-from recon_core.gram import gram_of
-from recon_core.settings import SolverSettings, Weights
-from recon_core.solve import FusionState, _due, _volume_step
-from recon_core.start import started
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.recon_core.device import CPU
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver.admm import FusionState, _due, _volume_step
+from tomoatlas.recon_core.solver.gram import gram_of
+from tomoatlas.recon_core.solver.multiresolution import initial_state
+from tomoatlas.recon_core.solver.problem import FusedProblem
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 Array = np.ndarray
 Iterates = Iterator[tuple[Array, float]]
@@ -49,7 +50,7 @@ ROUNDING = 1e-6  # of the smooth part's value
 
 def from_counts(series: TiltSeries, weights: Weights) -> tuple[FusedProblem, FusionState]:
     """The start of every candidate that has no coarse one: chemistry + TV, 20 steps."""
-    return started(series, [weights], SETTINGS, CPU, NOT_COARSER)
+    return initial_state(series, [weights], SETTINGS, CPU, NOT_COARSER)
 
 
 def gradient(series: TiltSeries, weights: Weights) -> Iterates:

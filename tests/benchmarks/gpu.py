@@ -30,13 +30,13 @@ from gpu_floors import print_floors
 from gpu_traffic import BLOCKS
 from gpu_trial import HEADER, trial_rows
 
-from recon_core.backend import CupyLauncher, cupy_module, device_memory, device_name
-from recon_core.cuda_kernels import CudaKernels
-from recon_core.cuda_projector import CudaProjector, CupySparseProjector, Tiling
-from recon_core.errors import BadInput
-from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.launch import BLOCK
-from recon_core.volume_step import Fields, Steps
+from tomoatlas.recon_core.cpu.volume_step import Fields, Steps
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
+from tomoatlas.recon_core.gpu.cupy import CupyLauncher, cupy_module, device_memory, device_name
+from tomoatlas.recon_core.gpu.kernels import CudaKernels
+from tomoatlas.recon_core.gpu.projector import CudaProjector, CupySparseProjector, Tiling
+from tomoatlas.recon_core.gpu.source import BLOCK
 
 ELEMENTS = 4
 TILTS = (47, 9)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from common import table
 
-from jobs.shipped import find_study
-from recon_core.memory import FLOAT
-from recon_core.settings import Method
-from recon_core.solve import RECORD
-from sweep.estimate import TYPICAL_ITERATIONS, solve_size
-from sweep.study import Study
+from tomoatlas.jobs.shipped import find_study
+from tomoatlas.recon_core.memory import FLOAT
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.recon_core.solver.admm import RECORD
+from tomoatlas.sweep.estimate import solve_size
+from tomoatlas.sweep.study import Study
 
 BANDWIDTH, PEAK = 4.8e12, 60e12  # an H200's: bytes and float32 operations per second
 REACHED = 0.85  # of the bandwidth, by streaming kernels
@@ -155,7 +155,7 @@ def study_rows() -> Iterator[tuple[object, ...]]:
     for method in study.search.methods:
         seconds = [iteration_seconds(study.at(cell), method) for cell in study.cells()]
         each = study.search.budget(method)
-        iterations = min(TYPICAL_ITERATIONS[method], study.solver.max_iterations)
+        iterations = min(method.traits.iterations, study.solver.max_iterations)
         taken = each * iterations * sum(seconds) / 3600
         hours += taken
         milliseconds = f"{1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f}"

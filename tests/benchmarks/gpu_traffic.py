@@ -17,10 +17,10 @@ from common import table
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recon_core.cuda_projector import Tiling
-from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.memory import FLOAT
-from recon_core.rays import projection_matrix, ray_table
+from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
+from tomoatlas.recon_core.gpu.projector import Tiling
+from tomoatlas.recon_core.memory import FLOAT
+from tomoatlas.recon_core.projection.rays import projection_matrix, ray_table
 
 TILTS = (47, 9)
 BLOCKS = (  # (ray, tilt) and (y, z), as many of the one as of the other

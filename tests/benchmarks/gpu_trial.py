@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from common import condition, score
 
-from recon_core.backend import cupy_module
-from recon_core.cuda_device import CudaDevice, cuda
-from recon_core.memory import SolveSize, fused_bytes
-from recon_core.reconstruct import reconstruct
-from recon_core.result import Reconstruction
-from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.solve import step
-from recon_core.start import started
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.recon_core.gpu import CudaDevice, cuda
+from tomoatlas.recon_core.gpu.cupy import cupy_module
+from tomoatlas.recon_core.memory import SolveSize, fused_bytes
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.result import Reconstruction
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
+from tomoatlas.recon_core.solver.admm import step
+from tomoatlas.recon_core.solver.multiresolution import initial_state
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 HAADF, CHEMICAL = 47, 9
 WEIGHTS = Weights(0.1, 1.0)
@@ -64,7 +65,7 @@ def trial_rows(sizes: tuple[int, ...]) -> Iterator[tuple[object, ...]]:
 
 def iteration_seconds(series: TiltSeries, device: CudaDevice) -> float:
     """Of one iteration in the midst of a solve, bounds of the curvature included."""
-    problem, state = started(series, [WEIGHTS], SETTINGS, device)
+    problem, state = initial_state(series, [WEIGHTS], SETTINGS, device)
     _synchronise()
     begun = time.perf_counter()
     for _ in range(STEPS):

@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 from common import condition, score, table
 
-from phantoms.specimen import Specimen
-from recon_core.cuda_device import cuda
-from recon_core.device import Cpu, CpuKernels, Device
-from recon_core.errors import BadInput
-from recon_core.reconstruct import reconstruct
-from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.volume_step import Fields, Steps
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.cpu.volume_step import Fields, Steps
+from tomoatlas.recon_core.device import Cpu, CpuKernels, Device
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.gpu import cuda
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
 
 SIZES = (32, 64)
 WEIGHTS = (Weights(0.01, 0.1), Weights(0.1, 1.0), Weights(1.0, 3.0), Weights(0.03, 10.0))
@@ -72,7 +73,7 @@ class Scores:
     kept: list[float] = field(default_factory=list)
 
     def __call__(self, volumes: Any) -> float:
-        """See :data:`recon_core.solve.Monitor`."""
+        """See :data:`tomoatlas.recon_core.solver.admm.Monitor`."""
         self.seen += 1
         if self.seen % EVERY == 0:
             self.kept.append(score(self.device.get(volumes), self.specimen))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from common import condition, score, table
 
-from recon_core.reconstruct import reconstruct
-from recon_core.settings import Method, SolverSettings, Weights
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
 
 SIZE = 64
 RUNS = {

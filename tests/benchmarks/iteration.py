@@ -22,14 +22,15 @@ import numpy as np
 from common import condition, table
 from projector import AstraProjector, ScipyProjector
 
-from recon_core.device import Cpu
-from recon_core.fusion import FusedProblem, fused_problem
-from recon_core.geometry import TiltGeometry
-from recon_core.projector import Projector
-from recon_core.rooms import front
-from recon_core.settings import SolverSettings, Weights
-from recon_core.solve import FusionState, _fields, _steps, init, step
-from recon_core.terms import ChemicalTerm
+from tomoatlas.recon_core.device import Cpu
+from tomoatlas.recon_core.geometry import TiltGeometry
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.recon_core.projection import Projector
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver.admm import FusionState, _fields, _steps, init, step
+from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
+from tomoatlas.recon_core.solver.terms import ChemicalTerm
+from tomoatlas.recon_core.solver.workspace import view_of
 
 FLOAT = 4
 REPEATS = 30
@@ -41,7 +42,7 @@ class AstraCpu(Cpu):
     """The CPU with ASTRA's projector, called for every slice of every volume."""
 
     def projector(self, geometry: TiltGeometry) -> Projector:
-        """See :class:`recon_core.device.Device`."""
+        """See :class:`tomoatlas.recon_core.device.Device`."""
         return AstraProjector(geometry)
 
 
@@ -49,7 +50,7 @@ class ScipyCpu(Cpu):
     """The CPU with SciPy's sparse product."""
 
     def projector(self, geometry: TiltGeometry) -> Projector:
-        """See :class:`recon_core.device.Device`."""
+        """See :class:`tomoatlas.recon_core.device.Device`."""
         return ScipyProjector(geometry)
 
 
@@ -93,12 +94,12 @@ def iterations(problems: Sequence[FusedProblem], warm: int, steps: int) -> list[
 
 
 def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
-    """The parts of :func:`recon_core.solve.step`."""
+    """The parts of :func:`tomoatlas.recon_core.solver.admm.step`."""
     chemistry, haadf, split, gram = problem.chemistry, problem.haadf, state.split, state.gram
     voxels, elements = split.u.size, state.metric.shape[1]
     volumes, rays = elements * voxels, state.rays.size
     flat = (1, -1, split.u.shape[-1])
-    image = front(state.spare, split.u.shape)
+    image = view_of(state.spare, split.u.shape)
     nonzeros = [p._matrix.nnz * split.u.shape[-1] for p in (haadf.projector, chemistry.projector)]
     yield Stage(
         "ramp filter of the residual (FFT)",

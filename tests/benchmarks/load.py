@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from analysis import load_trials
 from tests.benchmarks.common import table
+from tomoatlas.analysis import load_trials
 
 SAMPLE = Path(__file__).parents[2] / "analysis/atlases/fig4_nanocubes_64/trials.jsonl"
 

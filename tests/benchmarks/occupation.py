@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from sweep.trial import Trial, TrialResult
+from tomoatlas.sweep.study.trial import Trial, TrialResult
 
 
 @dataclass

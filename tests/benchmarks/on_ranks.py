@@ -12,10 +12,10 @@ from pathlib import Path
 import fault_fakes
 from occupation import Occupation
 
-from sweep.driver import run
-from sweep.executors.base import Executor
-from sweep.executors.mpi import leave, run_ranks
-from sweep.study import load_study
+from tomoatlas.sweep.executors import Executor
+from tomoatlas.sweep.executors.mpi.ranks import leave, run_ranks
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import load_study
 
 
 def main(study: Path, folder: Path, evaluation: str) -> int:

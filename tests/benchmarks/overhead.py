@@ -23,11 +23,10 @@ from sweep_conformance import collected, some_trials, trial_number
 from sweep_fakes import EATS, HANGS, faulty, small_study
 from sweep_launch import mpiexec
 
-from sweep.executors.base import Executor
-from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
-from sweep.limits import MEBIBYTE, Limits
-from sweep.trial import TrialResult
+from tomoatlas.sweep.executors import MEBIBYTE, Executor, Limits
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.study.trial import TrialResult
 
 TRIALS = 500
 LIMITS = Limits(seconds=60.0, memory_bytes=8000 * MEBIBYTE)
@@ -72,7 +71,7 @@ def _outcome(number: int, limits: Limits) -> TrialResult:
 
 def on_ranks() -> int:
     """Print the row of MPI ranks, its cells on lines of their own."""
-    from sweep.executors.mpi import leave, run_ranks
+    from tomoatlas.sweep.executors.mpi.ranks import leave, run_ranks
 
     def manage(executor: Executor) -> int:
         print("\n".join(measured("2 MPI ranks", executor)))
@@ -83,7 +82,7 @@ def on_ranks() -> int:
 
 def on_dask() -> list[str]:
     """The row of a local Dask cluster."""
-    from sweep.executors.dask import DaskExecutor, connected
+    from tomoatlas.sweep.executors.dask import DaskExecutor, connected
 
     with connected("local", 1) as client:
         return measured("Dask, one worker", DaskExecutor(client, nothing, LIMITS))

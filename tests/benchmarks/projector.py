@@ -21,10 +21,10 @@ import numpy as np
 from common import table
 from scipy import sparse
 
-from recon_core.cuda_projector import _multiply
-from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.projector import Projector, SparseProjector, fitted
-from recon_core.rays import projection_matrix
+from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
+from tomoatlas.recon_core.gpu.projector import _multiply
+from tomoatlas.recon_core.projection import Projector, SparseProjector, fitted
+from tomoatlas.recon_core.projection.rays import projection_matrix
 
 REPEATS = 7
 

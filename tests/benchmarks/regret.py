@@ -1,4 +1,5 @@
-"""How good the proposals are: sweep.gp against scikit-optimize's gp_hedge and against chance.
+"""How good the proposals are: tomoatlas.sweep.search.gp against scikit-optimize's gp_hedge and
+against chance.
 
 Landscapes: the measured one (a smooth fit to the committed trials of fig4_nanocubes_64, one slice
 for each of several cells, rough by 0.2 % as solvers stop at a tolerance) and four toys. Regret is
@@ -21,10 +22,10 @@ import numpy as np
 from common import table
 from scipy.interpolate import RBFInterpolator
 
-from recon_core.settings import Weights
-from sweep.identity import short_seed
-from sweep.propose import initial_point, propose
-from sweep.tables import SearchSpace, Surrogate
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.sweep.search.propose import initial_point, propose
+from tomoatlas.sweep.study.identity import short_seed
+from tomoatlas.sweep.study.tables import SearchSpace, Surrogate
 
 SPACE = dict(SearchSpace().model_dump())
 TRIALS, INITIAL = 20, 6

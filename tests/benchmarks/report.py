@@ -17,13 +17,13 @@ from itertools import pairwise
 
 from common import table
 
-from analysis.atlas import write_atlas
-from analysis.figure_files import write_figures
-from analysis.reading import JournalReader
-from analysis.report import write_page
-from sweep.folder import StudyFolder
-from sweep.identity import digest
-from sweep.study import Study, parse_study
+from tomoatlas.analysis.atlas import write_atlas
+from tomoatlas.analysis.figures import write_figures
+from tomoatlas.analysis.journal import JournalReader
+from tomoatlas.analysis.report import write_page
+from tomoatlas.sweep.record import StudyFolder
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.identity import digest
 
 PER_CELL = 100
 ELEMENTS = ("Co", "Cu", "O", "Au")

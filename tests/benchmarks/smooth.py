@@ -11,10 +11,10 @@ from dataclasses import replace
 import numba
 import numpy as np
 
-from recon_core.fusion import FusedProblem
-from recon_core.geometry import TiltGeometry
-from recon_core.kernels import jit
-from recon_core.volume_step import TV_DIVISOR
+from tomoatlas.recon_core.cpu.kernels import jit
+from tomoatlas.recon_core.cpu.volume_step import TV_DIVISOR
+from tomoatlas.recon_core.geometry import TiltGeometry
+from tomoatlas.recon_core.solver.problem import FusedProblem
 
 Array = np.ndarray
 

@@ -21,15 +21,16 @@ from smooth import (
     value_and_slope,
 )
 
-from phantoms.acquire import Acquisition, simulate
-from phantoms.kinds import make_specimen
-from phantoms.specimen import Specimen
-from recon_core.device import CPU
-from recon_core.fusion import FusedProblem, fused_problem
-from recon_core.gram import gram_of
-from recon_core.settings import SolverSettings, Weights
-from recon_core.solve import _volume_step, init
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.device import CPU
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver.admm import _volume_step, init
+from tomoatlas.recon_core.solver.gram import gram_of
+from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 WEIGHTS = Weights(0.03, 1.0)
 ENOUGH = 150

@@ -16,8 +16,9 @@ import sys
 import numpy as np
 from common import condition, score, table
 
-from recon_core.reconstruct import reconstruct
-from recon_core.settings import Method, SolverSettings, Weights
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
 
 HAADF = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 TV = (0.5, 0.7, 1.0, 1.4)

@@ -14,8 +14,9 @@ import time
 
 from common import condition, score, table
 
-from recon_core.reconstruct import reconstruct
-from recon_core.settings import Method, SolverSettings, Weights
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
 
 WEIGHTS = (Weights(0.01, 0.7), Weights(0.03, 0.7), Weights(0.1, 1.0), Weights(1.0, 1.0))
 REPEATS = 3

@@ -25,15 +25,15 @@ from unittest.mock import patch
 import numpy as np
 from common import table
 
-from analysis.reading import load_trials
-from recon_core.settings import Method, Weights
-from sweep.driver import run
-from sweep.estimate import TYPICAL_ITERATIONS, trial_seconds
-from sweep.identity import short_seed
-from sweep.propose import initial_point, propose
-from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult, TrialStatus
-from sweep.watch import Watch
+from tomoatlas.analysis.journal import load_trials
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.sweep.estimate import trial_seconds
+from tomoatlas.sweep.run.deadline import Deadline
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.search.propose import initial_point, propose
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.identity import short_seed
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 ATLAS = Path(__file__).parents[2] / "analysis/atlases/fig4_nanocubes_64"
 STUDY = """
@@ -169,7 +169,7 @@ def trial_times(study: Study, mean: float) -> Callable[[Trial], float]:
 def _iterations_over_typical() -> dict[Method, np.ndarray]:
     frame = load_trials(ATLAS)
     by_method = frame.groupby("method")["iterations"]
-    return {Method(m): its.to_numpy() / TYPICAL_ITERATIONS[Method(m)] for m, its in by_method}
+    return {Method(m): its.to_numpy() / Method(m).traits.iterations for m, its in by_method}
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def simulate(row: Row) -> Outcome:
     began, used_before, clock = time.perf_counter(), time.process_time(), Clock()
     executor = VirtualWorkers(clock, row.workers, trial_times(study, row.mean))
     with tempfile.TemporaryDirectory() as folder, patch("os.fsync", clock.sync):
-        summary = run(study, folder, executor, watch=Watch(clock=clock))
+        summary = run(study, folder, executor, deadline=Deadline(clock=clock))
     assert summary.done == summary.total == len(executor.ended)
     ends = [end for _, end in executor.ended]
     # With fewer trials left than workers some must be idle, whoever manages them.

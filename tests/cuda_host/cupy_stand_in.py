@@ -15,7 +15,7 @@ from host_launcher import HostLauncher, kernel_names
 from scipy import fft, sparse
 from watched import COPIES, WatchedArray, call, watched
 
-from recon_core import backend
+from tomoatlas.recon_core.gpu import cupy as backend
 
 FREE, TOTAL, UNUSED = 3 * 2**30, 4 * 2**30, 2**30
 

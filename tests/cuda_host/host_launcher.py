@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recon_core.free_memory import available_bytes
-from recon_core.launch import DEFINES, Size, cuda_source
+from tomoatlas.recon_core.gpu.source import DEFINES, Size, cuda_source
+from tomoatlas.recon_core.machine import available_bytes
 
 COMPILER = shutil.which("g++")
 HEADER = Path(__file__).with_name("cuda_host.h")
@@ -33,7 +33,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++ to run the 
 
 
 class HostLauncher:
-    """A :class:`recon_core.launch.Launcher` on NumPy arrays.
+    """A :class:`tomoatlas.recon_core.gpu.source.Launcher` on NumPy arrays.
 
     Kernels work on copies between guards of NaN: a write outside an array is an error, a read
     outside shows in the result.

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli import main
-from sweep.driver import run
-from sweep.executors.inline import InlineExecutor
-from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.jobs.cli import main
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 # Fakes are a module beside the tests.
 sys.path.insert(0, str(Path(__file__).parent))

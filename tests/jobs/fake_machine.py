@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from jobs.schedulers import SCHEDULERS
+from tomoatlas.jobs.batch import SCHEDULERS
 
 
 class Machine:

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.capacity import least_seconds, most_at_once, steadily_at_once, warnings
-from jobs.shipped import find_study
-from recon_core.settings import Method
-from sweep.estimate import estimate, trial_seconds
-from sweep.study import Study
+from tomoatlas.jobs.batch.capacity import (
+    capacity_warnings,
+    least_seconds,
+    most_at_once,
+    steadily_at_once,
+)
+from tomoatlas.jobs.shipped import find_study
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.estimate import estimate, trial_seconds
+from tomoatlas.sweep.study import Study
 
 MINUTE = 60.0
 
@@ -45,7 +50,7 @@ def test_searches_that_feed_few_workers_count_as_few(fig4: Study) -> None:
 
 
 def test_a_walltime_below_the_longest_search_is_warned_of(fig4: Study) -> None:
-    (few, long) = warnings(fig4, 896, 20 * MINUTE)
+    (few, long) = capacity_warnings(fig4, 896, 20 * MINUTE)
     assert few.startswith("896 workers, but only about 128 trials at once")
     assert long.endswith("is more than one job of 20 min 0 s: about 9 jobs in a chain")
-    assert warnings(fig4, 128, 300 * MINUTE) == []
+    assert capacity_warnings(fig4, 128, 300 * MINUTE) == []

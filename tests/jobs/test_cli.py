@@ -8,9 +8,9 @@ import sys
 import click
 import pytest
 
-from jobs import cli
-from jobs.cli import main
-from recon_core.errors import BadInput, Trouble
+from tomoatlas.jobs import cli
+from tomoatlas.jobs.cli import main
+from tomoatlas.recon_core.errors import BadInput, Trouble
 
 COMMANDS = ["check", "run", "status", "report", "recommend", "script"]
 COMMANDS += ["phantom", "simulate", "reconstruct", "evaluate"]
@@ -43,7 +43,7 @@ def test_without_command_the_help(capsys):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from jobs.cli import main; main(['run', '--help']);"
+        "import sys; from tomoatlas.jobs.cli import main; main(['run', '--help']);"
         "heavy = {'numpy', 'pandas', 'matplotlib', 'numba', 'skopt', 'pydantic', 'h5py', 'mpi4py'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
@@ -131,7 +131,10 @@ def test_a_reader_that_left_is_no_error():
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [sys.executable, "-m", "jobs", "--help"], stdout=write, stderr=subprocess.PIPE, check=False
+        [sys.executable, "-m", "tomoatlas", "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
     )
     os.close(write)
     assert done.stderr == b""

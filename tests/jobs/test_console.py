@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from jobs import console, running
-from jobs.cli import main
-from jobs.console import Bar, Lines, Silent, Unheard, display
-from recon_core.settings import Method, Weights
-from sweep.executors.inline import InlineExecutor
-from sweep.trial import Cell, Trial, TrialResult, TrialStatus
+from tomoatlas.jobs import run as running
+from tomoatlas.jobs import terminal as console
+from tomoatlas.jobs.cli import main
+from tomoatlas.jobs.terminal import Bar, Lines, SafeDisplay, Silent, display
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.study.trial import Cell, Trial, TrialResult, TrialStatus
 
 TRIAL = Trial(Cell(0), Method.FUSED, 0, Weights(0.1, 1.0), "id")
 GOOD = TrialResult(TrialStatus.OK, nrmse=0.5)
@@ -60,7 +61,7 @@ def test_the_bar_counts(capsys):
 def test_display_fits_the_output(terminal, kind, monkeypatch):
     monkeypatch.setattr(console, "Console", lambda: Console(force_terminal=terminal))
     shown = display(quiet=False)
-    assert isinstance(shown, Unheard)
+    assert isinstance(shown, SafeDisplay)
     assert isinstance(shown._shown, kind)
     assert isinstance(display(quiet=True), Silent)
 
@@ -76,12 +77,12 @@ class Broken(Silent):
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "EIO"), SystemExit(1)])
 def test_a_display_that_nobody_sees_does_not_end_the_run(error, monkeypatch):
     monkeypatch.setattr("sys.stdout", io.StringIO())
-    Unheard(Broken(error)).start(0, 1)
+    SafeDisplay(Broken(error)).start(0, 1)
 
 
 def test_faults_of_the_program_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
-        Unheard(Broken(ZeroDivisionError())).start(0, 1)
+        SafeDisplay(Broken(ZeroDivisionError())).start(0, 1)
 
 
 def test_a_run_whose_reader_left_goes_on_to_its_end(study_file, tmp_path, monkeypatch, capsys):

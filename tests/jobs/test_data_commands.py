@@ -6,10 +6,15 @@ import h5py
 import numpy as np
 import pytest
 
-from jobs import solving
-from jobs.cli import main
-from phantoms.files import load_specimen, load_tilt_series, load_volumes, save_reconstruction
-from recon_core.result import Reconstruction, Status
+from tomoatlas.jobs.cli import main
+from tomoatlas.phantoms.formats import (
+    load_specimen,
+    load_tilt_series,
+    load_volumes,
+    save_reconstruction,
+)
+from tomoatlas.recon_core import solver as solving
+from tomoatlas.recon_core.result import Reconstruction, Status
 
 COUNTS = ["--haadf-tilts", "9", "--chemical-tilts", "5"]
 
@@ -87,7 +92,7 @@ def test_impossible_acquisitions_are_refused(options, said, specimen, tmp_path, 
 @pytest.mark.parametrize(
     ("options", "method", "weights"),
     [
-        ([], "fused", {"haadf": 0.05, "tv": 1}),
+        ([], "fused", {"haadf": 0.02, "tv": 1}),
         (["--haadf", "0.1", "--tv", "1"], "fused", {"haadf": 0.1, "tv": 1}),
         (["--method", "chemistry-tv", "--tv", "0.5"], "chemistry-tv", {"tv": 0.5}),
         (["--method", "ml"], "ml", {}),
@@ -221,8 +226,8 @@ def test_the_chain_of_single_commands(specimen, tilts, tmp_path, capsys):
 
 
 def test_the_defaults_in_the_help_are_those_of_the_code(capsys):
-    from phantoms.acquire import Acquisition
-    from recon_core.settings import SolverSettings
+    from tomoatlas.phantoms.acquire import Acquisition
+    from tomoatlas.recon_core.settings import SolverSettings
 
     assert main(["simulate", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())

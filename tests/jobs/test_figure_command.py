@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from analysis.catalogue import CATALOGUE
-from jobs.cli import main
+from tomoatlas.analysis.figures import FIGURES
+from tomoatlas.jobs.cli import main
 
 
 def test_the_list_names_every_figure_and_what_it_needs(capsys):
     assert main(["figure", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(CATALOGUE)
+    assert [line.split()[0] for line in lines] == list(FIGURES)
     assert all(line.endswith("]") for line in lines)
 
 
@@ -72,7 +72,7 @@ def test_volumes_are_exported_once(specimen, tmp_path, capsys):
     assert "accepted: .emd, .tif, .mrc" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", FIGURES)
 def test_a_study_without_a_trial_gives_holes_or_one_line(name, study_file, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs import memory
-from jobs.cli import main
-from jobs.memory import check_memory
-from recon_core.errors import BadInput
-from recon_core.memory import GIB, SolveSize, fused_bytes
-from sweep.estimate import data_bytes, trial_bytes
-from sweep.study import Study, parse_study
+from tomoatlas.jobs import workers as memory
+from tomoatlas.jobs.cli import main
+from tomoatlas.jobs.workers import check_memory
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.memory import GIB, SolveSize, fused_bytes
+from tomoatlas.sweep.estimate import data_bytes, trial_bytes
+from tomoatlas.sweep.study import Study, parse_study
 
 STUDY = """
 [study]

@@ -14,15 +14,15 @@ from fake_machine import Machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.schedulers import CARRIED, SCHEDULERS
-from jobs.scripts import Request, script
-from jobs.sites import Site, find_site, shipped_sites
+from tomoatlas.jobs.batch import CARRIED, SCHEDULERS
+from tomoatlas.jobs.batch.scripts import JobRequest, script
+from tomoatlas.jobs.batch.sites import Site, find_site, shipped_sites
 
 GOLDEN = Path(__file__).parent / "golden"
-REQUEST = Request("fig4.toml", "fig4", Path("fig4 out"), 2, 7200, "ABC123")
+REQUEST = JobRequest("fig4.toml", "fig4", Path("fig4 out"), 2, 7200, "ABC123")
 """A folder with a space in its name, which every line must survive."""
 
-ONE_NODE = Request("fig4.toml", "fig4", Path("fig4 out"), 1)
+ONE_NODE = JobRequest("fig4.toml", "fig4", Path("fig4 out"), 1)
 BY_SCHEDULER = {"slurm": "frontier", "pbs": "polaris", "lsf": "summit", "cobalt": "thetagpu"}
 
 

@@ -4,9 +4,9 @@ from importlib.resources import files
 
 import pytest
 
-from jobs.shipped import find_study, shipped_names
-from recon_core.errors import BadInput
-from recon_core.settings import Method
+from tomoatlas.jobs.shipped import find_study, shipped_names
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method
 
 PAPER_SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
 
@@ -16,7 +16,7 @@ def test_every_shipped_study_is_valid_and_says_what_it_answers(name):
     study = find_study(name)
     assert study.study.name == name
     assert set(study.search.methods) == set(Method)
-    text = (files("jobs") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
+    text = (files("tomoatlas.jobs") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
     head = text.partition("\n[")[0]
     assert all(line.startswith("#") for line in head.splitlines() if line)
     assert "?" in head

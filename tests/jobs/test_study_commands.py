@@ -9,11 +9,11 @@ import shlex
 import pandas as pd
 import pytest
 
-from analysis.reading import load_trials
-from jobs import running
-from jobs.cli import main
-from sweep.ledger import Summary
-from sweep.study import parse_study
+from tomoatlas.analysis.journal import load_trials
+from tomoatlas.jobs import run as running
+from tomoatlas.jobs.cli import main
+from tomoatlas.sweep.run.scheduler import Summary
+from tomoatlas.sweep.study import parse_study
 
 ATLASES = ("atlas.csv", "atlas.h5", "atlas.nc")
 
@@ -86,14 +86,14 @@ def test_the_commands_of_a_report_run_when_pasted(study_file, tmp_path, monkeypa
 
 
 def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
-    from analysis.slices import slices_of
-    from recon_core.metrics import nrmse_by_element
-    from recon_core.settings import Method
+    from tomoatlas.analysis.rerun import rerun_best
+    from tomoatlas.recon_core.methods import Method
+    from tomoatlas.recon_core.metrics import nrmse_by_element
 
     out = tmp_path / "out"
     assert main(["run", str(study_file), "--out", str(out), "--workers", "1", "-q"]) == 0
     study, trials = parse_study((out / "study.toml").read_text()), load_trials(out)
-    rerun = slices_of(study, study.cells()[1], trials)
+    rerun = rerun_best(study, study.cells()[1], trials)
     table = pd.read_csv(out / "atlas.csv")
     scores = nrmse_by_element(rerun.slices.volumes[Method.FUSED], rerun.slices.truth)
     columns = [f"nrmse_{element}" for element in rerun.slices.elements]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_machine import Machine
 
-from jobs.cli import main
+from tomoatlas.jobs.cli import main
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import running
-from jobs.cli import main
-from jobs.signals import DRAIN, Ears, heeded
-from jobs.walltime import for_trials, parse_walltime, seconds_left, walltime_text
-from recon_core.errors import BadInput
-from sweep.ledger import Summary
-from sweep.study import Study
-from sweep.watch import Watch
+from tomoatlas.jobs import run as running
+from tomoatlas.jobs.batch.walltime import for_trials, parse_walltime, seconds_left, walltime_text
+from tomoatlas.jobs.cli import main
+from tomoatlas.jobs.signals import DRAIN, SignalHandler, handling_signals
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.run.deadline import Deadline
+from tomoatlas.sweep.run.scheduler import Summary
+from tomoatlas.sweep.study import Study
 
 
 @given(st.integers(1, 10**7))
@@ -102,9 +102,9 @@ def test_the_shorter_of_scheduler_and_option_counts(monkeypatch: pytest.MonkeyPa
 def test_the_first_signal_drains_the_second_ends_and_a_third_is_not_heard(
     number: signal.Signals,
 ) -> None:
-    ears, before = Ears(), signal.getsignal(number)
-    with heeded(ears):
-        watch = ears.mind(Watch())
+    ears, before = SignalHandler(), signal.getsignal(number)
+    with handling_signals(ears):
+        watch = ears.attach(Deadline())
         assert not watch.draining
         signal.raise_signal(number)
         assert watch.draining
@@ -116,32 +116,32 @@ def test_the_first_signal_drains_the_second_ends_and_a_third_is_not_heard(
 
 
 def test_ctrl_c_ends_once_and_what_is_cleared_away_then_is_not_disturbed() -> None:
-    with heeded(Ears()):
+    with handling_signals(SignalHandler()):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
 
 def test_a_signal_before_the_run_is_not_forgotten() -> None:
-    ears = Ears()
-    with heeded(ears):
+    ears = SignalHandler()
+    with handling_signals(ears):
         signal.raise_signal(signal.SIGUSR1)
-    assert ears.mind(Watch()).draining
+    assert ears.attach(Deadline()).draining
 
 
 def test_the_other_ranks_hear_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMI_RANK", "1")
-    ears = Ears()
-    with heeded(ears):
+    ears = SignalHandler()
+    with handling_signals(ears):
         for number in (*DRAIN, *DRAIN, signal.SIGINT):
             signal.raise_signal(number)
     assert not ears.draining
 
 
 def test_a_finished_study_is_reported_whatever_is_asked_but_ctrl_c_leaves() -> None:
-    ears = Ears()
-    with heeded(ears):
-        ears.mind(Watch()).close()
+    ears = SignalHandler()
+    with handling_signals(ears):
+        ears.attach(Deadline()).close()
         for number in (*DRAIN, *DRAIN):
             signal.raise_signal(number)
         assert not ears.draining
@@ -154,7 +154,7 @@ def test_a_drained_run_writes_its_report_whatever_is_asked(
 ) -> None:
     def ends(study: Study, out: Path, executor: object, *args: object) -> Summary:
         watch = args[2]
-        assert isinstance(watch, Watch)
+        assert isinstance(watch, Deadline)
         signal.raise_signal(signal.SIGTERM)
         watch.close()
         return Summary(4, 2, 0, 0, drained=True)
@@ -210,7 +210,7 @@ def test_exit_codes_of_runs_that_end_early(
 def test_sigterm_lets_the_trial_end_and_writes_the_atlas(study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     study_file.write_text(study_file.read_text().replace("= 16", "= 32").replace("= 20", "= 300"))
-    argv = [sys.executable, "-m", "jobs", "run", str(study_file), "--out", str(out)]
+    argv = [sys.executable, "-m", "tomoatlas", "run", str(study_file), "--out", str(out)]
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
         [*argv, "--workers", "1", "-q"], cwd=root, stderr=subprocess.PIPE, text=True,

@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-import sweep.executors
-from jobs import workers
-from jobs.cli import main
-from jobs.workers import Workers, executor_of
-from recon_core.errors import BadInput
-from sweep.devices import Request
-from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
-from sweep.study import parse_study
+from tomoatlas.jobs import workers
+from tomoatlas.jobs.cli import main
+from tomoatlas.jobs.workers import Workers, executor_of
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.devices import DeviceRequest
+from tomoatlas.sweep.executors import mpi
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.study import parse_study
 
 STUDY = """
 [study]
@@ -86,14 +86,14 @@ def test_workers_share_a_gpu_only_where_that_is_wished(
 def test_the_option_reaches_local_workers_and_ranks(
     share: bool, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Request] = []
+    asked: list[DeviceRequest] = []
     ranks = SimpleNamespace(
         ranks=lambda: 2,
         leave=lambda code: code,
         run_ranks=lambda manage, request: asked.append(request) or 0,
     )
-    monkeypatch.setattr("jobs.running.launched_under_mpi", lambda: True)
-    monkeypatch.setattr(sweep.executors, "mpi", ranks, raising=False)
+    monkeypatch.setattr("tomoatlas.jobs.run.launched_under_mpi", lambda: True)
+    monkeypatch.setattr(mpi, "ranks", ranks, raising=False)
     argv = ["run", str(study_file), "--out", str(tmp_path / "out"), "-q"]
     assert main([*argv, *["--share-devices"] * share]) == 0
     assert [request.sharing for request in asked] == ["warn" if share else "refuse"]

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from phantoms.acquire import Acquisition, expose, haadf_contrast, project, simulate
-from phantoms.kinds import make_specimen
-from phantoms.paint import mean_of_cells
-from phantoms.specimen import Specimen
-from recon_core.errors import BadInput
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.phantoms.acquire import Acquisition, expose, haadf_contrast, project, simulate
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.phantoms.paint import mean_of_cells
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SPECIMEN = make_specimen("nanocubes", 32, 0)
 SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from phantoms.dose import dose, snr_from_dose
-from recon_core.errors import BadInput
+from tomoatlas.phantoms.dose import dose, snr_from_dose
+from tomoatlas.recon_core.errors import BadInput
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from phantoms.acquire import Acquisition, simulate
-from phantoms.files import (
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.formats import (
     load_specimen,
     load_tilt_series,
     load_volumes,
@@ -22,10 +22,10 @@ from phantoms.files import (
     save_specimen,
     save_tilt_series,
 )
-from phantoms.kinds import make_specimen
-from phantoms.specimen import Specimen
-from recon_core.errors import BadInput
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SPECIMEN = make_specimen("composite", 16, 0)
 SERIES = simulate(SPECIMEN, Acquisition(haadf_tilts=5, chemical_tilts=3), 1)

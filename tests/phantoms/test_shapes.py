@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from phantoms.paint import concentrations, paint
-from phantoms.porous import PorousEllipsoid, RandomWave
-from phantoms.shapes import Ball, Cube
+from tomoatlas.phantoms.paint import concentrations, paint
+from tomoatlas.phantoms.shapes import Ball, Cube, PorousEllipsoid, RandomWave
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phantoms import composite, nanocubes
-from phantoms.kinds import ELEMENTS, KINDS, make_specimen
-from phantoms.paint import mean_of_cells
-from phantoms.specimen import Specimen
-from recon_core.errors import BadInput
+from tomoatlas.phantoms.kinds import ELEMENTS, KINDS, composite, make_specimen, nanocubes
+from tomoatlas.phantoms.paint import mean_of_cells
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.errors import BadInput
 
 kinds = pytest.mark.parametrize("kind", sorted(KINDS))
 CATIONS = {"nanocubes": ("Co", "Cu"), "composite": ("Co", "Ni")}

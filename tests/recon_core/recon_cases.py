@@ -9,14 +9,15 @@ import numba
 import numpy as np
 import pytest
 
-from phantoms.acquire import Acquisition, simulate
-from phantoms.kinds import make_specimen
-from phantoms.specimen import Specimen
-from recon_core.baselines import mlem
-from recon_core.fusion import FusedProblem, fused_problem
-from recon_core.gram import Gram
-from recon_core.settings import SolverSettings, Weights
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver.gram import Gram
+from tomoatlas.recon_core.solver.mlem import mlem
+from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SIZE = 12
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recon_core.errors import BadInput
-from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.projector import Projector
-from recon_core.rays import projection_matrix
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
+from tomoatlas.recon_core.projection import Projector
+from tomoatlas.recon_core.projection.rays import projection_matrix
 
 ANGLES = st.lists(st.floats(-90, 90), min_size=1, max_size=4)
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recon_core.backend import cupy_module, to_host
-from recon_core.errors import BadInput
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.gpu.cupy import cupy_module, to_host
 
 
 def _reason() -> str | None:

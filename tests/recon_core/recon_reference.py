@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize
 
-from recon_core.fusion import FusedProblem
-from recon_core.geometry import TiltGeometry
-from recon_core.rays import projection_matrix
+from tomoatlas.recon_core.geometry import TiltGeometry
+from tomoatlas.recon_core.projection.rays import projection_matrix
+from tomoatlas.recon_core.solver.problem import FusedProblem
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import numpy as np
 from recon_cases import random_volumes
 from recon_reference import differences, negative_divergence
 
-from recon_core.volume_step import Fields, Steps
+from tomoatlas.recon_core.cpu.volume_step import Fields, Steps
 
 
 def clear_faces(dual: np.ndarray) -> np.ndarray:

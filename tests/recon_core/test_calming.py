@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from recon_cases import specimen, start_of, tilt_series
 
-from phantoms.acquire import Acquisition, simulate
-from recon_core.fusion import fused_problem
-from recon_core.reconstruct import reconstruct
-from recon_core.record import Record
-from recon_core.result import Reconstruction, Status
-from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.solve import _calmed, _refresh_metric, init, solve
-from recon_core.tiltseries import TiltSeries
-from sweep.tables import SearchSpace
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.result import Reconstruction, Status
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
+from tomoatlas.recon_core.solver.admm import _calmed, _refresh_metric, init, solve
+from tomoatlas.recon_core.solver.convergence import Record
+from tomoatlas.recon_core.solver.problem import fused_problem
+from tomoatlas.recon_core.tiltseries import TiltSeries
+from tomoatlas.sweep.study.tables import SearchSpace
 
 SPACE = SearchSpace()
 RECORD = Record(0.0, 0.0, 1.0, 0.0, np.nan, np.nan, 0.0)
@@ -47,11 +48,11 @@ def test_momentum_is_halved_where_the_objective_rises(monkeypatch: pytest.Monkey
     """Full momentum with strong TV oscillates; halved, it settles lower, and others are left be."""
     weights = [Weights(0.01, 4.0), Weights(0.03, 0.05)]
     chosen = fused_problem(tilt_series(), weights, SolverSettings())
-    monkeypatch.setattr("recon_core.solve.MOMENTUM", 0.98)
-    monkeypatch.setattr("recon_core.solve.RAISED", 1.0)
+    monkeypatch.setattr("tomoatlas.recon_core.solver.admm.MOMENTUM", 0.98)
+    monkeypatch.setattr("tomoatlas.recon_core.solver.admm.RAISED", 1.0)
 
     def ends(factor: float) -> tuple[Reconstruction, ...]:
-        monkeypatch.setattr("recon_core.solve.CALMED", factor)
+        monkeypatch.setattr("tomoatlas.recon_core.solver.admm.CALMED", factor)
         return solve(chosen, init(chosen, start_of(chosen)), 1e-12, 200)
 
     (wild, gentle), (calmed, same) = ends(1.0), ends(0.5)

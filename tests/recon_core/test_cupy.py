@@ -12,17 +12,18 @@ from host_launcher import needs_compiler
 from recon_cases import tilt_series
 from watched import COPIES, WatchedArray
 
-from recon_core import backend
-from recon_core.cuda_device import cuda, device_named
-from recon_core.cuda_projector import CupySparseProjector
-from recon_core.device import CPU
-from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.launch import DEFINES, cuda_source
-from recon_core.projector import SparseProjector
-from recon_core.reconstruct import reconstruct
-from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.solve import step
-from recon_core.start import started
+from tomoatlas.recon_core.device import CPU
+from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
+from tomoatlas.recon_core.gpu import cuda, device_named
+from tomoatlas.recon_core.gpu import cupy as backend
+from tomoatlas.recon_core.gpu.projector import CupySparseProjector
+from tomoatlas.recon_core.gpu.source import DEFINES, cuda_source
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.projection import SparseProjector
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
+from tomoatlas.recon_core.solver.admm import step
+from tomoatlas.recon_core.solver.multiresolution import initial_state
 
 GEOMETRY = TiltGeometry(spaced_tilts(5, (-70, 70)), (6, 7))
 WEIGHTS = Weights(0.03, 0.5)
@@ -58,7 +59,7 @@ def test_a_trial_on_cupy_is_that_of_the_cpu() -> None:
 @needs_compiler
 @pytest.mark.usefixtures("cupy")
 def test_nothing_is_copied_inside_an_iteration_its_transforms_included() -> None:
-    problem, state = started(tilt_series(), [WEIGHTS], SolverSettings(), cuda())
+    problem, state = initial_state(tilt_series(), [WEIGHTS], SolverSettings(), cuda())
     COPIES.clear()
     for _ in range(6):
         state = step(problem, state)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf, erfinv
 
-from recon_core.edges import WIDTH_PER_SIGMA, Edge, fit_edge, line_profile
+from tomoatlas.recon_core.metrics.edges import WIDTH_PER_SIGMA, Edge, fit_edge, line_profile
 
 S = np.linspace(0.0, 20.0, 41)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon_core.elements import SYMBOLS, atomic_numbers
-from recon_core.errors import BadInput, needed
+from tomoatlas.recon_core.errors import BadInput, needed
+from tomoatlas.recon_core.tiltseries import SYMBOLS, atomic_numbers
 
 
 def test_the_line_names_file_key_value_and_remedy() -> None:

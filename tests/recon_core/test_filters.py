@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recon_conformance import SHORT
 from scipy import fft
 
-from recon_core.filters import SLAB, SlabFilter
+from tomoatlas.recon_core.cpu.filters import SLAB, SlabFilter
 
 LEADS = st.sampled_from([(), (1,), (3,), (2, 3)])
 
@@ -73,7 +73,7 @@ def test_an_error_of_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
 GROWTH = """
 from pathlib import Path
 import numpy as np
-from recon_core.filters import SlabFilter
+from tomoatlas.recon_core.cpu.filters import SlabFilter
 
 def peak():  # kB; that of getrusage begins at the parent's
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon_core.errors import BadInput
-from recon_core.geometry import TiltGeometry, spaced_tilts
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
 
 
 @pytest.mark.parametrize("angle", [90.001, -91.0, float("nan"), float("inf")])

@@ -7,10 +7,10 @@ import pytest
 from recon_cases import gram_times
 from scipy.sparse.linalg import LinearOperator, cg
 
-from recon_core.device import CPU
-from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.gram import Gram, gram_of
-from recon_core.rays import projection_matrix
+from tomoatlas.recon_core.device import CPU
+from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
+from tomoatlas.recon_core.projection.rays import projection_matrix
+from tomoatlas.recon_core.solver.gram import Gram, gram_of
 
 SHAPES = [(8, 8), (7, 9), (6, 5)]
 RIDGE = 0.02

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from recon_cases import random_volumes
 from scipy import sparse
 
-from recon_core.kernels import (
+from tomoatlas.recon_core.cpu.kernels import (
     descend,
     descent_products,
     distance,
     poisson_deviance,
     poisson_slope,
     power_sum,
-    sparse_product,
     squares_slope,
     weighted_squares,
 )
+from tomoatlas.recon_core.projection import sparse_product
 
 GAMMAS = (1.4, 1.7, 2.0)
 WEIGHTS = np.array([0.3, 0.1, 2.6], np.float32)

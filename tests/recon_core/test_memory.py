@@ -14,18 +14,25 @@ from recon_cases import tilt_series
 from recon_conformance import SHORT
 from scipy import sparse
 
-from recon_core import device
-from recon_core.cuda_device import CudaDevice
-from recon_core.device import CPU
-from recon_core.errors import BadInput
-from recon_core.fusion import fused_problem
-from recon_core.geometry import TiltGeometry, spaced_tilts
-from recon_core.memory import SolveSize, check_fits, fused_bytes, matrix_bytes, solve_bytes
-from recon_core.rays import projection_matrix
-from recon_core.reconstruct import reconstruct, reconstruct_batch
-from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.solve import RECORD, init, solve, step
-from recon_core.start import started
+from tomoatlas.recon_core import device
+from tomoatlas.recon_core.device import CPU
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
+from tomoatlas.recon_core.gpu import CudaDevice
+from tomoatlas.recon_core.memory import (
+    SolveSize,
+    check_fits,
+    fused_bytes,
+    matrix_bytes,
+    solve_bytes,
+)
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.projection.rays import projection_matrix
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
+from tomoatlas.recon_core.solver.admm import RECORD, init, solve, step
+from tomoatlas.recon_core.solver.multiresolution import initial_state
+from tomoatlas.recon_core.solver.problem import fused_problem
 
 EDGES = st.tuples(*[st.integers(1, 300)] * 4)
 TILTS = st.integers(1, 100)
@@ -40,7 +47,7 @@ def allocated(size: SolveSize, known_scale: bool = True) -> int:
     settings = SolverSettings(max_iterations=2 if known_scale else 400)
     tracemalloc.start()
     try:
-        problem, state = started(series, weights, settings, CPU, smallest=8)
+        problem, state = initial_state(series, weights, settings, CPU, smallest=8)
         solve(problem, state, 1e-9, 1)
         return tracemalloc.get_traced_memory()[1]
     finally:
@@ -91,7 +98,7 @@ def test_the_estimate_covers_trials_that_leave_a_batch() -> None:
     allocated(SolveSize((4, 32, 32, 32), 9, 5))  # compiles, and builds the matrices
     tracemalloc.start()
     try:
-        problem, state = started(series, weights, SolverSettings(), CPU, smallest=8)
+        problem, state = initial_state(series, weights, SolverSettings(), CPU, smallest=8)
         tracemalloc.reset_peak()
         found = solve(problem, state, 1e-2, 120)
         peak = tracemalloc.get_traced_memory()[1]
@@ -112,8 +119,8 @@ def test_the_loop_allocates_nothing(likelihood: str) -> None:
         return 0.0
 
     args = tilt_series(48, haadf_tilts=47), [Weights(0.03, 0.5)], chosen, CPU, 24
-    solve(*started(*args), 1e-12, 40)  # compiles
-    problem, state = started(*args)
+    solve(*initial_state(*args), 1e-12, 40)  # compiles
+    problem, state = initial_state(*args)
     state = step(problem, state)
     tracemalloc.start()
     try:

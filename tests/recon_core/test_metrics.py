@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recon_core.errors import BadInput
-from recon_core.metrics import (
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.metrics import (
     cation_fractions,
     correlation,
     nrmse,

@@ -6,9 +6,9 @@ import numpy as np
 from recon_cases import two_threads, with_threads
 from recon_conformance import ProjectorConformance, normal
 
-from recon_core.geometry import TiltGeometry
-from recon_core.projector import Projector, SparseProjector, cached_projector
-from recon_core.rays import projection_matrix
+from tomoatlas.recon_core.geometry import TiltGeometry
+from tomoatlas.recon_core.projection import Projector, SparseProjector, cached_projector
+from tomoatlas.recon_core.projection.rays import projection_matrix
 
 GEOMETRY = TiltGeometry((-70.0, -20.0, 0.0, 33.0), (16, 16))
 

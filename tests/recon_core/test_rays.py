@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recon_conformance import SHORT
 
-from recon_core.geometry import TiltGeometry
-from recon_core.rays import TILT, projection_matrix, ray_table
+from tomoatlas.recon_core.geometry import TiltGeometry
+from tomoatlas.recon_core.projection.rays import TILT, projection_matrix, ray_table
 
 HARD = [-90.0, -45.0, 0.0, 44.9999999, 45.0, 45.0000001, 90.0]
 ANGLES = st.one_of(st.sampled_from(HARD), st.floats(-90, 90))

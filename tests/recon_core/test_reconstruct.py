@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from recon_cases import specimen, tilt_series
 
-from recon_core.errors import BadInput
-from recon_core.metrics import nrmse, nrmse_by_element
-from recon_core.reconstruct import reconstruct, reconstruct_batch
-from recon_core.result import Status
-from recon_core.settings import WEIGHT_BOUNDS, Method, SolverSettings, Weights
-from recon_core.tiltseries import MOST_COUNTS, TiltSeries
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import WEIGHT_BOUNDS, Method, Weights
+from tomoatlas.recon_core.metrics import nrmse, nrmse_by_element
+from tomoatlas.recon_core.result import Status
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
+from tomoatlas.recon_core.tiltseries import MOST_COUNTS, TiltSeries
 
 SERIES = tilt_series()
 WEIGHTS = Weights(0.03, 0.5)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import fourier_gaussian
 
-from recon_core.errors import BadInput
-from recon_core.resolution import (
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.metrics.resolution import (
     AGAINST_TRUTH,
     BETWEEN_HALVES,
     Spectrum,

@@ -9,8 +9,8 @@ import pytest
 from recon_cases import problem_of, random_volumes, start_of, tilt_series
 from recon_reference import Reference
 
-from recon_core.fusion import FusedProblem
-from recon_core.terms import ChemicalTerm
+from tomoatlas.recon_core.solver.problem import FusedProblem
+from tomoatlas.recon_core.solver.terms import ChemicalTerm
 
 LIKELIHOODS = ("poisson", "least-squares")
 SIZE = 8

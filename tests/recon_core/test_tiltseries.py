@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recon_core.errors import BadInput
-from recon_core.tiltseries import TiltSeries
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.tiltseries import TiltSeries
 
 GOOD = TiltSeries(
     haadf=np.ones((3, 4, 5), np.float32),

@@ -9,8 +9,8 @@ from recon_reference import total_variation as rounded_tv
 from recon_volume_step import uncoupled
 from scipy.optimize import minimize
 
-from recon_core.kernels import total_variation
-from recon_core.volume_step import Fields, Steps, volume_step
+from tomoatlas.recon_core.cpu.kernels import total_variation
+from tomoatlas.recon_core.cpu.volume_step import Fields, Steps, volume_step
 
 
 def tv(x: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from recon_cases import random_volumes, two_threads, with_threads
 from recon_volume_step import copied, random_fields, random_steps, reference_step
 from scipy.optimize import minimize
 
-from recon_core.volume_step import Fields, Steps, volume_step
+from tomoatlas.recon_core.cpu.volume_step import Fields, Steps, volume_step
 
 GAMMAS = (1.4, 1.7, 2.0)
 WEIGHTS = np.array([0.3, 0.1, 2.6], np.float32)

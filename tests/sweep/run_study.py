@@ -11,17 +11,17 @@ import sys
 from sweep_fakes import EVALUATIONS
 from sweep_threads import Threads
 
-from sweep.executors.base import Executor
-from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
-from sweep.study import load_study
+from tomoatlas.sweep.executors import Executor
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.study import load_study
 
 
 def main(study: str, folder: str, evaluation: str, executor: str) -> None:
     evaluate = EVALUATIONS[evaluation]
 
     def manage(workers: Executor) -> int:
-        from sweep.driver import run
+        from tomoatlas.sweep.run.driver import run
 
         if executor == "mpi":
             print(os.getpid(), flush=True)
@@ -30,7 +30,7 @@ def main(study: str, folder: str, evaluation: str, executor: str) -> None:
         return 130 if summary.interrupted else 0
 
     if executor == "mpi":
-        from sweep.executors.mpi import leave, run_ranks
+        from tomoatlas.sweep.executors.mpi.ranks import leave, run_ranks
 
         sys.exit(leave(run_ranks(manage, evaluate)))
     elif executor == "processes":

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from sweep_fakes import DIES, EATS, HANGS, RAISES, atlas_of, bowl, faulty, small_study
 
-from recon_core.settings import Method, Weights
-from sweep.driver import run
-from sweep.executors.base import Executor
-from sweep.executors.inline import InlineExecutor
-from sweep.journal import read_records
-from sweep.limits import MEBIBYTE, Limits
-from sweep.study import Study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.sweep.executors import MEBIBYTE, Executor, Limits
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import Study
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 LIMITS = Limits(seconds=2.0, memory_bytes=400 * MEBIBYTE)
 
@@ -174,7 +173,7 @@ def _failure(check: Check, executor: Executor) -> str:
 
 
 def _on_ranks() -> int:
-    from sweep.executors.mpi import leave, run_ranks
+    from tomoatlas.sweep.executors.mpi.ranks import leave, run_ranks
 
     def print_failures(executor: Executor) -> int:
         json.dump(failures(executor), sys.stdout)

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from recon_core.settings import Weights
-from sweep.executors.environment import THREAD_VARIABLES
-from sweep.journal import read_records
-from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.sweep.executors.serve import THREAD_VARIABLES
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 SMALL = """
 [study]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 from concurrent.futures import ThreadPoolExecutor
 
-from sweep.executors.base import Evaluate
-from sweep.study import Study
-from sweep.trial import Trial, TrialResult
+from tomoatlas.sweep.executors import Evaluate
+from tomoatlas.sweep.study import Study
+from tomoatlas.sweep.study.trial import Trial, TrialResult
 
 
 class Threads:

@@ -23,13 +23,13 @@ from sweep_fakes import (
 )
 from sweep_launch import wait_for
 
-from recon_core.backend import has_device
-from recon_core.errors import BadInput
-from sweep.devices import Request
-from sweep.driver import run
-from sweep.executors.inline import InlineExecutor
-from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.gpu.cupy import has_device
+from tomoatlas.sweep.devices import DeviceRequest
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 # Nothing in the designed part needs a proposal.
 STUDY = parse_study(SMALL.replace("initial = 3", "initial = 6"))
@@ -53,7 +53,7 @@ def client(cluster: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def on_dask(client: Any) -> dict[str, str]:
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     return failures(DaskExecutor(client, faulty, LIMITS))
 
@@ -66,7 +66,7 @@ def test_executor(on_dask: dict[str, str], name: str) -> None:
 def test_a_run_goes_on_as_workers_are_killed_and_join(
     cluster: Any, client: Any, tmp_path: Path
 ) -> None:
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     executor = DaskExecutor(client, slow_bowl)
     slots = [executor.slots]
@@ -90,7 +90,7 @@ def test_a_run_goes_on_as_workers_are_killed_and_join(
 def test_a_trial_whose_worker_was_lost_too_often_names_the_last(
     cluster: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
     study = small_study()
@@ -112,8 +112,8 @@ def dask_worker(name: object, threads: int = 1) -> Any:
 
 def gpus_here(monkeypatch: pytest.MonkeyPatch, count: int, lacking: str | None = None) -> None:
     uuids = tuple(f"GPU-{i}" for i in range(count))
-    monkeypatch.setattr("sweep.executors.dask_crews.visible_uuids", lambda: uuids)
-    monkeypatch.setattr("sweep.executors.dask_crews.device_problem", lambda: lacking)
+    monkeypatch.setattr("tomoatlas.sweep.executors.dask.workers.visible_uuids", lambda: uuids)
+    monkeypatch.setattr("tomoatlas.sweep.executors.dask.workers.device_problem", lambda: lacking)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -135,14 +135,14 @@ def test_children_have_gpus_of_their_own(
     expected: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from sweep.executors.dask import Crews
+    from tomoatlas.sweep.executors.dask.workers import DaskWorkers
 
     gpus_here(monkeypatch, 8)
     if mask is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
-    crews = Crews(bowl, None, Request("cuda"))
+    crews = DaskWorkers(bowl, None, DeviceRequest("cuda"))
     crews.setup(dask_worker(name, threads))
-    made = [crews._crew() for _ in expected]
+    made = [crews._new_child() for _ in expected]
     assert [crew._places[0]["CUDA_VISIBLE_DEVICES"] for crew in made] == expected
     for crew in made:
         crew.close()
@@ -151,12 +151,12 @@ def test_children_have_gpus_of_their_own(
 def test_threads_that_would_share_a_gpu_are_refused_unless_wished(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sweep.executors.dask import Crews
+    from tomoatlas.sweep.executors.dask.workers import DaskWorkers
 
     gpus_here(monkeypatch, 1)
     with pytest.raises(BadInput, match=r"Dask worker node7, threads 0, 1: hold the same GPU"):
-        Crews(bowl, None, Request("cuda")).setup(dask_worker("node7", 2))
-    Crews(bowl, None, Request("cuda", "warn")).setup(dask_worker("node7", 2))
+        DaskWorkers(bowl, None, DeviceRequest("cuda")).setup(dask_worker("node7", 2))
+    DaskWorkers(bowl, None, DeviceRequest("cuda", "warn")).setup(dask_worker("node7", 2))
     assert "warning: Dask worker node7, threads 0, 1 hold the same GPU" in capsys.readouterr().err
 
 
@@ -166,46 +166,46 @@ def test_threads_that_would_share_a_gpu_are_refused_unless_wished(
 def test_children_share_the_cores_of_their_host(
     wished: str | None, workers: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweep.executors.dask import Crews
+    from tomoatlas.sweep.executors.dask.workers import DaskWorkers
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if wished is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", wished)
-    crews = Crews(bowl, None, Request(), {"127.0.0.1": workers})
+    crews = DaskWorkers(bowl, None, DeviceRequest(), {"127.0.0.1": workers})
     crews.setup(dask_worker("node7"))
-    with closing(crews._crew()) as crew:
+    with closing(crews._new_child()) as crew:
         assert crew._threads == expected
 
 
 def test_the_device_is_sent_with_the_crews(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     monkeypatch.delenv("TOMOATLAS_DEVICE", raising=False)
     study = small_study()
-    with closing(DaskExecutor(client, device_asked, request=Request("auto"))) as executor:
+    with closing(DaskExecutor(client, device_asked, request=DeviceRequest("auto"))) as executor:
         executor.submit(study, trial_number(study, 0))
         assert collected(executor)[1].error == "auto"
 
 
 @pytest.mark.skipif(has_device(), reason="there is a GPU here")
 def test_workers_without_the_device_are_refused_and_left_as_they_were(client: Any) -> None:
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     with pytest.raises(BadInput, match=r"Dask worker \d+, thread 0: --device = 'cuda': "):
-        DaskExecutor(client, bowl, request=Request("cuda"))
+        DaskExecutor(client, bowl, request=DeviceRequest("cuda"))
     plugins = client.run(lambda dask_worker: list(dask_worker.plugins))
     assert not [name for names in plugins.values() for name in names if "tomoatlas" in str(name)]
 
 
 def test_the_threads_of_one_worker_have_names_of_their_own() -> None:
-    from sweep.executors.dask import Crews
+    from tomoatlas.sweep.executors.dask.workers import DaskWorkers
 
     for threads, expected in ((1, ["node7", "node7"]), (2, ["node7/0", "node7/1"])):
-        crews = Crews(faulty, LIMITS)
+        crews = DaskWorkers(faulty, LIMITS)
         crews.setup(dask_worker("node7", threads))
         study = small_study()
-        made = [crews._crew() for _ in expected]
+        made = [crews._new_child() for _ in expected]
         for crew in made:
             crew.submit(study, trial_number(study, 0))
         assert [collected(crew)[1].worker for crew in made] == expected
@@ -214,7 +214,7 @@ def test_the_threads_of_one_worker_have_names_of_their_own() -> None:
 
 
 def test_closing_ends_the_children_of_all_workers(client: Any) -> None:
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     study = small_study()
     executor = DaskExecutor(client, endless_bowl)
@@ -238,8 +238,8 @@ def own_children() -> list[str]:
 def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from sweep.executors.child import CannotStart
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.child import CannotStart
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     study = small_study()
     with (
@@ -264,7 +264,7 @@ def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_r
 
 
 def cannot_start(study: Study, trial: Trial) -> TrialResult:
-    from sweep.executors.child import CannotStart
+    from tomoatlas.sweep.executors.child import CannotStart
 
     raise CannotStart("a worker process cannot start, exit code 1")
 
@@ -272,7 +272,7 @@ def cannot_start(study: Study, trial: Trial) -> TrialResult:
 def test_a_cluster_without_workers_is_waited_for_but_not_in_silence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from sweep.executors.dask import DaskExecutor
+    from tomoatlas.sweep.executors.dask import DaskExecutor
 
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon_core.errors import BadInput
-from sweep.devices import (
-    Device,
-    Request,
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.devices import (
+    DeviceAssignment,
+    DeviceRequest,
     agreed_local_rank,
     assign,
     check_devices,
@@ -18,7 +18,7 @@ from sweep.devices import (
     visible_uuids,
 )
 
-AUTO, CUDA = Request("auto"), Request("cuda")
+AUTO, CUDA = DeviceRequest("auto"), DeviceRequest("cuda")
 UUIDS = tuple(f"GPU-{letter * 8}" for letter in "abcd")
 
 
@@ -82,18 +82,20 @@ def test_a_mask_of_the_launcher_is_honoured(
 @pytest.mark.parametrize("name", ["ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"])
 def test_other_makers_masks_are_honoured(name: str) -> None:
     device = assign({name: "4,6"}, 1, "node", AUTO)
-    assert device == Device("node", f"{name} 6", False, {name: "6"})
+    assert device == DeviceAssignment("node", f"{name} 6", False, {name: "6"})
 
 
 @pytest.mark.parametrize("mask", ["", "-1", "NoDevFiles", "-1,0"])
 def test_an_empty_mask_is_no_device(mask: str) -> None:
-    assert assign({"CUDA_VISIBLE_DEVICES": mask}, 0, "node", AUTO, UUIDS) == Device("node")
+    assert assign({"CUDA_VISIBLE_DEVICES": mask}, 0, "node", AUTO, UUIDS) == DeviceAssignment(
+        "node"
+    )
 
 
 def test_nothing_visible_or_nothing_wanted_is_the_cpu() -> None:
-    assert assign({}, 0, "node", AUTO) == Device("node")
+    assert assign({}, 0, "node", AUTO) == DeviceAssignment("node")
     masked = {"CUDA_VISIBLE_DEVICES": "1"}
-    assert assign(masked, 0, "node", Request("cpu"), UUIDS) == Device("node")
+    assert assign(masked, 0, "node", DeviceRequest("cpu"), UUIDS) == DeviceAssignment("node")
 
 
 @given(ranks=st.integers(1, 12), gpus=st.integers(1, 12), masked=st.booleans())
@@ -109,16 +111,16 @@ def test_ranks_get_devices_of_their_own_while_there_are_any(
     else:
         with pytest.raises(BadInput, match="hold the same GPU of n"):
             check_devices(devices, CUDA)
-        assert check_devices(devices, Request("cuda", "warn"))
+        assert check_devices(devices, DeviceRequest("cuda", "warn"))
 
 
 def test_the_same_name_on_two_nodes_is_two_devices() -> None:
-    devices = [Device(host, "CUDA_VISIBLE_DEVICES 0") for host in ("a", "b")]
+    devices = [DeviceAssignment(host, "CUDA_VISIBLE_DEVICES 0") for host in ("a", "b")]
     assert check_devices(devices, CUDA) == ()
 
 
 def test_a_name_that_may_mean_two_devices_is_warned_about() -> None:
-    devices = [Device("a", "ROCR_VISIBLE_DEVICES 0")] * 2
+    devices = [DeviceAssignment("a", "ROCR_VISIBLE_DEVICES 0")] * 2
     (line,) = check_devices(devices, AUTO)
     assert line == (
         "ranks 0, 1 hold the same GPU of a, ROCR_VISIBLE_DEVICES 0, "
@@ -127,17 +129,17 @@ def test_a_name_that_may_mean_two_devices_is_warned_about() -> None:
 
 
 def test_ranks_with_and_without_gpu_are_refused() -> None:
-    devices = [Device("a", UUIDS[0], True), Device("b"), Device("c")]
+    devices = [DeviceAssignment("a", UUIDS[0], True), DeviceAssignment("b"), DeviceAssignment("c")]
     with pytest.raises(BadInput, match=r"ranks 1, 2: no GPU, where other ranks have one"):
         check_devices(devices, AUTO)
     for kind in ("cuda", "cuda-half"):
         with pytest.raises(BadInput, match=rf"ranks 1, 2: --device = '{kind}': no GPU is visible"):
-            check_devices(devices, Request(kind))
+            check_devices(devices, DeviceRequest(kind))
     assert check_devices(devices[1:], AUTO) == ()
 
 
 def test_a_gpu_that_the_programs_cannot_use_is_not_held() -> None:
-    lacking = Request("auto", lacking="cupy cannot be imported")
+    lacking = DeviceRequest("auto", lacking="cupy cannot be imported")
     masked = {"CUDA_VISIBLE_DEVICES": "0"}
     devices = [assign(masked, i, "n", lacking, UUIDS) for i in range(2)]
     assert all(device.identity is None and not device.variables for device in devices)
@@ -149,7 +151,7 @@ def test_a_gpu_that_the_programs_cannot_use_is_not_held() -> None:
 
 
 def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_refused_with_the_reason() -> None:
-    lacking = Request("cuda", lacking="cupy cannot be imported")
+    lacking = DeviceRequest("cuda", lacking="cupy cannot be imported")
     devices = [assign({"CUDA_VISIBLE_DEVICES": "0"}, i, "n", lacking, UUIDS) for i in range(2)]
     with pytest.raises(BadInput, match=r"ranks 0, 1: --device = 'cuda': cupy cannot.*pip install"):
         check_devices(devices, lacking)
@@ -158,14 +160,14 @@ def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_refused_with_the_reason()
 def test_ranks_whose_programs_differ_are_refused() -> None:
     masked = {"CUDA_VISIBLE_DEVICES": "0"}
     able = assign(masked, 0, "a", AUTO, UUIDS)
-    unable = assign(masked, 0, "b", Request("auto", lacking="CUDA finds no device"), UUIDS)
+    unable = assign(masked, 0, "b", DeviceRequest("auto", lacking="CUDA finds no device"), UUIDS)
     with pytest.raises(BadInput, match="rank 1: no GPU, where other ranks have one"):
         check_devices([able, unable], AUTO)
 
 
 def test_a_request_that_cannot_be_is_named() -> None:
     with pytest.raises(BadInput, match=r"sharing = 'allow'.*refuse, warn"):
-        Request("cpu", "allow")
+        DeviceRequest("cpu", "allow")
 
 
 @given(

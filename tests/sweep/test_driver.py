@@ -23,17 +23,17 @@ from sweep_fakes import (
     small_study,
 )
 
-from recon_core.errors import BadInput
-from recon_core.settings import Weights
-from sweep.driver import run
-from sweep.executors.inline import InlineExecutor
-from sweep.identity import seed_from
-from sweep.journal import Journal, read_records
-from sweep.ledger import Ledger
-from sweep.propose import Space, Told
-from sweep.study import Study, parse_study
-from sweep.trial import Record, Trial, TrialResult
-from sweep.watch import Watch
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Weights
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.record.journal import Journal, read_records
+from tomoatlas.sweep.run.deadline import Deadline
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.run.scheduler import Scheduler
+from tomoatlas.sweep.search.propose import Space, Told
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.identity import seed_from
+from tomoatlas.sweep.study.trial import Record, Trial, TrialResult
 
 HERE = Path(__file__).parent
 QUICK = SMALL.replace("initial = 3", "initial = 5")
@@ -76,7 +76,7 @@ def hashed_proposals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         mark = seed_from(known, [[w.haadf, w.tv] for w in pending], seed) / 2**63
         return Weights(**{n: low + mark * (high - low) for n, (low, high) in space.items()})
 
-    monkeypatch.setattr("sweep.strand.propose", hashed)
+    monkeypatch.setattr("tomoatlas.sweep.search.propose", hashed)
     return calls
 
 
@@ -221,16 +221,16 @@ def test_results_that_are_there_together_share_one_write(
 
 
 def test_trials_are_made_ahead_while_workers_work(tmp_path: Path) -> None:
-    ledger, executor = Ledger(small_study(trials=6, initial=6)), ShuffledExecutor(2, 0)
-    ledger.hand_out(executor, Watch())
+    ledger, executor = Scheduler(small_study(trials=6, initial=6)), ShuffledExecutor(2, 0)
+    ledger.hand_out(executor, Deadline())
     while ledger.make():
         pass
     made = [trial for _, trial in ledger._line._waiting]
-    one = Ledger(small_study(trials=6, initial=6))
+    one = Scheduler(small_study(trials=6, initial=6))
     slow = InlineExecutor(bowl)
     handed = []
     while not one.finished:
-        one.hand_out(slow, Watch())
+        one.hand_out(slow, Deadline())
         landed = slow.collect()
         assert landed is not None
         handed.append(landed[0])
@@ -407,7 +407,7 @@ class CutShort(Journal):
 def test_an_interruption_just_after_writing_records_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.folder.Journal", CutShort)
+    monkeypatch.setattr("tomoatlas.sweep.record.Journal", CutShort)
     summary = run(parse_study(QUICK), tmp_path, InlineExecutor(bowl))
     records = read_records(tmp_path / "trials.jsonl")
     assert summary.interrupted

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from sweep_fakes import atlas_of
 
-from sweep.driver import run
-from sweep.executors.base import Executor
-from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
-from sweep.journal import read_records
-from sweep.study import parse_study
+from tomoatlas.sweep.executors import Executor
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import parse_study
 
 STUDY = parse_study("""
 [study]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from sweep_fakes import SMALL, small_study
 
-from phantoms.files import save_specimen
-from phantoms.kinds import make_specimen
-from recon_core.settings import Method
-from sweep.estimate import estimate, trial_bytes, trial_seconds
-from sweep.study import Study, parse_study
+from tomoatlas.phantoms.formats import save_specimen
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.estimate import estimate, trial_bytes, trial_seconds
+from tomoatlas.sweep.study import Study, parse_study
 
 
 def at(text: str) -> Study:

@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 from sweep_fakes import SMALL
 from threadpoolctl import threadpool_limits
 
-from phantoms.files import save_specimen
-from phantoms.kinds import make_specimen
-from phantoms.specimen import Specimen
-from recon_core.device import CPU, Device
-from recon_core.errors import BadInput
-from recon_core.metrics import relative_error
-from recon_core.result import Reconstruction, Status
-from recon_core.settings import Method, SolverSettings, Weights
-from recon_core.tiltseries import TiltSeries
-from sweep import evaluate as module
-from sweep.evaluate import DEVICE_VARIABLE, evaluate, reconstruct_trial
-from sweep.executors.serve import _may_be_poisoned
-from sweep.specimens import build
-from sweep.study import Study, parse_study
-from sweep.tables import SpecimenTable
-from sweep.trial import Trial, TrialStatus
+from tomoatlas.phantoms.formats import save_specimen
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.device import CPU, Device
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.metrics import relative_error
+from tomoatlas.recon_core.result import Reconstruction, Status
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.tiltseries import TiltSeries
+from tomoatlas.sweep import evaluate as module
+from tomoatlas.sweep.evaluate import DEVICE_VARIABLE, evaluate, reconstruct_trial
+from tomoatlas.sweep.executors.serve import _may_be_poisoned
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.specimens import build
+from tomoatlas.sweep.study.tables import SpecimenTable
+from tomoatlas.sweep.study.trial import Trial, TrialStatus
 
 Solve = Callable[..., Reconstruction]
 STUDY = parse_study(SMALL)
@@ -269,7 +270,7 @@ def test_a_shortage_of_memory_may_pass_and_is_met_before_the_simulation(
         raise AssertionError("built before the memory was looked at")
 
     monkeypatch.setattr(module, "_specimen", unexpected)
-    monkeypatch.setattr("recon_core.device.available_bytes", lambda: 2**17)
+    monkeypatch.setattr("tomoatlas.recon_core.device.available_bytes", lambda: 2**17)
     result = evaluate(STUDY, trial_of(STUDY, method=method))
     assert result.status is TrialStatus.CRASHED
     assert result.status.may_be_chance

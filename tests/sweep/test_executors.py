@@ -32,18 +32,17 @@ from sweep_fakes import (
 )
 from sweep_launch import mpiexec
 
-from recon_core.errors import BadInput
-from sweep.driver import run
-from sweep.executors import child, seats
-from sweep.executors.base import attempt
-from sweep.executors.child import CannotStart
-from sweep.executors.environment import THREAD_VARIABLES, child_environment
-from sweep.executors.inline import InlineExecutor
-from sweep.executors.processes import ProcessExecutor
-from sweep.journal import read_records
-from sweep.limits import Limits
-from sweep.study import parse_study
-from sweep.trial import TrialResult, TrialStatus
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.executors import Limits, attempt, child
+from tomoatlas.sweep.executors import local as seats
+from tomoatlas.sweep.executors.child import CannotStart
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.executors.serve import THREAD_VARIABLES, child_environment
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
 
 HERE = Path(__file__).parent
 
@@ -263,7 +262,7 @@ def test_children_die_with_a_parent_that_is_killed_while_native_code_holds_the_l
 import os, signal
 from sweep_conformance import trial_number
 from sweep_fakes import deaf_and_dumb, small_study
-from sweep.executors.processes import ProcessExecutor
+from tomoatlas.sweep.executors.local import ProcessExecutor
 executor = ProcessExecutor(1, deaf_and_dumb)
 executor.submit(small_study(), trial_number(small_study(), 0))
 executor.collect(30)
@@ -285,7 +284,8 @@ def test_limits_are_positive(limits: dict[str, float]) -> None:
 
 
 def test_a_plain_run_starts_neither_mpi_nor_what_only_proposals_need() -> None:
-    script = "import sys, sweep.driver, sweep.executors.processes, sweep.executors.launch\n"
+    script = "import sys, tomoatlas.sweep.run.driver, tomoatlas.sweep.launchers\n"
+    script += "import tomoatlas.sweep.executors.local\n"
     script += "sys.exit(' '.join({'mpi4py', 'skopt', 'scipy.stats'} & set(sys.modules)) or 0)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)

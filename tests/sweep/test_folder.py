@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from sweep_fakes import SMALL, small_study
 
-from phantoms.files import save_specimen
-from phantoms.kinds import make_specimen
-from recon_core.errors import BadInput
-from sweep.folder import StudyFolder, write_aside
-from sweep.journal import Journal
-from sweep.study import Study, parse_study
+from tomoatlas.phantoms.formats import save_specimen
+from tomoatlas.phantoms.formats.aside import write_aside
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.record import StudyFolder
+from tomoatlas.sweep.record.journal import Journal
+from tomoatlas.sweep.study import Study, parse_study
 
 
 @contextmanager

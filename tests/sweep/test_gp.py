@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.gp import LENGTHS, MODELS, NOISES, Models, _matern, ask, expect, fit
+from tomoatlas.sweep.search.gp import LENGTHS, MODELS, NOISES, Models, _matern, ask, expect, fit
 
 RNG = np.random.default_rng
 

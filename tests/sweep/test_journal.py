@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recon_core.errors import BadInput, Trouble
-from sweep.journal import Journal, read_records
+from tomoatlas.recon_core.errors import BadInput, Trouble
+from tomoatlas.sweep.record.journal import Journal, read_records
 
 RECORDS = [{"trial_id": f"{i}", "error": "ü\n" * i, "nrmse": None} for i in range(4)]
 
@@ -79,7 +79,7 @@ def test_records_are_written_together_or_not_at_all(
     new = [{"trial_id": "new"}, {"trial_id": "newer"}]
     with Journal(journal) as again:
         with monkeypatch.context() as patch:
-            patch.setattr("sweep.journal.os.write", fills)
+            patch.setattr("tomoatlas.sweep.record.journal.os.write", fills)
             with pytest.raises(Trouble, match="No space"):
                 again.append(*new)
         assert journal.read_bytes() == before
@@ -97,7 +97,7 @@ def test_an_interrupted_write_leaves_nothing(
         raise KeyboardInterrupt
 
     with Journal(journal) as again:
-        monkeypatch.setattr("sweep.journal.os.fsync", interrupted)
+        monkeypatch.setattr("tomoatlas.sweep.record.journal.os.fsync", interrupted)
         with pytest.raises(KeyboardInterrupt):
             again.append({"trial_id": "new"})
     assert journal.read_bytes() == before
@@ -125,7 +125,7 @@ def test_a_second_writer_is_refused_until_the_first_is_closed(journal: Path) -> 
 def test_a_killed_writer_leaves_no_lock(journal: Path) -> None:
     script = f"""
 import os, signal
-from sweep.journal import Journal
+from tomoatlas.sweep.record.journal import Journal
 journal = Journal({str(journal)!r})
 print("locked", flush=True)
 os.kill(os.getpid(), signal.SIGSTOP)
@@ -152,7 +152,7 @@ def test_a_lock_is_waited_for(
         sleeps.append(seconds)
         dying.close()
 
-    monkeypatch.setattr("sweep.journal.time.sleep", sleep)
+    monkeypatch.setattr("tomoatlas.sweep.record.journal.time.sleep", sleep)
     Journal(journal, patience=180.0).close()
     assert sleeps == [1.0]
     assert "another run is writing here; waiting 180 s" in capsys.readouterr().err
@@ -167,7 +167,7 @@ def test_a_lock_that_is_never_given_up_is_a_refusal_only_where_its_owner_lives(
         def sleep(seconds: float) -> None:
             other.append(*([{"trial_id": "x"}] if writes else []))
 
-        monkeypatch.setattr("sweep.journal.time.sleep", sleep)
+        monkeypatch.setattr("tomoatlas.sweep.record.journal.time.sleep", sleep)
         with pytest.raises(kind, match="another run is writing here"):
             Journal(journal, patience=0.01)
 
@@ -183,7 +183,7 @@ def test_a_full_disk_is_said_in_one_line(journal: Path, monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with Journal(journal) as again:
-        monkeypatch.setattr("sweep.journal.os.write", full)
+        monkeypatch.setattr("tomoatlas.sweep.record.journal.os.write", full)
         with pytest.raises(Trouble, match=r"trials\.jsonl: cannot be written: No space"):
             again.append({"trial_id": "new"})
 
@@ -191,7 +191,9 @@ def test_a_full_disk_is_said_in_one_line(journal: Path, monkeypatch: pytest.Monk
 def test_short_writes_are_completed(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     with Journal(journal) as again:
-        monkeypatch.setattr("sweep.journal.os.write", lambda file, data: write(file, data[:3]))
+        monkeypatch.setattr(
+            "tomoatlas.sweep.record.journal.os.write", lambda file, data: write(file, data[:3])
+        )
         again.append({"trial_id": "new"})
     assert read_records(journal)[-1] == {"trial_id": "new"}
 

@@ -18,8 +18,8 @@ from sweep_launch import (
     wait_for,
 )
 
-from sweep.journal import read_records
-from sweep.trial import is_final
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.study.trial import is_final
 
 pytestmark = pytest.mark.mpi
 

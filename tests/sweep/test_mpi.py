@@ -19,10 +19,10 @@ from sweep_launch import (
     wait_for,
 )
 
-from sweep.driver import run
-from sweep.executors.inline import InlineExecutor
-from sweep.journal import read_records
-from sweep.study import parse_study
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import parse_study
 
 # Nothing in the designed part needs a proposal.
 DESIGNED = SMALL.replace("initial = 3", "initial = 6")
@@ -92,7 +92,7 @@ def test_ranks_that_cannot_use_their_gpu_refuse_it_in_one_line(
     # Cupy may be installed here, a GPU is not what it then finds.
     (tmp_path / "cupy.py").write_text("raise ImportError('no cupy here')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    run = ["-m", "jobs", "run", study, "--out", tmp_path / "run", "-q", "--device"]
+    run = ["-m", "tomoatlas", "run", study, "--out", tmp_path / "run", "-q", "--device"]
     done = mpiexec(2, *run, "cuda")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

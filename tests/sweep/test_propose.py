@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweep_fakes import score
 
-from recon_core.settings import Weights
-from sweep.propose import DEFAULT, believed, initial_point, propose
-from sweep.tables import Surrogate
+from tomoatlas.recon_core.methods import DEFAULT_WEIGHTS, Weights
+from tomoatlas.sweep.search.propose import believed, initial_point, propose
+from tomoatlas.sweep.study.tables import Surrogate
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.03, 10.0)}
 TV_ONLY = {"tv": (0.03, 10.0)}
@@ -31,7 +31,7 @@ def inside(weights: Weights) -> bool:
 
 def test_the_design_starts_at_the_default_and_covers_the_space() -> None:
     points = design(17)
-    assert points[0] == DEFAULT
+    assert points[0] == DEFAULT_WEIGHTS
     assert all(inside(w) for w in points)
     quadrants = {(w.haadf > 0.1, w.tv > 0.55) for w in points[1:5]}
     assert len(quadrants) == 4, "a Sobol sequence puts one of four points in every quadrant"
@@ -74,7 +74,7 @@ def test_what_is_believed_is_in_units_of_the_score() -> None:
     assert larger[0] == pytest.approx(3.0 + 2.0 * mean)
     assert larger[1] == pytest.approx(2.0 * deviation)
     with pytest.raises(ValueError, match="no score is known"):
-        believed(SPACE, [(DEFAULT, None)], at)
+        believed(SPACE, [(DEFAULT_WEIGHTS, None)], at)
 
 
 def test_the_surrogates_differ() -> None:

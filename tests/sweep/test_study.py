@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweep_fakes import SMALL
 
-from phantoms.files import save_specimen
-from phantoms.kinds import make_specimen
-from recon_core.errors import BadInput
-from recon_core.settings import Method, Weights
-from sweep.study import Study, load_study, parse_study
-from sweep.toml import toml_text
+from tomoatlas.phantoms.formats import save_specimen
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.sweep.study import Study, load_study, parse_study
+from tomoatlas.sweep.study.toml import toml_text
 
 BASE = """
 [study]

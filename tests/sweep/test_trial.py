@@ -5,8 +5,8 @@ import math
 
 from sweep_fakes import bowl, small_study
 
-from recon_core.settings import Method, Weights
-from sweep.trial import TrialResult, TrialStatus, to_record
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.sweep.study.trial import TrialResult, TrialStatus, to_record
 
 KEYS = (
     "trial_id cell method number attempt final weights status nrmse nrmse_by_element iterations "

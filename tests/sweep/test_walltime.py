@@ -12,18 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweep_fakes import SMALL, atlas_of, bowl
 
-from analysis.reading import load_trials
-from recon_core.settings import Method
-from sweep.driver import run
-from sweep.estimate import trial_seconds
-from sweep.executors.inline import InlineExecutor
-from sweep.journal import read_records
-from sweep.ledger import Ledger, Summary, strands
-from sweep.limits import Limits
-from sweep.pace import OTHERS_MARGIN, OWN_MARGIN, Pace
-from sweep.study import Study, parse_study
-from sweep.trial import Trial, TrialResult, TrialStatus
-from sweep.watch import Watch
+from tomoatlas.analysis.journal import load_trials
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.estimate import OTHERS_MARGIN, OWN_MARGIN, DurationModel, trial_seconds
+from tomoatlas.sweep.executors import Limits
+from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.run.deadline import Deadline
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.run.scheduler import Scheduler, Summary, searches
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 DESIGNED = SMALL.replace("trials = 6\ninitial = 3", "trials = 6\ninitial = 6")
 FUSED = DESIGNED.replace("[axes]", 'methods = ["fused"]\n[axes]')
@@ -38,7 +37,7 @@ class TimedExecutor:
         self.started: list[float] = []
         self.events: list[float] = []
         self._running: list[tuple[float, int, Study, Trial]] = []
-        self.watch: Watch | None = None
+        self.watch: Deadline | None = None
         self.drain_at = float("inf")
 
     def submit(self, study: Study, trial: Trial) -> None:
@@ -65,8 +64,8 @@ class TimedExecutor:
 
 
 def timed(folder: Path, walltime: float, executor: TimedExecutor, text: str = DESIGNED) -> Summary:
-    executor.watch = Watch(walltime, clock=lambda: executor.now)
-    return run(parse_study(text), folder, executor, watch=executor.watch)
+    executor.watch = Deadline(walltime, clock=lambda: executor.now)
+    return run(parse_study(text), folder, executor, deadline=executor.watch)
 
 
 @given(seconds=st.floats(0.1, 50.0), walltime=st.floats(1.0, 300.0), slots=st.integers(1, 9))
@@ -160,9 +159,9 @@ def test_a_finished_study_is_not_drained(tmp_path: Path) -> None:
 
 def test_the_pace_is_the_estimate_until_something_is_known() -> None:
     study = parse_study(DESIGNED)
-    first, *_, other = [s for s in strands(study) if s.method is Method.FUSED]
-    ml = next(s for s in strands(study) if s.method is Method.ML)
-    pace = Pace()
+    first, *_, other = [s for s in searches(study) if s.method is Method.FUSED]
+    ml = next(s for s in searches(study) if s.method is Method.ML)
+    pace = DurationModel()
     estimates = {s: trial_seconds(s.study, s.method) for s in (first, other, ml)}
     assert pace.expected(other) == pytest.approx(OTHERS_MARGIN * estimates[other])
     pace.learn(first, 10 * estimates[first])
@@ -171,14 +170,14 @@ def test_the_pace_is_the_estimate_until_something_is_known() -> None:
     assert pace.expected(other) == pytest.approx(OTHERS_MARGIN * 20 * estimates[other])
     assert pace.expected(ml) == pytest.approx(OTHERS_MARGIN * 20 * estimates[ml])
     pace.learn(ml, 2 * estimates[ml])
-    other_ml = [s for s in strands(study) if s.method is Method.ML][1]
+    other_ml = [s for s in searches(study) if s.method is Method.ML][1]
     expected = OTHERS_MARGIN * 2 * trial_seconds(other_ml.study, Method.ML)
     assert pace.expected(other_ml) == pytest.approx(expected)
 
 
 def test_no_trial_lasts_longer_than_its_limit() -> None:
-    strand = strands(parse_study(DESIGNED + "[limits]\ntrial_seconds = 0.001\n"))[0]
-    pace = Pace()
+    strand = searches(parse_study(DESIGNED + "[limits]\ntrial_seconds = 0.001\n"))[0]
+    pace = DurationModel()
     pace.learn(strand, 50.0)
     assert pace.expected(strand) == 0.001
 
@@ -268,8 +267,8 @@ def test_fewer_retries_than_attempts_still_give_an_outcome(tmp_path: Path) -> No
 def test_limits_are_no_part_of_a_trial_and_may_change(tmp_path: Path) -> None:
     plain, other = parse_study(SMALL), limited(5, trial_seconds=9.5, trial_memory_gb=2)
     assert plain.study_hash() == other.study_hash()
-    assert [s.trial(0, s._weights(0)) for s in strands(plain)] == [
-        s.trial(0, s._weights(0)) for s in strands(other)
+    assert [s.trial(0, s._weights(0)) for s in searches(plain)] == [
+        s.trial(0, s._weights(0)) for s in searches(other)
     ]
     assert other.limits.memory_bytes == 2 * 2**30
     run(plain, tmp_path, InlineExecutor(bowl))
@@ -327,10 +326,10 @@ def test_a_trial_that_hangs_until_the_walltime_is_an_attempt_and_in_the_end_an_o
 
 def test_a_trial_that_was_not_given_its_time_is_no_attempt(tmp_path: Path) -> None:
     study = parse_study(DESIGNED)
-    longest = max(OTHERS_MARGIN * trial_seconds(s.study, s.method) for s in strands(study))
+    longest = max(OTHERS_MARGIN * trial_seconds(s.study, s.method) for s in searches(study))
     executor = TimedExecutor(2, 1000.0)
-    executor.watch = Watch(longest * 1.01, clock=lambda: executor.now)
-    ledger = Ledger(study)
+    executor.watch = Deadline(longest * 1.01, clock=lambda: executor.now)
+    ledger = Scheduler(study)
     ledger.hand_out(executor, executor.watch)
     executor.now = longest / 1000
     assert ledger.given_up(executor.watch) == []

@@ -23,8 +23,8 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
 job=$out/job.sh
-# 9fb89b339d9e5f79: the same in the file of the successors. LSF runs this one from a copy of its own making.
-mine=$(grep -s '^# 9fb89b339d9e5f79:' "$job")
+# 87c3b1762db9ffe5: the same in the file of the successors. LSF runs this one from a copy of its own making.
+mine=$(grep -s '^# 87c3b1762db9ffe5:' "$job")
 [ -n "$mine" ] || echo "$job is missing or another script: save this one there" >&2
 
 # The successor, unless jobs in a row have recorded nothing: then something else is wrong.

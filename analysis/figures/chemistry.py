@@ -1,0 +1,80 @@
+"""Stoichiometry of the oxides: histograms of the cation fraction (Supp. 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ...recon_core.errors import BadInput
+from ...recon_core.metrics import cation_fractions
+from ..volumes import SliceSet
+
+BINS = np.linspace(0.0, 1.0, 81)
+
+
+def stoichiometry_figure(slices: SliceSet) -> Figure:
+    """Distribution of c/(c + c_O) over the voxels of every oxide, mean ± sigma per method.
+
+    Bars are shares of all voxels of the oxide. Where a method has neither cation nor oxygen there
+    is no fraction: the moments leave such voxels out, and the legend says how many they are.
+
+    Raises
+    ------
+    BadInput : the specimen has no oxide.
+    """
+    truth = cation_fractions(slices.truth, slices.truth, slices.elements)
+    if not truth:
+        raise BadInput("no oxide whose stoichiometry could be drawn", value=slices.elements)
+    figure = Figure(figsize=(5.4 * len(truth), 4.4), layout="constrained")
+    axes = figure.subplots(1, len(truth), squeeze=False)[0]
+    for ax, (cation, values) in zip(axes, truth.items(), strict=True):
+        ax.axvline(float(values.mean()), color="black", linewidth=1)
+        ax.set_xlabel(f"{cation} / ({cation} + O)")
+        ax.set_title(
+            f"{cation} oxide, truth {values.mean():.2f} ({values.size} voxels)", fontsize=10
+        )
+        _draw_methods(ax, slices, cation, values.size)
+    axes[0].set_ylabel("share of voxels per bin / %")
+    figure.suptitle("\n".join(filter(None, ("Stoichiometry, mean ± σ", slices.title))))
+    return figure
+
+
+def _draw_methods(ax: Axes, slices: SliceSet, cation: str, voxels: int) -> None:
+    shares = {}
+    for shown in slices.shown():
+        values = cation_fractions(shown.volumes, slices.truth, slices.elements)[cation]
+        share = 100.0 * np.histogram(values, BINS)[0] / voxels
+        label = f"{shown.label}: {_moments(values, voxels)}"
+        ax.stairs(share, BINS, color=shown.colour, linewidth=1.6, label=label)
+        shares[shown.colour] = share
+    _frame(ax, shares)
+    ax.spines[["top", "right"]].set_visible(False)
+    if shares:
+        ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+
+
+def _moments(values: NDArray[np.float64], voxels: int) -> str:
+    """Mean and sigma of the voxels that hold cation or oxygen, and how many of all do not."""
+    if not values.size:
+        return "neither cation nor O anywhere"
+    empty = 1.0 - values.size / voxels
+    lost = f"; {max(empty, 0.01):.0%} of the voxels hold neither" if empty > 0 else ""
+    return f"{values.mean():.2f} ± {values.std():.2f}{lost}"
+
+
+def _frame(ax: Axes, shares: Mapping[str, NDArray[np.float64]]) -> None:
+    """Heights that suit the inner bins; an end bin that goes beyond is cut, with its number.
+
+    Noise puts many voxels of a converged ML at exactly 0 or 1.
+    """
+    top = 1.25 * max([1.0, *(float(share[1:-1].max()) for share in shares.values())])
+    ax.set(xlim=(-0.01, 1.01), ylim=(0.0, top))
+    for colour, share in shares.items():
+        for place, side in ((0, "left"), (-1, "right")):
+            if share[place] > top:
+                number, x = f" {share[place]:.0f} % ", float(BINS[place])
+                ax.text(x, 1.01 * top, number, color=colour, ha=side, va="bottom", fontsize=8)

@@ -1,0 +1,252 @@
+"""Drawing on one matplotlib ``Axes``, and figures as files.
+
+Figures are plain ``matplotlib.figure.Figure`` objects: no pyplot, no global state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from ...phantoms.formats.aside import write_aside
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import Method
+from ..maps import PhaseMap
+from ..style import METHOD_LABELS, METHOD_STYLE, axis_label, value_label
+
+KINDS = ("png", "svg", "pdf")
+DPI = 160
+
+
+def figure_bytes(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
+    """The figure as a file of ``kind`` (png, svg, pdf), the same bytes for the same figure."""
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    buffer = BytesIO()
+    # Text stays text in vector files, to be found and edited.
+    fixed: Any = {"svg.hashsalt": "tomoatlas", "svg.fonttype": "none", "pdf.fonttype": 42}
+    with mpl.rc_context(fixed):
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the figure by the suffix of ``path``; it appears whole or not at all.
+
+    Raises
+    ------
+    BadInput : another suffix, a folder that cannot be written.
+
+    """
+    data = figure_bytes(figure, kind_of(path))
+    write_aside(path, lambda aside: aside.write_bytes(data))
+
+
+def kind_of(path: Path) -> str:
+    """The kind of file that a suffix asks for.
+
+    Raises
+    ------
+    BadInput : none of :data:`KINDS`.
+
+    """
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in KINDS:
+        accepted = ", ".join(f".{kind}" for kind in KINDS)
+        raise BadInput("unknown suffix", source=path, value=path.suffix, accepted=accepted)
+    return kind
+
+
+SEQUENTIAL = "viridis"
+DIVERGING = "PuOr"
+BEYOND = "#C8C8C8"
+"""Of values above the end of a scale: a grey that no scale holds."""
+
+_MANY_DECADES = 500.0
+"""Ratio of the ends of a logarithmic axis from which decades alone are enough ticks."""
+
+
+def draw_map(
+    ax: Axes,
+    grid: PhaseMap,
+    norm: Normalize,
+    *,
+    cmap: str | Colormap = SEQUENTIAL,
+    text: Callable[[float], str] = "{:.2f}".format,
+) -> ScalarMappable:
+    """Cells at equal spacing, labelled with their true values; empty cells are hatched.
+
+    Returns the mappable of the colours, for a colourbar.
+    """
+    colours = colormaps.get_cmap(cmap)
+    ax.imshow(grid.values, norm=norm, cmap=cmap, origin="lower", aspect="auto")
+    for (row, col), value in np.ndenumerate(grid.values):
+        if np.isfinite(value):
+            _write_number(ax, (col, row), text(value), colours(norm(value)))
+        else:
+            _hatch(ax, (col, row))
+    _label_axis(ax, grid)
+    return ScalarMappable(norm, colours)
+
+
+def _write_number(
+    ax: Axes, at: tuple[int, int], text: str, background: Sequence[float] | Any
+) -> None:
+    red, green, blue = (float(channel) ** 2.2 for channel in background[:3])
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    dark = luminance < 0.18  # where black and white text have equal contrast (WCAG 2)
+    written = ax.text(
+        *at, text, ha="center", va="center", fontsize=8, color="white" if dark else "black"
+    )
+    # A line that passes through the cell must not cross its number out.
+    written.set_path_effects([withStroke(linewidth=3, foreground=tuple(background[:3]))])
+    written.set_zorder(4)
+
+
+def _hatch(ax: Axes, at: tuple[int, int]) -> None:
+    corner = (at[0] - 0.5, at[1] - 0.5)
+    ax.add_patch(
+        Rectangle(corner, 1, 1, facecolor="white", edgecolor="0.6", hatch="////", linewidth=0)
+    )
+
+
+def _label_axis(ax: Axes, grid: PhaseMap) -> None:
+    ax.set_xticks(range(len(grid.col_values)), [value_label(v) for v in grid.col_values])
+    ax.set_yticks(range(len(grid.row_values)), [value_label(v) for v in grid.row_values])
+    if max((len(value_label(v)) for v in grid.col_values), default=0) > 5:
+        ax.tick_params(axis="x", rotation=45)
+    ax.set_xlabel(axis_label(grid.cols))
+    ax.set_ylabel(axis_label(grid.rows))
+    ax.tick_params(length=0)
+    ax.set_xlim(-0.5, len(grid.col_values) - 0.5)
+    ax.set_ylim(-0.5, len(grid.row_values) - 0.5)
+
+
+def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
+    """Outline the cells at or below ``level`` along cell edges; False where none has an edge.
+
+    Steps, because the axes are categories: a smooth line would claim values between them.
+    """
+    inside = np.pad(values <= level, 1)
+    known = np.pad(np.isfinite(values), 1)
+    edges = []
+    for row, col in np.argwhere(inside):
+        for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            if known[row + down, col + right] and not inside[row + down, col + right]:
+                edges.append(_edge(col - 1 + right / 2, row - 1 + down / 2, vertical=right != 0))
+    for colour, width in (("black", 4.5), ("white", 2.0)):
+        ax.add_collection(
+            LineCollection(edges, colors=colour, linewidths=width, capstyle="projecting")
+        )
+    return bool(edges)
+
+
+def draw_diagonal(ax: Axes, grid: PhaseMap) -> bool:
+    """A dashed line through the cells of equal values of both axes; False where it has no length.
+
+    Between cells it is linear in their places, as far as both axes go.
+    """
+    rows, cols = (np.asarray(v, dtype=float) for v in (grid.row_values, grid.col_values))
+    shared = np.union1d(rows, cols)
+    shared = shared[
+        (shared >= max(rows.min(), cols.min())) & (shared <= min(rows.max(), cols.max()))
+    ]
+    if len(shared) < 2:
+        return False
+    places = [np.interp(shared, np.sort(v), np.argsort(v)) for v in (cols, rows)]
+    for colour, width in (("white", 3.0), ("black", 1.2)):
+        ax.plot(*places, color=colour, linewidth=width, linestyle=(0, (4, 3)))
+    return True
+
+
+def _edge(x: float, y: float, *, vertical: bool) -> list[tuple[float, float]]:
+    half = (0.0, 0.5) if vertical else (0.5, 0.0)
+    return [(x - half[0], y - half[1]), (x + half[0], y + half[1])]
+
+
+def draw_curve(
+    ax: Axes, axis: str, values: Sequence[object], scores: NDArray[np.float64], method: Method
+) -> None:
+    """Scores of one method along one axis, its values at equal steps as in a map.
+
+    The line breaks where a cell is empty.
+    """
+    colour, marker = METHOD_STYLE[method]
+    places = range(len(values))
+    ax.plot(places, scores, color=colour, marker=marker, label=METHOD_LABELS[method])
+    ax.set_xticks(places, [value_label(v) for v in values])
+    ax.set_xlabel(axis_label(axis))
+
+
+def say_if_empty(ax: Axes) -> None:
+    """Name the lack where no line of ``ax`` has a value: an empty panel could mean anything."""
+    values = [np.asarray(line.get_ydata(), dtype=float) for line in ax.lines]
+    if not any(np.isfinite(v).any() for v in values):
+        ax.text(0.5, 0.5, "no result yet", transform=ax.transAxes, ha="center", va="center")
+
+
+def draw_bars(ax: Axes, scores: dict[Method, float]) -> None:
+    """One bar per method with its number; a method without a result is named so."""
+    methods = list(scores)
+    for place, (method, score) in enumerate(scores.items()):
+        known = np.isfinite(score)
+        ax.bar(place, score if known else 0.0, color=METHOD_STYLE[method][0], width=0.65)
+        note = f"{score:.3f}" if known else "no result"
+        ax.annotate(
+            note,
+            (place, score if known else 0.0),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+        )
+    labels = [METHOD_LABELS[method].replace(", ", ",\n").replace(" (", "\n(") for method in methods]
+    ax.set_xticks(range(len(methods)), labels)
+    ax.set_ylim(0.0, 1.12 * max([1e-3, *(s for s in scores.values() if np.isfinite(s))]))
+
+
+def add_colourbar(
+    figure: Figure,
+    mappable: ScalarMappable,
+    axes: Axes | Sequence[Axes],
+    label: str,
+    *,
+    beyond: bool = False,
+    above: bool = False,
+) -> Colorbar:
+    """A colourbar at the right of ``axes``.
+
+    ``beyond``: an arrow for values above its end. ``above``: the label on top, where at the side it
+    would be taken for that of the next panel.
+    """
+    extend = "max" if beyond else "neither"
+    bar = figure.colorbar(mappable, ax=axes, pad=0.02, aspect=30, extend=extend)
+    if above:
+        bar.ax.set_title(label, fontsize=9)
+    else:
+        bar.set_label(label)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
+    """Plain numbers at 1, 2, 5 of each decade of a logarithmic axis; of many at the decades."""
+    steps = (1.0,) if high > _MANY_DECADES * low else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter("{x:,.12g}")
+    axis.set_minor_formatter(NullFormatter())

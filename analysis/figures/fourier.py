@@ -1,0 +1,193 @@
+"""Figures in Fourier space: what tilts measure, and what a reconstruction has right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Wedge
+
+from ...recon_core.metrics.resolution import (
+    AGAINST_TRUTH,
+    AXES,
+    BETWEEN_HALVES,
+    FRINGES,
+    ShellCorrelation,
+    axis_spectrum,
+    shell_correlation,
+)
+from ..volumes import Array, SliceSet
+
+HAADF_COLOUR, CHEMICAL_COLOUR = "#0072B2", "#D55E00"
+HALF_ANGLE = 15.0
+"""Degrees about an axis within which its power spectrum is taken."""
+
+_DIRECTIONS = {"z": "z, beam", "y": "y", "x": "x, tilt axis"}
+
+
+def tilts_figure(
+    haadf_deg: Sequence[float],
+    chemical_deg: Sequence[float],
+    voxel_size_nm: float | None,
+    title: str = "",
+) -> Figure:
+    """The tilts as lines in Fourier space (Fig. 2a, d, g): HAADF, chemical, and both.
+
+    A projection measures the central line perpendicular to its beam, in every plane across the tilt
+    axis. Grey: the missing wedge of all tilts shown, which no projection enters. Chemical lines are
+    dashed, so that HAADF lines at the same angles are seen. Without a voxel size frequencies are
+    in units of Nyquist's.
+    """
+    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    nyquist, unit = (0.5 / voxel_size_nm, "nm$^{-1}$") if voxel_size_nm else (1.0, "Nyquist")
+    panels = [
+        (haadf_deg, (), f"HAADF: {_counted(haadf_deg)}"),
+        ((), chemical_deg, f"Chemical: {_counted(chemical_deg)}"),
+        (haadf_deg, chemical_deg, f"Fused: {len(haadf_deg)} HAADF + {len(chemical_deg)} chemical"),
+    ]
+    for ax, (haadf, chemical, name) in zip(axes, panels, strict=True):
+        _missing_wedge(ax, [*haadf, *chemical], nyquist)
+        _tilt_lines(ax, haadf, HAADF_COLOUR, nyquist, "-")
+        _tilt_lines(ax, chemical, CHEMICAL_COLOUR, nyquist, "--")
+        ax.set(title=name, xlabel=f"$k_y$ / {unit}", aspect="equal")
+        ax.set(xlim=(-1.05 * nyquist, 1.05 * nyquist), ylim=(-1.05 * nyquist, 1.05 * nyquist))
+    axes[0].set_ylabel(f"$k_z$ (beam at 0°) / {unit}")
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _counted(angles: Sequence[float]) -> str:
+    if not len(angles):
+        return "no tilts"
+    return f"{len(angles)} tilts, {min(angles):g}° to {max(angles):g}°".replace("-", "−")
+
+
+def _tilt_lines(ax: Axes, angles: Sequence[float], colour: str, nyquist: float, style: str) -> None:
+    for angle in np.radians(angles):
+        y, z = nyquist * np.cos(angle), nyquist * np.sin(angle)
+        ax.plot([-y, y], [-z, z], color=colour, linewidth=0.9, linestyle=style)
+
+
+def _missing_wedge(ax: Axes, angles: Sequence[float], nyquist: float) -> None:
+    if not len(angles):
+        return
+    first, last = min(angles), max(angles)
+    for start in (last, last + 180.0):
+        width = 180.0 - (last - first)
+        ax.add_patch(Wedge((0, 0), nyquist, start, start + width, color="0.88", linewidth=0))
+
+
+def fsc_figure(slices: SliceSet, halves: tuple[Array, Array] | None = None) -> Figure:
+    """Fourier shell correlation with the truth, per element and method (Fig. 3).
+
+    ``halves``: reconstructions (element, z, y, x) of two independent half data sets, whose
+    correlation is added as a dotted line. The legends give resolutions in nm: where the curve falls
+    below 0.5 (against the truth) or 0.143 (between halves).
+    """
+    figure, axes = _per_element(slices)
+    for i, (ax, element) in enumerate(zip(axes, slices.elements, strict=False)):
+        for shown in slices.shown():
+            found = shell_correlation(shown.volumes[i], slices.truth[i], slices.voxel_size_nm)
+            _curve(ax, found, AGAINST_TRUTH, shown.label, shown.colour, "-")
+        if halves is not None:
+            found = shell_correlation(halves[0][i], halves[1][i], slices.voxel_size_nm)
+            _curve(ax, found, BETWEEN_HALVES, "Fused, between halves", "black", ":")
+            ax.axhline(BETWEEN_HALVES, color="0.6", linewidth=0.8, linestyle=":")
+        ax.axhline(AGAINST_TRUTH, color="0.6", linewidth=0.8)
+        ax.set_title(element)
+        ax.set(ylim=(-0.1, 1.05))
+        ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    note = "\nbetween halves: how far counts repeat it, not how true it is" if halves else ""
+    _finish(figure, axes, "Fourier shell correlation" + note, slices.title)
+    return figure
+
+
+def _curve(
+    ax: Axes, found: ShellCorrelation, threshold: float, label: str, colour: str, style: str
+) -> None:
+    resolution = found.resolution_nm(threshold)
+    finest = 1.0 / found.frequency[-1]
+    if not np.isfinite(resolution):
+        text = "nothing resolved"
+    else:
+        text = f"{'≤ ' if resolution <= finest * (1 + 1e-9) else ''}{resolution:.3g} nm"
+    ax.plot(found.frequency, found.correlation, style, color=colour, label=f"{label}: {text}")
+
+
+def spectra_figure(slices: SliceSet) -> Figure:
+    """Power along the principal directions, truth and reconstructions (Fig. 3).
+
+    One row per element, one column per direction, each the mean over a cone of
+    :data:`HALF_ANGLE`. A mark and a number in the method's colour give the cut-off: where the
+    power, smoothed as :meth:`~tomoatlas.recon_core.metrics.resolution.Spectrum.cut_off` says,
+    first falls below half of the truth's; not resolved: it is below from the start. Noise is power
+    too, so a noisy reconstruction lies above the truth and has no cut-off.
+    """
+    rows = len(slices.elements)
+    figure = Figure(figsize=(11.0, 1.2 + 2.3 * rows), layout="constrained")
+    axes = figure.subplots(rows, 3, sharex=True, sharey="row", squeeze=False)
+    for row, element in enumerate(slices.elements):
+        for ax, direction in zip(axes[row], AXES, strict=True):
+            _draw_spectra(ax, slices, row, direction)
+        axes[row, 0].set_ylabel(f"{element}\npower / truth's largest")
+    for ax, direction in zip(axes[0], AXES, strict=True):
+        ax.set_title(_DIRECTIONS[direction])
+    for ax in axes[-1]:
+        ax.set_xlabel("frequency / nm$^{-1}$")
+    handles = [Line2D([], [], color="black", label="Truth")]
+    handles += [Line2D([], [], color=s.colour, label=s.label) for s in slices.shown()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    note = f"power spectral density; cut-off: half of the truth's power, means of {FRINGES} shells"
+    figure.suptitle("\n".join(filter(None, (slices.title, note))))
+    return figure
+
+
+def _draw_spectra(ax: Axes, slices: SliceSet, row: int, direction: str) -> None:
+    truth = axis_spectrum(slices.truth[row], slices.voxel_size_nm, direction, HALF_ANGLE)
+    top = float(truth.power.max()) or 1.0
+    ax.semilogy(truth.frequency, truth.power / top, color="black", linewidth=2.0)
+    named = []
+    for shown in slices.shown():
+        found = axis_spectrum(shown.volumes[row], slices.voxel_size_nm, direction, HALF_ANGLE)
+        ax.semilogy(found.frequency, found.power / top, color=shown.colour, linewidth=1.2)
+        cut = found.cut_off(truth)
+        named.append(Line2D([], [], color=shown.colour, label=_cut_off(cut, found.frequency[-1])))
+        if 0 < cut < found.frequency[-1]:
+            level = float(
+                np.exp(np.interp(cut, found.frequency, np.log(found.power / top + 1e-30)))
+            )
+            ax.plot(cut, level, "|", color=shown.colour, markersize=14, markeredgewidth=2)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(handles=named, fontsize=7, frameon=False, loc="upper right", labelcolor="linecolor")
+
+
+def _cut_off(cut: float, last: float) -> str:
+    """The resolution in nm; power below half from the start is not the same as never below."""
+    if cut <= 0:
+        return "not resolved"
+    return "no cut-off" if cut >= last else f"{1.0 / cut:.3g} nm"
+
+
+def _per_element(slices: SliceSet) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel per element, two in a row."""
+    columns = min(2, len(slices.elements))
+    rows = -(-len(slices.elements) // columns)
+    figure = Figure(figsize=(6.6 * columns, 0.8 + 3.2 * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for ax in axes[len(slices.elements) :]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _finish(figure: Figure, axes: list[Axes], name: str, title: str) -> None:
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlabel("frequency / nm$^{-1}$")
+        ax.set_ylabel("correlation")
+        ax.label_outer()
+    figure.suptitle("\n".join(filter(None, (name, title))))

@@ -1,0 +1,103 @@
+"""What the trials of one cell say about all weights (Supp. 22, 23)."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import Method
+from ...sweep.search.propose import Space
+from ..posterior import NEAR_BEST, Floats, Posterior, least, posterior
+from ..table import best_trial, good_trials
+from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
+
+GRID = 81
+_FAILED = "failed, taken as worse"
+
+
+def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Figure:
+    """Expected ⟨NRMSE⟩ over the weights and its uncertainty, with every fused trial of the cell.
+
+    The model is the search's own. Dots: good trials, a star: the best, crosses: failed ones, which
+    count as worse than the worst. White outline: expected within ``NEAR_BEST`` of the best.
+    Hatched: far from every trial, a guess.
+
+    Raises
+    ------
+    BadInput : too few good fused trials.
+    """
+    found = posterior(trials, space, Method.FUSED, GRID)
+    if found is None:
+        told = len(good_trials(trials, Method.FUSED))
+        raise BadInput(
+            "too few good fused trials for a landscape",
+            value=told,
+            accepted=f">= {least(Method.FUSED)}",
+        )
+    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    _draw(figure, left, found, found.mean, "⟨NRMSE⟩")
+    _draw(figure, right, found, found.sigma, "σ", "magma")
+    level = (1.0 + NEAR_BEST) * float(found.mean.min())
+    left.contour(*found.weights.values(), found.mean, [level], colors="white", linewidths=1.5)
+    _hatch_guesses(left, found)
+    for ax in (left, right):
+        _draw_trials(ax, trials)
+    left.set_ylabel("TV weight")
+    outlined = f"outlined: within {NEAR_BEST:.0%} of the best"
+    left.set_title(f"expected ⟨NRMSE⟩\n{outlined}; hatched: a guess", fontsize=9)
+    right.set_title("its uncertainty (standard deviation)", fontsize=9)
+    right.legend(fontsize=8, loc="upper left", framealpha=0.9)
+    figure.suptitle("\n".join(filter(None, ("Landscape of the weights, fused method", title))))
+    return figure
+
+
+def _draw(
+    figure: Figure, ax: Axes, found: Posterior, values: Floats, label: str, cmap: str = SEQUENTIAL
+) -> None:
+    haadf, tv = found.weights.values()
+    shown = ax.pcolormesh(haadf, tv, values, cmap=cmap, shading="gouraud")
+    shown.set_rasterized(True)
+    ax.set(xscale="log", yscale="log", xlabel="HAADF weight")
+    for axis, along in ((ax.xaxis, haadf), (ax.yaxis, tv)):
+        plain_log_ticks(axis, along[0], along[-1])
+    add_colourbar(figure, shown, ax, label, above=True)
+
+
+def _hatch_guesses(ax: Axes, found: Posterior) -> None:
+    guessed = found.guessed().astype(float)
+    area = ax.contourf(
+        *found.weights.values(), guessed, [0.5, 1.5], colors="none", hatches=["//"], zorder=2
+    )
+    area.set(edgecolor=(1.0, 1.0, 1.0, 0.6), linewidth=0.0)
+
+
+def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
+    told = good_trials(trials, Method.FUSED)
+    fused = trials[trials["method"] == Method.FUSED.value]
+    failed = fused.drop(told.index).dropna(subset=["haadf", "tv"])
+    best = best_trial(trials, Method.FUSED)
+    ax.plot(
+        told["haadf"],
+        told["tv"],
+        "o",
+        color="white",
+        markeredgecolor="black",
+        clip_on=False,
+        label="trial",
+    )
+    if len(failed):
+        ax.plot(failed["haadf"], failed["tv"], "X", color="#D55E00", markersize=8, label=_FAILED)
+    if best is not None:
+        label = f"best, {best['nrmse']:.3f}"
+        ax.plot(
+            best["haadf"],
+            best["tv"],
+            "*",
+            color="#F0E442",
+            markeredgecolor="black",
+            markersize=17,
+            label=label,
+        )

@@ -1,0 +1,298 @@
+"""Figures of an atlas: the NRMSE map, the four methods, the gain, the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ...recon_core.methods import Method
+from ..maps import Page, PhaseMap
+from ..style import (
+    CHEMICAL_TILTS,
+    HAADF_SNR,
+    HAADF_TILTS,
+    METHOD_LABELS,
+    SCORE_COLUMNS,
+    WEIGHT_LABELS,
+    condition_label,
+)
+from .draw import (
+    BEYOND,
+    DIVERGING,
+    SEQUENTIAL,
+    add_colourbar,
+    draw_bars,
+    draw_contour,
+    draw_curve,
+    draw_diagonal,
+    draw_map,
+    plain_log_ticks,
+    say_if_empty,
+)
+
+
+def rows_without_haadf(page: Page) -> dict[Method, NDArray[np.float64]]:
+    """⟨NRMSE⟩ of each baseline per column of the map, the best at the top.
+
+    Baselines use no HAADF: along an upward axis of HAADF tilts or SNR only their noise differs,
+    and the mean over it is taken. Empty for maps with another upward axis, or without baselines.
+    """
+    if page.upwards not in (HAADF_TILTS, HAADF_SNR):
+        return {}
+    baselines = [method for method in reversed(SCORE_COLUMNS) if method is not Method.FUSED]
+    found = {method: _mean_of_columns(page.map(SCORE_COLUMNS[method])) for method in baselines}
+    return {method: row for method, row in found.items() if np.isfinite(row).any()}
+
+
+def _mean_of_columns(grid: PhaseMap) -> NDArray[np.float64]:
+    known = np.isfinite(grid.values)
+    total, count = np.where(known, grid.values, 0.0).sum(axis=0), known.sum(axis=0)
+    mean: NDArray[np.float64] = np.divide(
+        total, count, out=np.full(len(total), np.nan), where=count > 0
+    )
+    return mean
+
+
+def draw_strips(
+    ax: Axes,
+    strips: dict[Method, NDArray[np.float64]],
+    grid: PhaseMap,
+    norm: Normalize,
+    cmap: Colormap,
+) -> bool:
+    """The rows of :func:`rows_without_haadf` with their numbers, on the map's colours.
+
+    Scores above the map's range take the colour that ``cmap`` has for them, so that the map keeps
+    its contrast. Returns whether there are any.
+    """
+    labels = tuple(METHOD_LABELS[method].replace(", ", ",\n") for method in strips)
+    values = np.stack(list(strips.values()))[::-1]
+    rows = PhaseMap(values, "without HAADF", grid.cols, labels[::-1], grid.col_values)
+    draw_map(ax, rows, norm, cmap=cmap)
+    ax.set_ylabel("without\nHAADF")
+    ax.tick_params(axis="y", labelsize=8)
+    return bool((np.asarray(norm(values)) > 1.0).any())
+
+
+NRMSE = "⟨NRMSE⟩"
+ACCURACY = 0.4
+"""The accuracy outlined in maps; most of the map of Schwartz et al. (2024) lies below it."""
+
+BASELINES = tuple(method for method in SCORE_COLUMNS if method is not Method.FUSED)
+
+_STRIP_HEIGHT = 0.4
+"""Inches of a row below a map, at most."""
+
+
+def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
+    """Mean NRMSE of the fused method; for fewer than two axes beside the other methods."""
+    if page.axes < 2:
+        return baselines_figure(page)
+    grid, norm = page.map("nrmse"), _nrmse_norm(page, ["nrmse"])
+    strips = rows_without_haadf(page)
+    figure, ax, below = _with_strips(grid, len(strips))
+    cmap = colormaps[SEQUENTIAL].with_extremes(over=BEYOND)
+    colours = draw_map(ax, grid, norm, cmap=cmap)
+    notes = [f"outlined: {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
+    if {grid.rows, grid.cols} == {HAADF_TILTS, CHEMICAL_TILTS}:
+        notes += ["dashed: equal tilts"] * draw_diagonal(ax, grid)
+    if below is not None:
+        beyond = draw_strips(below, strips, grid, norm, cmap)
+        notes += [f"grey: above {norm.vmax:g}"] * beyond
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=False)
+    lines = ["; ".join(notes[:2]), "; ".join(notes[2:])]
+    ax.set_title("\n".join(filter(None, [titled("Fused HAADF + chemistry", page), *lines])))
+    panels = [ax] if below is None else [ax, below]
+    add_colourbar(figure, colours, panels, NRMSE, beyond=below is not None)
+    return figure
+
+
+def baselines_figure(page: Page) -> Figure:
+    """The four methods on one scale of colour or height."""
+    if page.axes == 2:
+        return _four_maps(page)
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    ax = figure.subplots()
+    if page.across is None:
+        row = page.atlas.table.iloc[0]
+        draw_bars(ax, {method: float(row[column]) for method, column in SCORE_COLUMNS.items()})
+    else:
+        for method, column in SCORE_COLUMNS.items():
+            draw_curve(ax, page.across, *page.curve(column), method)
+        say_if_empty(ax)
+        ax.set_ylim(bottom=0.0)
+        ax.legend(frameon=False)
+    ax.set_ylabel(NRMSE)
+    ax.set_title(titled("Methods at their own best weights", page))
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | None:
+    """How far fused lies below each of ``rivals``, in percent of the rival, on one scale.
+
+    None for fewer than two axes.
+    """
+    if page.axes < 2:
+        return None
+    gains = [_gain(page, rival) for rival in rivals]
+    width, height = _grid_size(gains[0])
+    size = (1.4 + (0.5 + 1.1 * width) * len(gains), 1.4 + 1.1 * height)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(1, len(gains), sharey=True, squeeze=False).flat)
+    norm, cmap = _gain_colours(gains)
+    for ax, gain, rival in zip(axes, gains, rivals, strict=True):
+        colours = draw_map(ax, gain, norm, cmap=cmap, text="{:.0f}".format)
+        ax.set_title(f"over {METHOD_LABELS[rival]}")
+        ax.label_outer()
+    figure.suptitle(titled("Gain of fusion", page))
+    add_colourbar(figure, colours, axes, f"reduction of {NRMSE} / %")
+    return figure
+
+
+def _gain(page: Page, rival: Method) -> PhaseMap:
+    fused, other = page.map("nrmse"), page.map(SCORE_COLUMNS[rival])
+    return replace(fused, values=100.0 * (1.0 - fused.values / other.values))
+
+
+def _gain_colours(gains: Sequence[PhaseMap]) -> tuple[Normalize, str]:
+    """One scale for all: from 0, or about 0 in two hues where fusion loses somewhere."""
+    values = np.concatenate([gain.values.ravel() for gain in gains])
+    values = values[np.isfinite(values)]
+    top = max(5.0, 5.0 * np.ceil(np.abs(values).max(initial=0.0) / 5.0))
+    lossy = bool((values < 0).any())
+    return Normalize(-top if lossy else 0.0, top), DIVERGING if lossy else f"{SEQUENTIAL}_r"
+
+
+def weights_figure(page: Page) -> Figure | None:
+    """The hyperparameter atlas: best weights; None for bars.
+
+    Colours of a map span the weights found, curves the range searched.
+    """
+    if page.axes == 0:
+        return None
+    figure = Figure(figsize=(11.0, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_weight(figure, left, page, "haadf")
+    _draw_weight(figure, right, page, "tv")
+    if page.axes == 2:
+        right.set_ylabel("")
+    figure.suptitle(titled("Best weights of the fused method", page))
+    return figure
+
+
+def _draw_weight(figure: Figure, ax: Axes, page: Page, weight: str) -> None:
+    low, high = _searched(page, weight)
+    if page.axes == 2:
+        ends = _found(page, weight)
+        colours = draw_map(
+            ax, page.map(weight), LogNorm(*ends), cmap="cividis", text="{:.2g}".format
+        )
+        bar = add_colourbar(figure, colours, ax, WEIGHT_LABELS[weight], above=True)
+        plain_log_ticks(bar.ax.yaxis, *ends)
+        notes = (f"searched from {low:g} to {high:g}", _smoothness(page.map(weight)))
+        ax.set_title("\n".join(filter(None, notes)), fontsize=10)
+        return
+    draw_curve(ax, str(page.across), *page.curve(weight), Method.FUSED)
+    say_if_empty(ax)
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    ax.set_ylabel(WEIGHT_LABELS[weight])
+    plain_log_ticks(ax.yaxis, low, high)
+
+
+def _smoothness(grid: PhaseMap) -> str:
+    factor = neighbour_factor(grid.values)
+    return f"neighbours differ by a factor {factor:.2g}" if np.isfinite(factor) else ""
+
+
+def neighbour_factor(weights: NDArray[np.float64]) -> float:
+    """Typical ratio (root mean square of the logarithm) of the weights of neighbouring cells.
+
+    1 is a constant map; NaN where no two neighbours are known.
+    """
+    logs = np.log(weights)
+    steps = np.concatenate([np.diff(logs, axis=axis).ravel() for axis in (0, 1)])
+    steps = steps[np.isfinite(steps)]
+    return float(np.exp(np.sqrt(np.mean(steps**2)))) if steps.size else float("nan")
+
+
+def _found(page: Page, weight: str) -> tuple[float, float]:
+    """The weights of the page rounded outwards to 1, 2, 5 of a decade, within the range searched.
+
+    At least one such step either way of a single value: four equal weights are one colour.
+    """
+    searched = _searched(page, weight)
+    low, high = page.range([weight])
+    if not np.isfinite(low):
+        return searched
+    steps = np.outer(10.0 ** np.arange(-12, 13), (1.0, 2.0, 5.0)).ravel()
+    low = float(steps[steps < low * (1 - 1e-9)][-1])
+    high = float(steps[steps > high * (1 + 1e-9)][0])
+    return max(low, searched[0]), min(high, searched[1])
+
+
+def _searched(page: Page, weight: str) -> tuple[float, float]:
+    """The range searched; of an atlas without its study, whole decades around the values."""
+    if (bounds := page.atlas.setting(f"search.space.{weight}")) is not None:
+        return float(bounds[0]), float(bounds[1])
+    low, high = page.range([weight])
+    if not np.isfinite(low) or low <= 0:
+        return 0.1, 1.0
+    return 10.0 ** np.floor(np.log10(low)), 10.0 ** max(
+        np.ceil(np.log10(high)), np.floor(np.log10(low)) + 1
+    )
+
+
+def _four_maps(page: Page) -> Figure:
+    columns, rows = _grid_size(page.map("nrmse"))
+    figure = Figure(figsize=(1.0 + 1.9 * columns, 1.2 + 1.8 * rows), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+    norm = _nrmse_norm(page, list(SCORE_COLUMNS.values()))
+    for ax, (method, column) in zip(axes.flat, SCORE_COLUMNS.items(), strict=True):
+        colours = draw_map(ax, page.map(column), norm)
+        ax.set_title(METHOD_LABELS[method])
+        ax.label_outer()
+    figure.suptitle(titled("Methods at their own best weights", page))
+    add_colourbar(figure, colours, list(axes.flat), NRMSE)
+    return figure
+
+
+def _grid_size(grid: PhaseMap) -> tuple[float, float]:
+    """Width and height in inches at which the numbers of a map are read easily."""
+    rows, columns = grid.values.shape
+    return max(2.4, 0.5 * columns), max(1.8, 0.4 * rows)
+
+
+def _with_strips(grid: PhaseMap, strips: int) -> tuple[Figure, Axes, Axes | None]:
+    """A figure with a map, and below it a place for rows of the same columns if there are any."""
+    width, height = _grid_size(grid)
+    rows = strips * min(_STRIP_HEIGHT, height / len(grid.row_values))
+    size = (2.4 + 1.1 * width + (1.0 if strips else 0.0), 1.4 + 1.1 * (height + rows))
+    figure = Figure(figsize=size, layout="constrained")
+    if not strips:
+        return figure, figure.subplots(), None
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[height, rows])
+    return figure, above, below
+
+
+def _nrmse_norm(page: Page, columns: list[str]) -> Normalize:
+    """Colours from the lowest to the highest score, rounded outwards to 0.05, 0.1 wide at least."""
+    low, high = page.range(columns)
+    if not np.isfinite(low):
+        return Normalize(0.0, float(np.sqrt(2.0)))
+    low, high = np.floor(low * 20) / 20, np.ceil(high * 20) / 20
+    return Normalize(float(low), float(max(high, low + 0.1)))
+
+
+def titled(title: str, page: Page) -> str:
+    """The title, with the axes held fixed on a line of its own."""
+    return f"{title}\n{condition_label(page.fixed)}" if page.fixed else title

@@ -1,0 +1,123 @@
+"""The specimen in 3D, drawn by PyVista off screen (Fig. 4c)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from ...recon_core.errors import BadInput, needed
+from ..volumes import Array, SliceSet
+from .pictures import element_colours
+
+if TYPE_CHECKING:
+    from pyvista import Plotter
+
+PIXELS = 700
+_PROBE = "import pyvista; pyvista.Plotter(off_screen=True, window_size=[16, 16]).screenshot()"
+LEVEL = 0.5
+"""Surfaces stand at this fraction of an element's usual concentration in the reference."""
+_VIEW = ((2.1, -2.6, 1.5), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+"""Camera, focus and up (x, y, z) in edges of the box from its centre: tilt axis to the right."""
+
+
+def render_figure(slices: SliceSet) -> Figure:
+    """Surfaces of every element, truth beside the reconstructions; beam z upwards.
+
+    A surface stands at half of an element's usual concentration in the reference, in all pictures
+    at the same values. Oxygen is left out beside other elements: its surface is theirs.
+
+    Raises
+    ------
+    BadInput : PyVista (the extra ``render``) is not installed, or nothing here can render.
+    """
+    _check_rendering()
+    shown = [(s.label, s.volumes) for s in slices.shown()]
+    columns = [(slices.reference, slices.truth), *shown]
+    drawn = [e for e in slices.elements if e != "O" or len(slices.elements) == 1]
+    colours = {e: element_colours(slices.elements)[e] for e in drawn}
+    figure = Figure(figsize=(max(4.8, 2.6 * len(columns)), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(columns), squeeze=False)[0]
+    for ax, (label, volumes) in zip(axes, columns, strict=True):
+        picture = surfaces(volumes, slices, colours)
+        ax.imshow(picture, interpolation="antialiased")
+        ax.set_axis_off()
+        ax.set_title(label.replace(" (", "\n("), fontsize=10)
+    handles = [Patch(facecolor=c, edgecolor="0.4", label=e) for e, c in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    edges = " × ".join(f"{n * slices.voxel_size_nm:.3g}" for n in reversed(slices.truth.shape[1:]))
+    box = f"x (tilt axis) × y × z (beam, upwards): {edges} nm"
+    figure.suptitle("\n".join(filter(None, (slices.title, box))) + "\n", fontsize=10)
+    return figure
+
+
+@cache
+def _check_rendering() -> None:
+    """Try it in a process of its own: without EGL and a software renderer VTK ends the process."""
+    with needed("pyvista", "render", "rendering in 3D"):
+        import pyvista  # noqa: F401
+    tried = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
+    if tried.returncode != 0:
+        raise BadInput(
+            f"nothing here renders off screen: an attempt ended with {tried.returncode}",
+            accepted="EGL and Mesa, on Debian libegl1 and libgl1-mesa-dri",
+        )
+
+
+def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArray[np.uint8]:
+    """A picture (row, column, RGB) of the surfaces of volumes (element, z, y, x)."""
+    with needed("pyvista", "render", "rendering in 3D"):
+        import pyvista
+    with pyvista.vtk_verbosity("off"):  # of the X server it looks for before it does without
+        plotter = pyvista.Plotter(off_screen=True, window_size=[PIXELS, PIXELS])
+    try:
+        for element, colour in colours.items():
+            index = slices.elements.index(element)
+            level = LEVEL * usual_concentration(slices.truth[index])
+            _add_surface(plotter, volumes[index], level, colour)
+        _add_box(plotter, volumes.shape[1:])
+        return np.asarray(plotter.screenshot(return_img=True))
+    finally:
+        plotter.close()
+
+
+def usual_concentration(volume: Array) -> float:
+    """Mean of the voxels weighted by themselves: that of a particle's inside, not of its peaks."""
+    values = volume.astype(np.float64).ravel()
+    total = float(values.sum())
+    return float(values @ values) / total if total > 0 else 0.0
+
+
+def _add_surface(plotter: Plotter, volume: Array, level: float, colour: str) -> None:
+    """The closed surface where ``volume`` (z, y, x) crosses ``level``, if it does anywhere."""
+    import pyvista
+
+    padded = np.pad(volume, 1)  # closes surfaces at the faces of the box
+    if not padded.max() > level > 0:
+        return
+    grid = pyvista.ImageData(dimensions=padded.shape[::-1], origin=_origin(volume.shape))
+    grid["concentration"] = padded.ravel()
+    mesh = grid.contour([level], scalars="concentration")
+    plotter.add_mesh(mesh, color=colour, smooth_shading=True, specular=0.2)
+
+
+def _origin(shape: tuple[int, ...]) -> tuple[float, ...]:
+    """Corner (x, y, z) that puts the centre of an array (z, y, x), padded by one, at 0."""
+    return tuple(-(n + 1) / 2 for n in reversed(shape))
+
+
+def _add_box(plotter: Plotter, shape: tuple[int, ...]) -> None:
+    import pyvista
+
+    halves = [n / 2 for n in reversed(shape)]
+    bounds = [side * half for half in halves for side in (-1, 1)]
+    plotter.add_mesh(pyvista.Box(bounds), style="wireframe", color="#888888", line_width=1)
+    edge = float(max(shape))
+    plotter.camera_position = [tuple(edge * c for c in point) for point in _VIEW[:2]] + [_VIEW[2]]
+    plotter.camera.view_angle = 27.5

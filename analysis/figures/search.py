@@ -1,0 +1,271 @@
+"""How the search went: what more trials would buy, and which weight matters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import Method, Weights
+from ...sweep.search.propose import Space, believed
+from ..posterior import WEIGHTS, Floats, unit_grid
+from ..style import HAADF_TILTS, WEIGHT_LABELS, axis_label, value_label
+from ..table import good_trials
+from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
+from .timeline import device_hours
+
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
+GRID = 33
+LEAST = 10
+"""Good fused trials below which nothing is said about importance."""
+MOST = 1000
+"""Good fused trials the model is fitted to, a random choice of more: time goes with the cube."""
+
+
+def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """Lowest fused ⟨NRMSE⟩ of each cell after each of its trials: (cell, trial number from 1).
+
+    A failed trial leaves the best where it was; NaN before the first good one, and after the last
+    trial of a cell.
+    """
+    fused = trials[trials["method"] == "fused"].copy()
+    fused.loc[fused["status"] != "ok", "nrmse"] = np.nan
+    fused["cell"] = _cell_numbers(fused, axes)
+    table = fused.pivot_table(index="cell", columns="number", values="nrmse", dropna=False)
+    best = table.cummin(axis=1).ffill(axis=1)
+    last = fused.groupby("cell")["number"].max()
+    best = best.where(np.array(best.columns)[None, :] <= last.to_numpy()[:, None])
+    best.columns = [int(number) + 1 for number in best.columns]
+    return best
+
+
+def _cell_numbers(trials: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
+    if not axes:
+        return pd.Series(0, index=trials.index)
+    return trials.groupby(list(axes), sort=False).ngroup()
+
+
+def mean_best(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """Mean best fused ⟨NRMSE⟩ so far and ``cells`` with a result, against ``device_hours``.
+
+    ``mean`` is over all cells that have a result in the end, and NaN until the last of them has its
+    first: a mean over those known by then would rise when a hard cell joins.
+    """
+    ended = device_hours(trials)
+    good = ended[(ended["method"] == "fused") & (ended["status"] == "ok") & ended["nrmse"].notna()]
+    cells = _cell_numbers(good, axes)
+    best = good["nrmse"].groupby(cells).cummin()
+    gained = best - best.groupby(cells).shift().fillna(0.0)
+    known = (~cells.duplicated()).cumsum().reindex(ended.index).ffill().fillna(0).astype(int)
+    mean = gained.cumsum().reindex(ended.index).ffill() / max(1, cells.nunique())
+    whole = known == cells.nunique()
+    hours = ended["device_hours"]
+    return pd.DataFrame({"device_hours": hours, "mean": mean.where(whole), "cells": known})
+
+
+def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
+    """How far the best trial so far lies above the best of all, against trials; and device-hours.
+
+    Left: of each cell, in percent of its own final best, which is where each ends: median, and the
+    range of the middle half and of all. Right: :func:`mean_best`, all methods' time counted.
+
+    Raises
+    ------
+    BadInput : no good fused trial.
+    """
+    if good_trials(trials, Method.FUSED).empty:
+        raise BadInput("no good fused trial yet", accepted="a study with results")
+    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_regret(left, best_so_far(trials, axes))
+    _draw_hours(right, mean_best(trials, axes))
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
+    final = best.min(axis=1)
+    above = 100.0 * (best.div(final, axis=0) - 1.0)
+    numbers = np.array(best.columns)
+    bands = ((0.0, 1.0, 0.12, "all cells"), (0.25, 0.75, 0.3, "middle half"))
+    for low, high, alpha, label in bands:
+        least, most = (above.quantile(q).to_numpy() for q in (low, high))
+        ax.fill_between(
+            numbers, least, most, step="post", color=_BLUE, alpha=alpha, lw=0, label=label
+        )
+    median = above.quantile(0.5).to_numpy()
+    ax.plot(numbers, median, "o-", drawstyle="steps-post", color=_BLUE, label="median")
+    ax.set(xlabel="fused trials of a cell", ylabel="best so far, above the cell's final best / %")
+    ax.set_ylim(bottom=0.0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_title(f"{len(best)} cells; 0 at the end by definition", fontsize=10)
+    ax.legend(fontsize=8, frameon=False)
+
+
+def _draw_hours(ax: Axes, told: pd.DataFrame) -> None:
+    if told.empty:
+        ax.text(0.5, 0.5, "no times recorded", transform=ax.transAxes, ha="center")
+        return
+    hours, cells = told["device_hours"], int(told["cells"].iloc[-1])
+    ax.plot(hours, told["mean"], color=_BLUE, drawstyle="steps-post")
+    known = ax.twinx()
+    known.plot(hours, told["cells"], color=_ORANGE, drawstyle="steps-post")
+    known.set_ylabel("cells with a result", color=_ORANGE)
+    known.set_ylim(0, 1.12 * cells)  # above the first mean
+    ax.set_xlim(left=0.0)
+    known.yaxis.set_major_locator(MaxNLocator(integer=True))
+    known.spines[["top"]].set_visible(False)
+    ax.set_xlabel("device-hours, all methods")
+    ax.set_ylabel("best ⟨NRMSE⟩ so far, mean of all cells", color=_BLUE)
+    ax.set_title(f"the mean starts when all {cells} cells have a result", fontsize=10)
+
+
+def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -> Figure:
+    """How much of the variation of ⟨NRMSE⟩ each weight explains, and how it depends on each.
+
+    The search's model is fitted to the logarithm of ⟨NRMSE⟩ relative to the best of its cell, of
+    all cells with HAADF together. Left: first-order Sobol indices of the model over the range
+    searched, and what only both weights together explain. Middle, right: geometric mean over the
+    other weight, the range of its middle 80 %, and the trials. The title says how much of the range
+    is far from any trial, where the model only guesses.
+
+    Raises
+    ------
+    BadInput : fewer than ten good fused trials with a HAADF weight that acts.
+    """
+    told = good_trials(trials, Method.FUSED)
+    if HAADF_TILTS in axes:
+        told = told[told[HAADF_TILTS] > 0]
+    if len(told) < LEAST:
+        raise BadInput("too few good fused trials", value=len(told), accepted=f">= {LEAST}")
+    excess = 100.0 * (
+        told["nrmse"] / told.groupby(_cell_numbers(told, axes))["nrmse"].transform("min") - 1
+    )
+    scores = np.log1p(excess.to_numpy() / 100.0)
+    mean, sigma = _expected(told, space, scores)
+    figure = Figure(figsize=(12.0, 4.2), layout="constrained")
+    bars, *panels = figure.subplots(1, 3, width_ratios=[1, 1.4, 1.4])
+    _draw_shares(bars, mean)
+    for ax, weight, surface in zip(panels, WEIGHTS, (mean, mean.T), strict=True):
+        _draw_dependence(ax, weight, space, told[weight], excess, surface)
+    guessed = float((sigma > 0.5 * scores.std()).mean())
+    note = f"; {guessed:.0%} of the range is far from any trial" if guessed >= 0.01 else ""
+    figure.suptitle(f"Which weight matters: {len(told)} fused trials{note}")
+    return figure
+
+
+def _expected(told: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation (tv, haadf) of the search's model of ``scores``, one of each trial."""
+    # The model is judged by the last points it is given: let these be of all cells and times.
+    order = np.random.default_rng(0).permutation(len(told))[:MOST]
+    weights = told[list(WEIGHTS)].to_numpy(dtype=float)[order].tolist()
+    pairs = [(Weights(*w), s) for w, s in zip(weights, scores[order].tolist(), strict=True)]
+    bounds = {name: space[name] for name in WEIGHTS}
+    mean, sigma = believed(bounds, pairs, unit_grid(len(WEIGHTS), GRID))
+    return mean.reshape(GRID, GRID), sigma.reshape(GRID, GRID)
+
+
+def shares_of_variance(mean: Floats) -> dict[str, float]:
+    """First-order Sobol indices of a surface (tv, haadf), and the rest; NaN where it is flat."""
+    total = float(mean.var())
+    if total <= 0:
+        return {"haadf": np.nan, "tv": np.nan, "both": np.nan}
+    haadf, tv = float(mean.mean(axis=0).var()) / total, float(mean.mean(axis=1).var()) / total
+    return {"haadf": haadf, "tv": tv, "both": max(0.0, 1.0 - haadf - tv)}
+
+
+def _draw_shares(ax: Axes, mean: Floats) -> None:
+    shares = shares_of_variance(mean)
+    labels = ("HAADF\nalone", "TV\nalone", "only both\ntogether")
+    bars = ax.bar(labels, [100.0 * s for s in shares.values()], color=[_BLUE, _ORANGE, "#999999"])
+    ax.bar_label(bars, fmt="%.0f %%", padding=2)
+    ax.set(ylim=(0, 110), ylabel="variance over the range searched / %")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_dependence(
+    ax: Axes, weight: str, space: Space, drawn: pd.Series, excess: pd.Series, surface: Floats
+) -> None:
+    """``surface`` (other weight, ``weight``): logarithms, so that its mean is a geometric one."""
+    low, high = space[weight]
+    along = np.geomspace(low, high, GRID)
+    curve, *ends = (
+        100.0 * np.expm1(values)
+        for values in (surface.mean(axis=0), *np.quantile(surface, (0.1, 0.9), axis=0))
+    )
+    ax.plot(drawn, excess, ".", color="0.65", markersize=4, label="trials")
+    ax.fill_between(
+        along, *ends, color=_BLUE, alpha=0.2, lw=0, label="middle 80 % over the other weight"
+    )
+    ax.plot(along, curve, color=_BLUE, linewidth=2, label="geometric mean over the other weight")
+    ax.set(xscale="log", xlabel=WEIGHT_LABELS[weight], ylabel="⟨NRMSE⟩ above the cell's best / %")
+    plain_log_ticks(ax.xaxis, low, high)
+    top = max(float(excess.max()), float(ends[1].max()), 1.0)
+    ax.set_ylim(min(-0.03 * top, float(ends[0].min())), 1.35 * top)  # the legend above
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(fontsize=8, frameon=False, loc="upper center", ncols=1)
+
+
+def parallel_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
+    """Every good fused trial as a line through its condition, weights and score.
+
+    Coloured by ⟨NRMSE⟩, the best drawn last; weights on logarithmic scales, axes in equal steps.
+
+    Raises
+    ------
+    BadInput : no good fused trial.
+    """
+    told = good_trials(trials, Method.FUSED).sort_values("nrmse", ascending=False)
+    if told.empty:
+        raise BadInput("no good fused trial yet", accepted="a study with results")
+    columns = [*axes, *WEIGHTS, "nrmse"]
+    figure = Figure(figsize=(2.2 * len(columns) + 1.5, 4.8), layout="constrained")
+    ax = figure.subplots()
+    heights = [_upright(ax, place, told[column], column) for place, column in enumerate(columns)]
+    lines = [list(enumerate(values)) for values in np.stack(heights, axis=1)]
+    norm = Normalize(float(told["nrmse"].min()), float(told["nrmse"].max()))
+    colours = colormaps[SEQUENTIAL](norm(told["nrmse"]))
+    ax.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, alpha=0.6))
+    ax.set(xlim=(-0.3, len(columns) - 0.7), ylim=(-0.05, 1.05), yticks=[])
+    ax.set_xticks(range(len(columns)), [_column_label(column) for column in columns])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    add_colourbar(figure, ScalarMappable(norm, SEQUENTIAL), ax, "⟨NRMSE⟩")
+    return figure
+
+
+def _column_label(column: str) -> str:
+    return {**WEIGHT_LABELS, "nrmse": "⟨NRMSE⟩"}.get(column, axis_label(column))
+
+
+def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:
+    """Draw one upright axis with its ticks; heights 0 to 1 of the values."""
+    ax.axvline(place, color="0.3", linewidth=0.8)
+    if column in WEIGHTS or column == "nrmse":
+        numbers = np.log10(values.to_numpy(dtype=float)) if column in WEIGHTS else values.to_numpy()
+        low, high = float(numbers.min()), float(numbers.max())
+        ticks = np.linspace(low, high, 4)
+        texts = [f"{10**t if column in WEIGHTS else t:.2g}" for t in ticks]
+    else:
+        levels = list(dict.fromkeys(sorted(values.tolist(), key=lambda v: (isinstance(v, str), v))))
+        numbers = values.map({level: i for i, level in enumerate(levels)}).to_numpy(dtype=float)
+        low, high, ticks = 0.0, float(len(levels) - 1), np.arange(len(levels), dtype=float)
+        texts = [value_label(level) for level in levels]
+    span = (high - low) or 1.0
+    for tick, text in zip(ticks, texts, strict=True):
+        shown = ax.text(
+            place - 0.03, (tick - low) / span, text, ha="right", va="center", fontsize=8
+        )
+        shown.set_zorder(5)
+        shown.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
+    return np.asarray((numbers - low) / span, dtype=np.float64)

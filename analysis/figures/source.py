@@ -1,0 +1,202 @@
+"""What a figure is drawn from: a study folder, an atlas, or files of volumes or tilts.
+
+A figure asks for what it needs; what the person's files cannot give is refused in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pandas as pd
+
+from ...phantoms.formats import load_specimen, load_tilt_series, load_volumes
+from ...recon_core.errors import BadInput
+from ...recon_core.geometry import spaced_tilts
+from ...recon_core.methods import Method
+from ...sweep.search.propose import Space
+from ...sweep.study import Study
+from ...sweep.study.specimens import build
+from ...sweep.study.trial import Cell
+from ..atlas import atlas_of, load_atlas
+from ..cells import named_axis, named_value
+from ..journal import JournalReader
+from ..maps import Page, pages
+from ..posterior import WEIGHTS
+from ..rerun import Rerun, cells_from_middle, rerun_best, telling_cell
+from ..style import condition_label
+from ..table import trials_of_cell
+from ..volumes import SliceSet
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files, or one study folder, and the cell that the person asked for.
+
+    ``wanted``: axis, by its path or the last part of it → value, as typed.
+    """
+
+    paths: tuple[Path, ...]
+    wanted: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether this is a study folder."""
+        return self.paths[0].is_dir()
+
+    @cached_property
+    def journal(self) -> JournalReader:
+        """The journal of the folder, with its study."""
+        self._only_one("the folder of a `run`")
+        return JournalReader(self.paths[0])
+
+    @property
+    def study(self) -> Study:
+        """The study of the folder."""
+        return self.journal.study
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The finished trials of the folder."""
+        return self.journal.trials
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a journal holds besides trials of its study, and no figure shows."""
+        return self.journal.notes if self.is_folder else ()
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes of the study that have trials to show."""
+        return tuple(axis for axis in self.study.axes if axis in self.trials)
+
+    @property
+    def space(self) -> Space:
+        """Bounds of each weight searched."""
+        return {name: tuple(getattr(self.study.search.space, name)) for name in WEIGHTS}
+
+    @cached_property
+    def page(self) -> Page:
+        """The page of the map on which the wanted values are held fixed; the first of several."""
+        self._only_one("a study folder, an atlas.csv or atlas.h5")
+        path = self.paths[0]
+        atlas = atlas_of(path, self.trials) if self.is_folder else load_atlas(path)
+        asked = self._asked({axis: atlas.values(axis) for axis in atlas.axes})
+        return next(page for page in pages(atlas) if _agree(page, asked))
+
+    @cached_property
+    def cell(self) -> Cell:
+        """The wanted cell; of several the one nearest to the middle with a good fused trial."""
+        return telling_cell(self.study, self.trials, self._asked(self.study.axes))
+
+    @property
+    def cell_trials(self) -> pd.DataFrame:
+        """Trials of :attr:`cell`."""
+        return trials_of_cell(self.trials, dict(self.cell.values))
+
+    @cached_property
+    def rerun(self) -> Rerun:
+        """The best trials of :attr:`cell`, reconstructed again."""
+        return rerun_best(self.study, self.cell, self.trials)
+
+    @cached_property
+    def fused(self) -> Rerun:
+        """The best fused trial of :attr:`cell` alone, reconstructed again."""
+        return rerun_best(self.study, self.cell, self.trials, (Method.FUSED,))
+
+    @cached_property
+    def comparison(self) -> SliceSet:
+        """Truth and reconstructions: of the cell, or of files, the truth first."""
+        if self.is_folder:
+            return self.rerun.slices
+        if self.wanted:
+            raise BadInput("files have no cells", key="--cell", accepted="a study folder")
+        return _of_files(self.paths)
+
+    @property
+    def against_truth(self) -> SliceSet:
+        """:attr:`comparison`, with a reconstruction at least."""
+        if not self.comparison.volumes:
+            raise BadInput(
+                "nothing to compare with", source=self.paths[0], accepted="SPECIMEN.h5 RECON.h5 ..."
+            )
+        return self.comparison
+
+    @property
+    def tilts(self) -> tuple[tuple[float, ...], tuple[float, ...], float | None, str]:
+        """HAADF angles and chemical angles in degrees, the voxel size in nm, and what they are of.
+
+        Of a folder they follow from the study alone: of the wanted cell, of several the one nearest
+        to the middle, with results or without; the voxel size is None where the specimen's file is
+        gone.
+        """
+        if not self.is_folder:
+            series = load_tilt_series(self.paths[0])
+            angles = series.haadf_angles_deg, series.chemical_angles_deg
+            return *angles, series.voxel_size_nm, self.paths[0].stem
+        cell = cells_from_middle(self.study, self._asked(self.study.axes))[0]
+        at = self.study.at(cell)
+        ends, counts = at.acquisition.tilt_range_deg, at.acquisition
+        haadf = spaced_tilts(counts.haadf_tilts, ends)
+        chemical = spaced_tilts(counts.chemical_tilts, ends)
+        return haadf, chemical, _voxel_size(at), condition_label(dict(cell.values))
+
+    def _only_one(self, accepted: str) -> None:
+        if len(self.paths) > 1:
+            raise BadInput("more than one file", source=self.paths[1], accepted=accepted)
+        if not self.paths[0].exists():
+            raise BadInput("no such file or folder", source=self.paths[0], accepted=accepted)
+
+    def _asked(self, axes: Mapping[str, tuple[Any, ...]]) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name, text in self.wanted.items():
+            axis = named_axis(name, axes)
+            found[axis] = named_value(axis, text, axes[axis])
+        return found
+
+
+def _voxel_size(study: Study) -> float | None:
+    """Of the study's specimen; None where its file cannot be read, which angles do not need."""
+    try:
+        return build(study.specimen).voxel_size_nm
+    except BadInput:
+        return None
+
+
+def _agree(page: Page, asked: Mapping[str, object]) -> bool:
+    return all(page.fixed.get(axis, value) == value for axis, value in asked.items())
+
+
+def _of_files(paths: tuple[Path, ...]) -> SliceSet:
+    """Volumes of files: the first is the truth, elements are matched by name."""
+    first, *others = paths
+    if not others:
+        volumes, elements, voxel = load_volumes(first)
+        return SliceSet(volumes, {}, elements, voxel, reference=first.stem)
+    truth = load_specimen(first)
+    found = {}
+    for path in others:
+        volumes, elements, _ = load_volumes(path)
+        if set(elements) != set(truth.elements) or volumes.shape != truth.volumes.shape:
+            raise BadInput(
+                "not the elements and shape of the truth",
+                source=path,
+                value=(elements, volumes.shape),
+                accepted=f"{truth.elements}, {truth.volumes.shape}",
+            )
+        name = _method_of(path) or path.stem
+        if name in found:
+            name = path.stem
+        found[name] = volumes[[elements.index(e) for e in truth.elements]]
+    return SliceSet(truth.volumes, found, truth.elements, truth.voxel_size_nm, truth.name)
+
+
+def _method_of(path: Path) -> str | None:
+    """The method that a reconstruction says it is of."""
+    with h5py.File(path, "r") as file:
+        name = file.attrs.get("method")
+    return name if name in list(Method) else None

@@ -1,0 +1,192 @@
+"""Reading a journal that may be growing, damaged, or written by a newer version.
+
+What is a trial of the study is kept; whatever else stands there is counted and told, never a crash:
+people open reports and watch runs just when something went wrong.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..recon_core.methods import Method, Weights
+from ..sweep.record import StudyFolder
+from ..sweep.record.journal import parsed
+from ..sweep.study import Study
+from ..sweep.study.trial import Cell, Record, Trial, TrialResult, TrialStatus, to_record
+from .table import trials_table
+
+_KNOWN_KEYS = frozenset(
+    to_record(Trial(Cell(0), Method.ML, 0, Weights(), ""), TrialResult(TrialStatus.OK))
+)
+_KNOWN_STATUS = frozenset(TrialStatus)
+_WEIGHTS_OF = {str(method): set(method.weight_names) for method in Method}
+_LINES_NAMED = 5
+
+
+def load_trials(folder: str | Path) -> pd.DataFrame:
+    """One row per finished trial of a study folder, in the order of the journal.
+
+    Columns: :data:`~tomoatlas.analysis.table.BASE_COLUMNS`, one per axis (its path),
+    ``nrmse_<El>`` per element. ``worker`` and ``host`` are missing in journals of versions that
+    did not record them. A line torn by a crash is left out, and so are attempts that were tried
+    again, whose time is part of ``device_seconds``; a trial recorded twice counts once, as first
+    recorded. Warns of lines that are no trials of the study, which are left out.
+
+    Raises
+    ------
+    BadInput : not the folder of a study.
+
+    """
+    with _no_collection():
+        trials, notes = _read_once(folder)
+    for note in notes:
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
+    return trials
+
+
+def _read_once(folder: str | Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Trials and notes; the records are gone when this returns, before a collection sees them."""
+    reader = JournalReader(folder)
+    return reader.trials, reader.notes
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Parsed records hold no cycles, and searching 100,000 of them for some doubles the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class JournalReader:
+    """The trials of a study folder as its journal stands; :meth:`read` takes in what was added.
+
+    ``trials``: as :func:`load_trials` gives them, of this study's cells and known methods only. A
+    last line without its end is still being written, and left for the next time.
+
+    Raises
+    ------
+    BadInput : not the folder of a study.
+
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        files = StudyFolder(folder)
+        self.study: Study = files.study()
+        self._path = files.journal_file
+        self._cells = {frozenset(cell.values) for cell in self.study.cells()}
+        self._start()
+        self.read()
+
+    def read(self) -> bool:
+        """Read what the journal holds by now; whether anything has changed."""
+        size = self._path.stat().st_size if self._path.is_file() else 0
+        cut = size < self._offset  # a resumed run has dropped a torn line, or the file is another
+        if cut:
+            self._start()
+        before = self._line
+        with _no_collection():
+            if size > self._offset:
+                self._take_all(size - self._offset)
+            if self._line > before:
+                self.trials = trials_table(self._records)
+        return cut or self._line > before
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the journal holds besides trials of the study, one sentence each."""
+        found = [
+            f"{len(lines)} of {self._line} lines of the journal are {problem} "
+            f"({_places(lines)}): left out."
+            for problem, lines in self._left_out.items()
+        ]
+        if self._unknown:
+            what = ", ".join(f"{kind} ({count}×)" for kind, count in self._unknown.items())
+            found.append(f"Written by another version of tomoatlas? Not known here: {what}.")
+        return tuple(found)
+
+    def _start(self) -> None:
+        self._offset = self._line = 0
+        self._records: list[Record] = []
+        self._left_out: dict[str, list[int]] = {}
+        self._unknown: Counter[str] = Counter()
+        self.trials = trials_table([])
+
+    def _take_all(self, length: int) -> None:
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            lines = file.read(length).splitlines(keepends=True)
+        for line in lines:
+            record = parsed(line)
+            if record is None and not line.endswith(b"\n"):
+                break
+            self._offset += len(line)
+            self._line += 1
+            self._take(record)
+
+    def _take(self, record: Record | None) -> None:
+        problem = "not records of trials" if record is None else _problem(record, self._cells)
+        if record is None or problem:
+            self._left_out.setdefault(problem, []).append(self._line)
+            return
+        if record["status"] not in _KNOWN_STATUS or not _KNOWN_KEYS.issuperset(record):
+            self._unknown.update(_unknown(record))
+        self._records.append(record)
+
+
+def _problem(record: Mapping[str, Any], cells: Collection[frozenset[Any]]) -> str:
+    """Why a record is no trial of the study; empty where it is one."""
+    method, cell, weights = record.get("method"), record.get("cell") or {}, record.get("weights")
+    if not (
+        isinstance(method, str)
+        and isinstance(cell, dict)
+        and isinstance(weights or {}, dict)
+        and isinstance(record.get("nrmse_by_element") or {}, dict)
+        and isinstance(record.get("trial_id"), str)
+        and isinstance(record.get("status"), str)
+        and isinstance(record.get("number"), int)
+    ):
+        return "not records of trials"
+    if method not in _WEIGHTS_OF:
+        return f"of an unknown method, {method!r}"
+    if not _are_weights(weights or {}, _WEIGHTS_OF[method]):
+        return "without the weights of their method"
+    try:
+        return "" if frozenset(cell.items()) in cells else "of no cell of this study"
+    except TypeError:  # a list where an axis has its value
+        return "of no cell of this study"
+
+
+def _are_weights(given: Mapping[str, Any], names: Collection[str]) -> bool:
+    if given.keys() != names:
+        return False
+    try:
+        return all(map(math.isfinite, given.values())) and (not given or min(given.values()) > 0.0)
+    except TypeError:
+        return False
+
+
+def _unknown(record: Mapping[str, Any]) -> list[str]:
+    """Keys and states that a newer version may have added; they do not stop a reader."""
+    found = [f"key {key!r}" for key in record if key not in _KNOWN_KEYS]
+    if record["status"] not in _KNOWN_STATUS:
+        found.append(f"status {record['status']!r}")
+    return found
+
+
+def _places(lines: list[int]) -> str:
+    shown = ", ".join(str(line) for line in lines[:_LINES_NAMED])
+    return f"line {shown}" + (", …" if len(lines) > _LINES_NAMED else "")

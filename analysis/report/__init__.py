@@ -1,0 +1,165 @@
+"""The report of a study folder: one self-contained interactive page, and figures as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from plotly.offline import get_plotlyjs
+
+from ...phantoms.formats.aside import write_aside
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import Method
+from ...sweep.record import StudyFolder
+from ...sweep.study.trial import Cell
+from ..atlas import Atlas, write_atlas
+from ..cells import cell_text, chosen_cells
+from ..cost import method_costs
+from ..figures import write_figures
+from ..journal import JournalReader
+from ..progress import duration
+from ..rerun import telling_cell
+from ..table import cell_places, good_trials
+from .data import page_data
+from .slice_images import kept_slices, make_slices
+from .text import page_text, shell_name
+
+MIDDLE = "middle"
+"""Names the cell nearest to the middle of the map, as ``--slices`` alone does."""
+
+QUICK_S = 60.0
+"""Device time up to which the slices of one cell are made without being asked for."""
+
+_NO_SLICES = "No slices"
+_SCRIPTS = ("common.js", "map.js", "landscape.js", "panel.js", "table.js", "start.js")
+
+OnCell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page written, and what a person who asked for it should know."""
+
+    index: Path
+    notes: tuple[str, ...] = ()
+
+
+def write_report(
+    folder: str | Path, cells: Sequence[str] | None = (), on_cell: OnCell | None = None
+) -> Report:
+    """Write ``atlas.csv``, ``.h5``, ``.nc`` and ``report/`` of a study folder.
+
+    Works on an unfinished study, and on a journal with lines that are not its trials; the page says
+    what is missing. Slices made by an earlier call stay, as long as no better trial is found.
+
+    Parameters
+    ----------
+    folder : of the study.
+    cells : whose best trials to reconstruct again, for slices and convergence: texts that
+        :func:`~tomoatlas.analysis.cells.chosen_cells` reads, or :data:`MIDDLE`. None: the middle
+        cell, if that takes no more than :data:`QUICK_S`.
+    on_cell : called with the cells done and all, as their slices are made.
+
+    Raises
+    ------
+    BadInput : not a study folder, it cannot be written, or a text that names no cell.
+
+    """
+    reader = JournalReader(folder)
+    place = StudyFolder(folder).report
+    wanted, notes = _quick(reader) if cells is None else _wanted(reader, cells)
+    atlas = write_atlas(folder, reader.trials)
+    _make_folder(place)
+    notes += _make_slices(reader, place / "slices", wanted, on_cell)
+    write_figures(atlas, place)
+    return Report(write_page(folder, reader, atlas, notes), tuple(notes))
+
+
+def write_page(
+    folder: str | Path, reader: JournalReader, atlas: Atlas, notes: Sequence[str] = ()
+) -> Path:
+    """Write ``report/index.html`` alone, with the slices that are there; return its path."""
+    place = StudyFolder(folder).report
+    _make_folder(place)
+    slices = kept_slices(place / "slices", reader.study, reader.trials)
+    data = page_data(atlas, reader.trials, reader.study, slices)
+    data["folder"] = shell_name(Path(folder))
+    environment = Environment(
+        loader=PackageLoader("tomoatlas.analysis.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    page = environment.get_template("report.html").render(
+        **page_text(reader, atlas, Path(folder), notes),
+        style=_part("report.css"),
+        plotly=get_plotlyjs(),
+        script="\n".join(_part(name) for name in _SCRIPTS),
+        data=htmlsafe_json_dumps(data, json.dumps, allow_nan=False, separators=(",", ":")),
+    )
+    index = place / "index.html"
+    write_aside(index, lambda path: path.write_text(page, encoding="utf-8"))
+    return index
+
+
+def _part(name: str) -> str:
+    return (files("tomoatlas.analysis.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def _make_folder(place: Path) -> None:
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"cannot be written: {error.strerror}", source=place, accepted="a writable folder"
+        ) from error
+
+
+def _quick(reader: JournalReader) -> tuple[list[Cell], list[str]]:
+    """The middle cell, or why its slices were left out."""
+    if good_trials(reader.trials, Method.FUSED).empty:
+        return [], []
+    costs = method_costs(reader.trials, reader.study)
+    seconds = sum(cost.typical_seconds for cost in costs if cost.done)
+    if seconds <= QUICK_S:
+        return [telling_cell(reader.study, reader.trials)], []
+    note = f"{_NO_SLICES}: those of a cell take about {duration(seconds)}; `--slices` makes them."
+    return [], [note]
+
+
+def _wanted(reader: JournalReader, texts: Sequence[str]) -> tuple[list[Cell], list[str]]:
+    """The cells that ``texts`` name and that have a result, and a note on those without."""
+    good = good_trials(reader.trials)
+    fused = bool((good["method"] == Method.FUSED.value).any())
+    named = list(dict.fromkeys(cell for text in texts for cell in _named(reader, text, fused)))
+    places = set(cell_places(good, reader.study).tolist())
+    cells = [cell for cell in named if cell.index in places]
+    notes = [] if len(cells) == len(named) else [f"{_NO_SLICES} of cells without a good trial."]
+    if texts and not named:
+        notes.append(f"{_NO_SLICES}: no cell has a good fused trial yet.")
+    return cells, notes
+
+
+def _named(reader: JournalReader, text: str, fused: bool) -> list[Cell]:
+    if text != MIDDLE:
+        return chosen_cells(reader.study, text)
+    return [telling_cell(reader.study, reader.trials)] if fused else []
+
+
+def _make_slices(
+    reader: JournalReader, place: Path, cells: Sequence[Cell], on_cell: OnCell | None
+) -> list[str]:
+    """Make the slices of ``cells``; what could not be made, one sentence each."""
+    notes = []
+    for number, cell in enumerate(cells, start=1):
+        try:
+            make_slices(place, reader.study, cell, reader.trials)
+        except BadInput as error:
+            notes.append(f"{_NO_SLICES} of {cell_text(cell)}: {error}.")
+        if on_cell is not None:
+            on_cell(number, len(cells))
+    return notes

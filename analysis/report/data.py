@@ -1,0 +1,201 @@
+"""The numbers behind a report: map columns, and the interactive part as plain values for JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...recon_core.methods import Method
+from ...sweep.study import Study
+from ..atlas import Atlas
+from ..cells import cell_text
+from ..figures.maps import ACCURACY
+from ..maps import shown_axes
+from ..posterior import NEAR_BEST, Floats, least, posterior
+from ..progress import failure_classes
+from ..style import METHOD_LABELS, METHOD_STYLE, SCORE_COLUMNS, axis_label, value_label
+from ..table import cell_places
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number per cell, NaN where there is none.
+
+    ``kind``: score (lower is better), gain (percent, higher is better), weight (drawn on a log
+    scale) or count. ``bounds``: the range of colours, where it does not follow from the values.
+    """
+
+    key: str
+    label: str
+    group: str
+    kind: str
+    values: NDArray[np.float64]
+    bounds: tuple[float, float] | None = None
+
+
+def quantities(atlas: Atlas) -> list[Quantity]:
+    """All that the maps of an atlas can show, in the order of display."""
+    scores = {m: atlas.table[c].to_numpy(dtype=float) for m, c in SCORE_COLUMNS.items()}
+    fused = scores[Method.FUSED]
+    order = list(reversed(scores))
+    found = [
+        Quantity(SCORE_COLUMNS[m], f"NRMSE, {_name(m)}", "NRMSE", "score", scores[m]) for m in order
+    ]
+    for method in order[1:]:
+        gain = 100.0 * (1.0 - fused / scores[method])
+        key, label = f"gain_{SCORE_COLUMNS[method]}", f"Gain over {_name(method)}"
+        found.append(Quantity(key, label, "Gain of fusion", "gain", gain))
+    return [*found, *_elements(atlas), *_weights(atlas), *_counts(atlas.table)]
+
+
+def _name(method: Method) -> str:
+    """The method's label inside a sentence."""
+    label = METHOD_LABELS[method]
+    return label if label.startswith("ML") else label[0].lower() + label[1:]
+
+
+def _elements(atlas: Atlas) -> list[Quantity]:
+    names = [element for element in atlas.elements if f"nrmse_{element}" in atlas.table]
+    return [
+        Quantity(
+            f"nrmse_{name}",
+            f"NRMSE, fused, {name} alone",
+            "NRMSE of an element",
+            "score",
+            atlas.table[f"nrmse_{name}"].to_numpy(dtype=float),
+        )
+        for name in names
+    ]
+
+
+def _weights(atlas: Atlas) -> list[Quantity]:
+    found = []
+    for name, label in (("haadf", "HAADF weight"), ("tv", "TV weight")):
+        bounds = atlas.setting(f"search.space.{name}")
+        values = atlas.weights(name).to_numpy(dtype=float)
+        limits = (float(bounds[0]), float(bounds[1])) if bounds else None
+        found.append(Quantity(name, label, "Best weights, fused", "weight", values, limits))
+    return found
+
+
+def _counts(table: pd.DataFrame) -> list[Quantity]:
+    return [
+        Quantity(name, label, "Trials", "count", table[name].to_numpy(dtype=float))
+        for name, label in (("trials", "Good fused trials"), ("failed", "Failed, all methods"))
+    ]
+
+
+_DIGITS = 5
+_LONGEST = 300
+
+LANDSCAPES = 128
+"""Cells, the most accurate ones, with a landscape of their weights: each takes time and 10 kB."""
+_POINTS = {1: 61, 2: 23}
+"""Values of each weight in a landscape, by the number of weights; the page smooths between."""
+
+
+def page_data(
+    atlas: Atlas, trials: pd.DataFrame, study: Study, slices: Mapping[int, Any]
+) -> dict[str, Any]:
+    """Axes, cells, quantities, trials and slices of a study; see ``analysis/page/*.js``."""
+    across, upwards = shown_axes(tuple(study.axes))
+    names = list(study.axes)
+    return {
+        "axes": [
+            {"label": axis_label(path), "values": [value_label(v) for v in values]}
+            for path, values in study.axes.items()
+        ],
+        "across": names.index(across) if across else None,
+        "upwards": names.index(upwards) if upwards else None,
+        "cells": [cell_text(cell) for cell in study.cells()],
+        "accuracy": ACCURACY,
+        "quantities": [
+            {
+                "key": q.key,
+                "label": q.label,
+                "group": q.group,
+                "kind": q.kind,
+                "bounds": q.bounds,
+                "values": rounded(q.values),
+            }
+            for q in quantities(atlas)
+        ],
+        "methods": _methods(study),
+        "elements": list(atlas.elements),
+        "space": {name: list(getattr(study.search.space, name)) for name in ("haadf", "tv")},
+        "near": NEAR_BEST,
+        "least": {str(method): least(method) for method in Method},
+        "landscapes": _landscapes(atlas, trials, study),
+        "trials": _trials(atlas, trials, study),
+        "slices": {str(index): found for index, found in slices.items()},
+    }
+
+
+def _methods(study: Study) -> list[dict[str, Any]]:
+    return [
+        {
+            "key": str(method),
+            "label": METHOD_LABELS[method],
+            "colour": METHOD_STYLE[method][0],
+            "column": SCORE_COLUMNS[method],
+            "weights": list(method.weight_names),
+            "budget": study.search.budget(method),
+        }
+        for method in reversed(METHOD_LABELS)
+        if method in study.search.methods
+    ]
+
+
+def _landscapes(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:
+    """Mean and uncertainty by cell and method, where enough is known; see :data:`LANDSCAPES`."""
+    order = np.argsort(atlas.table["nrmse"].to_numpy(), kind="stable")  # holes last
+    chosen = set(order[:LANDSCAPES].tolist())
+    space = study.search.space.of(Method.FUSED)
+    found: dict[str, Any] = {str(cell): {} for cell in sorted(chosen)}
+    slim = trials[["method", "number", "status", "nrmse", *space]]  # a group copies its columns
+    for (cell, name), mine in slim.groupby([cell_places(trials, study), "method"]):
+        method = Method(str(name))
+        if cell in chosen and method.weight_names:
+            landscape = posterior(mine, space, method, _POINTS[len(method.weight_names)])
+            if landscape is not None:
+                surfaces = {"mean": _compact(landscape.mean), "sigma": _compact(landscape.sigma)}
+                found[str(cell)][str(method)] = surfaces
+    return found
+
+
+def _compact(values: Floats) -> Any:
+    """Nested lists of numbers, to four digits of the largest."""
+    digits = 3 - math.floor(math.log10(values.max()))
+    return np.round(values, digits).tolist()
+
+
+def _trials(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:
+    scores = [f"nrmse_{element}" for element in atlas.elements]
+    columns: dict[str, Any] = {"cell": cell_places(trials, study).tolist()}
+    for name in ("number", "haadf", "tv", "nrmse", "seconds", *scores):
+        columns[name] = rounded(trials[name])
+    columns["method"] = trials["method"].tolist()
+    columns["failure"] = failure_classes(trials).tolist()
+    columns["error"] = _texts(trials["error"])
+    columns["ended"] = _texts(trials["solver_status"])
+    return columns
+
+
+def _texts(values: pd.Series) -> list[str | None]:
+    return [value[:_LONGEST] if isinstance(value, str) else None for value in values]
+
+
+def rounded(values: Iterable[float]) -> list[float | int | None]:
+    """Numbers with five significant digits, whole ones as integers; None where not finite."""
+    numbers = np.asarray(values, dtype=float)
+    return [_short(value) if math.isfinite(value) else None for value in numbers.tolist()]
+
+
+def _short(value: float) -> float | int:
+    return int(value) if value.is_integer() else float(f"{value:.{_DIGITS}g}")

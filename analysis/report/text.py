@@ -1,0 +1,204 @@
+"""What a report says in words and tables; plain values for the template, which escapes them."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...sweep.study import Study
+from ...sweep.study.tables import is_volume
+from ...sweep.versions import versions
+from ..atlas import Atlas
+from ..cells import cell_text
+from ..cost import GRID_STEP, GridCost, failure_costs, grid_cost, method_costs
+from ..figures.maps import ACCURACY
+from ..journal import JournalReader
+from ..progress import Progress, duration, progress
+from ..style import METHOD_LABELS, SCORE_COLUMNS, axis_label, condition_label, value_label
+from ..table import cell_places
+
+_NEAR = 1.3
+"""Factor from a bound of the search space within which a weight is at its edge."""
+
+_CELLS_NAMED = 8
+
+
+def page_text(
+    reader: JournalReader, atlas: Atlas, folder: Path, notes: Sequence[str]
+) -> dict[str, Any]:
+    """The context of ``analysis/page/report.html`` but for data, scripts and style."""
+    study, trials = reader.study, reader.trials
+    state = progress(trials, study)
+    return {
+        "name": study.study.name,
+        "partial": "" if state.complete else _partial(state),
+        "notices": [*reader.notes, *_edges(atlas), *notes],
+        "facts": _facts(study, state, trials),
+        "methods": _methods(atlas),
+        "accuracy": ACCURACY,
+        "header": [_header(atlas, str(name)) for name in atlas.table.columns],
+        "rows": _rows(atlas),
+        "costs": method_costs(trials, study),
+        "labels": METHOD_LABELS,
+        "failures": failure_costs(trials),
+        "solver": state.solver,
+        "hours": state.device_hours,
+        "grid": _grid(grid_cost(trials, study), study),
+        "missing": _missing(atlas, study, trials),
+        "study_toml": study.toml(),
+        "commands": _commands(folder),
+        "versions": versions(),
+    }
+
+
+def shell_name(folder: Path, rest: str = "") -> str:
+    """The folder, or ``rest`` beside its name, as a shell beside it takes it."""
+    return shlex.quote(f"{folder.resolve().name or '.'}{rest}")
+
+
+def _commands(folder: Path) -> list[tuple[str, str]]:
+    """What to paste into a shell beside the folder, and what it does."""
+    name, study = shell_name(folder), shell_name(folder, "/study.toml")
+    return [
+        (f"tomoatlas run {study} --out {shell_name(folder, '_again')}", "all of it, once more"),
+        (f"tomoatlas run {study} --out {name}", "goes on where the journal ends"),
+        (f"tomoatlas report {name} --cell all", "this page, with slices of every cell"),
+    ]
+
+
+def _partial(state: Progress) -> str:
+    return (
+        f"Partial: {state.done} of {state.planned} trials have ended, "
+        f"{state.cells_done} of {state.cells} cells are complete. Values can still improve."
+    )
+
+
+def _facts(study: Study, state: Progress, trials: pd.DataFrame) -> dict[str, str]:
+    specimen = study.specimen
+    size = "" if specimen.from_file else f", {specimen.size}³ voxels, seed {specimen.seed}"
+    axes = "; ".join(
+        f"{axis_label(path)} {', '.join(value_label(v) for v in values)}"
+        for path, values in study.axes.items()
+    )
+    started = trials["started"].dropna()
+    return {
+        "specimen": Path(specimen.kind).name + size,
+        "axes": axes or "none (one cell)",
+        "cells": str(state.cells),
+        "trials ended": f"{state.done} of {state.planned}, {state.ok} good",
+        "device-hours": f"{state.device_hours:.3f}",
+        "last trial started": str(started.max())[:19] if len(started) else "none yet",
+    }
+
+
+def _edges(atlas: Atlas) -> list[str]:
+    """A best weight at the edge of the search is a bound, not an optimum: say so."""
+    notes = []
+    for weight in ("haadf", "tv"):
+        low, high = atlas.setting(f"search.space.{weight}")
+        found = atlas.weights(weight)
+        count = int(((found < _NEAR * low) | (found > high / _NEAR)).sum())
+        if count:
+            notes.append(
+                f"{count} of {len(found)} cells have their best {weight} at the edge of its "
+                f"search space, {low:g} to {high:g}: a wider space may do better."
+            )
+    return notes
+
+
+def _methods(atlas: Atlas) -> list[dict[str, Any]]:
+    """Each method over the cells that have a result of it."""
+    found = []
+    for method, column in reversed(SCORE_COLUMNS.items()):
+        scores = atlas.table[column].dropna()
+        found.append(
+            {
+                "label": METHOD_LABELS[method],
+                "cells": len(scores),
+                "missing": len(atlas.table) - len(scores),
+                "best": _shown(float(scores.min()), ".3f"),
+                "median": _shown(float(scores.median()), ".3f"),
+                "worst": _shown(float(scores.max()), ".3f"),
+                "accurate": int((scores <= ACCURACY).sum()),
+            }
+        )
+    return found
+
+
+def _header(atlas: Atlas, name: str) -> str:
+    return axis_label(name) if name in atlas.axes else name
+
+
+def _rows(atlas: Atlas) -> list[list[tuple[str, str]]]:
+    """Every value of every cell as shown, and as sorted: what is missing sorts last."""
+    table = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
+    digits = {name: ".3f" if str(name).startswith("nrmse") else ".3g" for name in table.columns}
+    columns = [
+        [(_shown(value, digits[name]), _sortable(value)) for value in table[name].tolist()]
+        for name in table.columns
+    ]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _sortable(value: object) -> str:
+    return "" if isinstance(value, float) and not math.isfinite(value) else str(value)
+
+
+def _shown(value: object, digits: str) -> str:
+    if isinstance(value, float):
+        return f"{value:{digits}}" if math.isfinite(value) else "–"
+    return str(value)
+
+
+def _grid(grid: GridCost | None, study: Study) -> dict[str, Any] | None:
+    if grid is None:
+        return None
+    points = ", ".join(
+        f"{METHOD_LABELS[method]}: {count}" for method, count in grid.points.items() if count > 1
+    )
+    return {
+        "step": f"{GRID_STEP:g}",
+        "points": points or "one point",
+        "space": study.search.space.model_dump(),
+        "hours": grid.hours,
+        "search_hours": grid.search_hours,
+        "ratio": grid.hours / grid.search_hours if grid.search_hours else math.nan,
+        "longer": duration(3600.0 * grid.hours),
+    }
+
+
+def _missing(atlas: Atlas, study: Study, trials: pd.DataFrame) -> list[str]:
+    """Holes of the maps, cells that are not finished, and volumes that are gone, by name."""
+    kinds = {study.specimen.kind, *map(str, study.axes.get("specimen.kind", ()))}
+    gone = sorted(kind for kind in kinds if is_volume(kind) and not Path(kind).is_file())
+    found = [f"The volume {kind} is not there: no trial of it can be run again." for kind in gone]
+    for method in study.search.methods:
+        empty = np.flatnonzero(~np.isfinite(atlas.table[SCORE_COLUMNS[method]].to_numpy()))
+        if len(empty):
+            where = _named(study, empty, "any")
+            found.append(f"{METHOD_LABELS[method]} has no good trial in {where}.")
+    budget = sum(study.search.budget(method) for method in study.search.methods)
+    done = np.bincount(cell_places(trials, study), minlength=len(study.cells()))
+    unfinished = np.flatnonzero(done < budget)
+    if len(unfinished):
+        found.append(f"Trials are still to come in {_named(study, unfinished, 'every')}.")
+    return found
+
+
+def _named(study: Study, places: NDArray[np.int64], all_of_them: str) -> str:
+    cells = study.cells()
+    if len(places) == len(cells):
+        return f"{all_of_them} cell" if len(cells) > 1 else "the only cell"
+    shown = "; ".join(
+        condition_label(dict(cells[place].values)) or cell_text(cells[place])
+        for place in places[:_CELLS_NAMED]
+    )
+    more = f"; and {len(places) - _CELLS_NAMED} more" if len(places) > _CELLS_NAMED else ""
+    return f"{len(places)} of {len(cells)} cells ({shown}{more})"

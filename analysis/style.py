@@ -1,0 +1,64 @@
+"""Names of axes, methods and columns as a reader of a figure sees them, and the look of methods."""
+
+from __future__ import annotations
+
+from ..recon_core.methods import METHODS, Method
+
+HAADF_TILTS = "acquisition.haadf_tilts"
+CHEMICAL_TILTS = "acquisition.chemical_tilts"
+HAADF_SNR = "acquisition.haadf_snr"
+CHEMICAL_SNR = "acquisition.chemical_snr"
+
+SCORE_COLUMNS: dict[Method, str] = {method: row.column for method, row in METHODS.items()}
+"""Column of the atlas that holds the mean NRMSE of each method, in the order of display."""
+
+METHOD_LABELS: dict[Method, str] = {method: row.label for method, row in METHODS.items()}
+
+METHOD_STYLE: dict[Method, tuple[str, str]] = {
+    method: (row.colour, row.marker) for method, row in METHODS.items()
+}
+"""Colour and marker of each method."""
+
+WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
+
+_AXIS_LABELS = {
+    HAADF_TILTS: "HAADF tilts",
+    CHEMICAL_TILTS: "Chemical tilts",
+    HAADF_SNR: "HAADF SNR",
+    CHEMICAL_SNR: "Chemical SNR",
+}
+
+_COLUMN_LABELS = {
+    "haadf": "HAADF weight of the best fused trial",
+    "tv": "TV weight of the best fused trial",
+    "tv_chemistry_tv": "TV weight of the best trial of Chemistry + TV",
+    "trials": "good fused trials",
+    "failed": "trials of any method that are not good",
+}
+
+
+def axis_label(path: str) -> str:
+    """``acquisition.haadf_tilts`` → ``HAADF tilts``; other paths lose their table's name."""
+    return _AXIS_LABELS.get(path, path.rpartition(".")[2].replace("_", " "))
+
+
+def column_label(name: str) -> str:
+    """What a column of the atlas holds, in words."""
+    if name in _COLUMN_LABELS:
+        return _COLUMN_LABELS[name]
+    for method, column in SCORE_COLUMNS.items():
+        if name == column:
+            return f"mean NRMSE over the elements, {METHOD_LABELS[method]}"
+    if name.startswith("nrmse_"):
+        return f"NRMSE of {name.removeprefix('nrmse_')}, {METHOD_LABELS[Method.FUSED]}"
+    return axis_label(name)
+
+
+def value_label(value: object) -> str:
+    """A tick label: numbers short, anything else as it stands."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def condition_label(fixed: dict[str, object]) -> str:
+    """``HAADF SNR 50, gamma 1.7``: the axes held fixed on a page of figures."""
+    return ", ".join(f"{axis_label(path)} {value_label(value)}" for path, value in fixed.items())

@@ -1,0 +1,71 @@
+"""Truth and reconstructions side by side, as pictures and scores want them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .style import METHOD_LABELS, METHOD_STYLE
+
+Array = NDArray[np.float32]
+
+_MORE_COLOURS = ("#CC79A7", "#009E73", "#D55E00", "#F0E442")
+"""What Okabe and Ito's set has left beside the colours of the methods."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One reconstruction as figures show it; volumes (element, z, y, x)."""
+
+    label: str
+    colour: str
+    volumes: Array
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """Truth and reconstructions of one condition, volumes (element, z, y, x).
+
+    ``volumes``: by method, or by any other name (of a file). ``reference``: what ``truth`` is
+    called.
+    """
+
+    truth: Array
+    volumes: Mapping[str, Array]
+    elements: tuple[str, ...]
+    voxel_size_nm: float
+    title: str = ""
+    reference: str = "Truth"
+
+    def shown(self) -> tuple[Shown, ...]:
+        """The reconstructions: methods in their usual order, then others as given."""
+        methods = [
+            Shown(label, METHOD_STYLE[method][0], self.volumes[method])
+            for method, label in METHOD_LABELS.items()
+            if method in self.volumes
+        ]
+        others = [name for name in self.volumes if name not in list(METHOD_LABELS)]
+        return (
+            *methods,
+            *(
+                Shown(n, c, self.volumes[n])
+                for n, c in zip(others, cycle(_MORE_COLOURS), strict=False)
+            ),
+        )
+
+
+def telling_slice(truth: Array) -> int:
+    """The x at which the scarcest element is best represented, so that no row need be empty."""
+    content = truth.sum(axis=(1, 2), dtype=np.float64)
+    share = content / np.maximum(content.max(axis=1, keepdims=True), 1e-30)
+    return int((share.min(axis=0) + 1e-3 * share.mean(axis=0)).argmax())
+
+
+def round_length(length: float) -> float:
+    """The largest of 1, 2, 5 × 10^n that is not above ``length``."""
+    decade = 10.0 ** np.floor(np.log10(length))
+    return float(max(step * decade for step in (1, 2, 5) if step * decade <= length * (1 + 1e-9)))

@@ -1,0 +1,295 @@
+"""Batch scripts that go on, job after job, until a study is complete."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import astuple, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from ...recon_core.errors import BadInput
+from ...sweep.study.identity import digest
+from . import SCHEDULERS, Scheduler
+from .sites import Site
+from .walltime import walltime_text
+
+ENOUGH_SECONDS = 120
+"""Left of a job, below which a lost run is not launched again."""
+
+_GUARD = 2
+
+FORWARD = """\
+# A signal to this script is for the run, and ends both. Job control, as a run that is started
+# in the background is deaf to Ctrl-C without it.
+set -m
+run='' asked=''
+forward() { asked=$1; [ -z "$run" ] || kill -s "$1" "$run" 2>/dev/null; }
+trap 'forward TERM' TERM
+trap 'forward USR1' USR1
+trap 'forward INT' INT
+ended() { # the exit code of the run; a wait that a signal cuts short is none
+    local code
+    while wait "$run"; code=$?; kill -0 "$run" 2>/dev/null; do :; done
+    return $code
+}
+"""
+AWAITED = " &\n    run=$!\n    ended"
+ASKED = '    [ -z "$asked" ] || exit "${code:-4}"\n'
+
+
+def explanation(scheduler: Scheduler | None, job: Path, note: str | None) -> str:
+    """Comment lines: what the script does, and what to know of its site."""
+    if scheduler is None:
+        text = "# Run this file; it launches the study again after a crash, until it is complete."
+    else:
+        text = (
+            "# Every job first submits its successor, and cancels it once the study is complete. "
+            f"The\n# successors run {job}, {_WHENCE[scheduler.hides_script]}\n"
+            "# To end the chain, cancel the job and its successor."
+        )
+        if scheduler.only_after_success:
+            text += "\n# A job that is killed ends it too, as does one that gives up: submit again."
+    return f"{text}\n# It {note}." if note else text
+
+
+_WHENCE = {
+    False: "where each first job puts a copy of itself.",
+    True: "so save this file under that name and submit it from there.",
+}
+
+
+def left(walltime: int | None) -> str:
+    """A function that prints what is left of ``walltime`` seconds."""
+    if walltime is None:
+        return ""
+    return (
+        f"left() {{ local s=$(({walltime} - SECONDS)); [ $s -gt 0 ] || s=1\n"
+        "    printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }"
+    )
+
+
+def chain(scheduler: Scheduler | None, mark: str) -> str:
+    """Submits the successor; ``mark`` tells scripts of other requests from this."""
+    if scheduler is None:
+        return ""
+    return f"""\
+job=$out/job.sh
+{_MARKED.format(mark=mark) if scheduler.hides_script else _COPIED}
+# The successor, unless jobs in a row have recorded nothing: then something else is wrong.
+records=$(recorded)
+fruitless=0
+if [ "$records" = "${{TOMOATLAS_RECORDED:-}}" ]; then fruitless=$((TOMOATLAS_FRUITLESS + 1)); fi
+if [ $fruitless -ge {_GUARD} ]; then
+    echo "the chain ends: {_GUARD} jobs in a row recorded no trial" >&2
+    exit 1
+fi
+{_next(scheduler)}"""
+
+
+def _next(scheduler: Scheduler) -> str:
+    lines = [f"next=$({scheduler.successor})"]
+    if scheduler.hides_script:
+        lines = ["next=", f'if [ -n "$mine" ]; then {lines[0]}; fi']
+    missing = '[ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2'
+    return "\n".join([*lines, missing, ""])
+
+
+_COPIED = """\
+# A first job, submitted by hand, replaces what an earlier request has left there.
+if [ ! -s "$job" ] || { [ -z "${TOMOATLAS_RECORDED:-}" ] && ! cmp -s -- "$0" "$job"; }; then
+    if [ -s "$job" ]; then
+        mv --backup=numbered -- "$job" "$job.old"
+        echo "$job was another script, and is $job.old now" >&2
+    fi
+    cp -- "$0" "$job"
+    chmod u+x "$job"
+fi
+"""
+
+_MARKED = """\
+# {mark}: the same in the file of the successors. LSF runs this one from a copy of its own making.
+mine=$(grep -s '^# {mark}:' "$job")
+[ -n "$mine" ] || echo "$job is missing or another script: save this one there" >&2
+"""
+
+
+def enough(walltime: int | None, scheduler: Scheduler | None) -> str:
+    """Ends a job that has too little time left for another launch, so that its successor starts."""
+    if walltime is None:
+        return ""
+    code = "0" if scheduler is not None and scheduler.only_after_success else "$code"
+    return f"    if [ $(({walltime} - SECONDS)) -lt {ENOUGH_SECONDS} ]; then exit {code}; fi\n"
+
+
+NOTICE_SECONDS, NOTICE_PART = 300, 10
+"""Before its end a job is told to drain: the first, or this part of a short walltime."""
+
+_NAME_LENGTH = 15
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What is to be run, and with what: ``walltime`` in seconds, None for a workstation's end.
+
+    ``tomoatlas``: the command, as the job is to find it.
+    """
+
+    study: str
+    name: str
+    out: Path
+    nodes: int
+    walltime: int | None = None
+    account: str | None = None
+    queue: str | None = None
+    tomoatlas: str = "tomoatlas"
+
+    @property
+    def job(self) -> Path:
+        """The script that the jobs of a chain run."""
+        return self.out / "job.sh"
+
+
+def script(site: Site, request: JobRequest) -> str:
+    """The batch script of ``request`` for ``site``.
+
+    Raises
+    ------
+    BadInput : no walltime or account where the site needs one, an unknown placeholder in the site.
+    """
+    scheduler = SCHEDULERS.get(site.scheduler)
+    _check(site, request, scheduler)
+    _check_texts(request)
+    _check_limits(site, request)
+    values = _values(site, request)
+    parts = {
+        "directives": _directives(site, values, scheduler),
+        "about": site.about,
+        "explanation": explanation(scheduler, request.job, site.note),
+        "setup": "\n".join(_setup(site, values, scheduler)),
+        "tomoatlas": shlex.quote(request.tomoatlas),
+        "study": shlex.quote(request.study),
+        "out": shlex.quote(str(request.out)),
+        "left": left(request.walltime),
+        "chain": chain(scheduler, _mark(site, request)),
+        "forward": FORWARD if scheduler is None else "",
+        "awaited": AWAITED if scheduler is None else "",
+        "asked": ASKED if scheduler is None else "",
+        "launch": _launch(site, values),
+        "device": site.device,
+        "options": "" if request.walltime is None else ' --walltime "$(left)"',
+        "cancel": f'[ -z "$next" ] || {scheduler.cancel} "$next"' if scheduler else ":",
+        "time_is_up": str(scheduler.time_is_up if scheduler else 4),
+        "enough": enough(request.walltime, scheduler),
+    }
+    template = (files("tomoatlas.jobs") / "sites" / "job.sh").read_text(encoding="utf-8")
+    filled = re.sub(r"@(\w+)@", lambda found: parts[found[1]], template)
+    return re.sub(r"\n{3,}", "\n\n", filled)
+
+
+def _check(site: Site, request: JobRequest, scheduler: Scheduler | None) -> None:
+    if scheduler is not None and request.walltime is None:
+        raise BadInput("missing", key="--walltime", accepted="HH:MM:SS")
+    if site.needs_account and not request.account:
+        raise BadInput("missing", key="--account", accepted=f"an account of {site.about}")
+    if scheduler is None and request.nodes != 1:
+        raise BadInput(
+            "a site without scheduler has one node",
+            key="--nodes",
+            value=request.nodes,
+            accepted="1",
+        )
+
+
+def _check_texts(request: JobRequest) -> None:
+    """Refuse what would break a line of the script, or leave a hole in it."""
+    texts = {
+        "STUDY": request.study,
+        "--out": str(request.out),
+        "--account": request.account,
+        "--queue": request.queue,
+    }
+    for key, text in texts.items():
+        if text is not None and (not text.strip() or not text.isprintable()):
+            raise BadInput("not acceptable", key=key, value=text, accepted="one line of text")
+
+
+def _check_limits(site: Site, request: JobRequest) -> None:
+    """Refuse a job that its queue does not take."""
+    queue, seconds = request.queue or site.queue, request.walltime or 0
+    limits = [limit for limit in site.limits if limit.queue == queue]
+    if limits and not any(limit.holds(request.nodes, seconds) for limit in limits):
+        others = sorted({limit.queue for limit in site.limits} - {queue})
+        raise BadInput(
+            f"no job for {walltime_text(seconds)} that the queue {queue} takes",
+            key="--nodes",
+            value=request.nodes,
+            accepted="; ".join([*map(str, limits), *(f"--queue {name}" for name in others)]),
+        )
+
+
+def _mark(site: Site, request: JobRequest) -> str:
+    """The same for scripts of one request alone."""
+    return digest([site.model_dump(mode="json"), [str(part) for part in astuple(request)]])[:16]
+
+
+def _values(site: Site, request: JobRequest) -> dict[str, str | None]:
+    seconds = request.walltime or 0
+    minutes = -(-seconds // 60)
+    return {
+        "nodes": str(request.nodes),
+        "ranks": str(request.nodes * site.workers_per_node),
+        "workers_per_node": str(site.workers_per_node),
+        "walltime": walltime_text(seconds),
+        "walltime_hhmm": f"{minutes // 60:02d}:{minutes % 60:02d}",
+        "notice": str(max(1, min(NOTICE_SECONDS, seconds // NOTICE_PART))),
+        "account": _quoted(request.account),
+        "queue": _quoted(request.queue or site.queue),
+        "name": re.sub(r"[^A-Za-z0-9_]", "_", f"ta_{request.name}")[:_NAME_LENGTH],
+    }
+
+
+def _quoted(text: str | None) -> str | None:
+    return None if text is None else shlex.quote(text)
+
+
+def _filled(text: str, key: str, values: dict[str, str | None]) -> str:
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            raise BadInput(
+                "unknown placeholder",
+                key=key,
+                value=found[0],
+                accepted=", ".join(f"{{{name}}}" for name in values),
+            )
+        return values[found[1]] or ""
+
+    return re.sub(r"(?<!\$)\{(\w+)\}", value, text)
+
+
+def _directives(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> str:
+    absent = {f"{{{name}}}" for name, value in values.items() if value is None}
+    lines = [line for line in site.directives if not any(name in line for name in absent)]
+    prefix = scheduler.prefix if scheduler else "#"
+    return "\n".join(f"{prefix} {_filled(line, 'directives', values)}" for line in lines)
+
+
+def _setup(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> list[str]:
+    start = [f'cd "${scheduler.folder}" || exit 1'] if scheduler else []
+    hint = [f"# If it needs modules, load them here: {site.hint}"] if site.hint else []
+    return [*start, *hint, *(_filled(line, "setup", values) for line in site.setup)]
+
+
+def _expanded(value: str) -> str:
+    """In double quotes, between which the shell fills in variables and sums and does no more."""
+    return '"' + re.sub(r'(["\\`])', r"\\\1", value) + '"'
+
+
+def _launch(site: Site, values: dict[str, str | None]) -> str:
+    launch = _filled(site.launch, "launch", values)
+    if site.rank_environment:
+        pairs = " ".join(f"{name}={_expanded(v)}" for name, v in site.rank_environment.items())
+        # Quoted as a whole: each rank's own shell fills in its local rank.
+        inner = shlex.quote(f'export {pairs}; exec "$@"')
+        launch += f" bash -c {inner} rank"
+    return f"{launch} " if launch else ""

@@ -1,0 +1,40 @@
+"""The command ``check``: validate a study and estimate its cost."""
+
+from __future__ import annotations
+
+import click
+
+from . import Walltime, quiet_option
+
+
+@click.command()
+@click.argument("study", metavar="STUDY")
+@click.option("--nodes", type=click.IntRange(1, 100_000), metavar="N", help="Of a job.")
+@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Of a job.")
+@click.option("--site", metavar="NAME", help="Site whose nodes are meant; else one worker a node.")
+@quiet_option
+def check(
+    study: str, nodes: int | None, walltime: int | None, site: str | None, quiet: bool
+) -> None:
+    """Validate STUDY and estimate its cost; runs nothing.
+
+    STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
+    device-hours (one device: one worker process, or one GPU), and warns where a job of these nodes
+    and this walltime does not fit, or, without --nodes and --site, this computer's memory. Exit
+    code 2 if the study is wrong.
+    """
+    from ..batch.capacity import capacity_warnings
+    from ..batch.sites import find_site
+    from ..shipped import find_study
+    from ..terminal.text import estimate_text
+    from ..workers import memory_warnings
+
+    found = find_study(study)
+    text = estimate_text(found)
+    workers = (nodes or 1) * (find_site(site).workers_per_node if site else 1)
+    if quiet:
+        return
+    click.echo(text)
+    here = [] if site or nodes else memory_warnings(found)
+    for warning in [*here, *capacity_warnings(found, workers, walltime)]:
+        click.echo(f"warning: {warning}", err=True)

@@ -1,0 +1,244 @@
+"""The command ``reconstruct``: volumes from a tilt series, and which weights it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import ACCEPTED_WEIGHT, DEFAULT_WEIGHTS, Method, Weights, is_weight
+from ...sweep.versions import package_version
+from ..exits import Exit
+from . import FilePath, device_option, force_option, out_option, quiet_option, refuse_existing
+
+if TYPE_CHECKING:
+    from ...recon_core.result import Reconstruction
+    from ...recon_core.settings import SolverSettings
+    from ...recon_core.tiltseries import TiltSeries
+
+
+@click.command()
+@click.argument("tilts", metavar="TILTS.h5", type=FilePath)
+@click.option(
+    "--method",
+    type=click.Choice(["fused", "chemistry-tv", "ml"]),
+    default="fused",
+    show_default=True,
+)
+@click.option("--haadf", type=float, metavar="W", help="Weight of the HAADF term (fused).")
+@click.option("--tv", type=float, metavar="W", help="Weight of TV (fused, chemistry-tv).")
+@click.option("--atlas", type=FilePath, metavar="ATLAS", help="Take the weights from an atlas.")
+@click.option("--gamma", type=float, help="Exponent of the HAADF contrast, 1.4 to 2.  [default: 2]")
+@click.option("--tolerance", type=float, help="Relative change at which to stop.  [default: 1e-4]")
+@click.option("--max-iterations", type=int, metavar="N", help="Limit of work.  [default: 400]")
+@click.option(
+    "--chemistry",
+    type=click.Choice(["poisson", "least-squares"]),
+    help="Likelihood of the chemical counts.  [default: poisson]",
+)
+@device_option
+@out_option
+@force_option
+@quiet_option
+def reconstruct(
+    tilts: Path,
+    method: str,
+    haadf: float | None,
+    tv: float | None,
+    atlas: Path | None,
+    device: str,
+    out: Path,
+    force: bool,
+    quiet: bool,
+    **solver: object,
+) -> int:
+    """Reconstruct the concentrations of every element from TILTS.h5.
+
+    Weights are scale-free: haadf 1 is the statistical weight; where none is given,
+    haadf 0.02 and tv 1 are taken, and said. Exit code 3 if the solver diverged; nothing is written
+    then.
+    """
+    from ...phantoms.formats import load_tilt_series
+    from ...recon_core.methods import Method
+
+    refuse_existing(out, force)
+    series = load_tilt_series(tilts)
+    chosen = choose_weights(series, Method(method), haadf, tv, atlas)
+    code, lines = reconstruct_file(tilts, series, chosen, settings_of(solver), out, force, device)
+    for line in () if quiet else (*chosen.notes, *lines):
+        click.echo(line)
+    return code
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method with its weights, and what the person should know about the choice."""
+
+    method: Method
+    weights: Weights
+    notes: tuple[str, ...] = ()
+
+
+def choose_weights(
+    series: TiltSeries, method: Method, haadf: float | None, tv: float | None, atlas: Path | None
+) -> Chosen:
+    """The weights given, or those an atlas recommends for ``series``, or the defaults.
+
+    Raises
+    ------
+    BadInput : a weight that the method does not have, half of a pair, both weights and atlas.
+
+    """
+    given = {n: w for n, w in (("haadf", haadf), ("tv", tv)) if w is not None}
+    for name, value in given.items():
+        _check_weight(method, name, value)
+    if atlas is not None:
+        return _from_atlas(series, method, given, atlas)
+    if given:
+        if missing := [n for n in method.weight_names if n not in given]:
+            raise BadInput("missing", key=f"--{missing[0]}", accepted="both weights, or neither")
+        return Chosen(method, Weights(**given))
+    defaults = {name: getattr(DEFAULT_WEIGHTS, name) for name in method.weight_names}
+    notes = (f"weights not given: {_written(defaults)}",) if defaults else ()
+    return Chosen(method, Weights(**defaults), notes)
+
+
+def _check_weight(method: Method, name: str, value: float) -> None:
+    if name not in method.weight_names:
+        accepted = ", ".join(f"--{n}" for n in method.weight_names) or "no weights"
+        raise BadInput(
+            f"{method} has no such weight", key=f"--{name}", value=value, accepted=accepted
+        )
+    if not is_weight(value):
+        raise BadInput("not a weight", key=f"--{name}", value=value, accepted=ACCEPTED_WEIGHT)
+
+
+def _from_atlas(
+    series: TiltSeries, method: Method, given: Mapping[str, float], atlas: Path
+) -> Chosen:
+
+    from ...analysis.atlas import load_atlas
+    from ...analysis.recommend import recommend
+
+    if given:
+        raise BadInput(
+            "given beside weights", key="--atlas", accepted="an atlas or weights, not both"
+        )
+    if method is not Method.FUSED:
+        raise BadInput(
+            "an atlas holds weights of the fused method", key="--method", value=str(method)
+        )
+    found = recommend(
+        load_atlas(atlas),
+        len(series.haadf_angles_deg),
+        len(series.chemical_angles_deg),
+        1.0 + float(series.chemical.mean()),
+        1.0 + float(series.haadf.mean()) if series.haadf.size else None,
+    )
+    weights = {"haadf": found.weights.haadf, "tv": found.weights.tv}
+    return Chosen(
+        method, found.weights, (f"weights of the atlas: {_written(weights)}", *found.notes)
+    )
+
+
+def _written(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in weights.items())
+
+
+def settings_of(options: Mapping[str, object]) -> SolverSettings:
+    """Solver settings from options; those not given (None) keep their default.
+
+    Raises
+    ------
+    BadInput : a value out of range.
+
+    """
+    from pydantic import ValidationError
+
+    from ...recon_core.settings import SolverSettings
+    from ...sweep.study.validation import validation_error
+
+    data = {name: value for name, value in options.items() if value is not None}
+    try:
+        return SolverSettings.model_validate(data)
+    except ValidationError as error:
+        raise validation_error(error, data, SolverSettings, "solver") from error
+
+
+def reconstruct_file(
+    tilts: Path,
+    series: TiltSeries,
+    chosen: Chosen,
+    settings: SolverSettings,
+    out: Path,
+    force: bool,
+    device: str = "auto",
+) -> tuple[Exit, tuple[str, ...]]:
+    """Reconstruct ``series``, read from ``tilts``, and write; the exit code and lines about it.
+
+    Nothing is written of a divergence.
+
+    Raises
+    ------
+    BadInput : data that cannot be reconstructed, a file that cannot be written.
+
+    """
+    from ...phantoms.formats import save_reconstruction
+    from ...recon_core.gpu import device_named
+    from ...recon_core.result import Status
+    from ...recon_core.solver import reconstruct
+
+    solved = reconstruct(
+        series, chosen.method, chosen.weights, settings, device=device_named(device)
+    )
+    if solved.status is Status.BAD_DATA:
+        raise BadInput(solved.message or "cannot be reconstructed", source=tilts)
+    if solved.status is Status.DIVERGED:
+        return Exit.TRIALS_FAILED, (f"diverged: {solved.message}; nothing was written",)
+    save_reconstruction(
+        out,
+        solved.volumes,
+        series.elements,
+        series.voxel_size_nm,
+        _attributes(solved, chosen, settings),
+        overwrite=force,
+    )
+    return Exit.DONE, (
+        *_without_haadf(series, chosen),
+        *_terms(solved),
+        f"{out}: {', '.join(series.elements)}",
+    )
+
+
+def _without_haadf(series: TiltSeries, chosen: Chosen) -> tuple[str, ...]:
+    """That a fused reconstruction is not one; no or one line."""
+    if chosen.weights.haadf > 0 and not series.haadf_angles_deg:
+        return ("no HAADF tilts in the series: fused is chemistry-tv here, haadf has no effect",)
+    return ()
+
+
+def _attributes(
+    solved: Reconstruction, chosen: Chosen, settings: SolverSettings
+) -> dict[str, object]:
+    weights = {n: w for n, w in asdict(chosen.weights).items() if n in chosen.method.weight_names}
+    return {
+        "method": str(chosen.method),
+        "status": str(solved.status),
+        "iterations": solved.iterations,
+        "version": package_version("tomoatlas"),
+        **weights,
+        **settings.model_dump(),
+    }
+
+
+def _terms(solved: Reconstruction) -> tuple[str, ...]:
+    ended = f"{solved.status} after {solved.iterations:g} iterations"
+    history = solved.history
+    if not history.iterations:
+        return (ended,)
+    terms = f"HAADF {history.haadf[-1]:.6g}, chemistry {history.chemistry[-1]:.6g}"
+    return ended, f"terms: {terms}, TV {history.tv[-1]:.6g}"

@@ -1,0 +1,77 @@
+"""The command ``run``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import FilePath, Walltime, device_option, quiet_option
+
+
+@click.command()
+@click.argument("study", metavar="STUDY")
+@click.option("--out", type=FilePath, required=True, metavar="DIR", help="The study folder.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processes that evaluate trials. Default: all cores, or all GPUs. Under mpiexec or srun "
+    "the ranks are the workers.",
+)
+@device_option
+@click.option(
+    "--share-devices",
+    is_flag=True,
+    help="Let several workers or ranks share a GPU, which is refused otherwise.",
+)
+@click.option(
+    "--walltime",
+    type=Walltime(),
+    metavar="HH:MM:SS",
+    help="End within this time: start no trial that cannot finish. Known without it in a Slurm, "
+    "PBS or LSF job.",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Evaluate on the workers of the Dask cluster with this scheduler; `local` starts one of "
+    "--workers processes. Needs the extra `dask`.",
+)
+@click.option("--no-slices", is_flag=True, help="A report without slices of the middle cell.")
+@quiet_option
+def run(
+    study: str,
+    out: Path,
+    workers: int | None,
+    device: str,
+    share_devices: bool,
+    walltime: int | None,
+    dask: str | None,
+    no_slices: bool,
+    quiet: bool,
+) -> int:
+    """Run STUDY into DIR: trials, atlas and report.
+
+    STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
+    interrupted or killed. SIGTERM, SIGUSR1 or SIGUSR2 lets the trials in flight end and starts no
+    more; a second one stops them.
+    Exit code 3 if some trials failed, 4 if time was up before the end, 5 if the machine is in
+    trouble and the same command may go well later, 130 if interrupted.
+    """
+    from ..exits import Exit
+    from ..signals import SignalHandler, handling_signals
+
+    ears = SignalHandler()
+    # Before all that takes long to import: a signal that nobody heeds kills.
+    with handling_signals(ears):
+        try:
+            from ..run import run_study
+            from ..workers import Workers
+
+            who = Workers(workers, dask, device, share_devices)
+            return run_study(study, out, who, quiet, walltime, not no_slices, ears)
+        except KeyboardInterrupt:
+            if not ears.draining:
+                raise
+            return Exit.WALLTIME

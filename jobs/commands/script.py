@@ -1,0 +1,116 @@
+"""The command ``script``: batch scripts for the sites people use."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...recon_core.errors import BadInput
+from . import FilePath, Walltime, quiet_option
+
+if TYPE_CHECKING:
+    from ..batch.scripts import JobRequest
+    from ..batch.sites import Site
+
+COMMAND = "tomoatlas"
+
+
+@click.command()
+@click.argument("study", metavar="STUDY")
+@click.option("--site", required=True, metavar="NAME", help="A shipped site, or a TOML file.")
+@click.option("--nodes", type=click.IntRange(1, 100_000), default=1, show_default=True, metavar="N")
+@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Of one job of the chain.")
+@click.option("--account", metavar="A", help="To be charged.")
+@click.option("--queue", metavar="Q", help="Queue or partition. Default: the site's.")
+@click.option(
+    "--out", type=FilePath, metavar="DIR", help="The study folder. Default: the study's name."
+)
+@click.option("--submit", is_flag=True, help="Write DIR/job.sh, submit it, print the job's id.")
+@quiet_option
+def script(
+    study: str,
+    site: str,
+    nodes: int,
+    walltime: int | None,
+    account: str | None,
+    queue: str | None,
+    out: Path | None,
+    submit: bool,
+    quiet: bool,
+) -> None:
+    """Print the batch script that runs STUDY at a site, job after job until it is complete.
+
+    A site is a small TOML file: copy a shipped one and change it. Each job submits its successor
+    first and cancels it when the study is complete; a lost rank or manager is launched again.
+    """
+    from ..batch.capacity import capacity_warnings, check_workers
+    from ..batch.scripts import JobRequest
+    from ..batch.scripts import script as script_of
+    from ..batch.sites import find_site
+    from ..shipped import find_study
+
+    what, where = find_study(study), find_site(site)
+    workers = nodes * where.workers_per_node
+    check_workers(what, workers)
+    name = what.study.name
+    request = JobRequest(
+        study, name, out or Path(name), nodes, walltime, account, queue, _installed()
+    )
+    text = script_of(where, request)
+    if not quiet:
+        lasting = capacity_warnings(what, workers, walltime) if where.scheduler != "none" else []
+        for line in [*_notes(where, request, submit), *lasting]:
+            click.echo(f"warning: {line}", err=True)
+    click.echo(_submitted(where.scheduler, request.job, text) if submit else text, nl=submit)
+
+
+def _installed() -> str:
+    """The command of this installation, so that the job needs no activated environment."""
+    beside = Path(sys.executable).with_name(COMMAND)
+    return shutil.which(COMMAND) or (str(beside) if beside.is_file() else COMMAND)
+
+
+def _notes(where: Site, request: JobRequest, submit: bool) -> list[str]:
+    """What to know before the script is used."""
+    from ..batch import SCHEDULERS
+
+    notes = [f"the job {where.note}"] if where.note else []
+    if request.tomoatlas == COMMAND:
+        notes.append(f"no {COMMAND} here: the job will look for one on its PATH")
+    scheduler = SCHEDULERS.get(where.scheduler)
+    if scheduler is not None and scheduler.hides_script and not submit:
+        notes.append(f"save this as {request.job}, or use --submit: its successors are read there")
+    return notes
+
+
+def _submitted(scheduler: str, job: Path, text: str) -> str:
+    """Write the script, submit it, and say its id."""
+    from ..batch import SCHEDULERS
+    from ..batch import submit as submitted
+
+    if scheduler not in SCHEDULERS:
+        raise BadInput(
+            "nothing to submit to", key="--submit", accepted="run the script itself with bash"
+        )
+    if job.exists() and job.read_text(encoding="utf-8") != text:
+        raise BadInput(
+            "exists already and is another script",
+            source=job,
+            accepted="remove it, or submit it as it is",
+        )
+    new = not job.exists()
+    job.parent.mkdir(parents=True, exist_ok=True)
+    job.write_text(text, encoding="utf-8")
+    # Cobalt executes the file itself.
+    job.chmod(job.stat().st_mode | stat.S_IXUSR)
+    try:
+        return submitted(SCHEDULERS[scheduler], job)
+    except BadInput:
+        if new:
+            job.unlink()
+        raise

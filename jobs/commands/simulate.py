@@ -1,0 +1,171 @@
+"""The command ``simulate``: the tilt series of a specimen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...recon_core.errors import BadInput
+from . import FilePath, Snr, force_option, out_option, quiet_option, refuse_existing
+
+if TYPE_CHECKING:
+    from ...phantoms.acquire import Acquisition
+    from ...phantoms.specimen import Specimen
+
+_KEYS = {"tilt_range": "tilt_range_deg", "snr": "chemical_snr"}
+
+ANGSTROM_PER_NM = 10.0
+
+
+@click.command()
+@click.argument("specimen", metavar="SPECIMEN.h5", type=FilePath)
+@click.option("--haadf-tilts", type=int, required=True, metavar="N", help="0 leaves HAADF out.")
+@click.option("--chemical-tilts", type=int, required=True, metavar="N")
+@click.option(
+    "--tilt-range",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="First and last tilt in degrees.  [default: -70 70]",
+)
+@click.option(
+    "--snr",
+    type=Snr(),
+    metavar="S",
+    help="Chemical SNR, 1 + mean counts per pixel: one number, or Co=1.9,O=2.7.  [default: 2.365]",
+)
+@click.option(
+    "--dose",
+    type=float,
+    metavar="D",
+    help="Instead of --snr: dose of the chemical series in electrons per square angstrom.",
+)
+@click.option(
+    "--counts-per-electron",
+    type=Snr(),
+    metavar="C",
+    help="With --dose: counts detected per electron, one number or Co=1e-4,O=2e-4.",
+)
+@click.option(
+    "--haadf-snr", type=float, metavar="S", help="1 + mean counts per pixel.  [default: 2208.67]"
+)
+@click.option(
+    "--background", type=float, help="Vacuum, as a fraction of the maximum.  [default: 0.15]"
+)
+@click.option("--gamma", type=float, help="Exponent of the HAADF contrast.  [default: 2]")
+@click.option(
+    "--oversample",
+    type=int,
+    metavar="K",
+    help="SPECIMEN is on a grid K times finer than the data will be.  [default: 1]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise.")
+@out_option
+@force_option
+@quiet_option
+def simulate(
+    specimen: Path,
+    dose: float | None,
+    counts_per_electron: float | dict[str, float] | None,
+    out: Path,
+    seed: int,
+    force: bool,
+    quiet: bool,
+    **given: object,
+) -> None:
+    """Simulate the tilt series of SPECIMEN.h5, in counts with Poisson noise.
+
+    HAADF is linear incoherent imaging, the sum of (Z x)^gamma along the beam.
+    """
+    from ...phantoms.formats import load_specimen
+
+    refuse_existing(out, force)
+    loaded = load_specimen(specimen)
+    if dose is not None or counts_per_electron is not None:
+        given["snr"] = snr_of_dose(loaded, given, dose, counts_per_electron)
+    line = simulate_file(loaded, acquisition_of(given), seed, out, force)
+    if not quiet:
+        click.echo(line)
+
+
+def acquisition_of(options: Mapping[str, Any]) -> Acquisition:
+    """The acquisition that the options describe; those not given (None) keep their default.
+
+    Raises
+    ------
+    BadInput : a value out of range.
+
+    """
+    from pydantic import ValidationError
+
+    from ...phantoms.acquire import Acquisition
+    from ...sweep.study.validation import validation_error
+
+    data = {_KEYS.get(name, name): value for name, value in options.items() if value is not None}
+    try:
+        return Acquisition.model_validate(data)
+    except ValidationError as error:
+        raise validation_error(error, data, Acquisition, "acquisition") from error
+
+
+def snr_of_dose(
+    specimen: Specimen,
+    options: Mapping[str, Any],
+    dose: float | None,
+    counts_per_electron: float | dict[str, float] | None,
+) -> float | dict[str, float]:
+    """Chemical SNR bought by ``dose`` e/Å² spread over the chemical tilts, per element if so given.
+
+    Raises
+    ------
+    BadInput : an SNR beside the dose, no dose, no yield, a quantity that is not positive.
+
+    """
+    from ...phantoms.dose import snr_from_dose
+
+    if dose is None:
+        raise BadInput(
+            "missing", key="--dose", accepted="with --counts-per-electron: electrons per Å²"
+        )
+    if options.get("snr") is not None:
+        raise BadInput("given beside --snr", key="--dose", value=dose, accepted="one of the two")
+    if counts_per_electron is None:
+        raise BadInput(
+            "missing",
+            key="--counts-per-electron",
+            accepted="with --dose: mean counts per pixel over electrons per pixel",
+        )
+    pixel = specimen.voxel_size_nm * (options.get("oversample") or 1) * ANGSTROM_PER_NM
+    tilts = options["chemical_tilts"]
+    if isinstance(counts_per_electron, dict):
+        return {e: snr_from_dose(dose, tilts, pixel, c) for e, c in counts_per_electron.items()}
+    return snr_from_dose(dose, tilts, pixel, counts_per_electron)
+
+
+def simulate_file(
+    specimen: Specimen, acquisition: Acquisition, seed: int, out: Path, force: bool
+) -> str:
+    """Write the tilt series of a specimen; return a line about it.
+
+    Raises
+    ------
+    BadInput : the acquisition does not fit the specimen, or the file cannot be written.
+
+    """
+    import numpy as np
+
+    from ...phantoms.acquire import simulate
+    from ...phantoms.formats import save_tilt_series
+
+    series = simulate(specimen, acquisition, seed)
+    save_tilt_series(out, series, overwrite=force)
+    means = zip(
+        series.elements, series.chemical.mean(axis=(1, 2, 3), dtype=np.float64), strict=True
+    )
+    counts = ", ".join(f"{element} {mean:.3g}" for element, mean in means)
+    tilts = (
+        f"{len(series.haadf_angles_deg)} HAADF, {len(series.chemical_angles_deg)} chemical tilts"
+    )
+    return f"{out}: {tilts}; mean counts {counts}"

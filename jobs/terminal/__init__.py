@@ -1,0 +1,177 @@
+"""How a run shows its progress: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol, TextIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ...analysis.progress import duration
+from ...sweep.study.trial import Trial, TrialResult, TrialStatus
+
+LINE_EVERY_S = 10.0
+
+
+class Display(Protocol):
+    """What is told about a run as it goes."""
+
+    def start(self, done: int, total: int) -> None:
+        """``done`` of ``total`` trials were finished before."""
+
+    def result(self, trial: Trial, result: TrialResult) -> None:
+        """A trial has ended."""
+
+    def stop(self) -> None:
+        """The run is over."""
+
+
+def display(quiet: bool) -> Display:
+    """The display that fits where the output goes."""
+    if quiet:
+        return Silent()
+    return SafeDisplay(Bar() if Console().is_terminal else Lines())
+
+
+def say(line: str, err: bool = False) -> None:
+    """Print a line, if somebody reads it."""
+    with _perhaps_unread(sys.stderr if err else sys.stdout):
+        click.echo(line, err=err)
+
+
+@contextmanager
+def _perhaps_unread(stream: TextIO) -> Iterator[None]:
+    """A run goes on when the reader of its output has left; further output then goes nowhere."""
+    try:
+        yield
+    # Rich says so by a SystemExit.
+    except (OSError, SystemExit):
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, done: int, total: int) -> None:
+        """Show nothing."""
+
+    def result(self, trial: Trial, result: TrialResult) -> None:
+        """Show nothing."""
+
+    def stop(self) -> None:
+        """Show nothing."""
+
+
+class SafeDisplay:
+    """Another display, whose faults do not end the run."""
+
+    def __init__(self, shown: Display) -> None:
+        self._shown = shown
+
+    def start(self, done: int, total: int) -> None:
+        """Show where the run starts."""
+        with _perhaps_unread(sys.stdout):
+            self._shown.start(done, total)
+
+    def result(self, trial: Trial, result: TrialResult) -> None:
+        """Show a result."""
+        with _perhaps_unread(sys.stdout):
+            self._shown.result(trial, result)
+
+    def stop(self) -> None:
+        """Show that it is over."""
+        with _perhaps_unread(sys.stdout):
+            self._shown.stop()
+
+
+class Bar:
+    """A progress bar with the failures so far."""
+
+    def __init__(self) -> None:
+        columns = (
+            TextColumn("trials"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[failed]}"),
+        )
+        self._progress = Progress(*columns)
+        self._failed = 0
+
+    def start(self, done: int, total: int) -> None:
+        """Draw the bar."""
+        self._task = self._progress.add_task("", total=total, completed=done, failed="")
+        self._progress.start()
+
+    def result(self, trial: Trial, result: TrialResult) -> None:  # noqa: ARG002
+        """Move it on by one trial."""
+        self._failed += result.status is not TrialStatus.OK
+        failed = f"{self._failed} failed" if self._failed else ""
+        self._progress.update(self._task, advance=1, failed=failed)
+
+    def stop(self) -> None:
+        """Leave the bar as it stands."""
+        self._progress.stop()
+
+
+class Lines:
+    """A line for the first result, then at most one every ten seconds, and one for the last."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._done = self._total = self._failed = 0
+        self._last = -LINE_EVERY_S
+
+    def start(self, done: int, total: int) -> None:
+        """Say where the run starts."""
+        self._done, self._total = done, total
+        self._began = self._clock()
+        self._first: tuple[int, float] | None = None
+        resumed = f", {done} from earlier runs" if done else ""
+        click.echo(f"{total} trials{resumed}")
+
+    def result(self, trial: Trial, result: TrialResult) -> None:
+        """Say it, if the last line is old enough."""
+        self._done += 1
+        self._failed += result.status is not TrialStatus.OK
+        now = self._clock()
+        self._first = self._first or (self._done, now)
+        if now - self._last < LINE_EVERY_S and self._done < self._total:
+            return
+        self._last = now
+        score = f"NRMSE {result.nrmse:.3f}" if result.status is TrialStatus.OK else result.status
+        failed = f", {self._failed} failed" if self._failed else ""
+        done = f"{self._done}/{self._total} trials{failed}{self._when(now)}"
+        click.echo(f"{done}; last: {trial.method} {score}")
+
+    def _when(self, now: float) -> str:
+        """By the trials since the first one to end: before it, loops may have been compiled."""
+        if self._done == self._total:
+            return f", in {duration(now - self._began)}"
+        done, since = self._first or (self._done, now)
+        if self._done == done:
+            return ""
+        left = (now - since) / (self._done - done) * (self._total - self._done)
+        return f", about {duration(left)} left"
+
+    def stop(self) -> None:
+        """Nothing is left to say."""
+
+
+def cell_counter() -> Callable[[int, int], None]:
+    """Says how many cells have their slices, where there are several."""
+
+    def count(done: int, total: int) -> None:
+        if total > 1:
+            click.echo(f"slices of {done}/{total} cells", err=True)
+
+    return count

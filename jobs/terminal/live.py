@@ -1,0 +1,73 @@
+"""Watching a study until it is complete: a live screen on a terminal, a line a minute in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from ...analysis.journal import JournalReader
+from ...sweep.launchers import first_rank
+from .view import View, plain_line, screen, view
+
+SCREEN_EVERY_S, LINE_EVERY_S = 2.0, 60.0
+
+Sleep = Callable[[float], None]
+
+
+def watch(
+    folder: Path,
+    every: float | None,
+    quiet: bool = False,
+    console: Console | None = None,
+    sleep: Sleep = time.sleep,
+) -> None:
+    """Show the study in ``folder`` every ``every`` seconds until it is complete, or Ctrl-C.
+
+    Reads only. Of several MPI ranks the first shows it; ``quiet`` waits without a word.
+
+    Raises
+    ------
+    BadInput : not the folder of a study.
+
+    """
+    if not first_rank():
+        return
+    console = console or Console(quiet=quiet)
+    reader = JournalReader(folder)
+    show = _live if console.is_terminal else _lines
+    pause = every or (SCREEN_EVERY_S if console.is_terminal else LINE_EVERY_S)
+    try:
+        show(reader, console, lambda: sleep(pause))
+    except KeyboardInterrupt:
+        console.print("left; the study goes on where it runs")
+
+
+def _live(reader: JournalReader, console: Console, pause: Callable[[], None]) -> None:
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            shown = _now(reader)
+            width, height = console.size
+            live.update(screen(shown, width, height - 1), refresh=True)
+            if shown.state.complete:
+                return
+            pause()
+
+
+def _lines(reader: JournalReader, console: Console, pause: Callable[[], None]) -> None:
+    while True:
+        shown = _now(reader)
+        stamp = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        console.print(f"{stamp}  {plain_line(shown)}", soft_wrap=True, highlight=False)
+        if shown.state.complete:
+            return
+        pause()
+
+
+def _now(reader: JournalReader) -> View:
+    reader.read()
+    return view(reader, datetime.now(UTC))

@@ -1,0 +1,117 @@
+"""A map as coloured text: numbers that fill up, legible without colour and in a narrow terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from rich.style import Style
+from rich.text import Text
+
+from ...analysis.figures.draw import SEQUENTIAL
+from ...analysis.style import value_label
+
+NOT_BEGUN, NO_RESULT, HOLE, UNFINISHED = "·", "…", "×", "*"
+_WIDEST = 7
+_DARK = 0.18
+_STEPS = 7
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells by row (upwards) and column: scores (NaN where none), trials ended and planned.
+
+    ``hopeless``: cells whose fused trials have all ended without a good one.
+    """
+
+    scores: NDArray[np.float64]
+    ended: NDArray[np.float64]
+    planned: int
+    hopeless: NDArray[np.bool_]
+    rows: tuple[object, ...]
+    columns: tuple[object, ...]
+    bounds: tuple[float, float]
+
+
+def draw_grid(grid: Grid, width: int, height: int) -> list[Text]:
+    """The map in at most ``height`` lines of at most ``width`` characters, labels included.
+
+    Cells shrink from ``0.31*`` over ``.31`` to one digit; what still does not fit is cut, and said.
+    """
+    labels = [value_label(row) for row in grid.rows]
+    margin = max(map(len, labels), default=0) + 1
+    each = max(1, min(_WIDEST, (width - margin) // max(1, len(grid.columns))))
+    columns = min(len(grid.columns), max(1, (width - margin) // each))
+    cut = columns < len(grid.columns) or len(labels) > height - 1
+    rows = min(len(labels), height - (2 if cut else 1))
+    lines = [_line(grid, row, labels[row].rjust(margin - 1), each, columns) for row in range(rows)]
+    lines.reverse()
+    lines.append(Text(" " * margin + _footing(grid.columns[:columns], each), no_wrap=True))
+    if cut:
+        text = f"{rows} of {len(labels)} rows, {columns} of {len(grid.columns)} columns fit here"
+        lines.append(Text(text, style="dim"))
+    return lines
+
+
+def _line(grid: Grid, row: int, label: str, each: int, columns: int) -> Text:
+    line = Text(f"{label} ", no_wrap=True)
+    low, high = grid.bounds
+    colours = colormaps[SEQUENTIAL]((grid.scores[row, :columns] - low) / max(high - low, 1e-9))
+    for column, colour in enumerate(colours[:, :3].tolist()):
+        known = math.isfinite(grid.scores[row, column])
+        style = _style(colour) if known else Style(dim=True)
+        line.append(cell_text(grid, row, column, each).center(each), style=style)
+    return line
+
+
+def cell_text(grid: Grid, row: int, column: int, width: int) -> str:
+    """A cell's score or the sign of what is there instead, in at most ``width`` characters."""
+    score, ended = grid.scores[row, column], grid.ended[row, column]
+    if not math.isfinite(score):
+        return HOLE if grid.hopeless[row, column] else NO_RESULT if ended else NOT_BEGUN
+    mark = UNFINISHED if ended < grid.planned else ""
+    if width >= 6:
+        return f"{score:.2f}{mark}"
+    if width >= 3:
+        short = f"{score:.2f}"[1:] if score < 1 else f"{score:.1f}"
+        return (short + mark)[:width]
+    return str(min(9, int(10 * score)))
+
+
+def _style(colour: Sequence[float]) -> Style:
+    red, green, blue = (channel**2.2 for channel in colour)
+    dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < _DARK
+    return Style(color="#ffffff" if dark else "#000000", bgcolor=_rgb(colour))
+
+
+def _rgb(colour: Sequence[float]) -> str:
+    return "rgb({},{},{})".format(*(round(255 * channel) for channel in colour))
+
+
+def _footing(values: Sequence[object], each: int) -> str:
+    """Labels under the columns; where they do not fit, every second, third, ... of them."""
+    labels = [value_label(value) for value in values]
+    step = math.ceil((max(map(len, labels), default=0) + 1) / each)
+    room = each * len(labels)
+    text = ""
+    for i in range(0, len(labels), step):
+        label = text.ljust(each * i) + labels[i].center(each).rstrip()
+        text = label if len(label) <= room else text  # half a number would be another number
+    return text
+
+
+def legend(bounds: tuple[float, float]) -> Text:
+    """The scale of colours with its ends, and the signs."""
+    low, high = bounds
+    text = Text(f"{low:.2f} ", no_wrap=True, overflow="ellipsis")
+    for step in range(_STEPS):
+        colour = colormaps[SEQUENTIAL](step / (_STEPS - 1))[:3]
+        text.append("  ", style=Style(bgcolor=_rgb(colour)))
+    signs = (
+        f"{UNFINISHED} unfinished  {NOT_BEGUN} not begun  {NO_RESULT} no result yet  {HOLE} failed"
+    )
+    return text.append(f" {high:.2f}  {signs}")

@@ -1,0 +1,122 @@
+"""What the commands about studies print."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from ...analysis.atlas import atlas_of
+from ...analysis.journal import JournalReader
+from ...analysis.progress import duration, progress
+from ...analysis.recommend import Recommendation
+from ...analysis.style import axis_label, value_label
+from ...sweep.estimate import Estimate, estimate
+from ...sweep.study import Study
+
+_SHOWN_CELLS = 100
+
+
+def estimate_text(study: Study) -> str:
+    """Cells, trials, memory, time and device-hours of a study, one per line."""
+    cost = estimate(study)
+    axes = [f"  {axis_label(path)}: {_listed(values)}" for path, values in study.axes.items()]
+    return "\n".join(
+        [
+            f"{study.study.name}: valid",
+            f"cells          {cost.cells}",
+            *axes,
+            f"trials         {cost.trials_in_all} ({_by_method(cost)})",
+            f"memory         {cost.memory_bytes / 2**30:.2f} GiB per worker (estimated)",
+            f"time           {duration(cost.seconds)} on one core (estimated)",
+            f"device-hours   {cost.device_hours:.2f} (estimated)",
+        ]
+    )
+
+
+def _by_method(cost: Estimate) -> str:
+    return ", ".join(f"{method} {count}" for method, count in cost.trials.items())
+
+
+def _listed(values: tuple[Any, ...]) -> str:
+    return ", ".join(value_label(value) for value in values)
+
+
+def status_facts(folder: Path) -> dict[str, Any]:
+    """The state of a study folder as plain values; what is unknown is None."""
+    reader = JournalReader(folder)
+    study, state = reader.study, progress(reader.trials, reader.study)
+    atlas = atlas_of(folder, reader.trials)
+    rows = atlas.table[[*atlas.axes, "haadf", "tv", "nrmse", "trials", "failed"]]
+    best = [{str(k): _finite(v) for k, v in row.items()} for row in rows.to_dict("records")]
+    return {
+        "name": study.study.name,
+        "complete": state.complete,
+        "trials": {"planned": state.planned, "done": state.done, "ok": state.ok},
+        "cells": {"planned": state.cells, "done": state.cells_done},
+        "failures": state.failures,
+        "solver": state.solver,
+        "device_hours": state.device_hours,
+        "device_seconds": state.device_seconds,
+        "device_seconds_left": state.seconds_left,
+        "best": best,
+        "notes": list(reader.notes),
+    }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def status_text(facts: dict[str, Any]) -> str:
+    """:func:`status_facts` for people."""
+    trials, cells, left = facts["trials"], facts["cells"], facts["device_seconds_left"]
+    lines = [
+        f"{facts['name']}: {'complete' if facts['complete'] else 'unfinished'}",
+        f"trials         {trials['done']} of {trials['planned']} ({trials['ok']} ok)",
+        f"cells          {cells['done']} of {cells['planned']}",
+        f"device-hours   {facts['device_hours']:.3f}",
+        f"time left      {'unknown' if left is None else duration(left) + ' of one device'}",
+    ]
+    lines += [f"solver         {count} x {ended}" for ended, count in facts["solver"].items()]
+    lines += [f"failed         {count} x {kind}" for kind, count in facts["failures"].items()]
+    lines += [f"note           {note}" for note in facts["notes"]]
+    best = facts["best"]
+    lines += [_best_line(row) for row in best[:_SHOWN_CELLS]]
+    if len(best) > _SHOWN_CELLS:
+        lines.append(f"... and {len(best) - _SHOWN_CELLS} cells more: see --json or atlas.csv")
+    return "\n".join(lines)
+
+
+def _best_line(row: dict[str, Any]) -> str:
+    columns = ("haadf", "tv", "nrmse", "trials", "failed")
+    where = ", ".join(
+        f"{axis_label(k)} {value_label(v)}" for k, v in row.items() if k not in columns
+    )
+    prefix = f"best           {where}: " if where else "best           "
+    if row["nrmse"] is None:
+        return f"{prefix}none yet"
+    weights = [f"{name} {row[name]:.3g}" for name in ("haadf", "tv") if row[name] is not None]
+    return f"{prefix}NRMSE {row['nrmse']:.3f} at {', '.join(weights)}"
+
+
+def recommendation_text(found: Recommendation) -> str:
+    """The recommendation in three lines."""
+    return "\n".join(
+        [
+            f"haadf   {found.weights.haadf:.4g}  (within a factor {found.haadf_factor:.2g})",
+            f"tv      {found.weights.tv:.4g}  (within a factor {found.tv_factor:.2g})",
+            f"NRMSE   {found.nrmse:.3f} ± {found.uncertainty:.3f}",
+        ]
+    )
+
+
+def recommendation_facts(found: Recommendation) -> dict[str, Any]:
+    """The recommendation as plain values."""
+    return {
+        "weights": {"haadf": found.weights.haadf, "tv": found.weights.tv},
+        "factors": {"haadf": found.haadf_factor, "tv": found.tv_factor},
+        "nrmse": found.nrmse,
+        "uncertainty": found.uncertainty,
+        "notes": list(found.notes),
+    }

@@ -1,0 +1,188 @@
+"""A study on one screen: progress, time left, failures, the map as far as it is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ...analysis.atlas import Atlas
+from ...analysis.journal import JournalReader
+from ...analysis.maps import Page, pages
+from ...analysis.progress import Progress, Throughput, duration, progress, throughput
+from ...analysis.style import axis_label, condition_label, value_label
+from ...analysis.table import atlas_table, cell_places
+from ...recon_core.methods import Method
+from ...sweep.study import Study
+from .map import Grid, draw_grid, legend
+
+_FAILURES_SHOWN = 3
+_NOTES_SHOWN = 2
+_BLUE = "#56B4E9"
+_ENDED, _HOPELESS = "trials ended", "fused without result"
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of a study at a moment, ready to be shown."""
+
+    study: Study
+    trials: pd.DataFrame
+    state: Progress
+    throughput: Throughput | None
+    atlas: Atlas
+    notes: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> pd.Series | None:
+        """The most accurate cell so far."""
+        ranked = self.atlas.table.dropna(subset="nrmse").sort_values("nrmse", kind="stable")
+        return None if ranked.empty else ranked.iloc[0]
+
+
+def view(reader: JournalReader, now: datetime) -> View:
+    """The state of a study as ``reader`` has read it."""
+    study, trials = reader.study, reader.trials
+    table = atlas_table(trials, study)
+    places = cell_places(trials, study)
+    fused = places[(trials["method"] == Method.FUSED.value).to_numpy(dtype=bool)]
+    ended, tried = (np.bincount(where, minlength=len(table)) for where in (places, fused))
+    hopeless = (tried >= study.search.budget(Method.FUSED)) & table["nrmse"].isna()
+    table = table.assign(**{_ENDED: ended, _HOPELESS: hopeless})
+    return View(
+        study,
+        trials,
+        progress(trials, study),
+        throughput(trials, now),
+        Atlas(table, tuple(study.axes), study.tables()),
+        reader.notes,
+    )
+
+
+def plain_line(shown: View) -> str:
+    """The state on one line, for a log."""
+    state, best = shown.state, shown.best
+    parts = [f"{state.done}/{state.planned} trials", *_failed(state.failures)]
+    parts += [f"{state.device_hours:.3f} device-hours", _when(shown)]
+    if best is not None:
+        parts.append(f"best NRMSE {best['nrmse']:.3f}")
+    return ", ".join(parts)
+
+
+def _failed(failures: Mapping[str, int]) -> list[str]:
+    return [f"{sum(failures.values())} failed"] if failures else []
+
+
+def _when(shown: View) -> str:
+    if shown.state.complete:
+        return "complete"
+    if shown.throughput is None:
+        return "no trial has ended yet"
+    if shown.throughput.quiet:
+        return f"nothing has ended for {duration(shown.throughput.idle_seconds)}: is it running?"
+    left = shown.throughput.wall_seconds(shown.state.seconds_left)
+    return "time left unknown" if left is None else f"about {duration(left)} left"
+
+
+def screen(shown: View, width: int, height: int) -> RenderableType:
+    """The state in ``width`` x ``height`` characters."""
+    above: list[RenderableType] = [_title(shown), _bar(shown.state), *_facts(shown, width)]
+    page, title = _page(shown)
+    if page is None:
+        return Group(*above)
+    grid = _grid(page, shown)
+    room = height - len(above) - 3
+    return Group(*above, title, *draw_grid(grid, width, room), legend(grid.bounds))
+
+
+def _title(shown: View) -> Text:
+    text = Text(shown.study.study.name, style="bold", no_wrap=True, overflow="ellipsis")
+    return text.append(f"   {_when(shown)}", style="not bold")
+
+
+def _bar(state: Progress) -> Table:
+    row = Table.grid(expand=True, padding=(0, 1))
+    row.add_column(ratio=1)
+    row.add_column(justify="right", no_wrap=True)
+    share = 100 * state.done // max(1, state.planned)
+    bar = ProgressBar(
+        total=max(1, state.planned),
+        completed=state.done,
+        complete_style=_BLUE,
+        finished_style=_BLUE,
+    )
+    row.add_row(bar, f"{state.done} of {state.planned} trials, {share} %")
+    return row
+
+
+def _facts(shown: View, width: int) -> list[Text]:
+    state, best = shown.state, shown.best
+    at = f", {shown.throughput.at_a_time:.1f} trials at a time" if shown.throughput else ""
+    lines = [
+        f"cells {state.cells_done} of {state.cells} complete, "
+        f"{state.device_hours:.3f} device-hours{at}" + ("" if state.failures else ", no failures")
+    ]
+    if best is not None:
+        lines.append(f"best NRMSE {best['nrmse']:.3f}{_at(shown.atlas, best)}")
+    kinds = list(state.failures.items())
+    lines += [f"failed: {count} × {kind}" for kind, count in kinds[:_FAILURES_SHOWN]]
+    if len(kinds) > _FAILURES_SHOWN:
+        lines.append(f"failed: {sum(c for _, c in kinds[_FAILURES_SHOWN:])} × other classes")
+    lines += shown.notes[:_NOTES_SHOWN]
+    return [_one_line(line, width) for line in lines]
+
+
+def _at(atlas: Atlas, best: pd.Series) -> str:
+    where = condition_label({axis: best[axis] for axis in atlas.axes})
+    return f" at {where}" if where else ""
+
+
+def _one_line(text: str, width: int) -> Text:
+    line = Text(text, no_wrap=True)
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _page(shown: View) -> tuple[Page | None, Text]:
+    """The map in which the last trial ended, and its title."""
+    several = pages(shown.atlas)
+    page = next((p for p in several if _holds_last(p, shown.trials)), several[0])
+    if page.across is None:
+        return None, Text()
+    axes = f"across: {axis_label(page.across)}"
+    axes += f", upwards: {axis_label(page.upwards)}" if page.upwards else ""
+    fixed = f"; {condition_label(page.fixed)}" if page.fixed else ""
+    count = f" (one of {len(several)} maps)" if len(several) > 1 else ""
+    title = Text(f"NRMSE, fused, best so far   {axes}{fixed}{count}", style="bold")
+    title.no_wrap, title.overflow = True, "ellipsis"
+    return page, title
+
+
+def _holds_last(page: Page, trials: pd.DataFrame) -> bool:
+    return len(trials) > 0 and all(
+        value_label(trials.iloc[-1][axis]) == value_label(value)
+        for axis, value in page.fixed.items()
+    )
+
+
+def _grid(page: Page, shown: View) -> Grid:
+    scores, ended, hopeless = (_values(page, name) for name in ("nrmse", _ENDED, _HOPELESS))
+    budget = sum(shown.study.search.budget(method) for method in shown.study.search.methods)
+    finite = shown.atlas.table["nrmse"].dropna()
+    bounds = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    columns = page.atlas.values(str(page.across))
+    rows = page.atlas.values(page.upwards) if page.upwards else ("",)
+    return Grid(scores, ended, budget, hopeless > 0, rows, columns, bounds)
+
+
+def _values(page: Page, column: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    if page.upwards is not None:
+        return page.map(column).values
+    return page.curve(column)[1][np.newaxis]

@@ -1,0 +1,1 @@
+"""Phase maps and hyperparameter atlases for fused multi-modal electron tomography."""

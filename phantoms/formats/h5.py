@@ -1,0 +1,172 @@
+"""HDF5 in and out with errors a person can mend: every fault names the file and the dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ...recon_core.errors import BadInput
+
+Attributes = Mapping[str, object]
+NONE: Attributes = MappingProxyType({})
+HDF5 = "a whole HDF5 file"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """Open a file to read; faults inside the block are told of ``path``.
+
+    Raises
+    ------
+    BadInput : no file, not HDF5, truncated or damaged, and what the block itself refuses.
+    """
+    try:
+        if not path.is_file():
+            raise BadInput("not a file" if path.exists() else "no such file", accepted=HDF5)
+        with h5py.File(path, "r") as file:
+            yield file
+    except BadInput as fault:
+        raise BadInput(
+            fault.problem,
+            source=path,
+            key=fault.key,
+            value=fault.value,
+            accepted=fault.accepted,
+        ) from fault
+    except (OSError, RuntimeError, KeyError, MemoryError) as fault:
+        # h5py raises any of these, by the place of the damage.
+        raise BadInput(
+            f"unreadable or truncated HDF5 ({fault})", source=path, accepted=HDF5
+        ) from fault
+
+
+@contextmanager
+def writing(path: Path, overwrite: bool) -> Iterator[h5py.File]:
+    """Write a file aside, then move it in whole; nothing is left behind when the block fails.
+
+    Raises
+    ------
+    BadInput : the file exists and ``overwrite`` is false, or the folder cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if path.exists() and not overwrite:
+            raise BadInput("exists already", source=path, accepted="another name, or overwriting")
+        with h5py.File(aside, "w") as file:
+            yield file
+        aside.replace(path)
+    except OSError as fault:
+        reason = os.strerror(fault.errno) if fault.errno else str(fault)
+        raise BadInput(f"cannot be written ({reason})", source=path) from fault
+    finally:
+        _discard(aside)
+
+
+def _discard(path: Path) -> None:
+    # A parent that is missing or no folder leaves nothing to discard.
+    if path.parent.is_dir():
+        path.unlink(missing_ok=True)
+
+
+def write_array(
+    file: h5py.File, key: str, values: NDArray[np.generic], attributes: Attributes = NONE
+) -> None:
+    """Write a dataset with attributes; arrays of more than one axis are compressed."""
+    packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    options = packed if values.ndim > 1 and values.size else {}
+    dataset = file.create_dataset(key, data=values, **options)
+    write_attributes(dataset, attributes)
+
+
+def write_attributes(node: h5py.Dataset | h5py.Group, attributes: Attributes) -> None:
+    """Write attributes; a tuple of strings becomes an array of strings."""
+    for name, value in attributes.items():
+        if isinstance(value, tuple | list) and value and isinstance(value[0], str):
+            node.attrs.create(name, list(value), dtype=h5py.string_dtype())
+        else:
+            node.attrs[name] = value
+
+
+def array(file: h5py.File, key: str) -> NDArray[np.generic]:
+    """A numeric dataset, whole.
+
+    Raises
+    ------
+    BadInput : not there, a group, or not numbers.
+    """
+    dataset = file.get(key)
+    if not isinstance(dataset, h5py.Dataset):
+        raise BadInput("dataset missing", key=key, accepted=f"a file with {key}")
+    if dataset.dtype.kind not in "fiu":
+        raise BadInput("not numbers", key=key, value=str(dataset.dtype), accepted="a numeric array")
+    values: NDArray[np.generic] = dataset[()]
+    return np.asarray(values)
+
+
+def floats(file: h5py.File, key: str) -> NDArray[np.float32]:
+    """:func:`array` as contiguous float32."""
+    # What float32 cannot hold becomes infinite, and infinity is refused by those who ask.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array(file, key), dtype=np.float32)
+
+
+def numbers(file: h5py.File, key: str) -> tuple[float, ...]:
+    """A dataset of one axis as a tuple.
+
+    Raises
+    ------
+    BadInput : missing, not numbers, or of more axes.
+    """
+    values = array(file, key)
+    if values.ndim != 1:
+        raise BadInput("wrong shape", key=key, value=values.shape, accepted="one axis")
+    return tuple(float(value) for value in values)
+
+
+def attribute(nodes: Iterable[object], name: str) -> object | None:
+    """The attribute of the first of ``nodes`` (absent ones are None) that has it."""
+    for node in nodes:
+        if isinstance(node, h5py.Group | h5py.Dataset) and name in node.attrs:
+            value: object = node.attrs[name]
+            return value
+    return None
+
+
+def number(value: object, key: str) -> float:
+    """A scalar attribute as a float.
+
+    Raises
+    ------
+    BadInput : not one number.
+    """
+    found = np.asarray(value)
+    if found.size != 1 or found.dtype.kind not in "fiu":
+        raise BadInput("not a number", key=key, value=value, accepted="one number")
+    return float(found.reshape(()))
+
+
+def symbols(value: object, key: str) -> tuple[str, ...]:
+    """Chemical symbols of an attribute: an array of strings, or one string with commas.
+
+    Raises
+    ------
+    BadInput : absent, or not text.
+    """
+    if value is None:
+        raise BadInput("attribute missing", key=key, accepted="chemical symbols such as Co, O")
+    texts = [_text(item, key) for item in np.atleast_1d(np.asarray(value)).tolist()]
+    return tuple(part for text in texts for part in text.replace(",", " ").split())
+
+
+def _text(item: object, key: str) -> str:
+    text = item.decode(errors="replace") if isinstance(item, bytes) else item
+    if not isinstance(text, str):
+        raise BadInput("not text", key=key, value=item, accepted="chemical symbols such as Co, O")
+    return text

@@ -1,0 +1,81 @@
+"""Specimen ``composite``: CoO nanoparticles embedded in a porous NiO support.
+
+After the second simulated specimen of Schwartz et al., Nat. Commun. 15, 3555 (2024), Supp. Fig. 10,
+whose sizes and positions were not published; those here are drawn from the seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+from threadpoolctl import threadpool_limits
+
+from ..paint import concentrations, paint
+from ..shapes import Ball, PorousEllipsoid, RandomWave, Shape
+from ..specimen import Specimen
+
+ELEMENTS = ("Co", "Ni", "O")
+BOX_NM = 150.0
+NIO, COO = range(2)
+COMPOSITIONS = ({"Ni": 0.5, "O": 0.5}, {"Co": 0.5, "O": 0.5})
+
+SEMI_AXES = (0.36, 0.42, 0.45)
+"""Of the support's ellipsoid along (z, y, x): inside the field at every tilt about x."""
+SOLID = 0.55
+"""Share of the ellipsoid that is solid."""
+MODES = 48
+WAVELENGTHS = (0.18, 0.28)
+PARTICLES = 30
+RADII = (0.04, 0.07)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The objects of a specimen, in fractions of the box."""
+
+    support: PorousEllipsoid
+    particles: tuple[Ball, ...]
+
+    def bodies(self) -> tuple[tuple[Shape, int], ...]:
+        """(shape, phase) in painting order: CoO displaces NiO."""
+        return ((self.support, NIO), *((ball, COO) for ball in self.particles))
+
+
+def composite(size: int, seed: int = 0) -> Specimen:
+    """The specimen on ``size``³ voxels; the same objects at every size.
+
+    A voxel holds each oxide by the share of the voxel that it covers
+    (:mod:`tomoatlas.phantoms.paint`); both are stoichiometric (0.5/0.5), so c_Co + c_Ni = c_O
+    everywhere.
+    """
+    # The products are small: threads of BLAS would cost more than they bring.
+    with threadpool_limits(1, "blas"):
+        fractions = paint(size, len(COMPOSITIONS), layout(seed).bodies())
+    volumes = concentrations(fractions, COMPOSITIONS, ELEMENTS)
+    return Specimen(volumes, ELEMENTS, BOX_NM / size, "composite")
+
+
+def layout(seed: int) -> Layout:
+    """Draw the support and the particles: centred in its solid, apart from each other."""
+    rng = np.random.default_rng(seed)
+    level = float(ndtri(1 - SOLID))
+    support = PorousEllipsoid(
+        RandomWave.draw(rng, MODES, WAVELENGTHS), level, np.asarray(SEMI_AXES)
+    )
+    return Layout(support, _embed(support, rng))
+
+
+def _embed(support: PorousEllipsoid, rng: np.random.Generator) -> tuple[Ball, ...]:
+    balls: list[Ball] = []
+    while len(balls) < PARTICLES:
+        ball = Ball(rng.uniform(-0.5, 0.5, 3), rng.uniform(*RADII))
+        inside = np.linalg.norm(ball.centre / (support.semi_axes - ball.radius)) < 1
+        if inside and support.holds(ball.centre) and all(_apart(ball, b) for b in balls):
+            balls.append(ball)
+    return tuple(balls)
+
+
+def _apart(a: Ball, b: Ball) -> bool:
+    return bool(np.linalg.norm(a.centre - b.centre) > 1.1 * (a.radius + b.radius))

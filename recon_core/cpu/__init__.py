@@ -1,0 +1,1 @@
+"""The processor: numba loops over voxels and rays, and the FFT filter."""

@@ -1,0 +1,233 @@
+"""The loops of :mod:`tomoatlas.recon_core.cpu.kernels` and the volume step as CUDA kernels, one to
+one.
+
+Same names, arguments and results, on the arrays of a launcher; nothing is copied to the host. Sums
+are taken on the device in float64, block by block and then over the blocks of each trial, always in
+the same order: they come back as one row per trial, and depend on that trial alone.
+
+What bounds every kernel is memory. Pointwise loops read and write each array once, neighbours come
+from cache. The volume step reads what its own launches wrote, so it takes three; with E elements it
+moves 23 E + 9 float32 volumes of (z, y, x) where one sweep over memory would move 11 E + 7. Blocks
+run side by side and still read what their neighbours have updated, so one sweep would need second
+copies of dual, point and multiplier: 4 E + 1 volumes more, half as much again as all there are.
+The TV dual is 12 E of the volumes moved, stored at half precision half of that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cpu.volume_step import Fields, Steps
+from ..errors import BadInput
+from .source import THREADS, Launcher, Size, cover, int32
+
+Array = NDArray[np.float32]
+Sums = NDArray[np.float64]
+
+MAX_ELEMENTS = 8  # kernels primal_1 ... 8, all elements of a voxel in registers
+MAX_VALUES = 2**31 - THREADS  # threads of one trial of a launch: their number is an int
+
+
+@dataclass(frozen=True)
+class CudaKernels:
+    """Kernels on contiguous float32 arrays of one launcher; see
+    :mod:`tomoatlas.recon_core.cpu.kernels`.
+
+    The TV dual alone may be float16; it is computed with in float32.
+
+    Raises
+    ------
+    TypeError : from every kernel, an array lives elsewhere.
+    ValueError : from every kernel, an array is not contiguous or not float32.
+    """
+
+    launcher: Launcher
+
+    def power_sum(self, x: Array, weights: Array, gamma: float, out: Array) -> None:
+        """out[trial, row] = sum over elements of weights[e] * x[trial, e, row]**gamma, x >= 0."""
+        batch, elements, rows, width = x.shape
+        size = _Size(batch, rows * width)
+        self._apply(
+            "power_sum", size, (x, weights, np.float32(gamma), out, *int32(elements, size.each))
+        )
+
+    def poisson_slope(
+        self, rays: Array, counts: Array, scale: Array, background: Array, out: Array
+    ) -> None:
+        """Gradient of the Poisson deviance by ``rays``: scale[e] (1 - b / y)."""
+        size = _Size.of(rays)
+        args = (rays, counts, scale, background, out, *_channel(counts, size))
+        self._apply("poisson_slope", size, args)
+
+    def poisson_deviance(self, rays: Array, counts: Array, scale: Array, background: Array) -> Sums:
+        """Sum of y - b + b log(b/y), y = scale[e] rays + background[e]; (trial, 1)."""
+        size = _Size.of(rays)
+        args = (rays, counts, scale, background, *_channel(counts, size))
+        return self._sum("poisson_deviance", size, args)[..., 0]
+
+    def squares_slope(
+        self,
+        rays: Array,
+        counts: Array,
+        scale: Array,
+        background: Array,
+        precision: Array,
+        out: Array,
+    ) -> None:
+        """Gradient of precision[e] (y - b)^2 / 2 by ``rays``."""
+        size = _Size.of(rays)
+        args = (rays, counts, scale, background, precision, out, *_channel(counts, size))
+        self._apply("squares_slope", size, args)
+
+    def weighted_squares(
+        self, rays: Array, counts: Array, scale: Array, background: Array, precision: Array
+    ) -> Sums:
+        """Sum of precision[e] (y - b)^2 / 2; (trial, 1)."""
+        size = _Size.of(rays)
+        args = (rays, counts, scale, background, precision, *_channel(counts, size))
+        return self._sum("weighted_squares", size, args)[..., 0]
+
+    def total_variation(self, x: Array) -> Sums:
+        """Isotropic TV of the volumes (trial, element, z, y, x); (trial, element)."""
+        batch, elements, *shape = x.shape
+        size = _Size(batch * elements, math.prod(shape))  # all elements of one would be too many
+        sums = self._sum("total_variation", size, (x, *int32(*shape)))
+        return sums.reshape(batch, elements)
+
+    def distance(self, rays: Array, signal: Array) -> Sums:
+        """Sum of (rays - signal)^2, (trial, 1); ``signal`` (row, x) is shared."""
+        size = _Size.of(rays)
+        return self._sum("distance", size, (rays, signal, *int32(size.each)))[..., 0]
+
+    def descent_products(
+        self, residual: Array, direction: Array, image: Array, ridge: np.float32
+    ) -> Sums:
+        """<residual, direction> and <direction, image + ridge direction>, (trial, 1, 2)."""
+        size = _Size.of(residual)
+        args = (residual, direction, image, np.float32(ridge), *int32(size.each))
+        return self._sum("descent_products", size, args, sums=2)
+
+    def descend(
+        self,
+        length: Array,
+        direction: Array,
+        image: Array,
+        ridge: np.float32,
+        solution: Array,
+        residual: Array,
+    ) -> None:
+        """Solution += length direction, residual -= length (image + ridge direction)."""
+        size = _Size.of(residual)
+        arrays = (length, direction, image, np.float32(ridge), solution, residual)
+        self._apply("descend", size, (*arrays, *int32(size.each)))
+
+    def volume_step(self, f: Fields, s: Steps) -> Sums:
+        """See :func:`tomoatlas.recon_core.cpu.volume_step.volume_step`; the sums as (trial, 1, 6).
+
+        Raises
+        ------
+        BadInput : more elements than one thread holds.
+        """
+        batch, elements, *shape = f.volumes.shape
+        _check_elements(elements)
+        size = _Size(batch, math.prod(shape))
+        numbers = np.float32(s.ridge), s.weights, np.float32(s.gamma)
+        args = (*f, *s[:4], *numbers, *int32(f.u.size > 0, *shape))
+        half = f.dual if f.dual.dtype == np.float16 else None
+        kind = f"{elements}" if half is None else f"half_{elements}"
+        self._apply(f"primal_{kind}", size, args, half)
+        self._apply(f"ascend_{kind}", size, args, half)
+        return self._sum(f"finish_{kind}", size, args, 6, half)
+
+    def _sum(
+        self, name: str, size: _Size, args: tuple[Any, ...], sums: int = 1, half: Any = None
+    ) -> Sums:
+        """Launch a kernel that writes sums of every block, its first argument, and add them up."""
+        self._check(name, args, half)
+        empty, batch = self.launcher.xp.empty, size.batch
+        parts, total = empty((batch, size.blocks, sums), np.float64), empty((batch, 1, sums))
+        self.launcher.launch(name, *size.launch, (parts, *args))
+        folds = (sums, batch, 1), (THREADS, 1, 1)
+        self.launcher.launch("fold", *folds, (total, parts, *int32(size.blocks, sums)))
+        return total  # type: ignore[no-any-return]
+
+    def _apply(self, name: str, size: _Size, args: tuple[Any, ...], half: Any = None) -> None:
+        self._check(name, args, half)
+        self.launcher.launch(name, *size.launch, args)
+
+    def _check(self, name: str, args: tuple[Any, ...], half: Any) -> None:
+        """``half``: the one array that the kernel reads as float16."""
+        arrays = [a for a in args if not isinstance(a, np.generic)]
+        if any(not isinstance(a, self.launcher.xp.ndarray) for a in arrays):
+            raise TypeError(f"{name} needs arrays of {self.launcher.xp.__name__}")
+        if any(not _readable(a, np.float16 if a is half else np.float32) for a in arrays):
+            seen = ", ".join(f"{a.dtype}{a.shape}" for a in arrays)
+            raise ValueError(f"{name} needs contiguous float32 arrays, not {seen}")
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Trials, and the values of each: one thread per value, the blocks of a trial its own."""
+
+    batch: int
+    each: int
+
+    @classmethod
+    def of(cls, array: Array) -> _Size:
+        """A thread for every value of an array (trial, ...)."""
+        return cls(len(array), math.prod(array.shape[1:]))
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of one trial."""
+        return cover(self.each, THREADS)
+
+    @property
+    def launch(self) -> tuple[Size, Size]:
+        """Grid and block."""
+        return (self.blocks, self.batch, 1), (THREADS, 1, 1)
+
+
+def check_shape(shape: tuple[int, ...], images: int) -> None:
+    """Refuse what the kernels cannot do, before anything is on the device.
+
+    ``shape``: (element, z, y, x) of the volumes. ``images``: projections (y, x) of one trial that
+    one launch works on.
+
+    Raises
+    ------
+    BadInput : more elements than one thread holds, more values than a launch counts.
+    """
+    elements, z, y, x = shape
+    _check_elements(elements)
+    most = max(z + 1, images) * y * x  # a voxel looks one plane ahead
+    if most > MAX_VALUES:
+        raise BadInput(
+            f"{most:,} voxels or pixels of projections in one launch, too many for the GPU's "
+            f"kernels, at {z}x{y}x{x} voxels and {images} projections",
+            accepted=f"at most {MAX_VALUES:,}, or --device cpu",
+        )
+
+
+def _check_elements(elements: int) -> None:
+    if elements > MAX_ELEMENTS:
+        raise BadInput(
+            "too many elements for the GPU",
+            key="elements",
+            value=elements,
+            accepted=f"1 to {MAX_ELEMENTS}",
+        )
+
+
+def _readable(array: Any, stored: type) -> bool:
+    return bool(array.dtype == stored and array.flags.c_contiguous)
+
+
+def _channel(counts: Array, size: _Size) -> tuple[np.int32, ...]:
+    """Values of one element's channel, and of a trial."""
+    return int32(size.each // len(counts), size.each)

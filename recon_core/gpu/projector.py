@@ -1,0 +1,188 @@
+"""Projectors on the GPU: CUDA kernels without a matrix, and the sparse product as reference.
+
+What bounds the kernels, for n^3 voxels, E elements and A tilts: one direction makes
+U = A E n^3 voxel-angle updates, two multiply-adds each, and moves
+
+    memory   4 E n^3 + 4 A E n^2 bytes: x goes in chunks of 128, slowest, and the tilts of a chunk
+             read a layer at nearly the same time, from L2.
+    L2       forward 1.9 bytes per update with 47 tilts, 3.5 with 9, nearly 4 with fewer: the 16
+             rays of 3 tilts that are a block share rows in L1. Adjoint 0.8: 48 voxel rows do.
+    L1       7.4 bytes per update: 6.5 of rows, as not every ray meets every layer and not every
+             voxel two rays, and 0.9 of weights, which lanes read together, 16 bytes for 16 updates.
+    threads  75 instructions per layer (forward), 79 per tilt (adjoint), for 16 updates: 64 take up
+             two rows, the rest is for weights, of one step in eight. As compiled for sm_90.
+
+On an H200 (132 multiprocessors at 1.75 GHz, each 128 bytes of L1 and 4 instructions of 32 threads
+per clock; about 5.5 TB/s from L2) that allows 1,400 to 2,900 GUPS (10^9 updates per second) by L2
+and 7,000 adjoint, 4,000 by L1, 6,000 by instructions and, from 9 tilts on, over 9,000 by memory.
+``tests/benchmarks/gpu_traffic.py`` counts the bytes from L2 and L1, for other blocks too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ..geometry import TiltGeometry
+from ..projection import fitted
+from ..projection.rays import projection_matrix, ray_table
+from .cupy import address_of, cupy_module, device_matrix
+from .source import BLOCK, GROUPS, ROWS, Launcher, cover, int32
+
+Array = NDArray[np.float32]
+
+_LANES = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Threads of a block: ``lanes`` along x, and (ray, tilt) of ``forward``, (y, z) of ``adjoint``.
+
+    The lanes of a row of the result share its weights, and are of one warp. Two blocks of the
+    default fit a multiprocessor: 24 warps, each with eight loads of 512 bytes under way.
+
+    Raises
+    ------
+    ValueError : the lanes do not divide a warp, or a block has too many rows or threads.
+    """
+
+    lanes: int = 8
+    forward: tuple[int, int] = (16, 3)
+    adjoint: tuple[int, int] = (8, 6)
+
+    def __post_init__(self) -> None:
+        if self.lanes not in _LANES:
+            raise ValueError(f"lanes = {self.lanes}; accepted: {', '.join(map(str, _LANES))}")
+        most = min(ROWS, BLOCK // self.lanes)
+        for name, tile in (("forward", self.forward), ("adjoint", self.adjoint)):
+            if min(tile) < 1 or math.prod(tile) > most:
+                raise ValueError(
+                    f"{name} = {tile}; accepted: 1 to {most} rows of {self.lanes} lanes"
+                )
+
+
+@dataclass(frozen=True)
+class CudaProjector:
+    """The projector of :mod:`tomoatlas.recon_core.projection.rays` by CUDA kernels; its arrays are
+    the launcher's.
+
+    The geometry, one record per tilt, serves every x, element and trial. Which two voxel rows of a
+    layer a ray takes up, or which two rays of a tilt a voxel row, and with which weights, is worked
+    out once for all the lanes along x: lane k does so for the k-th of eight layers or tilts, and
+    all of them read the eight results from shared memory. Nothing but the lanes of a warp waits.
+    Forward and adjoint compute the same weights bit for bit; a row of weight 0 is not read, so that
+    a NaN stays with what it touches; and neither needs atomics: results depend on nothing but the
+    input.
+
+    Raises
+    ------
+    BadInput : from :meth:`forward` and :meth:`adjoint`, when an array does not fit the geometry.
+    """
+
+    geometry: TiltGeometry
+    launcher: Launcher = field(repr=False, compare=False)
+    tiling: Tiling = field(default=Tiling(), repr=False, compare=False)
+    _tilts: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        table = ray_table(self.geometry).view(np.int64).reshape(self.geometry.angles, -1)
+        fields = np.ascontiguousarray(table.T)
+        object.__setattr__(self, "_tilts", self.launcher.xp.asarray(fields))
+
+    def forward(self, volumes: Array, out: Array | None = None) -> Array:
+        """Project volumes (..., z, y, x) to (..., angle, y, x)."""
+        volumes, out = fitted(volumes, *self._shapes, out, "volume", self.launcher.xp)
+        rows = self.geometry.shape[1], self.geometry.angles
+        self._launch("forward", rows, self.tiling.forward, volumes, out)
+        return out
+
+    def adjoint(self, projections: Array, out: Array | None = None) -> Array:
+        """Back-project projections (..., angle, y, x) to (..., z, y, x)."""
+        volume, series = self._shapes
+        projections, out = fitted(projections, series, volume, out, "projections", self.launcher.xp)
+        self._launch("adjoint", volume[::-1], self.tiling.adjoint, projections, out)
+        return out
+
+    @property
+    def _shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows of a volume, (z, y), and of its projections, (angle, y)."""
+        return self.geometry.shape, (self.geometry.angles, self.geometry.shape[1])
+
+    def _launch(
+        self, name: str, rows: tuple[int, int], tile: tuple[int, int], source: Array, out: Array
+    ) -> None:
+        """Blocks of ``tile`` rows of the result, (y, angle) or (y, z); x is the slowest."""
+        columns = _Columns.of(source, out)
+        if columns.count:
+            lanes = columns.lanes(self.tiling)
+            tiles = cover(rows[0], tile[0]), cover(rows[1], tile[1])
+            grid = (*tiles, cover(columns.count, lanes * GROUPS))
+            sizes = *self.geometry.shape, columns.lines, columns.count, self.geometry.angles
+            args = source, self._tilts, out, *int32(*sizes)
+            self.launcher.launch(f"{name}_{columns.vector}", grid, (lanes, *tile), args)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Arrays (..., row, row, x) as columns of vectors: ``lines`` along x, ``count`` in all."""
+
+    vector: int
+    lines: int
+    count: int
+
+    @classmethod
+    def of(cls, source: Array, out: Array) -> _Columns:
+        """Vectors of four where both arrays allow aligned loads."""
+        width = source.shape[-1]
+        aligned = all(address_of(array) % 16 == 0 for array in (source, out))
+        vector = 4 if width % 4 == 0 and aligned else 1
+        return cls(vector, width // vector, math.prod(source.shape[:-3]) * width // vector)
+
+    def lanes(self, tiling: Tiling) -> int:
+        """Threads along the columns: no more than there are columns for."""
+        return min(tiling.lanes, 1 << (cover(self.count, GROUPS) - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class CupySparseProjector:
+    """The same operator as a csr product of cuSPARSE on CuPy arrays: the simple reference.
+
+    Raises
+    ------
+    BadInput : an array does not fit the geometry, or there is no device.
+    """
+
+    geometry: TiltGeometry
+    _matrix: Any = field(init=False, repr=False, compare=False)
+    _transpose: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        matrix = projection_matrix(self.geometry)
+        object.__setattr__(self, "_matrix", device_matrix(matrix))
+        object.__setattr__(self, "_transpose", device_matrix(sparse.csr_array(matrix.T)))
+
+    def forward(self, volumes: Array, out: Array | None = None) -> Array:
+        """Project volumes (..., z, y, x) to (..., angle, y, x)."""
+        series = (self.geometry.angles, self.geometry.shape[1])
+        fit = fitted(volumes, self.geometry.shape, series, out, "volume", cupy_module())
+        return _multiply(self._matrix, *fit)
+
+    def adjoint(self, projections: Array, out: Array | None = None) -> Array:
+        """Back-project projections (..., angle, y, x) to (..., z, y, x)."""
+        series = (self.geometry.angles, self.geometry.shape[1])
+        fit = fitted(projections, series, self.geometry.shape, out, "projections", cupy_module())
+        return _multiply(self._transpose, *fit)
+
+
+def _multiply(matrix: Any, array: Array, out: Array) -> Array:
+    """Write matrix @ array to ``out`` (..., row, row, x), one leading index at a time."""
+    width = array.shape[-1]
+    flat = out.reshape(-1, matrix.shape[0], width)
+    for source, target in zip(array.reshape(-1, matrix.shape[1], width), flat, strict=True):
+        target[...] = matrix @ source
+    return out

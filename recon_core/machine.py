@@ -1,0 +1,70 @@
+"""What this machine has: names of devices, cores, and memory that is still free.
+
+Pure Python: ``--help`` must not wait for NumPy. A container, a batch job or a systemd slice may
+allow much less than the machine has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+DeviceName = Literal["auto", "cpu", "cuda", "cuda-half"]
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
+
+
+ROOT = Path("/")
+GROUPS = "sys/fs/cgroup"
+NAMES = {  # limit, use: of the first and of the second version of control groups
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+
+
+def available_bytes(root: Path = ROOT) -> int:
+    """Memory for further arrays; where Linux does not tell, all there is."""
+    return max(0, min([_of_machine(root), *_of_groups(root)]))
+
+
+def _of_machine(root: Path) -> int:
+    known = _numbers(root / "proc/meminfo")
+    if "MemAvailable:" in known:
+        return 1024 * known["MemAvailable:"]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    """What each control group of this process, and each that it is part of, has left."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        version = 2 if not controllers else 1
+        if version == 1 and "memory" not in controllers.split(","):
+            continue
+        top = root / GROUPS / ("memory" if version == 1 else "")
+        # inside a container the path may be that of the host: its own group is the top then
+        inner = (Path(path.strip("/")), *Path(path.strip("/")).parents)
+        for group in dict.fromkeys([*(top / part for part in inner), top]):
+            yield from _left(group, *NAMES[version])
+
+
+def _left(group: Path, limit: str, use: str, cache: str) -> Iterator[int]:
+    """The limit less the use, without the file cache, which is given up first."""
+    allowed, used = (" ".join(_lines(group / name)) for name in (limit, use))
+    if allowed.isdecimal() and used.isdecimal():
+        yield int(allowed) - int(used) + _numbers(group / "memory.stat").get(cache, 0)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """The second word of each line by its first."""
+    words = (line.split() for line in _lines(path))
+    return {w[0]: int(w[1]) for w in words if len(w) > 1 and w[1].isdecimal()}
+
+
+def _lines(path: Path) -> list[str]:
+    """Of a file of the kernel; none where it is not there or not for us."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []

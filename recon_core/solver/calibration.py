@@ -1,0 +1,70 @@
+"""Scales that a measured tilt series does not tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..device import CPU, Device
+from ..errors import BadInput
+from ..geometry import TiltGeometry
+from ..methods import Weights
+from ..settings import SolverSettings
+from ..tiltseries import TiltSeries
+from .mlem import MLEM_START, mlem
+from .problem import contrast_weights, fused_problem, summed_contrast
+
+Array = NDArray[np.float32]
+
+FULL = 99.5  # percentile of an early-stopped volume that counts as concentration 1
+
+
+def with_chemical_scale(series: TiltSeries, device: Device = CPU) -> TiltSeries:
+    """The series with a chemical scale: its own, or one that puts each element's top at 1.
+
+    Without a known scale the unit of concentration is free; the 99.5th percentile of an
+    early-stopped MLEM volume of each element is set to 1, so that the TV weight keeps its meaning.
+    """
+    if series.chemical_scale is not None:
+        return series
+    trial = replace(series, chemical_scale=(1.0,) * len(series.elements))
+    problem = fused_problem(trial, [Weights()], SolverSettings(), device)
+    volumes = device.get(mlem(problem.chemistry, problem.shape[1:], MLEM_START))
+    tops = np.percentile(volumes.reshape(len(volumes), -1), FULL, axis=1)
+    return replace(series, chemical_scale=tuple(float(max(top, 1e-6)) for top in tops))
+
+
+def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Device = CPU) -> float:
+    """HAADF counts per unit of projected sum_i (Z_i x_i)^gamma, by least squares at ``volumes``.
+
+    ``volumes``: (element, z, y, x), on ``device``. Only the projections come to the host.
+
+    Raises
+    ------
+    BadInput : a signal below its background, to which no positive scale fits.
+    """
+    weights, mean = contrast_weights(series, gamma)
+    contrast = summed_contrast(device, volumes[None], device.put(weights), gamma)[0]
+    geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
+    model = device.get(device.projector(geometry).forward(contrast))
+    norm, along = 0.0, 0.0
+    for rays, counts in zip(model, series.haadf, strict=True):
+        expected = rays.astype(np.float64)
+        norm += np.vdot(expected, expected)
+        along += np.vdot(expected, counts.astype(np.float64) - series.haadf_background)
+    scale = float(along / norm) / mean if norm > 0 else 0.0
+    if scale <= 0:
+        raise BadInput(
+            "the HAADF signal does not rise above its background where the specimen is",
+            key="haadf/background",
+            value=series.haadf_background,
+            accepted="counts of the vacuum",
+        )
+    return scale
+
+
+def haadf_scale_holds(series: TiltSeries, gamma: float) -> bool:
+    """Whether the series knows its HAADF scale, for this reconstruction exponent."""
+    return series.haadf_scale is not None and series.facts.get("gamma", gamma) == gamma

@@ -1,0 +1,183 @@
+"""The fused problem: three terms of one objective over non-negative concentrations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..device import CPU, Device
+from ..geometry import TiltGeometry
+from ..methods import Weights
+from ..settings import SolverSettings
+from ..tiltseries import TiltSeries
+from .terms import ChemicalTerm, HaadfTerm
+
+Array = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Weighted values of the objective's terms at one point, (trial,)."""
+
+    haadf: Values
+    chemistry: Values
+    tv: Values
+
+    @property
+    def objective(self) -> Values:
+        """Their sum."""
+        return self.haadf + self.chemistry + self.tv
+
+
+@dataclass(frozen=True)
+class FusedProblem:
+    """Minimise over x_i >= 0, x (element, z, y, x), for each trial of a batch:
+
+        haadf/(2 sigma^2) ||h A_h sum_i (Z_i x_i)^gamma - b_h||^2 + chemistry(x) + tv sum_i TV(x_i)
+
+    with sigma^2 the mean HAADF count (its Poisson variance), h the HAADF scale and the chemical
+    log-likelihood in counts (Schwartz et al., 2024, Eq. 1, in units of the likelihood). The trials
+    share data and geometry and differ in their weights; no trial depends on another.
+    ``haadf`` is None where the HAADF term has no weight in any trial, or no data; ``tv`` (trial,).
+    """
+
+    chemistry: ChemicalTerm
+    haadf: HaadfTerm | None
+    tv: Array
+
+    @property
+    def device(self) -> Device:
+        """Where it is solved."""
+        return self.chemistry.device
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Shape of the unknowns, (trial, element, z, y, x)."""
+        z, y = self.chemistry.projector.geometry.shape
+        return (len(self.tv), len(self.chemistry.counts), z, y, self.chemistry.counts.shape[-1])
+
+    @property
+    def tilts_per_iteration(self) -> int:
+        """Projections in one pair of each modality: the unit of work of one trial."""
+        return self.chemistry.tilts + (self.haadf.tilts if self.haadf else 0)
+
+    def contrast(self, volumes: Array, out: Array | None = None) -> Array:
+        """Summed HAADF contrast sum_i w_i x_i^gamma, (trial, z, y, x)."""
+        if self.haadf is None:
+            raise ValueError("a problem without HAADF term has no contrast")
+        return summed_contrast(self.device, volumes, self.haadf.weights, self.haadf.gamma, out)
+
+    def terms(
+        self,
+        volumes: Array,
+        chemical_rays: Array | None = None,
+        contrast: Array | None = None,
+        haadf_rays: Array | None = None,
+    ) -> Terms:
+        """Value of each weighted term at (trial, element, z, y, x), non-negative.
+
+        The other arrays are working memory, made where they are not given.
+        """
+        if self.haadf is None:
+            haadf = self.device.xp.zeros(len(self.tv))
+        else:
+            haadf = self.haadf.value(self.contrast(volumes, contrast), haadf_rays)
+        roughness = self.device.kernels.total_variation(volumes).sum(axis=1)
+        return Terms(haadf, self.chemistry.value(volumes, chemical_rays), self.tv * roughness)
+
+    def of(self, trials: Any) -> FusedProblem:
+        """The problem of some of the trials; ``trials`` indexes the batch."""
+        return replace(
+            self, haadf=self.haadf.of(trials) if self.haadf else None, tv=self.tv[trials]
+        )
+
+
+def fused_problem(
+    series: TiltSeries,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device = CPU,
+) -> FusedProblem:
+    """The problem of one tilt series, a trial for each of ``weights``.
+
+    The scales of the series must be known (:mod:`tomoatlas.recon_core.solver.calibration`).
+    """
+    return with_haadf(
+        chemical_problem(series, weights, settings, device), series, weights, settings
+    )
+
+
+def chemical_problem(
+    series: TiltSeries, weights: Sequence[Weights], settings: SolverSettings, device: Device = CPU
+) -> FusedProblem:
+    """Chemistry and TV alone: the fused problem without its HAADF term."""
+    if series.chemical_scale is None:
+        raise ValueError("the chemical scale of the tilt series is not set")
+    chemistry = ChemicalTerm(
+        device,
+        device.projector(_geometry(series, series.chemical_angles_deg)),
+        device.put(series.chemical),
+        device.put(np.asarray(series.chemical_scale)),
+        device.put(np.asarray(series.chemical_background)),
+        settings.chemistry,
+    )
+    return FusedProblem(chemistry, None, device.put(np.array([w.tv for w in weights])))
+
+
+def with_haadf(
+    problem: FusedProblem,
+    series: TiltSeries,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+) -> FusedProblem:
+    """A chemical problem with the HAADF term of ``series``, where it has data and a weight."""
+    haadf = np.array([w.haadf for w in weights])
+    if not haadf.any() or not series.haadf_angles_deg:
+        return problem
+    return replace(problem, haadf=_haadf_term(series, haadf, settings.gamma, problem.device))
+
+
+def summed_contrast(
+    device: Device, volumes: Array, weights: Array, gamma: float, out: Array | None = None
+) -> Array:
+    """sum_i weights_i x_i^gamma, (trial, z, y, x); volumes (trial, element, z, y, x)."""
+    batch, elements, *shape = volumes.shape
+    if out is None:
+        out = device.xp.empty((batch, *shape), np.float32)
+    flat = (batch, elements, -1, shape[-1])
+    rows = out.reshape(batch, -1, shape[-1])
+    device.kernels.power_sum(volumes.reshape(flat), weights, gamma, rows)
+    return out
+
+
+def contrast_weights(series: TiltSeries, gamma: float) -> tuple[Array, float]:
+    """Z_i^gamma over their mean, (element,), and that mean."""
+    powers = np.asarray(series.atomic_numbers, np.float64) ** gamma
+    return (powers / powers.mean()).astype(np.float32), float(powers.mean())
+
+
+def _haadf_term(series: TiltSeries, weights: Values, gamma: float, device: Device) -> HaadfTerm:
+    if series.haadf_scale is None:
+        raise ValueError("the HAADF scale of the tilt series is not set")
+    relative, mean = contrast_weights(series, gamma)
+    counts_per_contrast = series.haadf_scale * mean
+    signal = (series.haadf - np.float32(series.haadf_background)) / np.float32(counts_per_contrast)
+    variance = max(float(series.haadf.mean(dtype=np.float64)), 1e-6)
+    return HaadfTerm(
+        device,
+        device.projector(_geometry(series, series.haadf_angles_deg)),
+        device.put(signal),
+        device.xp.asarray(weights * counts_per_contrast**2 / variance),
+        device.put(relative),
+        gamma,
+    )
+
+
+def _geometry(series: TiltSeries, angles_deg: tuple[float, ...]) -> TiltGeometry:
+    height = series.chemical.shape[-2]
+    return TiltGeometry(angles_deg, (height, height))

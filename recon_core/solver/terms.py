@@ -1,0 +1,167 @@
+"""The two data terms of the fused objective and their gradients, for a batch of trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..device import Device
+from ..projection import Projector
+
+Array = NDArray[np.float32]
+Likelihood = Literal["poisson", "least-squares"]
+
+
+@dataclass(frozen=True)
+class ChemicalTerm:
+    """Log-likelihood of the chemical counts, one channel per element.
+
+    With y_i = scale_i A_c x_i + background_i: the Poisson deviance sum(y - b + b log(b/y)), which
+    is the negative log-likelihood of Schwartz et al. (2024), Eq. 1, less its value at y = b; or
+    least squares with the variance of a Poisson count of the channel's mean.
+
+    ``counts`` (element, angle, y, x); ``scale`` and ``background`` (element,) float32; all on
+    ``device``. Volumes are (trial, element, z, y, x), or (element, z, y, x) for one trial.
+    """
+
+    device: Device
+    projector: Projector
+    counts: Array
+    scale: Array
+    background: Array
+    likelihood: Likelihood = "poisson"
+
+    @property
+    def tilts(self) -> int:
+        """Projections computed by one forward pass of one trial: tilts times elements."""
+        elements, angles = self.counts.shape[:2]
+        return int(elements * angles)
+
+    def value(self, volumes: Array, rays: Array | None = None) -> NDArray[np.float64]:
+        """Value of the term for every trial, (trial,); ``rays`` as for :meth:`gradient`."""
+        rays, kernels = self._rows(self.projector.forward(volumes, rays)), self.device.kernels
+        data = (self._rows(self.counts)[0], self.scale, self.background)
+        if self.likelihood == "poisson":
+            sums = kernels.poisson_deviance(rays, *data)
+        else:
+            sums = kernels.weighted_squares(rays, *data, self._precision)
+        total: NDArray[np.float64] = sums.sum(axis=1)
+        return total
+
+    def gradient(self, volumes: Array, rays: Array, out: Array) -> None:
+        """Write scale_i A_c^T (1 - b_i / y_i) to ``out``, like ``volumes``.
+
+        ``rays`` (trial, element, angle, y, x) is working memory.
+        """
+        self.projector.forward(volumes, out=rays)
+        rows, kernels = self._rows(rays), self.device.kernels
+        data = (self._rows(self.counts)[0], self.scale, self.background)
+        if self.likelihood == "poisson":
+            kernels.poisson_slope(rows, *data, rows)
+        else:
+            kernels.squares_slope(rows, *data, self._precision, rows)
+        self.projector.adjoint(rays, out=out)
+
+    def ratio(self, volumes: Array) -> Array:
+        """Counts over expected counts b / y of each ray, (..., element, angle, y, x)."""
+        expected = self.expected(volumes)
+        return self.device.xp.divide(self.counts, expected, out=expected)  # type: ignore[no-any-return]
+
+    def expected(self, volumes: Array, out: Array | None = None) -> Array:
+        """Expected counts scale_i A_c x_i + background_i, (..., element, angle, y, x), positive."""
+        expected = self.projector.forward(volumes, out)
+        expected *= self.scale[:, None, None, None]
+        expected += self.background[:, None, None, None]
+        return self.device.xp.maximum(expected, 1e-6, out=expected)  # type: ignore[no-any-return]
+
+    def curvature(
+        self, volumes: Array, steps: int, probe: Array, rays: Array, bend: Array
+    ) -> NDArray[np.float64]:
+        """Largest eigenvalue of the Hessian of each element at ``volumes``, (..., element).
+
+        By ``steps`` power iterations from a constant volume; all weights of the matrix are
+        non-negative, so that they approach the eigenvalue from below. ``probe``, like ``volumes``,
+        ``rays`` and ``bend``, (..., element, angle, y, x), are working memory.
+        """
+        xp = self.device.xp
+        self._bend(volumes, bend)
+        probe.fill(1)
+        norms = xp.ones(volumes.shape[:-3])
+        for _ in range(steps):
+            self.projector.forward(probe, out=rays)
+            rays *= bend
+            self.projector.adjoint(rays, out=probe)
+            norms = xp.sqrt(_energy(self.device, probe))
+            probe /= xp.maximum(norms, 1e-30).astype(np.float32)[..., None, None, None]
+        result: NDArray[np.float64] = norms * self.scale.astype(np.float64) ** 2
+        return result
+
+    @property
+    def _precision(self) -> Array:
+        mean = self.counts.mean(axis=(1, 2, 3), dtype=np.float64)
+        precision: Array = (1.0 / self.device.xp.maximum(mean, 1e-6)).astype(np.float32)
+        return precision
+
+    def _rows(self, rays: Array) -> Array:
+        """As (trial, element, ray, x)."""
+        elements, width = len(self.counts), rays.shape[-1]
+        return rays.reshape(-1, elements, rays.shape[-3] * rays.shape[-2], width)
+
+    def _bend(self, volumes: Array, out: Array) -> None:
+        """Second derivative of the likelihood by each expected count."""
+        if self.likelihood == "least-squares":
+            out[...] = self._precision[:, None, None, None]
+            return
+        self.expected(volumes, out)
+        out *= out
+        self.device.xp.divide(self.counts, out, out=out)
+
+
+@dataclass(frozen=True)
+class HaadfTerm:
+    """HAADF least squares, precision/2 ||A_h s - signal||^2 with s = sum_i w_i x_i^gamma.
+
+    (Schwartz et al., 2024, Eq. 1, first term.) ``signal`` (angle, y, x) is the background-free
+    data in units of the projected s; ``precision`` (trial,) float64 carries the weight and the
+    noise variance; ``weights`` (element,) are Z_i^gamma over their mean; all on ``device``.
+    """
+
+    device: Device
+    projector: Projector
+    signal: Array
+    precision: NDArray[np.float64]
+    weights: Array
+    gamma: float
+
+    @property
+    def tilts(self) -> int:
+        """Projections computed by one forward pass of one trial."""
+        return len(self.signal)
+
+    def value(self, contrast: Array, rays: Array | None = None) -> NDArray[np.float64]:
+        """Value of the term for the summed contrasts s, (trial, z, y, x); (trial,).
+
+        ``rays`` (trial, angle, y, x) is working memory.
+        """
+        width = contrast.shape[-1]
+        rays = self.projector.forward(contrast, rays)
+        sums = self.device.kernels.distance(
+            rays.reshape(len(contrast), -1, width), self.signal.reshape(-1, width)
+        )
+        return 0.5 * self.precision * sums.sum(axis=1)  # type: ignore[no-any-return]
+
+    def of(self, trials: Any) -> HaadfTerm:
+        """The term of some of the trials."""
+        return replace(self, precision=self.precision[trials])
+
+
+def _energy(device: Device, volumes: Array) -> NDArray[np.float64]:
+    """Sum of squares of each volume: it depends neither on threads nor on the batch."""
+    *lead, z, y, x = volumes.shape
+    rows = volumes.reshape(-1, z * y, x)
+    sums = device.kernels.descent_products(rows, rows, rows, np.float32(0))
+    total: NDArray[np.float64] = sums[..., 0].sum(axis=1).reshape(lead)
+    return total

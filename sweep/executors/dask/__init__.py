@@ -1,0 +1,210 @@
+"""Trials on the workers of a Dask cluster, which may come and go. Needs the extra ``dask``."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import Empty, Queue
+
+from distributed import (
+    Client,
+    Future,
+    KilledWorker,
+    LocalCluster,
+    get_worker,
+)
+
+from ....recon_core.errors import BadInput
+from ...devices import DeviceRequest
+from ...evaluate import evaluate
+from ...study import Study
+from ...study.trial import Trial, TrialResult, TrialStatus
+from .. import Evaluate, Limits
+from ..child import CannotStart, Task
+from .workers import DaskWorkers, host_of
+
+COUNT_SECONDS = 1.0
+"""Between two counts of the workers."""
+
+SAY_SECONDS = 60.0
+"""Between two notices that there are no workers."""
+
+CONNECT_SECONDS = 30
+
+
+class DaskExecutor:
+    """Evaluates a trial in a child process of each thread of each Dask worker.
+
+    The trials of a worker that is lost are run again by Dask on others; where that happens to a
+    trial too often (``distributed.scheduler.allowed-failures``), it comes back as crashed. Workers
+    that join later are used; one on which no child can start is retired.
+
+    Parameters
+    ----------
+    client : of the cluster; its owner closes it.
+    evaluate : evaluates a trial; a function that every worker can import by its name.
+    limits : what a trial may take; by default the limits of its study.
+    request : what the workers compute on; it is looked up where they are, not here.
+
+    Raises
+    ------
+    BadInput : the devices of a worker do not do.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        evaluate: Evaluate = evaluate,
+        limits: Limits | None = None,
+        request: DeviceRequest = DeviceRequest(),  # noqa: B008 - frozen
+    ) -> None:
+        self._client = client
+        self._crews = DaskWorkers(evaluate, limits, request, _threads_by_host(client))
+        self._tasks: dict[Future, Task] = {}
+        self._finished: Queue[Future] = Queue()
+        self._unfit: set[str] = set()
+        self._said = -math.inf
+        self._slots, self._counted = 0, -COUNT_SECONDS
+        self._closed = False
+        try:
+            client.register_plugin(self._crews)
+        except BadInput:
+            client.unregister_worker_plugin(self._crews.name)
+            raise
+
+    @property
+    def slots(self) -> int:
+        """Threads of all workers that the cluster has now, but those on which nothing starts.
+
+        Raises
+        ------
+        CannotStart : there is no cluster any more.
+        """
+        if time.monotonic() - self._counted > COUNT_SECONDS:
+            try:
+                threads = self._client.nthreads().items()
+                self._slots = sum(n for address, n in threads if address not in self._unfit)
+            except (OSError, RuntimeError) as error:
+                raise CannotStart(f"the Dask cluster is gone: {error}") from error
+            self._counted = time.monotonic()
+        return self._slots
+
+    def submit(self, study: Study, trial: Trial) -> None:
+        """Hand the trial to the cluster, which sends it to a free worker."""
+        future = self._client.submit(
+            on_worker, self._crews.name, study, trial, pure=False, key=f"trial-{uuid.uuid4()}"
+        )
+        self._tasks[future] = study, trial
+        future.add_done_callback(self._finished.put)
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """Wait for the first trial that is done, or that Dask has given up."""
+        while self._tasks or timeout is not None:
+            try:
+                future = self._finished.get(timeout=timeout)
+            except Empty:
+                self._say_empty()
+                return None
+            (study, trial), said = self._tasks.pop(future), _said(future)
+            if isinstance(said, TrialResult):
+                return trial, said
+            self._retire(said)
+            self.submit(study, trial)
+        return None
+
+    def close(self) -> None:
+        """Drop what is in flight and end the child processes; the cluster stays."""
+        if self._closed:
+            return
+        self._closed = True
+        # Where the cluster is gone, nothing is left to end.
+        with suppress(OSError, RuntimeError):
+            self._client.cancel(list(self._tasks))
+            self._client.unregister_worker_plugin(self._crews.name)
+        self._tasks.clear()
+
+    def _say_empty(self) -> None:
+        """Say now and then that there are no workers."""
+        if not self.slots and time.monotonic() - self._said > SAY_SECONDS:
+            print("no Dask workers: waiting for some to join", file=sys.stderr)
+            self._said = time.monotonic()
+
+    def _retire(self, unfit: Unfit) -> None:
+        """Do without a worker; without the last one nothing can go on."""
+        print(f"warning: Dask worker {unfit.address} is retired: {unfit.why}", file=sys.stderr)
+        self._unfit.add(unfit.address)
+        self._counted = -COUNT_SECONDS
+        if not self.slots:
+            raise CannotStart(unfit.why)
+        self._client.retire_workers([unfit.address])
+
+
+@contextmanager
+def connected(address: str, workers: int) -> Iterator[Client]:
+    """A client of the cluster at ``address``; ``local`` is one of ``workers`` processes here.
+
+    Raises
+    ------
+    BadInput : there is no scheduler.
+    """
+    if address == "local":
+        with (
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+        return
+    accepted = "host:port of a running Dask scheduler, or local"
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
+    with client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """What comes back of a trial from a worker on which no child process can start."""
+
+    address: str
+    why: str
+
+
+def on_worker(crews: str, study: Study, trial: Trial) -> TrialResult | Unfit:
+    """Evaluate a trial on the Dask worker that runs this."""
+    worker = get_worker()
+    plugin: DaskWorkers = worker.plugins[crews]
+    try:
+        return plugin.evaluate(study, trial)
+    except CannotStart as error:
+        return Unfit(worker.address, str(error))
+
+
+def _said(future: Future) -> TrialResult | Unfit:
+    """What a finished task has brought."""
+    if future.status == "finished":
+        said: TrialResult | Unfit = future.result()
+        return said
+    error = future.exception() if future.status == "error" else f"the task was {future.status}"
+    reason = " ".join(f"lost worker: {error}".split())
+    return TrialResult(TrialStatus.CRASHED, error=reason, worker=_last_worker(error))
+
+
+def _last_worker(error: object) -> str | None:
+    return str(error.last_worker.name) if isinstance(error, KilledWorker) else None
+
+
+def _threads_by_host(client: Client) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for address, threads in client.nthreads().items():
+        counts[host_of(address)] += threads
+    return counts

@@ -1,0 +1,141 @@
+"""What runs on a Dask worker: a child process for each of its threads, its device, its cores."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+
+from distributed import Worker, WorkerPlugin
+from distributed.comm import get_address_host
+
+from ....recon_core.errors import BadInput
+from ....recon_core.gpu.cupy import device_problem
+from ...devices import DeviceRequest, assign, check_devices, visible_uuids
+from ...evaluate import DEVICE_VARIABLE
+from ...study import Study
+from ...study.trial import Trial, TrialResult, TrialStatus
+from .. import Evaluate, Limits
+from ..child import CannotStart
+from ..local import ProcessExecutor
+
+LOOK_SECONDS = 0.2
+"""Between two looks of a busy worker for an end of the run."""
+
+
+class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
+    """The warm child processes of one Dask worker, one for each of its threads.
+
+    They are named as the worker is; those of several threads are numbered, ``name/0`` the first.
+    Each has a GPU of those that the worker sees, in turn; workers of a local cluster, which see the
+    same, begin at their number. All share the cores of their host.
+
+    Parameters
+    ----------
+    evaluate, limits, request : see :class:`tomoatlas.sweep.executors.dask.DaskExecutor`.
+    together : threads of all workers by host.
+    """
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        limits: Limits | None,
+        request: DeviceRequest = DeviceRequest(),  # noqa: B008 - frozen
+        together: Mapping[str, int] | None = None,
+    ) -> None:
+        self.name = f"tomoatlas-{uuid.uuid4()}"
+        self._evaluate, self._limits, self._request = evaluate, limits, request
+        self._together = together or {}
+
+    def setup(self, worker: Worker) -> None:
+        """Be ready for trials; called by Dask on every worker, also on one that joins later.
+
+        Raises
+        ------
+        BadInput : the devices that are here do not do.
+        """
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._idle: list[ProcessExecutor] = []
+        count = worker.state.nthreads
+        self._threads = _threads(max(count, self._together.get(host_of(worker.address), 0)))
+        places = _places(worker, count, self._request)
+        one = count == 1
+        numbered = (f"{worker.name}/{number}" for number in itertools.count())
+        self._names = itertools.repeat(str(worker.name)) if one else numbered
+        self._places = itertools.cycle(places)
+
+    def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - Dask's signature
+        """End the children; those at work are ended by their own threads."""
+        self._over.set()
+        with self._lock:
+            for child in self._idle:
+                child.close()
+            self._idle.clear()
+
+    def evaluate(self, study: Study, trial: Trial) -> TrialResult:
+        """The result of a trial from a child process, in this thread."""
+        with self._lock:
+            child = self._idle.pop() if self._idle else self._new_child()
+        try:
+            child.submit(study, trial)
+            while (finished := child.collect(LOOK_SECONDS)) is None and not self._over.is_set():
+                pass
+        except CannotStart:
+            child.close()
+            raise
+        with self._lock:
+            if self._over.is_set():
+                child.close()
+            else:
+                self._idle.append(child)
+        return (
+            finished[1] if finished else TrialResult(TrialStatus.CRASHED, error="the run is over")
+        )
+
+    def _new_child(self) -> ProcessExecutor:
+        names, places = [next(self._names)], [next(self._places)]
+        return ProcessExecutor(1, self._evaluate, self._limits, places, self._threads, names)
+
+
+def _places(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[str, str]]:
+    """For each thread of a worker the variables that show its child a device."""
+    lacking = None if request.kind == "cpu" else device_problem()
+    here = replace(request, lacking=lacking)
+    uuids = () if request.kind == "cpu" else visible_uuids()
+    first, host = worker.name if isinstance(worker.name, int) else 0, os.uname().nodename
+    devices = [assign(os.environ, first + i, host, here, uuids) for i in range(count)]
+    try:
+        warnings = check_devices(devices, here, "thread")
+    except BadInput as error:
+        raise BadInput(
+            error.problem,
+            source=f"Dask worker {worker.name}, {error.source}",
+            key=error.key,
+            value=error.value,
+            accepted=error.accepted,
+        ) from error
+    for line in warnings:
+        print(f"warning: Dask worker {worker.name}, {line}", file=sys.stderr)
+    return [{**device.variables, DEVICE_VARIABLE: request.kind} for device in devices]
+
+
+def _threads(together: int) -> int:
+    """Threads of a child where ``together`` children share this host's cores.
+
+    Dask's nanny sets OMP_NUM_THREADS to 1; more than that is somebody's wish.
+    """
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    if wished.isdecimal() and int(wished) > 1:
+        return int(wished)
+    return max(1, len(os.sched_getaffinity(0)) // together)
+
+
+def host_of(address: str) -> str:
+    """The host of a worker, by its address."""
+    host: str = get_address_host(address)
+    return host

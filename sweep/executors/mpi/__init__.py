@@ -1,0 +1,1 @@
+"""Trials on MPI ranks: the manager, the workers, what carries their messages."""

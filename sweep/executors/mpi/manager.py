@@ -1,0 +1,163 @@
+"""Rank 0: trials on their way to the ranks, and results on their way back."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import deque
+from dataclasses import replace
+
+from ...study import Study
+from ...study.trial import Trial, TrialResult, TrialStatus
+from .. import Limits
+from ..child import START_SECONDS, CannotStart, Task
+from ..local import ProcessExecutor
+from .worker import BYE, LEAVE, RESULT, TASK, Report, Transport, naps, unfit
+
+FAREWELL_SECONDS = 15.0
+"""For a rank to end its child and say so."""
+
+SILENCE_SECONDS = START_SECONDS
+"""Beyond the limit of a trial, which its rank enforces: a frozen node answers nobody. A child that
+has to start first takes time of its own."""
+
+
+class MpiExecutor:
+    """Evaluates a trial on each rank, its own, 0, included; see :func:`run_ranks`.
+
+    A rank that is lost gives its trial back as crashed, and there is one slot less; so does one
+    that is silent long after its trial's time was up, until it speaks again. The trial of a rank on
+    which no process can start waits for another rank.
+
+    Parameters
+    ----------
+    mail : the messages of rank 0.
+    crew : this rank's own worker.
+    limits : what a trial may take; by default the limits of its study.
+    """
+
+    def __init__(
+        self, transport: Transport, worker: ProcessExecutor, limits: Limits | None = None
+    ) -> None:
+        self._transport, self._own, self._limits = transport, worker, limits
+        self._workers = set(range(transport.size))
+        # Rank 0 last: its own trials share a processor with the manager.
+        self._idle = list(range(transport.size))
+        self._running: dict[int, Task] = {}
+        self._waiting: deque[Task] = deque()
+        self._due: dict[int, float] = {}
+        self._found: deque[tuple[Trial, TrialResult]] = deque()
+        self._closed = False
+        self.silent: set[int] = set()
+
+    @property
+    def slots(self) -> int:
+        """Ranks that can evaluate trials."""
+        return len(self._workers)
+
+    def submit(self, study: Study, trial: Trial) -> None:
+        """Send the trial to an idle rank."""
+        self._waiting.append((study, trial))
+        self._place()
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """Wait for the first rank that is done, or lost."""
+        until = None if timeout is None else time.monotonic() + timeout
+        for nap in naps():
+            left = nap if until is None else min(nap, max(0.0, until - time.monotonic()))
+            self._look(left)
+            if self._found:
+                return self._found.popleft()
+            if not self._workers:
+                raise CannotStart("no rank can evaluate trials any more")
+            if until is not None and time.monotonic() >= until:
+                break
+            if until is None and not (self._running or self._waiting):
+                break
+        return None
+
+    def close(self) -> None:
+        """End the children of all ranks; the ranks that do not answer are in ``silent`` then."""
+        if self._closed:
+            return
+        self._closed = True
+        self._own.close()
+        self.silent = set(range(1, self._transport.size)) - self._transport.lost
+        for rank in self.silent:
+            self._transport.send(rank, TASK, None)
+        self._await_farewells()
+
+    def dismiss(self) -> None:
+        """Let all ranks end, who have waited for this, so that MPI ends on all of them at once."""
+        for rank in set(range(1, self._transport.size)) - self._transport.lost:
+            self._transport.send(rank, LEAVE, None)
+        self._transport.flush(0.0 if self.silent else FAREWELL_SECONDS)
+
+    def _await_farewells(self) -> None:
+        until = time.monotonic() + FAREWELL_SECONDS
+        for nap in naps():
+            while self._transport.receive(RESULT) is not None:
+                pass
+            if (farewell := self._transport.receive(BYE)) is not None:
+                self.silent.discard(farewell[0])
+                continue
+            self.silent -= self._transport.lost
+            if not self.silent or time.monotonic() > until:
+                return
+            time.sleep(nap)
+
+    def _place(self) -> None:
+        """Send the trials that wait to idle ranks."""
+        while self._waiting and self._idle:
+            self._start(self._idle.pop(), *self._waiting.popleft())
+
+    def _start(self, rank: int, study: Study, trial: Trial) -> None:
+        self._running[rank] = study, trial
+        allowed = (self._limits or Limits.of(study)).seconds
+        self._due[rank] = time.monotonic() + (allowed or math.inf) + SILENCE_SECONDS
+        if rank == 0:
+            self._own.submit(study, trial)
+        else:
+            self._transport.send(rank, TASK, (study, trial))
+
+    def _look(self, nap: float) -> None:
+        """Take in what has come; where nothing has, wait for it or for ``nap`` seconds."""
+        while (message := self._transport.receive(RESULT)) is not None:
+            self._take_in(*message)
+            nap = 0.0
+        for rank in self._transport.lost & self._workers:
+            self._give_up(rank, f"lost rank {rank}")
+        for rank in [r for r in self._running if time.monotonic() > self._due[r]]:
+            self._give_up(rank, f"no answer from rank {rank}")
+        self._place()
+        if 0 in self._running:
+            self._look_at_own(nap)
+        else:
+            time.sleep(nap)
+
+    def _look_at_own(self, nap: float) -> None:
+        try:
+            finished = self._own.collect(nap)
+        except CannotStart as error:
+            self._take_in(0, unfit(error))
+        else:
+            if finished is not None:
+                self._take_in(0, Report(finished[1]))
+
+    def _give_up(self, rank: int, error: str) -> None:
+        self._take_in(rank, Report(TrialResult(TrialStatus.CRASHED, error=error), fit=False))
+
+    def _take_in(self, rank: int, report: Report) -> None:
+        """The end of a rank's trial, and what becomes of the rank; one given up may come back."""
+        task = self._running.pop(rank, None)
+        if report.result is None:
+            print(f"warning: rank {rank} gets no more trials: {report.why}", file=sys.stderr)
+            self._waiting.extendleft([task] if task else [])
+        elif task is not None:
+            self._found.append((task[1], replace(report.result, worker=str(rank))))
+        self._idle = [idle for idle in self._idle if idle != rank]
+        self._workers.discard(rank)
+        if report.fit:
+            self._idle.append(rank)
+            self._workers.add(rank)

@@ -1,0 +1,141 @@
+"""Trials on MPI ranks: rank 0 manages, and every rank evaluates. Importing this starts MPI."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Collection
+
+from mpi4py import MPI
+
+from ...devices import (
+    DeviceAssignment,
+    DeviceRequest,
+    agreed_local_rank,
+    assign,
+    check_devices,
+    local_rank,
+    share_of_cores,
+    visible_uuids,
+)
+from ...evaluate import evaluate
+from .. import Evaluate, Limits
+from ..local import ProcessExecutor
+from .manager import MpiExecutor
+from .transport import MpiTransport
+from .worker import ManagerLost, work
+
+
+def rank_worker(
+    comm: MPI.Intracomm, evaluate: Evaluate, limits: Limits | None, request: DeviceRequest
+) -> ProcessExecutor:
+    """The worker of a rank, one child on a device of its own; all ranks call this together.
+
+    Raises
+    ------
+    BadInput : on all ranks, where the devices do not do.
+    """
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    device = _device(node, request)
+    threads = share_of_cores(node.allgather(os.sched_getaffinity(0)), node.Get_rank())
+    node.Free()
+    warnings = check_devices(comm.allgather(device), request)
+    if comm.Get_rank() == 0:
+        for line in warnings:
+            print(f"warning: {line}", file=sys.stderr)
+    return ProcessExecutor(1, evaluate, limits, [device.variables], threads)
+
+
+def _device(node: MPI.Comm, request: DeviceRequest) -> DeviceAssignment:
+    local = agreed_local_rank(node.allgather(local_rank(os.environ)), node.Get_rank())
+    uuids = () if request.kind == "cpu" else visible_uuids()
+    return assign(os.environ, local, os.uname().nodename, request, uuids)
+
+
+FINALIZE_SECONDS = 30.0
+
+
+def ranks() -> int:
+    """Number of MPI ranks."""
+    return MPI.COMM_WORLD.Get_size()
+
+
+def run_ranks(
+    manage: Callable[[MpiExecutor], int],
+    evaluate: Evaluate = evaluate,
+    limits: Limits | None = None,
+    request: DeviceRequest = DeviceRequest(),  # noqa: B008 - frozen
+    comm: MPI.Intracomm = MPI.COMM_WORLD,
+) -> int:
+    """Call ``manage`` on rank 0 with an executor over all ranks; the exit code of this rank.
+
+    Every rank calls this. Each has one device and one child process on it, rank 0 as well, so that
+    N ranks use N devices. What ``manage`` leaves in flight, raising or not, is dropped and the
+    other ranks are sent home.
+
+    Parameters
+    ----------
+    manage : the run of a study; its return value is the exit code of rank 0.
+    evaluate : evaluates a trial; a function that can be imported by its name.
+    limits : what a trial may take; by default the limits of its study.
+    request : what the ranks compute on.
+    comm : the ranks.
+
+    Raises
+    ------
+    BadInput : on all ranks, where the devices do not do; see
+    :func:`tomoatlas.sweep.devices.check_devices`.
+    """
+    worker = rank_worker(comm, evaluate, limits, request)
+    transport = MpiTransport(comm)
+    if transport.rank > 0:
+        return _serve(transport, worker)
+    executor = MpiExecutor(transport, worker, limits)
+    code = 1
+    try:
+        code = manage(executor)
+    finally:
+        executor.close()
+        executor.dismiss()
+        if executor.silent:
+            _say_silent(executor.silent)
+            transport.abort(code)
+    return code
+
+
+def _say_silent(ranks: Collection[int]) -> None:
+    if sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    print(f"ranks that do not answer: {sorted(ranks)}; all are ended", file=sys.stderr)
+
+
+def _serve(transport: MpiTransport, worker: ProcessExecutor) -> int:
+    """Work for rank 0; where that cannot go on, all ranks end, for it would wait forever."""
+    try:
+        work(transport, worker)
+    except ManagerLost as error:
+        print(f"rank {transport.rank} ends: {error}", file=sys.stderr)
+    except BaseException:  # noqa: BLE001 - told and ended by the abort
+        traceback.print_exc()
+    else:
+        return 0
+    transport.abort(1)
+    return 1
+
+
+def leave(code: int) -> int:
+    """Finalise MPI, after which nothing can hang; ``code`` for ``sys.exit``.
+
+    A rank whose MPI does not come back is ended at once with ``code``, without further clean-up:
+    the record is closed and the streams are flushed by now, so nothing is lost but the wait.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    overdue = threading.Timer(FINALIZE_SECONDS, os._exit, [code])
+    overdue.daemon = True
+    overdue.start()
+    MPI.Finalize()
+    overdue.cancel()
+    return code

@@ -1,0 +1,150 @@
+"""The folder of a study: the names of its files, and whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...phantoms.formats.aside import unwritable, write_aside
+from ...recon_core.errors import BadInput
+from ..study import Study, recorded_study
+from ..study.axes import flattened
+from .journal import Journal
+
+MAY_GROW = ("search.trials", "search.chemistry_tv_trials")
+"""Keys that a later run may raise: the proposals of a search are one sequence. An axis may get
+more values, since a trial is known by its cell; ``[limits]`` may change at will."""
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where a study is run; the only class that knows the names of its files."""
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def study_file(self) -> Path:
+        """What was run, with all defaults written out."""
+        return self.path / "study.toml"
+
+    @property
+    def journal_file(self) -> Path:
+        """The record: one JSON line per finished trial."""
+        return self.path / "trials.jsonl"
+
+    @property
+    def atlas_csv(self) -> Path:
+        """The atlas as a table, one row per cell."""
+        return self.path / "atlas.csv"
+
+    @property
+    def atlas_h5(self) -> Path:
+        """The atlas as arrays."""
+        return self.path / "atlas.h5"
+
+    @property
+    def atlas_nc(self) -> Path:
+        """The atlas as a NetCDF grid over its axes."""
+        return self.path / "atlas.nc"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the report."""
+        return self.path / "report"
+
+    def study(self) -> Study:
+        """The study that was run here.
+
+        Raises
+        ------
+        BadInput : not the folder of a study.
+        """
+        if not self.study_file.is_file():
+            raise BadInput(
+                "no study was run here", source=self.path, accepted="the folder of a `run`"
+            )
+        return recorded_study(self.study_file)
+
+    @contextmanager
+    def open_or_create(self, study: Study, patience: float = 0.0) -> Iterator[Journal]:
+        """The journal of ``study`` in this folder, locked as long as the context lasts.
+
+        ``patience``: seconds to wait for the lock of another run.
+
+        Raises
+        ------
+        BadInput : the folder belongs to another study, is being written by another run, or cannot
+            be written; nothing in it was changed.
+        Trouble : the disk is full or fails, a run that seems dead holds the lock.
+        """
+        try:
+            self._check(study)
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        with Journal(self.journal_file, patience) as journal:
+            self._check(study)
+            yield journal
+
+    def _check(self, study: Study) -> None:
+        if self.study_file.is_file():
+            _check_same(self.path, self.study(), study)
+        elif self.journal_file.is_file() and self.journal_file.stat().st_size:
+            raise BadInput(
+                "holds trials of an unknown study", source=self.path, accepted="a new folder"
+            )
+
+    def keep(self, study: Study) -> None:
+        """Write down what is run here, once its records are known to belong to it.
+
+        Raises
+        ------
+        BadInput, Trouble : it cannot be written.
+        """
+        if self.study_file.is_file() and self.study() == study:
+            return
+        text = study.toml()
+        write_aside(self.study_file, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _continues(key: str, before: Any, now: Any) -> bool:
+    """Whether a study with the value ``now`` goes on with what one with ``before`` has begun."""
+    if before == now or key.startswith("limits."):
+        return True
+    if key in MAY_GROW:
+        return bool(now >= before)
+    is_axis = key.startswith("axes.") and before is not None and now is not None
+    return is_axis and set(before) <= set(now)
+
+
+def _accepted(key: str, before: Any) -> str:
+    if key in MAY_GROW:
+        return f"{before} or more"
+    return f"{before!r} and further values" if key.startswith("axes.") and before else repr(before)
+
+
+def _check_same(folder: Path, old: Study, new: Study) -> None:
+    before, now = flattened(old.tables()), flattened(new.tables())
+    for key in [*before, *(key for key in now if key not in before)]:
+        if not _continues(key, before.get(key), now.get(key)):
+            raise BadInput(
+                "the folder belongs to another study",
+                source=folder,
+                key=key,
+                value=now.get(key),
+                accepted=f"{_accepted(key, before.get(key))}, or a new folder",
+            )
+    if list(old.axes) != list(new.axes):
+        raise BadInput(
+            "the folder belongs to another study",
+            source=folder,
+            key="axes",
+            value=list(new.axes),
+            accepted=f"{list(old.axes)}, in this order",
+        )

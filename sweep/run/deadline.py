@@ -1,0 +1,51 @@
+"""When a run has to end: its walltime, and whether it was asked to drain."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+
+class Deadline:
+    """The time a run has left; without end unless told.
+
+    Parameters
+    ----------
+    seconds : until everything must be written and the run must be over.
+    clock : monotonic, in seconds; jumps of the wall clock must not matter.
+    """
+
+    def __init__(
+        self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+        self.draining = self.closed = False
+
+    @property
+    def left(self) -> float:
+        """Seconds left."""
+        return self._end - self._clock()
+
+    @property
+    def endless(self) -> bool:
+        """Whether no walltime is known."""
+        return math.isinf(self._end)
+
+    @property
+    def over(self) -> bool:
+        """Whether trials in flight have to be given up."""
+        return self.left <= 0.0
+
+    def drain(self) -> None:
+        """Start nothing from now on."""
+        self.draining = True
+
+    def close(self) -> None:
+        """The run has ended: from now on it only clears away and writes what it leaves behind."""
+        self.closed = True
+
+    def allows(self, seconds: float) -> bool:
+        """Whether a trial that takes ``seconds`` may be started now."""
+        return not self.draining and seconds <= self.left

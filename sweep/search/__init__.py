@@ -1,0 +1,106 @@
+"""The sequence of trials of one method in one cell, and the rule by which it goes on.
+
+The fixed lag: proposal t is always made from the results of trials 0 ... t - lag, with trials
+t - lag + 1 ... t - 1 as pending, whatever has come back by then. So the trials of a study do not
+depend on the number of workers, their order, or on restarts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ...recon_core.methods import Method, Weights
+from ..study import Study, trial_id
+from ..study.identity import short_seed
+from ..study.trial import Cell, Trial
+from .propose import initial_point, propose
+
+
+@dataclass(eq=False)
+class Search:
+    """One method in one cell: what was started, and the scores of what is finished.
+
+    ``study``: the study of the cell, without axes. ``weights``: of every started trial, by number.
+    ``scores``: <NRMSE> of every finished one, None where it failed.
+    """
+
+    study: Study
+    cell: Cell
+    method: Method
+    weights: dict[int, Weights] = field(default_factory=dict)
+    scores: dict[int, float | None] = field(default_factory=dict)
+    _next: int = 0
+    _settled: int = 0
+
+    def __post_init__(self) -> None:
+        # Read off the study once: it takes longer than all else about a trial but its proposal.
+        self._parameters = self.study.parameters(self.method)
+        p = self._parameters
+        self._seeds = ("search", p["condition"], p["solver"], p["method"])
+
+    @property
+    def budget(self) -> int:
+        """Trials that this search may have."""
+        return self.study.search.budget(self.method)
+
+    @property
+    def progress(self) -> float:
+        """Started part of the budget."""
+        return len(self.weights) / self.budget
+
+    @property
+    def left(self) -> int:
+        """Trials that were not started yet."""
+        return self.budget - len(self.weights)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next trial can be proposed now."""
+        t = self._next
+        return t < self.budget and (self._designed(t) or self._settled >= self._known(t))
+
+    def next_trial(self) -> Trial:
+        """The next trial of a search that is ready; it counts as started from now on."""
+        t = self._next
+        weights = self._weights(t)
+        self.weights[t] = weights
+        self._advance()
+        return self.trial(t, weights)
+
+    def trial(self, number: int, weights: Weights) -> Trial:
+        """Trial ``number`` of this search, if it has these ``weights``."""
+        identity = trial_id(self._parameters, self.method, weights)
+        return Trial(self.cell, self.method, number, weights, identity)
+
+    def finish(self, number: int, weights: Weights, score: float | None) -> None:
+        """Take in the score of a trial, of this run or an earlier one; None where it failed."""
+        self.weights[number] = weights
+        self.scores[number] = score
+        self._advance()
+
+    def _advance(self) -> None:
+        while self._next in self.weights:
+            self._next += 1
+        while self._settled in self.scores:
+            self._settled += 1
+
+    def _weights(self, t: int) -> Weights:
+        space = self.study.search.space.of(self.method)
+        if not space:
+            return Weights()
+        if self._designed(t):
+            return initial_point(space, t, self._seed())
+        known = self._known(t)
+        told = [(self.weights[i], self.scores[i]) for i in range(known)]
+        pending = [self.weights[i] for i in range(known, t)]
+        return propose(space, told, pending, self._seed(t), self.study.search.surrogate)
+
+    def _designed(self, t: int) -> bool:
+        return t < self.study.search.initial
+
+    def _known(self, t: int) -> int:
+        """Number of results from which proposal ``t`` is made."""
+        return max(0, t - self.study.search.lag + 1)
+
+    def _seed(self, *parts: int) -> int:
+        return short_seed(*self._seeds, *parts)

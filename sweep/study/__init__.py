@@ -1,0 +1,210 @@
+"""A study: what is run, read from a TOML file and refused in one line where it makes no sense."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from ...phantoms.acquire import Acquisition
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import Method, Weights
+from ...recon_core.settings import SolverSettings
+from .axes import check_axes, flattened, put
+from .identity import digest, seed_from
+from .specimens import check_specimen, located, specimen_identity
+from .tables import LimitsTable, SearchSettings, SpecimenTable, StudyTable, Table
+from .toml import toml_text
+from .trial import Cell, Scalar, Trial, weights_of
+from .validation import validation_error
+
+MAX_CELLS = 100_000
+
+
+class Study(Table):
+    """What is run: the tables of a study file.
+
+    ``axes``: dotted path of a scalar of the other tables -> the values it takes. The cells of the
+    map are the product of the axes.
+    """
+
+    study: StudyTable
+    specimen: SpecimenTable
+    acquisition: Acquisition = Acquisition()
+    solver: SolverSettings = SolverSettings()
+    search: SearchSettings = SearchSettings()
+    limits: LimitsTable = LimitsTable()
+    axes: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Product of the axes, the last one varying fastest; one cell where there are none."""
+        product = itertools.product(*self.axes.values())
+        return tuple(
+            Cell(i, tuple(zip(self.axes, values, strict=True))) for i, values in enumerate(product)
+        )
+
+    def at(self, cell: Cell) -> Study:
+        """The study of one condition: the cell's values put in, no axes left.
+
+        Raises
+        ------
+        BadInput : a value that its key does not accept.
+        """
+        data = self.tables()
+        data["axes"] = {}
+        for path, value in cell.values:
+            put(data, path, value)
+        return _validated(data, None, [path for path, _ in cell.values])
+
+    def tables(self) -> dict[str, Any]:
+        """All tables as plain values, defaults included."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def toml(self) -> str:
+        """The study as a TOML file that :func:`parse_study` reads back as an equal study."""
+        return toml_text(self.tables())
+
+    def study_hash(self) -> str:
+        """Identity of all that decides the study's results, so without its limits."""
+        return digest({name: table for name, table in self.tables().items() if name != "limits"})
+
+    def condition(self) -> dict[str, Any]:
+        """What the data of a study without axes depend on: specimen, acquisition, study seed."""
+        tables = self.tables()
+        return {
+            "specimen": specimen_identity(self.specimen),
+            "acquisition": tables["acquisition"],
+            "seed": self.study.seed,
+        }
+
+    def noise_seed(self) -> int:
+        """Seed of the noise of a study without axes: the same for all trials of a condition."""
+        return seed_from("noise", self.condition())
+
+    def trial(self, cell: Cell, method: Method, number: int, weights: Weights) -> Trial:
+        """The trial of ``weights`` in ``cell``, identified by all that decides its result.
+
+        Its number is no part of the identity: the same weights give the same result.
+        """
+        at = self.at(cell) if self.axes else self
+        return Trial(
+            cell, method, number, weights, trial_id(at.parameters(method), method, weights)
+        )
+
+    def parameters(self, method: Method) -> dict[str, Any]:
+        """All that decides the results of ``method`` but its weights, of a study without axes."""
+        solver = self.solver.model_dump(mode="json")
+        return {"condition": self.condition(), "solver": solver, "method": str(method)}
+
+
+def trial_id(parameters: Mapping[str, Any], method: Method, weights: Weights) -> str:
+    """Identity of a trial with ``weights`` among those of :meth:`Study.parameters`."""
+    return digest({**parameters, "weights": weights_of(method, weights)})
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and check a study file; the path of a volume is relative to the file's folder.
+
+    Raises
+    ------
+    BadInput : unreadable, not TOML, an unknown key, an impossible value in any cell.
+    """
+    return _checked(recorded_study(path), path)
+
+
+def recorded_study(path: str | Path) -> Study:
+    """Read a study that was checked when it was run; its volumes may be gone by now.
+
+    Raises
+    ------
+    BadInput : unreadable, not TOML, an unknown key, an impossible value outside ``[axes]``.
+    """
+    path = Path(path)
+    try:
+        return _parsed(path.read_text(encoding="utf-8"), path, path.parent)
+    except OSError as error:
+        raise BadInput(error.strerror or "unreadable", source=path) from error
+    except UnicodeDecodeError as error:
+        raise BadInput("not UTF-8 text", source=path, accepted="a TOML file") from error
+
+
+def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".") -> Study:
+    """The study that the TOML ``text`` describes, with every cell checked.
+
+    Parameters
+    ----------
+    text : TOML.
+    source : name of the text in errors.
+    folder : where relative paths of volumes start.
+
+    Raises
+    ------
+    BadInput : not TOML, an unknown key, an impossible value in any cell.
+    """
+    return _checked(_parsed(text, source, Path(folder)), source)
+
+
+def _parsed(text: str, source: str | Path, folder: Path) -> Study:
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
+    if isinstance(data.get("axes"), dict):
+        data["axes"] = flattened(data["axes"])
+    return _validated(located(data, folder), source)
+
+
+def _checked(study: Study, source: str | Path) -> Study:
+    check_axes(study.axes, study.model_dump(mode="json"), source)
+    _check_cells(study, source)
+    return study
+
+
+def _validated(
+    data: dict[str, Any], source: str | Path | None, axes: Collection[str] = ()
+) -> Study:
+    # JSON mode: strict about numbers and strings, yet lists are tuples and strings are enums.
+    try:
+        return Study.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise validation_error(error, data, Study, source, axes) from error
+
+
+def _check_cells(study: Study, source: str | Path) -> None:
+    count = math.prod(len(values) for values in study.axes.values())
+    if count > MAX_CELLS:
+        raise BadInput(
+            "too many cells", source=source, key="axes", value=count, accepted=f"<= {MAX_CELLS}"
+        )
+    seen: dict[str, Cell] = {}
+    for cell in study.cells():
+        other = seen.setdefault(_check_cell(study, cell, source), cell)
+        if other is not cell:
+            raise BadInput(
+                f"the same condition as {dict(other.values)}",
+                source=source,
+                key="axes",
+                value=dict(cell.values),
+                accepted="axes that change something",
+            )
+
+
+def _check_cell(study: Study, cell: Cell, source: str | Path) -> str:
+    try:
+        at = study.at(cell)
+        check_specimen(at.specimen, at.acquisition)
+    except BadInput as error:
+        raise BadInput(
+            error.problem,
+            source=error.source or source,
+            key=f"axes.{error.key}" if error.key in study.axes else error.key,
+            value=error.value,
+            accepted=error.accepted,
+        ) from error
+    return digest([at.condition(), at.solver.model_dump(mode="json")])

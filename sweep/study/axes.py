@@ -1,0 +1,81 @@
+"""The axes of a map: dotted paths to scalars of a study's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...recon_core.errors import BadInput
+from .trial import Scalar
+from .validation import unknown_key
+
+SWEPT = ("specimen", "acquisition", "solver")
+
+
+def flattened(axes: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Axes by dotted path, whether the path was quoted in the file or written as nested tables."""
+    flat: dict[str, Any] = {}
+    for key, value in axes.items():
+        path = f"{above}{key}"
+        flat |= flattened(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
+def put(tables: dict[str, Any], path: str, value: Scalar) -> None:
+    """Set the scalar at a dotted ``path`` of ``tables``, in place.
+
+    Raises
+    ------
+    BadInput : another axis has put a scalar where the path needs a table.
+    """
+    *above, last = path.split(".")
+    for key in above:
+        tables = tables[key]
+        if not isinstance(tables, dict):
+            raise BadInput(
+                "an axis below another axis",
+                key=f"axes.{path}",
+                value=value,
+                accepted=f"an axis over {'.'.join(above)} or over its entries, not both",
+            )
+    tables[last] = value
+
+
+def scalar_paths(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Dotted paths of everything in ``tables`` that an axis may run over."""
+    for section in SWEPT:
+        for key, value in tables[section].items():
+            if not isinstance(value, list):
+                yield f"{section}.{key}"
+            if isinstance(value, Mapping):
+                yield from (f"{section}.{key}.{inner}" for inner in value)
+
+
+def check_axes(
+    axes: Mapping[str, tuple[Scalar, ...]], tables: Mapping[str, Any], source: str | Path
+) -> None:
+    """Refuse axes over nothing that can be swept, without values, or with doubled values.
+
+    Raises
+    ------
+    BadInput : naming the axis, with the nearest path that exists.
+    """
+    known = list(scalar_paths(tables))
+    for path, values in axes.items():
+        if path.split(".")[0] in tables and path.split(".")[0] not in SWEPT:
+            raise _refused("not a condition of a cell", path, values, source, ", ".join(SWEPT))
+        if path not in known:
+            raise unknown_key(("axes", path), known, list(values), source)
+        if not values:
+            raise _refused("an axis without values", path, values, source, "one value or more")
+        if len(set(values)) != len(values):
+            raise _refused("a value is there twice", path, values, source, "different values")
+
+
+def _refused(
+    problem: str, path: str, values: tuple[Scalar, ...], source: str | Path, accepted: str
+) -> BadInput:
+    return BadInput(
+        problem, source=source, key=f"axes.{path}", value=list(values), accepted=accepted
+    )

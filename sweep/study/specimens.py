@@ -1,0 +1,140 @@
+"""The specimens of a study: named ones are built, volumes are read from HDF5 files."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...phantoms.acquire import Acquisition
+from ...phantoms.formats import load_specimen
+from ...phantoms.kinds import ELEMENTS, SIZES, make_specimen
+from ...phantoms.specimen import Specimen
+from ...recon_core.errors import BadInput
+from .tables import SpecimenTable, is_volume
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Elements and shape (z, y, x) of a specimen, known without holding it."""
+
+    elements: tuple[str, ...]
+    shape: tuple[int, int, int]
+
+
+def outline(table: SpecimenTable) -> Outline:
+    """Elements and shape of the specimen of a study.
+
+    Raises
+    ------
+    BadInput : an unknown name, a volume that cannot be read.
+    """
+    if table.from_file:
+        return _file_outline(table.kind, *_stamp(table.kind))
+    if table.kind not in ELEMENTS:
+        raise BadInput(
+            "unknown specimen",
+            key="specimen.kind",
+            value=table.kind,
+            accepted=f"{', '.join(sorted(ELEMENTS))}, or the path of an .h5 volume",
+        )
+    return Outline(ELEMENTS[table.kind], (table.size,) * 3)
+
+
+def build(table: SpecimenTable, oversample: int = 1) -> Specimen:
+    """The specimen on a grid ``oversample`` times finer than the study's.
+
+    A named specimen is drawn on the finer grid; a volume from a file knows nothing finer, so each
+    of its voxels is repeated along every axis.
+
+    Raises
+    ------
+    BadInput : an unknown name, a size out of range, a volume that cannot be read.
+    """
+    if not table.from_file:
+        return make_specimen(table.kind, table.size * oversample, table.seed)
+    specimen = load_specimen(table.kind)
+    if oversample == 1:
+        return specimen
+    volumes = specimen.volumes
+    for axis in (1, 2, 3):
+        volumes = np.repeat(volumes, oversample, axis=axis)
+    return Specimen(volumes, specimen.elements, specimen.voxel_size_nm / oversample, specimen.name)
+
+
+def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
+    """Refuse a specimen that does not exist, or that the acquisition does not fit.
+
+    Raises
+    ------
+    BadInput : naming the key.
+    """
+    acquisition.snr_of(outline(table).elements)
+    finest = table.size * acquisition.oversample
+    if not table.from_file and finest > SIZES[1]:
+        raise BadInput(
+            f"the finer grid would have {finest} voxels per edge",
+            key="acquisition.oversample",
+            value=acquisition.oversample,
+            accepted=f"specimen.size x oversample <= {SIZES[1]}",
+        )
+
+
+def specimen_identity(table: SpecimenTable) -> dict[str, Any]:
+    """What decides a specimen: name, size and seed, or the bytes of its file wherever it lies.
+
+    Raises
+    ------
+    BadInput : the file cannot be read.
+    """
+    if table.from_file:
+        return {"volume": _file_digest(table.kind, *_stamp(table.kind))}
+    return table.model_dump(mode="json")
+
+
+def located(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Study tables in which relative paths of volumes start at ``folder``."""
+    data = dict(data)
+    if isinstance(data.get("specimen"), dict) and "kind" in data["specimen"]:
+        kind = _absolute(data["specimen"]["kind"], folder)
+        data["specimen"] = {**data["specimen"], "kind": kind}
+    axes = data.get("axes")
+    if isinstance(axes, dict) and isinstance(axes.get("specimen.kind"), list):
+        kinds = [_absolute(kind, folder) for kind in axes["specimen.kind"]]
+        data["axes"] = {**axes, "specimen.kind": kinds}
+    return data
+
+
+def _absolute(kind: Any, folder: Path) -> Any:
+    if isinstance(kind, str) and is_volume(kind):
+        return str((folder / Path(kind).expanduser()).resolve())
+    return kind
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    try:
+        stat = Path(path).stat()
+    except OSError as error:
+        raise BadInput(
+            error.strerror or "unreadable",
+            key="specimen.kind",
+            value=path,
+            accepted="an HDF5 volume (element, z, y, x)",
+        ) from error
+    return stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=64)
+def _file_outline(path: str, modified: int, size: int) -> Outline:  # noqa: ARG001
+    specimen = load_specimen(path)
+    return Outline(specimen.elements, specimen.shape)
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: str, modified: int, size: int) -> str:  # noqa: ARG001
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,136 @@
+"""The tables of a study file that are the sweep's own; all frozen, unknown keys refused."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ...phantoms.kinds import SIZES
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import WEIGHT_BOUNDS, Method
+
+Bounds = tuple[float, float]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+VOLUME_SUFFIXES = (".h5", ".hdf5", ".emd")
+
+
+class Table(BaseModel):
+    """A table of a study file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StudyTable(Table):
+    """``[study]``: its name and the seed from which all noise and proposals derive."""
+
+    name: Annotated[str, Field(min_length=1)]
+    seed: Seed = 0
+
+
+class SpecimenTable(Table):
+    """``[specimen]``: a specimen's name, or the path of an HDF5 volume.
+
+    ``size``: voxels per edge; it and ``seed`` mean nothing for a volume from a file.
+    """
+
+    kind: Annotated[str, Field(min_length=1)]
+    size: Annotated[int, Field(ge=SIZES[0], le=SIZES[1])] = 64
+    seed: Seed = 0
+
+    @property
+    def from_file(self) -> bool:
+        """Whether ``kind`` is the path of an HDF5 volume."""
+        return is_volume(self.kind)
+
+
+class Surrogate(StrEnum):
+    """The model that proposes weights.
+
+    ``gp``: :mod:`tomoatlas.sweep.search.gp`, milliseconds. ``gp-hedge``: scikit-optimize's, the
+    reference.
+    """
+
+    GP = "gp"
+    GP_HEDGE = "gp-hedge"
+
+
+class SearchSpace(Table):
+    """``search.space``: bounds of the weights, searched log-uniformly.
+
+    ``haadf`` ends a little above 1, its statistical weight: more pays only where the data were
+    projected from the reconstruction's own grid.
+    """
+
+    haadf: Bounds = (1e-3, 3.0)
+    tv: Bounds = (0.1, 6.0)
+
+    @field_validator("haadf", "tv")
+    @classmethod
+    def _positive_and_increasing(cls, bounds: Bounds) -> Bounds:
+        least, most = WEIGHT_BOUNDS
+        if not least <= bounds[0] < bounds[1] <= most:
+            accepted = f"[low, high], {least:g} <= low < high <= {most:g}"
+            raise BadInput("not the bounds of a weight", accepted=accepted)
+        return bounds
+
+    def of(self, method: Method) -> dict[str, Bounds]:
+        """Bounds of the weights that ``method`` has, by name."""
+        return {name: getattr(self, name) for name in method.weight_names}
+
+
+class SearchSettings(Table):
+    """``[search]``: how the weights of every cell are found.
+
+    ``trials``: fused trials per cell, of which the first ``initial`` follow a fixed design.
+    ``chemistry_tv_trials``: the budget of chemistry + TV. ``lag``: a proposal waits for all but the
+    ``lag - 1`` trials before it; raise it when workers outnumber cells. ``methods``: what is run in
+    every cell. ``surrogate``: the model that makes the proposals.
+    """
+
+    trials: Count = 20
+    initial: Count = 6
+    chemistry_tv_trials: Count = 8
+    lag: Count = 1
+    methods: tuple[Method, ...] = tuple(Method)
+    surrogate: Surrogate = Surrogate.GP
+    space: SearchSpace = SearchSpace()
+
+    @field_validator("methods")
+    @classmethod
+    def _some_and_different(cls, methods: tuple[Method, ...]) -> tuple[Method, ...]:
+        if not methods or len(set(methods)) != len(methods):
+            raise BadInput("methods missing or doubled", accepted=", ".join(Method))
+        return methods
+
+    def budget(self, method: Method) -> int:
+        """Trials of ``method`` in one cell; a method without weights needs one."""
+        budgets = {Method.FUSED: self.trials, Method.CHEMISTRY_TV: self.chemistry_tv_trials}
+        return budgets.get(method, 1)
+
+
+class LimitsTable(Table):
+    """``[limits]``: what a trial may take, and how often it is tried again; no part of the science.
+
+    ``trial_seconds``, ``trial_memory_gb`` (GiB): of one trial. Where left out, its time is 10
+    minutes or 20 times what it is expected to take, whichever is longer, and its memory is not
+    limited. ``retries``: of a trial that crashed or ran out of time. All may change between the
+    runs of a study.
+    """
+
+    trial_seconds: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
+    trial_memory_gb: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = 1
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of one trial in bytes, None where it is not limited."""
+        return None if self.trial_memory_gb is None else int(self.trial_memory_gb * 2**30)
+
+
+def is_volume(kind: str) -> bool:
+    """Whether a specimen's ``kind`` is the path of an HDF5 volume."""
+    return kind.lower().endswith(VOLUME_SUFFIXES)

@@ -1,0 +1,128 @@
+"""Cells of a map, trials, their results and the record of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from ...recon_core.methods import Method, Weights
+
+Scalar = bool | int | float | str
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One condition of a study: a value for every axis, as (axis path, value) pairs in order."""
+
+    index: int
+    values: tuple[tuple[str, Scalar], ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One reconstruction to be made and scored.
+
+    ``number``: place in the sequence of proposals of its cell and method, from 0. ``trial_id``:
+    hash of all parameters that decide the result; see :meth:`tomoatlas.sweep.study.Study.trial`.
+    """
+
+    cell: Cell
+    method: Method
+    number: int
+    weights: Weights
+    trial_id: str
+
+    def weights_record(self) -> dict[str, float]:
+        """The weights that the method has, by name."""
+        return weights_of(self.method, self.weights)
+
+
+class TrialStatus(StrEnum):
+    """How an attempt of a trial ended; crashed and timeout may be tried again."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether the same trial may end well when it is tried again, elsewhere or later."""
+        return self in (TrialStatus.CRASHED, TrialStatus.TIMEOUT)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What became of a trial.
+
+    ``nrmse``: mean over elements, NaN unless ``status`` is ok. ``iterations``: work of the solver,
+    in pairs of projections of each modality. ``seconds``: wall time. ``started``: ISO 8601, UTC.
+    ``relative_error``: mean over elements of ||x - truth||/||truth||. ``stoichiometry``: element to
+    {mean, sigma} of its cation fraction. ``error``: one line, None when ok. ``worker``: who had the
+    trial, ended or not: a place in the executor, a rank, or a Dask worker; ``host``: on which node.
+    Executors fill in both, None where unknown; nothing depends on them.
+    """
+
+    status: TrialStatus
+    nrmse: float = math.nan
+    nrmse_by_element: Mapping[str, float] = field(default_factory=dict)
+    iterations: float = 0.0
+    seconds: float = 0.0
+    device: str = "cpu"
+    started: str = ""
+    error: str | None = None
+    solver_status: str | None = None
+    relative_error: float = math.nan
+    stoichiometry: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    worker: str | None = None
+    host: str | None = None
+
+
+def weights_of(method: Method, weights: Weights) -> dict[str, float]:
+    """The weights that ``method`` has, by name."""
+    return {name: float(getattr(weights, name)) for name in method.weight_names}
+
+
+def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool = True) -> Record:
+    """The journal's record of one attempt of a trial; numbers that are not finite become None.
+
+    ``attempt``: from 1. ``final``: False where the trial is going to be tried again; the result
+    then counts nowhere.
+    """
+    return {
+        "trial_id": trial.trial_id,
+        "cell": dict(trial.cell.values),
+        "method": str(trial.method),
+        "number": trial.number,
+        "attempt": attempt,
+        "final": final,
+        "weights": trial.weights_record(),
+        "status": str(result.status),
+        "nrmse": _finite(result.nrmse),
+        "nrmse_by_element": {e: _finite(v) for e, v in result.nrmse_by_element.items()},
+        "iterations": _finite(result.iterations),
+        "seconds": result.seconds,
+        "device": result.device,
+        "started": result.started,
+        "error": result.error,
+        "solver_status": result.solver_status,
+        "relative_error": _finite(result.relative_error),
+        "stoichiometry": {
+            e: {name: _finite(v) for name, v in s.items()} for e, s in result.stoichiometry.items()
+        },
+        "worker": result.worker,
+        "host": result.host,
+    }
+
+
+def is_final(record: Mapping[str, Any]) -> bool:
+    """Whether a record is a trial's outcome, not an attempt that was tried again."""
+    return record.get("final") is not False
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

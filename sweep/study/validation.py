@@ -1,0 +1,171 @@
+"""What pydantic finds wrong with a study, said in one line that names section, key and value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from ...recon_core.errors import BadInput
+
+Location = tuple[int | str, ...]
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_IN_TOML = {"an object": "a table", "array": "a list"}
+_KINDS: dict[object, str] = {str: "a string", int: "an integer", float: "a number"}
+
+
+def validation_error(
+    error: ValidationError,
+    data: object,
+    model: type[BaseModel],
+    source: str | Path | None,
+    axes: Collection[str] = (),
+) -> BadInput:
+    """One line for the first thing wrong with ``data``; a misspelt key comes before all others.
+
+    ``axes``: paths whose values were put in from ``[axes]``, and are named so.
+    """
+    found = sorted(error.errors(), key=lambda e: _rank(e, data))[0]
+    location = _located(found["loc"], data, found["type"] == "missing")
+    key = _name(location, axes)
+    value = _at(data, location)
+    inner = found.get("ctx", {}).get("error")
+    if isinstance(inner, BadInput):
+        return _from_inner(inner, source, key, value, axes)
+    if found["type"] == "extra_forbidden":
+        return unknown_key(location, _keys(model, location[:-1]), value, source)
+    if found["type"] == "missing":
+        return _missing(location, data, model, source)
+    accepted = _accepted(found, _field(model, location))
+    if location[:1] == ("axes",):
+        accepted = "a list of numbers or strings" if location[1:] else "a table of lists"
+    return BadInput(_problem(found), source=source, key=key, value=value, accepted=accepted)
+
+
+def unknown_key(
+    location: Location, known: Iterable[str], value: object, source: str | Path | None
+) -> BadInput:
+    """The line for a key that means nothing, with the nearest known one as a suggestion."""
+    known = list(known)
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    hint = f", did you mean {near[0]}?" if near else ""
+    return BadInput(
+        f"unknown key{hint}",
+        source=source,
+        key=_name(location, ()),
+        value=value,
+        accepted=", ".join(known),
+    )
+
+
+def _missing(
+    location: Location, data: object, model: type[BaseModel], source: str | Path | None
+) -> BadInput:
+    """The line for a key that must be there, or for a list that ends too early."""
+    info = _field(model, location)
+    kind = info.annotation if info else None
+    if isinstance(location[-1], int):
+        key, value = _name(location[:-1], ()), _at(data, location[:-1])
+        accepted = f"{len(get_args(kind))} values"
+        return BadInput("too short", source=source, key=key, value=value, accepted=accepted)
+    inner = _table(info) if info else None
+    table = f"a table of {', '.join(inner.model_fields)}" if inner else None
+    return BadInput(
+        "missing", source=source, key=_name(location, ()), accepted=table or _KINDS.get(kind)
+    )
+
+
+def _rank(found: Any, data: object) -> tuple[bool, int]:
+    located = _located(found["loc"], data, found["type"] == "missing")
+    return found["type"] != "extra_forbidden", -len(located)
+
+
+def _located(loc: Location, data: object, missing: bool) -> Location:
+    """The part of a pydantic location that is in the data, without the tags of union members."""
+    path: list[int | str] = []
+    for step in loc:
+        if _has(data, step):
+            path.append(step)
+            data = data[step]  # type: ignore[index]
+    return (*path, loc[-1]) if missing else tuple(path)
+
+
+def _has(data: object, step: int | str) -> bool:
+    if isinstance(data, list):
+        return isinstance(step, int) and step < len(data)
+    return isinstance(data, Mapping) and step in data
+
+
+def _at(data: object, location: Location) -> object:
+    for step in location:
+        if not _has(data, step):
+            return None
+        data = data[step]  # type: ignore[index]
+    return data
+
+
+def _name(location: Location, axes: Collection[str]) -> str:
+    name = ".".join(str(step) for step in location)
+    return f"axes.{name}" if name in axes else name
+
+
+def _from_inner(
+    inner: BadInput, source: str | Path | None, key: str, value: object, axes: Collection[str]
+) -> BadInput:
+    if inner.key is not None:
+        key = f"axes.{inner.key}" if inner.key in axes else inner.key
+        value = inner.value
+    return BadInput(inner.problem, source=source, key=key, value=value, accepted=inner.accepted)
+
+
+def _keys(model: type[BaseModel], location: Location) -> list[str]:
+    info = _field(model, location)
+    inner = model if info is None else _table(info)
+    return [] if inner is None else list(inner.model_fields)
+
+
+def _field(model: type[BaseModel], location: Location) -> FieldInfo | None:
+    info = None
+    for step in location:
+        if step not in model.model_fields:
+            break
+        info = model.model_fields[str(step)]
+        inner = _table(info)
+        if inner is None:
+            break
+        model = inner
+    return info
+
+
+def _table(info: FieldInfo) -> type[BaseModel] | None:
+    kind = info.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _problem(found: Any) -> str:
+    return "out of range" if _SIGNS.keys() & found.get("ctx", {}).keys() else "not acceptable"
+
+
+def _accepted(found: Any, info: FieldInfo | None) -> str:
+    limits = [
+        f"{sign} {getattr(mark, name):g}"
+        for mark in (info.metadata if info else ())
+        for name, sign in _SIGNS.items()
+        if hasattr(mark, name)
+    ]
+    if found["type"] == "too_long":
+        return f"{found['ctx']['max_length']} values"
+    if found["type"] == "value_error" or not limits:
+        return _plain(str(found["msg"]))
+    kind = "integer" if info is not None and info.annotation is int else "number"
+    return f"{kind} {' and '.join(limits)}"
+
+
+def _plain(message: str) -> str:
+    for opening in ("Value error, ", "expected ", "Input should be ", "a valid "):
+        message = message.removeprefix(opening)
+    return _IN_TOML.get(message, message[:1].lower() + message[1:])

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tomoatlas.jobs import run as running
+from tomoatlas.jobs.cli import main
+from tomoatlas.jobs.signals import SignalHandler
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.executors.child import CannotStart
+from tomoatlas.sweep.executors.inline import InlineExecutor
+
+
+def test_a_dask_cluster_without_dask_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "tomoatlas.sweep.executors.dask", raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "--dask", "local"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--dask = 'local'" in line
+    assert "accepted: pip install 'tomoatlas[dask]'" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dask_scheduler_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    monkeypatch.setattr("tomoatlas.sweep.executors.dask.CONNECT_SECONDS", 0.5)
+    assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "--dask", "127.0.0.1:9"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("--dask = '127.0.0.1:9': ")
+    assert line.endswith("accepted: host:port of a running Dask scheduler, or local")
+
+
+def test_only_a_job_of_a_scheduler_waits_for_the_lock() -> None:
+    assert running._patience({}) == 0.0
+    for name in running.JOB_VARIABLES:
+        assert running._patience({name: "12"}) == 180.0
+
+
+class Broken(InlineExecutor):
+    def collect(self, timeout: float | None = None) -> NoReturn:
+        raise CannotStart("a worker process cannot start, exit code 1")
+
+
+def test_workers_that_cannot_start_end_the_run_in_one_line_and_with_its_own_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def broken(*args: object) -> Iterator[Broken]:
+        yield Broken()
+
+    monkeypatch.setattr(running, "executor_of", broken)
+    assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q"]) == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "run: a worker process cannot start, exit code 1; what is done is kept" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadInput("wrong"), 2),
+        (CannotStart("nothing starts"), 5),
+        (OSError(errno.EIO, "Input/output error"), 5),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError(), 1),
+    ],
+)
+def test_every_error_of_a_rank_is_told_and_has_a_code_before_mpi_ends(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> NoReturn:
+        raise error
+
+    assert running._told(fail, SignalHandler()) == code
+    assert bool(capsys.readouterr().err) == (code != 130)
