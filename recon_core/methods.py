@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .errors import BadInput
+
 
 class Method(StrEnum):
     """The ways to reconstruct; every map shows all four."""
@@ -26,6 +28,19 @@ class Method(StrEnum):
     def weight_names(self) -> tuple[str, ...]:
         """Names of the weights this method has."""
         return METHODS[self].weights
+
+
+def method_named(name: Method | str) -> Method:
+    """The method of a name.
+
+    Raises
+    ------
+    BadInput : no method has this name.
+    """
+    if name not in list(Method):
+        accepted = ", ".join(Method)
+        raise BadInput("no such method", key="method", value=str(name), accepted=accepted)
+    return Method(name)
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,11 @@ class Weights:
     ``haadf`` multiplies ||r||²/(2 sigma²), sigma² the HAADF noise variance: 1 is the statistical
     (maximum a posteriori) weight. ``tv`` multiplies the sum over voxels of the isotropic TV of
     concentrations. A method without a weight ignores it.
+
+    Examples
+    --------
+    >>> Weights(haadf=0.05, tv=0.8)
+    Weights(haadf=0.05, tv=0.8)
     """
 
     haadf: float = 0.0

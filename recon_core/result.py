@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -46,10 +47,25 @@ class History:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Concentrations of every element, (element, z, y, x) float32, and how they were reached."""
+    """Concentrations of every element, and how they were reached.
+
+    Parameters
+    ----------
+    volumes : concentrations, (element, z, y, x), float32.
+    status : how the solve ended.
+    iterations : work done, in pairs of projections of each modality.
+    history : the terms of the objective and the residuals along the way.
+    message : what to do about a status other than ``converged``.
+    elements : chemical symbols, in the order of ``volumes``.
+    voxel_size_nm : edge of a voxel.
+    facts : the method, its weights and the solver's settings, for records.
+    """
 
     volumes: Array
     status: Status
     iterations: float
     history: History = field(default_factory=History)
     message: str = ""
+    elements: tuple[str, ...] = ()
+    voxel_size_nm: float = 1.0
+    facts: Mapping[str, float | str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -199,14 +199,7 @@ def reconstruct_file(
         raise BadInput(solved.message or "cannot be reconstructed", source=tilts)
     if solved.status is Status.DIVERGED:
         return Exit.TRIALS_FAILED, (f"diverged: {solved.message}; nothing was written",)
-    save_reconstruction(
-        out,
-        solved.volumes,
-        series.elements,
-        series.voxel_size_nm,
-        _attributes(solved, chosen, settings),
-        overwrite=force,
-    )
+    save_reconstruction(out, solved, {"version": package_version("tomoatlas")}, overwrite=force)
     return Exit.DONE, (
         *_without_haadf(series, chosen),
         *_terms(solved),
@@ -219,20 +212,6 @@ def _without_haadf(series: TiltSeries, chosen: Chosen) -> tuple[str, ...]:
     if chosen.weights.haadf > 0 and not series.haadf_angles_deg:
         return ("no HAADF tilts in the series: fused is chemistry-tv here, haadf has no effect",)
     return ()
-
-
-def _attributes(
-    solved: Reconstruction, chosen: Chosen, settings: SolverSettings
-) -> dict[str, object]:
-    weights = {n: w for n, w in asdict(chosen.weights).items() if n in chosen.method.weight_names}
-    return {
-        "method": str(chosen.method),
-        "status": str(solved.status),
-        "iterations": solved.iterations,
-        "version": package_version("tomoatlas"),
-        **weights,
-        **settings.model_dump(),
-    }
 
 
 def _terms(solved: Reconstruction) -> tuple[str, ...]:

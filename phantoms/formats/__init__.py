@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ...recon_core.result import Reconstruction
 from ...recon_core.tiltseries import TiltSeries, atomic_numbers
 from ..specimen import Specimen, check_volumes, in_square_field
 from . import h5
@@ -33,7 +34,7 @@ def save_specimen(path: str | Path, specimen: Specimen, overwrite: bool = False)
     ------
     BadInput : the file exists, or cannot be written.
     """
-    save_reconstruction(
+    save_volumes(
         path,
         specimen.volumes,
         specimen.elements,
@@ -62,6 +63,52 @@ def load_specimen(path: str | Path) -> Specimen:
 
 
 def save_reconstruction(
+    path: str | Path,
+    reconstruction: Reconstruction,
+    attributes: h5.Attributes = h5.NONE,
+    overwrite: bool = False,
+) -> None:
+    """Write a reconstruction with its method, weights, settings and status as attributes.
+
+    Parameters
+    ----------
+    path : of the HDF5 file.
+    reconstruction : as :func:`~tomoatlas.recon_core.solver.reconstruct` gives it.
+    attributes : more of them, for the record.
+    overwrite : replace the file if it exists.
+
+    Raises
+    ------
+    BadInput : the file exists, or cannot be written; the volumes are no concentrations.
+
+    Examples
+    --------
+    >>> import tempfile, tomoatlas as ta
+    >>> specimen = ta.make_specimen("nanocubes", size=8)
+    >>> series = ta.simulate(specimen, ta.Acquisition(haadf_tilts=9, chemical_tilts=5), seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ta.save_reconstruction(f"{folder}/volumes.h5", ta.reconstruct(series))
+    ...     volumes, elements, voxel_size_nm = ta.load_volumes(f"{folder}/volumes.h5")
+    >>> volumes.shape, elements
+    ((4, 8, 8, 8), ('Co', 'Cu', 'O', 'Au'))
+    """
+    known = {
+        "status": str(reconstruction.status),
+        "iterations": reconstruction.iterations,
+        **reconstruction.facts,
+        **attributes,
+    }
+    save_volumes(
+        path,
+        reconstruction.volumes,
+        reconstruction.elements,
+        reconstruction.voxel_size_nm,
+        known,
+        overwrite,
+    )
+
+
+def save_volumes(
     path: str | Path,
     volumes: Array,
     elements: tuple[str, ...],

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..device import CPU, Device
 from ..errors import BadInput
+from ..gpu import device_named
 from ..memory import SolveSize, check_fits
-from ..methods import ACCEPTED_WEIGHT, Method, Weights, is_weight
+from ..methods import (
+    ACCEPTED_WEIGHT,
+    DEFAULT_WEIGHTS,
+    Method,
+    Weights,
+    is_weight,
+    method_named,
+)
 from ..result import History, Reconstruction, Status
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
@@ -28,22 +37,59 @@ DEFAULT_SETTINGS = SolverSettings()
 
 def reconstruct(
     series: TiltSeries,
-    method: Method,
-    weights: Weights = NO_WEIGHTS,
+    method: Method | str = Method.FUSED,
+    weights: Weights | None = None,
     settings: SolverSettings = DEFAULT_SETTINGS,
     monitor: Monitor | None = None,
-    device: Device = CPU,
+    device: Device | str = CPU,
 ) -> Reconstruction:
     """Concentrations of every element from one tilt series.
 
-    ``monitor(volumes) -> score`` (lower is better) sees the iterates, (element, z, y, x);
-    ``ml-stopped`` needs it. Data that hold nothing to fit come back with status ``bad-data``.
+    Parameters
+    ----------
+    series : the measured counts.
+    method : ``fused``, ``chemistry-tv``, ``ml`` or ``ml-stopped``.
+    weights : of the HAADF and the TV term; without them
+        :data:`~tomoatlas.recon_core.methods.DEFAULT_WEIGHTS`.
+    settings : when to stop, and the exponent of the HAADF contrast.
+    monitor : ``monitor(volumes) -> score``, lower is better, sees the iterates (element, z, y, x);
+        ``ml-stopped`` needs it.
+    device : what to compute on, or its name: ``auto``, ``cpu``, ``cuda``, ``cuda-half``.
+
+    Returns
+    -------
+    Reconstruction : with status ``bad-data`` where the data hold nothing to fit.
 
     Raises
     ------
-    BadInput : ``ml-stopped`` without a monitor, an impossible weight, or more than the free memory.
+    BadInput : an unknown method or device, ``ml-stopped`` without a monitor, an impossible weight,
+        or more than the free memory.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> specimen = ta.make_specimen("nanocubes", size=8)
+    >>> plan = ta.Acquisition(haadf_tilts=9, chemical_tilts=5)
+    >>> series = ta.simulate(specimen, plan, seed=0)
+    >>> result = ta.reconstruct(series, "fused", ta.Weights(haadf=0.02, tv=1.0))
+    >>> result.volumes.shape, result.elements
+    ((4, 8, 8, 8), ('Co', 'Cu', 'O', 'Au'))
     """
+    method, device = method_named(method), _device(device)
+    weights = DEFAULT_WEIGHTS if weights is None else weights
     _check(method, weights, monitor)
+    found = _reconstructed(series, method, weights, settings, monitor, device)
+    return _described(found, series, method, weights, settings)
+
+
+def _reconstructed(
+    series: TiltSeries,
+    method: Method,
+    weights: Weights,
+    settings: SolverSettings,
+    monitor: Monitor | None,
+    device: Device,
+) -> Reconstruction:
     empty = _empty_channels(series, method, [weights])
     if empty:
         return _bad_data(series, empty)
@@ -57,20 +103,42 @@ def reconstruct(
 
 def reconstruct_batch(
     series: TiltSeries,
-    method: Method,
+    method: Method | str,
     weights: Sequence[Weights],
     settings: SolverSettings = DEFAULT_SETTINGS,
-    device: Device = CPU,
+    device: Device | str = CPU,
 ) -> tuple[Reconstruction, ...]:
     """One reconstruction for each of ``weights``, solved together: they share the projections.
 
-    Each is what :func:`reconstruct` gives. Without a known HAADF scale, which every trial fits
-    for itself, they are solved one after the other.
+    Without a known HAADF scale, which every trial fits for itself, they are solved one after the
+    other.
+
+    Parameters
+    ----------
+    series : the measured counts.
+    method : ``fused``, ``chemistry-tv`` or ``ml``.
+    weights : one pair for each reconstruction.
+    settings : when to stop, and the exponent of the HAADF contrast.
+    device : what to compute on, or its name.
+
+    Returns
+    -------
+    tuple of Reconstruction : each is what :func:`reconstruct` gives.
 
     Raises
     ------
     BadInput : as :func:`reconstruct`; ``ml-stopped``, which has no weights to batch.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> specimen = ta.make_specimen("nanocubes", size=8)
+    >>> series = ta.simulate(specimen, ta.Acquisition(haadf_tilts=9, chemical_tilts=5), seed=0)
+    >>> weights = [ta.Weights(0.02, tv) for tv in (0.5, 1.0)]
+    >>> len(ta.reconstruct_batch(series, "fused", weights))
+    2
     """
+    method, device = method_named(method), _device(device)
     for each in weights:
         _check(method, each, None)
     if method is Method.FUSED and not haadf_scale_holds(series, settings.gamma):
@@ -81,7 +149,27 @@ def reconstruct_batch(
         chosen = [weights[i] for i in group]
         solved = _together(series, method, chosen, settings, device)
         found |= dict(zip(group, solved, strict=True))
-    return tuple(found[i] for i in range(len(weights)))
+    return tuple(
+        _described(found[i], series, method, each, settings) for i, each in enumerate(weights)
+    )
+
+
+def _device(device: Device | str) -> Device:
+    return device_named(device) if isinstance(device, str) else device
+
+
+def _described(
+    found: Reconstruction,
+    series: TiltSeries,
+    method: Method,
+    weights: Weights,
+    settings: SolverSettings,
+) -> Reconstruction:
+    """With what its file should say of it."""
+    own = {name: getattr(weights, name) for name in method.weight_names}
+    facts = {"method": str(method), **own, **settings.model_dump()}
+    size = series.voxel_size_nm
+    return replace(found, elements=series.elements, voxel_size_nm=size, facts=facts)
 
 
 def _together(

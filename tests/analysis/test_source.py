@@ -11,7 +11,7 @@ from tomoatlas.analysis.atlas import write_atlas
 from tomoatlas.analysis.figures import FIGURES, draw
 from tomoatlas.analysis.figures.draw import figure_bytes, kind_of, save_figure
 from tomoatlas.analysis.figures.source import Source
-from tomoatlas.phantoms.formats import save_reconstruction, save_specimen
+from tomoatlas.phantoms.formats import save_specimen, save_volumes
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.sweep.record import StudyFolder
@@ -83,8 +83,8 @@ def test_files_are_matched_by_element_and_named_by_method(tmp_path):
     paths = [tmp_path / name for name in ("truth.h5", "a.h5", "b.h5")]
     save_specimen(paths[0], specimen)
     reverse = specimen.volumes[::-1] * 0.5
-    save_reconstruction(paths[1], reverse, specimen.elements[::-1], 2.0, {"method": "fused"})
-    save_reconstruction(paths[2], specimen.volumes, specimen.elements, 2.0)
+    save_volumes(paths[1], reverse, specimen.elements[::-1], 2.0, {"method": "fused"})
+    save_volumes(paths[2], specimen.volumes, specimen.elements, 2.0)
     found = Source(tuple(paths)).comparison
     assert [s.label for s in found.shown()] == ["Fused", "b"]
     assert np.array_equal(found.volumes["fused"], 0.5 * specimen.volumes)
@@ -99,7 +99,7 @@ def test_files_are_matched_by_element_and_named_by_method(tmp_path):
 def test_other_elements_or_shapes_are_refused(tmp_path):
     specimen = make_specimen("nanocubes", 16, 0)
     save_specimen(tmp_path / "t.h5", specimen)
-    save_reconstruction(tmp_path / "r.h5", specimen.volumes[:2], specimen.elements[:2], 2.0)
+    save_volumes(tmp_path / "r.h5", specimen.volumes[:2], specimen.elements[:2], 2.0)
     with pytest.raises(BadInput, match="not the elements and shape of the truth"):
         _ = Source((tmp_path / "t.h5", tmp_path / "r.h5")).comparison
 

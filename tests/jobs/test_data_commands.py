@@ -11,7 +11,7 @@ from tomoatlas.phantoms.formats import (
     load_specimen,
     load_tilt_series,
     load_volumes,
-    save_reconstruction,
+    save_volumes,
 )
 from tomoatlas.recon_core import solver as solving
 from tomoatlas.recon_core.result import Reconstruction, Status
@@ -154,7 +154,8 @@ def test_impossible_reconstructions_are_refused(options, said, tilts, tmp_path, 
 )
 def test_a_failed_solve_writes_nothing(status, code, tilts, tmp_path, monkeypatch, capsys):
     volumes = np.ones((4, 16, 16, 16), np.float32)
-    solved = Reconstruction(volumes, status, 3.0, message="no hope")
+    elements = ("Co", "Cu", "O", "Au")
+    solved = Reconstruction(volumes, status, 3.0, message="no hope", elements=elements)
     monkeypatch.setattr(solving, "reconstruct", lambda *args, **_: solved)
     out = tmp_path / "r.h5"
     assert main(["reconstruct", str(tilts), "--out", str(out), "-q"]) == code
@@ -182,7 +183,7 @@ def test_truth_against_itself(specimen, capsys):
 def test_elements_are_matched_by_name_and_scale_is_seen(specimen, tmp_path, capsys):
     truth = load_specimen(specimen)
     other = tmp_path / "other.h5"
-    save_reconstruction(other, 2 * truth.volumes[::-1], truth.elements[::-1], truth.voxel_size_nm)
+    save_volumes(other, 2 * truth.volumes[::-1], truth.elements[::-1], truth.voxel_size_nm)
     assert main(["evaluate", str(other), str(specimen), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["nrmse"] == pytest.approx(0, abs=1e-6)
@@ -193,10 +194,10 @@ def test_what_does_not_match_is_refused(specimen, tmp_path, capsys):
     truth = load_specimen(specimen)
     size = truth.voxel_size_nm
     other = tmp_path / "other.h5"
-    save_reconstruction(other, truth.volumes[:2], ("Co", "Cu"), size)
+    save_volumes(other, truth.volumes[:2], ("Co", "Cu"), size)
     assert "accepted: Co, Cu, O, Au" in line_of(capsys, 2, "evaluate", other, specimen)
     small = truth.volumes[:, 1:]
-    save_reconstruction(other, small, truth.elements, size, overwrite=True)
+    save_volumes(other, small, truth.elements, size, overwrite=True)
     assert "(16, 16, 16)" in line_of(capsys, 2, "evaluate", other, specimen)
     other.write_bytes(b"not hdf5")
     assert "other.h5" in line_of(capsys, 2, "evaluate", other, specimen)
@@ -206,7 +207,7 @@ def test_the_chain_of_a_volume_thinner_than_wide(specimen, tmp_path, capsys):
     truth = load_specimen(specimen)
     mine, tilts, out = (tmp_path / name for name in ("mine.h5", "t.h5", "r.h5"))
     thin = truth.volumes[:, 3:13, :, :9]
-    save_reconstruction(mine, thin, truth.elements, truth.voxel_size_nm)
+    save_volumes(mine, thin, truth.elements, truth.voxel_size_nm)
     assert main(["simulate", str(mine), *COUNTS, "--out", str(tilts), "-q"]) == 0
     argv = ["--max-iterations", "5", "--out", str(out), "-q"]
     assert main(["reconstruct", str(tilts), *argv]) == 0

@@ -18,9 +18,9 @@ from tomoatlas.phantoms.formats import (
     load_specimen,
     load_tilt_series,
     load_volumes,
-    save_reconstruction,
     save_specimen,
     save_tilt_series,
+    save_volumes,
 )
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
@@ -65,7 +65,7 @@ def test_a_specimen_comes_back(tmp_path: Path) -> None:
 )
 def test_any_volumes_come_back(tmp_path: Path, volumes: np.ndarray, size: float) -> None:
     path = tmp_path / "recon.h5"
-    save_reconstruction(path, volumes, ("O", "Au"), size, {"method": "fused"}, overwrite=True)
+    save_volumes(path, volumes, ("O", "Au"), size, {"method": "fused"}, overwrite=True)
     back, elements, voxel_size_nm = load_volumes(path)
     np.testing.assert_array_equal(back, volumes)
     assert (elements, voxel_size_nm) == (("O", "Au"), size)
@@ -73,7 +73,7 @@ def test_any_volumes_come_back(tmp_path: Path, volumes: np.ndarray, size: float)
 
 def test_attributes_stand_on_the_dataset_and_on_the_file(tmp_path: Path) -> None:
     path = tmp_path / "recon.h5"
-    save_reconstruction(path, SPECIMEN.volumes, SPECIMEN.elements, 2.5, {"tv": 0.8})
+    save_volumes(path, SPECIMEN.volumes, SPECIMEN.elements, 2.5, {"tv": 0.8})
     with h5py.File(path) as file:
         for node in (file, file["volumes"]):
             assert list(node.attrs["elements"]) == ["Co", "Ni", "O"]
@@ -100,7 +100,7 @@ def test_a_volume_that_is_not_square_gets_vacuum_around(
     tmp_path: Path, shape: tuple[int, ...], inside: tuple[slice, ...]
 ) -> None:
     volumes = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
-    save_reconstruction(tmp_path / "mine.h5", volumes, ("Co", "O"), 1.0)
+    save_volumes(tmp_path / "mine.h5", volumes, ("Co", "O"), 1.0)
     mine = load_specimen(tmp_path / "mine.h5")
     assert mine.shape == (max(shape[:2]), max(shape[:2]), shape[2])
     np.testing.assert_array_equal(mine.volumes[inside], volumes)
@@ -304,7 +304,7 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     for save in (
         lambda: save_specimen(path, SPECIMEN),
         lambda: save_tilt_series(path, SERIES),
-        lambda: save_reconstruction(path, SPECIMEN.volumes, SPECIMEN.elements, 1.0),
+        lambda: save_volumes(path, SPECIMEN.volumes, SPECIMEN.elements, 1.0),
     ):
         with pytest.raises(BadInput, match="exists already"):
             save()
@@ -324,7 +324,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     path = tmp_path / "recon.h5"
     save_specimen(path, SPECIMEN)
     with pytest.raises(TypeError):
-        save_reconstruction(
+        save_volumes(
             path, SPECIMEN.volumes, SPECIMEN.elements, 1.0, {"bad": object()}, overwrite=True
         )
     assert [p.name for p in tmp_path.iterdir()] == ["recon.h5"]

@@ -10,7 +10,7 @@ import pytest
 from recon_cases import specimen, tilt_series
 
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.recon_core.methods import WEIGHT_BOUNDS, Method, Weights
+from tomoatlas.recon_core.methods import DEFAULT_WEIGHTS, WEIGHT_BOUNDS, Method, Weights
 from tomoatlas.recon_core.metrics import nrmse, nrmse_by_element
 from tomoatlas.recon_core.result import Status
 from tomoatlas.recon_core.settings import SolverSettings
@@ -246,3 +246,47 @@ def test_empty_batches_and_batches_of_empty_data() -> None:
         reconstruct_batch(SERIES, Method.FUSED, [WEIGHTS, Weights(-1.0, 0.5)], SHORT)
     with pytest.raises(BadInput, match="needs the truth"):
         reconstruct_batch(SERIES, Method.ML_STOPPED, [WEIGHTS], SHORT)
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_a_method_may_be_named(method: Method) -> None:
+    monitor = score if method is Method.ML_STOPPED else None
+    by_name = reconstruct(SERIES, str(method), WEIGHTS, SHORT, monitor)
+    by_member = reconstruct(SERIES, method, WEIGHTS, SHORT, monitor)
+    np.testing.assert_array_equal(by_name.volumes, by_member.volumes)
+    assert by_name.facts["method"] == str(method)
+
+
+def test_an_unknown_method_is_refused_with_the_four_there_are() -> None:
+    for call in (
+        lambda: reconstruct(SERIES, "sirt"),
+        lambda: reconstruct_batch(SERIES, "sirt", [WEIGHTS]),
+    ):
+        with pytest.raises(BadInput) as refused:
+            call()
+        assert (refused.value.key, refused.value.value) == ("method", "sirt")
+        assert refused.value.accepted == "fused, chemistry-tv, ml, ml-stopped"
+
+
+def test_without_weights_the_default_pair_is_taken() -> None:
+    plain = reconstruct(SERIES, settings=SHORT)
+    given = reconstruct(SERIES, Method.FUSED, DEFAULT_WEIGHTS, SHORT)
+    np.testing.assert_array_equal(plain.volumes, given.volumes)
+    assert (plain.facts["haadf"], plain.facts["tv"]) == (0.02, 1.0)
+    assert score(plain.volumes) < score(reconstruct(SERIES, "ml", settings=SHORT).volumes)
+
+
+def test_a_reconstruction_names_its_elements_weights_and_settings() -> None:
+    found = reconstruct_batch(SERIES, "chemistry-tv", [WEIGHTS, Weights(0.0, 0.2)], SHORT)
+    assert [one.facts["tv"] for one in found] == [0.5, 0.2]
+    assert all("haadf" not in one.facts and one.facts["max_iterations"] == 60 for one in found)
+    assert all(one.elements == SERIES.elements for one in found)
+    assert all(one.voxel_size_nm == SERIES.voxel_size_nm for one in found)
+
+
+def test_a_device_may_be_named() -> None:
+    named = reconstruct(SERIES, "ml", settings=SHORT, device="cpu")
+    np.testing.assert_array_equal(named.volumes, reconstruct(SERIES, "ml", settings=SHORT).volumes)
+    with pytest.raises(BadInput) as refused:
+        reconstruct(SERIES, "ml", device="tpu")
+    assert refused.value.value == "tpu"
