@@ -21,6 +21,7 @@ import pandas as pd
 from ..phantoms.formats.aside import write_aside
 from ..recon_core.errors import BadInput
 from ..sweep.record import StudyFolder
+from ..sweep.study.identity import LATER
 from ..sweep.study.toml import toml_text
 from ..sweep.versions import package_version
 from .journal import load_trials
@@ -96,11 +97,14 @@ class Atlas:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def setting(self, path: str) -> Any:
-        """The study's value at a dotted path, None where unknown."""
+        """The study's value at a dotted path, None where unknown.
+
+        A key newer than the study has the value that does what was done before it existed.
+        """
         value: Any = self.settings
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+        return LATER.get(path) if value is None and self.settings else value
 
     def values(self, axis: str) -> tuple[Any, ...]:
         """The different values of an axis in the order of the table."""

@@ -12,6 +12,7 @@ from ...phantoms.formats.aside import unwritable, write_aside
 from ...recon_core.errors import BadInput
 from ..study import Study, recorded_study
 from ..study.axes import flattened
+from ..study.identity import UNHASHED
 from .journal import Journal
 
 MAY_GROW = ("search.trials", "search.chemistry_tv_trials")
@@ -115,7 +116,7 @@ class StudyFolder:
 
 def _continues(key: str, before: Any, now: Any) -> bool:
     """Whether a study with the value ``now`` goes on with what one with ``before`` has begun."""
-    if before == now or key.startswith("limits."):
+    if before == now or key.startswith("limits.") or key in UNHASHED:
         return True
     if key in MAY_GROW:
         return bool(now >= before)

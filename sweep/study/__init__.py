@@ -17,7 +17,8 @@ from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.settings import SolverSettings
 from .axes import check_axes, flattened, put
-from .identity import digest, seed_from
+from .editions import with_defaults
+from .identity import digest, identifying, seed_from
 from .specimens import check_specimen, located, specimen_identity
 from .tables import LimitsTable, SearchSettings, SpecimenTable, StudyTable, Table
 from .toml import toml_text
@@ -72,14 +73,13 @@ class Study(Table):
 
     def study_hash(self) -> str:
         """Identity of all that decides the study's results, so without its limits."""
-        return digest({name: table for name, table in self.tables().items() if name != "limits"})
+        return digest(identifying(self.model_dump(mode="json", exclude={"limits"})))
 
     def condition(self) -> dict[str, Any]:
         """What the data of a study without axes depend on: specimen, acquisition, study seed."""
-        tables = self.tables()
         return {
             "specimen": specimen_identity(self.specimen),
-            "acquisition": tables["acquisition"],
+            **self._identifying("acquisition"),
             "seed": self.study.seed,
         }
 
@@ -99,8 +99,15 @@ class Study(Table):
 
     def parameters(self, method: Method) -> dict[str, Any]:
         """All that decides the results of ``method`` but its weights, of a study without axes."""
-        solver = self.solver.model_dump(mode="json")
-        return {"condition": self.condition(), "solver": solver, "method": str(method)}
+        return {
+            "condition": self.condition(),
+            **self._identifying("solver"),
+            "method": str(method),
+        }
+
+    def _identifying(self, *names: str) -> dict[str, Any]:
+        """The tables of these names as an identity holds them."""
+        return identifying(self.model_dump(mode="json", include=set(names)))
 
 
 def trial_id(parameters: Mapping[str, Any], method: Method, weights: Weights) -> str:
@@ -157,7 +164,7 @@ def _parsed(text: str, source: str | Path, folder: Path) -> Study:
         raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
     if isinstance(data.get("axes"), dict):
         data["axes"] = flattened(data["axes"])
-    return _validated(located(data, folder), source)
+    return _validated(located(with_defaults(data, source), folder), source)
 
 
 def _checked(study: Study, source: str | Path) -> Study:
@@ -207,4 +214,4 @@ def _check_cell(study: Study, cell: Cell, source: str | Path) -> str:
             value=error.value,
             accepted=error.accepted,
         ) from error
-    return digest([at.condition(), at.solver.model_dump(mode="json")])
+    return digest(at.parameters(Method.FUSED))

@@ -15,7 +15,11 @@ from ...phantoms.formats import load_specimen
 from ...phantoms.kinds import ELEMENTS, SIZES, make_specimen
 from ...phantoms.specimen import Specimen
 from ...recon_core.errors import BadInput
+from .identity import identifying
 from .tables import SpecimenTable, is_volume
+
+_OF_NAMED = frozenset({"kind", "size", "seed"})
+"""Keys that say nothing of a volume from a file: it is its bytes, wherever it lies."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,17 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
 def specimen_identity(table: SpecimenTable) -> dict[str, Any]:
     """What decides a specimen: name, size and seed, or the bytes of its file wherever it lies.
 
+    Later keys of the table count where they are not neutral, for a file too.
+
     Raises
     ------
     BadInput : the file cannot be read.
     """
-    if table.from_file:
-        return {"volume": _file_digest(table.kind, *_stamp(table.kind))}
-    return table.model_dump(mode="json")
+    given = identifying(table.model_dump(mode="json"), "specimen.")
+    if not table.from_file:
+        return given
+    later = {key: value for key, value in given.items() if key not in _OF_NAMED}
+    return {"volume": _file_digest(table.kind, *_stamp(table.kind)), **later}
 
 
 def located(data: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from ...phantoms.kinds import SIZES
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import WEIGHT_BOUNDS, Method
+from .editions import FIRST, check_edition
 
 Bounds = tuple[float, float]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -24,11 +25,21 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _known_edition(edition: int) -> int:
+    check_edition(edition)
+    return edition
+
+
 class StudyTable(Table):
-    """``[study]``: its name and the seed from which all noise and proposals derive."""
+    """``[study]``: its name and the seed from which all noise and proposals derive.
+
+    ``edition``: the set of defaults that fills in what the file leaves out; see
+    :mod:`tomoatlas.sweep.study.editions`.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     seed: Seed = 0
+    edition: Annotated[int, AfterValidator(_known_edition)] = FIRST
 
 
 class SpecimenTable(Table):

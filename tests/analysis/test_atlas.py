@@ -10,6 +10,7 @@ import pytest
 from tomoatlas.analysis.atlas import Atlas, atlas_of, load_atlas, write_atlas
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study.identity import LATER
 
 
 @pytest.fixture
@@ -151,6 +152,13 @@ def test_weight_of_an_absent_signal_is_no_weight():
     atlas = Atlas(table, (axis,))
     assert atlas.weights("haadf").isna().tolist() == [True, False, True]
     assert atlas.weights("tv").notna().all()
+
+
+def test_a_key_newer_than_the_study_has_its_neutral_value(written, tmp_path, monkeypatch):
+    monkeypatch.setitem(LATER, "acquisition.later", "as before")
+    assert load_atlas(written / "atlas.h5").setting("acquisition.later") == "as before"
+    (tmp_path / "alone.csv").write_bytes((written / "atlas.csv").read_bytes())
+    assert load_atlas(tmp_path / "alone.csv").setting("acquisition.later") is None
 
 
 def test_study_text_in_the_h5_is_toml(written):
