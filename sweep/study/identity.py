@@ -1,4 +1,4 @@
-"""What identifies a trial: its resolved settings, so that new keys leave old studies as they are."""
+"""What identifies a trial: its resolved settings, such that new keys change no old identity."""
 
 from __future__ import annotations
 

@@ -33,36 +33,15 @@ from tomoatlas.sweep.study.trial import Trial, TrialResult
 
 ATLASES = sorted((Path(__file__).parents[2] / "analysis" / "atlases").glob("*/trials.jsonl"))
 
-RELEASE = set(
-    [
-        "study.name",
-        "study.seed",
-        "specimen.kind",
-        "specimen.size",
-        "specimen.seed",
-        "acquisition.tilt_range_deg",
-        "acquisition.haadf_tilts",
-        "acquisition.chemical_tilts",
-        "acquisition.haadf_snr",
-        "acquisition.chemical_snr",
-        "acquisition.background",
-        "acquisition.gamma",
-        "acquisition.oversample",
-        "solver.gamma",
-        "solver.tolerance",
-        "solver.max_iterations",
-        "solver.chemistry",
-        "search.trials",
-        "search.initial",
-        "search.chemistry_tv_trials",
-        "search.lag",
-        "search.methods",
-        "search.surrogate",
-        "search.space.haadf",
-        "search.space.tv",
-        "axes",
-    ]
-)
+_KEYS = {
+    "study": "name seed",
+    "specimen": "kind size seed",
+    "acquisition": "tilt_range_deg haadf_tilts chemical_tilts haadf_snr chemical_snr background "
+    "gamma oversample",
+    "solver": "gamma tolerance max_iterations chemistry",
+    "search": "trials initial chemistry_tv_trials lag methods surrogate space.haadf space.tv",
+}
+RELEASE = {f"{table}.{key}" for table, keys in _KEYS.items() for key in keys.split()} | {"axes"}
 """The hashed keys of the release of 2026-11-22. Nothing is ever added here."""
 
 
