@@ -73,8 +73,17 @@ def rerun_best(
     cell: Cell,
     trials: pd.DataFrame,
     methods: Sequence[Method] = tuple(METHOD_LABELS),
+    device: str = "cpu",
 ) -> Rerun:
     """Run the best trial of each method in ``cell`` again; methods without one are left out.
+
+    Parameters
+    ----------
+    study : of the trials.
+    cell : whose trials to run.
+    trials : the table of all trials, see :func:`tomoatlas.analysis.table.trials_table`.
+    methods : to run, in this order.
+    device : name of what to compute on.
 
     Raises
     ------
@@ -87,7 +96,7 @@ def rerun_best(
     volumes: dict[str, Array] = {}
     history, weights = History(), None
     for trial in chosen:
-        solved, truth, series = reconstruct_trial(study, trial)
+        solved, truth, series = reconstruct_trial(study, trial, device)
         volumes[trial.method] = solved.volumes
         if trial.method is Method.FUSED:
             history, weights = solved.history, trial.weights

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..analysis.report import write_report
 from ..recon_core.errors import BadInput, Trouble
-from ..sweep.evaluate import DEVICE_VARIABLE
 from ..sweep.executors import Executor
 from ..sweep.executors.child import CannotStart
 from ..sweep.launchers import launched_under_mpi
@@ -57,16 +55,15 @@ def run_study(
         summary = _run(study, out, executor, quiet, deadline)
         return _ended(name, out, summary, deadline, quiet, slices)
 
-    with _computing_on(workers.device):
-        if launched_under_mpi() and workers.dask is None:
-            from ..sweep.executors.mpi import ranks as mpi
+    if launched_under_mpi() and workers.dask is None:
+        from ..sweep.executors.mpi import ranks as mpi
 
-            if mpi.ranks() > 1:
-                check_workers(study, mpi.ranks())
-                request = request_of(workers)
-                return mpi.leave(_told(lambda: mpi.run_ranks(manage, request=request), signals))
-        with executor_of(study, workers) as executor:
-            return manage(executor)
+        if mpi.ranks() > 1:
+            check_workers(study, mpi.ranks())
+            request = request_of(workers)
+            return mpi.leave(_told(lambda: mpi.run_ranks(manage, request=request), signals))
+    with executor_of(study, workers) as executor:
+        return manage(executor)
 
 
 def _told(run_ranks: Callable[[], int], signals: SignalHandler) -> int:
@@ -80,19 +77,6 @@ def _told(run_ranks: Callable[[], int], signals: SignalHandler) -> int:
     except Exception:  # noqa: BLE001 - told here, as nothing may be after the end of MPI
         traceback.print_exc()
         return 1
-
-
-@contextmanager
-def _computing_on(device: str) -> Iterator[None]:
-    """Tell this process, and the workers it starts meanwhile, what to compute on."""
-    before = os.environ.get(DEVICE_VARIABLE)
-    os.environ[DEVICE_VARIABLE] = device
-    try:
-        yield
-    finally:
-        del os.environ[DEVICE_VARIABLE]
-        if before is not None:
-            os.environ[DEVICE_VARIABLE] = before
 
 
 def _ended(

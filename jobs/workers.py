@@ -139,7 +139,7 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
         with _on_dask(workers.dask, workers, len(places)) as executor:
             yield executor
     else:
-        yield ProcessExecutor(len(places), places=places)
+        yield ProcessExecutor(len(places), places=places, device=workers.device)
 
 
 def _places(workers: Workers) -> list[Mapping[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,70 +31,91 @@ from .study.trial import Trial, TrialResult, TrialStatus
 
 Array = NDArray[np.float32]
 
-DEVICE_VARIABLE = "TOMOATLAS_DEVICE"
-"""Environment variable of a worker: auto, cpu, cuda or cuda-half; what its trials compute on."""
-
 SPECIMENS_KEPT, SERIES_KEPT = 2, 4
 """What a process keeps for the next trial; a trial needs a series, its truth and, to simulate the
 series from a finer grid, the specimen on that."""
 
 
-def evaluate(study: Study, trial: Trial) -> TrialResult:
+def evaluate(study: Study, trial: Trial, device: Device | str = "cpu") -> TrialResult:
     """Reconstruct a trial and score it; a failure is a status with its reason, never an exception.
 
-    ``study``: with or without axes; the trial's cell is put in.
+    The result depends on the arguments alone: seeds follow from study and trial, and no
+    environment variable is read. Specimens, series and devices are kept for the next call.
+
+    Parameters
+    ----------
+    study : with or without axes; the values of the trial's cell are put in.
+    trial : cell, method and weights.
+    device : what to compute on, or its name (auto, cpu, cuda, cuda-half).
+
+    Returns
+    -------
+    TrialResult : scores; or status failed, or crashed where the same trial may succeed later.
     """
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     clock = time.perf_counter()
+    name = _device_name(device)
     try:
         # Several BLAS threads would sum in another order: scores must not depend on the cores.
         with threadpool_limits(1, user_api="blas"):
-            result = _scored(*reconstruct_trial(study, trial)[:2])
+            result = _scored(*reconstruct_trial(study, trial, device)[:2])
     except TooLarge as error:  # what else is in memory now may be gone when it is tried again
         result = replace(_failed(str(error)), status=TrialStatus.CRASHED)
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
-        result = _raised(error)
-    return replace(result, started=started, seconds=time.perf_counter() - clock)
+        result = _raised(error, name)
+    return replace(result, device=name, started=started, seconds=time.perf_counter() - clock)
 
 
-def reconstruct_trial(study: Study, trial: Trial) -> tuple[Reconstruction, Specimen, TiltSeries]:
-    """The reconstruction of a trial, its truth on the same grid, and the data it was made from.
+def reconstruct_trial(
+    study: Study, trial: Trial, device: Device | str = "cpu"
+) -> tuple[Reconstruction, Specimen, TiltSeries]:
+    """Simulate the data of a trial and reconstruct them, as :func:`evaluate` does.
+
+    Parameters
+    ----------
+    study : with or without axes; the values of the trial's cell are put in.
+    trial : cell, method and weights.
+    device : what to compute on, or its name.
+
+    Returns
+    -------
+    Reconstruction : volumes (element, z, y, x), status and history.
+    Specimen : the truth, on the same grid.
+    TiltSeries : the simulated data.
 
     Raises
     ------
-    BadInput : a specimen or acquisition that cannot be, or that the device has no memory for.
+    BadInput : a specimen or acquisition that cannot be, no such device, or not enough memory on it.
     """
     at = study.at(trial.cell) if study.axes else study
-    dual = np.dtype(_device().dual_type).itemsize
-    check_fits(solve_size(at, dual), _device(), trial.method)  # before minutes of simulation
+    device = _device_of(device)
+    dual = np.dtype(device.dual_type).itemsize
+    check_fits(solve_size(at, dual), device, trial.method)  # before minutes of simulation
     truth = _specimen(at.specimen.model_dump_json(), 1)
     series = _series(
         at.specimen.model_dump_json(), at.acquisition.model_dump_json(), at.noise_seed()
     )
     oracle = _mean_nrmse(truth.volumes) if trial.method is Method.ML_STOPPED else None
-    return (
-        reconstruct(series, trial.method, trial.weights, at.solver, oracle, _device()),
-        truth,
-        series,
-    )
+    solved = reconstruct(series, trial.method, trial.weights, at.solver, oracle, device)
+    return solved, truth, series
 
 
-def _device() -> Device:
-    return _device_named(os.environ.get(DEVICE_VARIABLE, "cpu"))
-
-
-def _label() -> str:
-    """The name of the device, or what was asked for where there is none."""
-    try:
-        return _device().name
-    except BadInput as error:
-        return str(error.value)
+def _device_of(device: Device | str) -> Device:
+    return _named_device(device) if isinstance(device, str) else device
 
 
 @cache
-def _device_named(name: str) -> Device:
-    """Kept, as a device holds compiled kernels and projectors."""
+def _named_device(name: str) -> Device:
+    """Once per process, as a device holds compiled kernels and projectors."""
     return device_named(name)
+
+
+def _device_name(device: Device | str) -> str:
+    """As a record names it; what was asked for if this machine has no such device."""
+    try:
+        return _device_of(device).name
+    except (BadInput, RuntimeError):  # of a driver: the trial fails by it, and shows the reason
+        return str(device)
 
 
 @lru_cache(maxsize=SPECIMENS_KEPT)
@@ -127,7 +147,6 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
         nrmse=float(np.mean(by_element)),
         nrmse_by_element=dict(zip(elements, by_element, strict=True)),
         iterations=float(reconstruction.iterations),
-        device=_device().name,
         solver_status=str(reconstruction.status),
         relative_error=float(np.mean([relative_error(v, t) for v, t in pairs])),
         stoichiometry={
@@ -137,10 +156,10 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
     )
 
 
-def _raised(error: Exception) -> TrialResult:
-    """A failure, but for want of memory and faults of a GPU, which may not happen again."""
+def _raised(error: Exception, device: str) -> TrialResult:
+    """Failed; crashed if out of memory or if a GPU failed, which may not happen again."""
     result = _failed(f"{type(error).__name__}: {error}")
-    on_gpu = result.device != CPU.name and not isinstance(error, BadInput)
+    on_gpu = device != CPU.name and not isinstance(error, BadInput)
     chance = on_gpu or isinstance(error, MemoryError)
     return replace(result, status=TrialStatus.CRASHED) if chance else result
 
@@ -148,7 +167,6 @@ def _raised(error: Exception) -> TrialResult:
 def _failed(error: str, status: Status | None = None) -> TrialResult:
     return TrialResult(
         TrialStatus.FAILED,
-        device=_label(),
         error=" ".join(error.split()),
         solver_status=str(status) if status else None,
     )

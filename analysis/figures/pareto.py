@@ -44,12 +44,23 @@ class Compromise:
     finished: bool = True
 
 
-def compromises(study: Study, cell: Cell, haadf: float, tvs: Sequence[float]) -> list[Compromise]:
-    """Reconstruct ``cell`` at one HAADF weight and every TV weight (> 0)."""
+def compromises(
+    study: Study, cell: Cell, haadf: float, tvs: Sequence[float], device: str = "cpu"
+) -> list[Compromise]:
+    """Reconstruct ``cell`` at one HAADF weight and every TV weight.
+
+    Parameters
+    ----------
+    study : with the axes of ``cell``.
+    cell : whose data to reconstruct.
+    haadf : weight of the HAADF term.
+    tvs : weights of the total variation, each > 0.
+    device : name of what to compute on.
+    """
     found = []
     for number, tv in enumerate(tvs):
         trial = study.trial(cell, Method.FUSED, number, Weights(haadf, float(tv)))
-        solved, truth, _ = reconstruct_trial(study, trial)
+        solved, truth, _ = reconstruct_trial(study, trial, device)
         history = solved.history
         score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
         data = history.haadf[-1] + history.chemistry[-1]

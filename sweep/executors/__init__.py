@@ -45,8 +45,9 @@ class Limits:
         return cls(study.limits.trial_seconds, study.limits.memory_bytes)
 
 
-Evaluate = Callable[[Study, Trial], TrialResult]
-"""Evaluates a trial in its study; a failure is a status of the result, not an exception."""
+Evaluate = Callable[[Study, Trial, str], TrialResult]
+"""Evaluates a trial of a study on the device of that name, see
+:func:`tomoatlas.sweep.evaluate.evaluate`; a failure is a status of the result, not an exception."""
 
 
 class Executor(Protocol):
@@ -83,14 +84,21 @@ def signed(result: TrialResult, worker: str) -> TrialResult:
     return replace(result, worker=worker, host=os.uname().nodename)
 
 
-def attempt(evaluate: Evaluate, study: Study, trial: Trial) -> TrialResult:
-    """The result of a trial; an exception that gets out of ``evaluate`` is a failure of the trial.
+def attempt(evaluate: Evaluate, study: Study, trial: Trial, device: str) -> TrialResult:
+    """Evaluate a trial; an exception out of ``evaluate``, a fault of the program, fails the trial.
 
-    Its traceback is printed, for it is a fault of the program. So is a score that is no number. For
-    want of memory the trial has crashed.
+    Parameters
+    ----------
+    evaluate : evaluates a trial.
+    study, trial, device : its arguments.
+
+    Returns
+    -------
+    TrialResult : of the trial; failed after an exception, whose traceback is printed, and for a
+        score that is not finite; crashed after a MemoryError, which may not happen again.
     """
     try:
-        result = evaluate(study, trial)
+        result = evaluate(study, trial, device)
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
         traceback.print_exc()
         reason = " ".join(f"{type(error).__name__}: {error}".split())

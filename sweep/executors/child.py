@@ -56,6 +56,7 @@ class Child:
     Parameters
     ----------
     evaluate : evaluates a trial; a function that can be imported by its name.
+    device : name of what it computes on.
     environment : all its variables, see :func:`~tomoatlas.sweep.executors.serve.child_environment`.
     limits : what a trial may take, else what its study says; :meth:`check` enforces them.
 
@@ -67,7 +68,11 @@ class Child:
     trial: Trial | None = None
 
     def __init__(
-        self, evaluate: Evaluate, environment: Mapping[str, str], limits: Limits | None
+        self,
+        evaluate: Evaluate,
+        device: str,
+        environment: Mapping[str, str],
+        limits: Limits | None,
     ) -> None:
         self._given, self._limits = limits, Limits()
         self._process, self.connection, self._lifeline = _connected(environment)
@@ -77,7 +82,7 @@ class Child:
         self._verdict: TrialResult | None = None
         self._since = time.monotonic()
         with suppress(OSError):
-            self.connection.send(evaluate)
+            self.connection.send((evaluate, device))
 
     @property
     def pid(self) -> int:

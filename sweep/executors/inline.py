@@ -14,14 +14,19 @@ from . import Evaluate, attempt, signed
 class InlineExecutor:
     """Evaluates each trial in this process when it is collected.
 
-    Nothing can end a trial here: for limits, and for a trial that may kill its process, there is
+    No limit is enforced here: for limits, and for a trial that may kill its process, use
     :class:`~tomoatlas.sweep.executors.local.ProcessExecutor` with one worker.
+
+    Parameters
+    ----------
+    evaluate : evaluates a trial.
+    device : name of what to compute on.
     """
 
     slots = 1
 
-    def __init__(self, evaluate: Evaluate = evaluate) -> None:
-        self._evaluate = evaluate
+    def __init__(self, evaluate: Evaluate = evaluate, device: str = "cpu") -> None:
+        self._evaluate, self._device = evaluate, device
         self._queue: deque[tuple[Study, Trial]] = deque()
 
     def submit(self, study: Study, trial: Trial) -> None:
@@ -34,7 +39,7 @@ class InlineExecutor:
             time.sleep(timeout or 0.0)
             return None
         study, trial = self._queue.popleft()
-        return trial, signed(attempt(self._evaluate, study, trial), "0")
+        return trial, signed(attempt(self._evaluate, study, trial, self._device), "0")
 
     def close(self) -> None:
         """Drop what was submitted."""

@@ -139,6 +139,7 @@ class ProcessExecutor:
     threads : of each child; by default the workers share the cores evenly.
     names : of the workers; by default their numbers, from 0. A child that replaces another has its
         name, as it has its place.
+    device : name of what the children compute on.
 
     Raises
     ------
@@ -153,8 +154,9 @@ class ProcessExecutor:
         places: Sequence[Mapping[str, str]] | None = None,
         threads: int | None = None,
         names: Sequence[str] | None = None,
+        device: str = "cpu",
     ) -> None:
-        self._evaluate, self._limits = evaluate, limits
+        self._evaluate, self._limits, self._device = evaluate, limits, device
         self._names = names or [str(number) for number in range(workers)]
         self._places = places or [{}] * workers
         self._free = Slots(workers)
@@ -222,7 +224,7 @@ class ProcessExecutor:
             return None
         environment = child_environment(self._threads, self._places[seat])
         try:
-            child = Child(self._evaluate, environment, self._limits)
+            child = Child(self._evaluate, self._device, environment, self._limits)
         except CannotStart as error:
             self._free.fail(seat, error)
             return None

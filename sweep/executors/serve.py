@@ -63,8 +63,11 @@ FIRST_TO_GO = "800"
 def serve(tasks: int, lifeline: int) -> None:
     """Evaluate trials until the parent is gone.
 
-    ``tasks``: a pipe with first the function that evaluates, then trials. ``lifeline``: the end of
-    a pipe that nobody writes to.
+    Parameters
+    ----------
+    tasks : file descriptor of a pipe; first comes the function that evaluates with the name of the
+        device, then trials.
+    lifeline : file descriptor of a pipe that nobody writes to; it closes with the parent.
     """
     _die_with(lifeline)
     _ignore_signals()
@@ -72,10 +75,11 @@ def serve(tasks: int, lifeline: int) -> None:
     os.set_inheritable(tasks, False)
     connection = Connection(tasks)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        evaluate = connection.recv()
+        evaluate, device = connection.recv()
         connection.send(None)
         while True:
-            result = attempt(evaluate, *connection.recv())
+            study, trial = connection.recv()
+            result = attempt(evaluate, study, trial, device)
             last = _may_be_poisoned(result)
             connection.send((result, last))
             if last:

@@ -35,7 +35,7 @@ LEVEL = {Method.ML: 1.2, Method.ML_STOPPED: 0.8, Method.CHEMISTRY_TV: 0.5, Metho
 ELEMENTS = ("Co", "Cu", "O", "Au")
 
 
-def analytic(study: Study, trial: Trial) -> TrialResult:
+def analytic(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """Scores with a minimum over the weights, better with more tilts."""
     at = study.at(trial.cell) if study.axes else study
     tilts = at.acquisition.chemical_tilts + at.acquisition.haadf_tilts / 10

@@ -124,7 +124,7 @@ def written(folder: Path) -> Path:
 def damaged(study: Study, response: Any) -> Any:
     """The analytic response, but the fused trials of the second cell fail."""
 
-    def evaluate(there, trial):
+    def evaluate(there, trial, device="cpu"):
         if trial.method is Method.FUSED and trial.cell.index == 1:
             return TrialResult(TrialStatus.FAILED, error=f"diverged: {HOSTILE}", seconds=1.0)
         return response(there, trial)

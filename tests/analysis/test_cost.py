@@ -48,7 +48,7 @@ def test_a_trial_that_compiled_makes_no_grid_dearer(folder, study):
 
 
 def test_failures_cost_by_class(study, folder_of, response):
-    def flaky(study, trial):
+    def flaky(study, trial, device="cpu"):
         if trial.method is Method.FUSED and trial.number == 1:
             return TrialResult(TrialStatus.FAILED, error="diverged: step", seconds=7.0)
         if trial.method is Method.ML:

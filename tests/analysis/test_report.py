@@ -206,7 +206,7 @@ def test_a_damaged_journal_is_reported_on_the_page(one_axis):
 
 
 def test_a_cell_of_failures_is_a_hole_with_its_reasons(folder_of, response):
-    def flaky(study, trial):
+    def flaky(study, trial, device="cpu"):
         if trial.method is Method.FUSED and dict(trial.cell.values).popitem()[1] == 9:
             return TrialResult(TrialStatus.FAILED, error="diverged: <b>step</b> 3", seconds=1.0)
         return response(study, trial)
@@ -221,7 +221,7 @@ def test_a_cell_of_failures_is_a_hole_with_its_reasons(folder_of, response):
 
 
 def test_scores_that_are_not_numbers_are_holes(folder_of, response):
-    def blank(study, trial):
+    def blank(study, trial, device="cpu"):
         return TrialResult(TrialStatus.OK, nrmse=float("nan"), seconds=1.0)
 
     page = page_of(folder_of(parse_study(ONE_AXIS), blank))
@@ -265,7 +265,7 @@ def test_a_specimen_that_is_gone_is_missing(one_axis):
 
 
 def test_by_default_slices_are_made_where_they_take_no_time(folder_of, response):
-    def slow(study, trial):
+    def slow(study, trial, device="cpu"):
         return replace(response(study, trial), seconds=1000.0)
 
     quick, long = (folder_of(parse_study(ONE_AXIS), f, f.__name__) for f in (response, slow))

@@ -123,7 +123,7 @@ def test_empty_journal_gives_nan_rows(study):
 
 
 def test_failed_trials_are_counted_and_the_rest_stands(folder_of, study, response):
-    def flaky(study_, trial):
+    def flaky(study_, trial, device="cpu"):
         if trial.method is Method.FUSED and trial.number == 1:
             return TrialResult(TrialStatus.FAILED, error="diverged: too far")
         return response(study_, trial)

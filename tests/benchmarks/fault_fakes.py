@@ -44,7 +44,7 @@ def score_of(trial: Trial) -> float:
     return int(trial.trial_id[:4], 16) / 65536
 
 
-def mixed(study: Study, trial: Trial) -> TrialResult:
+def mixed(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """Any fault that a trial can have."""
     kind = kind_of(trial.trial_id)
     if kind == "raises":
@@ -61,12 +61,12 @@ def mixed(study: Study, trial: Trial) -> TrialResult:
     return _ok(math.nan if kind == "returns NaN" else score_of(trial), 0.0)
 
 
-def nothing(study: Study, trial: Trial) -> TrialResult:
+def nothing(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A trial that takes no time."""
     return _ok(0.5, 0.0)
 
 
-def sleeping(study: Study, trial: Trial) -> TrialResult:
+def sleeping(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A second of sleep, or more where the worker is slow; its error is who slept."""
     seconds = SLEEP_SECONDS * float(os.environ.get(SLOWNESS, "1"))
     time.sleep(seconds)

@@ -37,7 +37,7 @@ retries = 0
 """
 
 
-def scored(study: Study, trial: Trial) -> TrialResult:
+def scored(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A score without a reconstruction; the first fused trial of a cell fails."""
     if trial.method == "fused" and trial.number == 0:
         return TrialResult(TrialStatus.CRASHED, error="the worker ended with SIGKILL", seconds=1.0)

@@ -88,7 +88,7 @@ def test_faults_of_the_program_are_not_hidden():
 def test_a_run_whose_reader_left_goes_on_to_its_end(study_file, tmp_path, monkeypatch, capsys):
     @contextmanager
     def inline(*args):
-        yield InlineExecutor(lambda study, trial: GOOD)
+        yield InlineExecutor(lambda *_: GOOD)
 
     monkeypatch.setattr(running, "executor_of", inline)
     monkeypatch.setattr(running, "write_report", lambda *_: SimpleNamespace(index="index.html"))

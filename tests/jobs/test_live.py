@@ -46,7 +46,7 @@ chemistry_tv_trials = 1
 """
 
 
-def timed(study, trial):
+def timed(study, trial, device="cpu"):
     """A score by cell, twenty trials a minute; fused fails in the first cell, everywhere once."""
     started = (START + timedelta(seconds=3 * trial.cell.index)).isoformat()
     if trial.method is Method.FUSED and trial.cell.index * trial.number == 0:

@@ -7,11 +7,11 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from tomoatlas.recon_core.methods import Weights
+from tomoatlas.sweep.executors import Evaluate
 from tomoatlas.sweep.executors.serve import THREAD_VARIABLES
 from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.study import Study, parse_study
@@ -45,84 +45,84 @@ def score(weights: Weights) -> float:
     return 0.4 + 0.1 * (haadf + 1.3) ** 2 + 0.2 * (tv - 0.2) ** 2
 
 
-def bowl(study: Study, trial: Trial) -> TrialResult:
+def bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     tilts = dict(trial.cell.values)["acquisition.haadf_tilts"]
     nrmse = score(trial.weights) + 1.0 / float(tilts)
     return TrialResult(TrialStatus.OK, nrmse, {"Co": nrmse}, iterations=7.0, seconds=0.01)
 
 
-def uneven_bowl(study: Study, trial: Trial) -> TrialResult:
+def uneven_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A bowl whose trials take 0 to 20 ms, so that several workers finish in any order."""
     time.sleep(int(trial.trial_id[:2], 16) / 256 * 0.02)
     return bowl(study, trial)
 
 
-def failing_bowl(study: Study, trial: Trial) -> TrialResult:
+def failing_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A bowl in which every trial number 1 fails."""
     if trial.number == 1:
         return TrialResult(TrialStatus.FAILED, error="diverged")
     return bowl(study, trial)
 
 
-def deadly_bowl(study: Study, trial: Trial) -> TrialResult:
+def deadly_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A bowl in which every trial number 1 kills its process."""
     if trial.number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return bowl(study, trial)
 
 
-def worker_killing_bowl(study: Study, trial: Trial) -> TrialResult:
+def worker_killing_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """Kills the process whose child this is."""
     os.kill(os.getppid(), signal.SIGKILL)
     return endless_bowl(study, trial)
 
 
-def slow_bowl(study: Study, trial: Trial) -> TrialResult:
+def slow_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     time.sleep(0.3)
     return bowl(study, trial)
 
 
-def whose_bowl(study: Study, trial: Trial) -> TrialResult:
+def whose_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A bowl whose error is the process it was evaluated in; slow enough for all to get some."""
     time.sleep(0.2)
     return replace(bowl(study, trial), error=str(os.getpid()))
 
 
-def bulky_bowl(study: Study, trial: Trial) -> TrialResult:
+def bulky_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A bowl with a result too large to be sent in one piece."""
     return replace(bowl(study, trial), nrmse_by_element={f"E{i}": 0.5 for i in range(20_000)})
 
 
-def endless_bowl(study: Study, trial: Trial) -> TrialResult:
+def endless_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """Says which process it runs in, and never ends."""
     print(os.getpid(), flush=True)
     time.sleep(600)
     return bowl(study, trial)
 
 
-def raising_bowl(study: Study, trial: Trial) -> TrialResult:
+def raising_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     raise RuntimeError("an evaluation that raises")
 
 
-def environment_seen(study: Study, trial: Trial, *names: str) -> TrialResult:
+def environment_seen(study: Study, trial: Trial, device: str = "cpu", *names: str) -> TrialResult:
     """Variables that the process was started with, by default its thread counts."""
     seen = ",".join(os.environ[name] for name in names or THREAD_VARIABLES)
     return TrialResult(TrialStatus.OK, 0.5, error=seen)
 
 
-def device_or_death(study: Study, trial: Trial) -> TrialResult:
+def device_or_death(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """The device that the process may see; trial number 1 kills it."""
     if trial.number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    return environment_seen(study, trial, "CUDA_VISIBLE_DEVICES")
+    return environment_seen(study, trial, device, "CUDA_VISIBLE_DEVICES")
 
 
-def device_asked(study: Study, trial: Trial) -> TrialResult:
-    """What the process is to compute on."""
-    return environment_seen(study, trial, "TOMOATLAS_DEVICE")
+def device_asked(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
+    """The device that it is asked to compute on."""
+    return TrialResult(TrialStatus.OK, 0.5, error=device)
 
 
-def deaf_and_dumb(study: Study, trial: Trial) -> TrialResult:
+def deaf_and_dumb(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """Sleeps in native code that holds the interpreter's lock, so that no thread can run."""
     print(os.getpid(), flush=True)
     ctypes.PyDLL(None).sleep(600)
@@ -135,7 +135,7 @@ RAISES, DIES, HANGS, EATS = 100, 101, 102, 103
 GREED_BYTES = 1 << 29
 
 
-def faulty(study: Study, trial: Trial) -> TrialResult:
+def faulty(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """An uneven bowl, and every fault a trial can have, by the trial's number."""
     if trial.number == RAISES:
         raise RuntimeError("an evaluation that raises")
@@ -149,7 +149,7 @@ def faulty(study: Study, trial: Trial) -> TrialResult:
     return uneven_bowl(study, trial)
 
 
-EVALUATIONS: dict[str, Callable[[Study, Trial], TrialResult]] = {
+EVALUATIONS: dict[str, Evaluate] = {
     e.__name__: e
     for e in (
         bowl,

@@ -20,7 +20,7 @@ class Threads:
 
     def submit(self, study: Study, trial: Trial) -> None:
         """Evaluate the trial in a thread."""
-        self._pool.submit(lambda: self._landed.put((trial, self._evaluate(study, trial))))
+        self._pool.submit(lambda: self._landed.put((trial, self._evaluate(study, trial, "cpu"))))
 
     def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
         """The next to end."""

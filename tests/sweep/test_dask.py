@@ -178,10 +178,9 @@ def test_children_share_the_cores_of_their_host(
         assert crew._threads == expected
 
 
-def test_the_device_is_sent_with_the_crews(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_asked_for_the_device_of_the_request(client: Any) -> None:
     from tomoatlas.sweep.executors.dask import DaskExecutor
 
-    monkeypatch.delenv("TOMOATLAS_DEVICE", raising=False)
     study = small_study()
     with closing(DaskExecutor(client, device_asked, request=DeviceRequest("auto"))) as executor:
         executor.submit(study, trial_number(study, 0))
@@ -263,7 +262,7 @@ def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_r
             collected(executor)
 
 
-def cannot_start(study: Study, trial: Trial) -> TrialResult:
+def cannot_start(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     from tomoatlas.sweep.executors.child import CannotStart
 
     raise CannotStart("a worker process cannot start, exit code 1")

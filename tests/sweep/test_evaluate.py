@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
-from tomoatlas.recon_core.device import CPU, Device
+from tomoatlas.recon_core.device import CPU, Cpu, Device
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import relative_error
@@ -22,7 +23,7 @@ from tomoatlas.recon_core.result import Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.tiltseries import TiltSeries
 from tomoatlas.sweep import evaluate as module
-from tomoatlas.sweep.evaluate import DEVICE_VARIABLE, evaluate, reconstruct_trial
+from tomoatlas.sweep.evaluate import evaluate, reconstruct_trial
 from tomoatlas.sweep.executors.serve import _may_be_poisoned
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.specimens import build
@@ -221,17 +222,36 @@ def test_a_truth_without_oxides_has_no_stoichiometry(monkeypatch: pytest.MonkeyP
     assert result.stoichiometry == {}
 
 
-def test_a_worker_that_was_told_of_a_gpu_and_has_none_fails_its_trials(
+def test_a_worker_that_is_to_use_a_gpu_and_has_none_fails_its_trials(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(name: str) -> Device:
         raise BadInput("there is none", key="device", value=name)
 
-    monkeypatch.setenv(DEVICE_VARIABLE, "cuda")
-    monkeypatch.setattr(module, "_device_named", missing)
-    result = evaluate(STUDY, trial_of(STUDY))
+    monkeypatch.setattr(module, "device_named", missing)
+    result = evaluate(STUDY, trial_of(STUDY), "cuda")
     assert (result.status, result.device) == (TrialStatus.FAILED, "cuda")
     assert "there is none" in result.error
+
+
+def test_the_device_is_an_argument_and_nothing_else_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Other(Cpu):
+        name = "another processor"
+
+    used: list[Device] = []
+
+    def solve(*arguments: Any) -> Reconstruction:
+        used.append(arguments[-1])
+        return perfect(arguments[0])
+
+    monkeypatch.setattr(module, "reconstruct", solve)
+    monkeypatch.setenv("TOMOATLAS_DEVICE", "cuda")
+    other, trial = Other(), trial_of(STUDY)
+    assert evaluate(STUDY, trial, other).device == "another processor"
+    assert evaluate(STUDY, trial).device == "cpu"
+    assert used == [other, CPU]
 
 
 class CudaError(RuntimeError):
@@ -254,9 +274,11 @@ def test_want_of_memory_and_faults_of_a_gpu_may_be_chance(
     def raising(*args: object) -> None:
         raise error
 
+    class There(Cpu):
+        name = device
+
     monkeypatch.setattr(module, "reconstruct_trial", raising)
-    monkeypatch.setattr(module, "_label", lambda: device)
-    result = evaluate(STUDY, trial_of(STUDY))
+    result = evaluate(STUDY, trial_of(STUDY), There())
     assert (result.status, result.device) == (status, device)
     assert result.error == f"{type(error).__name__}: {error}"
     assert _may_be_poisoned(result) == (status is TrialStatus.CRASHED or device != "cpu")

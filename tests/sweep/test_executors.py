@@ -133,7 +133,7 @@ def test_each_child_has_its_own_place_which_its_successor_takes_over() -> None:
 @pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_a_score_that_is_no_number_is_a_failure(score: float) -> None:
     trial = trial_number(small_study(), 0)
-    result = attempt(lambda *_: TrialResult(TrialStatus.OK, score), small_study(), trial)
+    result = attempt(lambda *_: TrialResult(TrialStatus.OK, score), small_study(), trial, "cpu")
     assert (result.status, result.error) == (TrialStatus.FAILED, f"the score is {score}")
 
 

@@ -189,7 +189,7 @@ class Unlucky:
         self._times, self._status, self._number = times, status, number
         self._tried: Counter[tuple[str, int]] = Counter()
 
-    def __call__(self, study: Study, trial: Trial) -> TrialResult:
+    def __call__(self, study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
         self._tried[trial.trial_id, trial.number] += 1
         again = self._tried[trial.trial_id, trial.number] <= self._times
         if trial.number == self._number and again:
@@ -356,7 +356,7 @@ def test_every_trial_has_a_time_limit(
 ) -> None:
     text = FUSED.replace("[5, 9]", "[5]") + f"[limits]\nretries = 0\n{limits}"
 
-    def timed_bowl(study: Study, trial: Trial) -> TrialResult:
+    def timed_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
         return dataclasses.replace(bowl(study, trial), seconds=slowest)
 
     executor = Told(timed_bowl)

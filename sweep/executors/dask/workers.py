@@ -16,7 +16,6 @@ from distributed.comm import get_address_host
 from ....recon_core.errors import BadInput
 from ....recon_core.gpu.cupy import device_problem
 from ...devices import DeviceRequest, assign, check_devices, visible_uuids
-from ...evaluate import DEVICE_VARIABLE
 from ...study import Study
 from ...study.trial import Trial, TrialResult, TrialStatus
 from .. import Evaluate, Limits
@@ -99,7 +98,8 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
 
     def _new_child(self) -> ProcessExecutor:
         names, places = [next(self._names)], [next(self._places)]
-        return ProcessExecutor(1, self._evaluate, self._limits, places, self._threads, names)
+        evaluate, limits, device = self._evaluate, self._limits, self._request.kind
+        return ProcessExecutor(1, evaluate, limits, places, self._threads, names, device)
 
 
 def _places(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[str, str]]:
@@ -121,7 +121,7 @@ def _places(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[
         ) from error
     for line in warnings:
         print(f"warning: Dask worker {worker.name}, {line}", file=sys.stderr)
-    return [{**device.variables, DEVICE_VARIABLE: request.kind} for device in devices]
+    return [device.variables for device in devices]
 
 
 def _threads(together: int) -> int:

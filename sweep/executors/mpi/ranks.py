@@ -45,7 +45,8 @@ def rank_worker(
     if comm.Get_rank() == 0:
         for line in warnings:
             print(f"warning: {line}", file=sys.stderr)
-    return ProcessExecutor(1, evaluate, limits, [device.variables], threads)
+    places = [device.variables]
+    return ProcessExecutor(1, evaluate, limits, places, threads, device=request.kind)
 
 
 def _device(node: MPI.Comm, request: DeviceRequest) -> DeviceAssignment:
