@@ -1,4 +1,7 @@
-"""Scores of a reconstruction against the truth."""
+"""Scores of a reconstruction against the truth.
+
+Volumes are ``(z, y, x)``, sets of them ``(element, z, y, x)``. Sums are taken in float64.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,25 @@ SSIM_WINDOW = 11
 
 
 def correlation(volume: Array, truth: Array) -> float:
-    """Pearson's correlation of the voxels of two volumes, -1 to 1.
+    """Compute Pearson's correlation of the voxels of two volumes.
 
-    A constant volume counts as uncorrelated; a volume with NaN or infinity gives NaN.
+    Parameters
+    ----------
+    volume : reconstructed concentrations, (z, y, x), any unit.
+    truth : true concentrations, same shape.
+
+    Returns
+    -------
+    float : -1 to 1; 0 if either volume is constant, NaN if either holds NaN or infinity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
+    >>> round(correlation(3 * truth + 1, truth), 6)
+    1.0
+    >>> correlation(np.ones_like(truth), truth)
+    0.0
     """
     if not (np.isfinite(volume).all() and np.isfinite(truth).all()):
         return float("nan")
@@ -31,38 +50,103 @@ def correlation(volume: Array, truth: Array) -> float:
 
 
 def nrmse(volume: Array, truth: Array) -> float:
-    """RMS difference of the two z-scored volumes, sqrt(2 (1 - rho)), rho the :func:`correlation`.
+    """Compute the RMS difference of two z-scored volumes, sqrt(2 (1 - rho)).
 
-    0 is equality up to scale and offset, sqrt(2) nothing in common. A constant volume has no
-    z-score and counts as uncorrelated; a volume with NaN or infinity scores NaN.
-    (Schwartz et al., Nat. Commun. 15, 3555, 2024.)
+    With rho the :func:`correlation`: blind to scale and offset, unlike :func:`relative_error`
+    (Schwartz et al., Nat. Commun. 15, 3555 (2024), Methods).
+
+    Parameters
+    ----------
+    volume : reconstructed concentrations, (z, y, x), any unit.
+    truth : true concentrations, same shape.
+
+    Returns
+    -------
+    float : 0 for volumes equal up to scale and offset, sqrt(2) for uncorrelated ones, at most 2. A
+        constant volume has no z-score and counts as uncorrelated; NaN or infinity scores NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
+    >>> round(nrmse(3 * truth + 1, truth), 6)
+    0.0
+    >>> round(nrmse(np.ones_like(truth), truth), 6)
+    1.414214
+    >>> round(nrmse(-truth, truth), 6)
+    2.0
     """
+    # rounding can leave rho a little above 1
     rho = correlation(volume, truth)
     return float(np.sqrt(max(0.0, 2.0 * (1.0 - rho)))) if np.isfinite(rho) else float("nan")
 
 
 def nrmse_by_element(volumes: Array, truth: Array) -> tuple[float, ...]:
-    """:func:`nrmse` of each element; both arrays (element, z, y, x)."""
+    """Compute :func:`nrmse` of each element.
+
+    Parameters
+    ----------
+    volumes : reconstructed concentrations, (element, z, y, x).
+    truth : true concentrations, same shape.
+
+    Returns
+    -------
+    tuple of float : one score per element, in the order of the first axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.arange(16, dtype=np.float32).reshape(2, 2, 2, 2)
+    >>> [round(score, 6) for score in nrmse_by_element(truth, truth)]
+    [0.0, 0.0]
+    """
     return tuple(nrmse(v, t) for v, t in zip(volumes, truth, strict=True))
 
 
 def relative_error(volume: Array, truth: Array) -> float:
-    """||volume - truth|| / ||truth||: unlike :func:`nrmse` it sees a wrong scale or offset."""
+    """Compute ||volume - truth|| / ||truth||, which sees a wrong scale or offset.
+
+    Parameters
+    ----------
+    volume : reconstructed concentrations, any shape, in the unit of ``truth``.
+    truth : true concentrations, same shape.
+
+    Returns
+    -------
+    float : 0 for equality, 1 for an empty volume; NaN if the truth is zero everywhere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.ones((2, 2, 2), np.float32)
+    >>> relative_error(1.5 * truth, truth)
+    0.5
+    """
     t = truth.astype(np.float64)
     norm = float(np.linalg.norm(t))
     return float(np.linalg.norm(volume.astype(np.float64) - t) / norm) if norm > 0 else float("nan")
 
 
 def ssim(volume: Array, truth: Array) -> float:
-    """Structural similarity of two volumes (z, y, x), mean over the voxels; 1 is equality.
+    """Compute the structural similarity of two volumes, averaged over the voxels.
 
-    Gaussian window, sigma 1.5 voxels, dynamic range that of the truth (Wang et al., IEEE Trans.
-    Image Process. 13, 600, 2004; scikit-image, the extra ``metrics``). It sees scale and offset.
-    NaN where a volume is not finite or the truth is constant.
+    Gaussian window of sigma 1.5 voxels, dynamic range that of the truth (Wang et al., IEEE Trans.
+    Image Process. 13, 600 (2004), as implemented by scikit-image). It sees scale and offset.
+
+    Parameters
+    ----------
+    volume : reconstructed concentrations, (z, y, x), in the unit of ``truth``.
+    truth : true concentrations, same shape, :data:`SSIM_WINDOW` voxels or more per edge.
+
+    Returns
+    -------
+    float : 1 for equality, about 0 for unrelated volumes; NaN if a volume is not finite or the
+        truth is constant.
 
     Raises
     ------
-    BadInput : scikit-image is not installed, an edge shorter than the window.
+    BadInput : scikit-image (extra ``metrics``) is not installed, or an edge is shorter than the
+        window.
     """
     with needed("scikit-image", "metrics", "SSIM"):
         from skimage.metrics import structural_similarity
@@ -71,6 +155,7 @@ def ssim(volume: Array, truth: Array) -> float:
             "too small for SSIM", value=truth.shape, accepted=f">= {SSIM_WINDOW} voxels per edge"
         )
     span = float(np.ptp(truth))
+    # scikit-image would warn about these and return NaN or a number without meaning
     if not (np.isfinite(volume).all() and np.isfinite(truth).all() and span > 0):
         return float("nan")
     a, b = volume.astype(np.float64), truth.astype(np.float64)
@@ -82,7 +167,15 @@ def ssim(volume: Array, truth: Array) -> float:
 
 @dataclass(frozen=True)
 class Stoichiometry:
-    """Distribution of the cation fraction c / (c + c_O) over the voxels of an oxide phase."""
+    """Distribution of the cation fraction c / (c + c_O) over the voxels of one oxide phase.
+
+    Parameters
+    ----------
+    element : chemical symbol of the cation.
+    mean : mean fraction, 0 to 1; 0.5 for a stoichiometric oxide MO.
+    sigma : standard deviation of the fraction over the voxels.
+    voxels : number of voxels in the phase.
+    """
 
     element: str
     mean: float
@@ -91,11 +184,30 @@ class Stoichiometry:
 
 
 def stoichiometry(volumes: Array, truth: Array, elements: tuple[str, ...]) -> list[Stoichiometry]:
-    """Cation fraction of every oxide of the specimen, over the true phase's voxels.
+    """Compute the cation fraction of every oxide over the voxels of its true phase.
 
-    The phase of a cation is where the truth holds more than half of its largest concentration of
-    the cation, and oxygen, and less than a tenth of any other cation. Truth: 0.50 for MO oxides
-    (Schwartz et al. 2024, Supp. 11). Elements without such a phase (Au) are left out.
+    The phase of a cation is where the truth holds more than half of the cation's largest
+    concentration, more than a tenth of oxygen's, and less than a tenth of any other cation's
+    (Schwartz et al., Nat. Commun. 15, 3555 (2024), Supp. Fig. 11).
+
+    Parameters
+    ----------
+    volumes : reconstructed concentrations, (element, z, y, x).
+    truth : true concentrations, same shape; it defines the phases.
+    elements : chemical symbols, in the order of the first axis.
+
+    Returns
+    -------
+    list of Stoichiometry : one per cation that has a phase; empty without oxygen. Elements that
+        form no oxide, such as Au, are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.zeros((2, 1, 1, 4), np.float32)
+    >>> truth[:, ..., :2] = 0.5
+    >>> stoichiometry(truth, truth, ("Co", "O"))
+    [Stoichiometry(element='Co', mean=0.5, sigma=0.0, voxels=2)]
     """
     fractions = cation_fractions(volumes, truth, elements)
     return [
@@ -108,9 +220,18 @@ def stoichiometry(volumes: Array, truth: Array, elements: tuple[str, ...]) -> li
 def cation_fractions(
     volumes: Array, truth: Array, elements: tuple[str, ...]
 ) -> dict[str, NDArray[np.float64]]:
-    """The fractions whose moments :func:`stoichiometry` gives: one array per oxide's cation.
+    """Collect the cation fractions whose moments :func:`stoichiometry` returns.
 
-    One value per voxel of the true phase in which the volumes hold cation or oxygen.
+    Parameters
+    ----------
+    volumes : reconstructed concentrations, (element, z, y, x).
+    truth : true concentrations, same shape; it defines the phases.
+    elements : chemical symbols, in the order of the first axis.
+
+    Returns
+    -------
+    dict : cation to fractions, (voxel,), float64, over the voxels of its true phase in which the
+        volumes hold any cation or oxygen.
     """
     if "O" not in elements:
         return {}
@@ -122,11 +243,13 @@ def cation_fractions(
             continue
         cation = volumes[i][phase].astype(np.float64)
         total = cation + volumes[oxygen][phase]
+        # an empty voxel has no fraction
         found[element] = cation[total > 0] / total[total > 0]
     return found
 
 
 def _phase(truth: Array, cation: int, oxygen: int) -> NDArray[np.bool_]:
+    """Mask (z, y, x) of the oxide of one cation; the integers index the first axis of ``truth``."""
     others = [j for j in range(len(truth)) if j not in (cation, oxygen)]
     phase: NDArray[np.bool_] = truth[cation] > 0.5 * truth[cation].max()
     phase &= truth[oxygen] > 0.1 * truth[oxygen].max()

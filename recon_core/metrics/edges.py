@@ -19,10 +19,21 @@ EXPLAINED = 0.95
 
 @dataclass(frozen=True)
 class Edge:
-    """An error function fitted to an edge: low + (high - low)/2 (1 + erf((s - centre)/(√2 σ))).
+    """An error function fitted to an edge, low + (high - low)/2 (1 + erf((s - centre)/(√2 σ))).
 
-    ``centre_nm``: along the profile. ``sigma_nm``: of the Gaussian that blurs a sharp step.
-    ``low``, ``high``: values before and behind the edge, along the profile.
+    Parameters
+    ----------
+    centre_nm : position of the edge along the profile, nm.
+    sigma_nm : sigma of the Gaussian that blurs a sharp step, nm.
+    low, high : values before and behind the edge, in the direction of the profile.
+
+    Examples
+    --------
+    >>> edge = Edge(centre_nm=5.0, sigma_nm=1.0, low=0.0, high=1.0)
+    >>> round(edge.width_nm, 3)
+    2.563
+    >>> edge.at([5.0]).round(3).tolist()
+    [0.5]
     """
 
     centre_nm: float
@@ -32,11 +43,20 @@ class Edge:
 
     @property
     def width_nm(self) -> float:
-        """10-90 % width."""
+        """10-90 % width, nm."""
         return WIDTH_PER_SIGMA * self.sigma_nm
 
     def at(self, position_nm: ArrayLike) -> Floats:
-        """The fitted values at positions along the profile."""
+        """Evaluate the fitted error function.
+
+        Parameters
+        ----------
+        position_nm : positions along the profile, any shape, nm.
+
+        Returns
+        -------
+        array : values, float64, in the shape of ``position_nm``.
+        """
         from scipy.special import erf
 
         scaled = (np.asarray(position_nm) - self.centre_nm) / (np.sqrt(2.0) * self.sigma_nm)
@@ -45,11 +65,28 @@ class Edge:
 
 
 def fit_edge(position_nm: ArrayLike, profile: ArrayLike) -> Edge | None:
-    """The error function nearest to ``profile`` in least squares; None where there is no edge.
+    """Fit an error function to a profile by least squares.
 
-    ``position_nm``: rising, five points or more. No edge: a constant profile, values that are not
-    finite, a fit wider than the profile, or one that explains less than :data:`EXPLAINED` of the
-    variance: noise has no width.
+    Parameters
+    ----------
+    position_nm : positions along the profile, (point,), rising, nm; five or more.
+    profile : values at these positions, (point,).
+
+    Returns
+    -------
+    Edge or None : None for a profile without an edge: fewer than five points, constant or not
+        finite, a fit wider than the profile, or one that explains less than :data:`EXPLAINED` of
+        the variance (a profile of noise has no width).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> s = np.linspace(0, 10, 41)
+    >>> found = fit_edge(s, Edge(4.0, 0.8, 0.0, 1.0).at(s))
+    >>> round(found.centre_nm, 3), round(found.sigma_nm, 3)
+    (4.0, 0.8)
+    >>> fit_edge(s, np.ones_like(s)) is None
+    True
     """
     from scipy.optimize import curve_fit
 
@@ -57,7 +94,9 @@ def fit_edge(position_nm: ArrayLike, profile: ArrayLike) -> Edge | None:
     if len(s) < 5 or not np.isfinite(p).all() or np.ptp(p) == 0:
         return None
     length = float(np.ptp(s))
+    # a sigma far below the spacing of the points fits as well as any smaller one: bound it
     smallest = 0.05 * length / len(s)
+    # start at the centre of mass of the slope, a tenth of the profile wide
     rise = np.abs(np.gradient(p, s))
     centre = float((s * rise).sum() / rise.sum())
     start = (centre, 0.1 * length, float(p[:2].mean()), float(p[-2:].mean()))
@@ -74,9 +113,24 @@ def fit_edge(position_nm: ArrayLike, profile: ArrayLike) -> Edge | None:
 def line_profile(
     image: NDArray[np.float32], start: tuple[float, ...], stop: tuple[float, ...], points: int
 ) -> Floats:
-    """Values of an image or volume along a straight line, linear between voxels.
+    """Sample an image or volume along a straight line, linear between voxels.
 
-    ``start``, ``stop``: in voxels, in the order of the array's axes; 0 outside the array.
+    Parameters
+    ----------
+    image : (y, x) or (z, y, x).
+    start, stop : ends of the line, one coordinate per axis of ``image``, voxels.
+    points : number of equally spaced samples, both ends included.
+
+    Returns
+    -------
+    array : values, (point,), float64; 0 outside the array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.arange(9, dtype=np.float32).reshape(3, 3)
+    >>> line_profile(image, (0, 0), (2, 2), 3).tolist()
+    [0.0, 4.0, 8.0]
     """
     from scipy.ndimage import map_coordinates
 

@@ -1,5 +1,7 @@
-"""Resolution of a volume: Fourier shell correlation, with the truth or between two halves of the
-counts, power along an axis, width of an edge.
+"""Resolution of a volume, with and without the truth.
+
+Fourier shell correlation with the truth or between the reconstructions of two halves of the counts,
+spectral power along an axis, and the splitting of counts.
 """
 
 from __future__ import annotations
@@ -30,10 +32,13 @@ AXES = ("z", "y", "x")
 
 @dataclass(frozen=True)
 class ShellCorrelation:
-    """Correlation of two volumes in shells of equal frequency.
+    """Correlation of two volumes in shells of equal spatial frequency.
 
-    ``frequency``: mean of each shell, cycles/nm, rising. ``correlation``: -1 to 1, NaN where a
-    shell is empty in one of the volumes. ``coefficients``: Fourier coefficients in the shell.
+    Parameters
+    ----------
+    frequency : mean of each shell, (shell,), cycles/nm, rising.
+    correlation : -1 to 1, (shell,); NaN where either volume has no power in a shell.
+    coefficients : number of Fourier coefficients in each shell, (shell,).
     """
 
     frequency: Floats
@@ -41,28 +46,68 @@ class ShellCorrelation:
     coefficients: NDArray[np.int64]
 
     def cut_off(self, threshold: float) -> float:
-        """Frequency at which it falls below ``threshold``, as :func:`crossing` says."""
+        """Find the frequency at which the correlation falls below a threshold.
+
+        See :func:`crossing`.
+
+        Parameters
+        ----------
+        threshold : :data:`AGAINST_TRUTH`, :data:`BETWEEN_HALVES` or another correlation.
+
+        Returns
+        -------
+        float : cycles/nm.
+        """
         return crossing(self.frequency, self.correlation, threshold)
 
     def resolution_nm(self, threshold: float) -> float:
-        """Inverse of :meth:`cut_off`: two voxels at best, infinite where nothing is in common."""
+        """Compute the resolution, the inverse of :meth:`cut_off`.
+
+        Parameters
+        ----------
+        threshold : as for :meth:`cut_off`.
+
+        Returns
+        -------
+        float : nm; two voxels at best, infinite if the volumes have nothing in common.
+        """
         cut_off = self.cut_off(threshold)
         return 1.0 / cut_off if cut_off > 0 else float("inf")
 
 
 def shell_correlation(a: Array, b: Array, voxel_size_nm: float) -> ShellCorrelation:
-    """Fourier shell correlation of two volumes (z, y, x) up to the Nyquist frequency.
+    """Compute the Fourier shell correlation of two volumes up to the Nyquist frequency.
 
     Re Σ F G* / sqrt(Σ|F|² Σ|G|²) over shells one frequency step of the longest edge wide (Harauz
-    and van Heel, Optik 73, 146, 1986). Blind to scale and offset. No mask or window is applied:
+    and van Heel, Optik 73, 146 (1986)). Blind to scale and offset. No mask or window is applied:
     specimens in vacuum need none, others correlate along the axes where they are cut.
+
+    Parameters
+    ----------
+    a, b : two volumes of one shape, (z, y, x).
+    voxel_size_nm : edge of a voxel, nm.
+
+    Returns
+    -------
+    ShellCorrelation : one entry per shell, without the zero frequency.
 
     Raises
     ------
     BadInput : different shapes, a volume that is not 3D or has an edge of one voxel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> volume = np.random.default_rng(0).random((8, 8, 8), dtype=np.float32)
+    >>> found = shell_correlation(volume, 2 * volume + 1, voxel_size_nm=0.5)
+    >>> found.correlation.round(6).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    >>> found.resolution_nm(AGAINST_TRUTH)
+    1.0
     """
     if a.shape != b.shape or a.ndim != 3 or min(a.shape) < 2:
         raise BadInput("not two volumes of one shape", value=(a.shape, b.shape), accepted="3D")
+    # shells as wide as the finest frequency step, so that none is empty
     step = 1.0 / (max(a.shape) * voxel_size_nm)
     frequency, twice = _frequencies(a.shape, voxel_size_nm)
     shell = np.rint(frequency / step).astype(np.int64).ravel()
@@ -84,10 +129,11 @@ def shell_correlation(a: Array, b: Array, voxel_size_nm: float) -> ShellCorrelat
 
 
 def _frequencies(shape: tuple[int, ...], voxel_size_nm: float) -> tuple[Floats, Floats]:
-    """|frequency| of every coefficient of ``rfftn``, and how often it stands for (1 or 2)."""
+    """Length of the frequency of each coefficient of ``rfftn``, and its multiplicity (1 or 2)."""
     along = [np.fft.fftfreq(n, voxel_size_nm) for n in shape[:-1]]
     last = np.fft.rfftfreq(shape[-1], voxel_size_nm)
     squares = np.meshgrid(*(k**2 for k in (*along, last)), indexing="ij", sparse=True)
+    # rfftn leaves out the conjugate half: all but the zero and the Nyquist plane stand for two
     twice = np.full(len(last), 2.0)
     twice[0] = 1.0
     if shape[-1] % 2 == 0:
@@ -97,42 +143,76 @@ def _frequencies(shape: tuple[int, ...], voxel_size_nm: float) -> tuple[Floats, 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Power of a volume along one of its axes: ``frequency`` in cycles/nm, ``power`` |F|²."""
+    """Power of a volume along one of its axes.
+
+    Parameters
+    ----------
+    frequency : centre of each shell, (shell,), cycles/nm, rising.
+    power : mean |F|² of the coefficients in the shell, (shell,).
+    """
 
     frequency: Floats
     power: Floats
 
     def cut_off(self, reference: Spectrum, fraction: float = 0.5) -> float:
-        """First frequency at which the power falls below ``fraction`` of that of ``reference``.
+        """Find the first frequency at which the power falls below a fraction of the reference's.
 
-        0.5 is the half-power point of the transfer; see :func:`crossing`. The ratio of the two is
-        its geometric mean over :data:`FRINGES` shells, fewer at the ends: between the fringes of a
-        specimen with faces its spectrum dips, and a dip is no limit. Noise counts as power: a noisy
-        volume seems sharp here, and not in :func:`shell_correlation`.
+        The ratio of the two spectra is averaged geometrically over :data:`FRINGES` shells, fewer at
+        the ends: the spectrum of a specimen with faces dips between its fringes, and a dip is no
+        limit. Noise counts as power: a noisy volume seems sharp here, and not in
+        :func:`shell_correlation`.
+
+        Parameters
+        ----------
+        reference : spectrum of the truth, on the same frequencies.
+        fraction : 0.5 is the half-power point of the transfer.
+
+        Returns
+        -------
+        float : cycles/nm, see :func:`crossing`; 0 for an empty reference.
         """
         known = reference.power > 1e-12 * reference.power.max(initial=0.0)  # others are rounding
         if not known.any():
             return 0.0
+        # a mean of logarithms is the geometric mean of the ratios
         ratio = np.log(np.maximum(self.power[known] / reference.power[known], 1e-300))
         whole = np.interp(self.frequency, self.frequency[known], ratio)
         return crossing(self.frequency, np.exp(_smoothed(whole)), fraction)
 
 
 def _smoothed(values: Floats) -> Floats:
-    """Moving mean over :data:`FRINGES` values, at the ends as many as there are either side."""
+    """Moving mean over :data:`FRINGES` values; at the ends over as many as fit on both sides."""
     place = np.arange(len(values))
     half = np.minimum(np.minimum(place, place[::-1]), FRINGES // 2)
+    # differences of the running sum, so that windows of any width cost the same
     total = np.concatenate([[0.0], np.cumsum(values)])
     mean: Floats = (total[place + half + 1] - total[place - half]) / (2 * half + 1)
     return mean
 
 
 def axis_spectrum(volume: Array, voxel_size_nm: float, axis: str, half_angle: float) -> Spectrum:
-    """Mean power in the double cone of ``half_angle`` degrees about ``axis`` (z, y or x).
+    """Compute the mean power in a double cone about an axis.
 
-    Per shell of one frequency step of that axis, up to Nyquist, without the mean of the volume.
     A single line of coefficients would follow the specimen's own interference fringes; the cone
-    averages over them.
+    averages over them. The mean of the volume is left out.
+
+    Parameters
+    ----------
+    volume : (z, y, x).
+    voxel_size_nm : edge of a voxel, nm.
+    axis : ``z``, ``y`` or ``x``.
+    half_angle : between the axis and the surface of the cone, degrees.
+
+    Returns
+    -------
+    Spectrum : shells one frequency step of that axis wide, up to the Nyquist frequency.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> volume = np.random.default_rng(0).random((8, 8, 8), dtype=np.float32)
+    >>> axis_spectrum(volume, 1.0, "z", 20.0).frequency.tolist()
+    [0.125, 0.25, 0.375, 0.5]
     """
     index = AXES.index(axis)
     power = np.abs(np.fft.fftn(volume.astype(np.float64))) ** 2
@@ -142,6 +222,7 @@ def axis_spectrum(volume: Array, voxel_size_nm: float, axis: str, half_angle: fl
     inside = (np.abs(grid[index]) >= np.cos(np.radians(half_angle)) * radius) & (radius > 0)
     step = 1.0 / (volume.shape[index] * voxel_size_nm)
     shells = volume.shape[index] // 2 + 1
+    # beyond Nyquist everything falls into one last shell, which is dropped
     shell = np.minimum(np.rint(radius[inside] / step).astype(np.int64), shells)
     count = np.bincount(shell, minlength=shells + 1)[1:shells]
     total = np.bincount(shell, power[inside], shells + 1)[1:shells]
@@ -149,10 +230,26 @@ def axis_spectrum(volume: Array, voxel_size_nm: float, axis: str, half_angle: fl
 
 
 def crossing(frequency: Floats, values: Floats, level: float) -> float:
-    """Where ``values`` first fall below ``level``, linear between points; NaN points are left out.
+    """Find where a curve first falls below a level, linear between points.
 
-    The last frequency where they never do, so that nothing finer than the grid is claimed; 0 where
-    they are below from the start, or nothing is known.
+    Parameters
+    ----------
+    frequency : (point,), rising, cycles/nm.
+    values : (point,); NaN points are left out.
+    level : the threshold.
+
+    Returns
+    -------
+    float : in the unit of ``frequency``. The last frequency if the curve never falls below, so that
+        nothing finer than the grid is claimed; 0 if it starts below or has no finite point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> crossing(np.array([0.1, 0.2, 0.3]), np.array([1.0, 0.8, 0.2]), 0.5)
+    0.25
+    >>> crossing(np.array([0.1, 0.2]), np.array([0.3, 0.2]), 0.5)
+    0.0
     """
     known = np.isfinite(values)
     frequency, values = frequency[known], values[known]
@@ -162,16 +259,27 @@ def crossing(frequency: Floats, values: Floats, level: float) -> float:
     if not below.size:
         return float(frequency[-1])
     i = int(below[0])
+    # linear interpolation between the last point above and the first below
     share = (values[i - 1] - level) / (values[i - 1] - values[i])
     return float(frequency[i - 1] + share * (frequency[i] - frequency[i - 1]))
 
 
 def split_counts(series: TiltSeries, seed: int) -> tuple[TiltSeries, TiltSeries]:
-    """Every count of the series given to one of two series at random: all tilts at half the dose.
+    """Assign every count of a series to one of two series at random, each with half the dose.
 
     The halves of a Poisson variable split this way are independent Poisson variables. What the
-    tilts do not show (the missing wedge, gaps between few tilts) both halves lack alike, so that
-    their agreement says nothing of it.
+    tilts do not show (the missing wedge, gaps between few tilts) is missing from both halves alike,
+    so their agreement is no evidence of it.
+
+    Parameters
+    ----------
+    series : tilt series in whole counts.
+    seed : of the random assignment.
+
+    Returns
+    -------
+    tuple of TiltSeries : two series whose counts add up to those of ``series``; backgrounds and
+        known scales are halved.
 
     Raises
     ------
@@ -180,6 +288,7 @@ def split_counts(series: TiltSeries, seed: int) -> tuple[TiltSeries, TiltSeries]
     rng = np.random.default_rng(seed)
     haadf = _binomial(rng, series.haadf, "haadf/projections")
     chemical = _binomial(rng, series.chemical, "chemical/projections")
+    # the rest of each count: binomial thinning makes the two parts independent
     others = series.haadf - haadf, series.chemical - chemical
     return _half(series, haadf, chemical), _half(series, *others)
 
@@ -192,6 +301,7 @@ def _binomial(rng: np.random.Generator, counts: Array, key: str) -> Array:
 
 
 def _half(series: TiltSeries, haadf: Array, chemical: Array) -> TiltSeries:
+    """The series with other counts of half its dose: backgrounds and known scales are halved."""
     scale = series.chemical_scale
     return replace(
         series,
