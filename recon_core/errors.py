@@ -1,4 +1,4 @@
-"""Errors that are told in one line: input that a person can mend, trouble of the machine."""
+"""Errors that are reported in one line: input a person can correct, and failures of the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MENDABLE = {
+CORRECTABLE = {
     errno.EACCES,
     errno.EEXIST,
     errno.EISDIR,
@@ -19,20 +19,26 @@ MENDABLE = {
     errno.EROFS,
     None,
 }
-"""What the system says of a wrong path; all else, as a full disk, is trouble of the machine. A file
-that a library cannot read has no number."""
+"""Error numbers of a wrong path. All others, such as a full disk, are failures of the machine; None
+stands for a file that a library cannot read."""
 
 
 class BadInput(ValueError):
-    """Input that a person can mend; ``str()`` is one line naming file, key, value and remedy.
+    """Input that a person can correct; ``str()`` is one line naming file, key, value and remedy.
 
     Parameters
     ----------
     problem : what is wrong, in a few words.
-    source : the file or argument in which it stands.
+    source : the file or argument that holds it.
     key : the key inside that source (``section.key`` in a study, a dataset path in HDF5).
     value : the offending value.
     accepted : what would be accepted instead.
+
+    Examples
+    --------
+    >>> raise BadInput("negative", source="study.toml", key="seed", value=-1, accepted=">= 0")
+    Traceback (most recent call last):
+    tomoatlas.recon_core.errors.BadInput: study.toml: seed = -1: negative; accepted: >= 0
     """
 
     def __init__(
@@ -49,7 +55,7 @@ class BadInput(ValueError):
         super().__init__(self._line())
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the line when the error crosses a process boundary."""
+        """Keep all parts of the error when it crosses a process boundary."""
         return _rebuild, (self.problem, self.source, self.key, self.value, self.accepted)
 
     def _line(self) -> str:
@@ -65,16 +71,36 @@ class BadInput(ValueError):
 
 
 class Trouble(RuntimeError):
-    """Trouble of the machine, not of the input: the same call may go well a little later."""
+    """Failure of the machine, not of the input: the same call may succeed later."""
 
 
 def from_os_error(
     error: OSError, problem: str = "", source: str | Path | None = None, accepted: str | None = None
 ) -> BadInput | Trouble:
-    """What ``error`` is to a person: a path that can be mended, or trouble of the machine."""
+    """Classify an operating-system error: a path a person can correct, or a failure of the machine.
+
+    Parameters
+    ----------
+    error : as raised by the system or by a library that reads files.
+    problem : what failed, in a few words; the system's reason is appended.
+    source : the path concerned.
+    accepted : what would be accepted instead.
+
+    Returns
+    -------
+    BadInput or Trouble : to be raised by the caller.
+
+    Examples
+    --------
+    >>> import errno
+    >>> from_os_error(OSError(errno.ENOENT, "No such file"), "cannot be read", "a.h5")
+    BadInput('a.h5: cannot be read: No such file')
+    >>> from_os_error(OSError(errno.ENOSPC, "Disk full"), "cannot be written", "a.h5")
+    Trouble('a.h5: cannot be written: Disk full')
+    """
     reason = ": ".join(part for part in (problem, error.strerror or str(error)) if part)
     bad = BadInput(reason, source=source, accepted=accepted)
-    return bad if error.errno in MENDABLE else Trouble(str(bad))
+    return bad if error.errno in CORRECTABLE else Trouble(str(bad))
 
 
 def _rebuild(
@@ -85,7 +111,13 @@ def _rebuild(
 
 @contextmanager
 def needed(package: str, extra: str, purpose: str) -> Iterator[None]:
-    """Imports inside say in one line which extra to install for ``purpose``.
+    """Turn a failed import in the block into one line that names the extra to install.
+
+    Parameters
+    ----------
+    package : name of the package, as it is known to users.
+    extra : extra of this distribution that installs it.
+    purpose : what it is needed for; the key of the error.
 
     Raises
     ------

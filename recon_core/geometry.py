@@ -1,8 +1,9 @@
 """Single-axis tilt geometry.
 
 The conventions of the whole project: volumes are ``(element, z, y, x)`` or ``(z, y, x)``,
-projections ``(angle, y, x)``; x is the tilt axis, last and contiguous, so every slice across it
-sees the same rays. z is the beam direction at 0 degrees. Angles are degrees, lengths nm.
+projections ``(angle, y, x)``; x is the tilt axis, last and contiguous, so every slice across it is
+crossed by the same rays. z is the beam direction at 0 degrees. Angles are in degrees, lengths in
+nm.
 """
 
 from __future__ import annotations
@@ -16,14 +17,25 @@ from .errors import BadInput
 
 @dataclass(frozen=True)
 class TiltGeometry:
-    """Parallel-beam tilts about x of a slice of ``shape = (z, y)`` voxels.
+    """Parallel-beam tilts about x of a slice (z, y).
 
     The detector has one pixel per voxel along y; pixel and voxel have unit length, so a projection
-    is the sum of the voxels along a ray (mean-preserving, in voxel lengths).
+    is the sum of the voxels along a ray, in voxel lengths.
+
+    Parameters
+    ----------
+    angles_deg : tilt angles, (angle,), degrees, within ±90.
+    shape : voxels of the slice, (z, y).
 
     Raises
     ------
-    BadInput : no angle, an angle not finite or beyond +-90 degrees, an empty slice.
+    BadInput : no angle, an angle not finite or beyond ±90 degrees, an empty slice.
+
+    Examples
+    --------
+    >>> geometry = TiltGeometry(angles_deg=(-60.0, 0.0, 60.0), shape=(64, 64))
+    >>> geometry.angles
+    3
     """
 
     angles_deg: tuple[float, ...]
@@ -43,19 +55,42 @@ class TiltGeometry:
 
 
 def check_angles(angles_deg: tuple[float, ...], key: str) -> None:
-    """Refuse angles that are not finite or beyond +-90 degrees.
+    """Check that all angles are finite and within ±90 degrees.
+
+    Parameters
+    ----------
+    angles_deg : tilt angles, degrees.
+    key : what the error calls them.
 
     Raises
     ------
-    BadInput : naming ``key`` and the first such angle.
+    BadInput : naming ``key`` and the first offending angle.
     """
     for angle in angles_deg:
+        # also False for NaN
         if not -90.0 <= angle <= 90.0:
             raise BadInput("tilt beyond +-90 degrees", key=key, value=angle, accepted="-90 to 90")
 
 
 def spaced_tilts(count: int, tilt_range_deg: tuple[float, float]) -> tuple[float, ...]:
-    """``count`` equally spaced angles in degrees, both ends included; one alone in the middle."""
+    """Space tilt angles equally over a range, both ends included.
+
+    Parameters
+    ----------
+    count : number of tilts; a single one lies in the middle of the range, 0 gives none.
+    tilt_range_deg : lowest and highest angle, degrees.
+
+    Returns
+    -------
+    tuple of float : angles, degrees, rising.
+
+    Examples
+    --------
+    >>> spaced_tilts(3, (-70.0, 70.0))
+    (-70.0, 0.0, 70.0)
+    >>> spaced_tilts(1, (-10.0, 70.0))
+    (30.0,)
+    """
     low, high = tilt_range_deg
     if count == 1:
         return (0.5 * (low + high),)

@@ -1,7 +1,7 @@
-"""Memory of a solve, from sizes alone, and whether a device has it.
+"""Memory of a solve, predicted from its sizes, and whether a device has it.
 
-A fused solve is largest while it filters on a GPU, or where it starts from half the resolution,
-with the arrays of the coarse one still there.
+A fused solve is largest while it filters on a GPU, or while it is initialised from the coarse grid,
+whose arrays still exist then.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from .errors import BadInput
 from .methods import Method
 
 FLOAT = 4
-ITERATES = 3  # volumes, spare, point of every element
-DUALS = 3  # components of the TV dual of every element
-SPLIT = 4  # u, multiplier, contrast, residual
-FILTER = 5  # spectra before and after each axis, and what cuFFT works in
-SLABS = 2  # spectra of the slabs that threads of a CPU filter, at most
-DOUBLING = 3  # what interpolation to half the voxel edge holds beside its result
-BINNED = 4  # pixels in one of half the resolution
-EXPECTING = 4  # volumes of every element that stopped MLEM holds: present, best, update, scored
+ITERATES = 3  # volumes, next volumes and point of every element
+DUALS = 3  # components of every element's TV dual
+COUPLING = 4  # u, multiplier, contrast, residual
+FILTER = 5  # spectra before and after each axis, and cuFFT's own workspace
+SLABS = 2  # spectra of the slabs that the threads of a CPU filter, at most
+UPSAMPLING = 3  # temporaries of the interpolation to half the voxel edge
+BINNED = 4  # fine pixels in a coarse one
+MLEM_VOLUMES = 4  # of every element in stopped MLEM: present, best, update, scored
 ENTRY = 8  # bytes of a number in a sparse matrix: float32 value and int32 column
 ENTRIES = 2  # numbers per voxel of a slice and tilt
 GIB = 2**30
@@ -28,9 +28,23 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class SolveSize:
-    """What decides the memory: ``shape`` (element, z, y, x), tilts, trials solved together.
+    """The sizes that determine the memory of a solve.
 
-    ``dual_bytes`` of a stored number of the TV dual.
+    Parameters
+    ----------
+    shape : unknowns of one trial, (element, z, y, x).
+    haadf_tilts : number of HAADF projections; 0 without HAADF.
+    chemical_tilts : number of chemical projections of each element.
+    batch : number of trials solved together.
+    dual_bytes : bytes of a stored number of the TV dual: 4, or 2 for a float16 dual.
+
+    Examples
+    --------
+    >>> size = SolveSize((4, 64, 64, 64), haadf_tilts=47, chemical_tilts=9)
+    >>> size.specimen_bytes / 2**20, size.binned.shape
+    (4.0, (4, 32, 32, 32))
+    >>> round(fused_bytes(size) / 2**20, 1)
+    39.9
     """
 
     shape: tuple[int, int, int, int]
@@ -41,71 +55,106 @@ class SolveSize:
 
     @property
     def binned(self) -> SolveSize:
-        """The same at half the resolution."""
+        """The same solve on the coarse grid, voxels of twice the edge."""
         elements, z, y, x = self.shape
         return replace(self, shape=(elements, -(-z // 2), -(-y // 2), -(-x // 2)))
 
     @property
     def specimen_bytes(self) -> int:
-        """The volumes of all elements, once."""
+        """Bytes of the volumes of all elements."""
         return self.shape[0] * self.volume_bytes
 
     @property
     def iterate_bytes(self) -> int:
-        """What the iteration keeps of every element: iterates, TV dual, projections, room."""
+        """Bytes kept for every element: iterates, TV dual, chemical projections and workspace."""
         stored = (ITERATES * FLOAT + DUALS * self.dual_bytes) * self.specimen_bytes // FLOAT
         return stored + self.chemical_bytes + max(self.specimen_bytes, self.chemical_bytes)
 
     @property
     def volume_bytes(self) -> int:
-        """One volume (z, y, x)."""
+        """Bytes of one volume (z, y, x)."""
         _, z, y, x = self.shape
         return FLOAT * z * y * x
 
     @property
     def images(self) -> int:
-        """Projections of one trial that are computed with together."""
+        """Number of projections of one trial that a single kernel launch handles."""
         return max(self.haadf_tilts, self.shape[0] * self.chemical_tilts)
 
     @property
     def haadf_bytes(self) -> int:
-        """One HAADF projection per tilt."""
+        """Bytes of one HAADF projection per tilt."""
         return FLOAT * self.haadf_tilts * self.shape[2] * self.shape[3]
 
     @property
     def chemical_bytes(self) -> int:
-        """One chemical projection per tilt of every element."""
+        """Bytes of one chemical projection per tilt of every element."""
         elements, _, y, x = self.shape
         return FLOAT * elements * self.chemical_tilts * y * x
 
 
 class TooLarge(BadInput):
-    """A solve for which there is not enough memory just now."""
+    """A solve that needs more memory than is free at the moment."""
 
 
 def solve_bytes(size: SolveSize, method: Method) -> int:
-    """Bytes on the device at the peak of a solve by ``method``, but for projection matrices."""
+    """Predict the peak memory of a solve on its device, without projection matrices.
+
+    Parameters
+    ----------
+    size : unknowns, tilts and batch.
+    method : how it is solved.
+
+    Returns
+    -------
+    int : bytes.
+    """
     return _shared_bytes(size, method) + size.batch * _trial_bytes(size, method)
 
 
 def fused_bytes(size: SolveSize) -> int:
-    """Bytes on the device at the peak of a fused solve with HAADF and TV."""
+    """Predict the peak memory of a fused solve with HAADF and TV, see :func:`solve_bytes`.
+
+    Parameters
+    ----------
+    size : unknowns, tilts and batch.
+
+    Returns
+    -------
+    int : bytes.
+    """
     return solve_bytes(size, Method.FUSED)
 
 
 def matrix_bytes(size: SolveSize) -> int:
-    """The projection matrices of the CPU and their transposes, here and at half the resolution."""
+    """Predict the memory of the CPU's projection matrices and their transposes on both grids.
+
+    Parameters
+    ----------
+    size : unknowns and tilts; the batch shares the matrices.
+
+    Returns
+    -------
+    int : bytes.
+    """
     _, z, y, _ = size.shape
+    # a ray meets about two voxels per layer: ENTRIES per voxel and tilt, matrix and transpose
     here = 2 * ENTRY * ENTRIES * z * y * (size.haadf_tilts + size.chemical_tilts)
     return here + here // BINNED
 
 
 def check_fits(size: SolveSize, device: Device, method: Method = Method.FUSED) -> None:
-    """Refuse a solve that ``device`` cannot do or has not the memory for, before it allocates.
+    """Check, before anything is allocated, that a device can carry out a solve.
+
+    Parameters
+    ----------
+    size : unknowns, tilts and batch.
+    device : its free memory and the limits of its kernels decide.
+    method : how it is solved.
 
     Raises
     ------
-    BadInput : more elements, voxels or pixels than its kernels take.
+    BadInput : more elements, voxels or pixels than the kernels can index.
     TooLarge : the line names what is needed, what is free and the largest batch that fits.
     """
     device.check_shape(size.shape, size.images)
@@ -118,6 +167,7 @@ def check_fits(size: SolveSize, device: Device, method: Method = Method.FUSED) -
         f"needs {needed / GIB:.3g} GiB of memory at {'x'.join(map(str, size.shape[1:]))} voxels x "
         f"{size.shape[0]} elements; {free / GIB:.3g} GiB are free on {device.name}"
     )
+    # memory grows linearly with the batch: solve for the largest that fits
     largest = max(0, (free - _shared_bytes(size, method) - matrices) // _trial_bytes(size, method))
     if size.batch == 1:
         raise TooLarge(problem, accepted="a smaller volume, or more memory")
@@ -126,7 +176,7 @@ def check_fits(size: SolveSize, device: Device, method: Method = Method.FUSED) -
 
 
 def _shared_bytes(size: SolveSize, method: Method) -> int:
-    """Counts of every channel, here and half as fine, and the preconditioner, (z, y // 2 + 1)."""
+    """Counts of every channel on both grids, and the filter, (z, y // 2 + 1)."""
     if method is Method.ML_STOPPED:
         return size.chemical_bytes
     _, z, y, _ = size.shape
@@ -135,16 +185,18 @@ def _shared_bytes(size: SolveSize, method: Method) -> int:
 
 
 def _trial_bytes(size: SolveSize, method: Method) -> int:
+    """Peak of one trial: while it iterates, or while it is initialised from the coarse grid."""
     if method is Method.ML_STOPPED:
-        return EXPECTING * size.specimen_bytes + size.chemical_bytes
+        return MLEM_VOLUMES * size.specimen_bytes + size.chemical_bytes
     if method is Method.ML:
         return size.iterate_bytes + size.specimen_bytes
-    start = DOUBLING * size.volume_bytes + _kept_bytes(size.binned)
+    initial = UPSAMPLING * size.volume_bytes + _kept_bytes(size.binned)
     results = size.specimen_bytes if size.batch > 1 else 0
+    # the GPU's FFT temporaries, or the CPU's slabs beside the results copied out of a batch
     beside = max(FILTER * size.volume_bytes, SLABS * size.volume_bytes + results)
-    return max(_kept_bytes(size) + beside, size.iterate_bytes + start)
+    return max(_kept_bytes(size) + beside, size.iterate_bytes + initial)
 
 
 def _kept_bytes(size: SolveSize) -> int:
-    """What a state keeps of one trial, the HAADF half included."""
-    return size.iterate_bytes + SPLIT * size.volume_bytes + size.haadf_bytes
+    """Arrays that the state keeps of one trial, the coupling to HAADF included."""
+    return size.iterate_bytes + COUPLING * size.volume_bytes + size.haadf_bytes

@@ -1,6 +1,6 @@
-"""The methods of reconstruction: one table with all that differs between them, and their weights.
+"""The methods of reconstruction and their weights: one table of everything that differs among them.
 
-Pure Python without dependencies, so that the command line can name methods at once.
+Pure Python without dependencies, so that the command line can list the methods at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from .errors import BadInput
 
 
 class Method(StrEnum):
-    """The ways to reconstruct; every map shows all four."""
+    """The ways to reconstruct; every map shows all four.
+
+    Examples
+    --------
+    >>> Method("fused").weight_names
+    ('haadf', 'tv')
+    >>> Method.ML.traits.label
+    'ML, converged'
+    """
 
     FUSED = "fused"
     CHEMISTRY_TV = "chemistry-tv"
@@ -26,7 +34,7 @@ class Method(StrEnum):
 
     @property
     def weight_names(self) -> tuple[str, ...]:
-        """Names of the weights this method has."""
+        """Names of the weights this method takes."""
         return METHODS[self].weights
 
 
@@ -45,17 +53,17 @@ def method_named(name: Method | str) -> Method:
 
 @dataclass(frozen=True)
 class MethodTraits:
-    """What one method is, costs and looks like.
+    """What a method is, what it costs and how it is drawn.
 
     Parameters
     ----------
-    weights : names of the weights that it has.
-    voxel_work : work of an iteration on a voxel of one element besides projections (TV, powers,
+    weights : names of the weights it takes.
+    voxel_work : work per iteration and voxel of one element besides projections (TV, powers,
         filter, updates, the oracle's score), in projected voxels.
-    iterations : of a typical trial at the default tolerance.
-    column : of the atlas, with the mean NRMSE of the best trial.
-    label : in figures and tables.
-    colour : in figures, of Okabe and Ito's colour-blind-safe set.
+    iterations : number in a typical trial at the default tolerance.
+    column : column of the atlas that holds the mean NRMSE of its best trial.
+    label : name in figures and tables.
+    colour : in figures, from Okabe and Ito's colour-blind-safe set.
     marker : in figures, as matplotlib names it.
     """
 
@@ -80,8 +88,8 @@ METHODS: dict[Method, MethodTraits] = {
 }
 """Every method, in the order of display.
 
-Work was measured at 64³ with 4 elements: 6.5, 5.5, 9.5 and 14 ms an iteration. ML is best stopped
-near 15 iterations, and goes on for 10 more to be sure.
+Work was measured at 64³ with 4 elements: 6.5, 5.5, 9.5 and 14 ms per iteration. ML scores best near
+15 iterations and is stopped 10 later.
 """
 
 
@@ -89,14 +97,19 @@ near 15 iterations, and goes on for 10 more to be sure.
 class Weights:
     """Scale-free weights of the HAADF and the TV term; the chemical term has weight 1.
 
-    ``haadf`` multiplies ||r||²/(2 sigma²), sigma² the HAADF noise variance: 1 is the statistical
-    (maximum a posteriori) weight. ``tv`` multiplies the sum over voxels of the isotropic TV of
-    concentrations. A method without a weight ignores it.
+    Only the ratios of the weights of Eq. 1 in Schwartz et al., Nat. Commun. 15, 3555 (2024),
+    determine the minimum, so two are free. A method ignores a weight it does not take.
+
+    Parameters
+    ----------
+    haadf : factor of ||r||²/(2 sigma²), sigma² the noise variance of HAADF: 1 is the statistical
+        (maximum a posteriori) weight, 0 leaves HAADF out.
+    tv : factor of the isotropic total variation of the concentrations, summed over the voxels.
 
     Examples
     --------
-    >>> Weights(haadf=0.05, tv=0.8)
-    Weights(haadf=0.05, tv=0.8)
+    >>> DEFAULT_WEIGHTS
+    Weights(haadf=0.02, tv=1.0)
     """
 
     haadf: float = 0.0
@@ -104,12 +117,26 @@ class Weights:
 
 
 DEFAULT_WEIGHTS = Weights(haadf=0.02, tv=1.0)
-"""A sound pair for most data: where none is given, and the first trial of every search."""
+"""A sound pair for most data: used if none is given, and in the first trial of every search."""
 
-WEIGHT_BOUNDS = (1e-15, 1e15)  # between them products and squares fit a float32
+WEIGHT_BOUNDS = (1e-15, 1e15)  # products and squares of such weights fit a float32
 ACCEPTED_WEIGHT = "0, or 1e-15 to 1e15"
 
 
 def is_weight(value: float) -> bool:
-    """Whether a number can be a weight: 0, or inside the bounds."""
+    """Check whether a number can be a weight.
+
+    Parameters
+    ----------
+    value : any number, NaN included.
+
+    Returns
+    -------
+    bool : True for 0 and inside :data:`WEIGHT_BOUNDS`.
+
+    Examples
+    --------
+    >>> is_weight(0.02), is_weight(-1.0), is_weight(float("nan"))
+    (True, False, False)
+    """
     return value == 0 or WEIGHT_BOUNDS[0] <= value <= WEIGHT_BOUNDS[1]

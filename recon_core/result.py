@@ -23,12 +23,19 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class History:
-    """One entry per recorded step; equal lengths, float64.
+    """Convergence of a solve: one entry per recorded step, all of equal length, float64.
 
-    ``iterations``: work done so far, in pairs of projections of each modality. ``haadf``,
-    ``chemistry``, ``tv``: weighted terms of the objective at the iterate. ``primal``, ``dual``:
-    relative residuals of the splitting (NaN where the method has none). ``change``: relative
-    change of the volumes.
+    Parameters
+    ----------
+    iterations : work done so far, in pairs of projections of each modality.
+    haadf, chemistry, tv : weighted terms of the objective at the iterate.
+    primal, dual : relative residuals of the splitting; NaN for a method without HAADF.
+    change : change of the volumes in the last iteration, relative to their norm.
+
+    Examples
+    --------
+    >>> History(iterations=(0.0,), haadf=(1.0,), chemistry=(2.0,), tv=(0.5,)).objective
+    (3.5,)
     """
 
     iterations: tuple[float, ...] = ()
@@ -41,7 +48,7 @@ class History:
 
     @property
     def objective(self) -> tuple[float, ...]:
-        """Sum of the three terms."""
+        """Sum of the three terms at each recorded step."""
         return tuple(sum(t) for t in zip(self.haadf, self.chemistry, self.tv, strict=True))
 
 
@@ -51,14 +58,14 @@ class Reconstruction:
 
     Parameters
     ----------
-    volumes : concentrations, (element, z, y, x), float32.
+    volumes : concentrations, (element, z, y, x), float32, on the host.
     status : how the solve ended.
-    iterations : work done, in pairs of projections of each modality.
-    history : the terms of the objective and the residuals along the way.
-    message : what to do about a status other than ``converged``.
+    iterations : work done, in pairs of projections of each modality; a fraction is possible.
+    history : terms and residuals at the recorded steps.
+    message : remedy for a solve that did not converge; empty otherwise.
     elements : chemical symbols, in the order of ``volumes``.
-    voxel_size_nm : edge of a voxel.
-    facts : the method, its weights and the solver's settings, for records.
+    voxel_size_nm : edge of a voxel, nm.
+    facts : the method, its weights and the settings of the solver, for the file.
     """
 
     volumes: Array

@@ -21,11 +21,24 @@ SYMBOLS: tuple[str, ...] = tuple(_TABLE.split())
 
 
 def atomic_numbers(symbols: Iterable[str]) -> tuple[int, ...]:
-    """Atomic number of each chemical symbol.
+    """Look up the atomic number of each chemical symbol.
+
+    Parameters
+    ----------
+    symbols : chemical symbols, H to Og.
+
+    Returns
+    -------
+    tuple of int : in the order of ``symbols``.
 
     Raises
     ------
     BadInput : a symbol is not a chemical element.
+
+    Examples
+    --------
+    >>> atomic_numbers(["Co", "O", "Au"])
+    (27, 8, 79)
     """
     return tuple(_number(symbol) for symbol in symbols)
 
@@ -40,7 +53,7 @@ def _number(symbol: str) -> int:
 
 Array = NDArray[np.float32]
 
-MOST_COUNTS = 1e15  # per pixel: their squares, summed, fit a float32
+MOST_COUNTS = 1e15  # per pixel: sums of their squares fit a float32
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ class TiltSeries:
     """HAADF and chemical projections of one specimen, in detected counts.
 
     The expected counts are ``haadf_scale * A_h sum((Z_i x_i)**gamma) + haadf_background`` and
-    ``chemical_scale[i] * A_c x_i + chemical_background[i]``; x_i concentrations (z, y, x).
+    ``chemical_scale[i] * A_c x_i + chemical_background[i]``, with x_i concentrations (z, y, x).
 
     Parameters
     ----------
@@ -58,15 +71,15 @@ class TiltSeries:
     chemical_angles_deg : one angle per chemical projection, degrees.
     elements : chemical symbols, in the order of ``chemical``.
     haadf_background : counts per pixel.
-    chemical_background : counts per pixel of each element, (element,).
-    haadf_scale : HAADF counts per unit of the projected Σ(Zx)^γ; None where unknown.
-    chemical_scale : counts per unit concentration and voxel, (element,); None where unknown.
-    voxel_size_nm : edge of a voxel.
-    facts : what else is worth keeping (SNRs by both definitions, seed, gamma, oversample).
+    chemical_background : counts per pixel of each element, (element,); empty means 0.
+    haadf_scale : HAADF counts per unit of the projected Σ(Zx)^γ; None if unknown.
+    chemical_scale : counts per unit concentration and voxel, (element,); None if unknown.
+    voxel_size_nm : edge of a voxel, nm.
+    facts : provenance worth keeping (SNRs by both definitions, seed, gamma, oversample).
 
     Raises
     ------
-    BadInput : shapes and angles disagree, tilts beyond +-90 degrees, NaN or negative counts,
+    BadInput : shapes and angles disagree, tilts beyond ±90 degrees, NaN or negative counts,
         impossible levels, no or doubled elements.
     """
 
@@ -95,14 +108,14 @@ class TiltSeries:
 
     @property
     def atomic_numbers(self) -> tuple[int, ...]:
-        """Atomic number of each element."""
+        """Atomic number of each element, (element,)."""
         return atomic_numbers(self.elements)
 
     def binned(self) -> TiltSeries:
-        """The same acquisition on pixels and voxels of twice the edge; y and x must be even.
+        """Return the same acquisition on pixels and voxels of twice the edge; y and x must be even.
 
-        Counts of four pixels add up and stay Poisson; a ray crosses half as many voxels, each
-        twice as long, so that scales grow eightfold.
+        Counts of four pixels add up and stay Poisson. A ray crosses half as many voxels, each twice
+        as long, and a pixel gathers four rays: scales grow eightfold.
         """
         four, eight = 4.0, 8.0
         chemical = self.chemical_scale
@@ -167,7 +180,7 @@ class TiltSeries:
 
 
 def _binned(projections: Array) -> Array:
-    """Sums over 2 x 2 pixels of (..., y, x)."""
+    """Sum (..., y, x) over 2 x 2 pixels."""
     *lead, y, x = projections.shape
     pairs = projections.reshape(*lead, y // 2, 2, x // 2, 2)
     sums: Array = pairs.sum(axis=(-3, -1), dtype=np.float32)
