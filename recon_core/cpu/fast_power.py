@@ -1,8 +1,8 @@
-"""Powers of float32 numbers as arithmetic that becomes vector instructions (numba, one core).
+"""Powers of float32 numbers by arithmetic that compiles to vector instructions (numba, one core).
 
-The C library's ``powf`` is a call per number, and in a loop over voxels costs more than all the
-rest. Here x**p = 2^(p log2 x): the exponent of x is read from its bits, the logarithm of its
-mantissa and the fraction of the power of two are series, cut off below float32's last digit.
+The C library's ``powf`` is a call per number, and in a loop over voxels costs more than everything
+else. Here x**p = 2^(p log2 x): the exponent of x is read from its bits; the logarithm of its
+mantissa and the fractional power of two are series, truncated below the last digit of float32.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ _leaf = numba.njit(fastmath={"contract"}, cache=True, error_model="numpy")
 
 @_leaf
 def add_power(x: Array, weight: np.float32, gamma: float, total: Array) -> None:
-    """Total += weight * x**gamma, for x >= 0 and 1 <= gamma <= 2; NaN and infinity survive."""
+    """Add weight * x**gamma to ``total``; NaN and infinity propagate.
+
+    Parameters
+    ----------
+    x : (value,), >= 0.
+    weight : factor of the power.
+    gamma : exponent, 1 to 2; 2 takes a shortcut.
+    total : (value,), written.
+    """
     if gamma == 2.0:
         for j in range(x.size):
             total[j] += weight * x[j] * x[j]
@@ -37,17 +45,33 @@ def add_power(x: Array, weight: np.float32, gamma: float, total: Array) -> None:
 
 @_leaf
 def power(x: np.float32, p: float) -> np.float32:
-    """x**p, within 2e-7 of its value, for SMALLEST <= x <= 2**127 and 0 <= p <= 1.
+    """Compute x**p to within a relative error of 2e-7.
 
-    Of any other x it makes some number, without an error: also of 0, infinity and NaN.
+    Parameters
+    ----------
+    x : SMALLEST to 2**127. Any other value, 0, infinity and NaN included, gives some number without
+        an error.
+    p : exponent, 0 to 1.
+
+    Returns
+    -------
+    float32 : the power.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bool(abs(power(np.float32(2.0), 0.5) - 2**0.5) < 1e-6)
+    True
     """
     bits = np.float32(x).view(np.int32)
+    # x = mantissa 2^exponent, the mantissa near 1, where its logarithm converges fastest
     exponent = np.int32(np.int32(bits - ROOT) >> 23)
     mantissa = np.int32(bits - np.int32(exponent << 23)).view(np.float32)
-    # the 16 bits of head times the 8 of the exponent are exact: a large exponent costs no digits
+    # 16 bits of head times 8 of the exponent are exact in float32: a large exponent costs no digits
     head = np.float32(np.rint(p * 65536) / 65536)
     large = head * np.float32(exponent)
     small = np.float32(p - head) * np.float32(exponent) + np.float32(p) * _log2(mantissa)
+    # 2^whole is written into the exponent bits, 2^fraction is a series
     whole = np.rint(large + small)
     scale = np.int32((np.int32(whole) + 127) << 23).view(np.float32)
     return scale * _exp2((large - whole) + small)
@@ -56,6 +80,7 @@ def power(x: np.float32, p: float) -> np.float32:
 @_leaf
 def _log2(m: np.float32) -> np.float32:
     """log2 m = 2/ln 2 artanh s, s = (m - 1)/(m + 1), for sqrt(1/2) <= m < sqrt(2)."""
+    # Horner's scheme in s^2: five odd terms reach float32's last digit on this range
     s = (m - np.float32(1)) / (m + np.float32(1))
     q = s * s
     return s * (LOG2[0] + q * (LOG2[1] + q * (LOG2[2] + q * (LOG2[3] + q * LOG2[4]))))
@@ -63,6 +88,6 @@ def _log2(m: np.float32) -> np.float32:
 
 @_leaf
 def _exp2(r: np.float32) -> np.float32:
-    """2^r by its Taylor series, for |r| <= 1/2."""
+    """2^r by its Taylor series, for abs(r) <= 1/2."""
     high = EXP2[4] + r * (EXP2[5] + r * (EXP2[6] + r * EXP2[7]))
     return EXP2[0] + r * (EXP2[1] + r * (EXP2[2] + r * (EXP2[3] + r * high)))

@@ -1,4 +1,4 @@
-"""Compiled CPU loops over rays and rows (numba, float32, every core given).
+"""Compiled CPU loops over rays and rows (numba, float32, all cores).
 
 Arrays have the trial of a batch as their first axis: ``(trial, element, row, x)`` or ``(trial, row,
 x)``, a row being a voxel column (z, y) or a ray (angle, y), x the tilt axis. Data and weights of
@@ -21,12 +21,20 @@ Sums = NDArray[np.float64]
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 jit = numba.njit(parallel=True, fastmath=FAST, cache=True, error_model="numpy")
 leaf = numba.njit(fastmath=FAST, cache=True, error_model="numpy")
-TINY = np.float32(1e-6)
+TINY = np.float32(1e-6)  # least expected count: keeps b / y and log(b / y) finite
 
 
 @jit
 def power_sum(x: Array, weights: Array, gamma: float, out: Array) -> None:
-    """out[trial, row] = sum over elements of weights[e] * x[trial, e, row]**gamma, for x >= 0."""
+    """Write out[trial, row] = sum over elements of weights[e] * x[trial, e, row]**gamma.
+
+    Parameters
+    ----------
+    x : (trial, element, row, x), >= 0.
+    weights : contrast of each element, (element,).
+    gamma : exponent, 1 to 2.
+    out : (trial, row, x), written.
+    """
     batch, elements, rows = x.shape[:3]
     for task in numba.prange(batch * rows):
         trial, row = task // rows, task % rows
@@ -38,9 +46,17 @@ def power_sum(x: Array, weights: Array, gamma: float, out: Array) -> None:
 
 @jit
 def poisson_slope(rays: Array, counts: Array, scale: Array, background: Array, out: Array) -> None:
-    """Gradient of the Poisson deviance by the projection ``rays``: scale[e] (1 - b / y).
+    """Write the gradient of the Poisson deviance by the projections, scale[e] (1 - b / y).
 
-    y = scale[e] rays + background[e]; ``out`` may be ``rays``.
+    With y = scale[e] rays + background[e], the expected counts.
+
+    Parameters
+    ----------
+    rays : projected volumes, (trial, element, row, x), voxel lengths.
+    counts : measured counts b, (element, row, x).
+    scale : counts per unit of the projection, (element,).
+    background : counts, (element,).
+    out : like ``rays``, written; may be ``rays`` itself.
     """
     batch, elements, rows, width = rays.shape
     for task in numba.prange(batch * elements * rows):
@@ -53,7 +69,18 @@ def poisson_slope(rays: Array, counts: Array, scale: Array, background: Array, o
 
 @jit
 def poisson_deviance(rays: Array, counts: Array, scale: Array, background: Array) -> Sums:
-    """Sum over each row of y - b + b log(b/y), y = scale[e] rays + background[e]; (trial, row)."""
+    """Sum y - b + b log(b / y) over each row, with y = scale[e] rays + background[e].
+
+    Half the Poisson deviance: the negative log-likelihood less its value at y = b.
+
+    Parameters
+    ----------
+    rays, counts, scale, background : as for :func:`poisson_slope`.
+
+    Returns
+    -------
+    array : (trial, row), float64, rows of all elements one after another.
+    """
     batch, elements, rows, width = rays.shape
     sums = np.empty((batch, elements * rows))
     for task in numba.prange(batch * elements * rows):
@@ -73,7 +100,13 @@ def poisson_deviance(rays: Array, counts: Array, scale: Array, background: Array
 def squares_slope(
     rays: Array, counts: Array, scale: Array, background: Array, precision: Array, out: Array
 ) -> None:
-    """Gradient of precision[e] (y - b)^2 / 2 by ``rays``, y = scale[e] rays + background[e]."""
+    """Write the gradient of precision[e] (y - b)^2 / 2 by the projections.
+
+    Parameters
+    ----------
+    rays, counts, scale, background, out : as for :func:`poisson_slope`.
+    precision : inverse variance of a count, (element,).
+    """
     batch, elements, rows, width = rays.shape
     for task in numba.prange(batch * elements * rows):
         trial, e, row = task // (elements * rows), (task // rows) % elements, task % rows
@@ -87,7 +120,17 @@ def squares_slope(
 def weighted_squares(
     rays: Array, counts: Array, scale: Array, background: Array, precision: Array
 ) -> Sums:
-    """Sum over each row of precision[e] (y - b)^2 / 2, y = scale[e] rays + background[e]."""
+    """Sum precision[e] (y - b)^2 / 2 over each row, with y = scale[e] rays + background[e].
+
+    Parameters
+    ----------
+    rays, counts, scale, background : as for :func:`poisson_slope`.
+    precision : inverse variance of a count, (element,).
+
+    Returns
+    -------
+    array : (trial, row), float64, rows of all elements one after another.
+    """
     batch, elements, rows, width = rays.shape
     sums = np.empty((batch, elements * rows))
     for task in numba.prange(batch * elements * rows):
@@ -102,9 +145,25 @@ def weighted_squares(
 
 @jit
 def total_variation(x: Array) -> Sums:
-    """Isotropic TV of each voxel column of (trial, element, z, y, x); (trial, column).
+    """Sum the isotropic total variation over each voxel column along x.
 
     Forward differences, zero at the far faces.
+
+    Parameters
+    ----------
+    x : volumes, (trial, element, z, y, x).
+
+    Returns
+    -------
+    array : (trial, column), float64, columns of all elements one after another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> step = np.zeros((1, 1, 1, 1, 4), np.float32)
+    >>> step[..., 2:] = 3
+    >>> total_variation(step).tolist()
+    [[3.0]]
     """
     batch, elements, depth, height, width = x.shape
     columns = elements * depth * height
@@ -126,11 +185,22 @@ def total_variation(x: Array) -> Sums:
 
 @jit
 def distance(rays: Array, signal: Array) -> Sums:
-    """Sum over each row of (rays - signal)^2, (trial, row); ``signal`` (row, x) is shared."""
+    """Sum (rays - signal)^2 over each row.
+
+    Parameters
+    ----------
+    rays : (trial, row, x).
+    signal : (row, x), shared by the trials.
+
+    Returns
+    -------
+    array : (trial, row), float64.
+    """
     batch, rows, width = rays.shape
     sums = np.empty((batch, rows))
     for task in numba.prange(batch * rows):
         trial, row = task // rows, task % rows
+        # float32 within a row, so that the sum vectorises; float64 across rows
         total = np.float32(0)
         for j in range(width):
             r = rays[trial, row, j] - signal[row, j]
@@ -143,7 +213,17 @@ def distance(rays: Array, signal: Array) -> Sums:
 def descent_products(
     residual: Array, direction: Array, image: Array, ridge: np.float32
 ) -> NDArray[np.float64]:
-    """Per row <residual, direction> and <direction, image + ridge direction>, (trial, row, 2)."""
+    """Sum <residual, direction> and <direction, image + ridge direction> over each row.
+
+    Parameters
+    ----------
+    residual, direction, image : (trial, row, x); ``image`` is A^T A applied to ``direction``.
+    ridge : multiple of the identity added to A^T A.
+
+    Returns
+    -------
+    array : (trial, row, 2), float64; the ratio of their totals is the step to the exact minimum.
+    """
     batch, rows, width = residual.shape
     sums = np.empty((batch, rows, 2))
     for task in numba.prange(batch * rows):
@@ -166,9 +246,16 @@ def descend(
     solution: Array,
     residual: Array,
 ) -> None:
-    """Solution += length direction, residual -= length (image + ridge direction); (trial, row, x).
+    """Step the solution along the direction and keep its residual up to date, both in place.
 
-    ``length`` (trial,).
+    Solution += length direction, residual -= length (image + ridge direction).
+
+    Parameters
+    ----------
+    length : step of each trial, (trial,).
+    direction, image : (trial, row, x), as for :func:`descent_products`.
+    ridge : multiple of the identity added to A^T A.
+    solution, residual : (trial, row, x), written.
     """
     batch, rows, width = residual.shape
     for task in numba.prange(batch * rows):

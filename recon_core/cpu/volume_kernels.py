@@ -1,7 +1,11 @@
-"""Loops over a block of voxels, of which the volume step is made (numba, one core).
+"""Loops over a block of voxels that make up the volume step (numba, one core).
 
 Every array is one-dimensional and as long as the block; a block is short enough that all of them
-stay in the first and second cache. Few arrays in each loop, so that it becomes vector instructions.
+stay in the first and second cache. Each loop touches few arrays, so that it vectorises.
+
+The Newton step solves H d = g with H = D + rho s s^T, D = diag(metric + rho s'' abs(misfit)) over
+the elements of a voxel. Sherman and Morrison (1950): d = D^-1 g - D^-1 s (rho s^T D^-1 g) / (1 +
+rho s^T D^-1 s), which needs two running sums, ``a`` and ``b``, instead of a matrix per voxel.
 """
 
 from __future__ import annotations
@@ -17,7 +21,15 @@ Array = NDArray[np.float32]
 
 @leaf
 def start_misfit(u: Array, multiplier: Array, misfit: Array, a: Array, b: Array) -> None:
-    """Misfit = multiplier - u; the two products of the rank-one part start at 0."""
+    """Initialise misfit = multiplier - u, and the two sums of the rank-one part with 0.
+
+    Parameters
+    ----------
+    u : split variable of the coupling, (voxel,).
+    multiplier : scaled multiplier d of the coupling, (voxel,).
+    misfit : (voxel,), written; :func:`contrast` adds s(x) to it.
+    a, b : sums of the rank-one part, (voxel,), written.
+    """
     for j in range(u.size):
         misfit[j] = multiplier[j] - u[j]
         a[j] = np.float32(0)
@@ -28,7 +40,16 @@ def start_misfit(u: Array, multiplier: Array, misfit: Array, a: Array, b: Array)
 def contrast(
     x: Array, weight: np.float32, gamma: float, slope: Array, bend: Array, total: Array
 ) -> None:
-    """First and second derivative of weight * x**gamma; its value is added to total."""
+    """Compute the first and second derivative of weight * x**gamma and add its value to ``total``.
+
+    Parameters
+    ----------
+    x : concentration of one element, (voxel,), >= 0.
+    weight : contrast of the element.
+    gamma : exponent, 1 to 2.
+    slope, bend : first and second derivative, (voxel,), written.
+    total : (voxel,), added to.
+    """
     if gamma == 2.0:
         for j in range(x.size):
             slope[j] = np.float32(2) * weight * x[j]
@@ -37,6 +58,7 @@ def contrast(
         return
     scale, order = np.float32(gamma) * weight, np.float32(gamma - 1)
     for j in range(x.size):
+        # for gamma < 2 the second derivative diverges at 0
         base = max(x[j], TINY)
         first = power(base, gamma - 1)
         slope[j] = scale * first
@@ -48,7 +70,14 @@ def contrast(
 def differences(
     pz: Array, back: Array, py: Array, low: Array, px: Array, left: Array, out: Array
 ) -> None:
-    """Out = the sum of the three backward differences."""
+    """Write the sum of three backward differences, the divergence of the dual.
+
+    Parameters
+    ----------
+    pz, py, px : components of the dual, (voxel,).
+    back, low, left : the same components one voxel back along z, y and x, (voxel,).
+    out : (voxel,), written.
+    """
     for j in range(out.size):
         out[j] = (pz[j] - back[j]) + (py[j] - low[j]) + (px[j] - left[j])
 
@@ -57,7 +86,16 @@ def differences(
 def prox_gradient(
     x: Array, point: Array, slope: Array, metric: np.float32, tv: np.float32, force: Array
 ) -> None:
-    """Force = metric (x - point) + slope - tv force, force being div dual on entry."""
+    """Write the gradient of the smooth part of the prox, metric (x - point) + slope - tv div dual.
+
+    Parameters
+    ----------
+    x, point : iterate and extrapolated iterate of one element, (voxel,).
+    slope : gradient of the chemical term at ``point``, (voxel,).
+    metric : estimated curvature of the chemical term.
+    tv : TV weight.
+    force : div dual on entry, the gradient on return, (voxel,).
+    """
     for j in range(x.size):
         force[j] = metric * (x[j] - point[j]) + slope[j] - tv * force[j]
 
@@ -73,8 +111,20 @@ def diagonal_solve(
     a: Array,
     b: Array,
 ) -> None:
-    """Divide force and slope by the diagonal; add up the two products of the rank-one part."""
+    """Divide gradient and contrast slope by the diagonal, and add to the sums of the rank-one part.
+
+    Parameters
+    ----------
+    force : gradient without coupling on entry, D^-1 g on return, (voxel,).
+    slope : contrast slope s on entry, D^-1 s on return, (voxel,).
+    bend : second derivative of the contrast, (voxel,); its magnitude keeps the Hessian positive.
+    misfit : s(x) - u + multiplier, (voxel,).
+    metric : estimated curvature of the chemical term.
+    rho : weight of the coupling.
+    a, b : s^T D^-1 g and s^T D^-1 s, (voxel,), added to.
+    """
     for j in range(force.size):
+        # D^-1; below the target the true second derivative is negative, its magnitude is used
         inverse = np.float32(1) / (metric + rho * bend[j] * abs(misfit[j]))
         prox_gradient = (force[j] + rho * slope[j] * misfit[j]) * inverse
         lean = slope[j] * inverse
@@ -85,21 +135,43 @@ def diagonal_solve(
 
 @leaf
 def sherman_morrison_factor(rho: np.float32, a: Array, b: Array) -> None:
-    """Strength of the rank-one correction, into ``a``."""
+    """Write the factor of the rank-one correction, rho a / (1 + rho b), to ``a``.
+
+    Parameters
+    ----------
+    rho : weight of the coupling.
+    a, b : sums over the elements from :func:`diagonal_solve`, (voxel,).
+    """
     for j in range(a.size):
         a[j] = rho * a[j] / (np.float32(1) + rho * b[j])
 
 
 @leaf
 def newton_update(x: Array, force: Array, slope: Array, a: Array, out: Array) -> None:
-    """Out = x less the coupled Newton step, not below 0."""
+    """Write x less the coupled Newton step, clipped at 0.
+
+    Parameters
+    ----------
+    x : concentration of one element, (voxel,).
+    force, slope : D^-1 g and D^-1 s from :func:`diagonal_solve`, (voxel,).
+    a : factor from :func:`sherman_morrison_factor`, (voxel,).
+    out : (voxel,), written.
+    """
     for j in range(x.size):
         out[j] = max(x[j] - force[j] + slope[j] * a[j], np.float32(0))
 
 
 @leaf
 def gradient_update(x: Array, force: Array, inverse: np.float32, out: Array) -> None:
-    """Out = x less the uncoupled step, not below 0."""
+    """Write x less the step without coupling, clipped at 0.
+
+    Parameters
+    ----------
+    x : concentration of one element, (voxel,).
+    force : gradient from :func:`prox_gradient`, (voxel,).
+    inverse : 1 / metric.
+    out : (voxel,), written.
+    """
     for j in range(x.size):
         out[j] = max(x[j] - inverse * force[j], np.float32(0))
 
@@ -117,11 +189,24 @@ def project_dual(
     px: Array,
     step: np.float32,
 ) -> None:
-    """Step the dual along the forward differences and project it on the unit ball."""
+    """Step the dual along the forward differences and project each voxel's vector on the unit ball.
+
+    One step of the dual prox of isotropic TV (Chambolle, J. Math. Imaging Vis. 20, 89 (2004); Beck
+    and Teboulle, IEEE Trans. Image Process. 18, 2419 (2009)).
+
+    Parameters
+    ----------
+    here : concentration of one element, (voxel,).
+    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
+    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
+    pz, py, px : components of the dual, (voxel,), updated; their length is at most 1.
+    step : metric / (12 tv), as ||grad||^2 <= 12 in 3D.
+    """
     for j in range(here.size):
         a = pz[j] + step * (deeper[j] - here[j])
         b = py[j] + step * inside_y[j] * (higher[j] - here[j])
         c = px[j] + step * inside_x[j] * (right[j] - here[j])
+        # projection on the unit ball: vectors inside it stay as they are
         shrink = np.float32(1) / np.sqrt(max(a * a + b * b + c * c, np.float32(1)))
         pz[j], py[j], px[j] = a * shrink, b * shrink, c * shrink
 
@@ -135,7 +220,17 @@ def extrapolate(
     metric: np.float32,
     sums: NDArray[np.float64],
 ) -> None:
-    """Point = new + beta (new - old); add |new - old|^2, |new|^2 and the uphill product."""
+    """Write point = new + beta (new - old), and add up three sums.
+
+    Parameters
+    ----------
+    old, new : iterates of one element before and after the step, (voxel,).
+    point : extrapolated iterate, (voxel,), replaced.
+    beta : momentum.
+    metric : estimated curvature of the chemical term.
+    sums : sums[0:3] receive |new - old|^2, |new|^2 and metric <point - new, new - old>, the last
+        positive when the momentum points uphill.
+    """
     change, size, uphill = np.float32(0), np.float32(0), np.float32(0)
     for j in range(new.size):
         d = new[j] - old[j]
@@ -158,7 +253,17 @@ def raise_multiplier(
     ridge: np.float32,
     sums: NDArray[np.float64],
 ) -> None:
-    """Raise the multiplier by the primal residual; keep the residual of u true."""
+    """Add the primal residual to the multiplier, and keep the residual of the u-step up to date.
+
+    Parameters
+    ----------
+    new, old : contrast s(x) of the new and of the previous iterate, (voxel,); ``old`` is replaced.
+    u : split variable, (voxel,).
+    multiplier : scaled multiplier, (voxel,), updated.
+    residual : A^T (b - A u) + ridge (s(x) + multiplier - u), (voxel,), updated.
+    ridge : ridge of the Gram operator.
+    sums : sums[3:6] receive |new - u|^2, |new - old|^2 and |u|^2.
+    """
     gaps, moves, size = np.float32(0), np.float32(0), np.float32(0)
     for j in range(new.size):
         gap, moved = new[j] - u[j], new[j] - old[j]
@@ -166,6 +271,7 @@ def raise_multiplier(
         moves += moved * moved
         size += u[j] * u[j]
         multiplier[j] += gap
+        # the right-hand side holds s(x) + d: it moves with the contrast and with the multiplier
         residual[j] += ridge * (moved + gap)
         old[j] = new[j]
     sums[3] += gaps

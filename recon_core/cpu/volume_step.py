@@ -1,13 +1,13 @@
-"""The volume step of the solver in one sweep over memory (numba, float32, every core given).
+"""The volume step of the solver in one sweep over memory (numba, float32, all cores).
 
 At every voxel: the proximal map of coupling and non-negativity for the present TV dual, the step of
 the dual, the proximal map again, then momentum and multiplier. Planes are taken in order of z, so
-that what one map writes the next still finds in the cache: each array is read and written once
-where four separate passes would take 2.4 times the bytes.
+that the next stage finds in the cache what the previous one wrote: each array is read and written
+once, where four separate passes would move 2.4 times the bytes.
 
 Volumes are flat here: voxel i of (z, y, x) has its neighbours at i + 1, i + width, i + plane. The
-TV dual is zero where its difference would leave the volume (far faces), so that its divergence
-needs no case for rows and planes, only for the first plane.
+TV dual is zero where its difference would leave the volume (far faces), so only the first plane
+needs a case of its own in the divergence.
 """
 
 from __future__ import annotations
@@ -38,24 +38,31 @@ from .volume_kernels import (
 
 Array = NDArray[np.float32]
 
-BLOCK = 2048  # voxels whose scratch arrays stay in the first and second cache
-PLANES = 4  # at the least in each thread's part of a volume
+BLOCK = 2048  # voxels: the scratch arrays of so many stay in the first and second cache
+PLANES = 4  # least number in each thread's part of a volume
 SHARED = 5  # scratch arrays beside the three of each element
 TV_DIVISOR = np.float32(12)  # ||grad||^2 in 3D: the dual step is metric / 12
 
 
 class Fields(NamedTuple):
-    """Arrays of the volume step; all are of a batch of trials, their first axis.
+    """Arrays of the volume step for a batch of trials, the first axis of each.
 
-    ``volumes`` the iterate, ``spare`` the next one, written; ``point`` the extrapolated iterate,
-    ``slope`` the gradient of the chemical term there; all (trial, element, z, y, x). ``dual``
-    (trial, element, 3, z, y, x), components along z, y, x, in units of the trial's TV weight; on a
-    GPU float32 or float16. ``u``, ``multiplier``, ``contrast`` of the iterate and ``residual`` of
-    u, (trial, z, y, x), empty without HAADF.
+    Parameters
+    ----------
+    volumes : iterate, (trial, element, z, y, x), concentrations.
+    next_volumes : like ``volumes``, receives the next iterate.
+    point : extrapolated iterate, like ``volumes``, updated.
+    slope : gradient of the chemical term at ``point``, like ``volumes``.
+    dual : TV dual in units of the TV weight, (trial, element, 3, z, y, x), components along z, y,
+        x, updated; float32, on a GPU also float16.
+    u : split variable of the coupling, (trial, z, y, x); empty without HAADF, like the next three.
+    multiplier : scaled multiplier, like ``u``, updated.
+    contrast : contrast s of the iterate, like ``u``, updated.
+    residual : residual of the u-step, like ``u``, updated.
     """
 
     volumes: Array
-    spare: Array
+    next_volumes: Array
     point: Array
     slope: Array
     dual: Array
@@ -68,9 +75,15 @@ class Fields(NamedTuple):
 class Steps(NamedTuple):
     """Numbers of the volume step.
 
-    ``metric`` (trial, element), bound of the chemical curvature; ``tv``, ``rho`` and ``beta``
-    (trial,): TV weight, weight of the coupling, momentum; ``ridge`` of the Gram operator;
-    ``weights`` (element,) and ``gamma`` of the contrast.
+    Parameters
+    ----------
+    metric : estimated curvature of the chemical term, (trial, element).
+    tv : TV weight, (trial,).
+    rho : weight of the coupling, (trial,).
+    beta : momentum, (trial,), 0 to 1.
+    ridge : ridge of the Gram operator, rho over the precision of HAADF.
+    weights : contrast of each element, (element,).
+    gamma : exponent of the contrast.
     """
 
     metric: Array
@@ -83,7 +96,14 @@ class Steps(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Voxels ``start`` to ``stop`` of a trial's flat volumes, inside one ``plane`` of voxels."""
+    """Voxels of one plane, a stretch of a trial's flat volumes.
+
+    Parameters
+    ----------
+    trial : index of the trial.
+    start, stop : range of flat voxel indices.
+    plane, width : voxels of a plane (z) and of a row (z, y).
+    """
 
     trial: int
     start: int
@@ -93,7 +113,7 @@ class Block(NamedTuple):
 
 
 def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
-    """Write the next iterate to ``spare``; step dual, point, multiplier, contrast and residual.
+    """Write the next iterate, and update dual, point, multiplier, contrast and residual.
 
     With a = point - slope/metric + tv div dual/metric and v = u - multiplier, one voxel-wise Newton
     step, from the present iterate, on
@@ -102,12 +122,20 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
 
     then dual += metric/(12 tv) grad x projected on |dual| <= 1, then the same from that x with the
     new dual; point <- x + beta (x - x before); multiplier += s(x) - u. The Hessian is diagonal plus
-    rank one: Sherman-Morrison solves it. The bend of the contrast enters by its magnitude: the
-    Hessian stays positive, and where the sum is below v no concentration more than doubles.
+    rank one: Sherman-Morrison solves it. The second derivative of the contrast enters by its
+    magnitude: the Hessian stays positive, and where the sum is below v no concentration more than
+    doubles.
 
-    Returns per trial and block of voxels, (trial, block, 6): |dx|^2, |x|^2, <metric (point before
-    - x), dx> (positive when the momentum points uphill: O'Donoghue and Candes, 2015), |s - u|^2,
-    |ds|^2, |u|^2.
+    Parameters
+    ----------
+    f : arrays, updated in place.
+    s : numbers of each trial.
+
+    Returns
+    -------
+    array : (trial, block of voxels, 6), float64: |dx|^2, |x|^2, <metric (point before - x), dx>
+        (positive when the momentum points uphill: O'Donoghue and Candes, 2015), |s - u|^2, |ds|^2,
+        |u|^2.
     """
     depth, height, width = f.volumes.shape[2:]
     parts = max(1, min(numba.get_num_threads(), depth // PLANES))
@@ -117,7 +145,7 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
 
 
 def _flat(f: Fields) -> Fields:
-    """The same arrays with (z, y, x) as one axis."""
+    """Return the same arrays with (z, y, x) as one axis; views, nothing is copied."""
     return Fields(*(a.reshape(*a.shape[:-3], math.prod(a.shape[-3:])) for a in f))
 
 
@@ -130,7 +158,7 @@ def _volume_step(
     rows = max(1, BLOCK // width) * width
     blocks = (plane + rows - 1) // rows
     sums = np.zeros((batch, depth * blocks, 6))
-    # The first plane of a part is its neighbour's last: it goes before and after all others.
+    # Parts meet at their first planes: each is stepped before, and finished after, all others.
     for task in numba.prange(batch * parts):
         trial, z = task // parts, (task % parts) * depth // parts
         scratch = np.empty((SHARED + 3 * elements, rows), np.float32)
@@ -142,6 +170,7 @@ def _volume_step(
         first, last = part * depth // parts, (part + 1) * depth // parts
         scratch = np.empty((SHARED + 3 * elements, rows), np.float32)
         for z in range(first, last):
+            # the dual of plane z needs the new iterate of plane z + 1
             if z + 1 < last:
                 for b in range(blocks):
                     block = _block(trial, z + 1, b, rows, plane, width)
@@ -150,6 +179,7 @@ def _volume_step(
                 for b in range(blocks):
                     block = _block(trial, z, b, rows, plane, width)
                     _ascend(f, s, block, inside, scratch)
+            # needs the dual of plane z - 1: that of the first plane is another thread's
             if z > first:
                 for b in range(blocks):
                     block = _block(trial, z, b, rows, plane, width)
@@ -166,7 +196,7 @@ def _volume_step(
 
 @lru_cache(maxsize=16)
 def _inside(height: int, width: int) -> Array:
-    """1 where the differences along y and x stay inside a plane, else 0; (2, plane)."""
+    """Return 1 where the differences along y and x stay inside a plane, else 0; (2, plane)."""
     inside = np.ones((2, height, width), np.float32)
     inside[0, height - 1] = 0
     inside[1, :, width - 1] = 0
@@ -175,7 +205,7 @@ def _inside(height: int, width: int) -> Array:
 
 @leaf
 def _block(trial: int, z: int, at: int, rows: int, plane: int, width: int) -> Block:
-    """Block ``at`` of plane z; blocks have ``rows`` voxels, the last of a plane what is left."""
+    """Return block ``at`` of plane z: ``rows`` voxels, or the remainder of the plane."""
     start, stop = z * plane + at * rows, z * plane + min((at + 1) * rows, plane)
     return Block(trial, start, stop, plane, width)
 
@@ -211,7 +241,7 @@ def _backward(
         sherman_morrison_factor(s.rho[trial], a, b)
     for e in range(elements):
         force, slope = scratch[SHARED + 3 * e + 2, :n], scratch[SHARED + 3 * e, :n]
-        x, out = origin[trial, e, start:stop], f.spare[trial, e, start:stop]
+        x, out = origin[trial, e, start:stop], f.next_volumes[trial, e, start:stop]
         if coupled:
             newton_update(x, force, slope, a, out)
         else:
@@ -220,9 +250,10 @@ def _backward(
 
 @leaf
 def _divergence(dual: Array, block: Block, before: Array, out: Array) -> None:
-    """Out = div dual of one block, the negative adjoint of the forward difference."""
+    """Write div dual of one block, the negative adjoint of the forward difference."""
     _, start, stop, plane, width = block
     pz, py, px = dual[0], dual[1], dual[2]
+    # all neighbours exist: far faces are zero, so even rows that wrap around contribute nothing
     if start >= plane:
         differences(
             pz[start:stop],
@@ -252,13 +283,14 @@ def _ascend(
     inside: Array,
     scratch: Array,
 ) -> None:
-    """Dual += metric/(12 tv) grad spare, each voxel's vector projected on the unit ball."""
+    """Step the dual by metric/(12 tv) grad of the next iterate; project it on the unit ball."""
     trial, start, stop, plane, width = block
     size, n = f.volumes.shape[2], stop - start
     at = start % plane
     for e in range(f.volumes.shape[1]):
-        x, dual = f.spare[trial, e], f.dual[trial, e]
+        x, dual = f.next_volumes[trial, e], f.dual[trial, e]
         here = x[start:stop]
+        # in the last plane the difference along z is zero: here - here
         deeper, higher, right = here, scratch[0, :n], scratch[1, :n]
         if stop + plane <= size:
             deeper = x[start + plane : stop + plane]
@@ -290,20 +322,21 @@ def _finish(
     scratch: Array,
     sums: NDArray[np.float64],
 ) -> None:
-    """The proximal map for the new dual, then momentum and multiplier of one block."""
+    """Apply the proximal map for the new dual, then momentum and multiplier, to one block."""
     trial, start, stop, _, _ = block
     if s.tv[trial] > 0:
-        _backward(f, s, block, f.spare, scratch)
+        _backward(f, s, block, f.next_volumes, scratch)
     for e in range(f.volumes.shape[1]):
-        old, new = f.volumes[trial, e, start:stop], f.spare[trial, e, start:stop]
+        old, new = f.volumes[trial, e, start:stop], f.next_volumes[trial, e, start:stop]
         point = f.point[trial, e, start:stop]
         extrapolate(old, new, point, s.beta[trial], s.metric[trial, e], sums)
     if f.u.shape[1] > 0:
         n = stop - start
+        # contrast of the new iterate, in scratch that the Newton step no longer needs
         total = scratch[0, :n]
         total[:] = np.float32(0)
         for e in range(f.volumes.shape[1]):
-            add_power(f.spare[trial, e, start:stop], s.weights[e], s.gamma, total)
+            add_power(f.next_volumes[trial, e, start:stop], s.weights[e], s.gamma, total)
         raise_multiplier(
             total,
             f.contrast[trial, start:stop],

@@ -37,17 +37,17 @@ def uncoupled(start: np.ndarray, slope: np.ndarray, dual: np.ndarray) -> Fields:
 def random_fields(shape: tuple[int, ...], coupled: bool = True, seed: int = 0) -> Fields:
     """Fields of ``shape`` (trial, element, z, y, x)."""
     batch, elements, *size = shape
-    volumes, spare, point = (random_volumes(shape, seed + i) for i in range(3))
+    volumes, following, point = (random_volumes(shape, seed + i) for i in range(3))
     slope = random_volumes(shape, seed + 3) - np.float32(0.6)
     dual = random_volumes((batch, elements, 3, *size), seed + 4) - np.float32(0.6)
-    half = (batch, *size) if coupled else (batch, 0, 0, 0)
+    coupling = (batch, *size) if coupled else (batch, 0, 0, 0)
     return Fields(
         volumes,
-        spare,
+        following,
         point,
         slope,
         clear_faces(dual),
-        *(random_volumes(half, seed + 5 + i) for i in range(4)),
+        *(random_volumes(coupling, seed + 5 + i) for i in range(4)),
     )
 
 

@@ -63,8 +63,8 @@ class Case:
         dual = self.of(batch, elements, 3, *size).signed()
         dual[:, :, 0, -1], dual[:, :, 1, :, -1], dual[:, :, 2, :, :, -1] = 0, 0, 0
         one = self.of(batch, *size) if coupled else self.of(batch, 0, 0, 0)
-        spare = np.full(self.shape, np.nan, np.float32)
-        four = self.positive(), spare, self.positive(), self.signed()
+        following = np.full(self.shape, np.nan, np.float32)
+        four = self.positive(), following, self.positive(), self.signed()
         return Fields(*four, dual, one.positive(), one.signed(), one.positive(), one.signed())
 
     def steps(self, gamma: float) -> Steps:
@@ -213,7 +213,7 @@ class KernelConformance:
         f.slope[0, 0, 1, 1, 1] = np.nan
         ours = Fields(*map(self.put_copy, f))
         sums = self.ours.volume_step(ours, Steps(*map(self.put_copy, s)))
-        assert np.isnan(self.get(ours.spare)[0, 0, 1, 1, 1])
+        assert np.isnan(self.get(ours.next_volumes)[0, 0, 1, 1, 1])
         assert np.isnan(self.get(sums)[0, 0, :2]).all()
 
     def test_a_sum_over_many_blocks(self) -> None:

@@ -69,7 +69,7 @@ def divergence_by_the_prox(dual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The dual that a step arrives at, and what it adds to x, far from zero."""
     far = np.full((len(dual), *dual.shape[2:]), 64, np.float32)
     fields = stepped(far, np.zeros_like(far), dual, np.ones(len(dual), np.float32), 1.0)
-    return fields.dual[0], fields.spare[0] - np.float32(64)
+    return fields.dual[0], fields.next_volumes[0] - np.float32(64)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 1), (4, 1, 3), (5, 4, 6), (9, 50, 50)])
@@ -100,7 +100,7 @@ def prox(point: np.ndarray, metric: np.ndarray, weight: float, steps: int) -> np
     for _ in range(steps):
         fields = stepped(point, zero, dual, metric, weight)
         dual = fields.dual[0]
-    return fields.spare[0]
+    return fields.next_volumes[0]
 
 
 def brute_force_prox(point: np.ndarray, metric: np.ndarray, weight: float) -> np.ndarray:

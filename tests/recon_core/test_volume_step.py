@@ -16,7 +16,7 @@ GAMMAS = (1.4, 1.7, 2.0)
 WEIGHTS = np.array([0.3, 0.1, 2.6], np.float32)
 METRIC = np.array([3.0, 0.5, 7.0], np.float32)
 EDGE = st.integers(1, 7)
-CHANGED = ("spare", "point", "dual", "multiplier", "contrast", "residual")
+CHANGED = ("next_volumes", "point", "dual", "multiplier", "contrast", "residual")
 
 
 def check(fields: Fields, steps: Steps) -> None:
@@ -72,8 +72,8 @@ def test_nan_is_not_clipped_away(gamma: float, name: str) -> None:
     fields = random_fields((1, 2, 3, 4, 5))
     getattr(fields, name)[0, 1, 1, 1, 1] = np.nan
     volume_step(fields, random_steps(1, 2, gamma))
-    assert np.isnan(fields.spare[0, :, 1, 1, 1]).all()
-    assert np.isnan(fields.spare).sum() < 60
+    assert np.isnan(fields.next_volumes[0, :, 1, 1, 1]).all()
+    assert np.isnan(fields.next_volumes).sum() < 60
 
 
 def voxel_case(gamma: float) -> Fields:
@@ -86,8 +86,10 @@ def voxel_case(gamma: float) -> Fields:
     target = (contrast * factor.reshape(contrast.shape)).astype(np.float32)[None]
     zero = np.zeros_like(target)
     dual = np.zeros((1, 3, 3, 2, 2, 3), np.float32)
-    room = np.empty_like(start)
-    return Fields(start, room, point, np.zeros_like(start), dual, target, zero, zero, zero.copy())
+    following = np.empty_like(start)
+    return Fields(
+        start, following, point, np.zeros_like(start), dual, target, zero, zero, zero.copy()
+    )
 
 
 def plain_steps(rho: float, gamma: float) -> Steps:
@@ -120,7 +122,7 @@ def test_newton_steps_settle_at_the_minimum_of_each_voxel(gamma: float, rho: flo
     for _ in range(300):
         fields = copied(case)._replace(volumes=x)
         volume_step(fields, plain_steps(rho, gamma))
-        x = fields.spare
+        x = fields.next_volumes
     assert x.min() >= 0
     for at in np.ndindex(case.u.shape[1:]):
         a, v = case.point[(0, slice(None), *at)].astype(float), float(case.u[(0, *at)])
@@ -134,5 +136,5 @@ def test_no_concentration_more_than_doubles_where_contrast_is_missing() -> None:
     case = random_fields(start.shape)._replace(volumes=start, point=start.copy())
     case.u[:], case.multiplier[:], case.slope[:], case.dual[:] = 1e4, 0, 0, 0
     volume_step(case, plain_steps(1e4, 2.0))
-    assert (case.spare > start).any()
-    assert (case.spare <= 2.001 * start).all()
+    assert (case.next_volumes > start).any()
+    assert (case.next_volumes <= 2.001 * start).all()
