@@ -39,11 +39,20 @@ class Method(StrEnum):
 
 
 def method_named(name: Method | str) -> Method:
-    """The method of a name.
+    """Look up a method by its name.
+
+    Parameters
+    ----------
+    name : a method, or its name: ``fused``, ``chemistry-tv``, ``ml``, ``ml-stopped``.
 
     Raises
     ------
     BadInput : no method has this name.
+
+    Examples
+    --------
+    >>> method_named("chemistry-tv")
+    <Method.CHEMISTRY_TV: 'chemistry-tv'>
     """
     if name not in list(Method):
         accepted = ", ".join(Method)
