@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ...recon_core.errors import BadInput
 from ...recon_core.machine import DeviceName
-from ...sweep.study.validation import validation_error
+from ...recon_core.validation import validation_error
 from .walltime import parse_walltime
 
 

@@ -160,7 +160,7 @@ def settings_of(options: Mapping[str, object]) -> SolverSettings:
     from pydantic import ValidationError
 
     from ...recon_core.settings import SolverSettings
-    from ...sweep.study.validation import validation_error
+    from ...recon_core.validation import validation_error
 
     data = {name: value for name, value in options.items() if value is not None}
     try:

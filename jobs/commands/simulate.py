@@ -101,7 +101,7 @@ def acquisition_of(options: Mapping[str, Any]) -> Acquisition:
     from pydantic import ValidationError
 
     from ...phantoms.acquire import Acquisition
-    from ...sweep.study.validation import validation_error
+    from ...recon_core.validation import validation_error
 
     data = {_KEYS.get(name, name): value for name, value in options.items() if value is not None}
     try:

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from ..paint import concentrations, paint
 from ..shapes import Ball, PorousEllipsoid, RandomWave, Shape
 from ..specimen import Specimen
+from . import SpecimenKind
 
 ELEMENTS = ("Co", "Ni", "O")
 BOX_NM = 150.0
@@ -79,3 +80,8 @@ def _embed(support: PorousEllipsoid, rng: np.random.Generator) -> tuple[Ball, ..
 
 def _apart(a: Ball, b: Ball) -> bool:
     return bool(np.linalg.norm(a.centre - b.centre) > 1.1 * (a.radius + b.radius))
+
+
+COMPOSITE = SpecimenKind(
+    "composite", ELEMENTS, composite, "CoO nanoparticles embedded in a porous NiO support"
+)

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from ..paint import concentrations, paint
 from ..shapes import Ball, Cube, Shape, Vector
 from ..specimen import Specimen
+from . import SpecimenKind
 
 ELEMENTS = ("Co", "Cu", "O", "Au")
 BOX_NM = 150.0
@@ -141,3 +142,11 @@ def in_field(points: Vector, margin: float = 0.0) -> bool:
     """Whether all points (point, 3) stay ``margin`` inside the field at every tilt about x."""
     across = np.hypot(points[:, 0], points[:, 1]).max()
     return bool(max(across, np.abs(points[:, 2]).max()) + margin <= FIELD)
+
+
+NANOCUBES = SpecimenKind(
+    "nanocubes",
+    ELEMENTS,
+    nanocubes,
+    "CoO and CuO nanocubes, solid and core-shell, decorated with Au",
+)

@@ -16,6 +16,7 @@ from ...phantoms.acquire import Acquisition
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.settings import SolverSettings
+from ...recon_core.validation import validation_error
 from .axes import check_axes, flattened, put
 from .editions import with_defaults
 from .identity import digest, identifying, seed_from
@@ -23,7 +24,6 @@ from .specimens import check_specimen, located, specimen_identity
 from .tables import LimitsTable, SearchSettings, SpecimenTable, StudyTable, Table
 from .toml import toml_text
 from .trial import Cell, Scalar, Trial, weights_of
-from .validation import validation_error
 
 MAX_CELLS = 100_000
 
@@ -59,6 +59,8 @@ class Study(Table):
         """
         data = self.tables()
         data["axes"] = {}
+        if "specimen.kind" in self.axes:  # another kind has other parameters
+            data["specimen"] = self.specimen.set_apart()
         for path, value in cell.values:
             put(data, path, value)
         return _validated(data, None, [path for path, _ in cell.values])
@@ -73,7 +75,8 @@ class Study(Table):
 
     def study_hash(self) -> str:
         """Identity of all that decides the study's results, so without its limits."""
-        return digest(identifying(self.model_dump(mode="json", exclude={"limits"})))
+        tables = self.model_dump(mode="json", exclude={"limits"})
+        return digest(identifying({**tables, "specimen": self.specimen.set_apart()}))
 
     def condition(self) -> dict[str, Any]:
         """What the data of a study without axes depend on: specimen, acquisition, study seed."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...recon_core.errors import BadInput
+from ...recon_core.validation import unknown_key
 from .trial import Scalar
-from .validation import unknown_key
 
 SWEPT = ("specimen", "acquisition", "solver")
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from ...phantoms.acquire import Acquisition
 from ...phantoms.formats import load_specimen
-from ...phantoms.kinds import ELEMENTS, SIZES, make_specimen
+from ...phantoms.kinds import SIZES, SPECIMENS, make_specimen
 from ...phantoms.specimen import Specimen
 from ...recon_core.errors import BadInput
+from ...recon_core.registry import is_file, split_file
 from .identity import identifying
 from .tables import SpecimenTable, is_volume
 
@@ -39,14 +40,7 @@ def outline(table: SpecimenTable) -> Outline:
     """
     if table.from_file:
         return _file_outline(table.kind, *_stamp(table.kind))
-    if table.kind not in ELEMENTS:
-        raise BadInput(
-            "unknown specimen",
-            key="specimen.kind",
-            value=table.kind,
-            accepted=f"{', '.join(sorted(ELEMENTS))}, or the path of an .h5 volume",
-        )
-    return Outline(ELEMENTS[table.kind], (table.size,) * 3)
+    return Outline(SPECIMENS.get(table.kind).elements, (table.size,) * 3)
 
 
 def build(table: SpecimenTable, oversample: int = 1) -> Specimen:
@@ -60,7 +54,8 @@ def build(table: SpecimenTable, oversample: int = 1) -> Specimen:
     BadInput : an unknown name, a size out of range, a volume that cannot be read.
     """
     if not table.from_file:
-        return make_specimen(table.kind, table.size * oversample, table.seed)
+        size = table.size * oversample
+        return make_specimen(table.kind, size, table.seed, **table.parameters)
     specimen = load_specimen(table.kind)
     if oversample == 1:
         return specimen
@@ -89,7 +84,9 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
 
 
 def specimen_identity(table: SpecimenTable) -> dict[str, Any]:
-    """What decides a specimen: name, size and seed, or the bytes of its file wherever it lies.
+    """What decides a specimen: name, size, seed and the parameters that are not at their default.
+
+    A volume, and a Python file that defines a specimen, stand by their bytes wherever they lie.
 
     Later keys of the table count where they are not neutral, for a file too.
 
@@ -97,11 +94,14 @@ def specimen_identity(table: SpecimenTable) -> dict[str, Any]:
     ------
     BadInput : the file cannot be read.
     """
-    given = identifying(table.model_dump(mode="json"), "specimen.")
-    if not table.from_file:
-        return given
-    later = {key: value for key, value in given.items() if key not in _OF_NAMED}
-    return {"volume": _file_digest(table.kind, *_stamp(table.kind)), **later}
+    given = identifying(table.set_apart(), "specimen.")
+    if table.from_file:
+        later = {key: value for key, value in given.items() if key not in _OF_NAMED}
+        return {"volume": _file_digest(table.kind, *_stamp(table.kind)), **later}
+    if is_file(table.kind):
+        path, name = split_file(table.kind)
+        given |= {"kind": name, "code": _file_digest(str(path), *_stamp(str(path)))}
+    return given
 
 
 def located(data: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def located(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _absolute(kind: Any, folder: Path) -> Any:
-    if isinstance(kind, str) and is_volume(kind):
+    if isinstance(kind, str) and (is_volume(kind) or is_file(kind)):
         return str((folder / Path(kind).expanduser()).resolve())
     return kind
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
-from ...phantoms.kinds import SIZES
+from ...phantoms.kinds import SIZES, SPECIMENS, SpecimenKind
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import WEIGHT_BOUNDS, Method
+from ...recon_core.registry import is_file, split_file
 from .editions import FIRST, check_edition
 
 Bounds = tuple[float, float]
@@ -43,19 +53,55 @@ class StudyTable(Table):
 
 
 class SpecimenTable(Table):
-    """``[specimen]``: a specimen's name, or the path of an HDF5 volume.
+    """``[specimen]``: a specimen's name, or the path of a file that holds one.
 
-    ``size``: voxels per edge; it and ``seed`` mean nothing for a volume from a file.
+    ``size``: voxels per edge; it and ``seed`` mean nothing for a volume from a file. Further keys
+    are the parameters of the kind (:class:`tomoatlas.phantoms.kinds.SpecimenKind`), and attributes
+    of the table like the others.
     """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     kind: Annotated[str, Field(min_length=1)]
     size: Annotated[int, Field(ge=SIZES[0], le=SIZES[1])] = 64
     seed: Seed = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_parameters(cls, data: Any) -> Any:
+        """The keys of the kind's own checked and completed, before those that every kind has."""
+        if not isinstance(data, dict):
+            return data
+        own = {key: value for key, value in data.items() if key not in cls.model_fields}
+        kind = kind_of(data.get("kind"))
+        if kind is not None:
+            return {**data, **kind.completed(own).model_dump(mode="json")}
+        if own and not is_name(data.get("kind")):
+            Table.model_validate(own)
+        return data
+
+    @classmethod
+    def fields_for(cls, data: object) -> dict[str, FieldInfo]:
+        """The fields of a table with this ``data``: those of every specimen and the kind's own."""
+        kind = kind_of(data.get("kind")) if isinstance(data, Mapping) else None
+        return cls.model_fields | (kind.parameters.model_fields if kind else {})
+
     @property
     def from_file(self) -> bool:
-        """Whether ``kind`` is the path of an HDF5 volume."""
+        """Whether ``kind`` is the path of a volume."""
         return is_volume(self.kind)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The keys of the kind's own, defaults included."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def set_apart(self) -> dict[str, Any]:
+        """The table as plain values, without the parameters that are at the default of the kind."""
+        kind = kind_of(self.kind)
+        usual = kind.completed({}).model_dump(mode="json") if kind else {}
+        alike = {key for key, value in self.parameters.items() if usual.get(key) == value}
+        return self.model_dump(mode="json", exclude=alike)
 
 
 class Surrogate(StrEnum):
@@ -143,5 +189,26 @@ class LimitsTable(Table):
 
 
 def is_volume(kind: str) -> bool:
-    """Whether a specimen's ``kind`` is the path of an HDF5 volume."""
+    """Whether a specimen's ``kind`` is the path of a volume."""
     return kind.lower().endswith(VOLUME_SUFFIXES)
+
+
+def is_name(kind: object) -> bool:
+    """Whether a specimen's ``kind`` may be a name, or a Python file that defines one."""
+    return isinstance(kind, str) and not is_volume(kind)
+
+
+def kind_of(kind: object) -> SpecimenKind | None:
+    """The specimen that a study's ``kind`` names; None for a volume and for what is not there.
+
+    A study is read where its specimen is not installed, as a report is made elsewhere; whoever
+    needs the specimen itself is refused by :meth:`tomoatlas.recon_core.registry.Registry.get`.
+
+    Raises
+    ------
+    BadInput : it is there and fails to load.
+    """
+    if not isinstance(kind, str) or is_volume(kind):
+        return None
+    there = split_file(kind)[0].exists() if is_file(kind) else kind in SPECIMENS
+    return SPECIMENS.get(kind) if there else None

@@ -13,6 +13,7 @@ from tomoatlas.phantoms.formats import (
     load_volumes,
     save_volumes,
 )
+from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core import solver as solving
 from tomoatlas.recon_core.result import Reconstruction, Status
 
@@ -254,3 +255,44 @@ def test_a_fused_reconstruction_without_haadf_tilts_says_so(specimen, tilts, tmp
         out = tmp_path / f"{data.stem}_volumes.h5"
         assert main(["reconstruct", str(data), *base, "--out", str(out)]) == 0
         assert capsys.readouterr().out.count("no HAADF tilts in the series: fused is") == told
+
+
+def test_phantom_lists_what_there_is(capsys):
+    assert main(["phantom", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines][:2] == ["nanocubes", "composite"]
+    assert "Co, Ni, O" in lines[1]
+
+
+KIND = """
+from tomoatlas.phantoms.kinds import Parameters, SpecimenKind, make_specimen
+
+class Own(Parameters):
+    twin: int = 0
+
+def build(size, seed, twin):
+    return make_specimen("composite", size, seed + twin)
+
+TWINS = SpecimenKind("twins", ("Co", "Ni", "O"), build, "composite again", Own)
+"""
+
+
+def test_phantom_sets_a_parameter_of_a_file_s_specimen(tmp_path):
+    (tmp_path / "twins.py").write_text(KIND)
+    argv = ["phantom", str(tmp_path / "twins.py"), "--size", "16", "--set", "twin=2", "-q"]
+    assert main([*argv, "--out", str(tmp_path / "a.h5")]) == 0
+    expected = make_specimen("composite", 16, 2).volumes
+    assert np.array_equal(load_specimen(tmp_path / "a.h5").volumes, expected)
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [("twn=2", "did you mean twin"), ("twin=0.5", "specimen.twin"), ("twin", "--set")],
+)
+def test_phantom_refuses_another_parameter(tmp_path, capsys, setting, named):
+    (tmp_path / "twins.py").write_text(KIND)
+    argv = ["phantom", str(tmp_path / "twins.py"), "--size", "16", "--set", setting]
+    assert main([*argv, "--out", str(tmp_path / "a.h5")]) == 2
+    error = capsys.readouterr().err
+    assert named in error
+    assert error.count("\n") == 1

@@ -1,16 +1,16 @@
-"""What pydantic finds wrong with a study, said in one line that names section, key and value."""
+"""What pydantic finds wrong with a table, in one line that names section, key and value."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from ...recon_core.errors import BadInput
+from .errors import BadInput
 
 Location = tuple[int | str, ...]
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -37,10 +37,10 @@ def validation_error(
     if isinstance(inner, BadInput):
         return _from_inner(inner, source, key, value, axes)
     if found["type"] == "extra_forbidden":
-        return unknown_key(location, _keys(model, location[:-1]), value, source)
+        return unknown_key(location, _keys(model, location[:-1], data), value, source)
     if found["type"] == "missing":
         return _missing(location, data, model, source)
-    accepted = _accepted(found, _field(model, location))
+    accepted = _accepted(found, _field(model, location, data))
     if location[:1] == ("axes",):
         accepted = "a list of numbers or strings" if location[1:] else "a table of lists"
     return BadInput(_problem(found), source=source, key=key, value=value, accepted=accepted)
@@ -66,7 +66,7 @@ def _missing(
     location: Location, data: object, model: type[BaseModel], source: str | Path | None
 ) -> BadInput:
     """The line for a key that must be there, or for a list that ends too early."""
-    info = _field(model, location)
+    info = _field(model, location, data)
     kind = info.annotation if info else None
     if isinstance(location[-1], int):
         key, value = _name(location[:-1], ()), _at(data, location[:-1])
@@ -122,23 +122,31 @@ def _from_inner(
     return BadInput(inner.problem, source=source, key=key, value=value, accepted=inner.accepted)
 
 
-def _keys(model: type[BaseModel], location: Location) -> list[str]:
-    info = _field(model, location)
+def _keys(model: type[BaseModel], location: Location, data: object) -> list[str]:
+    info = _field(model, location, data)
     inner = model if info is None else _table(info)
-    return [] if inner is None else list(inner.model_fields)
+    return [] if inner is None else list(_fields(inner, _at(data, location)))
 
 
-def _field(model: type[BaseModel], location: Location) -> FieldInfo | None:
+def _field(model: type[BaseModel], location: Location, data: object) -> FieldInfo | None:
     info = None
-    for step in location:
-        if step not in model.model_fields:
+    for depth, step in enumerate(location):
+        known = _fields(model, _at(data, location[:depth]))
+        if step not in known:
             break
-        info = model.model_fields[str(step)]
+        info = known[str(step)]
         inner = _table(info)
         if inner is None:
             break
         model = inner
     return info
+
+
+def _fields(model: type[BaseModel], data: object) -> Mapping[str, FieldInfo]:
+    """The fields of a table; some depend on what it holds, as on the kind of a specimen."""
+    fields_for: Callable[[object], Mapping[str, FieldInfo]] | None
+    fields_for = getattr(model, "fields_for", None)
+    return model.model_fields if fields_for is None else fields_for(data)
 
 
 def _table(info: FieldInfo) -> type[BaseModel] | None:
