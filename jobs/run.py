@@ -16,8 +16,9 @@ from ..sweep.run.deadline import Deadline
 from ..sweep.run.driver import run
 from ..sweep.run.scheduler import Summary
 from ..sweep.study import Study
+from .batch import inside_job, seconds_left
 from .batch.capacity import check_workers
-from .batch.walltime import for_trials, seconds_left
+from .batch.walltime import for_trials
 from .exits import Exit, exit_with
 from .shipped import find_study
 from .signals import SignalHandler
@@ -25,7 +26,7 @@ from .terminal import display, say
 from .workers import Workers, executor_of, request_of
 
 LOCK_SECONDS = 180.0
-JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "COBALT_JOBID")
+"""For the lock of a study folder, in a job: the one before may still be dying."""
 
 
 def run_study(
@@ -124,5 +125,5 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Dea
 
 
 def _patience(environment: Mapping[str, str] = os.environ) -> float:
-    """Seconds to wait for the lock: the job before this one may still be dying."""
-    return LOCK_SECONDS if any(name in environment for name in JOB_VARIABLES) else 0.0
+    """Seconds to wait for the lock of the study folder."""
+    return LOCK_SECONDS if inside_job(environment) else 0.0

@@ -113,8 +113,8 @@ class Workers:
 
 def request_of(workers: Workers) -> DeviceRequest:
     """What to compute on, and whether the programs here can."""
-    lacking = None if workers.device == "cpu" else device_problem()
-    return replace(_wish(workers), lacking=lacking)
+    problem = None if workers.device == "cpu" else device_problem()
+    return replace(_wish(workers), gpu_problem=problem)
 
 
 def _wish(workers: Workers) -> DeviceRequest:
@@ -147,13 +147,13 @@ def _places(workers: Workers) -> list[Mapping[str, str]]:
     request = request_of(workers)
     uuids = () if request.kind == "cpu" else visible_uuids()
     environment = _with_mask(os.environ, uuids, request)
-    gpus = () if request.kind == "cpu" or request.lacking else seen_devices(environment, uuids)
+    gpus = () if request.kind == "cpu" or request.gpu_problem else seen_devices(environment, uuids)
     count = workers.count or len(gpus) or len(os.sched_getaffinity(0))
     host = os.uname().nodename
     devices = [assign(environment, i, host, request, uuids) for i in range(count)]
     for line in check_devices(devices, request, "worker"):
         click.echo(f"warning: {line}", err=True)
-    return [device.variables for device in devices]
+    return [device.child_environment for device in devices]
 
 
 def _with_mask(

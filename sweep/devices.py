@@ -1,6 +1,6 @@
-"""One device per rank: which one it is, told from the environment, and whether two have the same.
+"""One device per rank: which one each gets, and whether two ranks hold the same.
 
-Nothing here starts MPI or a device; the functions are pure, but for those that ask the machine.
+Nothing here starts MPI or a device; the functions are pure, but for those that run nvidia-smi.
 """
 
 from __future__ import annotations
@@ -12,21 +12,6 @@ from dataclasses import dataclass, field
 
 from ..recon_core.errors import BadInput
 from ..recon_core.machine import DEVICES
-
-LOCAL_RANKS = (
-    "OMPI_COMM_WORLD_LOCAL_RANK",
-    "PALS_LOCAL_RANKID",
-    "MPI_LOCALRANKID",
-    "PMI_LOCAL_RANK",
-    "PMIX_LOCAL_RANK",
-    "MV2_COMM_WORLD_LOCAL_RANK",
-    "JSM_NAMESPACE_LOCAL_RANK",
-    "SLURM_LOCALID",
-)
-"""Open MPI, PALS, Hydra, Cray and other PMI, PMIx, MVAPICH, jsrun, srun.
-
-Slurm's comes last: an ``mpirun`` inside a batch script hands it on as 0 to all of its ranks.
-"""
 
 MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """NVIDIA's, AMD's and Intel's list of the devices that a process may see."""
@@ -45,14 +30,20 @@ QUERY_SECONDS = 60
 class DeviceRequest:
     """What the ranks are to compute on.
 
-    ``kind``: cpu, cuda, cuda-half, or auto for a GPU where the rank has one. ``sharing``: refuse
-    or warn, where two ranks hold the same GPU. ``lacking``: why the programs here cannot use a GPU,
-    None where they can.
+    Parameters
+    ----------
+    kind : name of the device: cpu, cuda, cuda-half, or auto for a GPU if the rank has one.
+    sharing : refuse or warn, if two ranks hold the same GPU.
+    gpu_problem : why the programs here cannot use a GPU; None if they can.
+
+    Raises
+    ------
+    BadInput : another kind or sharing.
     """
 
     kind: str = "cpu"
     sharing: str = "refuse"
-    lacking: str | None = None
+    gpu_problem: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", DEVICES), ("sharing", ("refuse", "warn"))):
@@ -65,36 +56,21 @@ class DeviceRequest:
 class DeviceAssignment:
     """What one rank computes on.
 
-    ``host``: its node. ``identity``: what is unique to a GPU of that node, None for the CPU.
-    ``known``: whether the identity is the device's own; otherwise it is what the launcher calls
-    it, and inside a container or control group two devices may both be called 0.
-    ``variables``: what a child process must be told to see that device alone. ``lacking``: why a
-    GPU that is there is not used.
+    Parameters
+    ----------
+    host : name of its node.
+    device_id : unique among the GPUs of that node; None for the CPU.
+    is_uuid : whether ``device_id`` is the device's own UUID. Otherwise it is the launcher's name
+        for it, and in a container or control group two devices may both be called 0.
+    child_environment : variables that make this device the only one a child process sees.
+    gpu_problem : why a GPU that is present is not used.
     """
 
     host: str
-    identity: str | None = None
-    known: bool = False
-    variables: Mapping[str, str] = field(default_factory=dict)
-    lacking: str | None = None
-
-
-def local_rank(environment: Mapping[str, str]) -> int | None:
-    """Number of this rank among those of its node, as its launcher says; None where it does not."""
-    values = (environment.get(name, "") for name in LOCAL_RANKS)
-    return next((int(value) for value in values if value.isdecimal()), None)
-
-
-def agreed_local_rank(told: Sequence[int | None], split: int) -> int:
-    """The local rank to go by.
-
-    Parameters
-    ----------
-    told : what the launcher told each rank of this node.
-    split : place of this rank in that list.
-    """
-    mine = told[split]
-    return split if mine is None or len(set(told)) < len(told) else mine
+    device_id: str | None = None
+    is_uuid: bool = False
+    child_environment: Mapping[str, str] = field(default_factory=dict)
+    gpu_problem: str | None = None
 
 
 def assign(
@@ -104,10 +80,10 @@ def assign(
     request: DeviceRequest,
     uuids: Sequence[str] = (),
 ) -> DeviceAssignment:
-    """The device of the rank with local rank ``local``; the CPU where it is to have, or has, none.
+    """Choose the device of a rank; the CPU if that is asked for or no GPU is visible.
 
-    A mask that the launcher has set is honoured: its only device, or the one at the local rank's
-    place, counted round.
+    A mask that the launcher has set is honoured: the rank gets its only device, or the one at the
+    local rank's place, counted round.
 
     Parameters
     ----------
@@ -119,23 +95,27 @@ def assign(
     """
     if request.kind == "cpu":
         return DeviceAssignment(host)
-    mask = _mask(environment)
+    mask = _mask(environment) or MASKS[0]
     seen = seen_devices(environment, uuids)
-    if not seen or request.lacking:
-        return DeviceAssignment(host, lacking=request.lacking if seen else None)
+    if not seen or request.gpu_problem:
+        return DeviceAssignment(host, gpu_problem=request.gpu_problem if seen else None)
     entry = seen[local % len(seen)]
-    variables = {mask or MASKS[0]: entry}
-    if (mask or MASKS[0]) != MASKS[0]:
-        return DeviceAssignment(host, f"{mask} {entry}", False, variables)
-    variables["CUDA_DEVICE_ORDER"] = environment.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if mask != MASKS[0]:
+        return DeviceAssignment(host, f"{mask} {entry}", False, {mask: entry})
+    # CUDA numbers the fastest GPU first unless told to count as nvidia-smi does.
+    order = environment.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    variables = {mask: entry, "CUDA_DEVICE_ORDER": order}
     uuid = _uuid(entry, uuids)
-    return DeviceAssignment(host, uuid or f"{MASKS[0]} {entry}", uuid is not None, variables)
+    return DeviceAssignment(host, uuid or f"{mask} {entry}", uuid is not None, variables)
 
 
 def seen_devices(environment: Mapping[str, str], uuids: Sequence[str] = ()) -> tuple[str, ...]:
-    """The GPUs that a process with this environment may use, as its mask or their order calls them.
+    """The GPUs that a process may use, as its mask names them, or by number without a mask.
 
-    ``uuids``: of all NVIDIA GPUs here, which are seen where there is no mask.
+    Parameters
+    ----------
+    environment : variables of the process.
+    uuids : of all NVIDIA GPUs of the machine.
     """
     mask = _mask(environment)
     return _entries(environment[mask]) if mask else tuple(str(i) for i in range(len(uuids)))
@@ -144,13 +124,20 @@ def seen_devices(environment: Mapping[str, str], uuids: Sequence[str] = ()) -> t
 def check_devices(
     devices: Sequence[DeviceAssignment], request: DeviceRequest, who: str = "rank"
 ) -> tuple[str, ...]:
-    """What to warn about in the devices of all ranks, by rank; ``who``: what they are to be called.
+    """Check that the devices of all ranks satisfy the request; return warnings.
+
+    Parameters
+    ----------
+    devices : of all ranks, in their order.
+    request : what was asked for.
+    who : what messages call a rank.
 
     Raises
     ------
-    BadInput : a rank has no GPU and is to have one, or others have one; two hold the same.
+    BadInput : a rank has no GPU though one was asked for or others have one; or two ranks hold the
+        same GPU.
     """
-    without = [rank for rank, device in enumerate(devices) if device.identity is None]
+    without = [rank for rank, device in enumerate(devices) if device.device_id is None]
     if request.kind.startswith("cuda") and without:
         raise _no_gpu(devices, without, who, request.kind)
     if 0 < len(without) < len(devices):
@@ -160,17 +147,17 @@ def check_devices(
     warnings = _unused(devices, who)
     for ranks in _sharing(devices):
         device = devices[ranks[0]]
-        problem = f"hold the same GPU of {device.host}, {device.identity}"
-        if device.known and request.sharing == "refuse":
+        problem = f"hold the same GPU of {device.host}, {device.device_id}"
+        if device.is_uuid and request.sharing == "refuse":
             accepted = f"one {who} per GPU, {_MORE[who]}; or --share-devices"
             raise BadInput(problem, source=_named(ranks, who), accepted=accepted)
-        doubt = "" if device.known else ", unless each sees its own under that name"
+        doubt = "" if device.is_uuid else ", unless each sees its own under that name"
         warnings.append(f"{_named(ranks, who)} {problem}{doubt}")
     return tuple(warnings)
 
 
 def share_of_cores(allowed: Sequence[Collection[int]], rank: int) -> int:
-    """Threads of a rank: its part of the cores that the ranks of its node may use together.
+    """Number of threads of a rank: its part of the cores that the ranks of its node may use.
 
     Parameters
     ----------
@@ -187,7 +174,12 @@ def visible_uuids() -> tuple[str, ...]:
 
 
 def nvidia_gpus(*fields: str) -> list[tuple[str, ...]]:
-    """What nvidia-smi says of every GPU here, one text for each of ``fields``; none without it."""
+    """What nvidia-smi reports of every GPU here: a text for each of ``fields``.
+
+    Returns
+    -------
+    list : one tuple per GPU; empty without nvidia-smi, or if it fails.
+    """
     query = ("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
     try:
         done = subprocess.run(
@@ -205,7 +197,7 @@ def _mask(environment: Mapping[str, str]) -> str | None:
 
 def _entries(mask: str) -> tuple[str, ...]:
     entries = [entry.strip() for entry in mask.split(",")]
-    # CUDA ignores everything after an entry that is none.
+    # CUDA ignores everything from the first invalid entry on.
     end = next((i for i, entry in enumerate(entries) if entry in NO_DEVICE), len(entries))
     return tuple(entries[:end])
 
@@ -221,21 +213,21 @@ def _uuid(entry: str, uuids: Sequence[str]) -> str | None:
 def _no_gpu(
     devices: Sequence[DeviceAssignment], without: Sequence[int], who: str, kind: str
 ) -> BadInput:
-    lacking = next((devices[rank].lacking for rank in without if devices[rank].lacking), None)
+    problem = next((p for rank in without if (p := devices[rank].gpu_problem)), None)
     return BadInput(
-        lacking or "no GPU is visible",
+        problem or "no GPU is visible",
         key="--device",
         value=kind,
         source=_named(without, who),
-        accepted=f"{INSTALL}, or --device cpu" if lacking else "an NVIDIA GPU, or --device cpu",
+        accepted=f"{INSTALL}, or --device cpu" if problem else "an NVIDIA GPU, or --device cpu",
     )
 
 
 def _unused(devices: Sequence[DeviceAssignment], who: str) -> list[str]:
-    ranks = [rank for rank, device in enumerate(devices) if device.lacking]
+    ranks = [rank for rank, device in enumerate(devices) if device.gpu_problem]
     if not ranks:
         return []
-    why = devices[ranks[0]].lacking
+    why = devices[ranks[0]].gpu_problem
     return [
         f"{_named(ranks, who)}: trials run on the CPU, though there is a GPU: {why}; use it after "
         f"{INSTALL}, or say --device cpu"
@@ -245,8 +237,8 @@ def _unused(devices: Sequence[DeviceAssignment], who: str) -> list[str]:
 def _sharing(devices: Sequence[DeviceAssignment]) -> list[list[int]]:
     holders: dict[tuple[str, str], list[int]] = defaultdict(list)
     for rank, device in enumerate(devices):
-        if device.identity is not None:
-            holders[device.host, device.identity].append(rank)
+        if device.device_id is not None:
+            holders[device.host, device.device_id].append(rank)
     return [ranks for ranks in holders.values() if len(ranks) > 1]
 
 

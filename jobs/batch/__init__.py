@@ -1,32 +1,61 @@
-"""The schedulers that scripts are written for: how each is spoken to."""
+"""The schedulers: one table of what differs between them; submit a job, ask what time it has left.
+
+``scripts`` writes batch scripts by it, ``submit`` submits one, and a run inside a job asks it how
+long it may take. Everything that is particular to a scheduler stands here.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ...recon_core.errors import BadInput
+from .walltime import parse_walltime
+
+QUERY_SECONDS = 20.0
+"""For a scheduler to answer how much time a job has left."""
 
 CARRIED = ("TOMOATLAS_RECORDED", "TOMOATLAS_FRUITLESS")
-"""What a job tells its successor: records when it started, and jobs in a row that added none."""
+"""Variables that a job passes to its successor: the records when it started, and the number of jobs
+in a row that added none."""
+
+Query = Callable[[Sequence[str]], str | None]
+"""Runs a command of a scheduler; what it prints, or None if it fails."""
+
+SchedulerName = Literal["slurm", "pbs", "lsf", "cobalt"]
 
 
 @dataclass(frozen=True)
 class Scheduler:
     """One scheduler.
 
-    ``prefix``: of a directive. ``folder``: variable with the folder it was submitted from.
-    ``submit``: command; ``reads_script``: it wants the script on its standard input. ``successor``:
-    shell command that submits ``$job`` to follow this job and prints its id. ``cancel``: command
-    that takes the id of a job. ``answer``: pattern with the id, in what ``submit`` prints.
-    ``hides_script``: a job cannot copy the file that it was submitted as. ``time_is_up``: exit code
-    of a job whose successor is to start.
+    Parameters
+    ----------
+    prefix : of a directive in a script.
+    folder : environment variable of a job, with the folder from which it was submitted.
+    job_id : environment variable of a job, with its id.
+    submit : command that submits a script.
+    successor : shell command that submits ``$job`` to follow this job and prints its id.
+    cancel : command that takes the id of a job.
+    answer : pattern with the id, in what ``submit`` prints.
+    reads_script : whether ``submit`` wants the script on its standard input.
+    hides_script : whether a job cannot copy the file that it was submitted as.
+    time_is_up : exit code of a job whose successor is to start.
+    job_end : environment variable of a job, with the time of its end in seconds since 1970.
+    time_left : command that takes the id of a job and prints its times.
+    read_time_left : seconds left, from what ``time_left`` prints; None if that does not say.
     """
 
     prefix: str
     folder: str
+    job_id: str
     submit: str
     successor: str
     cancel: str
@@ -34,6 +63,9 @@ class Scheduler:
     reads_script: bool = False
     hides_script: bool = False
     time_is_up: int = 4
+    job_end: str | None = None
+    time_left: tuple[str, ...] = ()
+    read_time_left: Callable[[str], float | None] = float
 
     @property
     def only_after_success(self) -> bool:
@@ -41,56 +73,86 @@ class Scheduler:
         return self.time_is_up == 0
 
 
+def _pbs_left(answer: str) -> float | None:
+    """From ``Resource_List.walltime`` and ``resources_used.walltime`` of the only job."""
+    try:
+        (job,) = json.loads(answer)["Jobs"].values()
+        limit = parse_walltime(job["Resource_List"]["walltime"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    hours, minutes, seconds = _used(job.get("resources_used", {}).get("walltime"))
+    return limit - ((hours * 60 + minutes) * 60 + seconds)
+
+
+def _used(text: object) -> tuple[int, int, int]:
+    found = re.fullmatch(r"(\d+):(\d+):(\d+)", str(text))
+    return (int(found[1]), int(found[2]), int(found[3])) if found else (0, 0, 0)
+
+
+def _lsf_left(answer: str) -> float | None:
+    """From ``hours:minutes L``; LSF writes E instead of L if it only guesses."""
+    found = re.match(r"\s*(\d+):(\d+) L", answer)
+    return None if found is None else 60.0 * (60 * int(found[1]) + int(found[2]))
+
+
 _CARRY = "TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless"
 
-SCHEDULERS = {
+SCHEDULERS: dict[str, Scheduler] = {
     "slurm": Scheduler(
-        "#SBATCH",
-        "SLURM_SUBMIT_DIR",
-        "sbatch --parsable",
-        'sbatch --parsable --dependency=afterany:"$SLURM_JOB_ID" '
+        prefix="#SBATCH",
+        folder="SLURM_SUBMIT_DIR",
+        job_id="SLURM_JOB_ID",
+        submit="sbatch --parsable",
+        successor='sbatch --parsable --dependency=afterany:"$SLURM_JOB_ID" '
         f'--export="ALL,{_CARRY}" "$job" | cut -d";" -f1',
-        "scancel",
-        r"^(\d+)",
+        cancel="scancel",
+        answer=r"^(\d+)",
+        job_end="SLURM_JOB_END_TIME",
     ),
     "pbs": Scheduler(
-        "#PBS",
-        "PBS_O_WORKDIR",
-        "qsub",
-        f'qsub -W depend=afterany:"$PBS_JOBID" -v "{_CARRY}" "$job"',
-        "qdel",
-        r"^(\d+\S*)",
+        prefix="#PBS",
+        folder="PBS_O_WORKDIR",
+        job_id="PBS_JOBID",
+        submit="qsub",
+        successor=f'qsub -W depend=afterany:"$PBS_JOBID" -v "{_CARRY}" "$job"',
+        cancel="qdel",
+        answer=r"^(\d+\S*)",
+        time_left=("qstat", "-f", "-F", "json"),
+        read_time_left=_pbs_left,
     ),
     "lsf": Scheduler(
-        "#BSUB",
-        "LS_SUBCWD",
-        "bsub",
-        f'bsub -w "ended($LSB_JOBID)" -env "all,{_CARRY}" <"$job" '
+        prefix="#BSUB",
+        folder="LS_SUBCWD",
+        job_id="LSB_JOBID",
+        submit="bsub",
+        successor=f'bsub -w "ended($LSB_JOBID)" -env "all,{_CARRY}" <"$job" '
         r"| sed -n 's/^Job <\([0-9]*\)>.*/\1/p'",
-        "bkill",
-        r"Job <(\d+)>",
+        cancel="bkill",
+        answer=r"Job <(\d+)>",
         reads_script=True,
         hides_script=True,
+        time_left=("bjobs", "-noheader", "-o", "time_left"),
+        read_time_left=_lsf_left,
     ),
-    # Cobalt starts a successor only after an exit code of 0.
     "cobalt": Scheduler(
-        "#COBALT",
-        "PWD",
-        "qsub",
-        f'qsub --dependencies "$COBALT_JOBID" --env "{_CARRY.replace(",", ":")}" "$job"',
-        "qdel",
-        r"^(\d+)",
-        time_is_up=0,
+        prefix="#COBALT",
+        folder="PWD",
+        job_id="COBALT_JOBID",
+        submit="qsub",
+        successor=f'qsub --dependencies "$COBALT_JOBID" --env "{_CARRY.replace(",", ":")}" "$job"',
+        cancel="qdel",
+        answer=r"^(\d+)",
+        time_is_up=0,  # Cobalt starts a successor only after an exit code of 0
     ),
 }
 
 
 def submit(scheduler: Scheduler, job: Path) -> str:
-    """Submit the script ``job``; the id that the scheduler gave it.
+    """Submit the script ``job``; return the id that the scheduler gave it.
 
     Raises
     ------
-    BadInput : the scheduler is not here, refuses, or answers without an id.
+    BadInput : the scheduler is not installed here, refuses, or answers without an id.
     """
     command = scheduler.submit.split()
     script = [] if scheduler.reads_script else [str(job)]
@@ -109,6 +171,49 @@ def submit(scheduler: Scheduler, job: Path) -> str:
         ) from error
     found = re.search(scheduler.answer, done.stdout, re.MULTILINE)
     if done.returncode or found is None:
-        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise BadInput(f"refused the job: {said}", source=command[0])
+        reason = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise BadInput(f"refused the job: {reason}", source=command[0])
     return found[1]
+
+
+def inside_job(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process runs in a job of a scheduler."""
+    return any(scheduler.job_id in environment for scheduler in SCHEDULERS.values())
+
+
+def _answer(command: Sequence[str]) -> str | None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=QUERY_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+def seconds_left(
+    environment: Mapping[str, str] = os.environ,
+    now: Callable[[], float] = time.time,
+    query: Query = _answer,
+) -> float | None:
+    """Return what is left of the job that this process runs in.
+
+    Slurm sets the time of the job's end; PBS and LSF are queried.
+
+    Parameters
+    ----------
+    environment : variables of this process.
+    now : the present time, in seconds since 1970.
+    query : runs a command of a scheduler.
+
+    Returns
+    -------
+    float : seconds; None outside of a job, or if its scheduler does not say.
+    """
+    for scheduler in SCHEDULERS.values():
+        if scheduler.job_end and (end := environment.get(scheduler.job_end, "")).isdecimal():
+            return float(end) - now()
+        if scheduler.time_left and (job := environment.get(scheduler.job_id)):
+            answer = query([*scheduler.time_left, job])
+            return None if answer is None else scheduler.read_time_left(answer)
+    return None

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ...recon_core.errors import BadInput
 from ...recon_core.machine import DeviceName
 from ...recon_core.validation import validation_error
+from . import SchedulerName
 from .walltime import parse_walltime
 
 
@@ -69,7 +70,7 @@ class Site(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     about: Words
-    scheduler: Literal["slurm", "pbs", "lsf", "cobalt", "none"]
+    scheduler: Literal[SchedulerName, "none"]
     workers_per_node: Annotated[int, Field(ge=1, le=1024)]
     launch: Line
     directives: tuple[Line, ...] = ()

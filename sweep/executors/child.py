@@ -57,7 +57,7 @@ class Child:
     ----------
     evaluate : evaluates a trial; a function that can be imported by its name.
     device : name of what it computes on.
-    environment : all its variables, see :func:`~tomoatlas.sweep.executors.serve.child_environment`.
+    environment : all its variables, see :func:`.serve.worker_environment`.
     limits : what a trial may take, else what its study says; :meth:`check` enforces them.
 
     Raises

@@ -16,7 +16,7 @@ from ..study import Study
 from ..study.trial import Trial, TrialResult
 from . import Evaluate, Limits, signed
 from .child import CannotStart, Child, Task
-from .serve import child_environment
+from .serve import worker_environment
 
 STARTS = 5
 """In a row that fail at one place before it is given up."""
@@ -222,7 +222,7 @@ class ProcessExecutor:
         seat = self._free.take()
         if seat is None:
             return None
-        environment = child_environment(self._threads, self._places[seat])
+        environment = worker_environment(self._threads, self._places[seat])
         try:
             child = Child(self._evaluate, self._device, environment, self._limits)
         except CannotStart as error:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ..launchers import without_launcher
 from ..study.trial import TrialResult, TrialStatus
 from . import attempt
 
@@ -21,36 +22,24 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "DUCC0_NUM_THREADS",  # of a pool that ducc0 starts whether or not it is asked for threads
 )
-LAUNCHERS = (
-    "PMI_",
-    "PMI2_",
-    "PMIX_",
-    "OMPI_",
-    "OPAL_",
-    "PRTE_",
-    "HYDRA_",
-    "HYDI_",
-    "MPI_LOCAL",
-    "MV2_",
-    "PALS_",
-    "JSM_",
-    "SLURM_",
-)
-"""First letters of what launchers tell a rank; a child that read it would take itself for one."""
 
 
-def child_environment(
+def worker_environment(
     threads: int,
     extra: Mapping[str, str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
-    """The environment of a child with ``threads`` threads, which finds the modules we find.
+    """All environment variables of a child, which finds the modules that this process finds.
 
-    ``extra``: variables of its own, such as the mask of its device.
+    Parameters
+    ----------
+    threads : that it may use.
+    extra : variables of its own, such as the mask of its device.
+    environment : of this process; the variables of MPI launchers are left out.
     """
-    kept = {k: v for k, v in environment.items() if not k.startswith(LAUNCHERS)}
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return {**kept, **counts, "PYTHONPATH": os.pathsep.join(sys.path), **(extra or {})}
+    modules = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return {**without_launcher(environment), **counts, **modules, **(extra or {})}
 
 
 DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 import pytest
 
 from tomoatlas.jobs import run as running
+from tomoatlas.jobs.batch import SCHEDULERS, SchedulerName
 from tomoatlas.jobs.cli import main
 from tomoatlas.jobs.signals import SignalHandler
 from tomoatlas.recon_core.errors import BadInput
@@ -40,10 +41,14 @@ def test_a_dask_scheduler_that_is_not_there_is_named(
     assert line.endswith("accepted: host:port of a running Dask scheduler, or local")
 
 
+def test_a_site_may_name_every_scheduler() -> None:
+    assert set(get_args(SchedulerName)) == set(SCHEDULERS)
+
+
 def test_only_a_job_of_a_scheduler_waits_for_the_lock() -> None:
     assert running._patience({}) == 0.0
-    for name in running.JOB_VARIABLES:
-        assert running._patience({name: "12"}) == 180.0
+    for scheduler in SCHEDULERS.values():
+        assert running._patience({scheduler.job_id: "12"}) == 180.0
 
 
 class Broken(InlineExecutor):

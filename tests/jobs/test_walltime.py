@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tomoatlas.jobs import run as running
-from tomoatlas.jobs.batch.walltime import for_trials, parse_walltime, seconds_left, walltime_text
+from tomoatlas.jobs.batch import seconds_left
+from tomoatlas.jobs.batch.walltime import for_trials, parse_walltime, walltime_text
 from tomoatlas.jobs.cli import main
 from tomoatlas.jobs.signals import DRAIN, SignalHandler, handling_signals
 from tomoatlas.recon_core.errors import BadInput

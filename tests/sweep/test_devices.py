@@ -10,13 +10,12 @@ from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.sweep.devices import (
     DeviceAssignment,
     DeviceRequest,
-    agreed_local_rank,
     assign,
     check_devices,
-    local_rank,
     share_of_cores,
     visible_uuids,
 )
+from tomoatlas.sweep.launchers import agreed_local_rank, local_rank
 
 AUTO, CUDA = DeviceRequest("auto"), DeviceRequest("cuda")
 UUIDS = tuple(f"GPU-{letter * 8}" for letter in "abcd")
@@ -41,24 +40,24 @@ UUIDS = tuple(f"GPU-{letter * 8}" for letter in "abcd")
         ({}, None),
     ],
 )
-def test_every_launcher_tells_the_local_rank(
+def test_every_launcher_sets_the_local_rank(
     environment: dict[str, str], expected: int | None
 ) -> None:
     assert local_rank(environment) == expected
 
 
-@given(told=st.lists(st.one_of(st.none(), st.integers(0, 7)), min_size=1, max_size=8))
-def test_ranks_of_a_node_never_agree_on_one_number(told: list[int | None]) -> None:
-    agreed = [agreed_local_rank(told, split) for split in range(len(told))]
-    whole = None not in told
+@given(ranks=st.lists(st.one_of(st.none(), st.integers(0, 7)), min_size=1, max_size=8))
+def test_ranks_of_a_node_never_agree_on_one_number(ranks: list[int | None]) -> None:
+    agreed = [agreed_local_rank(ranks, place) for place in range(len(ranks))]
+    whole = None not in ranks
     if whole:
-        assert len(set(agreed)) == len(told)
-    if whole and len(set(told)) == len(told):
-        assert agreed == told, "what the launcher says goes before the split"
+        assert len(set(agreed)) == len(ranks)
+    if whole and len(set(ranks)) == len(ranks):
+        assert agreed == ranks, "what the launcher says goes before the split"
 
 
 @pytest.mark.parametrize(
-    ("environment", "entry", "identity", "known"),
+    ("environment", "entry", "device_id", "is_uuid"),
     [
         ({"CUDA_VISIBLE_DEVICES": "3"}, "3", UUIDS[3], True),
         ({"CUDA_VISIBLE_DEVICES": "3,2,1,0"}, "2", UUIDS[2], True),
@@ -72,11 +71,14 @@ def test_ranks_of_a_node_never_agree_on_one_number(told: list[int | None]) -> No
     ],
 )
 def test_a_mask_of_the_launcher_is_honoured(
-    environment: dict[str, str], entry: str, identity: str, known: bool
+    environment: dict[str, str], entry: str, device_id: str, is_uuid: bool
 ) -> None:
     device = assign(environment, 1, "node", AUTO, UUIDS)
-    assert device.variables == {"CUDA_VISIBLE_DEVICES": entry, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    assert (device.identity, device.known) == (identity, known)
+    assert device.child_environment == {
+        "CUDA_VISIBLE_DEVICES": entry,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+    assert (device.device_id, device.is_uuid) == (device_id, is_uuid)
 
 
 @pytest.mark.parametrize("name", ["ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK"])
@@ -105,7 +107,7 @@ def test_ranks_get_devices_of_their_own_while_there_are_any(
     uuids = [f"GPU-{i}" for i in range(gpus)]
     mask = {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in reversed(range(gpus)))}
     devices = [assign(mask if masked else {}, i, "n", AUTO, uuids) for i in range(ranks)]
-    assert len({device.identity for device in devices}) == min(ranks, gpus)
+    assert len({device.device_id for device in devices}) == min(ranks, gpus)
     if ranks <= gpus:
         assert check_devices(devices, CUDA) == ()
     else:
@@ -139,28 +141,30 @@ def test_ranks_with_and_without_gpu_are_refused() -> None:
 
 
 def test_a_gpu_that_the_programs_cannot_use_is_not_held() -> None:
-    lacking = DeviceRequest("auto", lacking="cupy cannot be imported")
+    unusable = DeviceRequest("auto", gpu_problem="cupy cannot be imported")
     masked = {"CUDA_VISIBLE_DEVICES": "0"}
-    devices = [assign(masked, i, "n", lacking, UUIDS) for i in range(2)]
-    assert all(device.identity is None and not device.variables for device in devices)
-    (line,) = check_devices(devices, lacking)
+    devices = [assign(masked, i, "n", unusable, UUIDS) for i in range(2)]
+    assert all(device.device_id is None and not device.child_environment for device in devices)
+    (line,) = check_devices(devices, unusable)
     assert line.startswith("ranks 0, 1: trials run on the CPU, though there is a GPU: cupy cannot")
     assert "pip install 'tomoatlas[gpu]'" in line
-    without = [assign({}, i, "n", lacking) for i in range(2)]
-    assert check_devices(without, lacking) == (), "where there is no GPU nothing is missing"
+    without = [assign({}, i, "n", unusable) for i in range(2)]
+    assert check_devices(without, unusable) == (), "where there is no GPU nothing is missing"
 
 
 def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_refused_with_the_reason() -> None:
-    lacking = DeviceRequest("cuda", lacking="cupy cannot be imported")
-    devices = [assign({"CUDA_VISIBLE_DEVICES": "0"}, i, "n", lacking, UUIDS) for i in range(2)]
+    unusable = DeviceRequest("cuda", gpu_problem="cupy cannot be imported")
+    devices = [assign({"CUDA_VISIBLE_DEVICES": "0"}, i, "n", unusable, UUIDS) for i in range(2)]
     with pytest.raises(BadInput, match=r"ranks 0, 1: --device = 'cuda': cupy cannot.*pip install"):
-        check_devices(devices, lacking)
+        check_devices(devices, unusable)
 
 
 def test_ranks_whose_programs_differ_are_refused() -> None:
     masked = {"CUDA_VISIBLE_DEVICES": "0"}
     able = assign(masked, 0, "a", AUTO, UUIDS)
-    unable = assign(masked, 0, "b", DeviceRequest("auto", lacking="CUDA finds no device"), UUIDS)
+    unable = assign(
+        masked, 0, "b", DeviceRequest("auto", gpu_problem="CUDA finds no device"), UUIDS
+    )
     with pytest.raises(BadInput, match="rank 1: no GPU, where other ranks have one"):
         check_devices([able, unable], AUTO)
 

@@ -38,7 +38,7 @@ from tomoatlas.sweep.executors import local as seats
 from tomoatlas.sweep.executors.child import CannotStart
 from tomoatlas.sweep.executors.inline import InlineExecutor
 from tomoatlas.sweep.executors.local import ProcessExecutor
-from tomoatlas.sweep.executors.serve import THREAD_VARIABLES, child_environment
+from tomoatlas.sweep.executors.serve import THREAD_VARIABLES, worker_environment
 from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
@@ -138,7 +138,7 @@ def test_a_score_that_is_no_number_is_a_failure(score: float) -> None:
 
 
 def test_a_child_joins_no_mpi_and_finds_the_same_modules() -> None:
-    told = {
+    inherited = {
         "PATH": "/bin",
         "PMI_RANK": "3",
         "PMIX_NAMESPACE": "a",
@@ -147,7 +147,7 @@ def test_a_child_joins_no_mpi_and_finds_the_same_modules() -> None:
         "MPI_LOCALRANKID": "1",
         "OMP_NUM_THREADS": "64",
     }
-    kept = child_environment(2, {"CUDA_VISIBLE_DEVICES": "5"}, told)
+    kept = worker_environment(2, {"CUDA_VISIBLE_DEVICES": "5"}, inherited)
     assert kept == {
         "PATH": "/bin",
         "PYTHONPATH": os.pathsep.join(sys.path),

@@ -104,8 +104,8 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
 
 def _places(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[str, str]]:
     """For each thread of a worker the variables that show its child a device."""
-    lacking = None if request.kind == "cpu" else device_problem()
-    here = replace(request, lacking=lacking)
+    problem = None if request.kind == "cpu" else device_problem()
+    here = replace(request, gpu_problem=problem)
     uuids = () if request.kind == "cpu" else visible_uuids()
     first, host = worker.name if isinstance(worker.name, int) else 0, os.uname().nodename
     devices = [assign(os.environ, first + i, host, here, uuids) for i in range(count)]
@@ -121,7 +121,7 @@ def _places(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[
         ) from error
     for line in warnings:
         print(f"warning: Dask worker {worker.name}, {line}", file=sys.stderr)
-    return [device.variables for device in devices]
+    return [device.child_environment for device in devices]
 
 
 def _threads(together: int) -> int:

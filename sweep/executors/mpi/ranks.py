@@ -13,14 +13,13 @@ from mpi4py import MPI
 from ...devices import (
     DeviceAssignment,
     DeviceRequest,
-    agreed_local_rank,
     assign,
     check_devices,
-    local_rank,
     share_of_cores,
     visible_uuids,
 )
 from ...evaluate import evaluate
+from ...launchers import agreed_local_rank, local_rank
 from .. import Evaluate, Limits
 from ..local import ProcessExecutor
 from .manager import MpiExecutor
@@ -45,7 +44,7 @@ def rank_worker(
     if comm.Get_rank() == 0:
         for line in warnings:
             print(f"warning: {line}", file=sys.stderr)
-    places = [device.variables]
+    places = [device.child_environment]
     return ProcessExecutor(1, evaluate, limits, places, threads, device=request.kind)
 
 
