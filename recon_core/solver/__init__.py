@@ -25,7 +25,7 @@ from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds, with_chemical_scale
-from .mlem import MLEM_START, mlem, stopped_mlem
+from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
 from .multiresolution import initial_state
 from .problem import fused_problem
 
@@ -202,7 +202,7 @@ def _solved(
         problem, state = initial_state(series, alone, settings, device)
     else:
         problem = fused_problem(series, [NO_WEIGHTS] * len(weights), settings, device)
-        state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_START))
+        state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
     return solve(problem, state, settings.tolerance, settings.max_iterations, monitor)
 
 

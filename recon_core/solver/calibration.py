@@ -1,4 +1,4 @@
-"""Scales that a measured tilt series does not tell."""
+"""Calibration: the scales that a measured tilt series does not contain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..geometry import TiltGeometry
 from ..methods import Weights
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
-from .mlem import MLEM_START, mlem
+from .mlem import MLEM_ITERATIONS, mlem
 from .problem import contrast_weights, fused_problem, summed_contrast
 
 Array = NDArray[np.float32]
@@ -22,24 +22,43 @@ FULL = 99.5  # percentile of an early-stopped volume that counts as concentratio
 
 
 def with_chemical_scale(series: TiltSeries, device: Device = CPU) -> TiltSeries:
-    """The series with a chemical scale: its own, or one that puts each element's top at 1.
+    """Return the series with a chemical scale: its own, or one that puts each element's top at 1.
 
     Without a known scale the unit of concentration is free; the 99.5th percentile of an
     early-stopped MLEM volume of each element is set to 1, so that the TV weight keeps its meaning.
+
+    Parameters
+    ----------
+    series : measured counts.
+    device : where MLEM runs.
+
+    Returns
+    -------
+    TiltSeries : ``series`` itself if its chemical scale is known.
     """
     if series.chemical_scale is not None:
         return series
+    # with scale 1 the volumes come out in counts per voxel
     trial = replace(series, chemical_scale=(1.0,) * len(series.elements))
     problem = fused_problem(trial, [Weights()], SolverSettings(), device)
-    volumes = device.get(mlem(problem.chemistry, problem.shape[1:], MLEM_START))
+    volumes = device.get(mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
     tops = np.percentile(volumes.reshape(len(volumes), -1), FULL, axis=1)
     return replace(series, chemical_scale=tuple(float(max(top, 1e-6)) for top in tops))
 
 
 def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Device = CPU) -> float:
-    """HAADF counts per unit of projected sum_i (Z_i x_i)^gamma, by least squares at ``volumes``.
+    """Fit the HAADF counts per unit of projected sum_i (Z_i x_i)^gamma by least squares.
 
-    ``volumes``: (element, z, y, x), on ``device``. Only the projections come to the host.
+    Parameters
+    ----------
+    series : measured counts; its own HAADF scale is not used.
+    volumes : concentrations at which the scale is fitted, (element, z, y, x), on ``device``.
+    gamma : exponent of the contrast.
+    device : where it is projected; only the projections are copied to the host.
+
+    Returns
+    -------
+    float : counts, > 0.
 
     Raises
     ------
@@ -50,6 +69,7 @@ def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Dev
     geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
     model = device.get(device.projector(geometry).forward(contrast))
     norm, along = 0.0, 0.0
+    # tilt by tilt: float64 copies of one projection at a time
     for rays, counts in zip(model, series.haadf, strict=True):
         expected = rays.astype(np.float64)
         norm += np.vdot(expected, expected)
@@ -66,5 +86,11 @@ def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Dev
 
 
 def haadf_scale_holds(series: TiltSeries, gamma: float) -> bool:
-    """Whether the series knows its HAADF scale, for this reconstruction exponent."""
+    """Check whether the series has a HAADF scale that holds for this exponent.
+
+    Parameters
+    ----------
+    series : measured counts, with the exponent of its scale in ``facts`` if it was simulated.
+    gamma : exponent of the reconstruction.
+    """
     return series.haadf_scale is not None and series.facts.get("gamma", gamma) == gamma

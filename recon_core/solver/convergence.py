@@ -1,4 +1,4 @@
-"""What a solve says of a trial every few iterations, and when it ends."""
+"""The convergence record of a trial and the stopping rule."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from ..result import History, Reconstruction, Status
 
 Array = NDArray[np.float32]
 
-CALM = 100.0  # times the tolerance: relative change per iteration of volumes that do not oscillate
-DIVERGED = 1e3  # times the first objective
+CALM = 100.0  # times the tolerance: largest relative change per iteration of settled volumes
+DIVERGED = 1e3  # times the first objective: a trial above it has diverged
 
 
 @dataclass(frozen=True)
-class Record:
-    """One trial at one step: work so far, weighted terms, relative residuals and change."""
+class ConvergenceRecord:
+    """One trial at one recorded step.
+
+    Parameters
+    ----------
+    work : projections so far, tilts times volumes, a pair counting once.
+    haadf, chemistry, tv : weighted terms of the objective.
+    primal, dual : relative residuals of the coupling; NaN without HAADF.
+    change : change of the volumes in the last iteration, relative to their norm.
+    """
 
     work: float
     haadf: float
@@ -34,33 +42,62 @@ class Record:
         return self.haadf + self.chemistry + self.tv
 
 
-def record_of(work: float, row: Sequence[np.float64]) -> Record:
-    """The record of three terms, two residuals and the change of the volumes."""
+def record_of(work: float, row: Sequence[np.float64]) -> ConvergenceRecord:
+    """Make the record of a trial from one row of numbers.
+
+    Parameters
+    ----------
+    work : projections so far.
+    row : three terms, two residuals and the change of the volumes, (6,).
+    """
     # one NaN, so that equal histories are equal
-    return Record(work, *(float(value) if value == value else np.nan for value in row))
+    return ConvergenceRecord(work, *(float(value) if value == value else np.nan for value in row))
 
 
-def status_of(records: Sequence[Record], tolerance: float) -> Status:
-    """How a trial stands at its last record; iteration-limit is "not yet"."""
+def status_of(records: Sequence[ConvergenceRecord], tolerance: float) -> Status:
+    """Judge a trial by its records.
+
+    Parameters
+    ----------
+    records : two or more, oldest first.
+    tolerance : relative; 0 never converges.
+
+    Returns
+    -------
+    Status : ``iteration-limit`` means "not yet converged".
+    """
     first, before, last = records[0], records[-2], records[-1]
     value = last.objective
     if not np.isfinite(value) or value > DIVERGED * first.objective:
         return Status.DIVERGED
     settled = abs(before.objective - value) < tolerance * value and last.change < CALM * tolerance
-    if last.primal == last.primal:  # NaN where nothing is split
+    # the objective alone can stall while HAADF and chemistry still disagree
+    if last.primal == last.primal:  # NaN without HAADF
         settled = settled and max(last.primal, last.dual) < 10.0 * tolerance
     return Status.CONVERGED if settled else Status.ITERATION_LIMIT
 
 
 def result_of(
-    volumes: Array, status: Status, records: Sequence[Record], unit: float
+    volumes: Array, status: Status, records: Sequence[ConvergenceRecord], unit: float
 ) -> Reconstruction:
-    """What a trial ends with; ``unit`` is the work of an iteration."""
+    """Assemble the result of a trial.
+
+    Parameters
+    ----------
+    volumes : concentrations, (element, z, y, x), on the host.
+    status : how it ended.
+    records : oldest first; the last is the state of ``volumes``.
+    unit : work of an iteration.
+
+    Returns
+    -------
+    Reconstruction : work in iterations, and the remedy for its status as message.
+    """
     work = records[-1].work / unit
     return Reconstruction(volumes, status, work, _history(records, unit), _REMEDY[status])
 
 
-def _history(records: Sequence[Record], unit: float) -> History:
+def _history(records: Sequence[ConvergenceRecord], unit: float) -> History:
     return History(
         iterations=tuple(r.work / unit for r in records),
         haadf=tuple(r.haadf for r in records),

@@ -1,4 +1,4 @@
-"""The linear half of the splitting: (A^T A + ridge) u = f by preconditioned descent."""
+"""The u-step of the splitting: (A^T A + ridge) u = f by preconditioned descent."""
 
 from __future__ import annotations
 
@@ -18,12 +18,19 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Gram:
-    """A^T A + ridge on volumes (trial, z, y, x), with the inverse of its circulant twin.
+    """The operator A^T A + ridge on volumes (trial, z, y, x), with an approximate inverse.
 
-    A^T A of parallel tilts is nearly a convolution across the tilt axis, the back-projected point
-    spread; its Fourier transform, plus the ridge, divided out, is the ramp filter of
-    filtered back-projection and makes one step per iteration enough: ``precondition`` writes that
-    of its first argument to its second, by FFT over (z, y); symmetric and positive.
+    A^T A of parallel tilts is nearly a convolution across the tilt axis with the back-projected
+    point spread. Dividing by its Fourier transform plus the ridge is the ramp filter of filtered
+    back-projection, regularised; as preconditioner it makes one step per iteration enough.
+
+    Parameters
+    ----------
+    device : where the arrays are.
+    projector : A, of the HAADF tilts.
+    ridge : multiple of the identity, in units of A^T A.
+    precondition : writes the filtered first argument, (..., z, y, x), to the second; symmetric and
+        positive.
     """
 
     device: Device
@@ -34,16 +41,22 @@ class Gram:
     def descend(
         self, solution: Array, residual: Array, rays: Array, direction: Array, image: Array
     ) -> None:
-        """One preconditioned steepest-descent step of exact length, the first two in place.
+        """Take one preconditioned steepest-descent step of exact length.
 
-        ``residual`` is f - (A^T A + ridge) solution; it stays so. ``rays`` (trial, angle, y, x),
-        ``direction`` and ``image``, like ``solution``, are working memory.
+        Parameters
+        ----------
+        solution : u, (trial, z, y, x), updated.
+        residual : f - (A^T A + ridge) u, like ``solution``, kept up to date.
+        rays : workspace, (trial, angle, y, x).
+        direction, image : workspace, like ``solution``.
         """
         kernels, xp = self.device.kernels, self.device.xp
+        # direction = ramp filter of the residual
         self.precondition(residual, direction)
         self.projector.adjoint(self.projector.forward(direction, out=rays), out=image)
         flat = (len(solution), -1, solution.shape[-1])
         r, d, a = (array.reshape(flat) for array in (residual, direction, image))
+        # exact line search along it, one length per trial
         sums = kernels.descent_products(r, d, a, self.ridge).sum(axis=1)
         gain, bend = sums[:, 0], sums[:, 1]
         # NaN stays NaN; nothing left to descend is a step of 0
@@ -52,7 +65,18 @@ class Gram:
 
 
 def gram_of(device: Device, geometry: TiltGeometry, ridge: float) -> Gram:
-    """The Gram operator of a geometry with ``ridge`` times ||A||^2 on its diagonal."""
+    """Build the Gram operator of a geometry.
+
+    Parameters
+    ----------
+    device : where it is applied.
+    geometry : tilts and slice of the HAADF projections.
+    ridge : in units of ||A||^2.
+
+    Returns
+    -------
+    Gram : its spectrum and norm are computed once per process, device and geometry.
+    """
     spectrum, norm = _spectrum(device, geometry)
     inverse = (1.0 / (spectrum + ridge * norm)).astype(np.float32)
     precondition = device.filter(device.put(inverse[..., None]))
@@ -66,15 +90,18 @@ def _spectrum(device: Device, geometry: TiltGeometry) -> tuple[NDArray[np.float6
     z, y = geometry.shape
     point = np.zeros((z, y, 1), np.float32)
     point[z // 2, y // 2] = 1
+    # the response to a point in the middle stands for all voxels
     image = device.get(projector.adjoint(projector.forward(device.put(point))))
     spread = np.roll(image[:, :, 0].astype(np.float64), (-(z // 2), -(y // 2)), (0, 1))
     # rounding at the faces leaves the spread slightly uneven: its even part has a real spectrum
     spread = 0.5 * (spread + np.roll(spread[::-1, ::-1], (1, 1), (0, 1)))
     spectrum = fft.rfft2(spread).real
+    # the missing wedge has no response: a floor keeps the preconditioner bounded
     return np.maximum(spectrum, 1e-4 * spectrum.max()), _squared_norm(device, projector)
 
 
 def _squared_norm(device: Device, projector: Projector, steps: int = 20) -> float:
+    """Largest eigenvalue of A^T A by power iteration on one slice: all share the matrix."""
     volume = device.xp.ones((*projector.geometry.shape, 1), np.float32)
     norm = 1.0
     for _ in range(steps):

@@ -11,20 +11,29 @@ from .terms import ChemicalTerm
 Array = NDArray[np.float32]
 
 UNIFORM = 0.1  # starting concentration: positive, of the order of a porous specimen's mean
-MLEM_START = 10
+MLEM_ITERATIONS = 10
 PATIENCE = 10
 
 
 def mlem(term: ChemicalTerm, shape: tuple[int, ...], iterations: int) -> Array:
-    """Maximum-likelihood expectation maximisation from a uniform start, (element, z, y, x).
+    """Reconstruct by maximum-likelihood expectation maximisation from uniform volumes.
 
-    On the term's device.
+    x_i <- x_i / (A^T scale) * A^T (scale b / y), y the expected counts with background (Shepp and
+    Vardi, IEEE Trans. Med. Imaging 1, 113 (1982); Politte and Snyder, 1991, for the known
+    background).
 
-    x_i <- x_i / (A^T scale) * A^T (scale b / y), y the expected counts with background
-    (Shepp and Vardi, 1982; Politte and Snyder, 1991, for the known background).
+    Parameters
+    ----------
+    term : counts, scales, backgrounds and projector.
+    shape : of the volumes, (element, z, y, x).
+    iterations : 0 or more.
+
+    Returns
+    -------
+    array : concentrations, (element, z, y, x), float32, on the term's device.
     """
     volumes: Array = term.device.xp.full(shape, UNIFORM, np.float32)
-    sensitivity = _sensitivity(term)
+    sensitivity = sensitivity_of(term)
     for _ in range(iterations):
         mlem_step(term, sensitivity, volumes)
     return volumes
@@ -33,13 +42,26 @@ def mlem(term: ChemicalTerm, shape: tuple[int, ...], iterations: int) -> Array:
 def stopped_mlem(
     term: ChemicalTerm, shape: tuple[int, ...], iterations: int, monitor: Monitor
 ) -> tuple[Array, int, list[float]]:
-    """The MLEM iterate of the lowest score, its iteration and all scores: an oracle.
+    """Run MLEM and keep the iterate of the lowest score: an oracle.
 
-    It needs the truth (through ``monitor``), so it bounds what early stopping can reach. Ends
-    when the score has not improved for ten iterations.
+    It needs the truth (through ``monitor``), so it bounds what early stopping can reach. Ends when
+    the score has not improved for :data:`PATIENCE` iterations.
+
+    Parameters
+    ----------
+    term : counts, scales, backgrounds and projector.
+    shape : of the volumes, (element, z, y, x).
+    iterations : the most that are run.
+    monitor : score of volumes (element, z, y, x) on the host, lower is better.
+
+    Returns
+    -------
+    volumes : the best iterate, (element, z, y, x), on the host.
+    best : its iteration, 0 for the uniform volumes.
+    scores : one per iteration; the first, of the uniform volumes, is infinite.
     """
     volumes = term.device.xp.full(shape, UNIFORM, np.float32)
-    sensitivity = _sensitivity(term)
+    sensitivity = sensitivity_of(term)
     best, best_at, scores = volumes.copy(), 0, [np.inf]
     for iteration in range(1, iterations + 1):
         mlem_step(term, sensitivity, volumes)
@@ -53,15 +75,32 @@ def stopped_mlem(
 
 
 def mlem_step(term: ChemicalTerm, sensitivity: Array, volumes: Array) -> None:
-    """One multiplicative update of ``volumes`` in place."""
+    """Update the volumes by one multiplicative step, in place.
+
+    Parameters
+    ----------
+    term : counts, scales, backgrounds and projector.
+    sensitivity : from :func:`sensitivity_of`, (z, y, 1).
+    volumes : concentrations, (element, z, y, x), updated.
+    """
     ratio = term.ratio(volumes)
     update = term.projector.adjoint(ratio)
+    # A^T (b / y) / A^T 1: the scale cancels
     update /= sensitivity
     volumes *= update
 
 
-def _sensitivity(term: ChemicalTerm) -> Array:
-    """A^T 1, (z, y, 1); voxels that no ray crosses get 1."""
+def sensitivity_of(term: ChemicalTerm) -> Array:
+    """Back-project ones: how strongly the tilts see each voxel.
+
+    Parameters
+    ----------
+    term : for its tilts.
+
+    Returns
+    -------
+    array : A^T 1, (z, y, 1), as all slices are alike; 1 in voxels that no ray crosses.
+    """
     ones = term.device.xp.ones((*term.counts.shape[1:3], 1), np.float32)
     sensitivity = term.projector.adjoint(ones)
     sensitivity[sensitivity <= 0] = 1

@@ -1,8 +1,8 @@
-"""Where a solve starts: from the same problem at half the resolution.
+"""Multiresolution: initialise a solve from the same problem on a grid twice as coarse.
 
-What takes an iterative reconstruction long is what is large in the specimen; on pixels of twice the
-edge, counts of four added up, it is found at an eighth of the cost. At 128^3 this halves the
-iterations to the final accuracy, and ends at lower objectives.
+Large structures take an iterative reconstruction longest; on pixels of twice the edge, counts of
+four added up, they are found at an eighth of the cost. At 128^3 this halves the iterations to the
+final accuracy, and ends at lower objectives.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from ..device import Device
 from ..methods import Weights
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
-from .admm import FusionState, init, split_off, step
+from .admm import init, start_coupling, step
 from .calibration import haadf_scale_at, haadf_scale_holds
-from .mlem import MLEM_START, mlem
+from .mlem import MLEM_ITERATIONS, mlem
 from .problem import FusedProblem, chemical_problem, with_haadf
+from .state import FusionState
 
 Array = NDArray[np.float32]
 
 COARSE_STEPS = 40
-SMALLEST, USUAL = 16, 64  # edges of the coarsest grid: at the least, and where there is a choice
+SMALLEST, USUAL = 16, 64  # least edge of the coarse grid: of the first, of any coarser one
 WARM_STEPS = 20  # chemistry + TV steps before the HAADF term is switched on
-SCALE_FITS = 40  # at most; alternations of fit and short solve where the HAADF scale is unknown
-SCALE_SETTLED = 2e-3  # relative change of the fitted scale that ends them
-VOXELS = 8.0  # fine voxels in a coarse one: the ratio of the work of a projection
+SCALE_FITS = 40  # most alternations of fit and short solve for an unknown HAADF scale
+SCALE_SETTLED = 2e-3  # they end once the scale changes by less than this, relative
+VOXELS = 8.0  # fine voxels in a coarse one: ratio of the work of a projection
 
 
 def initial_state(
@@ -41,29 +42,43 @@ def initial_state(
     device: Device,
     smallest: int = SMALLEST,
 ) -> tuple[FusedProblem, FusionState]:
-    """The fused problem of a tilt series and a state near its solution, the work counted.
+    """Build the fused problem of a tilt series, and a state near its solution.
 
-    The chemical scale must be known; an unknown HAADF scale is fitted, for one trial.
+    Parameters
+    ----------
+    series : counts, with a known chemical scale; an unknown HAADF scale is fitted, for one trial
+        only.
+    weights : one pair per trial.
+    settings : exponent, likelihood and the most iterations; half of those at most are spent here.
+    device : where it is solved.
+    smallest : least edge of the coarser grid, voxels; below it, or with an odd edge, the state
+        starts from the counts.
+
+    Returns
+    -------
+    problem : a trial for each of ``weights``.
+    state : its work counts what the coarse grids cost, in projections of this grid.
     """
     edge = min(series.chemical.shape[-2:])
     if any(n % 2 for n in series.chemical.shape[-2:]) or edge // 2 < smallest:
         return _from_counts(series, weights, settings, device)
-    # tv: an eighth of the voxels, twice the difference between neighbours
+    # the same objective on the coarse grid: an eighth of the voxels, twice the difference between
+    # neighbours, so TV takes four times the weight
     coarse = [Weights(w.haadf, 4.0 * w.tv) for w in weights]
     problem, state = initial_state(series.binned(), coarse, settings, device, USUAL)
     for _ in range(_within(settings, COARSE_STEPS)):
         state = step(problem, state)
-    problem, state = _refined(series, weights, settings, device, state)  # the coarse one is gone
+    problem, state = _refined(series, weights, settings, device, state)  # frees the coarse state
     return _switched_on(problem, state, series, weights, settings)
 
 
 def _from_counts(
     series: TiltSeries, weights: Sequence[Weights], settings: SolverSettings, device: Device
 ) -> tuple[FusedProblem, FusionState]:
-    """From maximum likelihood, stopped early, then chemistry + TV."""
+    """Start from early-stopped maximum likelihood, then chemistry + TV."""
     problem = chemical_problem(series, weights, settings, device)
-    state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_START))
-    state = replace(state, work=state.work + MLEM_START * problem.chemistry.tilts)
+    state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
+    state = replace(state, work=state.work + MLEM_ITERATIONS * problem.chemistry.tilts)
     for _ in range(_within(settings, WARM_STEPS)):
         state = step(problem, state)
     return _switched_on(problem, state, series, weights, settings)
@@ -76,12 +91,13 @@ def _refined(
     device: Device,
     coarse: FusionState,
 ) -> tuple[FusedProblem, FusionState]:
-    """Chemistry and TV at the full resolution, from a state at half of it."""
+    """Bring a state from the coarse to the full resolution, for chemistry and TV alone."""
     problem = chemical_problem(series, weights, settings, device)
+    # volumes and dual carry over; momentum and metric belong to the grid and start anew
     volumes = device.xp.empty(problem.shape, np.float32)
-    _double(device.xp, coarse.volumes, volumes)
+    _upsample_into(device.xp, coarse.volumes, volumes)
     state = init(problem, volumes)
-    _double(device.xp, coarse.dual, state.dual)
+    _upsample_into(device.xp, coarse.dual, state.dual)
     _clear_faces(state.dual)
     return problem, replace(state, work=state.work + coarse.work / VOXELS)
 
@@ -93,12 +109,12 @@ def _switched_on(
     weights: Sequence[Weights],
     settings: SolverSettings,
 ) -> tuple[FusedProblem, FusionState]:
-    """The state with the HAADF term, its scale fitted first where it is unknown."""
+    """Switch the HAADF term on, after fitting its scale if that is unknown."""
     uses_haadf = any(w.haadf > 0 for w in weights) and len(series.haadf_angles_deg) > 0
     if uses_haadf and not haadf_scale_holds(series, settings.gamma):
         return _scale_fitted(problem, state, series, weights, settings)
     problem = with_haadf(problem, series, weights, settings)
-    return problem, split_off(problem, state)
+    return problem, start_coupling(problem, state)
 
 
 def _scale_fitted(
@@ -108,19 +124,20 @@ def _scale_fitted(
     weights: Sequence[Weights],
     settings: SolverSettings,
 ) -> tuple[FusedProblem, FusionState]:
-    """Alternate between the HAADF scale and a few fused steps; the blur of the start biases it.
+    """Alternate between fitting the HAADF scale and a few fused steps, as blur biases the fit.
 
-    Ends early, with the scale of that moment, where the iterations allowed are spent.
+    Ends early, with the scale reached, when the iterations allowed are spent.
     """
     if len(weights) > 1:
         raise ValueError("trials of one batch share the HAADF scale: it must be known")
     bare, scale = problem, np.inf
     for _ in range(SCALE_FITS):
-        problem, state = bare, replace(state, split=None, gram=None)  # no two halves at once
+        # frees the old coupling before there is a new one
+        problem, state = bare, replace(state, coupling=None, gram=None)
         before = scale
         scale = haadf_scale_at(series, state.volumes[0], settings.gamma, problem.device)
         problem = with_haadf(bare, replace(series, haadf_scale=scale), weights, settings)
-        state = split_off(problem, state)
+        state = start_coupling(problem, state)
         left = settings.max_iterations - state.work / problem.tilts_per_iteration
         if left <= 0 or abs(scale - before) < SCALE_SETTLED * scale:
             break
@@ -129,14 +146,31 @@ def _scale_fitted(
     return problem, state
 
 
-def _double(xp: Any, coarse: Array, fine: Array) -> None:
-    """:func:`doubled` volume by volume: what it holds beside them is little then."""
+def _upsample_into(xp: Any, coarse: Array, fine: Array) -> None:
+    """Upsample one volume at a time, to bound temporary memory."""
     for at in np.ndindex(fine.shape[:-3]):
         fine[at] = upsample(xp, coarse[at].astype(np.float32, copy=False))
 
 
 def upsample(xp: Any, volumes: Array) -> Array:
-    """Volumes (..., z, y, x) on voxels of half the edge, by linear interpolation of the centres."""
+    """Interpolate volumes linearly to voxels of half the edge.
+
+    Parameters
+    ----------
+    xp : array module, numpy or cupy.
+    volumes : (..., z, y, x).
+
+    Returns
+    -------
+    array : (..., 2 z, 2 y, 2 x), float32; the mean is preserved inside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> upsample(np, np.array([[[1.0, 5.0]]]))[0, 0].tolist()
+    [1.0, 2.0, 4.0, 5.0]
+    """
+    # a fine centre lies a quarter of a coarse voxel off: weights 3/4 and 1/4
     for axis in (-3, -2, -1):
         here = xp.moveaxis(volumes, axis, 0)
         before, after = xp.concatenate([here[:1], here[:-1]]), xp.concatenate([here[1:], here[-1:]])
@@ -146,12 +180,12 @@ def upsample(xp: Any, volumes: Array) -> Array:
 
 
 def _clear_faces(dual: Array) -> None:
-    """Zero the components that point out of the volume; (..., 3, z, y, x)."""
+    """Zero the components of the dual (..., 3, z, y, x) that point out of the volume."""
     dual[..., 0, -1, :, :] = 0
     dual[..., 1, :, -1, :] = 0
     dual[..., 2, :, :, -1] = 0
 
 
 def _within(settings: SolverSettings, steps: int) -> int:
-    """``steps``, or half of the iterations allowed."""
+    """Limit ``steps`` to half of the iterations allowed."""
     return int(min(steps, settings.max_iterations // 2))

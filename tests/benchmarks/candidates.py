@@ -22,7 +22,7 @@ from first_order import (
 
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
-from tomoatlas.recon_core.solver.admm import RECORD, FusionState, _calmed, _record, step
+from tomoatlas.recon_core.solver.admm import RECORD_EVERY, calmed, recorded, step
 from tomoatlas.recon_core.solver.gram import Gram, gram_of
 from tomoatlas.recon_core.solver.multiresolution import (
     COARSE_STEPS,
@@ -31,6 +31,7 @@ from tomoatlas.recon_core.solver.multiresolution import (
     initial_state,
 )
 from tomoatlas.recon_core.solver.problem import FusedProblem
+from tomoatlas.recon_core.solver.state import FusionState
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 Array = np.ndarray
@@ -41,14 +42,14 @@ NEIGHBOUR = 150  # iterations at the neighbouring weight
 
 def split(problem: FusedProblem, state: FusionState, inner: int = 1) -> Iterates:
     """The solver's own loop, its recorded objectives counted; ``inner`` HAADF pairs a step."""
-    state, before = _record(problem, state)
+    state, before = recorded(problem, state)
     while True:
         yield state.volumes, state.work
         state = step(problem, state)
         state = replace(state, work=state.work + (inner - 1) * problem.haadf.tilts)
-        if state.iteration % RECORD == 0:
-            state, now = _record(problem, state)
-            state = _calmed(problem, state, [[before[0], now[0]]])
+        if state.iteration % RECORD_EVERY == 0:
+            state, now = recorded(problem, state)
+            state = calmed(problem, state, [[before[0], now[0]]])
             before = now
 
 

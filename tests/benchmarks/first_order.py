@@ -34,10 +34,11 @@ from smooth import (
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.recon_core.solver.admm import FusionState, _due, _volume_step
+from tomoatlas.recon_core.solver.admm import _due, _volume_step
 from tomoatlas.recon_core.solver.gram import gram_of
 from tomoatlas.recon_core.solver.multiresolution import initial_state
 from tomoatlas.recon_core.solver.problem import FusedProblem
+from tomoatlas.recon_core.solver.state import FusionState
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 Array = np.ndarray
@@ -72,11 +73,15 @@ def gradient_step(problem: FusedProblem, state: FusionState) -> FusionState:
     square = float(gram_of(CPU, problem.haadf.projector.geometry, 1.0).ridge)
     tops = lean.max(axis=(0, 2, 3, 4))
     added = precision(problem) * square * tops * tops.sum()
-    own = replace(state, metric=(state.metric + added).astype(np.float32), split=None, gram=None)
+    own = replace(state, metric=(state.metric + added).astype(np.float32), coupling=None, gram=None)
     after = _volume_step(replace(problem, haadf=None), own)
     work = state.work + problem.tilts_per_iteration
     return replace(
-        after, metric=state.metric, iteration=state.iteration + 1, work=work, split=state.split
+        after,
+        metric=state.metric,
+        iteration=state.iteration + 1,
+        work=work,
+        coupling=state.coupling,
     )
 
 

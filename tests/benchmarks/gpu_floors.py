@@ -17,7 +17,7 @@ from common import table
 from tomoatlas.jobs.shipped import find_study
 from tomoatlas.recon_core.memory import FLOAT
 from tomoatlas.recon_core.methods import Method
-from tomoatlas.recon_core.solver.admm import RECORD
+from tomoatlas.recon_core.solver.admm import RECORD_EVERY
 from tomoatlas.sweep.estimate import solve_size
 from tomoatlas.sweep.study import Study
 
@@ -145,8 +145,8 @@ def record_stage(at: Condition) -> Stage:
     moved, work = (sum(getattr(s, name) for s in forward) for name in ("moved", "work"))
     updates = sum(s.updates for s in forward)
     work += 14 * at.elements * math.prod(at.shape)
-    name = f"objective, every {RECORD}"
-    return Stage(name, moved + sums, work, moved + sums, updates, 1 / RECORD)
+    name = f"objective, every {RECORD_EVERY}"
+    return Stage(name, moved + sums, work, moved + sums, updates, 1 / RECORD_EVERY)
 
 
 def study_rows() -> Iterator[tuple[object, ...]]:

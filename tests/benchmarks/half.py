@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
 
 def on_gpu() -> dict[str, Device]:
     """The GPU with all in float32, and as cuda-half."""
-    return {"nothing": cuda(), "TV dual": cuda(half=True)}
+    return {"nothing": cuda(), "TV dual": cuda(float16_dual=True)}
 
 
 def on_cpu() -> dict[str, Device]:

@@ -27,8 +27,9 @@ from tomoatlas.recon_core.geometry import TiltGeometry
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.projection import Projector
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.recon_core.solver.admm import FusionState, _fields, _steps, init, step
+from tomoatlas.recon_core.solver.admm import _fields, _steps, init, step
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
+from tomoatlas.recon_core.solver.state import FusionState
 from tomoatlas.recon_core.solver.terms import ChemicalTerm
 from tomoatlas.recon_core.solver.workspace import view_of
 
@@ -95,27 +96,29 @@ def iterations(problems: Sequence[FusedProblem], warm: int, steps: int) -> list[
 
 def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
     """The parts of :func:`tomoatlas.recon_core.solver.admm.step`."""
-    chemistry, haadf, split, gram = problem.chemistry, problem.haadf, state.split, state.gram
-    voxels, elements = split.u.size, state.metric.shape[1]
+    chemistry, haadf, coupling, gram = problem.chemistry, problem.haadf, state.coupling, state.gram
+    voxels, elements = coupling.u.size, state.metric.shape[1]
     volumes, rays = elements * voxels, state.rays.size
-    flat = (1, -1, split.u.shape[-1])
-    image = view_of(state.spare, split.u.shape)
-    nonzeros = [p._matrix.nnz * split.u.shape[-1] for p in (haadf.projector, chemistry.projector)]
+    flat = (1, -1, coupling.u.shape[-1])
+    image = view_of(state.next_volumes, coupling.u.shape)
+    nonzeros = [
+        p._matrix.nnz * coupling.u.shape[-1] for p in (haadf.projector, chemistry.projector)
+    ]
     yield Stage(
         "ramp filter of the residual (FFT)",
-        lambda: gram.precondition(split.residual, image),
+        lambda: gram.precondition(coupling.residual, image),
         FLOAT * voxels * 2,
-        2.5 * voxels * np.log2(voxels / split.u.shape[-1]) / 2,
+        2.5 * voxels * np.log2(voxels / coupling.u.shape[-1]) / 2,
     )
     yield Stage(
         "HAADF pair",
         lambda: haadf.projector.adjoint(
-            haadf.projector.forward(split.u, out=split.rays), out=image
+            haadf.projector.forward(coupling.u, out=coupling.rays), out=image
         ),
-        FLOAT * 2 * (voxels + split.rays.size),
+        FLOAT * 2 * (voxels + coupling.rays.size),
         2 * nonzeros[0],
     )
-    r, d, a = (x.reshape(flat) for x in (split.residual, split.u, image))
+    r, d, a = (x.reshape(flat) for x in (coupling.residual, coupling.u, image))
     kernels, no, spare = problem.device.kernels, np.zeros(1, np.float32), d.copy()
     yield Stage(
         "descent of u",

@@ -23,9 +23,10 @@ from recon_reference import Reference, differences, negative_divergence
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.result import History, Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.recon_core.solver.admm import FusionState, init, solve, step
+from tomoatlas.recon_core.solver.admm import init, solve, step
 from tomoatlas.recon_core.solver.calibration import haadf_scale_at
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
+from tomoatlas.recon_core.solver.state import FusionState
 
 CASES = [(0.0, 0.5, 2.0), (0.03, 0.5, 2.0), (0.3, 0.1, 2.0), (0.1, 0.5, 1.7), (0.1, 0.5, 1.4)]
 
@@ -99,19 +100,19 @@ def test_residuals_of_the_splitting_vanish() -> None:
     primal, dual, _ = state.residuals[0]
     assert primal < 1e-4
     assert dual < 1e-4
-    gap = np.linalg.norm(state.split.u - state.split.contrast)
-    assert gap / np.linalg.norm(state.split.u) == pytest.approx(primal, rel=0.1)
+    gap = np.linalg.norm(state.coupling.u - state.coupling.contrast)
+    assert gap / np.linalg.norm(state.coupling.u) == pytest.approx(primal, rel=0.1)
 
 
 def test_residual_of_u_stays_true() -> None:
     chosen = problem(0.03, 0.5, 2.0)
     state = settled(chosen, 200)
-    split, haadf = state.split, chosen.haadf
+    coupling, haadf = state.coupling, chosen.haadf
     force = haadf.projector.adjoint(haadf.signal[None]) + np.float32(state.gram.ridge) * (
-        split.contrast + split.d
+        coupling.contrast + coupling.d
     )
-    true = force - gram_times(state.gram, split.u)
-    assert np.linalg.norm(split.residual - true) < 1e-4 * np.linalg.norm(force)
+    true = force - gram_times(state.gram, coupling.u)
+    assert np.linalg.norm(coupling.residual - true) < 1e-4 * np.linalg.norm(force)
 
 
 @pytest.mark.parametrize("gamma", [1.4, 1.7, 2.0])

@@ -14,14 +14,14 @@ from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.result import Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
-from tomoatlas.recon_core.solver.admm import _calmed, _refresh_metric, init, solve
-from tomoatlas.recon_core.solver.convergence import Record
+from tomoatlas.recon_core.solver.admm import calmed, init, refresh_metric, solve
+from tomoatlas.recon_core.solver.convergence import ConvergenceRecord
 from tomoatlas.recon_core.solver.problem import fused_problem
 from tomoatlas.recon_core.tiltseries import TiltSeries
 from tomoatlas.sweep.study.tables import SearchSpace
 
 SPACE = SearchSpace()
-RECORD = Record(0.0, 0.0, 1.0, 0.0, np.nan, np.nan, 0.0)
+RECORD = ConvergenceRecord(0.0, 0.0, 1.0, 0.0, np.nan, np.nan, 0.0)
 
 
 @cache
@@ -67,8 +67,8 @@ def test_the_metric_is_raised_where_the_objective_rises_and_stays_so() -> None:
     chosen = fused_problem(tilt_series(), [Weights(0.0, 4.0), Weights(0.0, 0.3)], SolverSettings())
     state = init(chosen, start_of(chosen))
     rising, falling = (replace(RECORD, chemistry=value) for value in (2.0, 0.5))
-    calmed = _calmed(chosen, state, [[RECORD, rising], [RECORD, falling]])
-    np.testing.assert_array_equal(calmed.metric[0], 2 * state.metric[0])
-    np.testing.assert_array_equal(calmed.metric[1], state.metric[1])
-    np.testing.assert_array_equal(calmed.limit, state.limit * [0.5, 1.0])
-    np.testing.assert_array_equal(_refresh_metric(chosen, calmed).metric, calmed.metric)
+    after = calmed(chosen, state, [[RECORD, rising], [RECORD, falling]])
+    np.testing.assert_array_equal(after.metric[0], 2 * state.metric[0])
+    np.testing.assert_array_equal(after.metric[1], state.metric[1])
+    np.testing.assert_array_equal(after.limit, state.limit * [0.5, 1.0])
+    np.testing.assert_array_equal(refresh_metric(chosen, after).metric, after.metric)

@@ -23,7 +23,7 @@ from tomoatlas.recon_core.projection import cached_projector
 from tomoatlas.recon_core.result import Reconstruction
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
-from tomoatlas.recon_core.solver.admm import RECORD, solve, step
+from tomoatlas.recon_core.solver.admm import RECORD_EVERY, solve, step
 from tomoatlas.recon_core.solver.calibration import haadf_scale_at
 from tomoatlas.recon_core.solver.multiresolution import initial_state
 from tomoatlas.recon_core.tiltseries import TiltSeries
@@ -170,7 +170,7 @@ def test_nothing_is_copied_inside_an_iteration(weights: list[Weights]) -> None:
         state = step(problem, state)
     assert COPIES.total() == 0
     done = state.work / problem.tilts_per_iteration
-    results = solve(problem, state, 1e-12, done + 2 * RECORD)
+    results = solve(problem, state, 1e-12, done + 2 * RECORD_EVERY)
     records = len(results[0].history.iterations)
     assert COPIES["get"] == records + len(weights)
     assert COPIES["put"] < records
@@ -196,14 +196,16 @@ def test_no_matrix_is_built_and_nothing_solved_on_the_host(monkeypatch: pytest.M
 
 def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = CudaDevice(HostLauncher(), "a GPU")
-    monkeypatch.setattr(cuda_device, "cuda", lambda half: replace(gpu, half=half))
+    monkeypatch.setattr(
+        cuda_device, "cuda", lambda float16_dual: replace(gpu, float16_dual=float16_dual)
+    )
     for found, auto in ((True, gpu), (False, CPU)):
         monkeypatch.setattr(cuda_device, "has_device", lambda found=found: found)
         assert device_named("auto") == auto
     assert device_named("cpu") is CPU
     assert device_named("cuda") == gpu
     half = device_named("cuda-half")
-    assert half == replace(gpu, half=True) != gpu
+    assert half == replace(gpu, float16_dual=True) != gpu
     assert half.name == "a GPU, half-precision dual"
     accepted = "auto, cpu, cuda, cuda-half"
     with pytest.raises(BadInput, match=rf"^device = 'tpu': unknown; accepted: {accepted}$"):

@@ -30,7 +30,7 @@ from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.projection.rays import projection_matrix
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
-from tomoatlas.recon_core.solver.admm import RECORD, init, solve, step
+from tomoatlas.recon_core.solver.admm import RECORD_EVERY, init, solve, step
 from tomoatlas.recon_core.solver.multiresolution import initial_state
 from tomoatlas.recon_core.solver.problem import fused_problem
 
@@ -127,9 +127,9 @@ def test_the_loop_allocates_nothing(likelihood: str) -> None:
         solve(problem, state, 1e-12, 40, monitor)
     finally:
         tracemalloc.stop()
-    assert len(peaks) > 2 * RECORD
+    assert len(peaks) > 2 * RECORD_EVERY
     sums = 48 * 48 * 8  # bytes of one by row of voxels: there are six, and what adds them up
-    assert max(peaks) < 9 * sums < 0.4 * min(4 * 48**3, state.split.rays.nbytes)
+    assert max(peaks) < 9 * sums < 0.4 * min(4 * 48**3, state.coupling.rays.nbytes)
 
 
 def test_the_papers_map_is_far_below_a_device() -> None:
@@ -205,7 +205,7 @@ def test_the_iterates_are_counted_as_they_are_stored(half: bool) -> None:
     series, settings = tilt_series(), SolverSettings(max_iterations=2)
     problem = fused_problem(series, [Weights(0.03, 0.5)], settings, device)
     state = init(problem, np.ones(problem.shape, np.float32))
-    arrays = state.volumes, state.spare, state.point, state.dual, state.rays, state.room
+    arrays = state.volumes, state.next_volumes, state.point, state.dual, state.rays, state.workspace
     size = SolveSize(problem.shape[1:], 9, 5, dual_bytes=2 if half else 4)
     assert sum(array.nbytes for array in arrays) == size.iterate_bytes
 
@@ -225,7 +225,7 @@ def test_a_half_precision_dual_leaves_room_for_more_trials() -> None:
     with pytest.raises(BadInput, match="accepted: at most 2 trials at once"):
         reconstruct_batch(*args, device=CudaDevice(Scarce(), "a full GPU"))
     with pytest.raises(Started):
-        reconstruct_batch(*args, device=CudaDevice(Scarce(), "a GPU", half=True))
+        reconstruct_batch(*args, device=CudaDevice(Scarce(), "a GPU", float16_dual=True))
 
 
 def test_what_no_kernel_takes_is_refused_before_the_memory_is_asked_for() -> None:

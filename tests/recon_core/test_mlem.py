@@ -10,7 +10,7 @@ from recon_cases import problem_of, specimen, tilt_series
 
 from tomoatlas.recon_core.metrics import nrmse_by_element
 from tomoatlas.recon_core.solver.admm import init, solve
-from tomoatlas.recon_core.solver.mlem import _sensitivity, mlem, mlem_step, stopped_mlem
+from tomoatlas.recon_core.solver.mlem import mlem, mlem_step, sensitivity_of, stopped_mlem
 
 PROBLEM = problem_of(tilt_series(), 0.0, 0.0)
 TERM, SHAPE = PROBLEM.chemistry, PROBLEM.shape[1:]
@@ -21,7 +21,7 @@ def score(volumes: np.ndarray) -> float:
 
 
 def test_every_step_raises_the_likelihood() -> None:
-    volumes, sensitivity = mlem(TERM, SHAPE, 0), _sensitivity(TERM)
+    volumes, sensitivity = mlem(TERM, SHAPE, 0), sensitivity_of(TERM)
     deviances = [float(TERM.value(volumes)[0])]
     for _ in range(60):
         mlem_step(TERM, sensitivity, volumes)
@@ -42,7 +42,7 @@ def test_noise_free_truth_is_a_fixed_point() -> None:
     exact = problem_of(tilt_series(), 0.0, 0.0).chemistry
     exact = replace(exact, counts=exact.expected(truth))
     volumes = truth.copy()
-    mlem_step(exact, _sensitivity(exact), volumes)
+    mlem_step(exact, sensitivity_of(exact), volumes)
     np.testing.assert_allclose(volumes, truth, atol=1e-5)
 
 
