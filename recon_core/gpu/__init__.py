@@ -24,17 +24,22 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CudaDevice:
-    """What the solver asks of a GPU (:class:`tomoatlas.recon_core.device.Device`), by the CUDA
-    kernels.
+    """A GPU as a :class:`tomoatlas.recon_core.device.Device`, by the CUDA kernels.
 
-    Its arrays are those of ``launcher``. Only :meth:`put` and :meth:`get` copy between host and
-    device. The FFT is cuFFT's, which keeps its plans. ``half`` stores the TV dual, a third of an
-    iteration's traffic, at half precision, and says so in :attr:`name`.
+    Only :meth:`put` and :meth:`get` copy between host and device. The FFT is cuFFT's, whose plans
+    are cached.
+
+    Parameters
+    ----------
+    launcher : runs the kernels; the device's arrays are of its module ``xp``.
+    hardware : name of the GPU, for the record of a trial.
+    float16_dual : store the TV dual, a third of an iteration's traffic, as float16; :attr:`name`
+        shows it.
     """
 
     launcher: Launcher
     hardware: str
-    half: bool = False
+    float16_dual: bool = False
     builds_matrices = False
     _projectors: dict[TiltGeometry, CudaProjector] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -42,22 +47,22 @@ class CudaDevice:
 
     @property
     def name(self) -> str:
-        """The hardware; and the precision of what it stores, where that is not float32."""
-        return f"{self.hardware}, half-precision dual" if self.half else self.hardware
+        """Name of the hardware, and the precision of the TV dual if it is not float32."""
+        return f"{self.hardware}, half-precision dual" if self.float16_dual else self.hardware
 
     @property
     def dual_type(self) -> type[np.floating[Any]]:
         """See :class:`tomoatlas.recon_core.device.Device`."""
-        return np.float16 if self.half else np.float32
+        return np.float16 if self.float16_dual else np.float32
 
     @property
     def xp(self) -> ModuleType:
-        """The array module."""
+        """See :class:`tomoatlas.recon_core.device.Device`."""
         return self.launcher.xp
 
     @property
     def kernels(self) -> CudaKernels:
-        """The loops of the solver."""
+        """See :class:`tomoatlas.recon_core.device.Device`."""
         return CudaKernels(self.launcher)
 
     def projector(self, geometry: TiltGeometry) -> CudaProjector:
@@ -75,9 +80,7 @@ class CudaDevice:
         return to_host(array)
 
     def filter(self, response: Array) -> Filter:
-        """See :class:`tomoatlas.recon_core.device.Device`. What the FFT returns is cupy's
-        pool's.
-        """
+        """See :class:`tomoatlas.recon_core.device.Device`; spectra live in cupy's memory pool."""
         return partial(_filter, response)
 
     def check_shape(self, shape: tuple[int, ...], images: int) -> None:
@@ -85,38 +88,51 @@ class CudaDevice:
         check_shape(shape, images)
 
     def free_bytes(self) -> int:
-        """Memory for further arrays."""
+        """See :class:`tomoatlas.recon_core.device.Device`."""
         return self.launcher.free_bytes()
 
 
 def _filter(response: Array, volume: Array, out: Array) -> None:
     fft, axes = fft_of(volume), (-3, -2)
+    # x is last and batched: every slice across the tilt axis is transformed at once
     spectrum = fft.rfft2(volume, axes=axes)
     spectrum *= response
     out[...] = fft.irfft2(spectrum, s=volume.shape[-3:-1], axes=axes, overwrite_x=True)
 
 
-def cuda(half: bool = False) -> CudaDevice:
-    """The current GPU; ``half`` as :class:`CudaDevice` says.
+def cuda(float16_dual: bool = False) -> CudaDevice:
+    """Return the current GPU as a device.
+
+    Parameters
+    ----------
+    float16_dual : store the TV dual as float16, see :class:`CudaDevice`.
 
     Raises
     ------
     BadInput : cupy is not installed, or finds no CUDA device.
     """
-    return CudaDevice(CupyLauncher(), device_name(), half)
+    return CudaDevice(CupyLauncher(), device_name(), float16_dual)
 
 
 def device_named(name: str) -> Device:
-    """The device of a name: ``cpu``, ``cuda``, or ``auto``, a GPU where there is one.
+    """Return the device of a name.
 
-    ``cuda-half`` is a GPU that stores the TV dual at half precision; it has to be asked for.
+    Parameters
+    ----------
+    name : ``cpu``; ``cuda``; ``cuda-half``, a GPU with a float16 dual, only on request; ``auto``, a
+        GPU if there is one, else the CPU.
 
     Raises
     ------
     BadInput : another name, or ``cuda`` or ``cuda-half`` without a GPU or cupy.
+
+    Examples
+    --------
+    >>> device_named("cpu").name
+    'cpu'
     """
     if name not in DEVICES:
         raise BadInput("unknown", key="device", value=name, accepted=", ".join(DEVICES))
     if name == "cpu" or (name == "auto" and not has_device()):
         return CPU
-    return cuda(half=name == "cuda-half")
+    return cuda(float16_dual=name == "cuda-half")

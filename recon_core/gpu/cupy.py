@@ -1,7 +1,7 @@
-"""The GPU: the one file that imports cupy, and only when asked.
+"""The only file that imports cupy, and only on request.
 
-Arrays carry their backend: NumPy arrays are computed with on the CPU, CuPy arrays on the device
-that holds them. Everything runs on the current stream.
+Arrays carry their backend: NumPy arrays are processed on the CPU, CuPy arrays on the device that
+holds them. Everything runs on the current stream.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ _ACCEPTED = "cpu, or a machine with an NVIDIA GPU and tomoatlas[gpu] installed"
 
 @cache
 def cupy_module() -> ModuleType:
-    """The cupy module, once it is known to work.
+    """Import cupy once it is known to work.
+
+    Returns
+    -------
+    module : cupy.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def cupy_module() -> ModuleType:
 
 
 def device_problem() -> str | None:
-    """Why no CUDA device can be used; None where one can."""
+    """Return why no CUDA device can be used, or None if one can."""
     try:
         cupy_module()
     except BadInput as error:
@@ -57,61 +61,107 @@ def device_problem() -> str | None:
 
 
 def has_device() -> bool:
-    """Whether cupy and a CUDA device can be used."""
+    """Check whether cupy and a CUDA device can be used."""
     return device_problem() is None
 
 
 def device_count() -> int:
-    """Number of CUDA devices that this process sees; 0 where none can be used."""
+    """Count the CUDA devices visible to this process; 0 if none can be used."""
     return 0 if device_problem() else int(cupy_module().cuda.runtime.getDeviceCount())
 
 
 def xp_of(array: Any) -> ModuleType:
-    """The array module of ``array``: cupy for arrays on a device, numpy for all others."""
+    """Return the array module of an array.
+
+    Parameters
+    ----------
+    array : of NumPy, CuPy or anything that behaves like NumPy's.
+
+    Returns
+    -------
+    module : cupy for arrays on a device, numpy for all others.
+    """
+    # no array can be cupy's before cupy has been imported, and this must not import it
     cupy = sys.modules.get("cupy")
     return cupy if cupy is not None and isinstance(array, cupy.ndarray) else np
 
 
 def fft_of(array: Any) -> ModuleType:
-    """The ``scipy.fft`` of the array's module."""
+    """Return the ``scipy.fft`` of an array's module.
+
+    Parameters
+    ----------
+    array : of NumPy or CuPy.
+
+    Returns
+    -------
+    module : ``scipy.fft`` or ``cupyx.scipy.fft``.
+    """
     return fft if xp_of(array) is np else import_module("cupyx.scipy.fft")
 
 
 def to_host(array: Any) -> NDArray[Any]:
-    """Copy from the device that holds ``array``; a NumPy array is returned as it is."""
+    """Copy an array from its device to the host.
+
+    Parameters
+    ----------
+    array : of NumPy or CuPy, any shape.
+
+    Returns
+    -------
+    array : of NumPy; a NumPy array is returned as it is.
+    """
     host: NDArray[Any] = array if xp_of(array) is np else array.get()
     return host
 
 
 def device_name() -> str:
-    """Name of the current device, as its vendor gives it."""
+    """Return the name of the current device, as its vendor gives it."""
     cupy = cupy_module()
     name: bytes = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"]
     return name.decode()
 
 
 def device_memory() -> tuple[int, int]:
-    """Free and total bytes of the current device; cupy's own unused blocks count as free."""
+    """Return the free and the total bytes of the current device; cupy's unused blocks are free."""
     cupy = cupy_module()
     free, total = cupy.cuda.runtime.memGetInfo()
     return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
 
 
 def address_of(array: Any) -> int:
-    """Address of the first value, on the host or on the device."""
+    """Return the address of the first value of an array, on the host or on its device.
+
+    Parameters
+    ----------
+    array : of NumPy or CuPy.
+
+    Returns
+    -------
+    int : decides whether aligned vector loads are possible.
+    """
     interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
     return int(interface["data"][0])
 
 
 def device_matrix(matrix: sparse.csr_array) -> Any:
-    """A sparse matrix on the current device, csr."""
+    """Copy a sparse matrix to the current device.
+
+    Parameters
+    ----------
+    matrix : of SciPy, csr.
+
+    Returns
+    -------
+    matrix : of ``cupyx.scipy.sparse``, csr.
+    """
     cupy_module()
     return import_module("cupyx.scipy.sparse").csr_matrix(sparse.csr_matrix(matrix))
 
 
 @dataclass(frozen=True)
 class CupyLauncher:
-    """Compiles the kernels for the current device and launches them on the current stream.
+    """Launcher that compiles the kernels for the current device, on the current stream.
 
     Raises
     ------
@@ -134,7 +184,7 @@ class CupyLauncher:
 
 @cache
 def _module() -> Any:
-    """The kernels, compiled when first launched on a device; cupy keeps binaries on disk."""
+    """Compile the kernels at the first launch on a device; cupy keeps the binaries on disk."""
     return cupy_module().RawModule(code=cuda_source(), options=("--std=c++17", *DEFINES))
 
 

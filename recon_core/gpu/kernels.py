@@ -1,16 +1,15 @@
-"""The loops of :mod:`tomoatlas.recon_core.cpu.kernels` and the volume step as CUDA kernels, one to
-one.
+"""The loops of :mod:`tomoatlas.recon_core.cpu.kernels` and the volume step as CUDA kernels.
 
 Same names, arguments and results, on the arrays of a launcher; nothing is copied to the host. Sums
 are taken on the device in float64, block by block and then over the blocks of each trial, always in
 the same order: they come back as one row per trial, and depend on that trial alone.
 
-What bounds every kernel is memory. Pointwise loops read and write each array once, neighbours come
+Every kernel is bound by memory. Pointwise loops read and write each array once, neighbours come
 from cache. The volume step reads what its own launches wrote, so it takes three; with E elements it
 moves 23 E + 9 float32 volumes of (z, y, x) where one sweep over memory would move 11 E + 7. Blocks
 run side by side and still read what their neighbours have updated, so one sweep would need second
-copies of dual, point and multiplier: 4 E + 1 volumes more, half as much again as all there are.
-The TV dual is 12 E of the volumes moved, stored at half precision half of that.
+copies of dual, point and multiplier: 4 E + 1 volumes more, half as much again as there are in all.
+The TV dual accounts for 12 E of the volumes moved; stored as float16, for half of that.
 """
 
 from __future__ import annotations
@@ -30,26 +29,30 @@ Array = NDArray[np.float32]
 Sums = NDArray[np.float64]
 
 MAX_ELEMENTS = 8  # kernels primal_1 ... 8, all elements of a voxel in registers
-MAX_VALUES = 2**31 - THREADS  # threads of one trial of a launch: their number is an int
+MAX_VALUES = 2**31 - THREADS  # threads of one trial in a launch, counted by an int
 
 
 @dataclass(frozen=True)
 class CudaKernels:
-    """Kernels on contiguous float32 arrays of one launcher; see
-    :mod:`tomoatlas.recon_core.cpu.kernels`.
+    """CUDA kernels on contiguous float32 arrays of a launcher.
 
-    The TV dual alone may be float16; it is computed with in float32.
+    They are those of :mod:`tomoatlas.recon_core.cpu.kernels`. The TV dual alone may be float16;
+    arithmetic is float32. Sums are (trial, 1) instead of (trial, row).
+
+    Parameters
+    ----------
+    launcher : compiles and runs the kernels; arrays must be of its module ``xp``.
 
     Raises
     ------
-    TypeError : from every kernel, an array lives elsewhere.
-    ValueError : from every kernel, an array is not contiguous or not float32.
+    TypeError : from every kernel, an array of another module.
+    ValueError : from every kernel, an array that is not contiguous or not float32.
     """
 
     launcher: Launcher
 
     def power_sum(self, x: Array, weights: Array, gamma: float, out: Array) -> None:
-        """out[trial, row] = sum over elements of weights[e] * x[trial, e, row]**gamma, x >= 0."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.power_sum`."""
         batch, elements, rows, width = x.shape
         size = _Size(batch, rows * width)
         self._apply(
@@ -59,13 +62,13 @@ class CudaKernels:
     def poisson_slope(
         self, rays: Array, counts: Array, scale: Array, background: Array, out: Array
     ) -> None:
-        """Gradient of the Poisson deviance by ``rays``: scale[e] (1 - b / y)."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.poisson_slope`."""
         size = _Size.of(rays)
         args = (rays, counts, scale, background, out, *_channel(counts, size))
         self._apply("poisson_slope", size, args)
 
     def poisson_deviance(self, rays: Array, counts: Array, scale: Array, background: Array) -> Sums:
-        """Sum of y - b + b log(b/y), y = scale[e] rays + background[e]; (trial, 1)."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.poisson_deviance`; (trial, 1)."""
         size = _Size.of(rays)
         args = (rays, counts, scale, background, *_channel(counts, size))
         return self._sum("poisson_deviance", size, args)[..., 0]
@@ -79,7 +82,7 @@ class CudaKernels:
         precision: Array,
         out: Array,
     ) -> None:
-        """Gradient of precision[e] (y - b)^2 / 2 by ``rays``."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.squares_slope`."""
         size = _Size.of(rays)
         args = (rays, counts, scale, background, precision, out, *_channel(counts, size))
         self._apply("squares_slope", size, args)
@@ -87,27 +90,27 @@ class CudaKernels:
     def weighted_squares(
         self, rays: Array, counts: Array, scale: Array, background: Array, precision: Array
     ) -> Sums:
-        """Sum of precision[e] (y - b)^2 / 2; (trial, 1)."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.weighted_squares`; (trial, 1)."""
         size = _Size.of(rays)
         args = (rays, counts, scale, background, precision, *_channel(counts, size))
         return self._sum("weighted_squares", size, args)[..., 0]
 
     def total_variation(self, x: Array) -> Sums:
-        """Isotropic TV of the volumes (trial, element, z, y, x); (trial, element)."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.total_variation`; (trial, element)."""
         batch, elements, *shape = x.shape
         size = _Size(batch * elements, math.prod(shape))  # all elements of one would be too many
         sums = self._sum("total_variation", size, (x, *int32(*shape)))
         return sums.reshape(batch, elements)
 
     def distance(self, rays: Array, signal: Array) -> Sums:
-        """Sum of (rays - signal)^2, (trial, 1); ``signal`` (row, x) is shared."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.distance`; (trial, 1)."""
         size = _Size.of(rays)
         return self._sum("distance", size, (rays, signal, *int32(size.each)))[..., 0]
 
     def descent_products(
         self, residual: Array, direction: Array, image: Array, ridge: np.float32
     ) -> Sums:
-        """<residual, direction> and <direction, image + ridge direction>, (trial, 1, 2)."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.descent_products`; (trial, 1, 2)."""
         size = _Size.of(residual)
         args = (residual, direction, image, np.float32(ridge), *int32(size.each))
         return self._sum("descent_products", size, args, sums=2)
@@ -121,13 +124,18 @@ class CudaKernels:
         solution: Array,
         residual: Array,
     ) -> None:
-        """Solution += length direction, residual -= length (image + ridge direction)."""
+        """See :func:`tomoatlas.recon_core.cpu.kernels.descend`."""
         size = _Size.of(residual)
         arrays = (length, direction, image, np.float32(ridge), solution, residual)
         self._apply("descend", size, (*arrays, *int32(size.each)))
 
     def volume_step(self, f: Fields, s: Steps) -> Sums:
-        """See :func:`tomoatlas.recon_core.cpu.volume_step.volume_step`; the sums as (trial, 1, 6).
+        """See :func:`tomoatlas.recon_core.cpu.volume_step.volume_step`; (trial, 1, 6).
+
+        Parameters
+        ----------
+        f : arrays, updated in place; ``dual`` float32 or float16.
+        s : numbers of each trial.
 
         Raises
         ------
@@ -138,70 +146,82 @@ class CudaKernels:
         size = _Size(batch, math.prod(shape))
         numbers = np.float32(s.ridge), s.weights, np.float32(s.gamma)
         args = (*f, *s[:4], *numbers, *int32(f.u.size > 0, *shape))
-        half = f.dual if f.dual.dtype == np.float16 else None
-        kind = f"{elements}" if half is None else f"half_{elements}"
-        self._apply(f"primal_{kind}", size, args, half)
-        self._apply(f"ascend_{kind}", size, args, half)
-        return self._sum(f"finish_{kind}", size, args, 6, half)
+        float16_dual = f.dual if f.dual.dtype == np.float16 else None
+        kind = f"{elements}" if float16_dual is None else f"half_{elements}"
+        # three launches: each reads neighbours that the previous one has written
+        self._apply(f"primal_{kind}", size, args, float16_dual)
+        self._apply(f"ascend_{kind}", size, args, float16_dual)
+        return self._sum(f"finish_{kind}", size, args, 6, float16_dual)
 
     def _sum(
-        self, name: str, size: _Size, args: tuple[Any, ...], sums: int = 1, half: Any = None
+        self, name: str, size: _Size, args: tuple[Any, ...], sums: int = 1, float16_dual: Any = None
     ) -> Sums:
-        """Launch a kernel that writes sums of every block, its first argument, and add them up."""
-        self._check(name, args, half)
+        """Launch a kernel that writes the sums of its blocks to its first argument; add them."""
+        self._check(name, args, float16_dual)
         empty, batch = self.launcher.xp.empty, size.batch
         parts, total = empty((batch, size.blocks, sums), np.float64), empty((batch, 1, sums))
         self.launcher.launch(name, *size.launch, (parts, *args))
+        # fold the blocks' sums in a fixed order, one block of threads per trial and sum
         folds = (sums, batch, 1), (THREADS, 1, 1)
         self.launcher.launch("fold", *folds, (total, parts, *int32(size.blocks, sums)))
         return total  # type: ignore[no-any-return]
 
-    def _apply(self, name: str, size: _Size, args: tuple[Any, ...], half: Any = None) -> None:
-        self._check(name, args, half)
+    def _apply(
+        self, name: str, size: _Size, args: tuple[Any, ...], float16_dual: Any = None
+    ) -> None:
+        self._check(name, args, float16_dual)
         self.launcher.launch(name, *size.launch, args)
 
-    def _check(self, name: str, args: tuple[Any, ...], half: Any) -> None:
-        """``half``: the one array that the kernel reads as float16."""
+    def _check(self, name: str, args: tuple[Any, ...], float16_dual: Any) -> None:
+        """Check the arrays of a call; the kernel reads ``float16_dual`` as float16."""
         arrays = [a for a in args if not isinstance(a, np.generic)]
         if any(not isinstance(a, self.launcher.xp.ndarray) for a in arrays):
             raise TypeError(f"{name} needs arrays of {self.launcher.xp.__name__}")
-        if any(not _readable(a, np.float16 if a is half else np.float32) for a in arrays):
+        if any(not _readable(a, np.float16 if a is float16_dual else np.float32) for a in arrays):
             seen = ", ".join(f"{a.dtype}{a.shape}" for a in arrays)
             raise ValueError(f"{name} needs contiguous float32 arrays, not {seen}")
 
 
 @dataclass(frozen=True)
 class _Size:
-    """Trials, and the values of each: one thread per value, the blocks of a trial its own."""
+    """Threads of a launch: one per value, and blocks that belong to one trial each.
+
+    Parameters
+    ----------
+    batch : number of trials.
+    each : number of values of each trial.
+    """
 
     batch: int
     each: int
 
     @classmethod
     def of(cls, array: Array) -> _Size:
-        """A thread for every value of an array (trial, ...)."""
+        """Assign a thread to every value of an array (trial, ...)."""
         return cls(len(array), math.prod(array.shape[1:]))
 
     @property
     def blocks(self) -> int:
-        """Blocks of one trial."""
+        """Number of blocks of one trial."""
         return cover(self.each, THREADS)
 
     @property
     def launch(self) -> tuple[Size, Size]:
-        """Grid and block."""
+        """Grid and block of the launch."""
         return (self.blocks, self.batch, 1), (THREADS, 1, 1)
 
 
 def check_shape(shape: tuple[int, ...], images: int) -> None:
-    """Refuse what the kernels cannot do, before anything is on the device.
+    """Check, before anything is on the device, that the kernels can index arrays of this size.
 
-    ``shape``: (element, z, y, x) of the volumes. ``images``: projections (y, x) of one trial that
-    one launch works on.
+    Parameters
+    ----------
+    shape : volumes of one trial, (element, z, y, x).
+    images : number of projections (y, x) of one trial in one launch.
 
     Raises
     ------
-    BadInput : more elements than one thread holds, more values than a launch counts.
+    BadInput : more elements than one thread holds, more values than one launch can index.
     """
     elements, z, y, x = shape
     _check_elements(elements)
@@ -229,5 +249,5 @@ def _readable(array: Any, stored: type) -> bool:
 
 
 def _channel(counts: Array, size: _Size) -> tuple[np.int32, ...]:
-    """Values of one element's channel, and of a trial."""
+    """Number of values in one element's channel, and in all channels of a trial."""
     return int32(size.each // len(counts), size.each)

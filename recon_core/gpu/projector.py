@@ -1,7 +1,7 @@
 """Projectors on the GPU: CUDA kernels without a matrix, and the sparse product as reference.
 
-What bounds the kernels, for n^3 voxels, E elements and A tilts: one direction makes
-U = A E n^3 voxel-angle updates, two multiply-adds each, and moves
+The limits of the kernels, for n^3 voxels, E elements and A tilts: one direction makes U = A E n^3
+voxel-angle updates, two multiply-adds each, and moves
 
     memory   4 E n^3 + 4 A E n^2 bytes: x goes in chunks of 128, slowest, and the tilts of a chunk
              read a layer at nearly the same time, from L2.
@@ -41,10 +41,16 @@ _LANES = (1, 2, 4, 8, 16, 32)
 
 @dataclass(frozen=True)
 class Tiling:
-    """Threads of a block: ``lanes`` along x, and (ray, tilt) of ``forward``, (y, z) of ``adjoint``.
+    """Threads of a block of the projector.
 
-    The lanes of a row of the result share its weights, and are of one warp. Two blocks of the
-    default fit a multiprocessor: 24 warps, each with eight loads of 512 bytes under way.
+    The lanes of a row of the result share its weights, and belong to one warp. Two blocks of the
+    default fit a multiprocessor: 24 warps, each with eight loads of 512 bytes in flight.
+
+    Parameters
+    ----------
+    lanes : threads along x, a divisor of 32.
+    forward : rays and tilts of a block of the forward kernel.
+    adjoint : voxels along y and z of a block of the adjoint kernel.
 
     Raises
     ------
@@ -68,16 +74,21 @@ class Tiling:
 
 @dataclass(frozen=True)
 class CudaProjector:
-    """The projector of :mod:`tomoatlas.recon_core.projection.rays` by CUDA kernels; its arrays are
-    the launcher's.
+    """Joseph projector by CUDA kernels, without a matrix.
 
-    The geometry, one record per tilt, serves every x, element and trial. Which two voxel rows of a
-    layer a ray takes up, or which two rays of a tilt a voxel row, and with which weights, is worked
-    out once for all the lanes along x: lane k does so for the k-th of eight layers or tilts, and
-    all of them read the eight results from shared memory. Nothing but the lanes of a warp waits.
-    Forward and adjoint compute the same weights bit for bit; a row of weight 0 is not read, so that
-    a NaN stays with what it touches; and neither needs atomics: results depend on nothing but the
-    input.
+    The operator of :mod:`tomoatlas.recon_core.projection.rays`. The geometry, one record per tilt,
+    serves every x, element and trial. Which two voxel rows of a layer a ray passes between, or
+    which two rays of a tilt pass beside a voxel row, and their weights, are computed once for all
+    lanes along x: lane k does so for the k-th of eight layers or tilts, and all of them read the
+    eight results from shared memory. Only the lanes of one warp synchronise. Forward and adjoint
+    compute the same weights bit for bit; a row of weight 0 is not read, so that a NaN stays with
+    the values it affects; and neither needs atomics: results are reproducible.
+
+    Parameters
+    ----------
+    geometry : tilts and slice (z, y).
+    launcher : compiles and runs the kernels; arrays must be of its module ``xp``.
+    tiling : threads of a block; it changes speed, not results.
 
     Raises
     ------
@@ -90,19 +101,20 @@ class CudaProjector:
     _tilts: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        # field by field, not tilt by tilt: lanes with neighbouring tilts read neighbouring words
         table = ray_table(self.geometry).view(np.int64).reshape(self.geometry.angles, -1)
         fields = np.ascontiguousarray(table.T)
         object.__setattr__(self, "_tilts", self.launcher.xp.asarray(fields))
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
-        """Project volumes (..., z, y, x) to (..., angle, y, x)."""
+        """See :class:`tomoatlas.recon_core.projection.Projector`."""
         volumes, out = fitted(volumes, *self._shapes, out, "volume", self.launcher.xp)
         rows = self.geometry.shape[1], self.geometry.angles
         self._launch("forward", rows, self.tiling.forward, volumes, out)
         return out
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
-        """Back-project projections (..., angle, y, x) to (..., z, y, x)."""
+        """See :class:`tomoatlas.recon_core.projection.Projector`."""
         volume, series = self._shapes
         projections, out = fitted(projections, series, volume, out, "projections", self.launcher.xp)
         self._launch("adjoint", volume[::-1], self.tiling.adjoint, projections, out)
@@ -110,13 +122,13 @@ class CudaProjector:
 
     @property
     def _shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows of a volume, (z, y), and of its projections, (angle, y)."""
+        """Row axes of a volume, (z, y), and of its projections, (angle, y)."""
         return self.geometry.shape, (self.geometry.angles, self.geometry.shape[1])
 
     def _launch(
         self, name: str, rows: tuple[int, int], tile: tuple[int, int], source: Array, out: Array
     ) -> None:
-        """Blocks of ``tile`` rows of the result, (y, angle) or (y, z); x is the slowest."""
+        """Launch blocks of ``tile`` rows of the result, (y, angle) or (y, z); x is the slowest."""
         columns = _Columns.of(source, out)
         if columns.count:
             lanes = columns.lanes(self.tiling)
@@ -129,7 +141,14 @@ class CudaProjector:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Arrays (..., row, row, x) as columns of vectors: ``lines`` along x, ``count`` in all."""
+    """Arrays (..., row, row, x) as columns of vectors.
+
+    Parameters
+    ----------
+    vector : floats in a vector, 1 or 4.
+    lines : vectors along x.
+    count : columns in all, leading indices times ``lines``.
+    """
 
     vector: int
     lines: int
@@ -137,20 +156,24 @@ class _Columns:
 
     @classmethod
     def of(cls, source: Array, out: Array) -> _Columns:
-        """Vectors of four where both arrays allow aligned loads."""
+        """Choose vectors of four where both arrays allow aligned loads."""
         width = source.shape[-1]
         aligned = all(address_of(array) % 16 == 0 for array in (source, out))
         vector = 4 if width % 4 == 0 and aligned else 1
         return cls(vector, width // vector, math.prod(source.shape[:-3]) * width // vector)
 
     def lanes(self, tiling: Tiling) -> int:
-        """Threads along the columns: no more than there are columns for."""
+        """Limit the threads along x to the columns there are."""
         return min(tiling.lanes, 1 << (cover(self.count, GROUPS) - 1).bit_length())
 
 
 @dataclass(frozen=True)
 class CupySparseProjector:
     """The same operator as a csr product of cuSPARSE on CuPy arrays: the simple reference.
+
+    Parameters
+    ----------
+    geometry : tilts and slice (z, y).
 
     Raises
     ------
@@ -167,13 +190,13 @@ class CupySparseProjector:
         object.__setattr__(self, "_transpose", device_matrix(sparse.csr_array(matrix.T)))
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
-        """Project volumes (..., z, y, x) to (..., angle, y, x)."""
+        """See :class:`tomoatlas.recon_core.projection.Projector`."""
         series = (self.geometry.angles, self.geometry.shape[1])
         fit = fitted(volumes, self.geometry.shape, series, out, "volume", cupy_module())
         return _multiply(self._matrix, *fit)
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
-        """Back-project projections (..., angle, y, x) to (..., z, y, x)."""
+        """See :class:`tomoatlas.recon_core.projection.Projector`."""
         series = (self.geometry.angles, self.geometry.shape[1])
         fit = fitted(projections, series, self.geometry.shape, out, "projections", cupy_module())
         return _multiply(self._transpose, *fit)

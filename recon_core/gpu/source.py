@@ -1,4 +1,4 @@
-"""What runs the CUDA kernels: the one source text, and the protocol of whatever launches it."""
+"""The CUDA source text, and the protocol of whatever compiles and launches it."""
 
 from __future__ import annotations
 
@@ -24,36 +24,56 @@ Size = tuple[int, int, int]
 
 
 class Launcher(Protocol):
-    """Runs a kernel of ``recon_core/cuda`` on arrays of its own module ``xp``."""
+    """Compiler and launcher of the kernels in ``cuda/``, on arrays of its module ``xp``."""
 
     @property
     def xp(self) -> ModuleType:
-        """The array module whose arrays :meth:`launch` takes: numpy or cupy."""
+        """Array module whose arrays :meth:`launch` takes: numpy or cupy."""
 
     def free_bytes(self) -> int:
-        """Memory for further arrays."""
+        """Return the memory available for further arrays, bytes."""
 
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
-        """Run kernel ``name``: ``grid`` blocks of ``block`` threads, each (x, y, z).
+        """Queue a kernel; whatever reads its arrays afterwards waits for it.
 
-        ``args`` in the kernel's order: contiguous arrays, and NumPy scalars of the exact type.
-        Returns once the kernel is queued; what reads its arrays afterwards waits for it.
+        Parameters
+        ----------
+        name : of the kernel.
+        grid : number of blocks along (x, y, z).
+        block : number of threads in a block along (x, y, z).
+        args : in the kernel's order: contiguous arrays, and NumPy scalars of the exact type.
         """
 
 
 @cache
 def cuda_source() -> str:
-    """All kernels as one translation unit of CUDA C++17 that includes nothing."""
+    """Join all kernels to one translation unit of CUDA C++17 that includes nothing."""
     folder = files("tomoatlas.recon_core.gpu") / "cuda"
     texts = [(folder / name).read_text(encoding="utf-8") for name in ("common.cuh", *SOURCES)]
     return "\n".join(texts).replace(_COMMON, "").replace("#pragma once", "")
 
 
 def cover(extent: int, tile: int) -> int:
-    """Tiles that cover ``extent``."""
+    """Count the tiles that cover an extent.
+
+    Parameters
+    ----------
+    extent : length, 0 or more.
+    tile : length of a tile, 1 or more.
+
+    Examples
+    --------
+    >>> cover(10, 4)
+    3
+    """
     return -(-extent // tile)
 
 
 def int32(*values: int) -> tuple[np.int32, ...]:
-    """Kernel arguments of type int."""
+    """Convert integers to kernel arguments of type int.
+
+    Parameters
+    ----------
+    values : within the range of an int.
+    """
     return tuple(np.int32(value) for value in values)

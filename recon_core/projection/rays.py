@@ -22,7 +22,7 @@ from scipy import sparse
 from ..geometry import TiltGeometry
 
 _POSITIONS = ("start", "per_ray", "per_layer", "ray_start", "ray_per_across", "ray_per_layer")
-TILT = np.dtype(  # struct Tilt of recon_core/cuda/projector.cu
+TILT = np.dtype(  # struct Tilt of recon_core/gpu/cuda/projector.cu
     [*((name, "<i8") for name in _POSITIONS), ("length", "<f4"), ("steep", "<i4")]
 )
 _ONE = 2**32

@@ -1,6 +1,6 @@
 #pragma once
 
-// Every kernel runs THREADS threads (recon_core/launch.py) per block, blocks along x over the
+// Every kernel runs THREADS threads (recon_core/gpu/source.py) per block, blocks along x over the
 // values of one trial and along y over the trials: what a thread does depends on its trial alone.
 
 __device__ inline int index_of_thread() {
@@ -41,13 +41,13 @@ __device__ inline void write_sums(const double (&values)[COUNT], double* sums) {
     sums[((long long)blockIdx.y * gridDim.x + blockIdx.x) * COUNT + threadIdx.x] = total;
 }
 
-// A number stored at half precision, the nearest of them; none is computed with.
+// A number stored as float16, rounded to nearest; arithmetic is float32.
 struct Half {
     unsigned short bits;
 };
 
 #ifdef __CUDACC__  // the host's are in tests/cuda_host/cuda_host.h
-// What <cuda_fp16.h> makes of the same two functions: cupy may not find that file.
+// The instructions behind the same two functions of <cuda_fp16.h>, which cupy may not find.
 __device__ inline float half_to_float(unsigned short bits) {
     float value;
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));

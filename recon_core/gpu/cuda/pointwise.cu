@@ -1,7 +1,7 @@
-// Loops over rays and voxels as recon_core/kernels.py names and defines them, and the last sum.
+// Loops over rays and voxels, named and defined as in recon_core/cpu/kernels.py, and the last sum.
 //
 // One thread per value of a trial. Arrays that a caller may pass twice (in place) are not
-// __restrict__. A channel is what the values of one element take, all its rows.
+// __restrict__. A channel holds the values of one element, all its rows.
 #include "common.cuh"
 
 // sums[trial, block] = sum over the block of term(index); to be folded.
@@ -132,7 +132,7 @@ extern "C" __global__ void descend(const float* __restrict__ length,
     residual[here] -= step * (image[here] + ridge * d);
 }
 
-// Of one element of one trial per row of blocks.
+// One row of blocks per element of a trial.
 extern "C" __global__ void total_variation(double* __restrict__ sums, const float* __restrict__ x,
                                            int depth, int height, int width) {
     const int plane = height * width, count = depth * plane;

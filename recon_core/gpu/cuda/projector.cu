@@ -9,7 +9,7 @@
 // Which pair, and its weights, is the same for all columns: the threads of an output row, lanes of
 // one warp, work it out once and share it. Both kernels find the position of a ray in a layer by
 // the same fixed-point sum, so that their weights agree to the last bit. GROUPS, CHUNK, ROWS and
-// BLOCK are given by the launcher (recon_core/launch.py).
+// BLOCK are defined by the launcher (recon_core/gpu/source.py).
 #include "common.cuh"
 
 __device__ inline int whole(long long position) {
@@ -19,7 +19,7 @@ __device__ inline float fraction(long long position) {
     return (float)(unsigned int)position * 2.3283064365386963e-10f;  // 2^-32
 }
 
-// One tilt as recon_core/rays.py has it; positions in voxels, 32.32 fixed point.
+// One tilt as in recon_core/projection/rays.py; positions in voxels, 32.32 fixed point.
 struct Tilt {
     long long start, per_ray, per_layer;                 // where a ray passes a layer
     long long ray_start, ray_per_across, ray_per_layer;  // the ray that passes a voxel

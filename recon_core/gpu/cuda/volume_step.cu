@@ -1,11 +1,12 @@
-// The volume step of recon_core/volume_step.py in three launches: the proximal map for the present
-// dual, the step of the dual, the proximal map for the new one with momentum and multiplier.
+// The volume step of recon_core/cpu/volume_step.py in three launches: the proximal map for the
+// present dual, the step of the dual, the proximal map for the new one with momentum and
+// multiplier.
 //
 // One thread per voxel, all its elements in registers. Each launch reads the neighbours that the
-// one before wrote, which is why there are three; inside a launch neighbours come from cache.
-// Voxel i of (z, y, x) has its neighbours at i +- 1, width, plane. The dual is zero where its
-// difference would leave the volume, so that the divergence asks for the volume's start alone. It
-// is stored in units of the TV weight, at most 1, as float or Half.
+// one before wrote, which is why there are three; inside a launch neighbours come from cache. Voxel
+// i of (z, y, x) has its neighbours at i +- 1, width, plane. The dual is zero where its difference
+// would leave the volume, so that only the volume's start needs a case in the divergence. It is
+// stored in units of the TV weight, at most 1, as float or Half.
 #include "common.cuh"
 
 struct Shape {
