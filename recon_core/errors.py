@@ -54,6 +54,33 @@ class BadInput(ValueError):
         self.value, self.accepted = value, accepted
         super().__init__(self._line())
 
+    def at(
+        self,
+        *,
+        source: str | Path | None = None,
+        key: str | None = None,
+        value: object = None,
+        accepted: str | None = None,
+    ) -> BadInput:
+        """Return a copy that names the place as the caller knows it.
+
+        Parameters
+        ----------
+        source, key, value, accepted : replace those of this error; None keeps them.
+
+        Examples
+        --------
+        >>> print(BadInput("negative", key="seed", value=-1).at(source="study.toml"))
+        study.toml: seed = -1: negative
+        """
+        return BadInput(
+            self.problem,
+            source=self.source if source is None else source,
+            key=self.key if key is None else key,
+            value=self.value if value is None else value,
+            accepted=self.accepted if accepted is None else accepted,
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
         """Keep all parts of the error when it crosses a process boundary."""
         return _rebuild, (self.problem, self.source, self.key, self.value, self.accepted)

@@ -119,7 +119,7 @@ def _from_inner(
     if inner.key is not None:
         key = f"axes.{inner.key}" if inner.key in axes else inner.key
         value = inner.value
-    return BadInput(inner.problem, source=source, key=key, value=value, accepted=inner.accepted)
+    return inner.at(source=source, key=key, value=value)
 
 
 def _keys(model: type[BaseModel], location: Location, data: object) -> list[str]:

@@ -33,13 +33,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except BadInput as fault:
-        raise BadInput(
-            fault.problem,
-            source=path,
-            key=fault.key,
-            value=fault.value,
-            accepted=fault.accepted,
-        ) from fault
+        raise fault.at(source=path) from fault
     except (OSError, RuntimeError, KeyError, MemoryError) as fault:
         # h5py raises any of these, by the place of the damage.
         raise BadInput(

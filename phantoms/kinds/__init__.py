@@ -130,12 +130,8 @@ def _accepted(kind: SpecimenKind, parameters: Mapping[str, Any]) -> dict[str, An
         return dict(kind.completed(parameters))
     except ValidationError as error:
         fault = validation_error(error, dict(parameters), kind.parameters, None)
-        raise BadInput(
-            fault.problem,
-            key=f"specimen.{fault.key}",
-            value=fault.value,
-            accepted=fault.accepted or f"no key beside {', '.join(RESERVED)}",
-        ) from error
+        accepted = fault.accepted or f"no key beside {', '.join(RESERVED)}"
+        raise fault.at(key=f"specimen.{fault.key}", accepted=accepted) from error
 
 
 def _built(kind: SpecimenKind, size: int, seed: int, parameters: Mapping[str, Any]) -> Specimen:

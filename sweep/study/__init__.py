@@ -210,11 +210,6 @@ def _check_cell(study: Study, cell: Cell, source: str | Path) -> str:
         at = study.at(cell)
         check_specimen(at.specimen, at.acquisition)
     except BadInput as error:
-        raise BadInput(
-            error.problem,
-            source=error.source or source,
-            key=f"axes.{error.key}" if error.key in study.axes else error.key,
-            value=error.value,
-            accepted=error.accepted,
-        ) from error
+        key = f"axes.{error.key}" if error.key in study.axes else error.key
+        raise error.at(source=error.source or source, key=key) from error
     return digest(at.parameters(Method.FUSED))

@@ -51,6 +51,14 @@ def test_it_crosses_process_boundaries(clone: object) -> None:
     assert (str(other), vars(other)) == (str(error), vars(error))
 
 
+def test_a_copy_names_another_place_and_keeps_the_rest() -> None:
+    error = BadInput("bad", source="s", key="k", value=0, accepted="a")
+    other = error.at(source="file.toml", key="axes.k")
+    assert vars(other) == {**vars(error), "source": "file.toml", "key": "axes.k"}
+    assert str(other) == "file.toml: axes.k = 0: bad; accepted: a"
+    assert vars(error.at()) == vars(error)
+
+
 def test_it_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="bad"):
         raise BadInput("bad")

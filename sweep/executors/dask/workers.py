@@ -112,13 +112,7 @@ def _places(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[
     try:
         warnings = check_devices(devices, here, "thread")
     except BadInput as error:
-        raise BadInput(
-            error.problem,
-            source=f"Dask worker {worker.name}, {error.source}",
-            key=error.key,
-            value=error.value,
-            accepted=error.accepted,
-        ) from error
+        raise error.at(source=f"Dask worker {worker.name}, {error.source}") from error
     for line in warnings:
         print(f"warning: Dask worker {worker.name}, {line}", file=sys.stderr)
     return [device.child_environment for device in devices]
