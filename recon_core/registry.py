@@ -106,7 +106,20 @@ class Registry(Generic[T]):
         ------
         BadInput : two distributions declare one name.
         """
-        return tuple(dict.fromkeys([*self._builtin, *self._plugins, *self._registered]))
+        return (*self.shipped(), *self.added())
+
+    def shipped(self) -> tuple[str, ...]:
+        """Names of what ships with tomoatlas, in their order."""
+        return tuple(self._builtin)
+
+    def added(self) -> tuple[str, ...]:
+        """Names that plugins and this process have added.
+
+        Raises
+        ------
+        BadInput : two distributions declare one name.
+        """
+        return tuple(dict.fromkeys([*self._plugins, *self._registered]))
 
     def __contains__(self, name: str) -> bool:
         """Whether ``name`` is registered; a plugin's may still fail to load."""

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +15,24 @@ from numpy.typing import NDArray
 from ...recon_core.errors import BadInput
 from ...recon_core.tiltseries import SYMBOLS, TiltSeries
 from . import h5
+from .registry import Format
 
 Array = NDArray[np.float32]
 SPECTRA = ("eels", "edx")
 
 
-def is_authors_layout(file: h5py.File) -> bool:
+def is_authors_file(path: Path) -> bool:
     """Whether a file has the authors' groups and not those of this project."""
+    return h5.holds(path, _has_their_groups)
+
+
+def _has_their_groups(file: h5py.File) -> bool:
     return "chemical" not in file and (
         "haadf/tiltSeries" in file or any(group in file for group in SPECTRA)
     )
 
 
-def read_authors_series(file: h5py.File) -> TiltSeries:
+def read_authors_series(path: Path) -> TiltSeries:
     """Read the authors' layout; elements in the order of atomic number, no background known.
 
     Raises
@@ -33,6 +40,11 @@ def read_authors_series(file: h5py.File) -> TiltSeries:
     BadInput : a dataset missing, both or none of ``eels`` and ``edx``, axes and angles that
         disagree.
     """
+    with h5.reading(path) as file:
+        return _series(file)
+
+
+def _series(file: h5py.File) -> TiltSeries:
     group = _spectra(file)
     angles = h5.numbers(file, f"{group}/tiltAngles")
     elements = tuple(sorted((e for e in file[group] if e in SYMBOLS), key=SYMBOLS.index))
@@ -84,3 +96,11 @@ def _check_alike(maps: list[Array], keys: list[str]) -> None:
                 value=projections.shape[::-1],
                 accepted=f"{maps[0].shape[::-1]} as {keys[0]}",
             )
+
+
+AUTHORS = Format(
+    "the authors' HDF5",
+    (".h5", ".hdf5"),
+    is_authors_file,
+    read_series=read_authors_series,
+)

@@ -8,24 +8,22 @@ suffix     opened by                    holds
 ``.mrc``   IMOD, Chimera, tomviz        one file per element: ``F.mrc`` becomes ``F_Co.mrc`` ...
 =========  ===========================  ========================================================
 
-Concentrations as float32, with the edge of a voxel.
+Concentrations as float32, with the edge of a voxel. Other formats are added by the registry,
+:data:`tomoatlas.phantoms.formats.registry.FORMATS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...recon_core.errors import BadInput, needed
+from ...recon_core.tiltseries import TiltSeries
 from .aside import write_aside
+from .registry import Concentrations, Format, format_to_write, writes
 
 Array = NDArray[np.float32]
-KINDS = (".emd", ".tif", ".mrc")
-ANGSTROM_PER_NM = 10.0
 
 
 def exported_paths(out: Path, elements: tuple[str, ...]) -> list[Path]:
@@ -33,102 +31,72 @@ def exported_paths(out: Path, elements: tuple[str, ...]) -> list[Path]:
 
     Raises
     ------
-    BadInput : a suffix that is none of :data:`KINDS`.
-
+    BadInput : a suffix of which no format writes volumes.
     """
-    if out.suffix not in KINDS:
-        accepted = ", ".join(KINDS)
-        raise BadInput("unknown suffix", source=out, value=out.suffix, accepted=accepted)
-    if out.suffix == ".mrc":
-        return [out.with_name(f"{out.stem}_{element}.mrc") for element in elements]
-    return [out]
+    return _paths(format_to_write(out, "volumes"), out, elements)
 
 
 def export_volumes(
     out: Path, volumes: Array, elements: tuple[str, ...], voxel_size_nm: float
 ) -> list[Path]:
-    """Write volumes (element, z, y, x) by the suffix of ``out``; the files written, whole.
+    """Write volumes by the suffix of ``out``, in the format that has it.
+
+    Parameters
+    ----------
+    out : the file, or the stem of several.
+    volumes : concentrations, (element, z, y, x).
+    elements : chemical symbols, in the order of ``volumes``.
+    voxel_size_nm : edge of a voxel, nm.
+
+    Returns
+    -------
+    list of Path : the files written, each whole.
 
     Raises
     ------
     BadInput : another suffix, a missing package (extra ``export``), a folder that cannot be
         written.
-
     """
-    paths = exported_paths(out, elements)
+    found = format_to_write(out, "volumes")
     data = np.ascontiguousarray(volumes, dtype=np.float32)
-    if out.suffix == ".mrc":
-        for path, volume, element in zip(paths, data, elements, strict=True):
-            write_aside(path, _mrc(volume, element, voxel_size_nm))
-    elif out.suffix == ".tif":
-        write_aside(out, _tif(data, elements, voxel_size_nm))
-    else:
-        write_aside(out, lambda aside: _write_emd(aside, data, elements, voxel_size_nm))
+    whole = Concentrations(data, tuple(elements), voxel_size_nm)
+    paths = _paths(found, out, elements)
+    parts = [whole]
+    if found.one_per_element:
+        parts = [
+            Concentrations(volume[None], (element,), voxel_size_nm)
+            for volume, element in zip(data, elements, strict=True)
+        ]
+    for path, part in zip(paths, parts, strict=True):
+        _write_volumes(found, path, part)
     return paths
 
 
-def _mrc(volume: Array, element: str, voxel_size_nm: float) -> Callable[[Path], object]:
-    with needed("mrcfile", "export", "MRC files"):
-        import mrcfile
-
-    def write(aside: Path) -> None:
-        with mrcfile.new(aside) as file:
-            file.set_data(volume)
-            file.set_volume()
-            file.voxel_size = ANGSTROM_PER_NM * voxel_size_nm
-            file.header.nlabl = 0  # in place of mrcfile's own label, which holds the time
-            file.add_label(f"tomoatlas: concentration of {element}")
-
-    return write
+def takes_series_alone(out: Path) -> bool:
+    """Whether the suffix of ``out`` is of a format that holds tilt series and no volumes."""
+    return not writes(out, "volumes") and writes(out, "series")
 
 
-def _tif(
-    volumes: Array, elements: tuple[str, ...], voxel_size_nm: float
-) -> Callable[[Path], object]:
-    with needed("tifffile", "export", "TIFF files"):
-        import tifffile
-    planes = np.moveaxis(volumes, 0, 1)  # ImageJ wants (z, channel, y, x)
-    labels = [f"{element} z={z}" for z in range(len(planes)) for element in elements]
-    facts = {
-        "axes": "ZCYX",
-        "spacing": voxel_size_nm,
-        "unit": "nm",
-        "mode": "grayscale",
-        "Labels": labels,
-        "min": 0.0,
-        "max": float(volumes.max(initial=0.0)),
-    }
-    per_nm = (1.0 / voxel_size_nm, 1.0 / voxel_size_nm)
-    return lambda aside: tifffile.imwrite(
-        aside, planes, imagej=True, resolution=per_nm, metadata=facts
-    )
+def export_series(out: Path, series: TiltSeries) -> list[Path]:
+    """Write a tilt series by the suffix of ``out``; the one file written.
 
-
-def _write_emd(path: Path, volumes: Array, elements: tuple[str, ...], voxel_size_nm: float) -> None:
-    """NCEM EMD 0.2: a group per element, and ``/data/tomography`` with all of them for tomviz.
-
-    The groups share their arrays by hard links. EMD's axes are x, y, z, the first slowest.
+    Raises
+    ------
+    BadInput : a suffix of which no format writes tilt series; a folder that cannot be written.
     """
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"version_major": 0, "version_minor": 2})
-        # RosettaSciIO visits an array once, by the first of its names, and stacks a group on
-        # another whose path its own begins: so before "data", and no C in the way of Cu.
-        places = [f"concentrations/{i:02}/{e}" for i, e in enumerate(elements, start=1)]
-        for element, place, volume in zip(elements, places, volumes, strict=True):
-            group = file.create_group(place)
-            _dimensions(group, volume.shape, voxel_size_nm)
-            group["data"] = volume.T
-            group["data"].attrs["name"] = np.bytes_(element)
-        together = file.create_group("data/tomography")
-        _dimensions(together, volumes.shape[1:], voxel_size_nm)
-        together["data"] = file[f"{places[0]}/data"]
-        for element, place in zip(elements[1:], places[1:], strict=True):
-            together[f"tomviz_scalars/{element}"] = file[f"{place}/data"]
+    write = format_to_write(out, "series").write_series
+    if write is not None:
+        write_aside(out, lambda aside: write(aside, series))
+    return [out]
 
 
-def _dimensions(group: h5py.Group, shape: tuple[int, ...], voxel_size_nm: float) -> None:
-    group.attrs["emd_group_type"] = 1
-    for number, (name, count) in enumerate(zip("xyz", reversed(shape), strict=True), start=1):
-        group[f"dim{number}"] = voxel_size_nm * np.arange(count)
-        group[f"dim{number}"].attrs["name"] = np.bytes_(name)
-        group[f"dim{number}"].attrs["units"] = np.bytes_("[n_m]")
+def _write_volumes(found: Format, path: Path, content: Concentrations) -> None:
+    write = found.write_volumes
+    if write is not None:
+        write_aside(path, lambda aside: write(aside, content))
+
+
+def _paths(found: Format, out: Path, elements: tuple[str, ...]) -> list[Path]:
+    if found.one_per_element:
+        return [out.with_name(f"{out.stem}_{element}{out.suffix}") for element in elements]
+    return [out]

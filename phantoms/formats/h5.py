@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +39,15 @@ def reading(path: Path) -> Iterator[h5py.File]:
         raise BadInput(
             f"unreadable or truncated HDF5 ({fault})", source=path, accepted=HDF5
         ) from fault
+
+
+def holds(path: Path, condition: Callable[[h5py.File], bool]) -> bool:
+    """Whether ``path`` is an HDF5 file that meets ``condition``; False for a damaged one."""
+    try:
+        with h5py.File(path, "r") as file:
+            return condition(file)
+    except (OSError, RuntimeError, KeyError, ValueError, MemoryError):
+        return False
 
 
 @contextmanager
@@ -88,14 +97,15 @@ def write_attributes(node: h5py.Dataset | h5py.Group, attributes: Attributes) ->
             node.attrs[name] = value
 
 
-def array(file: h5py.File, key: str) -> NDArray[np.generic]:
+def array(file: h5py.Group, key: str) -> NDArray[np.generic]:
     """A numeric dataset, whole.
 
     Raises
     ------
     BadInput : not there, a group, or not numbers.
     """
-    dataset = file.get(key)
+    # Not file.get(): it takes what is damaged for missing.
+    dataset = file[key] if key in file else None  # noqa: SIM401
     if not isinstance(dataset, h5py.Dataset):
         raise BadInput("dataset missing", key=key, accepted=f"a file with {key}")
     if dataset.dtype.kind not in "fiu":
@@ -104,14 +114,14 @@ def array(file: h5py.File, key: str) -> NDArray[np.generic]:
     return np.asarray(values)
 
 
-def floats(file: h5py.File, key: str) -> NDArray[np.float32]:
+def floats(file: h5py.Group, key: str) -> NDArray[np.float32]:
     """:func:`array` as contiguous float32."""
     # What float32 cannot hold becomes infinite, and infinity is refused by those who ask.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array(file, key), dtype=np.float32)
 
 
-def numbers(file: h5py.File, key: str) -> tuple[float, ...]:
+def numbers(file: h5py.Group, key: str) -> tuple[float, ...]:
     """A dataset of one axis as a tuple.
 
     Raises

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from ...phantoms.formats.registry import reads_volumes
 from ...phantoms.kinds import SIZES, SPECIMENS, SpecimenKind
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import WEIGHT_BOUNDS, Method
@@ -25,8 +27,6 @@ from .editions import FIRST, check_edition
 Bounds = tuple[float, float]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
-
-VOLUME_SUFFIXES = (".h5", ".hdf5", ".emd")
 
 
 class Table(BaseModel):
@@ -190,7 +190,8 @@ class LimitsTable(Table):
 
 def is_volume(kind: str) -> bool:
     """Whether a specimen's ``kind`` is the path of a volume."""
-    return kind.lower().endswith(VOLUME_SUFFIXES)
+    suffix = Path(kind).suffix
+    return bool(suffix) and not is_file(kind) and reads_volumes(suffix)
 
 
 def is_name(kind: object) -> bool:

@@ -1,0 +1,191 @@
+"""File formats: who reads and who writes a file, by its suffix and by a look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...recon_core.errors import BadInput, from_os_error
+from ...recon_core.registry import Registry
+from ...recon_core.tiltseries import TiltSeries
+
+Content = Literal["volumes", "series"]
+NAMES = {"volumes": "volumes", "series": "tilt series"}
+
+
+@dataclass(frozen=True)
+class Concentrations:
+    """What a file of volumes holds.
+
+    Parameters
+    ----------
+    volumes : concentrations, (element, z, y, x), float32, >= 0.
+    elements : chemical symbols, in the order of ``volumes``.
+    voxel_size_nm : edge of a voxel, nm.
+    name : of the specimen, where the file has one.
+    """
+
+    volumes: NDArray[np.float32]
+    elements: tuple[str, ...]
+    voxel_size_nm: float
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file. What it cannot do is None.
+
+    Parameters
+    ----------
+    name : for people.
+    suffixes : lower case, with the dot; the first is the usual one.
+    sniff : whether a file with one of the suffixes is of this format, where others share them; it
+        raises nothing.
+    read_volumes : of a file; it raises BadInput for what the file lacks, without naming the file.
+    write_volumes : to a path that does not exist yet; its caller moves the file in place.
+    read_series : as ``read_volumes``, the tilt series.
+    write_series : as ``write_volumes``.
+    one_per_element : a file holds one element: ``F.mrc`` becomes ``F_Co.mrc`` and so on.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    sniff: Callable[[Path], bool] | None = None
+    read_volumes: Callable[[Path], Concentrations] | None = None
+    write_volumes: Callable[[Path, Concentrations], None] | None = None
+    read_series: Callable[[Path], TiltSeries] | None = None
+    write_series: Callable[[Path, TiltSeries], None] | None = None
+    one_per_element: bool = False
+
+    def reads(self, content: Content) -> bool:
+        """Whether files of this format are read for ``volumes`` or ``series``."""
+        return getattr(self, f"read_{content}") is not None
+
+    def writes(self, content: Content) -> bool:
+        """Whether files of this format are written from ``volumes`` or ``series``."""
+        return getattr(self, f"write_{content}") is not None
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the file at ``path`` is of this format, as far as suffix and sniffing go."""
+        fits = path.suffix.lower() in self.suffixes
+        return fits and (self.sniff is None or self.sniff(path))
+
+
+FORMATS: Registry[Format] = Registry(
+    "file format",
+    "tomoatlas.formats",
+    Format,
+    {
+        "emd": "tomoatlas.phantoms.formats.emd:EMD",
+        "tiff": "tomoatlas.phantoms.formats.tiff:TIFF",
+        "mrc": "tomoatlas.phantoms.formats.mrc:MRC",
+        "hdf5": "tomoatlas.phantoms.formats.hdf5:HDF5",
+        "authors": "tomoatlas.phantoms.formats.authors:AUTHORS",
+    },
+)
+"""Every file format; those that ship are asked first."""
+
+
+def format_to_read(path: Path, content: Content) -> Format:
+    """The format that reads ``content`` from a file.
+
+    A file that no format of its suffix recognises goes to the first of them, whose reader finds out
+    what is wrong with it. A file of an unknown suffix goes to the format that recognises it, else
+    to HDF5.
+
+    Raises
+    ------
+    BadInput : the suffix is of a format that does not hold ``content``.
+    """
+    suffix = path.suffix.lower()
+    able: list[Format] = []
+    unable: list[Format] = []
+    for found in _formats():
+        if suffix not in found.suffixes:
+            continue
+        if found.reads(content):
+            if found.is_of(path):
+                return found
+            able.append(found)
+        else:
+            unable.append(found)
+    if unable and not able:
+        raise BadInput(
+            f"{unable[0].name} files hold no {NAMES[content]}",
+            source=path,
+            accepted=_suffixes(lambda found: found.reads(content)),
+        )
+    inside = (f for f in _formats() if f.reads(content) and f.sniff is not None and f.sniff(path))
+    return able[0] if able else next(inside, FORMATS.get("hdf5"))
+
+
+def format_to_write(path: Path, content: Content) -> Format:
+    """The format that writes ``content`` to a file of this suffix.
+
+    Raises
+    ------
+    BadInput : none does.
+    """
+    suffix = path.suffix.lower()
+    for found in _formats():
+        if suffix in found.suffixes and found.writes(content):
+            return found
+    raise BadInput(
+        "unknown suffix",
+        source=path,
+        value=path.suffix,
+        accepted=_suffixes(lambda found: found.writes(content)),
+    )
+
+
+def writes(path: Path, content: Content) -> bool:
+    """Whether a format writes ``content`` to a file of this suffix."""
+    suffix = path.suffix.lower()
+    return any(suffix in found.suffixes and found.writes(content) for found in _formats())
+
+
+def reads_volumes(suffix: str) -> bool:
+    """Whether a format reads volumes from files of a suffix; plugins are asked last."""
+    suffix = suffix.lower()
+    return any(suffix in found.suffixes and found.reads("volumes") for found in _formats())
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Faults inside name the file; what the system says of it becomes one of them.
+
+    Raises
+    ------
+    BadInput : of the block, with ``path`` as its source.
+    """
+    try:
+        yield
+    except BadInput as fault:
+        if fault.source is not None:
+            raise
+        raise BadInput(
+            fault.problem,
+            source=path,
+            key=fault.key,
+            value=fault.value,
+            accepted=fault.accepted,
+        ) from fault
+    except OSError as fault:
+        raise from_os_error(fault, source=path) from fault
+
+
+def _formats() -> Iterator[Format]:
+    """Shipped ones first; the environment is searched only when none of them is taken."""
+    yield from map(FORMATS.get, FORMATS.shipped())
+    yield from map(FORMATS.get, FORMATS.added())
+
+
+def _suffixes(able: Callable[[Format], bool]) -> str:
+    found = dict.fromkeys(found.suffixes[0] for found in _formats() if able(found))
+    return ", ".join(found)
