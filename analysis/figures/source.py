@@ -6,7 +6,7 @@ A figure asks for what it needs; what the person's files cannot give is refused 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ...sweep.study import Study
 from ...sweep.study.specimens import build
 from ...sweep.study.trial import Cell
 from ..atlas import atlas_of, load_atlas
-from ..cells import named_axis, named_value
+from ..cells import Cells, one_condition, parsed
 from ..journal import JournalReader
 from ..maps import Page, pages
 from ..posterior import WEIGHTS
@@ -37,11 +37,21 @@ from ..volumes import SliceSet
 class Source:
     """Files, or one study folder, and the cell that the person asked for.
 
-    ``wanted``: axis, by its path or the last part of it → value, as typed.
+    Parameters
+    ----------
+    paths : of a study folder, an atlas, or files of volumes or tilts.
+    wanted : the condition, in the grammar of :mod:`tomoatlas.analysis.cells`.
+
+    Raises
+    ------
+    BadInput : ``wanted`` is not in the grammar.
     """
 
     paths: tuple[Path, ...]
-    wanted: Mapping[str, str] = field(default_factory=dict)
+    wanted: Cells = ()
+
+    def __post_init__(self) -> None:
+        parsed(self.wanted)
 
     @property
     def is_folder(self) -> bool:
@@ -152,11 +162,7 @@ class Source:
             raise BadInput("no such file or folder", source=self.paths[0], accepted=accepted)
 
     def _asked(self, axes: Mapping[str, tuple[Any, ...]]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for name, text in self.wanted.items():
-            axis = named_axis(name, axes)
-            found[axis] = named_value(axis, text, axes[axis])
-        return found
+        return one_condition(self.wanted, axes)
 
 
 def _voxel_size(study: Study) -> float | None:

@@ -135,7 +135,7 @@ def _wanted(reader: JournalReader, texts: Sequence[str]) -> tuple[list[Cell], li
     """The cells that ``texts`` name and that have a result, and a note on those without."""
     good = good_trials(reader.trials)
     fused = bool((good["method"] == Method.FUSED.value).any())
-    named = list(dict.fromkeys(cell for text in texts for cell in _named(reader, text, fused)))
+    named = _named(reader, texts, fused)
     places = set(cell_places(good, reader.study).tolist())
     cells = [cell for cell in named if cell.index in places]
     notes = [] if len(cells) == len(named) else [f"{_NO_SLICES} of cells without a good trial."]
@@ -144,10 +144,11 @@ def _wanted(reader: JournalReader, texts: Sequence[str]) -> tuple[list[Cell], li
     return cells, notes
 
 
-def _named(reader: JournalReader, text: str, fused: bool) -> list[Cell]:
-    if text != MIDDLE:
-        return chosen_cells(reader.study, text)
-    return [telling_cell(reader.study, reader.trials)] if fused else []
+def _named(reader: JournalReader, texts: Sequence[str], fused: bool) -> list[Cell]:
+    middle = MIDDLE in texts and fused
+    found = [telling_cell(reader.study, reader.trials)] if middle else []
+    found += chosen_cells(reader.study, [text for text in texts if text != MIDDLE])
+    return list(dict.fromkeys(found))
 
 
 def _make_slices(

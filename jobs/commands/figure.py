@@ -17,8 +17,9 @@ from . import FilePath, force_option, quiet_option, refuse_existing
 @click.option(
     "--cell",
     multiple=True,
-    metavar="AXIS=VALUE",
-    help="The condition to show, axis by axis, as in haadf_tilts=47; axes left out are chosen.",
+    metavar="CELL",
+    help="The condition to show, as in haadf_tilts=47,chemical_tilts=9 or with a --cell for each; "
+    "axes left out are chosen.",
 )
 @click.option(
     "--out", type=FilePath, metavar="F", help="A .png, .svg or .pdf file.  [default: NAME.png]"
@@ -54,19 +55,9 @@ def figure(
     kind_of(out)
     if name in FIGURES:
         refuse_existing(out, force)
-    source = Source(paths, _pairs(cell))
+    source = Source(paths, cell)
     save_figure(draw(name, source), out)
     for note in () if quiet else source.notes:
         click.echo(f"note: {note}", err=True)
     if not quiet:
         click.echo(out)
-
-
-def _pairs(cells: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for text in cells:
-        axis, equals, value = text.partition("=")
-        if not (axis and equals and value):
-            raise BadInput("not a condition", key="--cell", value=text, accepted="AXIS=VALUE")
-        pairs[axis.strip()] = value.strip()
-    return pairs

@@ -23,7 +23,8 @@ from . import FilePath, quiet_option
     multiple=True,
     metavar="CELL",
     help="The same of other cells: all, or haadf_tilts=47,chemical_tilts=9; an axis left out means "
-    "all its values. May be given several times.",
+    "all its values. Given several times, an axis not named before narrows the choice, one named "
+    "again adds cells.",
 )
 @quiet_option
 def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: bool) -> None:
