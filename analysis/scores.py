@@ -1,0 +1,141 @@
+"""Scores of a reconstruction against the truth, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..phantoms.formats import load_specimen, load_volumes
+from ..phantoms.specimen import Specimen
+from ..recon_core.errors import BadInput
+from ..recon_core.metrics import (
+    SSIM_WINDOW,
+    correlation,
+    nrmse_by_element,
+    relative_error,
+    ssim,
+    stoichiometry,
+)
+from ..recon_core.metrics.resolution import AGAINST_TRUTH, shell_correlation
+from ..recon_core.result import Reconstruction
+
+Array = NDArray[np.float32]
+
+
+def evaluate(
+    reconstruction: Reconstruction | Array,
+    specimen: Specimen,
+    elements: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Scores of a reconstruction against the truth; elements are matched by name.
+
+    Parameters
+    ----------
+    reconstruction : or its volumes, (element, z, y, x).
+    specimen : the truth.
+    elements : chemical symbols of volumes, in their order; those of the specimen if left out.
+
+    Returns
+    -------
+    dict : ``nrmse`` of z-scored volumes (0 equal, 1.41 nothing in common), the mean of
+        ``nrmse_by_element``; ``relative_error``, which sees a wrong scale; correlation, resolution
+        by Fourier shell correlation in nm (None if nothing is resolved) and SSIM by element;
+        ``stoichiometry`` of every oxide.
+
+    Raises
+    ------
+    BadInput : other elements, or another shape than the specimen's.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> specimen = ta.make_specimen("nanocubes", size=8)
+    >>> series = ta.simulate(specimen, ta.Acquisition(haadf_tilts=9, chemical_tilts=5), seed=0)
+    >>> scores = ta.evaluate(ta.reconstruct(series), specimen)
+    >>> 0 < scores["nrmse"] < 1
+    True
+    >>> sorted(scores["nrmse_by_element"])
+    ['Au', 'Co', 'Cu', 'O']
+    """
+    if isinstance(reconstruction, Reconstruction):
+        volumes, named = reconstruction.volumes, elements or reconstruction.elements
+    else:
+        volumes, named = reconstruction, elements
+    return _scores(_matched(volumes, tuple(named or specimen.elements), specimen), specimen)
+
+
+def evaluate_files(recon: str | Path, specimen: str | Path) -> dict[str, Any]:
+    """:func:`evaluate` of a file of volumes against a specimen's file.
+
+    Raises
+    ------
+    BadInput : unreadable files, other elements, another shape.
+    """
+    volumes, elements, _ = load_volumes(recon)
+    truth = load_specimen(specimen)
+    return _scores(_matched(volumes, elements, truth, recon), truth)
+
+
+def _matched(
+    volumes: Array, elements: tuple[str, ...], truth: Specimen, source: str | Path | None = None
+) -> Array:
+    """The volumes in the truth's order of elements."""
+    if set(elements) != set(truth.elements):
+        raise BadInput(
+            "not the elements of the specimen",
+            source=source,
+            key="elements",
+            value=", ".join(elements),
+            accepted=", ".join(truth.elements),
+        )
+    if volumes.shape[1:] != truth.shape or len(volumes) != len(elements):
+        raise BadInput(
+            "not the shape of the specimen",
+            source=source,
+            key="volumes",
+            value=volumes.shape[1:] if len(volumes) == len(elements) else volumes.shape,
+            accepted=f"{truth.shape}",
+        )
+    return volumes[[elements.index(element) for element in truth.elements]]
+
+
+def _scores(volumes: Array, truth: Specimen) -> dict[str, Any]:
+    by_element = nrmse_by_element(volumes, truth.volumes)
+    pairs = list(zip(volumes, truth.volumes, strict=True))
+    errors = [relative_error(v, t) for v, t in pairs]
+    phases = stoichiometry(volumes, truth.volumes, truth.elements)
+    return {
+        "nrmse": float(np.mean(by_element)),
+        "nrmse_by_element": dict(zip(truth.elements, by_element, strict=True)),
+        "relative_error": float(np.mean(errors)),
+        "relative_error_by_element": _named(truth, errors),
+        "correlation_by_element": _named(truth, [correlation(v, t) for v, t in pairs]),
+        "resolution_nm_by_element": _named(truth, [_resolution_nm(*p, truth) for p in pairs]),
+        "ssim_by_element": _ssim(volumes, truth),
+        "stoichiometry": {
+            p.element: {"mean": p.mean, "sigma": p.sigma, "voxels": p.voxels} for p in phases
+        },
+    }
+
+
+def _named(truth: Specimen, values: Sequence[float | None]) -> dict[str, float | None]:
+    return dict(zip(truth.elements, values, strict=True))
+
+
+def _resolution_nm(volume: Array, true: Array, truth: Specimen) -> float | None:
+    """Resolution by Fourier shell correlation with the truth, None where nothing is resolved."""
+    found = shell_correlation(volume, true, truth.voxel_size_nm).resolution_nm(AGAINST_TRUTH)
+    return found if np.isfinite(found) else None
+
+
+def _ssim(volumes: Array, truth: Specimen) -> dict[str, float | None]:
+    """SSIM per element; empty without scikit-image and for volumes smaller than its window."""
+    if find_spec("skimage") is None or min(truth.shape) < SSIM_WINDOW:
+        return {}
+    pairs = zip(volumes, truth.volumes, strict=True)
+    return _named(truth, [ssim(v, t) for v, t in pairs])
