@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ import pandas as pd
 
 from ..phantoms.formats.aside import write_aside
 from ..recon_core.errors import BadInput
+from ..recon_core.tiltseries import SYMBOLS
 from ..sweep.record import StudyFolder
 from ..sweep.study.identity import LATER
 from ..sweep.study.toml import toml_text
 from ..sweep.versions import package_version
-from .journal import load_trials
+from .journal import JournalReader, load_trials
+from .shipped import located, shipped_atlas
 from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS, column_label
 from .table import atlas_table
 
@@ -79,6 +81,9 @@ def _stored(values: list[Any]) -> np.ndarray[Any, Any]:
 NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
 """Columns every atlas has besides its axes; all numbers."""
 
+_EXTRA_COLUMNS = ("tv_chemistry_tv", "failed")
+"""What :func:`~tomoatlas.analysis.table.atlas_table` adds; an older atlas may lack them."""
+
 _NUMERIC_AXES = (HAADF_TILTS, CHEMICAL_TILTS, HAADF_SNR, CHEMICAL_SNR)
 
 _COLUMNS_TEXT = "axes, " + ", ".join(NUMERIC_COLUMNS)
@@ -90,11 +95,13 @@ class Atlas:
 
     ``settings``: the tables of the study it comes from, defaults included; empty where unknown.
     They are not checked: an atlas can be read where the study's own specimen file is not.
+    ``notes``: what else its source holds, one sentence each.
     """
 
     table: pd.DataFrame
     axes: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def setting(self, path: str) -> Any:
         """The study's value at a dotted path, None where unknown.
@@ -123,8 +130,8 @@ class Atlas:
     @property
     def elements(self) -> tuple[str, ...]:
         """Chemical symbols of the columns ``nrmse_<El>``."""
-        names = [c for c in self.table.columns if c not in SCORE_COLUMNS.values()]
-        return tuple(c.removeprefix("nrmse_") for c in names if c.startswith("nrmse_"))
+        names = [str(c) for c in self.table.columns if _of_element(str(c))]
+        return tuple(name.removeprefix("nrmse_") for name in names)
 
 
 def atlas_of(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
@@ -167,17 +174,43 @@ def _as_stored(column: pd.Series) -> np.ndarray[Any, Any]:
     return np.array([str(value) for value in column], dtype=h5py.string_dtype())
 
 
-def load_atlas(path: str | Path) -> Atlas:
-    """Read ``atlas.csv`` or ``atlas.h5``, by their suffix.
+def load_atlas(source: str | Path) -> Atlas:
+    """The atlas of a study folder, a file or a shipped name.
+
+    Parameters
+    ----------
+    source : a study folder, whose journal is read as it stands; an ``atlas.csv`` or ``atlas.h5``;
+        or the name of a shipped atlas.
+
+    Returns
+    -------
+    Atlas : with a note on columns that this version does not read.
 
     Raises
     ------
-    BadInput : no such file, neither format, a column missing or not numeric, no cell.
+    BadInput : no such source, neither format, a column missing or not numeric, no cell.
 
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> atlas = ta.load_atlas("fig4_nanocubes_64")
+    >>> atlas.axes
+    ('acquisition.haadf_tilts', 'acquisition.chemical_tilts')
+    >>> len(atlas.table), atlas.elements
+    (64, ('Co', 'Cu', 'O', 'Au'))
     """
-    path = Path(path)
-    if not path.is_file():
-        raise BadInput("no such file", source=path, accepted="an atlas.csv or atlas.h5")
+    if (shipped := shipped_atlas(source)) is not None:
+        return _load_file(StudyFolder(shipped).atlas_h5)
+    path = located(source)
+    return _load_file(path) if path.is_file() else _of_journal(path)
+
+
+def _of_journal(folder: Path) -> Atlas:
+    reader = JournalReader(folder)
+    return replace(atlas_of(folder, reader.trials), notes=reader.notes)
+
+
+def _load_file(path: Path) -> Atlas:
     atlas = _load_csv(path) if path.suffix == ".csv" else _load_h5(path)
     missing = [name for name in NUMERIC_COLUMNS if name not in atlas.table]
     if missing:
@@ -187,7 +220,21 @@ def load_atlas(path: str | Path) -> Atlas:
     for name in (*NUMERIC_COLUMNS, *(axis for axis in atlas.axes if axis in _NUMERIC_AXES)):
         if not pd.api.types.is_numeric_dtype(atlas.table[name]):
             raise BadInput("column is not numeric", source=path, key=name, accepted="numbers")
-    return atlas
+    return _without_foreign(atlas)
+
+
+def _of_element(column: str) -> bool:
+    return column.startswith("nrmse_") and column.removeprefix("nrmse_") in SYMBOLS
+
+
+def _without_foreign(atlas: Atlas) -> Atlas:
+    """Without columns that an atlas of this version does not have, and a note that names them."""
+    known = {*atlas.axes, *NUMERIC_COLUMNS, *_EXTRA_COLUMNS}
+    foreign = [str(c) for c in atlas.table if c not in known and not _of_element(str(c))]
+    if not foreign:
+        return atlas
+    note = f"written by another version of tomoatlas? Columns left out: {', '.join(foreign)}"
+    return replace(atlas, table=atlas.table.drop(columns=foreign), notes=(*atlas.notes, note))
 
 
 def _load_csv(path: Path) -> Atlas:

@@ -10,22 +10,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from scipy.interpolate import RegularGridInterpolator
 
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Weights
-from .atlas import Atlas
+from ..recon_core.settings import SolverSettings
+from ..recon_core.validation import validation_error
+from .atlas import Atlas, load_atlas
 from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_label
 
 Array = NDArray[np.float64]
 
 _SAME = 0.05
 """Relative difference below which a question and a fixed value of the atlas are the same."""
+
+_STOPPING = ("tolerance", "max_iterations")
 
 _QUANTITIES: dict[str, Callable[[Array], Array]] = {
     "haadf": np.log10,
@@ -40,6 +47,7 @@ class Recommendation:
 
     ``uncertainty`` is that of ``nrmse``; ``haadf_factor`` and ``tv_factor`` are factors within
     which neighbouring cells agree on the weights. ``notes`` say what limits the answer.
+    ``solver``: what decides what a weight means, as the atlas has it; empty if unknown.
     """
 
     weights: Weights
@@ -48,6 +56,20 @@ class Recommendation:
     haadf_factor: float
     tv_factor: float
     notes: tuple[str, ...] = ()
+    solver: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> SolverSettings:
+        """Of a reconstruction that these weights are for.
+
+        Raises
+        ------
+        BadInput : the atlas was made with a setting that this version does not have.
+        """
+        try:
+            return SolverSettings.model_validate(self.solver)
+        except ValidationError as error:
+            raise validation_error(error, self.solver, SolverSettings, "atlas: solver") from error
 
     @property
     def note(self) -> str:
@@ -64,7 +86,7 @@ class _Grid:
 
 
 def recommend(
-    atlas: Atlas,
+    atlas: Atlas | str | Path,
     haadf_tilts: int,
     chemical_tilts: int,
     snr: float | None = None,
@@ -72,14 +94,32 @@ def recommend(
 ) -> Recommendation:
     """Weights and <NRMSE> expected at a number of tilts and SNR (definition A, 1 + mean counts).
 
-    ``snr`` is the chemical SNR. What the atlas does not vary is taken as the atlas has it, with a
-    note where the question says otherwise.
+    Parameters
+    ----------
+    atlas : or its study folder, file or shipped name.
+    haadf_tilts, chemical_tilts : number of projections of each modality.
+    snr : of the chemical maps, the mean over the elements; the atlas's own if left out.
+    haadf_snr : of the HAADF images; the atlas's own if left out.
+
+    Returns
+    -------
+    Recommendation : what the atlas does not vary is taken as the atlas has it, with a note where
+        the question says otherwise.
 
     Raises
     ------
     BadInput : a question out of the physical range, an atlas without any good cell.
 
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> advice = ta.recommend("fig4_nanocubes_64", haadf_tilts=41, chemical_tilts=9)
+    >>> f"{advice.nrmse:.2f} ± {advice.uncertainty:.2f}"
+    '0.33 ± 0.01'
+    >>> advice.settings.gamma
+    2.0
     """
+    atlas = atlas if isinstance(atlas, Atlas) else load_atlas(atlas)
     asked = _asked(haadf_tilts, chemical_tilts, snr, haadf_snr)
     axes = tuple(axis for axis in asked if axis in atlas.axes)
     table = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
@@ -97,8 +137,16 @@ def recommend(
         error["nrmse"],
         10.0 ** error["haadf"],
         10.0 ** error["tv"],
-        (*_range_notes(table, axes, asked), *_fixed_notes(atlas, axes, asked)),
+        (*_range_notes(table, axes, asked), *_fixed_notes(atlas, axes, asked), *atlas.notes),
+        _meaning(atlas),
     )
+
+
+def _meaning(atlas: Atlas) -> dict[str, Any]:
+    """The solver's settings but those that only say when to stop."""
+    solver = atlas.setting("solver")
+    solver = solver if isinstance(solver, Mapping) else {}
+    return {key: value for key, value in solver.items() if key not in _STOPPING}
 
 
 def _asked(

@@ -63,10 +63,10 @@ def evaluate(
     ['Au', 'Co', 'Cu', 'O']
     """
     if isinstance(reconstruction, Reconstruction):
-        volumes, named = reconstruction.volumes, elements or reconstruction.elements
-    else:
-        volumes, named = reconstruction, elements
-    return _scores(_matched(volumes, tuple(named or specimen.elements), specimen), specimen)
+        elements = elements or reconstruction.elements
+        reconstruction = reconstruction.volumes
+    named = tuple(elements or specimen.elements)
+    return _scores(_matched(reconstruction, named, specimen), specimen)
 
 
 def evaluate_files(recon: str | Path, specimen: str | Path) -> dict[str, Any]:

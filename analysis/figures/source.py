@@ -28,6 +28,7 @@ from ..journal import JournalReader
 from ..maps import Page, pages
 from ..posterior import WEIGHTS
 from ..rerun import Rerun, cells_from_middle, rerun_best, telling_cell
+from ..shipped import located, shipped_atlas
 from ..style import condition_label
 from ..table import trials_of_cell
 from ..volumes import SliceSet
@@ -52,6 +53,8 @@ class Source:
 
     def __post_init__(self) -> None:
         parsed(self.wanted)
+        if len(self.paths) == 1 and (shipped := shipped_atlas(self.paths[0])) is not None:
+            object.__setattr__(self, "paths", (shipped,))
 
     @property
     def is_folder(self) -> bool:
@@ -158,8 +161,7 @@ class Source:
     def _only_one(self, accepted: str) -> None:
         if len(self.paths) > 1:
             raise BadInput("more than one file", source=self.paths[1], accepted=accepted)
-        if not self.paths[0].exists():
-            raise BadInput("no such file or folder", source=self.paths[0], accepted=accepted)
+        located(self.paths[0])
 
     def _asked(self, axes: Mapping[str, tuple[Any, ...]]) -> dict[str, object]:
         return one_condition(self.wanted, axes)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
-from . import FilePath, quiet_option
+from . import quiet_option
 
 
 @click.command()
-@click.argument("atlas", metavar="ATLAS", type=FilePath)
+@click.argument("atlas", metavar="ATLAS")
 @click.option("--haadf-tilts", type=int, required=True, metavar="N", help="Number of HAADF tilts.")
 @click.option(
     "--chemical-tilts", type=int, required=True, metavar="N", help="Number of chemical tilts."
@@ -31,7 +30,7 @@ from . import FilePath, quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @quiet_option
 def recommend(
-    atlas: Path,
+    atlas: str,
     haadf_tilts: int,
     chemical_tilts: int,
     snr: float | None,
@@ -39,17 +38,17 @@ def recommend(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Weights to use and accuracy to expect, read off ATLAS (atlas.csv or atlas.h5).
+    """Weights to use and accuracy to expect, read off ATLAS.
 
+    ATLAS is a study folder, an atlas.csv or atlas.h5, or a shipped atlas, as fig4_nanocubes_64.
     Interpolates between the cells. The uncertainty is the error of predicting cells of the atlas
     from their neighbours. What the atlas does not vary is named, and so is a question outside its
     range. With -q the notes are left out.
     """
-    from ...analysis.atlas import load_atlas
     from ...analysis.recommend import recommend as look_up
     from ..terminal.text import recommendation_facts, recommendation_text
 
-    found = look_up(load_atlas(atlas), haadf_tilts, chemical_tilts, snr, haadf_snr)
+    found = look_up(atlas, haadf_tilts, chemical_tilts, snr, haadf_snr)
     if as_json:
         click.echo(json.dumps(recommendation_facts(found)))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,14 +31,23 @@ if TYPE_CHECKING:
 )
 @click.option("--haadf", type=float, metavar="W", help="Weight of the HAADF term (fused).")
 @click.option("--tv", type=float, metavar="W", help="Weight of TV (fused, chemistry-tv).")
-@click.option("--atlas", type=FilePath, metavar="ATLAS", help="Take the weights from an atlas.")
-@click.option("--gamma", type=float, help="Exponent of the HAADF contrast, 1.4 to 2.  [default: 2]")
+@click.option(
+    "--atlas",
+    metavar="ATLAS",
+    help="Take the weights, and what they are for, from an atlas: a study folder, an atlas.csv or "
+    "atlas.h5, or a shipped one.",
+)
+@click.option(
+    "--gamma",
+    type=float,
+    help="Exponent of the HAADF contrast, 1.4 to 2.  [default: the atlas's, else 2]",
+)
 @click.option("--tolerance", type=float, help="Relative change at which to stop.  [default: 1e-4]")
 @click.option("--max-iterations", type=int, metavar="N", help="Limit of work.  [default: 400]")
 @click.option(
     "--chemistry",
     type=click.Choice(["poisson", "least-squares"]),
-    help="Likelihood of the chemical counts.  [default: poisson]",
+    help="Likelihood of the chemical counts.  [default: the atlas's, else poisson]",
 )
 @device_option
 @out_option
@@ -49,7 +58,7 @@ def reconstruct(
     method: str,
     haadf: float | None,
     tv: float | None,
-    atlas: Path | None,
+    atlas: str | None,
     device: str,
     out: Path,
     force: bool,
@@ -68,23 +77,28 @@ def reconstruct(
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
     chosen = choose_weights(series, Method(method), haadf, tv, atlas)
-    code, lines = reconstruct_file(tilts, series, chosen, settings_of(solver), out, force, device)
-    for line in () if quiet else (*chosen.notes, *lines):
+    settings, notes = settings_for(chosen, solver)
+    code, lines = reconstruct_file(tilts, series, chosen, settings, out, force, device)
+    for line in () if quiet else (*chosen.notes, *notes, *lines):
         click.echo(line)
     return code
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method with its weights, and what the person should know about the choice."""
+    """A method with its weights, and what the person should know about the choice.
+
+    ``solver``: settings of the atlas that the weights are from, and mean nothing without.
+    """
 
     method: Method
     weights: Weights
     notes: tuple[str, ...] = ()
+    solver: Mapping[str, object] = field(default_factory=dict)
 
 
 def choose_weights(
-    series: TiltSeries, method: Method, haadf: float | None, tv: float | None, atlas: Path | None
+    series: TiltSeries, method: Method, haadf: float | None, tv: float | None, atlas: str | None
 ) -> Chosen:
     """The weights given, or those an atlas recommends for ``series``, or the defaults.
 
@@ -118,10 +132,8 @@ def _check_weight(method: Method, name: str, value: float) -> None:
 
 
 def _from_atlas(
-    series: TiltSeries, method: Method, given: Mapping[str, float], atlas: Path
+    series: TiltSeries, method: Method, given: Mapping[str, float], atlas: str
 ) -> Chosen:
-
-    from ...analysis.atlas import load_atlas
     from ...analysis.recommend import recommend
 
     if given:
@@ -133,20 +145,38 @@ def _from_atlas(
             "an atlas holds weights of the fused method", key="--method", value=str(method)
         )
     found = recommend(
-        load_atlas(atlas),
+        atlas,
         len(series.haadf_angles_deg),
         len(series.chemical_angles_deg),
         1.0 + float(series.chemical.mean()),
         1.0 + float(series.haadf.mean()) if series.haadf.size else None,
     )
     weights = {"haadf": found.weights.haadf, "tv": found.weights.tv}
-    return Chosen(
-        method, found.weights, (f"weights of the atlas: {_written(weights)}", *found.notes)
-    )
+    notes = (f"weights of the atlas: {_written(weights)}", *found.notes)
+    return Chosen(method, found.weights, notes, found.solver)
 
 
 def _written(weights: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in weights.items())
+
+
+def settings_for(
+    chosen: Chosen, options: Mapping[str, object]
+) -> tuple[SolverSettings, tuple[str, ...]]:
+    """Solver settings from options, then from the atlas; what of the atlas was overruled.
+
+    Raises
+    ------
+    BadInput : a value out of range, a setting of the atlas that this version does not have.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = settings_of({**chosen.solver, **given})
+    notes = [
+        f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
+        for name, value in chosen.solver.items()
+        if name in given and given[name] != value
+    ]
+    return settings, tuple(notes)
 
 
 def settings_of(options: Mapping[str, object]) -> SolverSettings:

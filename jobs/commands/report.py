@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...recon_core.errors import BadInput
 from . import FilePath, quiet_option
 
 
@@ -34,7 +35,15 @@ def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: boo
     made stay on the page until a better trial is found.
     """
     from ...analysis.report import MIDDLE, write_report
+    from ...analysis.shipped import shipped_atlas
     from ..terminal import cell_counter
+
+    if shipped_atlas(folder) is not None:
+        raise BadInput(
+            "is shipped with tomoatlas, and not written to",
+            source=folder,
+            accepted="a study folder; tomoatlas figure, recommend and status take a shipped atlas",
+        )
 
     middle = None if slices is None else (MIDDLE,) if slices else ()
     written = write_report(folder, cells or middle, None if quiet else cell_counter())

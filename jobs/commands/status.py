@@ -31,12 +31,14 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
     the missing trials will take. With --watch the map fills up on the terminal; in a log it is one
     plain line a minute.
     """
+    from ...analysis.shipped import located
     from ..terminal.text import status_facts, status_text
 
     if watch and as_json:
         raise BadInput("given beside --watch", key="--json", accepted="one of the two")
     if every is not None and not watch:
         raise BadInput("given without --watch", key="--every", value=every, accepted="--watch too")
+    folder = located(folder)
     if watch:
         from ..terminal.live import watch as follow
 

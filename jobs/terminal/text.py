@@ -118,5 +118,6 @@ def recommendation_facts(found: Recommendation) -> dict[str, Any]:
         "factors": {"haadf": found.haadf_factor, "tv": found.tv_factor},
         "nrmse": found.nrmse,
         "uncertainty": found.uncertainty,
+        "solver": dict(found.solver),
         "notes": list(found.notes),
     }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ from tomoatlas.phantoms.formats import (
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core import solver as solving
 from tomoatlas.recon_core.result import Reconstruction, Status
+from tomoatlas.sweep.study.toml import toml_text
 
 COUNTS = ["--haadf-tilts", "9", "--chemical-tilts", "5"]
 
@@ -124,6 +126,31 @@ def test_reconstruct_with_an_atlas(tilts, folder, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "weights of the atlas: haadf" in said
     assert "Chemical tilts is fixed at 9" in said
+
+
+@pytest.mark.parametrize(("options", "gamma"), [([], 1.7), (["--gamma", "2"], 2.0)])
+def test_the_solver_is_set_as_the_atlas_was(options, gamma, tilts, folder, tmp_path, capsys):
+    assert main(["report", str(folder), "-q"]) == 0
+    with h5py.File(folder / "atlas.h5", "a") as file:
+        tables = tomllib.loads(str(file.attrs["study"]))
+        tables["solver"] |= {"gamma": 1.7, "tolerance": 0.5}
+        file.attrs["study"] = toml_text(tables)
+    out = tmp_path / "r.h5"
+    argv = ["reconstruct", str(tilts), "--atlas", str(folder / "atlas.h5"), "--out", str(out)]
+    assert main([*argv, "--max-iterations", "3", *options]) == 0
+    assert ("note: gamma" in capsys.readouterr().out) == (gamma == 2.0)
+    with h5py.File(out) as file:
+        assert (file.attrs["gamma"], file.attrs["tolerance"]) == (gamma, 1e-4)
+
+
+def test_a_shipped_atlas_is_known_by_name(tilts, tmp_path, capsys):
+    out = tmp_path / "r.h5"
+    argv = ["reconstruct", str(tilts), "--atlas", "fig4_nanocubes_64", "--out", str(out)]
+    assert main([*argv, "--max-iterations", "3"]) == 0
+    assert "weights of the atlas" in capsys.readouterr().out
+    assert "did you mean fig4_nanocubes_64" in line_of(
+        capsys, 2, *argv[:3], "fig4_nanocubes", *argv[4:], "--force"
+    )
 
 
 @pytest.mark.parametrize(

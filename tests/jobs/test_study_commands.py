@@ -215,3 +215,21 @@ def test_recommend(folder, name, capsys):
     assert "note" not in capsys.readouterr().out
     assert main([*argv, "--snr", "0.5"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_shipped_atlas_is_read_by_name_and_not_written_to(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = "fig4_nanocubes_64"
+    assert main(["recommend", name, "--haadf-tilts", "41", "--chemical-tilts", "9", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["solver"] == {"gamma": 2.0, "chemistry": "poisson"}
+    assert main(["status", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"]["done"] == 1088
+    assert main(["figure", "weights", name, "-q"]) == 0
+    assert (tmp_path / "weights.png").is_file()
+    assert main(["report", name]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(name)
+    assert captured.err.count("\n") == 1
+    assert main(["figure", "weights", "fig4_nanocube", "-q", "--force"]) == 2
+    assert name in capsys.readouterr().err
