@@ -1,4 +1,6 @@
-"""What a search has cost, what of it was lost, and what a grid search would have cost instead."""
+"""What a search has cost, how much of that failed, and what a grid search would have cost
+instead.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,27 @@ from .progress import failure_classes
 from .table import good_trials
 
 GRID_STEP = 2.0
-"""Factor between neighbours of the grid compared with. Coarse: the range of a weight within which
-the NRMSE stays within 2 % of its best spans a factor 1 to 4 (tests/benchmarks/RESULTS.md)."""
+"""Factor between neighbours of the grid compared with. Coarse: the range of a weight within
+which the NRMSE stays within 2 % of its best spans a factor of 1 to 4
+(tests/benchmarks/RESULTS.md).
+"""
 
 _HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
 class MethodCost:
-    """What the trials of one method took: counts, device-hours, seconds of one.
+    """What the trials of one method took.
 
-    ``typical_seconds``: the median, as the first trial of a worker compiles; NaN without any.
+    Parameters
+    ----------
+    method : the method.
+    planned : trials planned, of all cells.
+    done : trials that have ended.
+    good : trials that ended with a score.
+    hours : device time, hours, retried attempts included.
+    typical_seconds : median time of one trial, since a worker's first trial compiles; NaN without
+        any.
     """
 
     method: Method
@@ -36,7 +48,14 @@ class MethodCost:
 
 @dataclass(frozen=True)
 class FailureCost:
-    """Trials of one class of failure and the device-hours they used up."""
+    """What the trials of one class of failure took.
+
+    Parameters
+    ----------
+    kind : the class, as :func:`~tomoatlas.analysis.progress.failure_classes` names it.
+    trials : how many.
+    hours : device time, hours.
+    """
 
     kind: str
     trials: int
@@ -45,10 +64,13 @@ class FailureCost:
 
 @dataclass(frozen=True)
 class GridCost:
-    """A grid search over the same space, at the measured median time of each method's trials.
+    """A grid search over the same space, at the median time measured for each method.
 
-    ``points``: per cell and method. ``hours``: device-hours of the whole map; ``search_hours``: the
-    same of the search as planned.
+    Parameters
+    ----------
+    points : method → points per cell.
+    hours : device-hours of a grid over the whole map.
+    search_hours : device-hours of the search as planned.
     """
 
     points: dict[Method, int]
@@ -57,7 +79,17 @@ class GridCost:
 
 
 def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
-    """One row per method of the study, in its order."""
+    """The cost of each method of a study.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    study : the study they belong to.
+
+    Returns
+    -------
+    One row per method, in the study's order.
+    """
     good = good_trials(trials)["method"].value_counts()
     cells = len(study.cells())
     found = []
@@ -78,7 +110,16 @@ def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
 
 
 def failure_costs(trials: pd.DataFrame) -> list[FailureCost]:
-    """One row per class of failure, the most frequent first."""
+    """The cost of each class of failure.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+
+    Returns
+    -------
+    One row per class, the most frequent first.
+    """
     lost = trials.assign(kind=failure_classes(trials)).dropna(subset="kind")
     groups = lost.groupby("kind")["device_seconds"].agg(["size", "sum"])
     groups = groups.sort_values("size", ascending=False, kind="stable")
@@ -89,7 +130,17 @@ def failure_costs(trials: pd.DataFrame) -> list[FailureCost]:
 
 
 def grid_cost(trials: pd.DataFrame, study: Study) -> GridCost | None:
-    """What a grid in steps of :data:`GRID_STEP` takes; None until every method has been timed."""
+    """What a grid in steps of :data:`GRID_STEP` would take.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    study : the study they belong to.
+
+    Returns
+    -------
+    None until every method has been timed.
+    """
     costs = method_costs(trials, study)
     if not costs or any(math.isnan(cost.typical_seconds) for cost in costs):
         return None
@@ -103,5 +154,7 @@ def grid_cost(trials: pd.DataFrame, study: Study) -> GridCost | None:
 
 
 def _points(study: Study, method: Method) -> int:
+    """Points per cell of a grid that covers the space of a method's weights, both ends included."""
     bounds = study.search.space.of(method).values()
+    # The subtracted 1e-9 keeps a whole number of steps from rounding up to one more.
     return math.prod(1 + math.ceil(math.log(high / low, GRID_STEP) - 1e-9) for low, high in bounds)

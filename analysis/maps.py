@@ -20,9 +20,15 @@ _UPWARDS = (HAADF_TILTS, HAADF_SNR)
 
 @dataclass(frozen=True)
 class PhaseMap:
-    """A column of the atlas over two axes: ``values`` (row, column), NaN where a cell is empty.
+    """A column of the atlas over two axes.
 
-    ``rows`` and ``cols`` are paths of axes, ``row_values`` and ``col_values`` their values.
+    Parameters
+    ----------
+    values : the column (row, column), NaN where a cell is empty.
+    rows : path of the axis that varies upwards.
+    cols : path of the axis that varies across.
+    row_values : values of ``rows``, one per row.
+    col_values : values of ``cols``, one per column.
     """
 
     values: NDArray[np.float64]
@@ -34,7 +40,15 @@ class PhaseMap:
 
 @dataclass(frozen=True)
 class Page:
-    """The cells with all axes but ``across`` and ``upwards`` held fixed."""
+    """The cells with all axes but ``across`` and ``upwards`` held fixed.
+
+    Parameters
+    ----------
+    atlas : these cells alone.
+    across : path of the horizontal axis; None for a page of one cell.
+    upwards : path of the vertical axis; None for fewer than two axes.
+    fixed : axis → value, of the axes held fixed.
+    """
 
     atlas: Atlas
     across: str | None = None
@@ -47,13 +61,35 @@ class Page:
         return sum(axis is not None for axis in (self.across, self.upwards))
 
     def map(self, column: str) -> PhaseMap:
-        """The phase map of ``column``; for pages of two axes."""
+        """The phase map of a column.
+
+        Parameters
+        ----------
+        column : name of a column of the atlas.
+
+        Raises
+        ------
+        ValueError : the page has fewer than two axes.
+        """
         if self.across is None or self.upwards is None:
             raise ValueError(f"a map needs two axes, this page has {self.axes}")
         return phase_map(self.atlas, column, self.upwards, self.across)
 
     def curve(self, column: str) -> tuple[tuple[Any, ...], NDArray[np.float64]]:
-        """Values of ``across`` and of ``column`` along it; for pages of one axis."""
+        """A column along the only axis of the page.
+
+        Parameters
+        ----------
+        column : name of a column of the atlas.
+
+        Returns
+        -------
+        The values of ``across``, and the column at each of them, NaN where a cell is empty.
+
+        Raises
+        ------
+        ValueError : the page has no axis.
+        """
         if self.across is None:
             raise ValueError("a curve needs an axis, this page has none")
         table = self.atlas.table.set_index(self.across)
@@ -61,24 +97,52 @@ class Page:
         return values, table[column].reindex(list(values)).to_numpy(dtype=float)
 
     def range(self, columns: Sequence[str]) -> tuple[float, float]:
-        """Lowest and highest finite value of ``columns``; (nan, nan) without any."""
+        """Lowest and highest finite value of several columns together.
+
+        Parameters
+        ----------
+        columns : names of columns of the atlas.
+
+        Returns
+        -------
+        (nan, nan) if no value is finite.
+        """
         values = self.atlas.table[list(columns)].to_numpy(dtype=float)
         values = values[np.isfinite(values)]
         return (float(values.min()), float(values.max())) if values.size else (np.nan, np.nan)
 
 
 def phase_map(atlas: Atlas, column: str, rows: str, cols: str) -> PhaseMap:
-    """``column`` over the axes ``rows`` and ``cols``; the table holds each pair once at most."""
+    """Arrange a column of an atlas over two axes.
+
+    Parameters
+    ----------
+    atlas : cells that hold each pair of values of the two axes at most once.
+    column : name of the column.
+    rows : path of the axis that varies upwards.
+    cols : path of the axis that varies across.
+    """
     row_values, col_values = atlas.values(rows), atlas.values(cols)
     square = atlas.table.pivot(index=rows, columns=cols, values=column)
+    # Pivoting sorts and drops: the axes' own order and their empty cells are restored.
     square = square.reindex(index=list(row_values), columns=list(col_values))
     return PhaseMap(square.to_numpy(dtype=float), rows, cols, row_values, col_values)
 
 
 def pages(atlas: Atlas) -> list[Page]:
-    """One page per combination of the values of all axes beyond the two shown."""
+    """One page per combination of the values of all axes beyond the two shown.
+
+    Parameters
+    ----------
+    atlas : all cells of a study.
+
+    Returns
+    -------
+    Pages in the order of the fixed values; a single one for up to two axes.
+    """
     across, upwards = shown_axes(atlas.axes)
     others = [axis for axis in atlas.axes if axis not in (across, upwards)]
+    # Weights that act on nothing are blanked once, for every page.
     shown = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
     found = []
     for values in product(*(atlas.values(axis) for axis in others)):
@@ -92,9 +156,24 @@ def pages(atlas: Atlas) -> list[Page]:
 
 
 def shown_axes(axes: Sequence[str]) -> tuple[str | None, str | None]:
-    """The axes drawn across and upwards: chemical across where possible, else as given.
+    """The axes drawn across and upwards: chemical axes across where possible, otherwise as given.
 
     That is the layout of Fig. 4a of Schwartz et al. (2024), with few HAADF tilts at the bottom.
+
+    Parameters
+    ----------
+    axes : paths of the study's axes, in its order.
+
+    Returns
+    -------
+    The axis across and the axis upwards, None for an axis that does not exist.
+
+    Examples
+    --------
+    >>> shown_axes(["acquisition.haadf_tilts", "acquisition.chemical_tilts"])
+    ('acquisition.chemical_tilts', 'acquisition.haadf_tilts')
+    >>> shown_axes(["solver.gamma"])
+    ('solver.gamma', None)
     """
     left = list(axes)
     across = next((a for a in _ACROSS if a in left), None)

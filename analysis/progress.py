@@ -1,4 +1,4 @@
-"""How far a study has come, what it has cost, what failed, and how fast it goes."""
+"""How far a study has come, what it has cost, what failed, and how fast it proceeds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from .table import good_trials
 _RECENT = 60
 _BREAK_S = 60.0
 _PATIENCE = 5.0
-"""A run is quiet after this many times its longest recent trial, or a minute."""
+"""A run is quiet after this multiple of its longest recent trial, but at least a minute."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Of the recent trials: how many ran at a time, and seconds since the last one ended.
+    """How fast the recent trials went.
 
-    ``quiet``: nothing has ended for so long that the run may have stopped.
+    Parameters
+    ----------
+    at_a_time : mean number of trials running at the same time.
+    idle_seconds : time since the last trial ended.
+    quiet : whether nothing has ended for so long that the run may have stopped.
     """
 
     at_a_time: float
@@ -29,18 +33,41 @@ class Throughput:
     quiet: bool
 
     def wall_seconds(self, device_seconds: float | None) -> float | None:
-        """Wall time that ``device_seconds`` of trials will take; None where unknown."""
+        """Wall time of more trials at this throughput.
+
+        Parameters
+        ----------
+        device_seconds : device time of these trials; None if unknown.
+
+        Returns
+        -------
+        Seconds; None if the device time is unknown or the run is quiet.
+
+        Examples
+        --------
+        >>> Throughput(at_a_time=4.0, idle_seconds=1.0, quiet=False).wall_seconds(100.0)
+        25.0
+        """
         if device_seconds is None or self.quiet or self.at_a_time <= 0:
             return None
         return device_seconds / self.at_a_time
 
 
 def throughput(trials: pd.DataFrame, now: datetime) -> Throughput | None:
-    """The pace at ``now`` (aware); None before the first trial with a time.
+    """The throughput of the current run, from its last 60 trials.
 
-    ``trials``: in the order of the journal, as they ended. What ran before the last break of a
-    minute belongs to an earlier run and does not count.
+    Trials before the last pause of a minute belong to an earlier run and do not count.
+
+    Parameters
+    ----------
+    trials : table of trials in the order of the journal, that is, as they ended.
+    now : present time, timezone-aware.
+
+    Returns
+    -------
+    None if no trial has a start and a duration.
     """
+    # Only the last trials: a run may have changed its number of workers.
     recent = trials.dropna(subset=["started", "seconds"]).tail(_RECENT)
     started = pd.to_datetime(recent["started"], utc=True, errors="coerce", format="ISO8601")
     times = pd.DataFrame({"started": started, "seconds": recent["seconds"]}).dropna()
@@ -59,7 +86,24 @@ def throughput(trials: pd.DataFrame, now: datetime) -> Throughput | None:
 
 
 def run_numbers(begin: pd.Series, end: pd.Series) -> pd.Series:
-    """The run, from 0, of each trial in the order of ``begin``: a minute without any ends one."""
+    """The run of each trial, from 0: a minute without any trial separates two runs.
+
+    Parameters
+    ----------
+    begin : starts, in ascending order.
+    end : ends, in the same order.
+
+    Returns
+    -------
+    Run numbers, with the index of ``begin``.
+
+    Examples
+    --------
+    >>> begin = pd.Series(pd.to_datetime(["2026-01-01 10:00", "2026-01-01 12:00"]))
+    >>> run_numbers(begin, begin + pd.Timedelta("50s")).tolist()
+    [0, 1]
+    """
+    # cummax: a long trial that started early may end after later ones.
     idle = (begin - end.cummax().shift()).dt.total_seconds()
     numbers: pd.Series = (idle > _BREAK_S).cumsum()
     return numbers
@@ -69,10 +113,18 @@ def run_numbers(begin: pd.Series, end: pd.Series) -> pd.Series:
 class Progress:
     """Counts and costs of a study folder at one moment.
 
-    ``cells_done``: cells whose planned trials have all ended. ``failures``: class of failure →
-    count. ``solver``: how the solves of good trials ended → count. ``device_seconds``: method →
-    time spent by its trials; ``seconds_left``: device time that the missing trials would take at
-    the median of their method, as a worker's first trial compiles; None before the first trial.
+    Parameters
+    ----------
+    cells : cells of the study.
+    cells_done : cells whose planned trials have all ended.
+    planned : trials planned.
+    done : trials that have ended.
+    ok : trials that ended with a score.
+    failures : class of failure → count.
+    solver : how the solves of good trials ended → count.
+    device_seconds : method → device time of its trials, seconds.
+    seconds_left : device time of the missing trials at the median of their method, since a worker's
+        first trial compiles; None before the first trial.
     """
 
     cells: int
@@ -87,7 +139,7 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        """Whether every planned trial has ended, well or not."""
+        """Whether every planned trial has ended, successfully or not."""
         return self.done >= self.planned
 
     @property
@@ -97,8 +149,12 @@ class Progress:
 
 
 def progress(trials: pd.DataFrame, study: Study) -> Progress:
-    """The progress of ``study``, ``trials`` as :func:`~tomoatlas.analysis.journal.load_trials`
-    gives them.
+    """The progress of a study.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    study : the study they belong to.
     """
     budget = {str(m): study.search.budget(m) for m in study.search.methods}
     cells = len(study.cells())
@@ -116,12 +172,26 @@ def progress(trials: pd.DataFrame, study: Study) -> Progress:
 
 
 def failures_by_class(trials: pd.DataFrame) -> dict[str, int]:
-    """Counts of trials that are not good, by their class."""
+    """Number of failed trials by class of failure, the most frequent first.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    """
     return _counts(failure_classes(trials).dropna())
 
 
 def failure_classes(trials: pd.DataFrame) -> pd.Series:
-    """Status and kind of error (up to its first colon) of each trial; None for the good ones."""
+    """The class of failure of each trial: its status and the kind of error, up to the first colon.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+
+    Returns
+    -------
+    Classes with the index of ``trials``; None for a good trial.
+    """
     good = set(good_trials(trials).index)
     kinds = [
         None if index in good else _kind(status, error)
@@ -150,6 +220,7 @@ def _seconds(trials: pd.DataFrame, method: Method) -> float:
 
 def _cells_done(trials: pd.DataFrame, study: Study, budget: int) -> int:
     axes = [axis for axis in study.axes if axis in trials]
+    # A journal without trials lacks the columns of the axes.
     if len(axes) < len(study.axes) or trials.empty:
         return 0
     counts = trials.groupby(axes).size() if axes else pd.Series([len(trials)])
@@ -170,7 +241,17 @@ def _seconds_left(trials: pd.DataFrame, planned: dict[str, int]) -> float | None
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 20 s``, ``5 h 12 min``."""
+    """A duration as people read it.
+
+    Parameters
+    ----------
+    seconds : the duration, >= 0.
+
+    Examples
+    --------
+    >>> duration(42), duration(200), duration(18720)
+    ('42 s', '3 min 20 s', '5 h 12 min')
+    """
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:

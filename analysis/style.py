@@ -38,12 +38,34 @@ _COLUMN_LABELS = {
 
 
 def axis_label(path: str) -> str:
-    """``acquisition.haadf_tilts`` → ``HAADF tilts``; other paths lose their table's name."""
+    """The name of an axis in words.
+
+    Parameters
+    ----------
+    path : dotted path of a study's key; a path without a name of its own loses its table.
+
+    Examples
+    --------
+    >>> axis_label("acquisition.haadf_tilts"), axis_label("solver.max_iterations")
+    ('HAADF tilts', 'max iterations')
+    """
     return _AXIS_LABELS.get(path, path.rpartition(".")[2].replace("_", " "))
 
 
 def column_label(name: str) -> str:
-    """What a column of the atlas holds, in words."""
+    """What a column of the atlas holds, in words.
+
+    Parameters
+    ----------
+    name : name of the column.
+
+    Examples
+    --------
+    >>> column_label("tv")
+    'TV weight of the best fused trial'
+    >>> column_label("nrmse_Co")
+    'NRMSE of Co, Fused'
+    """
     if name in _COLUMN_LABELS:
         return _COLUMN_LABELS[name]
     for method, column in SCORE_COLUMNS.items():
@@ -55,10 +77,30 @@ def column_label(name: str) -> str:
 
 
 def value_label(value: object) -> str:
-    """A tick label: numbers short, anything else as it stands."""
+    """A value of an axis as on a tick: floats to six significant digits, anything else as it is.
+
+    Parameters
+    ----------
+    value : value of an axis.
+
+    Examples
+    --------
+    >>> value_label(47.0), value_label("nanocubes")
+    ('47', 'nanocubes')
+    """
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def condition_label(fixed: dict[str, object]) -> str:
-    """``HAADF SNR 50, gamma 1.7``: the axes held fixed on a page of figures."""
+    """The axes held fixed on a page of figures.
+
+    Parameters
+    ----------
+    fixed : axis path → value.
+
+    Examples
+    --------
+    >>> condition_label({"acquisition.haadf_snr": 50, "solver.gamma": 1.7})
+    'HAADF SNR 50, gamma 1.7'
+    """
     return ", ".join(f"{axis_label(path)} {value_label(value)}" for path, value in fixed.items())

@@ -1,4 +1,4 @@
-"""Truth and reconstructions side by side, as pictures and scores want them."""
+"""Truth and reconstructions side by side, as pictures and scores need them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from .style import METHOD_LABELS, METHOD_STYLE
 Array = NDArray[np.float32]
 
 _MORE_COLOURS = ("#CC79A7", "#009E73", "#D55E00", "#F0E442")
-"""What Okabe and Ito's set has left beside the colours of the methods."""
+"""The colours of Okabe and Ito's set that no method uses."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One reconstruction as figures show it; volumes (element, z, y, x)."""
+    """One reconstruction as figures show it.
+
+    Parameters
+    ----------
+    label : name in titles and legends.
+    colour : of its curves.
+    volumes : concentrations (element, z, y, x).
+    """
 
     label: str
     colour: str
@@ -28,10 +35,16 @@ class Shown:
 
 @dataclass(frozen=True)
 class SliceSet:
-    """Truth and reconstructions of one condition, volumes (element, z, y, x).
+    """Truth and reconstructions of one condition.
 
-    ``volumes``: by method, or by any other name (of a file). ``reference``: what ``truth`` is
-    called.
+    Parameters
+    ----------
+    truth : concentrations (element, z, y, x).
+    volumes : method, or any other name (of a file) → concentrations (element, z, y, x).
+    elements : chemical symbols, in the order of the volumes.
+    voxel_size_nm : edge of a voxel, nm.
+    title : the condition; empty for none.
+    reference : what ``truth`` is called in figures.
     """
 
     truth: Array
@@ -59,13 +72,29 @@ class SliceSet:
 
 
 def telling_slice(truth: Array) -> int:
-    """The x at which the scarcest element is best represented, so that no row need be empty."""
+    """The x at which the scarcest element is best represented, so that no row need be empty.
+
+    Parameters
+    ----------
+    truth : concentrations (element, z, y, x).
+    """
     content = truth.sum(axis=(1, 2), dtype=np.float64)
     share = content / np.maximum(content.max(axis=1, keepdims=True), 1e-30)
+    # The mean only breaks ties, as between slices in which an element is absent.
     return int((share.min(axis=0) + 1e-3 * share.mean(axis=0)).argmax())
 
 
 def round_length(length: float) -> float:
-    """The largest of 1, 2, 5 × 10^n that is not above ``length``."""
+    """A round length for a scale bar: the largest of 1, 2, 5 × 10^n not above ``length``.
+
+    Parameters
+    ----------
+    length : upper bound, > 0.
+
+    Examples
+    --------
+    >>> round_length(7.3), round_length(0.24)
+    (5.0, 0.2)
+    """
     decade = 10.0 ** np.floor(np.log10(length))
     return float(max(step * decade for step in (1, 2, 5) if step * decade <= length * (1 + 1e-9)))

@@ -19,8 +19,13 @@ BINS = np.linspace(0.0, 1.0, 81)
 def stoichiometry_figure(slices: SliceSet) -> Figure:
     """Distribution of c/(c + c_O) over the voxels of every oxide, mean ± sigma per method.
 
-    Bars are shares of all voxels of the oxide. Where a method has neither cation nor oxygen there
-    is no fraction: the moments leave such voxels out, and the legend says how many they are.
+    Bars are shares of all voxels of the oxide. A voxel in which a method has neither cation nor
+    oxygen has no fraction: the moments leave it out, and the legend gives the share of such voxels.
+
+    Parameters
+    ----------
+    slices : the truth, which defines the oxides' voxels, and the reconstructions, volumes (element,
+        z, y, x).
 
     Raises
     ------
@@ -58,7 +63,9 @@ def _draw_methods(ax: Axes, slices: SliceSet, cation: str, voxels: int) -> None:
 
 
 def _moments(values: NDArray[np.float64], voxels: int) -> str:
-    """Mean and sigma of the voxels that hold cation or oxygen, and how many of all do not."""
+    """Mean and sigma over the voxels that contain cation or oxygen, and the share of those
+    without.
+    """
     if not values.size:
         return "neither cation nor O anywhere"
     empty = 1.0 - values.size / voxels
@@ -67,9 +74,9 @@ def _moments(values: NDArray[np.float64], voxels: int) -> str:
 
 
 def _frame(ax: Axes, shares: Mapping[str, NDArray[np.float64]]) -> None:
-    """Heights that suit the inner bins; an end bin that goes beyond is cut, with its number.
+    """Set heights that suit the inner bins; an end bin that exceeds them is cut, with its number.
 
-    Noise puts many voxels of a converged ML at exactly 0 or 1.
+    Noise puts many voxels of a converged ML reconstruction at exactly 0 or 1.
     """
     top = 1.25 * max([1.0, *(float(share[1:-1].max()) for share in shares.values())])
     ax.set(xlim=(-0.01, 1.01), ylim=(0.0, top))

@@ -40,9 +40,13 @@ _WIDE = 10.0
 def curves_figure(page: Page) -> Figure:
     """Fused ⟨NRMSE⟩ along both axes of a map, one curve per value of the other.
 
-    A ring marks where each curve has converged (:data:`CONVERGED`). The baselines, which see no
+    A ring marks where each curve has converged (:data:`CONVERGED`). The baselines, which use no
     HAADF, are drawn along a chemical axis, as means over the other. With fewer than two axes:
     :func:`~tomoatlas.analysis.figures.maps.baselines_figure`.
+
+    Parameters
+    ----------
+    page : the cells to show.
     """
     if page.axes < 2:
         return baselines_figure(page)
@@ -66,7 +70,7 @@ def curves_figure(page: Page) -> Figure:
 
 
 def _add_legend(ax: Axes, lines: Sequence[Line2D], title: str, *, upper: bool) -> None:
-    """A legend of ``lines`` beside the panel, at its upper or lower end."""
+    """Add a legend of ``lines`` beside the panel, at its upper or lower end."""
     named = [line for line in lines if not str(line.get_label()).startswith("_")]
     legend = Legend(
         ax,
@@ -79,7 +83,7 @@ def _add_legend(ax: Axes, lines: Sequence[Line2D], title: str, *, upper: bool) -
         title_fontsize=8,
         frameon=False,
     )
-    ax.add_artist(legend).set_clip_on(False)  # what is clipped gets no room in the layout
+    ax.add_artist(legend).set_clip_on(False)  # the layout reserves no space for clipped artists
 
 
 def _other(axis: str, grid: PhaseMap) -> str:
@@ -92,7 +96,7 @@ def _draw(
     along: tuple[str, tuple[Any, ...]],
     others: tuple[str, tuple[Any, ...]],
 ) -> None:
-    """``curves`` (value of ``others``, value of ``along``)."""
+    """Draw ``curves`` (value of ``others``, value of ``along``), one line per row."""
     places = _places(ax, *along)
     colours = colormaps[SEQUENTIAL](np.linspace(0.0, 0.92, len(curves)))
     styles = zip(colours, cycle(_MARKERS), strict=False)
@@ -105,7 +109,9 @@ def _draw(
 
 
 def _places(ax: Axes, axis: str, values: tuple[Any, ...]) -> NDArray[np.float64]:
-    """Where values stand: numbers at their value, on a logarithmic axis if wide; else in steps."""
+    """Positions of values: numbers at their value, on a logarithmic axis if wide; else equal
+    steps.
+    """
     ax.set_xlabel(axis_label(axis))
     numbers = np.array([v if isinstance(v, int | float) else np.nan for v in values], dtype=float)
     if not np.isfinite(numbers).all():
@@ -121,7 +127,19 @@ def _places(ax: Axes, axis: str, values: tuple[Any, ...]) -> NDArray[np.float64]
 def converged_from(curve: NDArray[np.float64]) -> int | None:
     """First index from which a curve stays within :data:`CONVERGED` of its last known value.
 
-    None where nothing is known, or only the last value is within.
+    Parameters
+    ----------
+    curve : ⟨NRMSE⟩ along an axis, NaN for an empty cell.
+
+    Returns
+    -------
+    None if nothing is known, or only the last value is within.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> converged_from(np.array([0.9, 0.5, 0.41, 0.4]))
+    2
     """
     known = np.flatnonzero(np.isfinite(curve))
     if not known.size:

@@ -36,10 +36,18 @@ DPI = 160
 
 
 def figure_bytes(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
-    """The figure as a file of ``kind`` (png, svg, pdf), the same bytes for the same figure."""
+    """The figure as a file; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : what to write.
+    kind : png, svg or pdf.
+    dpi : resolution of raster parts, dots per inch.
+    """
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
     buffer = BytesIO()
-    # Text stays text in vector files, to be found and edited.
+    # Text stays text in vector files, so that it can be searched and edited; a fixed salt and no
+    # date make the bytes reproducible.
     fixed: Any = {"svg.hashsalt": "tomoatlas", "svg.fonttype": "none", "pdf.fonttype": 42}
     with mpl.rc_context(fixed):
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
@@ -47,24 +55,37 @@ def figure_bytes(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure by the suffix of ``path``; it appears whole or not at all.
+    """Write the figure in the format given by the suffix of ``path``; it appears whole or not at
+    all.
+
+    Parameters
+    ----------
+    figure : what to write.
+    path : a file that ends in .png, .svg or .pdf.
 
     Raises
     ------
-    BadInput : another suffix, a folder that cannot be written.
-
+    BadInput : another suffix, or a folder that cannot be written.
     """
     data = figure_bytes(figure, kind_of(path))
     write_aside(path, lambda aside: aside.write_bytes(data))
 
 
 def kind_of(path: Path) -> str:
-    """The kind of file that a suffix asks for.
+    """The file format that a suffix asks for.
+
+    Parameters
+    ----------
+    path : a file name; upper case is accepted.
 
     Raises
     ------
     BadInput : none of :data:`KINDS`.
 
+    Examples
+    --------
+    >>> kind_of(Path("fig4.PDF"))
+    'pdf'
     """
     kind = path.suffix.removeprefix(".").lower()
     if kind not in KINDS:
@@ -76,10 +97,10 @@ def kind_of(path: Path) -> str:
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr"
 BEYOND = "#C8C8C8"
-"""Of values above the end of a scale: a grey that no scale holds."""
+"""Colour of values above the end of a scale: a grey that no scale contains."""
 
 _MANY_DECADES = 500.0
-"""Ratio of the ends of a logarithmic axis from which decades alone are enough ticks."""
+"""Ratio of the ends of a logarithmic axis from which ticks at the decades are enough."""
 
 
 def draw_map(
@@ -90,9 +111,19 @@ def draw_map(
     cmap: str | Colormap = SEQUENTIAL,
     text: Callable[[float], str] = "{:.2f}".format,
 ) -> ScalarMappable:
-    """Cells at equal spacing, labelled with their true values; empty cells are hatched.
+    """Draw cells at equal spacing, labelled with their true values; empty cells are hatched.
 
-    Returns the mappable of the colours, for a colourbar.
+    Parameters
+    ----------
+    ax : where to draw.
+    grid : values (row, column), NaN for an empty cell; row 0 is at the bottom.
+    norm : scale of the colours.
+    cmap : the colours.
+    text : value → the number written into its cell.
+
+    Returns
+    -------
+    The mappable of the colours, for a colourbar.
     """
     colours = colormaps.get_cmap(cmap)
     ax.imshow(grid.values, norm=norm, cmap=cmap, origin="lower", aspect="auto")
@@ -108,6 +139,8 @@ def draw_map(
 def _write_number(
     ax: Axes, at: tuple[int, int], text: str, background: Sequence[float] | Any
 ) -> None:
+    """Write a number into a cell, black or white by the luminance of its background."""
+    # Relative luminance of sRGB (WCAG 2), with the transfer curve approximated by a power.
     red, green, blue = (float(channel) ** 2.2 for channel in background[:3])
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     dark = luminance < 0.18  # where black and white text have equal contrast (WCAG 2)
@@ -139,10 +172,21 @@ def _label_axis(ax: Axes, grid: PhaseMap) -> None:
 
 
 def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
-    """Outline the cells at or below ``level`` along cell edges; False where none has an edge.
+    """Outline the cells at or below ``level`` along cell edges.
 
     Steps, because the axes are categories: a smooth line would claim values between them.
+
+    Parameters
+    ----------
+    ax : axes with a map of ``values``.
+    values : (row, column), NaN for an empty cell; no edge is drawn against an empty cell.
+    level : largest value inside the outline.
+
+    Returns
+    -------
+    False if there is no edge to draw.
     """
+    # Padded by one cell, so that the outside of the map counts as unknown and gets no edge.
     inside = np.pad(values <= level, 1)
     known = np.pad(np.isfinite(values), 1)
     edges = []
@@ -150,6 +194,7 @@ def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
         for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
             if known[row + down, col + right] and not inside[row + down, col + right]:
                 edges.append(_edge(col - 1 + right / 2, row - 1 + down / 2, vertical=right != 0))
+    # A light line on a dark one is visible on every colour of the map.
     for colour, width in (("black", 4.5), ("white", 2.0)):
         ax.add_collection(
             LineCollection(edges, colors=colour, linewidths=width, capstyle="projecting")
@@ -158,11 +203,21 @@ def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
 
 
 def draw_diagonal(ax: Axes, grid: PhaseMap) -> bool:
-    """A dashed line through the cells of equal values of both axes; False where it has no length.
+    """Draw a dashed line through the cells where both axes have equal values.
 
-    Between cells it is linear in their places, as far as both axes go.
+    Between cells it is linear in their places, over the range that both axes share.
+
+    Parameters
+    ----------
+    ax : axes with the map.
+    grid : a map whose axes are numbers.
+
+    Returns
+    -------
+    False if the line has no length.
     """
     rows, cols = (np.asarray(v, dtype=float) for v in (grid.row_values, grid.col_values))
+    # Nodes of the diagonal: values of either axis inside the range of both.
     shared = np.union1d(rows, cols)
     shared = shared[
         (shared >= max(rows.min(), cols.min())) & (shared <= min(rows.max(), cols.max()))
@@ -183,9 +238,17 @@ def _edge(x: float, y: float, *, vertical: bool) -> list[tuple[float, float]]:
 def draw_curve(
     ax: Axes, axis: str, values: Sequence[object], scores: NDArray[np.float64], method: Method
 ) -> None:
-    """Scores of one method along one axis, its values at equal steps as in a map.
+    """Draw the scores of one method along one axis, its values at equal steps as in a map.
 
     The line breaks where a cell is empty.
+
+    Parameters
+    ----------
+    ax : where to draw.
+    axis : path of the axis.
+    values : values of the axis.
+    scores : one per value, NaN for an empty cell.
+    method : sets colour, marker and label.
     """
     colour, marker = METHOD_STYLE[method]
     places = range(len(values))
@@ -195,14 +258,26 @@ def draw_curve(
 
 
 def say_if_empty(ax: Axes) -> None:
-    """Name the lack where no line of ``ax`` has a value: an empty panel could mean anything."""
+    """Write "no result yet" into axes without any finite value, which could otherwise mean
+    anything.
+
+    Parameters
+    ----------
+    ax : axes on which all lines are drawn.
+    """
     values = [np.asarray(line.get_ydata(), dtype=float) for line in ax.lines]
     if not any(np.isfinite(v).any() for v in values):
         ax.text(0.5, 0.5, "no result yet", transform=ax.transAxes, ha="center", va="center")
 
 
 def draw_bars(ax: Axes, scores: dict[Method, float]) -> None:
-    """One bar per method with its number; a method without a result is named so."""
+    """Draw one bar per method with its number; "no result" for a method without one.
+
+    Parameters
+    ----------
+    ax : where to draw.
+    scores : method → ⟨NRMSE⟩, NaN for no result.
+    """
     methods = list(scores)
     for place, (method, score) in enumerate(scores.items()):
         known = np.isfinite(score)
@@ -229,10 +304,16 @@ def add_colourbar(
     beyond: bool = False,
     above: bool = False,
 ) -> Colorbar:
-    """A colourbar at the right of ``axes``.
+    """Add a colourbar to the right of ``axes``.
 
-    ``beyond``: an arrow for values above its end. ``above``: the label on top, where at the side it
-    would be taken for that of the next panel.
+    Parameters
+    ----------
+    figure : the figure of the axes.
+    mappable : the colours, as :func:`draw_map` returns them.
+    axes : the panels that share it.
+    label : name of the quantity.
+    beyond : whether to end in an arrow, for values above the scale.
+    above : whether to put the label on top; at the side it could be read as the next panel's.
     """
     extend = "max" if beyond else "neither"
     bar = figure.colorbar(mappable, ax=axes, pad=0.02, aspect=30, extend=extend)
@@ -245,7 +326,13 @@ def add_colourbar(
 
 
 def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
-    """Plain numbers at 1, 2, 5 of each decade of a logarithmic axis; of many at the decades."""
+    """Plain numbers at 1, 2, 5 of each decade of a logarithmic axis; over many decades only at 1.
+
+    Parameters
+    ----------
+    axis : the x or y axis.
+    low, high : its ends.
+    """
     steps = (1.0,) if high > _MANY_DECADES * low else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(subs=steps))
     axis.set_major_formatter("{x:,.12g}")

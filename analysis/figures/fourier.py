@@ -1,4 +1,6 @@
-"""Figures in Fourier space: what tilts measure, and what a reconstruction has right."""
+"""Figures in Fourier space: what tilts measure, and which frequencies a reconstruction has
+right.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from ..volumes import Array, SliceSet
 
 HAADF_COLOUR, CHEMICAL_COLOUR = "#0072B2", "#D55E00"
 HALF_ANGLE = 15.0
-"""Degrees about an axis within which its power spectrum is taken."""
+"""Half-angle in degrees of the cone about an axis over which its power spectrum is averaged."""
 
 _DIRECTIONS = {"z": "z, beam", "y": "y", "x": "x, tilt axis"}
 
@@ -36,10 +38,16 @@ def tilts_figure(
 ) -> Figure:
     """The tilts as lines in Fourier space (Fig. 2a, d, g): HAADF, chemical, and both.
 
-    A projection measures the central line perpendicular to its beam, in every plane across the tilt
-    axis. Grey: the missing wedge of all tilts shown, which no projection enters. Chemical lines are
-    dashed, so that HAADF lines at the same angles are seen. Without a voxel size frequencies are
-    in units of Nyquist's.
+    By the projection-slice theorem a projection measures the central line perpendicular to its
+    beam, in every plane across the tilt axis. Grey: the missing wedge of all tilts shown. Chemical
+    lines are dashed, so that HAADF lines at the same angles remain visible.
+
+    Parameters
+    ----------
+    haadf_deg : angles of the HAADF series, degrees.
+    chemical_deg : angles of the chemical series, degrees.
+    voxel_size_nm : edge of a voxel; None draws frequencies in units of the Nyquist frequency.
+    title : the condition, above the panels.
     """
     figure = Figure(figsize=(11.5, 4.8), layout="constrained")
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
@@ -77,6 +85,7 @@ def _missing_wedge(ax: Axes, angles: Sequence[float], nyquist: float) -> None:
     if not len(angles):
         return
     first, last = min(angles), max(angles)
+    # The wedge is centrosymmetric: the spectrum of a real volume is Hermitian.
     for start in (last, last + 180.0):
         width = 180.0 - (last - first)
         ax.add_patch(Wedge((0, 0), nyquist, start, start + width, color="0.88", linewidth=0))
@@ -85,9 +94,14 @@ def _missing_wedge(ax: Axes, angles: Sequence[float], nyquist: float) -> None:
 def fsc_figure(slices: SliceSet, halves: tuple[Array, Array] | None = None) -> Figure:
     """Fourier shell correlation with the truth, per element and method (Fig. 3).
 
-    ``halves``: reconstructions (element, z, y, x) of two independent half data sets, whose
-    correlation is added as a dotted line. The legends give resolutions in nm: where the curve falls
-    below 0.5 (against the truth) or 0.143 (between halves).
+    The legends give resolutions in nm: where the curve falls below 0.5 (against the truth) or 0.143
+    (between halves, Rosenthal and Henderson 2003).
+
+    Parameters
+    ----------
+    slices : the truth and the reconstructions, volumes (element, z, y, x).
+    halves : reconstructions (element, z, y, x) of two independent half data sets, whose correlation
+        is added as a dotted line; None for no such line.
     """
     figure, axes = _per_element(slices)
     for i, (ax, element) in enumerate(zip(axes, slices.elements, strict=False)):
@@ -115,6 +129,7 @@ def _curve(
     if not np.isfinite(resolution):
         text = "nothing resolved"
     else:
+        # A curve still above the threshold at Nyquist only bounds the resolution.
         text = f"{'≤ ' if resolution <= finest * (1 + 1e-9) else ''}{resolution:.3g} nm"
     ax.plot(found.frequency, found.correlation, style, color=colour, label=f"{label}: {text}")
 
@@ -122,11 +137,15 @@ def _curve(
 def spectra_figure(slices: SliceSet) -> Figure:
     """Power along the principal directions, truth and reconstructions (Fig. 3).
 
-    One row per element, one column per direction, each the mean over a cone of
-    :data:`HALF_ANGLE`. A mark and a number in the method's colour give the cut-off: where the
-    power, smoothed as :meth:`~tomoatlas.recon_core.metrics.resolution.Spectrum.cut_off` says,
-    first falls below half of the truth's; not resolved: it is below from the start. Noise is power
-    too, so a noisy reconstruction lies above the truth and has no cut-off.
+    One row per element, one column per direction, each the mean over a cone of :data:`HALF_ANGLE`.
+    A mark and a number in the method's colour give the cut-off: where the power, smoothed as in
+    :meth:`~tomoatlas.recon_core.metrics.resolution.Spectrum.cut_off`, first falls below half of the
+    truth's; "not resolved" if it is below from the start. Noise is power too, so a noisy
+    reconstruction lies above the truth and has no cut-off.
+
+    Parameters
+    ----------
+    slices : the truth and the reconstructions, volumes (element, z, y, x).
     """
     rows = len(slices.elements)
     figure = Figure(figsize=(11.0, 1.2 + 2.3 * rows), layout="constrained")
@@ -167,7 +186,7 @@ def _draw_spectra(ax: Axes, slices: SliceSet, row: int, direction: str) -> None:
 
 
 def _cut_off(cut: float, last: float) -> str:
-    """The resolution in nm; power below half from the start is not the same as never below."""
+    """The resolution in nm; below half from the start differs from never below."""
     if cut <= 0:
         return "not resolved"
     return "no cut-off" if cut >= last else f"{1.0 / cut:.3g} nm"

@@ -1,4 +1,4 @@
-"""What the trials of one cell say about all weights (Supp. 22, 23)."""
+"""What the trials of one cell imply for all weights (Supp. 22, 23)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,16 @@ _FAILED = "failed, taken as worse"
 def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Figure:
     """Expected ⟨NRMSE⟩ over the weights and its uncertainty, with every fused trial of the cell.
 
-    The model is the search's own. Dots: good trials, a star: the best, crosses: failed ones, which
-    count as worse than the worst. White outline: expected within ``NEAR_BEST`` of the best.
-    Hatched: far from every trial, a guess.
+    The model is the one the search uses. Dots: good trials; star: the best; crosses: failed trials,
+    which count as worse than the worst. White outline: expected within
+    :data:`~tomoatlas.analysis.posterior.NEAR_BEST` of the best. Hatched: far from every trial, an
+    extrapolation.
+
+    Parameters
+    ----------
+    trials : trials of one cell, of any method.
+    space : bounds of each weight searched, linear.
+    title : the condition, on a line below the heading.
 
     Raises
     ------
@@ -30,10 +37,10 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
     """
     found = posterior(trials, space, Method.FUSED, GRID)
     if found is None:
-        told = len(good_trials(trials, Method.FUSED))
+        good = len(good_trials(trials, Method.FUSED))
         raise BadInput(
             "too few good fused trials for a landscape",
-            value=told,
+            value=good,
             accepted=f">= {least(Method.FUSED)}",
         )
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
@@ -59,6 +66,7 @@ def _draw(
 ) -> None:
     haadf, tv = found.weights.values()
     shown = ax.pcolormesh(haadf, tv, values, cmap=cmap, shading="gouraud")
+    # A vector of 81 × 81 shaded quads would be megabytes; the axes and labels stay vector.
     shown.set_rasterized(True)
     ax.set(xscale="log", yscale="log", xlabel="HAADF weight")
     for axis, along in ((ax.xaxis, haadf), (ax.yaxis, tv)):
@@ -75,13 +83,13 @@ def _hatch_guesses(ax: Axes, found: Posterior) -> None:
 
 
 def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
-    told = good_trials(trials, Method.FUSED)
+    good = good_trials(trials, Method.FUSED)
     fused = trials[trials["method"] == Method.FUSED.value]
-    failed = fused.drop(told.index).dropna(subset=["haadf", "tv"])
+    failed = fused.drop(good.index).dropna(subset=["haadf", "tv"])
     best = best_trial(trials, Method.FUSED)
     ax.plot(
-        told["haadf"],
-        told["tv"],
+        good["haadf"],
+        good["tv"],
         "o",
         color="white",
         markeredgecolor="black",

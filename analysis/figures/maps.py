@@ -1,4 +1,4 @@
-"""Figures of an atlas: the NRMSE map, the four methods, the gain, the weights."""
+"""Figures of an atlas: the NRMSE map, the four methods, the gain of fusion, the best weights."""
 
 from __future__ import annotations
 
@@ -39,10 +39,18 @@ from .draw import (
 
 
 def rows_without_haadf(page: Page) -> dict[Method, NDArray[np.float64]]:
-    """⟨NRMSE⟩ of each baseline per column of the map, the best at the top.
+    """⟨NRMSE⟩ of each baseline per column of the map, the best baseline first.
 
-    Baselines use no HAADF: along an upward axis of HAADF tilts or SNR only their noise differs,
-    and the mean over it is taken. Empty for maps with another upward axis, or without baselines.
+    Baselines use no HAADF: along an upward axis of HAADF tilts or SNR only their noise differs, so
+    their mean over that axis is taken.
+
+    Parameters
+    ----------
+    page : a page of two axes.
+
+    Returns
+    -------
+    Method → mean ⟨NRMSE⟩ (column,). Empty if the upward axis is another one, or without baselines.
     """
     if page.upwards not in (HAADF_TILTS, HAADF_SNR):
         return {}
@@ -52,6 +60,7 @@ def rows_without_haadf(page: Page) -> dict[Method, NDArray[np.float64]]:
 
 
 def _mean_of_columns(grid: PhaseMap) -> NDArray[np.float64]:
+    """Mean (column,) over the rows that have a value; NaN for a column without any."""
     known = np.isfinite(grid.values)
     total, count = np.where(known, grid.values, 0.0).sum(axis=0), known.sum(axis=0)
     mean: NDArray[np.float64] = np.divide(
@@ -67,10 +76,22 @@ def draw_strips(
     norm: Normalize,
     cmap: Colormap,
 ) -> bool:
-    """The rows of :func:`rows_without_haadf` with their numbers, on the map's colours.
+    """Draw the rows of :func:`rows_without_haadf` with their numbers, in the map's colours.
 
     Scores above the map's range take the colour that ``cmap`` has for them, so that the map keeps
-    its contrast. Returns whether there are any.
+    its contrast.
+
+    Parameters
+    ----------
+    ax : where to draw, below the map.
+    strips : method → scores (column,).
+    grid : the map, for its columns.
+    norm : the map's scale of colours.
+    cmap : the map's colours.
+
+    Returns
+    -------
+    Whether any score lies above the range.
     """
     labels = tuple(METHOD_LABELS[method].replace(", ", ",\n") for method in strips)
     values = np.stack(list(strips.values()))[::-1]
@@ -88,20 +109,29 @@ ACCURACY = 0.4
 BASELINES = tuple(method for method in SCORE_COLUMNS if method is not Method.FUSED)
 
 _STRIP_HEIGHT = 0.4
-"""Inches of a row below a map, at most."""
+"""Largest height in inches of a row below a map."""
 
 
 def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
-    """Mean NRMSE of the fused method; for fewer than two axes beside the other methods."""
+    """Mean NRMSE of the fused method (Fig. 4a); with fewer than two axes all methods instead.
+
+    Parameters
+    ----------
+    page : the cells to show.
+    accuracy : ⟨NRMSE⟩ at or below which cells are outlined.
+    """
     if page.axes < 2:
         return baselines_figure(page)
     grid, norm = page.map("nrmse"), _nrmse_norm(page, ["nrmse"])
     strips = rows_without_haadf(page)
     figure, ax, below = _with_strips(grid, len(strips))
+    # The map sets the scale; worse baselines below it turn grey instead of stretching it.
     cmap = colormaps[SEQUENTIAL].with_extremes(over=BEYOND)
     colours = draw_map(ax, grid, norm, cmap=cmap)
     notes = [f"outlined: {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
     if {grid.rows, grid.cols} == {HAADF_TILTS, CHEMICAL_TILTS}:
+        # Only where both axes are numbers of tilts does the diagonal mean an equal share of
+        # exposures.
         notes += ["dashed: equal tilts"] * draw_diagonal(ax, grid)
     if below is not None:
         beyond = draw_strips(below, strips, grid, norm, cmap)
@@ -116,7 +146,12 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
 
 
 def baselines_figure(page: Page) -> Figure:
-    """The four methods on one scale of colour or height."""
+    """The four methods, each at its own best weights, on one scale of colour or height.
+
+    Parameters
+    ----------
+    page : the cells to show: maps for two axes, curves for one, bars for none.
+    """
     if page.axes == 2:
         return _four_maps(page)
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
@@ -137,9 +172,17 @@ def baselines_figure(page: Page) -> Figure:
 
 
 def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | None:
-    """How far fused lies below each of ``rivals``, in percent of the rival, on one scale.
+    """How far the fused method lies below each of ``rivals``, in percent of the rival, on one
+    scale.
 
-    None for fewer than two axes.
+    Parameters
+    ----------
+    page : the cells to show.
+    rivals : methods to compare with.
+
+    Returns
+    -------
+    None if the page has fewer than two axes.
     """
     if page.axes < 2:
         return None
@@ -164,7 +207,7 @@ def _gain(page: Page, rival: Method) -> PhaseMap:
 
 
 def _gain_colours(gains: Sequence[PhaseMap]) -> tuple[Normalize, str]:
-    """One scale for all: from 0, or about 0 in two hues where fusion loses somewhere."""
+    """One scale for all panels: from 0, or diverging around 0 if fusion is worse anywhere."""
     values = np.concatenate([gain.values.ravel() for gain in gains])
     values = values[np.isfinite(values)]
     top = max(5.0, 5.0 * np.ceil(np.abs(values).max(initial=0.0) / 5.0))
@@ -173,9 +216,17 @@ def _gain_colours(gains: Sequence[PhaseMap]) -> tuple[Normalize, str]:
 
 
 def weights_figure(page: Page) -> Figure | None:
-    """The hyperparameter atlas: best weights; None for bars.
+    """The hyperparameter atlas: best weights of the fused method (Supp. 22).
 
-    Colours of a map span the weights found, curves the range searched.
+    Colours of a map span the weights found; curves span the range searched.
+
+    Parameters
+    ----------
+    page : the cells to show.
+
+    Returns
+    -------
+    None for a page without an axis.
     """
     if page.axes == 0:
         return None
@@ -215,9 +266,21 @@ def _smoothness(grid: PhaseMap) -> str:
 
 
 def neighbour_factor(weights: NDArray[np.float64]) -> float:
-    """Typical ratio (root mean square of the logarithm) of the weights of neighbouring cells.
+    """Typical ratio of the weights of neighbouring cells: exp of the root mean square log-ratio.
 
-    1 is a constant map; NaN where no two neighbours are known.
+    Parameters
+    ----------
+    weights : best weights (row, column), NaN where a cell is empty.
+
+    Returns
+    -------
+    1 for a constant map; NaN if no two neighbours are known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(neighbour_factor(np.array([[1.0, 2.0], [1.0, 2.0]])), 3)
+    1.633
     """
     logs = np.log(weights)
     steps = np.concatenate([np.diff(logs, axis=axis).ravel() for axis in (0, 1)])
@@ -228,7 +291,7 @@ def neighbour_factor(weights: NDArray[np.float64]) -> float:
 def _found(page: Page, weight: str) -> tuple[float, float]:
     """The weights of the page rounded outwards to 1, 2, 5 of a decade, within the range searched.
 
-    At least one such step either way of a single value: four equal weights are one colour.
+    At least one such step either way of a single value, so that equal weights get one colour.
     """
     searched = _searched(page, weight)
     low, high = page.range([weight])
@@ -241,7 +304,7 @@ def _found(page: Page, weight: str) -> tuple[float, float]:
 
 
 def _searched(page: Page, weight: str) -> tuple[float, float]:
-    """The range searched; of an atlas without its study, whole decades around the values."""
+    """The range searched; for an atlas without its study, whole decades around the values."""
     if (bounds := page.atlas.setting(f"search.space.{weight}")) is not None:
         return float(bounds[0]), float(bounds[1])
     low, high = page.range([weight])
@@ -273,7 +336,7 @@ def _grid_size(grid: PhaseMap) -> tuple[float, float]:
 
 
 def _with_strips(grid: PhaseMap, strips: int) -> tuple[Figure, Axes, Axes | None]:
-    """A figure with a map, and below it a place for rows of the same columns if there are any."""
+    """A figure with a map and, if there are strips, axes below it that share its columns."""
     width, height = _grid_size(grid)
     rows = strips * min(_STRIP_HEIGHT, height / len(grid.row_values))
     size = (2.4 + 1.1 * width + (1.0 if strips else 0.0), 1.4 + 1.1 * (height + rows))
@@ -285,14 +348,21 @@ def _with_strips(grid: PhaseMap, strips: int) -> tuple[Figure, Axes, Axes | None
 
 
 def _nrmse_norm(page: Page, columns: list[str]) -> Normalize:
-    """Colours from the lowest to the highest score, rounded outwards to 0.05, 0.1 wide at least."""
+    """Colours from the lowest to the highest score, rounded outwards to 0.05, at least 0.1 wide."""
     low, high = page.range(columns)
     if not np.isfinite(low):
+        # No result yet: the range of NRMSE from equal to uncorrelated volumes.
         return Normalize(0.0, float(np.sqrt(2.0)))
     low, high = np.floor(low * 20) / 20, np.ceil(high * 20) / 20
     return Normalize(float(low), float(max(high, low + 0.1)))
 
 
 def titled(title: str, page: Page) -> str:
-    """The title, with the axes held fixed on a line of its own."""
+    """The title, with the axes held fixed on a line of their own.
+
+    Parameters
+    ----------
+    title : the first line.
+    page : the page shown, whose ``fixed`` axes make the second line.
+    """
     return f"{title}\n{condition_label(page.fixed)}" if page.fixed else title

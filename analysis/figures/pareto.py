@@ -22,19 +22,23 @@ from ...sweep.study.trial import Cell
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
 
 STEPS = 7
-"""Weights of an L-curve, over the range searched; the best trial's is one more."""
+"""TV weights of an L-curve, over the range searched; the best trial's weight is added to them."""
 
 _WIDE = 4.0
-"""Ratio from which an axis is logarithmic."""
+"""Ratio of the ends of an axis from which it is logarithmic."""
 
 
 @dataclass(frozen=True)
 class Compromise:
-    """What one TV weight comes to, at its end of the solve.
+    """Where one TV weight leads: the two sides of the objective at the end of the solve.
 
-    ``data``: HAADF + chemical term, the HAADF term with its weight. ``variation``: ΣTV of the
-    concentrations, without its weight. ``nrmse``: mean over the elements. ``finished``: False for
-    a solve that met its limit of work; its point is not where it was going.
+    Parameters
+    ----------
+    tv : the TV weight.
+    data : HAADF + chemical term, the HAADF term with its weight.
+    variation : ΣTV of the concentrations over all elements, without its weight.
+    nrmse : mean over the elements.
+    finished : False for a solve that reached its iteration limit, whose point is not converged.
     """
 
     tv: float
@@ -51,11 +55,15 @@ def compromises(
 
     Parameters
     ----------
-    study : with the axes of ``cell``.
-    cell : whose data to reconstruct.
+    study : the study of the cell.
+    cell : the condition to reconstruct.
     haadf : weight of the HAADF term.
-    tvs : weights of the total variation, each > 0.
-    device : name of what to compute on.
+    tvs : TV weights, > 0.
+    device : what to compute on, as the command line names it.
+
+    Returns
+    -------
+    One point per TV weight, in their order.
     """
     found = []
     for number, tv in enumerate(tvs):
@@ -71,10 +79,16 @@ def compromises(
 
 
 def pareto_figure(points: Sequence[Compromise], best: Weights, title: str = "") -> Figure:
-    """The L-curve, coloured by ⟨NRMSE⟩, and ⟨NRMSE⟩ along it; ringed: the best trial's TV weight.
+    """The L-curve (Hansen 1992), coloured by ⟨NRMSE⟩, and ⟨NRMSE⟩ along it.
 
-    Crosses are solves that met their limit of work: no line leads to them, and they have no colour,
-    as neither their place nor their score is where they were going.
+    Ringed: the best trial's TV weight. Crosses are solves that reached the iteration limit; they
+    have no colour, and no line leads to them, since neither place nor score is final.
+
+    Parameters
+    ----------
+    points : results of :func:`compromises`, by TV weight.
+    best : weights of the cell's best fused trial.
+    title : the condition, on a line below the heading.
     """
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -87,7 +101,7 @@ def pareto_figure(points: Sequence[Compromise], best: Weights, title: str = "") 
     _scale(left, "x", [p.variation for p in points])
     _scale(left, "y", [p.data for p in points])
     _scale(right, "x", [p.tv for p in points])
-    left.margins(x=0.22, y=0.1)  # for the names of the points
+    left.margins(x=0.22, y=0.1)  # leaves space for the labels of the points
     left.set_xlabel("ΣTV of the concentrations (all elements)")
     left.set_ylabel("data terms: chemistry + haadf × HAADF")
     right.set(xlabel="TV weight", ylabel="⟨NRMSE⟩")
@@ -100,7 +114,7 @@ def pareto_figure(points: Sequence[Compromise], best: Weights, title: str = "") 
 
 
 def _name_point(ax: Axes, point: Compromise, best: bool) -> None:
-    """Above the falling curve; the best's, which may lie close to another, below."""
+    """Label a point above the falling curve; the best's, which may lie close to another, below."""
     offset, side = ((-9, -6), "right") if best else ((9, 6), "left")
     ax.annotate(
         f"tv {point.tv:.2g}",
@@ -122,15 +136,15 @@ def _score(point: Compromise) -> tuple[float, float]:
 
 
 def _norm(points: Sequence[Compromise]) -> Normalize:
-    """Colours of the scores of the solves that finished; of all where none did."""
+    """Colours over the scores of the converged solves; over all of them if none converged."""
     scores = [p.nrmse for p in points if p.finished] or [p.nrmse for p in points]
     return Normalize(min(scores), max(max(scores), min(scores) + 0.01))
 
 
 def _scale(ax: Axes, name: Literal["x", "y"], values: Sequence[float]) -> None:
-    """Logarithmic over a wide range; over a narrow one the same curve with ticks that can be read.
+    """A logarithmic axis over a wide range, readable linear ticks over a narrow one.
 
-    The Poisson term, known up to a constant, may be negative.
+    The Poisson term is known up to a constant and may be negative.
     """
     axis = ax.xaxis if name == "x" else ax.yaxis
     low, high = min(values), max(values)
@@ -148,6 +162,7 @@ def _draw_points(
     place: Callable[[Compromise], tuple[float, float]],
     norm: Normalize,
 ) -> None:
+    # NaN breaks the line at a point that has not converged.
     joined = np.array([place(p) if p.finished else (np.nan, np.nan) for p in points])
     ax.plot(*joined.T, color="0.7", zorder=0)
     finished = [p for p in points if p.finished]
@@ -157,7 +172,7 @@ def _draw_points(
         ax.scatter(x, y, c=scores, norm=norm, cmap=SEQUENTIAL, s=60)
     cut = [place(p) for p in points if not p.finished]
     if cut:
-        ax.plot(*zip(*cut, strict=True), "X", color="0.5", label="met the limit of work")
+        ax.plot(*zip(*cut, strict=True), "X", color="0.5", label="reached the iteration limit")
     ax.spines[["top", "right"]].set_visible(False)
 
 

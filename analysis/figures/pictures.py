@@ -1,6 +1,4 @@
-"""Pictures of reconstructions: slices beside the truth, colour composites, and how a solve
-converged.
-"""
+"""Pictures of volumes: slices beside the truth, colour composites, and how a solve converged."""
 
 from __future__ import annotations
 
@@ -20,34 +18,68 @@ from .draw import add_colourbar
 
 _COLOURS = ("#0072B2", "#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#999999")
 _USUAL = {"Au": "#F0E442", "O": "#999999"}
-"""Gold is yellow and oxygen, which is everywhere, grey."""
+"""Gold is yellow, and oxygen, present in every oxide, is grey."""
 
 
 def element_colours(elements: tuple[str, ...]) -> dict[str, str]:
-    """A colour per element from Okabe and Ito's colour-blind-safe set."""
+    """A colour per element from the colour-blind-safe set of Okabe and Ito (2008).
+
+    Parameters
+    ----------
+    elements : chemical symbols; gold and oxygen have fixed colours, the others take the free ones
+        in order.
+
+    Returns
+    -------
+    Element → colour as ``#RRGGBB``; white once the set is used up.
+
+    Examples
+    --------
+    >>> element_colours(("Co", "O", "Au"))
+    {'Co': '#0072B2', 'O': '#999999', 'Au': '#F0E442'}
+    """
     free = iter(c for c in _COLOURS if c not in _USUAL.values())
     return {e: _USUAL[e] if e in _USUAL else next(free, "#FFFFFF") for e in elements}
 
 
 def composite(images: Array, tops: NDArray[np.float64], colours: Mapping[str, str]) -> Array:
-    """RGB (row, column, 3) of images (element, row, column), each from 0 (black) to its top.
+    """One RGB image of all elements: the hue shows which are there, the brightness how strong they
+    are.
 
     The hue is the mean of the elements' colours weighted by their concentration relative to the
-    top, the brightness that of the strongest element: it says what is there, not how much in all.
+    top; the brightness is that of the strongest element. Overlapping elements therefore mix instead
+    of saturating to white.
+
+    Parameters
+    ----------
+    images : concentrations (element, row, column).
+    tops : concentration (element,) drawn at full brightness; an element whose top is 0 is ignored.
+    colours : element → colour, in the order of ``images``.
+
+    Returns
+    -------
+    RGB image (row, column, 3), float32 from 0 to 1.
     """
     tops = np.where(tops > 0, tops, 1.0)
     shares = np.clip(images / tops[:, None, None], 0.0, 1.0)
     palette = np.array([to_rgb(colour) for colour in colours.values()])
     total = np.maximum(shares.sum(axis=0), 1e-12)[..., None]
+    # Normalised by the sum of the shares, so that the hue does not depend on the total
+    # concentration.
     hue = np.einsum("erc,ek->rck", shares, palette) / total
     rgb: Array = (hue * shares.max(axis=0)[..., None]).astype(np.float32)
     return rgb
 
 
 def overlay_figure(slices: SliceSet) -> Figure:
-    """Composites of truth and reconstructions: across the tilt axis, and seen along the beam.
+    """Composites of truth and reconstructions: a slice across the tilt axis, and one across the
+    beam.
 
-    Every element from 0 to the truth's maximum, the same in all columns.
+    Every element is scaled from 0 to the truth's maximum, the same in all columns.
+
+    Parameters
+    ----------
+    slices : the truth and the reconstructions, volumes (element, z, y, x).
     """
     truth = slices.truth
     colours = element_colours(slices.elements)
@@ -78,16 +110,20 @@ def _show_composite(ax: Axes, rgb: Array) -> None:
 
 
 NARROWEST = 3.6
-"""Inches that a line of the title of a figure of slices takes."""
+"""Least width in inches: the title of a figure of slices fits on one line."""
 _WIDE = 30.0
-"""Ratio beyond which a term is drawn on a logarithmic scale."""
+"""Ratio of largest to smallest value above which a term is drawn on a logarithmic scale."""
 
 
 def slices_figure(slices: SliceSet) -> Figure:
     """Slices across the tilt axis (z upwards, y across), where the missing wedge shows.
 
-    One row per element on one scale of concentration, 0 to the truth's maximum; one column per
+    One row per element on one scale of concentration, from 0 to the truth's maximum; one column per
     method, with the NRMSE of the whole volume beneath.
+
+    Parameters
+    ----------
+    slices : the truth and the reconstructions, volumes (element, z, y, x).
     """
     columns: dict[str, Array] = {slices.reference: slices.truth}
     columns |= {shown.label: shown.volumes for shown in slices.shown()}
@@ -123,7 +159,14 @@ def _finish(figure: Figure, axes: NDArray[np.object_], slices: SliceSet, x: int)
 
 
 def draw_scale_bar(ax: Axes, pixels: int, voxel_size_nm: float) -> None:
-    """A white bar of a round length, about a quarter of the field."""
+    """A white bar of a round length, about a quarter of the field.
+
+    Parameters
+    ----------
+    ax : axes showing an image in units of pixels.
+    pixels : width of the image.
+    voxel_size_nm : edge of a pixel, nm.
+    """
     length = round_length(0.25 * pixels * voxel_size_nm)
     width = length / voxel_size_nm
     start = 0.05 * pixels
@@ -140,7 +183,13 @@ def draw_scale_bar(ax: Axes, pixels: int, voxel_size_nm: float) -> None:
 
 
 def convergence_figure(history: History, title: str = "") -> Figure:
-    """The three weighted terms of the objective and the residuals against work."""
+    """The three weighted terms of the objective and the residuals of ADMM against work (Supp. 13).
+
+    Parameters
+    ----------
+    history : what the solver recorded; ``iterations`` counts pairs of forward and back projections.
+    title : written above the panels; empty for none.
+    """
     figure = Figure(figsize=(9.0, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
     terms = {
@@ -151,6 +200,7 @@ def convergence_figure(history: History, title: str = "") -> Figure:
     for ax, (label, values) in zip(axes.flat, terms.items(), strict=False):
         ax.plot(history.iterations, values, color="#0072B2")
         ax.set_title(label)
+        # The Poisson term is known up to a constant and may be negative: then a linear scale.
         if min(values, default=0.0) > 0 and max(values) > _WIDE * min(values):
             ax.set_yscale("log")
     _residuals(axes[1, 1], history)

@@ -1,4 +1,4 @@
-"""Line profiles across edges of the specimen, and how wide methods make them (Fig. 3)."""
+"""Line profiles across edges of the specimen, and how wide each method makes them (Fig. 3)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,37 @@ HALF_LENGTH = 6.0
 """Voxels from the edge to either end of a profile."""
 POINTS = 49
 _PANEL, _LINE = 2.9, 0.4
-"""Inches of a row with profiles, and of one that says there are none."""
+"""Height in inches of a row with profiles, and of a row without an edge."""
 _SIDEWAYS = (-1.0, 0.0, 1.0)
-"""Voxels beside the line: profiles are means over three parallel lines."""
+"""Voxels beside the line: a profile is the mean over three parallel lines."""
 
 
 @dataclass(frozen=True)
 class EdgeLine:
-    """A line across an edge in the slice ``x``: ``centre`` and unit ``normal``, (z, y) voxels."""
+    """A line across an edge, inside one slice.
+
+    Parameters
+    ----------
+    x : index of the slice along the tilt axis.
+    centre : point (z, y) on the edge, voxels.
+    normal : unit vector (z, y) from the outside to the inside.
+    """
 
     x: int
     centre: tuple[float, float]
     normal: tuple[float, float]
 
     def profile(self, image: Array) -> Floats:
-        """Values of an image (z, y) along the line, from outside the edge inwards."""
+        """Values of an image along the line, from outside the edge inwards.
+
+        Parameters
+        ----------
+        image : concentrations (z, y).
+
+        Returns
+        -------
+        :data:`POINTS` values, means over three parallel lines.
+        """
         sideways = np.array([-self.normal[1], self.normal[0]])
         lines = []
         for shift in _SIDEWAYS:
@@ -44,17 +60,25 @@ class EdgeLine:
         return mean
 
     def ends(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """First and last point (z, y)."""
+        """First and last point (z, y), voxels."""
         (z, y), (a, b) = self.centre, self.normal
         reach = HALF_LENGTH
         return (z - reach * a, y - reach * b), (z + reach * a, y + reach * b)
 
 
 def sharpest_edge(truth: Array) -> EdgeLine | None:
-    """The line over the cleanest straight step of a volume (z, y, x), in any slice across x.
+    """The line over the cleanest straight step of a volume, in any slice across x.
 
-    Cleanest: its profile is nearest to 0 outside and the volume's maximum inside. None for an
-    empty volume, or one without an edge.
+    Cleanest: its profile is closest to 0 outside and the volume's maximum inside. Only the quarter
+    of the slices with most material is searched.
+
+    Parameters
+    ----------
+    truth : concentrations (z, y, x) of one element.
+
+    Returns
+    -------
+    None for an empty volume, or one without an edge.
     """
     best: tuple[float, EdgeLine] | None = None
     for x in np.argsort(-(truth > 0).sum(axis=(0, 1)))[: max(1, truth.shape[2] // 4)]:
@@ -65,8 +89,10 @@ def sharpest_edge(truth: Array) -> EdgeLine | None:
 
 
 def _sharpest_in(image: Array, x: int, top: float) -> tuple[float, EdgeLine] | None:
+    """The mean deviation from an ideal step, and the line, of the best edge in a slice (z, y)."""
     from scipy.ndimage import gaussian_filter, map_coordinates
 
+    # Smoothed by one voxel, so that the normals do not follow single voxels of the grid.
     gradient = np.stack([*np.gradient(gaussian_filter(image.astype(np.float64), 1.0))], axis=-1)
     slope = np.linalg.norm(gradient, axis=-1)
     places = np.argwhere(slope > 0.2 * top)
@@ -75,6 +101,7 @@ def _sharpest_in(image: Array, x: int, top: float) -> tuple[float, EdgeLine] | N
     normals = gradient[tuple(places.T)] / slope[tuple(places.T)][:, None]
     steps = np.linspace(-HALF_LENGTH, HALF_LENGTH, POINTS)
     along = places[:, None, :] + steps[None, :, None] * normals[:, None, :]
+    # All candidate profiles in one call: (candidate, point).
     values = map_coordinates(image.astype(np.float64), np.moveaxis(along, -1, 0), order=1)
     off = np.abs(values - top * (steps > 0)).mean(axis=1) / top
     chosen = int(off.argmin())
@@ -85,9 +112,13 @@ def _sharpest_in(image: Array, x: int, top: float) -> tuple[float, EdgeLine] | N
 def profiles_figure(slices: SliceSet) -> Figure:
     """For each element its cleanest edge in the truth: where it lies, and profiles across it.
 
-    The legend gives the 10-90 % width of an error function fitted to each profile (dashed), in nm,
-    one voxel at best, or that there is no edge to be fitted. The fit ends where the truth's plateau
-    does. An element without an edge in the truth is said to have none.
+    The legend gives the 10–90 % width in nm of an error function fitted to each profile (dashed),
+    with one voxel as the finest, or "no edge" if the fit fails. The fit ends where the truth's
+    plateau does. An element without an edge in the truth gets a note instead.
+
+    Parameters
+    ----------
+    slices : the truth and the reconstructions, volumes (element, z, y, x).
     """
     lines = [sharpest_edge(truth) for truth in slices.truth]
     heights = [_LINE if line is None else _PANEL for line in lines]
@@ -115,7 +146,9 @@ def _draw_nothing(axes: Sequence[Axes], element: str) -> None:
 
 
 def _plateau_end(profile: Floats) -> int:
-    """Number of points up to the far side of a small particle."""
+    """Number of points up to the far side of a small particle: beyond it the profile falls
+    again.
+    """
     inside = profile >= 0.9 * profile.max()
     return int(np.flatnonzero(inside)[-1]) + 1
 
@@ -156,7 +189,7 @@ def _draw_profiles(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None
 
 
 def _width(edge: Edge | None, voxel_nm: float) -> str:
-    """Of a fitted edge; nothing below a voxel can be told."""
+    """Width of a fitted edge; below one voxel only a bound can be given."""
     if edge is None:
         return "no edge"
     if edge.width_nm <= voxel_nm:

@@ -1,4 +1,4 @@
-"""The specimen in 3D, drawn by PyVista off screen (Fig. 4c)."""
+"""The specimen in 3D, drawn by PyVista off screen (Fig. 4c of Schwartz et al. 2024)."""
 
 from __future__ import annotations
 
@@ -22,24 +22,35 @@ if TYPE_CHECKING:
 PIXELS = 700
 _PROBE = "import pyvista; pyvista.Plotter(off_screen=True, window_size=[16, 16]).screenshot()"
 LEVEL = 0.5
-"""Surfaces stand at this fraction of an element's usual concentration in the reference."""
+"""Level of a surface, as a fraction of the element's typical concentration in the reference."""
 _VIEW = ((2.1, -2.6, 1.5), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
 """Camera, focus and up (x, y, z) in edges of the box from its centre: tilt axis to the right."""
 
 
 def render_figure(slices: SliceSet) -> Figure:
-    """Surfaces of every element, truth beside the reconstructions; beam z upwards.
+    """Surfaces of every element, truth beside the reconstructions; the beam (z) points upwards.
 
-    A surface stands at half of an element's usual concentration in the reference, in all pictures
-    at the same values. Oxygen is left out beside other elements: its surface is theirs.
+    A surface stands at half of the element's typical concentration in the reference, at the same
+    value in every panel, so that panels can be compared. Oxygen is left out beside other elements:
+    its surface coincides with theirs.
+
+    Parameters
+    ----------
+    slices : the truth and the reconstructions, volumes (element, z, y, x).
+
+    Returns
+    -------
+    Figure, one panel per volume, with a legend of the elements below.
 
     Raises
     ------
-    BadInput : PyVista (the extra ``render``) is not installed, or nothing here can render.
+    BadInput : PyVista (the extra ``render``) is not installed, or this machine cannot render off
+        screen.
     """
-    _check_rendering()
+    check_rendering()
     shown = [(s.label, s.volumes) for s in slices.shown()]
     columns = [(slices.reference, slices.truth), *shown]
+    # An oxide's oxygen fills the same voxels as its cation, so its surface would hide the others.
     drawn = [e for e in slices.elements if e != "O" or len(slices.elements) == 1]
     colours = {e: element_colours(slices.elements)[e] for e in drawn}
     figure = Figure(figsize=(max(4.8, 2.6 * len(columns)), 3.8), layout="constrained")
@@ -58,8 +69,15 @@ def render_figure(slices: SliceSet) -> Figure:
 
 
 @cache
-def _check_rendering() -> None:
-    """Try it in a process of its own: without EGL and a software renderer VTK ends the process."""
+def check_rendering() -> None:
+    """Try to render in a child process: without EGL and a software renderer VTK aborts.
+
+    The verdict is cached; ``check_rendering.cache_clear()`` forgets it.
+
+    Raises
+    ------
+    BadInput : PyVista is not installed, or this machine cannot render off screen.
+    """
     with needed("pyvista", "render", "rendering in 3D"):
         import pyvista  # noqa: F401
     tried = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
@@ -71,10 +89,21 @@ def _check_rendering() -> None:
 
 
 def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArray[np.uint8]:
-    """A picture (row, column, RGB) of the surfaces of volumes (element, z, y, x)."""
+    """Render the surfaces of a set of volumes.
+
+    Parameters
+    ----------
+    volumes : concentrations (element, z, y, x).
+    slices : the set that ``volumes`` belongs to; its truth fixes the level of every surface.
+    colours : element → colour, of the elements to draw.
+
+    Returns
+    -------
+    Picture (row, column, RGB), 8 bits per channel.
+    """
     with needed("pyvista", "render", "rendering in 3D"):
         import pyvista
-    with pyvista.vtk_verbosity("off"):  # of the X server it looks for before it does without
+    with pyvista.vtk_verbosity("off"):  # silences the search for an X server
         plotter = pyvista.Plotter(off_screen=True, window_size=[PIXELS, PIXELS])
     try:
         for element, colour in colours.items():
@@ -88,14 +117,25 @@ def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArr
 
 
 def usual_concentration(volume: Array) -> float:
-    """Mean of the voxels weighted by themselves: that of a particle's inside, not of its peaks."""
+    """Mean of the voxels weighted by themselves: the level inside a particle, insensitive to peaks.
+
+    Parameters
+    ----------
+    volume : concentrations (z, y, x) of one element, >= 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> usual_concentration(np.array([0.0, 0.0, 2.0, 2.0]))
+    2.0
+    """
     values = volume.astype(np.float64).ravel()
     total = float(values.sum())
     return float(values @ values) / total if total > 0 else 0.0
 
 
 def _add_surface(plotter: Plotter, volume: Array, level: float, colour: str) -> None:
-    """The closed surface where ``volume`` (z, y, x) crosses ``level``, if it does anywhere."""
+    """Add the closed surface where ``volume`` (z, y, x) crosses ``level``, if it does anywhere."""
     import pyvista
 
     padded = np.pad(volume, 1)  # closes surfaces at the faces of the box
@@ -103,16 +143,18 @@ def _add_surface(plotter: Plotter, volume: Array, level: float, colour: str) -> 
         return
     grid = pyvista.ImageData(dimensions=padded.shape[::-1], origin=_origin(volume.shape))
     grid["concentration"] = padded.ravel()
+    # Marching cubes at one level; the padding above turns an open shell into a closed body.
     mesh = grid.contour([level], scalars="concentration")
     plotter.add_mesh(mesh, color=colour, smooth_shading=True, specular=0.2)
 
 
 def _origin(shape: tuple[int, ...]) -> tuple[float, ...]:
-    """Corner (x, y, z) that puts the centre of an array (z, y, x), padded by one, at 0."""
+    """Origin (x, y, z) that centres an array (z, y, x), padded by one voxel, at 0."""
     return tuple(-(n + 1) / 2 for n in reversed(shape))
 
 
 def _add_box(plotter: Plotter, shape: tuple[int, ...]) -> None:
+    """Outline the reconstructed box and aim the camera at its centre."""
     import pyvista
 
     halves = [n / 2 for n in reversed(shape)]

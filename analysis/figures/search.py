@@ -1,4 +1,4 @@
-"""How the search went: what more trials would buy, and which weight matters."""
+"""How the search went: what more trials would gain, and which weight matters."""
 
 from __future__ import annotations
 
@@ -26,16 +26,27 @@ from .timeline import device_hours
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 GRID = 33
 LEAST = 10
-"""Good fused trials below which nothing is said about importance."""
+"""Fewest good fused trials from which importance is estimated."""
 MOST = 1000
-"""Good fused trials the model is fitted to, a random choice of more: time goes with the cube."""
+"""Most good fused trials the model is fitted to; of more, a random subset, as fitting costs
+O(n³).
+"""
 
 
 def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """Lowest fused ⟨NRMSE⟩ of each cell after each of its trials: (cell, trial number from 1).
+    """Lowest fused ⟨NRMSE⟩ of each cell after each of its trials.
 
-    A failed trial leaves the best where it was; NaN before the first good one, and after the last
-    trial of a cell.
+    A failed trial leaves the best unchanged.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    axes : paths of the study's axes; none for a study of one cell.
+
+    Returns
+    -------
+    Table (cell, trial number from 1); NaN before a cell's first good trial and after its last
+    trial.
     """
     fused = trials[trials["method"] == "fused"].copy()
     fused.loc[fused["status"] != "ok", "nrmse"] = np.nan
@@ -43,27 +54,40 @@ def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     table = fused.pivot_table(index="cell", columns="number", values="nrmse", dropna=False)
     best = table.cummin(axis=1).ffill(axis=1)
     last = fused.groupby("cell")["number"].max()
+    # A cell that ended early has no value at later trial numbers; ffill alone would invent one.
     best = best.where(np.array(best.columns)[None, :] <= last.to_numpy()[:, None])
     best.columns = [int(number) + 1 for number in best.columns]
     return best
 
 
 def _cell_numbers(trials: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
+    """A number per trial that is the same within a cell."""
     if not axes:
         return pd.Series(0, index=trials.index)
     return trials.groupby(list(axes), sort=False).ngroup()
 
 
 def mean_best(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """Mean best fused ⟨NRMSE⟩ so far and ``cells`` with a result, against ``device_hours``.
+    """Mean over the cells of the best fused ⟨NRMSE⟩ so far, against device time.
 
-    ``mean`` is over all cells that have a result in the end, and NaN until the last of them has its
-    first: a mean over those known by then would rise when a hard cell joins.
+    Only cells that have a result in the end count, and the mean is NaN until the last of them has
+    its first: a mean over the cells known so far would rise whenever a hard cell joined.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    axes : paths of the study's axes.
+
+    Returns
+    -------
+    Table with columns ``device_hours`` (of all methods, cumulative), ``mean``, and ``cells`` (with
+    a result so far), one row per trial by the time it ended.
     """
     ended = device_hours(trials)
     good = ended[(ended["method"] == "fused") & (ended["status"] == "ok") & ended["nrmse"].notna()]
     cells = _cell_numbers(good, axes)
     best = good["nrmse"].groupby(cells).cummin()
+    # Increments per trial: their running sum is the sum of all cells' bests at any moment.
     gained = best - best.groupby(cells).shift().fillna(0.0)
     known = (~cells.duplicated()).cumsum().reindex(ended.index).ffill().fillna(0).astype(int)
     mean = gained.cumsum().reindex(ended.index).ffill() / max(1, cells.nunique())
@@ -73,10 +97,15 @@ def mean_best(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
 
 
 def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
-    """How far the best trial so far lies above the best of all, against trials; and device-hours.
+    """How far the best trial so far lies above the final best, against trials and device-hours.
 
-    Left: of each cell, in percent of its own final best, which is where each ends: median, and the
-    range of the middle half and of all. Right: :func:`mean_best`, all methods' time counted.
+    Left: each cell's excess over its own final best in percent, as median, middle half and full
+    range. Right: :func:`mean_best`, with the device time of all methods.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    axes : paths of the study's axes.
 
     Raises
     ------
@@ -112,16 +141,17 @@ def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
     ax.legend(fontsize=8, frameon=False)
 
 
-def _draw_hours(ax: Axes, told: pd.DataFrame) -> None:
-    if told.empty:
+def _draw_hours(ax: Axes, means: pd.DataFrame) -> None:
+    if means.empty:
         ax.text(0.5, 0.5, "no times recorded", transform=ax.transAxes, ha="center")
         return
-    hours, cells = told["device_hours"], int(told["cells"].iloc[-1])
-    ax.plot(hours, told["mean"], color=_BLUE, drawstyle="steps-post")
+    hours, cells = means["device_hours"], int(means["cells"].iloc[-1])
+    ax.plot(hours, means["mean"], color=_BLUE, drawstyle="steps-post")
     known = ax.twinx()
-    known.plot(hours, told["cells"], color=_ORANGE, drawstyle="steps-post")
+    known.plot(hours, means["cells"], color=_ORANGE, drawstyle="steps-post")
     known.set_ylabel("cells with a result", color=_ORANGE)
-    known.set_ylim(0, 1.12 * cells)  # above the first mean
+    # Headroom, so that the count's last level does not cover the first point of the mean.
+    known.set_ylim(0, 1.12 * cells)
     ax.set_xlim(left=0.0)
     known.yaxis.set_major_locator(MaxNLocator(integer=True))
     known.spines[["top"]].set_visible(False)
@@ -133,42 +163,52 @@ def _draw_hours(ax: Axes, told: pd.DataFrame) -> None:
 def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -> Figure:
     """How much of the variation of ⟨NRMSE⟩ each weight explains, and how it depends on each.
 
-    The search's model is fitted to the logarithm of ⟨NRMSE⟩ relative to the best of its cell, of
-    all cells with HAADF together. Left: first-order Sobol indices of the model over the range
-    searched, and what only both weights together explain. Middle, right: geometric mean over the
-    other weight, the range of its middle 80 %, and the trials. The title says how much of the range
-    is far from any trial, where the model only guesses.
+    The search's Gaussian process is fitted to the logarithm of ⟨NRMSE⟩ relative to the best of its
+    cell, over all cells with HAADF together. Left: first-order Sobol indices (Sobol 1993) of its
+    mean over the range searched, and what only both weights together explain. Middle, right:
+    geometric mean over the other weight, the range of its middle 80 %, and the trials. The title
+    gives the part of the range that is far from any trial, where the model extrapolates.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    space : bounds of each weight searched, linear (the model works on their logarithms).
+    axes : paths of the study's axes.
 
     Raises
     ------
-    BadInput : fewer than ten good fused trials with a HAADF weight that acts.
+    BadInput : fewer than :data:`LEAST` good fused trials whose HAADF weight has an effect.
     """
-    told = good_trials(trials, Method.FUSED)
+    good = good_trials(trials, Method.FUSED)
     if HAADF_TILTS in axes:
-        told = told[told[HAADF_TILTS] > 0]
-    if len(told) < LEAST:
-        raise BadInput("too few good fused trials", value=len(told), accepted=f">= {LEAST}")
+        good = good[good[HAADF_TILTS] > 0]
+    if len(good) < LEAST:
+        raise BadInput("too few good fused trials", value=len(good), accepted=f">= {LEAST}")
+    # Relative to the best of its own cell: pooled over cells, only the effect of the weights is
+    # left.
     excess = 100.0 * (
-        told["nrmse"] / told.groupby(_cell_numbers(told, axes))["nrmse"].transform("min") - 1
+        good["nrmse"] / good.groupby(_cell_numbers(good, axes))["nrmse"].transform("min") - 1
     )
     scores = np.log1p(excess.to_numpy() / 100.0)
-    mean, sigma = _expected(told, space, scores)
+    mean, sigma = _expected(good, space, scores)
     figure = Figure(figsize=(12.0, 4.2), layout="constrained")
     bars, *panels = figure.subplots(1, 3, width_ratios=[1, 1.4, 1.4])
     _draw_shares(bars, mean)
     for ax, weight, surface in zip(panels, WEIGHTS, (mean, mean.T), strict=True):
-        _draw_dependence(ax, weight, space, told[weight], excess, surface)
+        _draw_dependence(ax, weight, space, good[weight], excess, surface)
     guessed = float((sigma > 0.5 * scores.std()).mean())
     note = f"; {guessed:.0%} of the range is far from any trial" if guessed >= 0.01 else ""
-    figure.suptitle(f"Which weight matters: {len(told)} fused trials{note}")
+    figure.suptitle(f"Which weight matters: {len(good)} fused trials{note}")
     return figure
 
 
-def _expected(told: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats, Floats]:
-    """Mean and deviation (tv, haadf) of the search's model of ``scores``, one of each trial."""
-    # The model is judged by the last points it is given: let these be of all cells and times.
-    order = np.random.default_rng(0).permutation(len(told))[:MOST]
-    weights = told[list(WEIGHTS)].to_numpy(dtype=float)[order].tolist()
+def _expected(good: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation (tv, haadf) of the search's model of ``scores``, one per
+    trial.
+    """
+    # The last points held out validate the model, so they must come from all cells and times.
+    order = np.random.default_rng(0).permutation(len(good))[:MOST]
+    weights = good[list(WEIGHTS)].to_numpy(dtype=float)[order].tolist()
     pairs = [(Weights(*w), s) for w, s in zip(weights, scores[order].tolist(), strict=True)]
     bounds = {name: space[name] for name in WEIGHTS}
     mean, sigma = believed(bounds, pairs, unit_grid(len(WEIGHTS), GRID))
@@ -176,7 +216,23 @@ def _expected(told: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats,
 
 
 def shares_of_variance(mean: Floats) -> dict[str, float]:
-    """First-order Sobol indices of a surface (tv, haadf), and the rest; NaN where it is flat."""
+    """First-order Sobol indices of a response surface: Var(E[f | w]) / Var(f) for each weight w.
+
+    Parameters
+    ----------
+    mean : surface (tv, haadf) at equal steps of the logarithms of the weights.
+
+    Returns
+    -------
+    Shares of ``haadf``, ``tv`` and ``both`` (the remainder, which only the pair explains); NaN
+    where the surface is flat.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shares_of_variance(np.array([[0.0, 1.0], [0.0, 1.0]]))
+    {'haadf': 1.0, 'tv': 0.0, 'both': 0.0}
+    """
     total = float(mean.var())
     if total <= 0:
         return {"haadf": np.nan, "tv": np.nan, "both": np.nan}
@@ -196,7 +252,9 @@ def _draw_shares(ax: Axes, mean: Floats) -> None:
 def _draw_dependence(
     ax: Axes, weight: str, space: Space, drawn: pd.Series, excess: pd.Series, surface: Floats
 ) -> None:
-    """``surface`` (other weight, ``weight``): logarithms, so that its mean is a geometric one."""
+    """Draw the dependence on ``weight``, given ``surface`` (other weight, ``weight``) of
+    logarithms, whose mean is therefore a geometric one.
+    """
     low, high = space[weight]
     along = np.geomspace(low, high, GRID)
     curve, *ends = (
@@ -217,24 +275,30 @@ def _draw_dependence(
 
 
 def parallel_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
-    """Every good fused trial as a line through its condition, weights and score.
+    """Parallel coordinates: every good fused trial as a line through its condition, weights and
+    score.
 
     Coloured by ⟨NRMSE⟩, the best drawn last; weights on logarithmic scales, axes in equal steps.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    axes : paths of the study's axes.
 
     Raises
     ------
     BadInput : no good fused trial.
     """
-    told = good_trials(trials, Method.FUSED).sort_values("nrmse", ascending=False)
-    if told.empty:
+    good = good_trials(trials, Method.FUSED).sort_values("nrmse", ascending=False)
+    if good.empty:
         raise BadInput("no good fused trial yet", accepted="a study with results")
     columns = [*axes, *WEIGHTS, "nrmse"]
     figure = Figure(figsize=(2.2 * len(columns) + 1.5, 4.8), layout="constrained")
     ax = figure.subplots()
-    heights = [_upright(ax, place, told[column], column) for place, column in enumerate(columns)]
+    heights = [_upright(ax, place, good[column], column) for place, column in enumerate(columns)]
     lines = [list(enumerate(values)) for values in np.stack(heights, axis=1)]
-    norm = Normalize(float(told["nrmse"].min()), float(told["nrmse"].max()))
-    colours = colormaps[SEQUENTIAL](norm(told["nrmse"]))
+    norm = Normalize(float(good["nrmse"].min()), float(good["nrmse"].max()))
+    colours = colormaps[SEQUENTIAL](norm(good["nrmse"]))
     ax.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, alpha=0.6))
     ax.set(xlim=(-0.3, len(columns) - 0.7), ylim=(-0.05, 1.05), yticks=[])
     ax.set_xticks(range(len(columns)), [_column_label(column) for column in columns])
@@ -249,7 +313,7 @@ def _column_label(column: str) -> str:
 
 
 def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:
-    """Draw one upright axis with its ticks; heights 0 to 1 of the values."""
+    """Draw one upright axis with its ticks; return the heights of the values, 0 to 1."""
     ax.axvline(place, color="0.3", linewidth=0.8)
     if column in WEIGHTS or column == "nrmse":
         numbers = np.log10(values.to_numpy(dtype=float)) if column in WEIGHTS else values.to_numpy()
@@ -257,6 +321,7 @@ def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:
         ticks = np.linspace(low, high, 4)
         texts = [f"{10**t if column in WEIGHTS else t:.2g}" for t in ticks]
     else:
+        # Numbers before texts: an axis may hold both, as a specimen's name beside sizes.
         levels = list(dict.fromkeys(sorted(values.tolist(), key=lambda v: (isinstance(v, str), v))))
         numbers = values.map({level: i for i, level in enumerate(levels)}).to_numpy(dtype=float)
         low, high, ticks = 0.0, float(len(levels) - 1), np.arange(len(levels), dtype=float)

@@ -1,6 +1,6 @@
 """What a figure is drawn from: a study folder, an atlas, or files of volumes or tilts.
 
-A figure asks for what it needs; what the person's files cannot give is refused in one line.
+A figure asks for what it needs; if the given files cannot provide it, the error is one line.
 """
 
 from __future__ import annotations
@@ -36,16 +36,14 @@ from ..volumes import SliceSet
 
 @dataclass(frozen=True)
 class Source:
-    """Files, or one study folder, and the cell that the person asked for.
+    """Files, or one study folder, and the cell that was asked for.
+
+    Properties are computed when first used, so that a figure pays only for what it needs.
 
     Parameters
     ----------
-    paths : of a study folder, an atlas, or files of volumes or tilts.
-    wanted : the condition, in the grammar of :mod:`tomoatlas.analysis.cells`.
-
-    Raises
-    ------
-    BadInput : ``wanted`` is not in the grammar.
+    paths : one study folder, one atlas, or files of volumes or tilts, the truth first.
+    wanted : axis, by its path or the last part of it → value, as typed.
     """
 
     paths: tuple[Path, ...]
@@ -58,7 +56,7 @@ class Source:
 
     @property
     def is_folder(self) -> bool:
-        """Whether this is a study folder."""
+        """Whether the source is a study folder."""
         return self.paths[0].is_dir()
 
     @cached_property
@@ -79,22 +77,22 @@ class Source:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a journal holds besides trials of its study, and no figure shows."""
+        """What the journal holds besides trials of its study; no figure shows it."""
         return self.journal.notes if self.is_folder else ()
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Axes of the study that have trials to show."""
+        """Axes of the study that occur in its trials."""
         return tuple(axis for axis in self.study.axes if axis in self.trials)
 
     @property
     def space(self) -> Space:
-        """Bounds of each weight searched."""
+        """Bounds of each weight searched, linear."""
         return {name: tuple(getattr(self.study.search.space, name)) for name in WEIGHTS}
 
     @cached_property
     def page(self) -> Page:
-        """The page of the map on which the wanted values are held fixed; the first of several."""
+        """The page of the map on which the wanted values are held fixed; of several, the first."""
         self._only_one("a study folder, an atlas.csv or atlas.h5")
         path = self.paths[0]
         atlas = atlas_of(path, self.trials) if self.is_folder else load_atlas(path)
@@ -103,7 +101,9 @@ class Source:
 
     @cached_property
     def cell(self) -> Cell:
-        """The wanted cell; of several the one nearest to the middle with a good fused trial."""
+        """The wanted cell; of several, the one nearest to the middle that has a good fused
+        trial.
+        """
         return telling_cell(self.study, self.trials, self._asked(self.study.axes))
 
     @property
@@ -132,7 +132,7 @@ class Source:
 
     @property
     def against_truth(self) -> SliceSet:
-        """:attr:`comparison`, with a reconstruction at least."""
+        """:attr:`comparison`, with at least one reconstruction."""
         if not self.comparison.volumes:
             raise BadInput(
                 "nothing to compare with", source=self.paths[0], accepted="SPECIMEN.h5 RECON.h5 ..."
@@ -141,11 +141,11 @@ class Source:
 
     @property
     def tilts(self) -> tuple[tuple[float, ...], tuple[float, ...], float | None, str]:
-        """HAADF angles and chemical angles in degrees, the voxel size in nm, and what they are of.
+        """HAADF and chemical angles in degrees, the voxel size in nm, and a title.
 
-        Of a folder they follow from the study alone: of the wanted cell, of several the one nearest
-        to the middle, with results or without; the voxel size is None where the specimen's file is
-        gone.
+        For a folder they follow from the study alone: the wanted cell, or of several the one
+        nearest to the middle, with or without results. The voxel size is None if the specimen's
+        file is gone.
         """
         if not self.is_folder:
             series = load_tilt_series(self.paths[0])
@@ -168,7 +168,9 @@ class Source:
 
 
 def _voxel_size(study: Study) -> float | None:
-    """Of the study's specimen; None where its file cannot be read, which angles do not need."""
+    """Voxel size of the study's specimen, nm; None if its file cannot be read: angles do not
+    need it.
+    """
     try:
         return build(study.specimen).voxel_size_nm
     except BadInput:
@@ -196,6 +198,7 @@ def _of_files(paths: tuple[Path, ...]) -> SliceSet:
                 value=(elements, volumes.shape),
                 accepted=f"{truth.elements}, {truth.volumes.shape}",
             )
+        # Two files of one method would share a label: the second is then called by its file name.
         name = _method_of(path) or path.stem
         if name in found:
             name = path.stem
@@ -204,7 +207,7 @@ def _of_files(paths: tuple[Path, ...]) -> SliceSet:
 
 
 def _method_of(path: Path) -> str | None:
-    """The method that a reconstruction says it is of."""
+    """The method recorded in a reconstruction file; None if absent or unknown."""
     with h5py.File(path, "r") as file:
         name = file.attrs.get("method")
     return name if name in list(Method) else None

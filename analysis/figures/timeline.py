@@ -24,22 +24,37 @@ _LONG_S = 3 * 3600.0
 """Seconds beyond which a run is drawn in hours."""
 
 _SLACK_S, _SLACK = 1.0, 0.05
-"""Most that two trials of one worker seem to overlap: seconds, and part of the first."""
+"""Largest apparent overlap of two trials of one worker: seconds, and fraction of the first."""
 
 _LABELS = 32
-"""Most names that can be read beside the chart; of more workers some are named."""
+"""Most names that can be read beside the chart; of more workers only some are named."""
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """Rows of a Gantt chart: the ``names`` of all, and the row ``of`` each trial."""
+    """Rows of a Gantt chart.
+
+    Parameters
+    ----------
+    names : labels of the rows.
+    of : row of each trial, in the order of the table.
+    """
 
     names: tuple[str, ...]
     of: NDArray[np.int64]
 
 
 def timed_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """Trials with a known start and duration, by start, with ``begin`` and ``end`` (UTC)."""
+    """Trials with a known start and duration, by start.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+
+    Returns
+    -------
+    The table with columns ``begin`` and ``end`` (UTC) added.
+    """
     begin = pd.to_datetime(trials["started"], utc=True, errors="coerce", format="ISO8601")
     timed = trials.assign(begin=begin, end=begin + pd.to_timedelta(trials["seconds"], unit="s"))
     timed = timed.dropna(subset=["begin", "end"]).sort_values("begin", kind="stable")
@@ -47,19 +62,32 @@ def timed_trials(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def device_hours(trials: pd.DataFrame) -> pd.DataFrame:
-    """Timed trials by their end, with the device time of all that ended by then, in hours.
+    """Timed trials by their end, with the cumulative device time.
 
-    Attempts that were tried again count with their trial.
+    Attempts that were retried count with their trial.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+
+    Returns
+    -------
+    The table of :func:`timed_trials` by end, with a column ``device_hours``: of all trials that had
+    ended by then.
     """
     ended = timed_trials(trials).sort_values("end", kind="stable").reset_index(drop=True)
     return ended.assign(device_hours=ended["device_seconds"].cumsum() / 3600.0)
 
 
 def lanes(timed: pd.DataFrame) -> Lanes:
-    """A lane for each worker that the journal names, in the order of their names.
+    """A lane for each worker named in the journal, in natural order of the names.
 
-    Trials whose worker it does not name, as older versions did not, follow in as few lanes as one
-    worker each could have done, so that trials of a lane never overlap; these are numbered.
+    Trials without a worker, as older versions wrote them, follow in the smallest number of lanes in
+    which no two trials overlap; these lanes are numbered.
+
+    Parameters
+    ----------
+    timed : result of :func:`timed_trials`.
     """
     named = timed["worker"].notna().to_numpy()
     workers = timed["worker"][named].astype(str)
@@ -73,19 +101,20 @@ def lanes(timed: pd.DataFrame) -> Lanes:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts ``node10`` after ``node9``."""
+    """A sort key that puts ``node10`` after ``node9``."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
     ]
 
 
 def _inferred(timed: pd.DataFrame) -> NDArray[np.int64]:
-    """A lane per trial. Clocks and rounding may let two of one worker overlap by the slack."""
+    """A lane per trial by greedy interval colouring; the slack allows for clocks and rounding."""
     slack = np.minimum(_SLACK_S, _SLACK * timed["seconds"])
     released = timed["end"] - pd.to_timedelta(slack, unit="s")
     free: list[tuple[pd.Timestamp, int]] = []
     found = np.zeros(len(timed), dtype=np.int64)
     for row, (begin, end) in enumerate(zip(timed["begin"], released, strict=True)):
+        # The lane that has been free longest is reused; a new one only when all are busy.
         if free and free[0][0] <= begin:
             _, lane = heapq.heappop(free)
         else:
@@ -96,10 +125,18 @@ def _inferred(timed: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def utilisation(timed: pd.DataFrame) -> float:
-    """Part of the time of the workers in which trials ran, attempts tried again included.
+    """Fraction of the workers' time in which trials ran, retried attempts included.
 
-    A worker's time is that from the first start to the last end of each run it took part in: the
-    breaks between a run and the one that resumed it are nobody's.
+    A worker's time is that from the first start to the last end of each run it took part in; the
+    breaks between a run and the one that resumed it do not count.
+
+    Parameters
+    ----------
+    timed : result of :func:`timed_trials`.
+
+    Returns
+    -------
+    From 0 to 1; 1 if no time was offered.
     """
     runs = timed.assign(run=run_numbers(timed["begin"], timed["end"]), lane=lanes(timed).of)
     groups = runs.groupby("run").agg({"begin": "min", "end": "max", "lane": "nunique"})
@@ -109,6 +146,10 @@ def utilisation(timed: pd.DataFrame) -> float:
 
 def timeline_figure(trials: pd.DataFrame) -> Figure:
     """Bars of all trials by worker and method, how many ran at a time, and failures by class.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
 
     Raises
     ------
@@ -177,9 +218,10 @@ def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
 
 
 def _draw_busy(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
-    """How many trials ran at each moment."""
+    """Draw how many trials ran at each moment."""
     moments = np.concatenate([clock.at(timed["begin"]), clock.at(timed["end"])])
     change = np.concatenate([np.ones(len(timed)), -np.ones(len(timed))])
+    # Stable: at equal moments starts, which come first, are counted before ends.
     order = np.argsort(moments, kind="stable")
     running = np.cumsum(change[order])
     ax.fill_between(moments[order], running, step="post", color="0.6", linewidth=0)

@@ -30,10 +30,10 @@ from .slice_images import kept_slices, make_slices
 from .text import page_text, shell_name
 
 MIDDLE = "middle"
-"""Names the cell nearest to the middle of the map, as ``--slices`` alone does."""
+"""Stands for the cell nearest to the middle of the map, which ``--slices`` alone selects."""
 
 QUICK_S = 60.0
-"""Device time up to which the slices of one cell are made without being asked for."""
+"""Device time in seconds up to which the slices of one cell are made without being asked for."""
 
 _NO_SLICES = "No slices"
 _SCRIPTS = ("common.js", "map.js", "landscape.js", "panel.js", "table.js", "start.js")
@@ -43,7 +43,13 @@ OnCell = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Report:
-    """The page written, and what a person who asked for it should know."""
+    """The page written, and remarks on how it was made.
+
+    Parameters
+    ----------
+    index : path of the page.
+    notes : one sentence each.
+    """
 
     index: Path
     notes: tuple[str, ...] = ()
@@ -54,21 +60,21 @@ def write_report(
 ) -> Report:
     """Write ``atlas.csv``, ``.h5``, ``.nc`` and ``report/`` of a study folder.
 
-    Works on an unfinished study, and on a journal with lines that are not its trials; the page says
-    what is missing. Slices made by an earlier call stay, as long as no better trial is found.
+    Works on an unfinished study, and on a journal that contains lines other than its trials; the
+    page names what is missing. Slices made by an earlier call are kept as long as no better trial
+    is found.
 
     Parameters
     ----------
-    folder : of the study.
-    cells : whose best trials to reconstruct again, for slices and convergence: texts that
-        :func:`~tomoatlas.analysis.cells.chosen_cells` reads, or :data:`MIDDLE`. None: the middle
-        cell, if that takes no more than :data:`QUICK_S`.
-    on_cell : called with the cells done and all, as their slices are made.
+    folder : the study folder.
+    cells : cells whose best trials to reconstruct again, for slices and convergence: texts that
+        :func:`~tomoatlas.analysis.cells.chosen_cells` reads, or :data:`MIDDLE`. None means the
+        middle cell, if that takes no more than :data:`QUICK_S`.
+    on_cell : called with the number of cells done and the total, as their slices are made.
 
     Raises
     ------
     BadInput : not a study folder, it cannot be written, or a text that names no cell.
-
     """
     reader = JournalReader(folder)
     place = StudyFolder(folder).report
@@ -83,7 +89,15 @@ def write_report(
 def write_page(
     folder: str | Path, reader: JournalReader, atlas: Atlas, notes: Sequence[str] = ()
 ) -> Path:
-    """Write ``report/index.html`` alone, with the slices that are there; return its path."""
+    """Write ``report/index.html`` alone, with the slices already made; return its path.
+
+    Parameters
+    ----------
+    folder : the study folder.
+    reader : its journal.
+    atlas : its atlas.
+    notes : remarks to show on the page.
+    """
     place = StudyFolder(folder).report
     _make_folder(place)
     slices = kept_slices(place / "slices", reader.study, reader.trials)
@@ -99,6 +113,7 @@ def write_page(
         style=_part("report.css"),
         plotly=get_plotlyjs(),
         script="\n".join(_part(name) for name in _SCRIPTS),
+        # Escaped for a script element: a specimen's name may contain "</script>".
         data=htmlsafe_json_dumps(data, json.dumps, allow_nan=False, separators=(",", ":")),
     )
     index = place / "index.html"
@@ -154,7 +169,7 @@ def _named(reader: JournalReader, texts: Sequence[str], fused: bool) -> list[Cel
 def _make_slices(
     reader: JournalReader, place: Path, cells: Sequence[Cell], on_cell: OnCell | None
 ) -> list[str]:
-    """Make the slices of ``cells``; what could not be made, one sentence each."""
+    """Make the slices of ``cells``; return one sentence per cell whose slices could not be made."""
     notes = []
     for number, cell in enumerate(cells, start=1):
         try:

@@ -24,11 +24,18 @@ from ..table import cell_places
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A number per cell, NaN where there is none.
+class MapColumn:
+    """A number per cell that a map can show.
 
-    ``kind``: score (lower is better), gain (percent, higher is better), weight (drawn on a log
-    scale) or count. ``bounds``: the range of colours, where it does not follow from the values.
+    Parameters
+    ----------
+    key : name of the column, unique.
+    label : name in words.
+    group : heading under which it is offered.
+    kind : score (lower is better), gain (percent, higher is better), weight (on a log scale) or
+        count.
+    values : one per cell, NaN for an empty cell.
+    bounds : ends of the scale of colours; None to take them from the values.
     """
 
     key: str
@@ -39,18 +46,24 @@ class Quantity:
     bounds: tuple[float, float] | None = None
 
 
-def quantities(atlas: Atlas) -> list[Quantity]:
-    """All that the maps of an atlas can show, in the order of display."""
+def map_columns(atlas: Atlas) -> list[MapColumn]:
+    """Everything the maps of an atlas can show, in the order of display.
+
+    Parameters
+    ----------
+    atlas : one row per cell.
+    """
     scores = {m: atlas.table[c].to_numpy(dtype=float) for m, c in SCORE_COLUMNS.items()}
     fused = scores[Method.FUSED]
     order = list(reversed(scores))
     found = [
-        Quantity(SCORE_COLUMNS[m], f"NRMSE, {_name(m)}", "NRMSE", "score", scores[m]) for m in order
+        MapColumn(SCORE_COLUMNS[m], f"NRMSE, {_name(m)}", "NRMSE", "score", scores[m])
+        for m in order
     ]
     for method in order[1:]:
         gain = 100.0 * (1.0 - fused / scores[method])
         key, label = f"gain_{SCORE_COLUMNS[method]}", f"Gain over {_name(method)}"
-        found.append(Quantity(key, label, "Gain of fusion", "gain", gain))
+        found.append(MapColumn(key, label, "Gain of fusion", "gain", gain))
     return [*found, *_elements(atlas), *_weights(atlas), *_counts(atlas.table)]
 
 
@@ -60,10 +73,10 @@ def _name(method: Method) -> str:
     return label if label.startswith("ML") else label[0].lower() + label[1:]
 
 
-def _elements(atlas: Atlas) -> list[Quantity]:
+def _elements(atlas: Atlas) -> list[MapColumn]:
     names = [element for element in atlas.elements if f"nrmse_{element}" in atlas.table]
     return [
-        Quantity(
+        MapColumn(
             f"nrmse_{name}",
             f"NRMSE, fused, {name} alone",
             "NRMSE of an element",
@@ -74,19 +87,19 @@ def _elements(atlas: Atlas) -> list[Quantity]:
     ]
 
 
-def _weights(atlas: Atlas) -> list[Quantity]:
+def _weights(atlas: Atlas) -> list[MapColumn]:
     found = []
     for name, label in (("haadf", "HAADF weight"), ("tv", "TV weight")):
         bounds = atlas.setting(f"search.space.{name}")
         values = atlas.weights(name).to_numpy(dtype=float)
         limits = (float(bounds[0]), float(bounds[1])) if bounds else None
-        found.append(Quantity(name, label, "Best weights, fused", "weight", values, limits))
+        found.append(MapColumn(name, label, "Best weights, fused", "weight", values, limits))
     return found
 
 
-def _counts(table: pd.DataFrame) -> list[Quantity]:
+def _counts(table: pd.DataFrame) -> list[MapColumn]:
     return [
-        Quantity(name, label, "Trials", "count", table[name].to_numpy(dtype=float))
+        MapColumn(name, label, "Trials", "count", table[name].to_numpy(dtype=float))
         for name, label in (("trials", "Good fused trials"), ("failed", "Failed, all methods"))
     ]
 
@@ -95,15 +108,30 @@ _DIGITS = 5
 _LONGEST = 300
 
 LANDSCAPES = 128
-"""Cells, the most accurate ones, with a landscape of their weights: each takes time and 10 kB."""
+"""Most cells with a landscape of their weights, the most accurate ones: each takes time and
+10 kB.
+"""
 _POINTS = {1: 61, 2: 23}
-"""Values of each weight in a landscape, by the number of weights; the page smooths between."""
+"""Values of each weight in a landscape, by the number of weights; the page interpolates."""
 
 
 def page_data(
     atlas: Atlas, trials: pd.DataFrame, study: Study, slices: Mapping[int, Any]
 ) -> dict[str, Any]:
-    """Axes, cells, quantities, trials and slices of a study; see ``analysis/page/*.js``."""
+    """Axes, cells, map columns, trials and slices of a study; read by
+    ``analysis/report/page/*.js``.
+
+    Parameters
+    ----------
+    atlas : one row per cell.
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    study : the study they belong to.
+    slices : cell index → images and convergence, as ``kept_slices`` returns them.
+
+    Returns
+    -------
+    Values that JSON can hold; unknown numbers are None.
+    """
     across, upwards = shown_axes(tuple(study.axes))
     names = list(study.axes)
     return {
@@ -124,7 +152,7 @@ def page_data(
                 "bounds": q.bounds,
                 "values": rounded(q.values),
             }
-            for q in quantities(atlas)
+            for q in map_columns(atlas)
         ],
         "methods": _methods(study),
         "elements": list(atlas.elements),
@@ -153,15 +181,19 @@ def _methods(study: Study) -> list[dict[str, Any]]:
 
 
 def _landscapes(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:
-    """Mean and uncertainty by cell and method, where enough is known; see :data:`LANDSCAPES`."""
-    order = np.argsort(atlas.table["nrmse"].to_numpy(), kind="stable")  # holes last
-    chosen = set(order[:LANDSCAPES].tolist())
+    """Mean and uncertainty by cell and method, if enough trials are good; see
+    :data:`LANDSCAPES`.
+    """
+    order = np.argsort(
+        atlas.table["nrmse"].to_numpy(), kind="stable"
+    )  # NaN, an empty cell, sorts last
+    selected = set(order[:LANDSCAPES].tolist())
     space = study.search.space.of(Method.FUSED)
-    found: dict[str, Any] = {str(cell): {} for cell in sorted(chosen)}
-    slim = trials[["method", "number", "status", "nrmse", *space]]  # a group copies its columns
+    found: dict[str, Any] = {str(cell): {} for cell in sorted(selected)}
+    slim = trials[["method", "number", "status", "nrmse", *space]]  # each group copies its columns
     for (cell, name), mine in slim.groupby([cell_places(trials, study), "method"]):
         method = Method(str(name))
-        if cell in chosen and method.weight_names:
+        if cell in selected and method.weight_names:
             landscape = posterior(mine, space, method, _POINTS[len(method.weight_names)])
             if landscape is not None:
                 surfaces = {"mean": _compact(landscape.mean), "sigma": _compact(landscape.sigma)}
@@ -170,7 +202,7 @@ def _landscapes(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, A
 
 
 def _compact(values: Floats) -> Any:
-    """Nested lists of numbers, to four digits of the largest."""
+    """Nested lists of numbers, rounded to four digits of the largest."""
     digits = 3 - math.floor(math.log10(values.max()))
     return np.round(values, digits).tolist()
 
@@ -192,7 +224,21 @@ def _texts(values: pd.Series) -> list[str | None]:
 
 
 def rounded(values: Iterable[float]) -> list[float | int | None]:
-    """Numbers with five significant digits, whole ones as integers; None where not finite."""
+    """Numbers for JSON: five significant digits, whole numbers as integers.
+
+    Parameters
+    ----------
+    values : any numbers.
+
+    Returns
+    -------
+    None for a value that is not finite.
+
+    Examples
+    --------
+    >>> rounded([0.123456789, 3.0, float("nan")])
+    [0.12346, 3, None]
+    """
     numbers = np.asarray(values, dtype=float)
     return [_short(value) if math.isfinite(value) else None for value in numbers.tolist()]
 

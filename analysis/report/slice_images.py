@@ -1,7 +1,7 @@
-"""Slices of a cell's best trials as small images for a page, kept beside it between reports.
+"""Slices of a cell's best trials as small images for a page, cached beside it between reports.
 
 ``report/slices/<cell>_<key>.json`` holds what the page shows of one cell. The key is a digest of
-the trials and of the version: once a better trial is found, the file no longer counts.
+the trials and of the version: once a better trial is found, the file is stale.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..style import METHOD_LABELS
 from ..volumes import Array, SliceSet, round_length, telling_slice
 
 LARGEST = 128
-"""Pixels per edge of an image; larger slices are averaged down."""
+"""Most pixels per edge of an image; larger slices are averaged down."""
 
 _QUALITY = 90
 _POINTS = 200
@@ -40,7 +40,18 @@ _COLOURS = "inferno"
 
 
 def kept_slices(folder: Path, study: Study, trials: pd.DataFrame) -> dict[int, Any]:
-    """What :func:`make_slices` kept in ``folder`` of trials that still are the best, by cell."""
+    """The cached slices whose trials are still the best of their cell.
+
+    Parameters
+    ----------
+    folder : where :func:`make_slices` writes.
+    study : the study of the cells.
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+
+    Returns
+    -------
+    Cell index → the values of :func:`slice_facts`.
+    """
     cells = {str(cell.index): cell for cell in study.cells()}
     found = {}
     for path in sorted(folder.glob("*_*.json")):
@@ -51,18 +62,25 @@ def kept_slices(folder: Path, study: Study, trials: pd.DataFrame) -> dict[int, A
 
 
 def make_slices(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) -> None:
-    """Reconstruct the best trials of ``cell`` again, unless that was done, and keep their slices.
+    """Reconstruct the best trials of a cell again and cache their slices, unless that was done.
+
+    Parameters
+    ----------
+    folder : where to write; created if missing.
+    study : the study of the cell.
+    cell : the cell to reconstruct.
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
 
     Raises
     ------
-    BadInput : no method has a good trial in this cell, the specimen is gone.
-
+    BadInput : no method has a good trial in this cell, or the specimen's file is gone.
     """
     path = _file(folder, cell, trials)
     if path.is_file():
         return
     text = json.dumps(slice_facts(rerun_best(study, cell, trials)), allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
+    # Stale slices of this cell, whose key can no longer match.
     for old in folder.glob(f"{cell.index}_*.json"):
         old.unlink()
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
@@ -76,8 +94,15 @@ def _file(folder: Path, cell: Cell, trials: pd.DataFrame) -> Path:
 def slice_facts(rerun: Rerun) -> dict[str, Any]:
     """Slices across the tilt axis as data URIs with their scores, and the fused convergence.
 
-    ``columns``: truth and methods, each with its ``images`` and ``nrmse`` per element and a colour
-    composite of all. ``bar``: length of a scale bar, nm, and its part of the width.
+    Parameters
+    ----------
+    rerun : the best trials of one cell, reconstructed again.
+
+    Returns
+    -------
+    Values that JSON can hold. ``columns``: truth and methods, each with its ``images`` and
+    ``nrmse`` per element and a colour ``composite`` of all; ``bar``: length of a scale bar in nm,
+    and as a fraction of the width.
     """
     slices = rerun.slices
     x = telling_slice(slices.truth)
@@ -105,7 +130,9 @@ def slice_facts(rerun: Rerun) -> dict[str, Any]:
 
 
 def _images(slices: SliceSet, volumes: Array, x: int) -> dict[str, Any]:
-    """One image per element and their composite, z upwards and y across, 0 to the truth's top."""
+    """One image per element and their composite, z upwards and y across, 0 to the truth's
+    maximum.
+    """
     tops = slices.truth.max(axis=(1, 2, 3)).astype(np.float64)
     shares = [_averaged(v[::-1, :, x] / (t or 1.0)) for v, t in zip(volumes, tops, strict=True)]
     colours = element_colours(slices.elements)
@@ -117,7 +144,7 @@ def _images(slices: SliceSet, volumes: Array, x: int) -> dict[str, Any]:
 
 
 def _averaged(image: Array) -> Array:
-    """The image with at most :data:`LARGEST` pixels per edge."""
+    """The image averaged down to at most :data:`LARGEST` pixels per edge."""
     step = math.ceil(max(image.shape) / LARGEST)
     rows, columns = (step * (edge // step) for edge in image.shape)
     blocks = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
@@ -126,7 +153,7 @@ def _averaged(image: Array) -> Array:
 
 
 def _webp(colours: NDArray[Any]) -> str:
-    """An image of RGB or RGBA from 0 to 1 as a data URI."""
+    """An image with RGB or RGBA values from 0 to 1, as a data URI."""
     buffer = BytesIO()
     pixels = np.round(255 * colours[..., :3]).astype(np.uint8)
     Image.fromarray(pixels).save(buffer, "WEBP", quality=_QUALITY)

@@ -25,7 +25,7 @@ from ..style import METHOD_LABELS, SCORE_COLUMNS, axis_label, condition_label, v
 from ..table import cell_places
 
 _NEAR = 1.3
-"""Factor from a bound of the search space within which a weight is at its edge."""
+"""Factor from a bound of the search space within which a weight counts as at its edge."""
 
 _CELLS_NAMED = 8
 
@@ -33,7 +33,15 @@ _CELLS_NAMED = 8
 def page_text(
     reader: JournalReader, atlas: Atlas, folder: Path, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """The context of ``analysis/page/report.html`` but for data, scripts and style."""
+    """The context of ``analysis/report/page/report.html`` without data, scripts and style.
+
+    Parameters
+    ----------
+    reader : the journal of the study.
+    atlas : one row per cell.
+    folder : the study folder.
+    notes : remarks to show at the top.
+    """
     study, trials = reader.study, reader.trials
     state = progress(trials, study)
     return {
@@ -59,17 +67,28 @@ def page_text(
 
 
 def shell_name(folder: Path, rest: str = "") -> str:
-    """The folder, or ``rest`` beside its name, as a shell beside it takes it."""
+    """The name of the folder, quoted for a shell in its parent folder.
+
+    Parameters
+    ----------
+    folder : the study folder.
+    rest : appended to the name before quoting.
+
+    Examples
+    --------
+    >>> shell_name(Path("/data/my study"), "/study.toml")
+    "'my study/study.toml'"
+    """
     return shlex.quote(f"{folder.resolve().name or '.'}{rest}")
 
 
 def _commands(folder: Path) -> list[tuple[str, str]]:
-    """What to paste into a shell beside the folder, and what it does."""
+    """Commands to paste into a shell in the folder's parent, and what each does."""
     name, study = shell_name(folder), shell_name(folder, "/study.toml")
     return [
-        (f"tomoatlas run {study} --out {shell_name(folder, '_again')}", "all of it, once more"),
-        (f"tomoatlas run {study} --out {name}", "goes on where the journal ends"),
-        (f"tomoatlas report {name} --cell all", "this page, with slices of every cell"),
+        (f"tomoatlas run {study} --out {shell_name(folder, '_again')}", "run everything again"),
+        (f"tomoatlas run {study} --out {name}", "resume where the journal ends"),
+        (f"tomoatlas report {name} --cell all", "rebuild this page, with slices of every cell"),
     ]
 
 
@@ -99,7 +118,7 @@ def _facts(study: Study, state: Progress, trials: pd.DataFrame) -> dict[str, str
 
 
 def _edges(atlas: Atlas) -> list[str]:
-    """A best weight at the edge of the search is a bound, not an optimum: say so."""
+    """Notes on best weights at the edge of the search space, which are bounds and not optima."""
     notes = []
     for weight in ("haadf", "tv"):
         low, high = atlas.setting(f"search.space.{weight}")
@@ -114,7 +133,7 @@ def _edges(atlas: Atlas) -> list[str]:
 
 
 def _methods(atlas: Atlas) -> list[dict[str, Any]]:
-    """Each method over the cells that have a result of it."""
+    """Each method over the cells that have a result from it."""
     found = []
     for method, column in reversed(SCORE_COLUMNS.items()):
         scores = atlas.table[column].dropna()
@@ -137,7 +156,7 @@ def _header(atlas: Atlas, name: str) -> str:
 
 
 def _rows(atlas: Atlas) -> list[list[tuple[str, str]]]:
-    """Every value of every cell as shown, and as sorted: what is missing sorts last."""
+    """Every value of every cell as shown, and as sorted: a missing value sorts last."""
     table = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
     digits = {name: ".3f" if str(name).startswith("nrmse") else ".3g" for name in table.columns}
     columns = [
@@ -175,10 +194,10 @@ def _grid(grid: GridCost | None, study: Study) -> dict[str, Any] | None:
 
 
 def _missing(atlas: Atlas, study: Study, trials: pd.DataFrame) -> list[str]:
-    """Holes of the maps, cells that are not finished, and volumes that are gone, by name."""
+    """Gaps in the maps, unfinished cells and missing volumes, by name."""
     kinds = {study.specimen.kind, *map(str, study.axes.get("specimen.kind", ()))}
     gone = sorted(kind for kind in kinds if is_volume(kind) and not Path(kind).is_file())
-    found = [f"The volume {kind} is not there: no trial of it can be run again." for kind in gone]
+    found = [f"The volume {kind} is missing: its trials cannot be run again." for kind in gone]
     for method in study.search.methods:
         empty = np.flatnonzero(~np.isfinite(atlas.table[SCORE_COLUMNS[method]].to_numpy()))
         if len(empty):

@@ -84,8 +84,8 @@ def folder(study: Study, folder_of: FolderOf) -> Path:
 @pytest.fixture
 def rendering() -> None:
     """Skips where nothing can be drawn in 3D, with the reason that a person would be given."""
-    render._check_rendering.cache_clear()
+    render.check_rendering.cache_clear()
     try:
-        render._check_rendering()
+        render.check_rendering()
     except BadInput as error:
         pytest.skip(str(error))

@@ -290,7 +290,7 @@ def test_a_hole_is_no_value_and_tells_why(page):
     assert page.page.get_attribute("#panel", "data-cell") == "1"
     assert "Fused\tno result" in page.page.inner_text("#panel tbody")
     assert HOSTILE in page.page.inner_text("#panel")
-    assert "Good trials so far: 0. A landscape takes 5." in page.page.inner_text("#panel")
+    assert "Good trials so far: 0. A landscape needs 5." in page.page.inner_text("#panel")
     assert page.page.locator("#mean-fused").count() == 0
     assert page.page.locator("#curve-chemistry-tv .main-svg").count() > 0
     assert page.page.locator("img[src=x]").count() == 0

@@ -62,7 +62,7 @@ def test_a_solve_that_met_its_limit_is_crossed_not_joined_and_sets_no_colour():
     coloured = left.collections[0]
     assert (coloured.norm.vmin, coloured.norm.vmax) == (0.3, 0.5)
     assert len(coloured.get_offsets()) == 2
-    assert "limit of work" in right.get_legend().get_texts()[0].get_text()
+    assert "iteration limit" in right.get_legend().get_texts()[0].get_text()
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,14 @@ def slices() -> SliceSet:
 
 def test_without_pyvista_one_line_names_the_extra(slices, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyvista", None)
-    render._check_rendering.cache_clear()
+    render.check_rendering.cache_clear()
     with pytest.raises(BadInput, match=r"pyvista is not installed.*tomoatlas\[render\]"):
         render_figure(slices)
 
 
 def test_a_machine_that_cannot_render_is_named_instead_of_ending_the_process(slices, monkeypatch):
     pytest.importorskip("pyvista", reason="needs the extra render")
-    render._check_rendering.cache_clear()
+    render.check_rendering.cache_clear()
     monkeypatch.setattr(render, "_PROBE", "import os; os.kill(os.getpid(), 11)")
     with pytest.raises(BadInput, match=r"nothing here renders off screen.*-11; .*libegl1"):
         render_figure(slices)

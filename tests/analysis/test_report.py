@@ -157,7 +157,7 @@ def test_names_of_the_user_are_text_everywhere(page, whole):
 def test_a_complete_study_says_so_and_how_to_repeat_it(page):
     assert "Partial" not in page.text
     assert "90 of 90, 90 good" in page.text
-    assert "Nothing: every cell is complete" in page.text
+    assert "None: every cell is complete" in page.text
     assert "tomoatlas run out/study.toml --out out_again" in page.text
     assert "astra-toolbox" in page.text
 
@@ -182,7 +182,7 @@ def test_a_study_without_results_has_a_page_of_holes(one_axis, content):
     page = page_of(one_axis)
     assert "Partial: 0 of 12" in page.text
     assert "Fused has no good trial in any cell." in page.text
-    assert "What a grid search would take is not known" in page.text
+    assert "can be estimated once every method" in page.text
     holes = [q["values"] for q in page.data["quantities"] if q["kind"] != "count"]
     assert all(value is None for values in holes for value in values)
 
@@ -261,7 +261,7 @@ def test_a_specimen_that_is_gone_is_missing(one_axis):
     study = one_axis / "study.toml"
     text = study.read_text().replace('"nanocubes"', '"/data/gone.h5"')
     study.write_text(text.replace("size = 16\n", ""))
-    assert "The volume /data/gone.h5 is not there" in page_of(one_axis).text
+    assert "The volume /data/gone.h5 is missing" in page_of(one_axis).text
 
 
 def test_by_default_slices_are_made_where_they_take_no_time(folder_of, response):

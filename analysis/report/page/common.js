@@ -16,7 +16,7 @@ function el(tag, properties = {}, ...children) {
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Plotly reads a few tags in its labels; names of the user are not tags. */
+/** Plotly interprets a few tags in its labels; a user's names must not act as tags. */
 const plain = (text) => String(text).replaceAll("<", "‹").replaceAll(">", "›");
 
 function number(value, digits = 3) {
@@ -84,7 +84,7 @@ const quantity = (key) => D.quantities.find((q) => q.key === key);
 /** Okabe and Ito's colour-blind-safe set. */
 const COLOURS = ["#0072B2", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#999999"];
 
-/** Colour of the method that a quantity is about, where it is about one. */
+/** Colour of the method that a quantity belongs to, if it belongs to one. */
 function colourOf(q) {
   return D.methods.find((method) => method.column === q.key.replace("gain_", ""))?.colour;
 }

@@ -1,16 +1,16 @@
-/** Values of a weight at evenly spaced places: logarithms, for Plotly smooths no map on log axes. */
+/** Evenly spaced logarithms of a weight: Plotly does not smooth maps on logarithmic axes. */
 function logarithms(name, count) {
   const [low, high] = D.space[name].map(Math.log10);
   return Array.from({ length: count }, (_, i) => low + (i / (count - 1)) * (high - low));
 }
 
-/** Matplotlib's, as the figures for print have it. */
+/** Matplotlib's colour map, as in the figures for print. */
 const MAGMA = ["#000004", "#140e36", "#3b0f70", "#641a80", "#8c2981", "#b73779", "#de4968",
   "#f7705c", "#fe9f6d", "#fecf92", "#fcfdbf"].map((colour, i) => [i / 10, colour]);
 
 const WEIGHT_LABELS = { haadf: "HAADF weight", tv: "TV weight" };
 
-/** An axis of logarithms that reads as the weight itself. */
+/** An axis of logarithms whose ticks read as the weight itself. */
 function weightAxis(name) {
   const ticks = decades(name);
   return {
@@ -24,7 +24,7 @@ function weightAxis(name) {
   };
 }
 
-/** Powers of ten inside the searched range; 1, 2, 5 of each where it is short. */
+/** Powers of ten inside the searched range; 1, 2, 5 of each if it is short. */
 function decades(name) {
   const [low, high] = D.space[name];
   const steps = high / low > 1000 ? [1] : [1, 2, 5];
@@ -35,10 +35,10 @@ function decades(name) {
   return found.filter((v) => v >= low * 0.999 && v <= high * 1.001);
 }
 
-const told = (cell, method) => trialsOf[cell].filter((t) =>
+const scoredTrials = (cell, method) => trialsOf[cell].filter((t) =>
   t.method === method.key && method.weights.every((name) => t[name] > 0));
 
-/** What is shown of every method with weights, below a heading of its own. */
+/** The landscape of every method with weights, below a heading of its own. */
 function cellLandscapes(cell) {
   return D.methods.filter((method) => method.weights.length).flatMap((method) => {
     const why = noLandscape(cell, method);
@@ -47,18 +47,18 @@ function cellLandscapes(cell) {
     const two = method.weights.length > 1;
     return [heading,
       two ? el("div", { className: "pair" }, plotBox(`mean-${method.key}`), plotBox(`sigma-${method.key}`)) : plotBox(`curve-${method.key}`),
-      el("p", { className: "caption" }, "What the search's own model makes of the trials: dots; ★ best; ✕ failed, which count as "
-        + `one deviation worse than the worst. ${two ? `White line: within ${100 * D.near} % of the best expected.` : "Band: one standard deviation σ to either side."}`)];
+      el("p", { className: "caption" }, "The search's own model. Dots: trials; ★ best; ✕ failed, which count as "
+        + `one deviation worse than the worst. ${two ? `White line: expected within ${100 * D.near} % of the best.` : "Band: one standard deviation σ on either side."}`)];
   });
 }
 
-/** Why a cell has no landscape of a method; nothing where it has one. */
+/** Why a cell has no landscape of a method; null if it has one. */
 function noLandscape(cell, method) {
   if (D.landscapes[cell]?.[method.key]) return null;
-  const good = told(cell, method).filter((t) => !t.failure).length;
+  const good = scoredTrials(cell, method).filter((t) => !t.failure).length;
   const least = D.least[method.key];
-  if (good < least) return [`Good trials so far: ${good}. A landscape takes ${least}.`];
-  const missing = "Not part of this page, which has many cells";
+  if (good < least) return [`Good trials so far: ${good}. A landscape needs ${least}.`];
+  const missing = "Left out of this page, which has many cells";
   if (method.weights.length === 1) return [`${missing}.`];
   const options = D.cells[cell] === "all" ? "" : D.cells[cell].split(",").map((pair) => ` --cell ${pair}`).join("");
   return [`${missing}: `, el("code", {}, `tomoatlas figure landscape ${D.folder}${options}`)];
@@ -111,7 +111,7 @@ function drawOneWeight(cell, method, found) {
 
 /** Good trials as dots, the best as a star, failed ones as crosses. */
 function trialMarks(cell, method, x, y, fill, edge) {
-  const all = told(cell, method);
+  const all = scoredTrials(cell, method);
   const good = all.filter((t) => !t.failure);
   const bad = all.filter((t) => t.failure);
   const best = bestOf(good);

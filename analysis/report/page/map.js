@@ -5,7 +5,7 @@ const isMap = D.across != null && D.upwards != null;
 const isCurve = D.across != null && D.upwards == null;
 const mapBox = document.getElementById("map");
 
-/** The chosen cell's place with other indices along the drawn axes. */
+/** The selected cell's place with other indices along the drawn axes. */
 function moved(column, row) {
   const place = [...state.place];
   if (D.across != null) place[D.across] = column;
@@ -107,7 +107,7 @@ function hideHover() {
   hoverBox.hidden = true;
 }
 
-/** Edges of the cells at or below the accuracy: steps, for the axes are categories. */
+/** Edges of the cells at or below the accuracy: steps, because the axes are categories. */
 function outline(values) {
   const inside = (r, c) => values[r]?.[c] != null && values[r][c] <= state.accuracy;
   const known = (r, c) => values[r]?.[c] != null;
@@ -124,7 +124,7 @@ function outline(values) {
     edges.map(([x0, x1, y0, y1]) => ({ type: "line", x0, x1, y0, y1, line: { color, width } })));
 }
 
-/** The chosen cell: a frame that shows on every colour, inside of what outlines an accuracy. */
+/** The selected cell: a frame visible on every colour, inside the outline of the accuracy. */
 function frame(column, row) {
   const box = { type: "rect", x0: column - 0.41, x1: column + 0.41, y0: row - 0.41, y1: row + 0.41 };
   return [{ ...box, line: { color: "#fff", width: 6 } }, { ...box, line: { color: "#d00000", width: 3 } }];

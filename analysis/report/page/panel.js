@@ -119,14 +119,14 @@ function scaleBar(found) {
   return bar;
 }
 
-/** Another version of the solver may reach another score than the journal holds: say so. */
+/** Another version of the solver may reach another score than the journal's: show both. */
 function drift(cell, found) {
   const moved = found.columns.filter((c) => c.nrmse).flatMap((c) => {
-    const told = bestOf(trialsOf[cell].filter((t) => t.method === c.method))?.nrmse;
+    const recorded = bestOf(trialsOf[cell].filter((t) => t.method === c.method))?.nrmse;
     const now = c.nrmse.reduce((sum, v) => sum + v, 0) / c.nrmse.length;
-    return told && Math.abs(now / told - 1) > 0.01 ? [`${c.label} ${fixedPoint(now)} (${fixedPoint(told)})`] : [];
+    return recorded && Math.abs(now / recorded - 1) > 0.01 ? [`${c.label} ${fixedPoint(now)} (${fixedPoint(recorded)})`] : [];
   });
-  return moved.length ? [el("p", { className: "notice" }, `Reconstructed again, other scores come out than the journal holds (in brackets): ${moved.join(", ")}. The trials were run with another version.`)] : [];
+  return moved.length ? [el("p", { className: "notice" }, `Reconstructed again, the scores differ from those in the journal (in brackets): ${moved.join(", ")}. The trials were run with another version.`)] : [];
 }
 
 function drawConvergence(cell) {
