@@ -1,4 +1,4 @@
-"""The command ``tomoatlas``: the group of commands, and what becomes of their errors.
+"""The command ``tomoatlas``: the group of commands, and how their errors become exit codes.
 
 Heavy packages are imported inside the commands, so that ``--help`` is instant.
 """
@@ -28,14 +28,23 @@ from .exits import Exit, exit_saying, exit_with
 
 
 class Commands(click.Group):
-    """Commands that return; one that leaves the program by itself is no success."""
+    """Commands that return their exit code; one that raises SystemExit by itself is a fault."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command."""
+        """Run the command.
+
+        Parameters
+        ----------
+        ctx : click's context.
+
+        Raises
+        ------
+        RuntimeError : the command left by SystemExit, other than for a broken pipe.
+        """
         try:
             return super().invoke(ctx)
         except SystemExit as error:
-            # Rich leaves so when the reader of the output has left.
+            # Rich raises SystemExit when the reader of the output has left.
             if isinstance(error.__context__, BrokenPipeError):
                 return Exit.DONE
             raise RuntimeError(f"left with {error.code}") from error
@@ -65,7 +74,16 @@ for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its :class:`Exit` code; bad input is one line on stderr."""
+    """Run one command; bad input becomes one line on stderr.
+
+    Parameters
+    ----------
+    argv : arguments without the program's name; None for those of this process.
+
+    Returns
+    -------
+    An :class:`Exit` code.
+    """
     try:
         code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
     except (BadInput, Trouble, OSError) as error:
@@ -78,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.Abort:
         return exit_saying("interrupted", Exit.INTERRUPTED)
     except SystemExit:
-        # Click's answer to a reader of the output that has left, as `head` does.
+        # Click raises this when the reader of the output has left, as `head` does.
         return Exit.DONE
     return int(code or Exit.DONE)
 

@@ -13,8 +13,8 @@ from ..sweep.launchers import first_rank
 class Exit(IntEnum):
     """How a command ended, for scripts.
 
-    ``WALLTIME``: the time was up, or a signal asked for an end: submit again, to go on.
-    ``TROUBLE``: of the machine, not of the input: the same command may go well a little later.
+    ``WALLTIME``: time was up, or a signal asked for an end; submit again to continue. ``TROUBLE``:
+    of the machine, not of the input; the same command may succeed later.
     """
 
     DONE = 0
@@ -26,14 +26,30 @@ class Exit(IntEnum):
 
 
 def exit_saying(line: str, code: Exit = Exit.BAD_INPUT) -> int:
-    """Say in one line on stderr why it goes no further; ``code``."""
+    """Print on stderr in one line why the command stops; of several MPI ranks only the first does.
+
+    Parameters
+    ----------
+    line : the reason; line breaks become spaces.
+    code : how the command ended.
+
+    Returns
+    -------
+    ``code``.
+    """
     if first_rank():
         click.echo(" ".join(line.split()), err=True)
     return code
 
 
 def exit_with(error: BadInput | Trouble | OSError) -> int:
-    """Say in one line on stderr what is wrong; its exit code."""
+    """Print an error on stderr in one line; return its exit code.
+
+    Parameters
+    ----------
+    error : bad input, trouble of the machine, or an error of the system, which is classified as one
+        of them.
+    """
     if isinstance(error, OSError):
         return exit_with(from_os_error(error, source=error.filename or "input or output"))
     return exit_saying(str(error), Exit.TROUBLE if isinstance(error, Trouble) else Exit.BAD_INPUT)

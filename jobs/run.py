@@ -38,21 +38,33 @@ def run_study(
     slices: bool = True,
     signals: SignalHandler | None = None,
 ) -> int:
-    """Run or resume the study ``name`` in the folder ``out``; the exit code.
+    """Run or resume a study in a folder.
 
-    ``walltime``: seconds within which to end; a scheduler's own limit counts as well. ``slices``:
-    the report of a finished study shows the middle cell's. ``ears``: hear the signals. Under MPI
-    rank 0 does this, and all ranks evaluate trials for it.
+    Under MPI rank 0 manages the run, and all ranks evaluate trials for it.
+
+    Parameters
+    ----------
+    name : path of a study file, or name of a shipped study.
+    out : the study folder.
+    workers : who evaluates the trials.
+    quiet : whether to print nothing but problems.
+    walltime : seconds within which to end; a scheduler's own limit counts as well. None for no
+        limit.
+    slices : whether the report of a finished study shows slices of the middle cell.
+    signals : handler of the signals that may ask for an end; None for none.
+
+    Returns
+    -------
+    The exit code, of :class:`~tomoatlas.jobs.exits.Exit`.
 
     Raises
     ------
     BadInput : the study, the folder or the workers are not acceptable.
-
     """
     study, signals = find_study(name), signals or SignalHandler()
 
     def manage(executor: Executor) -> int:
-        deadline = signals.attach(_watch(walltime))
+        deadline = signals.attach(deadline_of(walltime))
         summary = _run(study, out, executor, quiet, deadline)
         return _ended(name, out, summary, deadline, quiet, slices)
 
@@ -62,20 +74,34 @@ def run_study(
         if mpi.ranks() > 1:
             check_workers(study, mpi.ranks())
             request = request_of(workers)
-            return mpi.leave(_told(lambda: mpi.run_ranks(manage, request=request), signals))
+            return mpi.leave(
+                rank_exit_code(lambda: mpi.run_ranks(manage, request=request), signals)
+            )
     with executor_of(study, workers) as executor:
         return manage(executor)
 
 
-def _told(run_ranks: Callable[[], int], signals: SignalHandler) -> int:
-    """The exit code of a rank, whatever happens: MPI has to be finalised by :func:`mpi.leave`."""
+def rank_exit_code(run_ranks: Callable[[], int], signals: SignalHandler) -> int:
+    """Run a rank and turn whatever it raises into an exit code.
+
+    An exception must not reach the interpreter: MPI has to be finalised by ``mpi.leave`` first.
+
+    Parameters
+    ----------
+    run_ranks : runs this rank, returns its exit code.
+    signals : the handler, to distinguish a drained run from an interrupted one.
+
+    Returns
+    -------
+    The exit code of the rank.
+    """
     try:
         return run_ranks()
     except (BadInput, Trouble, OSError) as error:
         return exit_with(error)
     except KeyboardInterrupt:
         return Exit.WALLTIME if signals.draining else Exit.INTERRUPTED
-    except Exception:  # noqa: BLE001 - told here, as nothing may be after the end of MPI
+    except Exception:  # noqa: BLE001 - nothing can be printed after MPI has ended
         traceback.print_exc()
         return 1
 
@@ -83,7 +109,7 @@ def _told(run_ranks: Callable[[], int], signals: SignalHandler) -> int:
 def _ended(
     name: str, out: Path, summary: Summary, deadline: Deadline, quiet: bool, slices: bool
 ) -> int:
-    """Say and write what a run leaves behind; the exit code."""
+    """Report how a run ended and write its report; return the exit code."""
     if summary.interrupted:
         _say_resume("stopped" if deadline.draining else "interrupted", summary, name, out)
         return Exit.WALLTIME if deadline.draining else Exit.INTERRUPTED
@@ -104,8 +130,17 @@ def _say_resume(why: str, summary: Summary, name: str, out: Path) -> None:
     )
 
 
-def _watch(walltime: float | None) -> Deadline:
-    """The shorter of what was asked for and what the scheduler has left."""
+def deadline_of(walltime: float | None) -> Deadline:
+    """The earlier of the walltime asked for and the end of the scheduler's job.
+
+    Parameters
+    ----------
+    walltime : seconds asked for; None for no limit.
+
+    Returns
+    -------
+    A deadline before either of them, since the report needs time; endless without a limit.
+    """
     known = [seconds for seconds in (walltime, seconds_left()) if seconds is not None]
     return Deadline(for_trials(min(known))) if known else Deadline()
 
@@ -113,17 +148,22 @@ def _watch(walltime: float | None) -> Deadline:
 def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Deadline) -> Summary:
     shown = display(quiet)
     try:
-        return run(study, out, executor, shown.result, shown.start, deadline, _patience())
+        return run(study, out, executor, shown.result, shown.start, deadline, lock_patience())
     except CannotStart as error:
-        kept = "what is done is kept, and the same command resumes"
+        kept = "finished trials are kept, and the same command resumes"
         raise CannotStart(f"{out}: {error}; {kept}") from error
     except BrokenPipeError as error:
-        # Click takes it for a reader of the output that has left, and all for done.
+        # Click would treat this as a closed stdout and exit with 0.
         raise Trouble(f"{out}: {error}") from error
     finally:
         shown.stop()
 
 
-def _patience(environment: Mapping[str, str] = os.environ) -> float:
-    """Seconds to wait for the lock of the study folder."""
+def lock_patience(environment: Mapping[str, str] = os.environ) -> float:
+    """Seconds to wait for the lock of the study folder: a job's predecessor may not be gone yet.
+
+    Parameters
+    ----------
+    environment : environment variables, which show whether this is a job.
+    """
     return LOCK_SECONDS if inside_job(environment) else 0.0

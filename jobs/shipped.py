@@ -19,12 +19,15 @@ def shipped_names() -> tuple[str, ...]:
 
 
 def find_study(name: str) -> Study:
-    """The study in the file ``name``, or the shipped study of that name.
+    """The study in a file, or the shipped study of that name.
+
+    Parameters
+    ----------
+    name : path of a TOML file, or name of a shipped study.
 
     Raises
     ------
-    BadInput : neither; or what is wrong with the study.
-
+    BadInput : neither exists, or the study is invalid.
     """
     from ..sweep.study import load_study, parse_study
 

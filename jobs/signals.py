@@ -1,4 +1,4 @@
-"""Signals that ask a run to end well: schedulers send them before they kill."""
+"""Signals that ask a run to end gracefully: schedulers send them before they kill."""
 
 from __future__ import annotations
 
@@ -11,39 +11,54 @@ from ..sweep.launchers import first_rank
 from ..sweep.run.deadline import Deadline
 
 DRAIN = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""LSF sends the last one at the run limit."""
+"""Signals that drain a run; LSF sends the last one at the run limit."""
 
 
 class SignalHandler:
     """What signals ask of a run.
 
-    The first of ``DRAIN`` drains it; a second one, or Ctrl-C, ends it now. After that, and while a
-    drained run writes what it leaves behind, nothing more is heard: half a report helps nobody.
+    The first signal of :data:`DRAIN` drains it; a second one, or Ctrl-C, ends it now. After that,
+    and while a drained run writes its results, signals are ignored: half a report is useless.
     """
 
     def __init__(self) -> None:
-        self._watch = Deadline()
+        self._deadline = Deadline()
         self._ended = False
 
     @property
     def draining(self) -> bool:
         """Whether a signal has asked for an end."""
-        return self._watch.draining
+        return self._deadline.draining
 
     def attach(self, deadline: Deadline) -> Deadline:
-        """Drain ``watch`` from now on, also for what was heard before."""
+        """Drain ``deadline`` when a signal arrives, or at once if one already has.
+
+        Parameters
+        ----------
+        deadline : the deadline of the run.
+
+        Returns
+        -------
+        ``deadline`` itself.
+        """
         if self.draining:
             deadline.drain()
-        self._watch = deadline
+        self._deadline = deadline
         return deadline
 
-    def handle(self, number: int, frame: object) -> None:  # noqa: ARG002 - of a handler
-        """A signal has come."""
+    def handle(self, number: int, frame: object) -> None:  # noqa: ARG002 - signature of a handler
+        """Act on a signal; installed with :func:`signal.signal`.
+
+        Parameters
+        ----------
+        number : the signal.
+        frame : the interrupted frame; not used.
+        """
         asks = number != signal.SIGINT
-        if self._ended or (self._watch.closed and (asks or self.draining)):
+        if self._ended or (self._deadline.closed and (asks or self.draining)):
             return
         if asks and not self.draining:
-            self._watch.drain()
+            self._deadline.drain()
             return
         self._ended = True
         raise KeyboardInterrupt
@@ -51,18 +66,23 @@ class SignalHandler:
 
 @contextmanager
 def handling_signals(signals: SignalHandler) -> Iterator[None]:
-    """Let ``ears`` hear signals meanwhile; of several MPI ranks only the first does.
+    """Handle signals inside the block (rank 0 only).
 
-    Only the main thread hears signals; elsewhere this does nothing.
+    Python delivers signals to the main thread; in any other thread this does nothing.
+
+    Parameters
+    ----------
+    signals : what to do with them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # The other ranks ignore them: a launcher signals every rank, and rank 0 drains the run for all.
     handler = signals.handle if first_rank() else signal.SIG_IGN
-    # A run in the background, as of nohup, ignores Ctrl-C, and goes on to.
+    # Under nohup SIGINT is ignored; keep it so.
     aware = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    heard = (*DRAIN, signal.SIGINT) if aware else DRAIN
-    before = {number: signal.signal(number, handler) for number in heard}
+    handled = (*DRAIN, signal.SIGINT) if aware else DRAIN
+    before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
     finally:

@@ -1,5 +1,5 @@
-"""Who evaluates the trials of a run that no MPI launcher has started, on which devices, and whether
-this computer has the memory.
+"""Which workers evaluate the trials of a run that was not started by an MPI launcher, on
+which devices, and whether this computer has the memory.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ MEBIBYTE = 2**20
 
 
 def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str) -> None:
-    """Refuse more workers of this computer than it has memory for, before any starts.
+    """Refuse more workers than this computer has memory for, before any starts.
 
     Parameters
     ----------
-    study : what they evaluate, its largest cell in each of them.
-    places : for each worker the variables that show it its GPU; empty on the CPU.
-    device : as the command line names it.
+    study : what they evaluate; its largest cell counts for each of them.
+    places : per worker the variables that select its GPU; empty on the CPU.
+    device : the device as the command line names it.
 
     Raises
     ------
-    BadInput : naming what is needed, what is free and how many workers would fit; more elements or
-        voxels than the kernels of a GPU take.
+    BadInput : names what is needed, what is free and how many workers would fit; or more elements
+        or voxels than the GPU kernels can index.
     """
     gpus = Counter(place[MASKS[0]] for place in places if MASKS[0] in place)
     cells = [study.at(cell) for cell in study.cells()]
@@ -66,7 +66,16 @@ def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str)
 
 
 def memory_warnings(study: Study) -> list[str]:
-    """That one worker of this computer would not have the memory; no or one line."""
+    """A warning if one worker would not fit into this computer's memory.
+
+    Parameters
+    ----------
+    study : the study.
+
+    Returns
+    -------
+    No line, or one.
+    """
     try:
         check_memory(study, [{}], "cpu")
     except BadInput as error:
@@ -90,7 +99,7 @@ def _refuse_if_larger(workers: int, each: int, free: int, where: str) -> None:
 
 
 def _free_of_gpus() -> dict[str, int]:
-    """Free bytes of every GPU by its number and by its UUID; none without nvidia-smi."""
+    """Free bytes of every GPU, by its number and by its UUID; empty without nvidia-smi."""
     rows = nvidia_gpus("index", "uuid", "memory.free")
     known = [row for row in rows if row[2].isdecimal()]
     return {name: int(mib) * MEBIBYTE for *names, mib in known for name in names}
@@ -98,11 +107,15 @@ def _free_of_gpus() -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Workers:
-    """Who is to evaluate trials: ``count`` processes, or a Dask cluster.
+    """Who is to evaluate trials: processes, or a Dask cluster.
 
-    ``count``: None for one per core, or one per GPU. ``dask``: the address of a scheduler, or local
-    for a cluster of ``count`` processes. ``device``: auto, cpu, cuda or cuda-half. ``share``:
-    several may hold the same GPU.
+    Parameters
+    ----------
+    count : number of processes; None for one per core, or one per GPU.
+    dask : address of a scheduler, or ``local`` for a cluster of ``count`` processes; None for no
+        Dask.
+    device : auto, cpu, cuda or cuda-half.
+    share : whether several workers may use the same GPU.
     """
 
     count: int | None = None
@@ -112,7 +125,12 @@ class Workers:
 
 
 def request_of(workers: Workers) -> DeviceRequest:
-    """What to compute on, and whether the programs here can."""
+    """What to compute on, and whether the installed packages can.
+
+    Parameters
+    ----------
+    workers : who is to evaluate trials.
+    """
     problem = None if workers.device == "cpu" else device_problem()
     return replace(_wish(workers), gpu_problem=problem)
 
@@ -125,15 +143,20 @@ def _wish(workers: Workers) -> DeviceRequest:
 def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
     """The workers of one computer, or of a Dask cluster.
 
+    Parameters
+    ----------
+    study : the study to evaluate.
+    workers : who is to evaluate trials.
+
     Raises
     ------
-    BadInput : more workers than the study feeds or the memory holds, devices that do not do, no
-        cluster.
+    BadInput : more workers than the study can keep busy or the memory holds, a device that cannot
+        be used, or no cluster.
     """
     if workers.count:
         check_workers(study, workers.count)
     # Other machines have memory and devices of their own.
-    places = _places(workers) if workers.dask in (None, "local") else []
+    places = worker_places(workers) if workers.dask in (None, "local") else []
     check_memory(study, places, workers.device)
     if workers.dask is not None:
         with _on_dask(workers.dask, workers, len(places)) as executor:
@@ -142,8 +165,21 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
         yield ProcessExecutor(len(places), places=places, device=workers.device)
 
 
-def _places(workers: Workers) -> list[Mapping[str, str]]:
-    """For each local worker the variables that show it its device: the GPUs in turn, or nothing."""
+def worker_places(workers: Workers) -> list[Mapping[str, str]]:
+    """The GPUs assigned to the local workers, in turn.
+
+    Parameters
+    ----------
+    workers : who is to evaluate trials.
+
+    Returns
+    -------
+    Per worker the variables that select its GPU; empty on the CPU.
+
+    Raises
+    ------
+    BadInput : a device that cannot be used, or a GPU for several workers without ``share``.
+    """
     request = request_of(workers)
     uuids = () if request.kind == "cpu" else visible_uuids()
     environment = _with_mask(os.environ, uuids, request)
@@ -159,7 +195,9 @@ def _places(workers: Workers) -> list[Mapping[str, str]]:
 def _with_mask(
     environment: Mapping[str, str], uuids: Sequence[str], request: DeviceRequest
 ) -> Mapping[str, str]:
-    """With a mask of what CuPy counts, where neither a mask nor nvidia-smi tells."""
+    """The environment with a mask of the GPUs that CuPy counts, if neither a mask nor
+    nvidia-smi lists them.
+    """
     if request.kind == "cpu" or seen_devices(environment, uuids) or not (count := device_count()):
         return environment
     return {**environment, MASKS[0]: ",".join(map(str, range(count)))}

@@ -1,8 +1,4 @@
-"""The schedulers: one table of what differs between them; submit a job, ask what time it has left.
-
-``scripts`` writes batch scripts by it, ``submit`` submits one, and a run inside a job asks it how
-long it may take. Everything that is particular to a scheduler stands here.
-"""
+"""The schedulers that scripts are written for: how each is addressed."""
 
 from __future__ import annotations
 
@@ -20,11 +16,12 @@ from ...recon_core.errors import BadInput
 from .walltime import parse_walltime
 
 QUERY_SECONDS = 20.0
-"""For a scheduler to answer how much time a job has left."""
+"""Most seconds to wait for a scheduler's answer."""
 
 CARRIED = ("TOMOATLAS_RECORDED", "TOMOATLAS_FRUITLESS")
-"""Variables that a job passes to its successor: the records when it started, and the number of jobs
-in a row that added none."""
+"""What a job passes to its successor: records when it started, and consecutive jobs that
+added none.
+"""
 
 Query = Callable[[Sequence[str]], str | None]
 """Runs a command of a scheduler; what it prints, or None if it fails."""
@@ -34,23 +31,24 @@ SchedulerName = Literal["slurm", "pbs", "lsf", "cobalt"]
 
 @dataclass(frozen=True)
 class Scheduler:
-    """One scheduler.
+    """The commands and conventions of one scheduler.
 
     Parameters
     ----------
-    prefix : of a directive in a script.
-    folder : environment variable of a job, with the folder from which it was submitted.
-    job_id : environment variable of a job, with its id.
+    prefix : start of a directive line.
+    folder : variable that holds the folder the job was submitted from.
+    job_id : variable that holds the id of the job.
     submit : command that submits a script.
-    successor : shell command that submits ``$job`` to follow this job and prints its id.
+    successor : shell command that submits ``$job`` to run after this job and prints its id.
     cancel : command that takes the id of a job.
-    answer : pattern with the id, in what ``submit`` prints.
-    reads_script : whether ``submit`` wants the script on its standard input.
+    answer : pattern of the id in what ``submit`` prints.
+    reads_script : whether ``submit`` expects the script on its standard input.
     hides_script : whether a job cannot copy the file that it was submitted as.
     time_is_up : exit code of a job whose successor is to start.
-    job_end : environment variable of a job, with the time of its end in seconds since 1970.
-    time_left : command that takes the id of a job and prints its times.
-    read_time_left : seconds left, from what ``time_left`` prints; None if that does not say.
+    job_end : variable that holds the Unix time of the job's end; None if there is none.
+    time_left : command that, with a job's id added, prints how much time the job has left; empty
+        for none.
+    read_time_left : reads seconds from the output of ``time_left``.
     """
 
     prefix: str
@@ -74,7 +72,9 @@ class Scheduler:
 
 
 def _pbs_left(answer: str) -> float | None:
-    """From ``Resource_List.walltime`` and ``resources_used.walltime`` of the only job."""
+    """Seconds left by ``Resource_List.walltime`` and ``resources_used.walltime`` of the only
+    job.
+    """
     try:
         (job,) = json.loads(answer)["Jobs"].values()
         limit = parse_walltime(job["Resource_List"]["walltime"])
@@ -148,7 +148,12 @@ SCHEDULERS: dict[str, Scheduler] = {
 
 
 def submit(scheduler: Scheduler, job: Path) -> str:
-    """Submit the script ``job``; return the id that the scheduler gave it.
+    """Submit a script; return the id that the scheduler assigned.
+
+    Parameters
+    ----------
+    scheduler : the scheduler of this machine.
+    job : path of the script.
 
     Raises
     ------
@@ -177,11 +182,17 @@ def submit(scheduler: Scheduler, job: Path) -> str:
 
 
 def inside_job(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process runs in a job of a scheduler."""
+    """Whether this process runs in a job of a scheduler.
+
+    Parameters
+    ----------
+    environment : variables of this process.
+    """
     return any(scheduler.job_id in environment for scheduler in SCHEDULERS.values())
 
 
 def _answer(command: Sequence[str]) -> str | None:
+    """What a scheduler's command prints; None if it fails or does not answer in time."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=QUERY_SECONDS
@@ -196,19 +207,19 @@ def seconds_left(
     now: Callable[[], float] = time.time,
     query: Query = _answer,
 ) -> float | None:
-    """Return what is left of the job that this process runs in.
+    """Seconds left of the job that this process runs in.
 
-    Slurm sets the time of the job's end; PBS and LSF are queried.
+    Slurm sets a variable with the time of the job's end; PBS and LSF are queried.
 
     Parameters
     ----------
     environment : variables of this process.
-    now : the present time, in seconds since 1970.
+    now : the present time, Unix seconds.
     query : runs a command of a scheduler.
 
     Returns
     -------
-    float : seconds; None outside of a job, or if its scheduler does not say.
+    None outside of a job, or if its scheduler gives no limit.
     """
     for scheduler in SCHEDULERS.values():
         if scheduler.job_end and (end := environment.get(scheduler.job_end, "")).isdecimal():

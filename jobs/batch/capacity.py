@@ -12,29 +12,44 @@ from ...sweep.study import Study
 
 
 def most_at_once(study: Study) -> int:
-    """Trials that can ever run at the same time: every search has its design, then its lag."""
+    """Most trials that can ever run at the same time: each search starts its design, later ``lag``.
+
+    Parameters
+    ----------
+    study : the study.
+    """
     search = study.search
     at_once = max(search.initial, search.lag)
     return len(study.cells()) * sum(min(at_once, search.budget(m)) for m in search.methods)
 
 
 def steadily_at_once(study: Study) -> int:
-    """Trials that can run at the same time once the designs are done."""
+    """Trials that can run at the same time once the initial designs are done.
+
+    Parameters
+    ----------
+    study : the study.
+    """
     search = study.search
     searched = [method for method in search.methods if search.budget(method) > search.initial]
     return len(study.cells()) * search.lag * len(searched)
 
 
 def check_workers(study: Study, workers: int) -> None:
-    """Refuse more workers than the study can ever give work to.
+    """Refuse more workers than the study can ever keep busy.
+
+    Parameters
+    ----------
+    study : the study.
+    workers : how many are asked for.
 
     Raises
     ------
-    BadInput : naming the most.
+    BadInput : more workers than :func:`most_at_once`; names the limit.
     """
     if workers > (most := most_at_once(study)):
         raise BadInput(
-            "more workers than this study can feed",
+            "more workers than the study can keep busy",
             key="workers",
             value=workers,
             accepted=f"<= {most}, or a larger search.lag, or more cells",
@@ -42,11 +57,19 @@ def check_workers(study: Study, workers: int) -> None:
 
 
 def capacity_warnings(study: Study, workers: int, walltime: float | None) -> list[str]:
-    """What does not fit, one line each; ``walltime`` in seconds, of one job."""
+    """How the study does not fit the allocation, one line each.
+
+    Parameters
+    ----------
+    study : the study.
+    workers : workers of a job.
+    walltime : limit of one job, seconds; None if unknown.
+    """
     return [*_feeding(study, workers), *(_lasting(study, workers, walltime) if walltime else [])]
 
 
 def _feeding(study: Study, workers: int) -> list[str]:
+    """Too many workers: ever, or once the initial designs are done."""
     if workers > (most := most_at_once(study)):
         return [f"{workers} workers, but never more than {most} trials at once: raise search.lag"]
     steady = steadily_at_once(study)
@@ -59,6 +82,7 @@ def _feeding(study: Study, workers: int) -> list[str]:
 
 
 def _lasting(study: Study, workers: int, walltime: float) -> list[str]:
+    """Too little time: for the longest trial, or for the whole study in one job."""
     longest = max(
         trial_seconds(study.at(cell), method)
         for cell in study.cells()
@@ -80,9 +104,15 @@ def _lasting(study: Study, workers: int, walltime: float) -> list[str]:
 
 
 def least_seconds(study: Study, workers: int) -> float:
-    """Time of the study on ``workers`` cores: of its designs, then of searches that feed fewer.
+    """Estimated time of the study: of its initial designs, then of searches with fewer parallel
+    trials.
 
-    No less than the longest search alone, whose trials wait for each other.
+    Not less than the longest search alone, whose trials depend on each other.
+
+    Parameters
+    ----------
+    study : the study.
+    workers : cores, one worker each.
     """
     search = study.search
     times = [
@@ -94,11 +124,11 @@ def least_seconds(study: Study, workers: int) -> float:
     designs = sum(seconds * designed[method] for method, seconds in times)
     later = sum(seconds * (search.budget(m) - designed[m]) for m, seconds in times)
     longest = max(seconds * _rounds(study, method) for method, seconds in times)
-    fed, steady = (min(workers, most(study)) for most in (most_at_once, steadily_at_once))
-    return max(designs / fed + later / max(steady, 1), longest)
+    parallel, steady = (min(workers, most(study)) for most in (most_at_once, steadily_at_once))
+    return max(designs / parallel + later / max(steady, 1), longest)
 
 
 def _rounds(study: Study, method: Method) -> int:
-    """Trials of a search one after the other, where there is a worker for all that may start."""
+    """Consecutive trials of one search if a worker is free for every trial that may start."""
     searched = max(0, study.search.budget(method) - study.search.initial)
     return 1 + math.ceil(searched / study.search.lag)

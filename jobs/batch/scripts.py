@@ -1,4 +1,4 @@
-"""Batch scripts that go on, job after job, until a study is complete."""
+"""Batch scripts that continue, job after job, until a study is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .sites import Site
 from .walltime import walltime_text
 
 ENOUGH_SECONDS = 120
-"""Left of a job, below which a lost run is not launched again."""
+"""Least time left of a job, in seconds, for a lost run to be launched again."""
 
 _GUARD = 2
 
@@ -39,7 +39,14 @@ ASKED = '    [ -z "$asked" ] || exit "${code:-4}"\n'
 
 
 def explanation(scheduler: Scheduler | None, job: Path, note: str | None) -> str:
-    """Comment lines: what the script does, and what to know of its site."""
+    """Comment lines: what the script does, and what is special about its site.
+
+    Parameters
+    ----------
+    scheduler : of the site; None for a workstation.
+    job : path of the script that successors run.
+    note : a remark about the site; None for none.
+    """
     if scheduler is None:
         text = "# Run this file; it launches the study again after a crash, until it is complete."
     else:
@@ -60,7 +67,12 @@ _WHENCE = {
 
 
 def left(walltime: int | None) -> str:
-    """A function that prints what is left of ``walltime`` seconds."""
+    """A shell function that prints how much of the walltime is left.
+
+    Parameters
+    ----------
+    walltime : seconds; None for no limit, and no function.
+    """
     if walltime is None:
         return ""
     return (
@@ -70,7 +82,13 @@ def left(walltime: int | None) -> str:
 
 
 def chain(scheduler: Scheduler | None, mark: str) -> str:
-    """Submits the successor; ``mark`` tells scripts of other requests from this."""
+    """Shell lines that submit the successor of a job.
+
+    Parameters
+    ----------
+    scheduler : of the site; None for a workstation, which has no successor.
+    mark : distinguishes this script from those of other requests.
+    """
     if scheduler is None:
         return ""
     return f"""\
@@ -115,7 +133,14 @@ mine=$(grep -s '^# {mark}:' "$job")
 
 
 def enough(walltime: int | None, scheduler: Scheduler | None) -> str:
-    """Ends a job that has too little time left for another launch, so that its successor starts."""
+    """A shell line that ends a job with too little time for another launch, so that its successor
+    starts.
+
+    Parameters
+    ----------
+    walltime : seconds; None for no limit.
+    scheduler : of the site; None for a workstation.
+    """
     if walltime is None:
         return ""
     code = "0" if scheduler is not None and scheduler.only_after_success else "$code"
@@ -123,16 +148,27 @@ def enough(walltime: int | None, scheduler: Scheduler | None) -> str:
 
 
 NOTICE_SECONDS, NOTICE_PART = 300, 10
-"""Before its end a job is told to drain: the first, or this part of a short walltime."""
+"""How long before its end a job is told to drain, in seconds; at most one part in ten of the
+walltime.
+"""
 
 _NAME_LENGTH = 15
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What is to be run, and with what: ``walltime`` in seconds, None for a workstation's end.
+    """What is to be run, and with what.
 
-    ``tomoatlas``: the command, as the job is to find it.
+    Parameters
+    ----------
+    study : path of a study file, or name of a shipped study.
+    name : name of the study, used for the job.
+    out : the study folder.
+    nodes : number of nodes.
+    walltime : limit of one job, seconds; None on a workstation.
+    account : to be charged; None for none.
+    queue : queue or partition; None for the site's.
+    tomoatlas : the command, as the job will find it.
     """
 
     study: str
@@ -151,11 +187,17 @@ class JobRequest:
 
 
 def script(site: Site, request: JobRequest) -> str:
-    """The batch script of ``request`` for ``site``.
+    """The batch script for a site.
+
+    Parameters
+    ----------
+    site : the machine.
+    request : what to run.
 
     Raises
     ------
-    BadInput : no walltime or account where the site needs one, an unknown placeholder in the site.
+    BadInput : no walltime or account although the site needs one, a job its queue does not accept,
+        or an unknown placeholder in the site file.
     """
     scheduler = SCHEDULERS.get(site.scheduler)
     _check(site, request, scheduler)
@@ -202,7 +244,7 @@ def _check(site: Site, request: JobRequest, scheduler: Scheduler | None) -> None
 
 
 def _check_texts(request: JobRequest) -> None:
-    """Refuse what would break a line of the script, or leave a hole in it."""
+    """Refuse a text that would break a line of the script, or leave it incomplete."""
     texts = {
         "STUDY": request.study,
         "--out": str(request.out),
@@ -215,7 +257,7 @@ def _check_texts(request: JobRequest) -> None:
 
 
 def _check_limits(site: Site, request: JobRequest) -> None:
-    """Refuse a job that its queue does not take."""
+    """Refuse a job that its queue does not accept."""
     queue, seconds = request.queue or site.queue, request.walltime or 0
     limits = [limit for limit in site.limits if limit.queue == queue]
     if limits and not any(limit.holds(request.nodes, seconds) for limit in limits):
@@ -229,7 +271,7 @@ def _check_limits(site: Site, request: JobRequest) -> None:
 
 
 def _mark(site: Site, request: JobRequest) -> str:
-    """The same for scripts of one request alone."""
+    """A digest that is equal only for scripts of the same site and request."""
     return digest([site.model_dump(mode="json"), [str(part) for part in astuple(request)]])[:16]
 
 
@@ -281,7 +323,7 @@ def _setup(site: Site, values: dict[str, str | None], scheduler: Scheduler | Non
 
 
 def _expanded(value: str) -> str:
-    """In double quotes, between which the shell fills in variables and sums and does no more."""
+    """In double quotes, so that the shell expands variables and arithmetic but nothing else."""
     return '"' + re.sub(r'(["\\`])', r"\\\1", value) + '"'
 
 

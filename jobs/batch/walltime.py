@@ -1,4 +1,4 @@
-"""Walltimes: reading and writing them, and the part of one that trials may use."""
+"""Walltimes: as people write them, and how schedulers report what is left of a job."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from ...recon_core.errors import BadInput
 
 FORMS = "HH:MM:SS or D-HH:MM:SS, above zero"
 RESERVE_SECONDS, RESERVE_PART = 60.0, 0.05
-"""Of a walltime, kept for the atlas and the report: the smaller of the two."""
+"""Reserved at the end of a walltime for the atlas and the report: seconds, or this fraction
+of it, whichever is smaller.
+"""
 
 
 def parse_walltime(text: str) -> int:
-    """Return the seconds of ``HH:MM:SS`` or ``D-HH:MM:SS``; hours may be more than 24.
+    """Seconds of a walltime.
+
+    Parameters
+    ----------
+    text : ``HH:MM:SS`` or ``D-HH:MM:SS``; hours may exceed 24.
 
     Raises
     ------
-    BadInput : any other form, or no time at all.
+    BadInput : any other form, or zero.
 
     Examples
     --------
-    >>> parse_walltime("1-02:00:30")
-    93630
+    >>> parse_walltime("00:30:00"), parse_walltime("2-12:00:00")
+    (1800, 216000)
     """
     found = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,4}):([0-5]\d):([0-5]\d)", text.strip())
     days, hours, minutes, seconds = (
@@ -34,11 +40,35 @@ def parse_walltime(text: str) -> int:
 
 
 def walltime_text(seconds: float) -> str:
-    """Write ``seconds`` as ``HH:MM:SS``."""
+    """A walltime as schedulers read it.
+
+    Parameters
+    ----------
+    seconds : rounded down to whole seconds.
+
+    Returns
+    -------
+    ``HH:MM:SS``, with hours above 24 where needed.
+
+    Examples
+    --------
+    >>> walltime_text(216000)
+    '60:00:00'
+    """
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
 def for_trials(seconds: float) -> float:
-    """The part of a walltime that trials may use; the rest is for atlas and report."""
+    """The part of a walltime that trials may use; the rest is kept for the atlas and the report.
+
+    Parameters
+    ----------
+    seconds : the walltime.
+
+    Examples
+    --------
+    >>> for_trials(3600.0), for_trials(100.0)
+    (3540.0, 95.0)
+    """
     return seconds - min(RESERVE_SECONDS, RESERVE_PART * seconds)

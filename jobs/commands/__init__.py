@@ -1,4 +1,4 @@
-"""Options and argument types that several commands share."""
+"""Options and argument types shared by several commands."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ...recon_core.machine import DEVICES
 FilePath = click.Path(path_type=Path)
 
 quiet_option: Callable[..., Any] = click.option(
-    "-q", "--quiet", is_flag=True, help="Print nothing but results asked for, and errors."
+    "-q", "--quiet", is_flag=True, help="Print only requested results and errors."
 )
 force_option: Callable[..., Any] = click.option(
-    "--force", is_flag=True, help="Replace the output file where it exists."
+    "--force", is_flag=True, help="Replace the output file if it exists."
 )
 device_option: Callable[..., Any] = click.option(
     "--device",
     type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
-    help="What to compute on; auto is a GPU where there is one and CuPy is installed. cuda-half "
-    "stores the TV dual at half precision: faster, smaller, and in the record.",
+    help="What to compute on; auto is a GPU if there is one and CuPy is installed. cuda-half "
+    "stores the TV dual at half precision: faster, smaller, and noted in the record.",
 )
 out_option: Callable[..., Any] = click.option(
     "--out", type=FilePath, required=True, metavar="F.h5", help="The HDF5 file to write."
@@ -40,7 +40,18 @@ class Snr(click.ParamType["float | dict[str, float]"]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float | dict[str, float]:
-        """The number, or the number of each element."""
+        """Parse the number, or the number of each element.
+
+        Parameters
+        ----------
+        value : the text of the option.
+        param : the option, for click's error.
+        ctx : click's context, for its error.
+
+        Raises
+        ------
+        click.BadParameter : neither form, or an element named twice.
+        """
         text = str(value)
         try:
             if "=" not in text:
@@ -65,7 +76,18 @@ class Walltime(click.ParamType[int]):
         param: click.Parameter | None,  # noqa: ARG002
         ctx: click.Context | None,  # noqa: ARG002
     ) -> int:
-        """The seconds."""
+        """Parse the walltime into seconds.
+
+        Parameters
+        ----------
+        value : the text of the option.
+        param : the option.
+        ctx : click's context.
+
+        Raises
+        ------
+        BadInput : neither form.
+        """
         from ..batch.walltime import parse_walltime
 
         return value if isinstance(value, int) else parse_walltime(str(value))
@@ -74,10 +96,14 @@ class Walltime(click.ParamType[int]):
 def refuse_existing(path: Path, force: bool) -> None:
     """Stop before any work whose result could not be written.
 
+    Parameters
+    ----------
+    path : the output file.
+    force : whether an existing file may be replaced.
+
     Raises
     ------
-    BadInput : the file exists and is not to be replaced, or its folder does not exist.
-
+    BadInput : the file exists and must not be replaced, or its folder does not exist.
     """
     if path.exists() and not force:
         raise BadInput("exists already", source=path, accepted="a new file, or --force")

@@ -9,9 +9,11 @@ from . import Walltime, quiet_option
 
 @click.command()
 @click.argument("study", metavar="STUDY")
-@click.option("--nodes", type=click.IntRange(1, 100_000), metavar="N", help="Of a job.")
-@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Of a job.")
-@click.option("--site", metavar="NAME", help="Site whose nodes are meant; else one worker a node.")
+@click.option("--nodes", type=click.IntRange(1, 100_000), metavar="N", help="Nodes of a job.")
+@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Time limit of a job.")
+@click.option(
+    "--site", metavar="NAME", help="Site that the nodes belong to. Default: one worker per node."
+)
 @quiet_option
 def check(
     study: str, nodes: int | None, walltime: int | None, site: str | None, quiet: bool
@@ -19,9 +21,9 @@ def check(
     """Validate STUDY and estimate its cost; runs nothing.
 
     STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
-    device-hours (one device: one worker process, or one GPU), and warns where a job of these nodes
-    and this walltime does not fit, or, without --nodes and --site, this computer's memory. Exit
-    code 2 if the study is wrong.
+    device-hours (one device: one worker process, or one GPU), and warns if a job of these nodes
+    and this walltime does not fit, or, without --nodes and --site, if this computer's memory does
+    not suffice. Exit code 2 if the study is invalid.
     """
     from ..batch.capacity import capacity_warnings
     from ..batch.sites import find_site

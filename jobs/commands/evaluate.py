@@ -34,7 +34,12 @@ def evaluate(recon: Path, specimen: Path, as_json: bool, quiet: bool) -> None:
 
 
 def score_text(scores: Mapping[str, Any]) -> str:
-    """The scores for people."""
+    """The scores of a reconstruction for people.
+
+    Parameters
+    ----------
+    scores : result of the function that scores two files.
+    """
     lines = ["          NRMSE   relative error   correlation   resolution / nm     SSIM"]
     lines += [_element_line(scores, element) for element in scores["nrmse_by_element"]]
     lines.append(f"{'mean':<8} {scores['nrmse']:6.3f}   {scores['relative_error']:14.3f}")

@@ -13,7 +13,7 @@ from . import FilePath, force_option, quiet_option, refuse_existing
 @click.command()
 @click.argument("name", metavar="[NAME]", required=False)
 @click.argument("paths", metavar="[DIR|FILE]...", type=FilePath, nargs=-1)
-@click.option("--list", "as_list", is_flag=True, help="Print the figures there are, and stop.")
+@click.option("--list", "as_list", is_flag=True, help="List the available figures and exit.")
 @click.option(
     "--cell",
     multiple=True,
@@ -37,9 +37,9 @@ def figure(
 ) -> None:
     """Draw the figure NAME from a study folder, an atlas, or files of volumes.
 
-    Figures of a cell reconstruct its best trials again, with the same result as in the run. What
-    has no result is hatched or named, never drawn as a number; lines of the journal that are left
-    out are told on stderr. With files of volumes the first is the truth.
+    Figures of a cell reconstruct its best trials again, with the same result as in the run. A cell
+    without a result is hatched or labelled, never drawn as a number; a note on stderr counts the
+    lines of the journal that are left out. With files of volumes the first is the truth.
     """
     from ...analysis.figures import FIGURES, draw
     from ...analysis.figures.draw import kind_of, save_figure

@@ -42,8 +42,8 @@ def recommend(
 
     ATLAS is a study folder, an atlas.csv or atlas.h5, or a shipped atlas, as fig4_nanocubes_64.
     Interpolates between the cells. The uncertainty is the error of predicting cells of the atlas
-    from their neighbours. What the atlas does not vary is named, and so is a question outside its
-    range. With -q the notes are left out.
+    from their neighbours. Notes name what the atlas does not vary and conditions outside its
+    range; -q leaves them out.
     """
     from ...analysis.recommend import recommend as look_up
     from ..terminal.text import recommendation_facts, recommendation_text

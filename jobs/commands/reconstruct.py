@@ -67,28 +67,32 @@ def reconstruct(
 ) -> int:
     """Reconstruct the concentrations of every element from TILTS.h5.
 
-    Weights are scale-free: haadf 1 is the statistical weight; where none is given,
-    haadf 0.02 and tv 1 are taken, and said. Exit code 3 if the solver diverged; nothing is written
-    then.
+    Weights are scale-free: haadf 1 is the statistical weight; without any,
+    haadf 0.02 and tv 1 are used and printed. Exit code 3 if the solver diverged; nothing is
+    written then.
     """
     from ...phantoms.formats import load_tilt_series
     from ...recon_core.methods import Method
 
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
-    chosen = choose_weights(series, Method(method), haadf, tv, atlas)
+    choice = choose_weights(series, Method(method), haadf, tv, atlas)
     settings, notes = settings_for(chosen, solver)
     code, lines = reconstruct_file(tilts, series, chosen, settings, out, force, device)
-    for line in () if quiet else (*chosen.notes, *notes, *lines):
+    for line in () if quiet else (*choice.notes, *notes, *lines):
         click.echo(line)
     return code
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A method with its weights, and what the person should know about the choice.
+class MethodChoice:
+    """A method with its weights.
 
-    ``solver``: settings of the atlas that the weights are from, and mean nothing without.
+    Parameters
+    ----------
+    method : what to reconstruct with.
+    weights : of its terms; 0 for a term the method does not have.
+    notes : where the weights come from, if they were not given.
     """
 
     method: Method
@@ -99,13 +103,21 @@ class Chosen:
 
 def choose_weights(
     series: TiltSeries, method: Method, haadf: float | None, tv: float | None, atlas: str | None
-) -> Chosen:
+) -> MethodChoice:
     """The weights given, or those an atlas recommends for ``series``, or the defaults.
+
+    Parameters
+    ----------
+    series : the data; its tilts and mean counts are looked up in the atlas.
+    method : what to reconstruct with.
+    haadf : weight of the HAADF term; None if not given.
+    tv : weight of the total variation; None if not given.
+    atlas : atlas.csv or atlas.h5 to take the weights from; None for none.
 
     Raises
     ------
-    BadInput : a weight that the method does not have, half of a pair, both weights and atlas.
-
+    BadInput : a weight that the method does not have, one of two weights, or weights beside an
+        atlas.
     """
     given = {n: w for n, w in (("haadf", haadf), ("tv", tv)) if w is not None}
     for name, value in given.items():
@@ -115,10 +127,10 @@ def choose_weights(
     if given:
         if missing := [n for n in method.weight_names if n not in given]:
             raise BadInput("missing", key=f"--{missing[0]}", accepted="both weights, or neither")
-        return Chosen(method, Weights(**given))
+        return MethodChoice(method, Weights(**given))
     defaults = {name: getattr(DEFAULT_WEIGHTS, name) for name in method.weight_names}
     notes = (f"weights not given: {_written(defaults)}",) if defaults else ()
-    return Chosen(method, Weights(**defaults), notes)
+    return MethodChoice(method, Weights(**defaults), notes)
 
 
 def _check_weight(method: Method, name: str, value: float) -> None:
@@ -133,7 +145,7 @@ def _check_weight(method: Method, name: str, value: float) -> None:
 
 def _from_atlas(
     series: TiltSeries, method: Method, given: Mapping[str, float], atlas: str
-) -> Chosen:
+) -> MethodChoice:
     from ...analysis.recommend import recommend
 
     if given:
@@ -153,7 +165,7 @@ def _from_atlas(
     )
     weights = {"haadf": found.weights.haadf, "tv": found.weights.tv}
     notes = (f"weights of the atlas: {_written(weights)}", *found.notes)
-    return Chosen(method, found.weights, notes, found.solver)
+    return MethodChoice(method, found.weights, notes, found.solver)
 
 
 def _written(weights: Mapping[str, float]) -> str:
@@ -161,7 +173,7 @@ def _written(weights: Mapping[str, float]) -> str:
 
 
 def settings_for(
-    chosen: Chosen, options: Mapping[str, object]
+    choice: MethodChoice, options: Mapping[str, object]
 ) -> tuple[SolverSettings, tuple[str, ...]]:
     """Solver settings from options, then from the atlas; what of the atlas was overruled.
 
@@ -180,12 +192,15 @@ def settings_for(
 
 
 def settings_of(options: Mapping[str, object]) -> SolverSettings:
-    """Solver settings from options; those not given (None) keep their default.
+    """Solver settings from options.
+
+    Parameters
+    ----------
+    options : option → value; one that is None keeps its default.
 
     Raises
     ------
     BadInput : a value out of range.
-
     """
     from pydantic import ValidationError
 
@@ -202,20 +217,31 @@ def settings_of(options: Mapping[str, object]) -> SolverSettings:
 def reconstruct_file(
     tilts: Path,
     series: TiltSeries,
-    chosen: Chosen,
+    choice: MethodChoice,
     settings: SolverSettings,
     out: Path,
     force: bool,
     device: str = "auto",
 ) -> tuple[Exit, tuple[str, ...]]:
-    """Reconstruct ``series``, read from ``tilts``, and write; the exit code and lines about it.
+    """Reconstruct a tilt series and write the volumes; nothing is written if the solver diverged.
 
-    Nothing is written of a divergence.
+    Parameters
+    ----------
+    tilts : file that ``series`` was read from, for errors.
+    series : the data.
+    choice : method and weights.
+    settings : of the solver.
+    out : HDF5 file to write.
+    force : whether an existing file may be replaced.
+    device : what to compute on, as the command line names it.
+
+    Returns
+    -------
+    The exit code, and lines about the result.
 
     Raises
     ------
-    BadInput : data that cannot be reconstructed, a file that cannot be written.
-
+    BadInput : data that cannot be reconstructed, or a file that cannot be written.
     """
     from ...phantoms.formats import save_reconstruction
     from ...recon_core.gpu import device_named
@@ -223,7 +249,7 @@ def reconstruct_file(
     from ...recon_core.solver import reconstruct
 
     solved = reconstruct(
-        series, chosen.method, chosen.weights, settings, device=device_named(device)
+        series, choice.method, choice.weights, settings, device=device_named(device)
     )
     if solved.status is Status.BAD_DATA:
         raise BadInput(solved.message or "cannot be reconstructed", source=tilts)
@@ -231,15 +257,17 @@ def reconstruct_file(
         return Exit.TRIALS_FAILED, (f"diverged: {solved.message}; nothing was written",)
     save_reconstruction(out, solved, {"version": package_version("tomoatlas")}, overwrite=force)
     return Exit.DONE, (
-        *_without_haadf(series, chosen),
+        *_without_haadf(series, choice),
         *_terms(solved),
         f"{out}: {', '.join(series.elements)}",
     )
 
 
-def _without_haadf(series: TiltSeries, chosen: Chosen) -> tuple[str, ...]:
-    """That a fused reconstruction is not one; no or one line."""
-    if chosen.weights.haadf > 0 and not series.haadf_angles_deg:
+def _without_haadf(series: TiltSeries, choice: MethodChoice) -> tuple[str, ...]:
+    """A note that a series without HAADF tilts makes fused a chemistry-tv reconstruction;
+    else none.
+    """
+    if choice.weights.haadf > 0 and not series.haadf_angles_deg:
         return ("no HAADF tilts in the series: fused is chemistry-tv here, haadf has no effect",)
     return ()
 

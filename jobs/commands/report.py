@@ -23,7 +23,7 @@ from . import FilePath, quiet_option
     "cells",
     multiple=True,
     metavar="CELL",
-    help="The same of other cells: all, or haadf_tilts=47,chemical_tilts=9; an axis left out means "
+    help="Slices of other cells: all, or haadf_tilts=47,chemical_tilts=9; an axis left out means "
     "all its values. Given several times, an axis not named before narrows the choice, one named "
     "again adds cells.",
 )
@@ -31,8 +31,8 @@ from . import FilePath, quiet_option
 def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: bool) -> None:
     """Write DIR/report/index.html (one self-contained page), figures, atlas.csv, .h5 and .nc.
 
-    Works on a study that is still running or was interrupted; the page then says so. Slices once
-    made stay on the page until a better trial is found.
+    Works on a study that is still running or was interrupted; the page then carries a notice.
+    Slices stay on the page until a better trial is found.
     """
     from ...analysis.report import MIDDLE, write_report
     from ...analysis.shipped import shipped_atlas

@@ -23,13 +23,13 @@ from . import FilePath, Walltime, device_option, quiet_option
 @click.option(
     "--share-devices",
     is_flag=True,
-    help="Let several workers or ranks share a GPU, which is refused otherwise.",
+    help="Allow several workers or ranks to share a GPU; refused otherwise.",
 )
 @click.option(
     "--walltime",
     type=Walltime(),
     metavar="HH:MM:SS",
-    help="End within this time: start no trial that cannot finish. Known without it in a Slurm, "
+    help="End within this time: start no trial that cannot finish. Not needed in a Slurm, "
     "PBS or LSF job.",
 )
 @click.option(
@@ -54,24 +54,24 @@ def run(
     """Run STUDY into DIR: trials, atlas and report.
 
     STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
-    interrupted or killed. SIGTERM, SIGUSR1 or SIGUSR2 lets the trials in flight end and starts no
-    more; a second one stops them.
+    interrupted or killed. On SIGTERM, SIGUSR1 or SIGUSR2 running trials finish and no new ones
+    start; a second signal stops them.
     Exit code 3 if some trials failed, 4 if time was up before the end, 5 if the machine is in
-    trouble and the same command may go well later, 130 if interrupted.
+    trouble and the same command may succeed later, 130 if interrupted.
     """
     from ..exits import Exit
     from ..signals import SignalHandler, handling_signals
 
-    ears = SignalHandler()
-    # Before all that takes long to import: a signal that nobody heeds kills.
-    with handling_signals(ears):
+    signals = SignalHandler()
+    # Installed before the slow imports: a signal without a handler kills the process.
+    with handling_signals(signals):
         try:
             from ..run import run_study
             from ..workers import Workers
 
             who = Workers(workers, dask, device, share_devices)
-            return run_study(study, out, who, quiet, walltime, not no_slices, ears)
+            return run_study(study, out, who, quiet, walltime, not no_slices, signals)
         except KeyboardInterrupt:
-            if not ears.draining:
+            if not signals.draining:
                 raise
             return Exit.WALLTIME

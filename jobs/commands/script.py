@@ -24,13 +24,15 @@ COMMAND = "tomoatlas"
 @click.argument("study", metavar="STUDY")
 @click.option("--site", required=True, metavar="NAME", help="A shipped site, or a TOML file.")
 @click.option("--nodes", type=click.IntRange(1, 100_000), default=1, show_default=True, metavar="N")
-@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Of one job of the chain.")
-@click.option("--account", metavar="A", help="To be charged.")
+@click.option(
+    "--walltime", type=Walltime(), metavar="HH:MM:SS", help="Time limit of one job of the chain."
+)
+@click.option("--account", metavar="A", help="Account to be charged.")
 @click.option("--queue", metavar="Q", help="Queue or partition. Default: the site's.")
 @click.option(
     "--out", type=FilePath, metavar="DIR", help="The study folder. Default: the study's name."
 )
-@click.option("--submit", is_flag=True, help="Write DIR/job.sh, submit it, print the job's id.")
+@click.option("--submit", is_flag=True, help="Write DIR/job.sh, submit it and print the job's id.")
 @quiet_option
 def script(
     study: str,
@@ -76,12 +78,12 @@ def _installed() -> str:
 
 
 def _notes(where: Site, request: JobRequest, submit: bool) -> list[str]:
-    """What to know before the script is used."""
+    """Warnings to read before the script is used."""
     from ..batch import SCHEDULERS
 
     notes = [f"the job {where.note}"] if where.note else []
     if request.tomoatlas == COMMAND:
-        notes.append(f"no {COMMAND} here: the job will look for one on its PATH")
+        notes.append(f"no {COMMAND} here: the job will look for it on its PATH")
     scheduler = SCHEDULERS.get(where.scheduler)
     if scheduler is not None and scheduler.hides_script and not submit:
         notes.append(f"save this as {request.job}, or use --submit: its successors are read there")
@@ -89,7 +91,7 @@ def _notes(where: Site, request: JobRequest, submit: bool) -> list[str]:
 
 
 def _submitted(scheduler: str, job: Path, text: str) -> str:
-    """Write the script, submit it, and say its id."""
+    """Write the script and submit it; return the job's id."""
     from ..batch import SCHEDULERS
     from ..batch import submit as submitted
 
@@ -106,7 +108,7 @@ def _submitted(scheduler: str, job: Path, text: str) -> str:
     new = not job.exists()
     job.parent.mkdir(parents=True, exist_ok=True)
     job.write_text(text, encoding="utf-8")
-    # Cobalt executes the file itself.
+    # Cobalt executes the file itself instead of passing it to a shell.
     job.chmod(job.stat().st_mode | stat.S_IXUSR)
     try:
         return submitted(SCHEDULERS[scheduler], job)

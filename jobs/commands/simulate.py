@@ -91,12 +91,15 @@ def simulate(
 
 
 def acquisition_of(options: Mapping[str, Any]) -> Acquisition:
-    """The acquisition that the options describe; those not given (None) keep their default.
+    """The acquisition that the options describe.
+
+    Parameters
+    ----------
+    options : option → value; one that is None keeps its default.
 
     Raises
     ------
     BadInput : a value out of range.
-
     """
     from pydantic import ValidationError
 
@@ -116,12 +119,22 @@ def snr_of_dose(
     dose: float | None,
     counts_per_electron: float | dict[str, float] | None,
 ) -> float | dict[str, float]:
-    """Chemical SNR bought by ``dose`` e/Å² spread over the chemical tilts, per element if so given.
+    """The chemical SNR that a dose gives, spread evenly over the chemical tilts.
+
+    Parameters
+    ----------
+    specimen : sets the size of a pixel.
+    options : option → value, of which ``chemical_tilts``, ``oversample`` and ``snr`` are used.
+    dose : of the chemical series, electrons per square angstrom.
+    counts_per_electron : detected counts per electron: one number, or element → number.
+
+    Returns
+    -------
+    One SNR, or element → SNR, as ``counts_per_electron`` is given.
 
     Raises
     ------
-    BadInput : an SNR beside the dose, no dose, no yield, a quantity that is not positive.
-
+    BadInput : an SNR beside the dose, a missing dose or yield, or a value that is not positive.
     """
     from ...phantoms.dose import snr_from_dose
 
@@ -149,10 +162,17 @@ def simulate_file(
 ) -> str:
     """Write the tilt series of a specimen; return a line about it.
 
+    Parameters
+    ----------
+    specimen : what to image.
+    acquisition : tilts, SNR, contrast.
+    seed : of the noise.
+    out : HDF5 file to write.
+    force : whether an existing file may be replaced.
+
     Raises
     ------
     BadInput : the acquisition does not fit the specimen, or the file cannot be written.
-
     """
     import numpy as np
 

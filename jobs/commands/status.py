@@ -15,13 +15,13 @@ from . import FilePath, quiet_option
 @click.argument("folder", metavar="DIR", type=FilePath)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
-    "--watch", is_flag=True, help="Show it live until the study is complete; Ctrl-C leaves."
+    "--watch", is_flag=True, help="Show it live until the study is complete; Ctrl-C stops watching."
 )
 @click.option(
     "--every",
     type=click.FloatRange(0.1, 86400),
     metavar="S",
-    help="With --watch: seconds between looks.  [default: 2 on a terminal, 60 in a log]",
+    help="With --watch: seconds between updates.  [default: 2 on a terminal, 60 in a log]",
 )
 @quiet_option
 def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet: bool) -> None:
@@ -29,7 +29,7 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
 
     Progress, failures by class, the best trial of each cell, device-hours, and the device time that
     the missing trials will take. With --watch the map fills up on the terminal; in a log it is one
-    plain line a minute.
+    plain line per minute.
     """
     from ...analysis.shipped import located
     from ..terminal.text import status_facts, status_text
@@ -40,7 +40,7 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
         raise BadInput("given without --watch", key="--every", value=every, accepted="--watch too")
     folder = located(folder)
     if watch:
-        from ..terminal.live import watch as follow
+        from ..terminal.live import follow
 
         follow(folder, every, quiet)
         return

@@ -1,4 +1,4 @@
-"""How a run shows its progress: a bar on a terminal, now and then a line elsewhere."""
+"""How a run shows its progress: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -17,42 +17,67 @@ from ...analysis.progress import duration
 from ...sweep.study.trial import Trial, TrialResult, TrialStatus
 
 LINE_EVERY_S = 10.0
+"""Least time between two lines in a log, seconds."""
 
 
 class Display(Protocol):
-    """What is told about a run as it goes."""
+    """What is shown of a run as it proceeds."""
 
     def start(self, done: int, total: int) -> None:
-        """``done`` of ``total`` trials were finished before."""
+        """Called once, before the first trial.
+
+        Parameters
+        ----------
+        done : trials finished by earlier runs.
+        total : trials planned, these included.
+        """
 
     def result(self, trial: Trial, result: TrialResult) -> None:
-        """A trial has ended."""
+        """Called whenever a trial has ended.
+
+        Parameters
+        ----------
+        trial : the trial.
+        result : its outcome.
+        """
 
     def stop(self) -> None:
-        """The run is over."""
+        """Called once, when the run is over."""
 
 
 def display(quiet: bool) -> Display:
-    """The display that fits where the output goes."""
+    """The display that fits where the output goes.
+
+    Parameters
+    ----------
+    quiet : whether to show nothing.
+    """
     if quiet:
         return Silent()
     return SafeDisplay(Bar() if Console().is_terminal else Lines())
 
 
 def say(line: str, err: bool = False) -> None:
-    """Print a line, if somebody reads it."""
+    """Print a line; a reader that has closed the pipe is no error.
+
+    Parameters
+    ----------
+    line : the text.
+    err : whether it goes to stderr.
+    """
     with _perhaps_unread(sys.stderr if err else sys.stdout):
         click.echo(line, err=err)
 
 
 @contextmanager
 def _perhaps_unread(stream: TextIO) -> Iterator[None]:
-    """A run goes on when the reader of its output has left; further output then goes nowhere."""
+    """Keep the run alive if the reader of its output has left: further output is discarded."""
     try:
         yield
-    # Rich says so by a SystemExit.
+    # Rich turns a broken pipe into SystemExit.
     except (OSError, SystemExit):
         with suppress(OSError):
+            # The descriptor itself is replaced, since Python flushes the stream once more at exit.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
@@ -72,29 +97,34 @@ class Silent:
 
 
 class SafeDisplay:
-    """Another display, whose faults do not end the run."""
+    """A display whose output faults do not end the run.
+
+    Parameters
+    ----------
+    shown : the display to protect; readable as an attribute.
+    """
 
     def __init__(self, shown: Display) -> None:
-        self._shown = shown
+        self.shown = shown
 
     def start(self, done: int, total: int) -> None:
         """Show where the run starts."""
         with _perhaps_unread(sys.stdout):
-            self._shown.start(done, total)
+            self.shown.start(done, total)
 
     def result(self, trial: Trial, result: TrialResult) -> None:
-        """Show a result."""
+        """Show the outcome of a trial."""
         with _perhaps_unread(sys.stdout):
-            self._shown.result(trial, result)
+            self.shown.result(trial, result)
 
     def stop(self) -> None:
-        """Show that it is over."""
+        """Show that the run is over."""
         with _perhaps_unread(sys.stdout):
-            self._shown.stop()
+            self.shown.stop()
 
 
 class Bar:
-    """A progress bar with the failures so far."""
+    """A progress bar with the number of failures so far."""
 
     def __init__(self) -> None:
         columns = (
@@ -113,7 +143,7 @@ class Bar:
         self._progress.start()
 
     def result(self, trial: Trial, result: TrialResult) -> None:  # noqa: ARG002
-        """Move it on by one trial."""
+        """Advance it by one trial."""
         self._failed += result.status is not TrialStatus.OK
         failed = f"{self._failed} failed" if self._failed else ""
         self._progress.update(self._task, advance=1, failed=failed)
@@ -124,7 +154,13 @@ class Bar:
 
 
 class Lines:
-    """A line for the first result, then at most one every ten seconds, and one for the last."""
+    """Lines for a log: one for the first result, then at most one every ten seconds, one for the
+    last.
+
+    Parameters
+    ----------
+    clock : monotonic time in seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -132,7 +168,7 @@ class Lines:
         self._last = -LINE_EVERY_S
 
     def start(self, done: int, total: int) -> None:
-        """Say where the run starts."""
+        """Print how many trials there are."""
         self._done, self._total = done, total
         self._began = self._clock()
         self._first: tuple[int, float] | None = None
@@ -140,7 +176,7 @@ class Lines:
         click.echo(f"{total} trials{resumed}")
 
     def result(self, trial: Trial, result: TrialResult) -> None:
-        """Say it, if the last line is old enough."""
+        """Print the state, if the last line is old enough."""
         self._done += 1
         self._failed += result.status is not TrialStatus.OK
         now = self._clock()
@@ -154,7 +190,9 @@ class Lines:
         click.echo(f"{done}; last: {trial.method} {score}")
 
     def _when(self, now: float) -> str:
-        """By the trials since the first one to end: before it, loops may have been compiled."""
+        """Time left, from the trials after the first: before it ended, loops may have been
+        compiled.
+        """
         if self._done == self._total:
             return f", in {duration(now - self._began)}"
         done, since = self._first or (self._done, now)
@@ -164,11 +202,11 @@ class Lines:
         return f", about {duration(left)} left"
 
     def stop(self) -> None:
-        """Nothing is left to say."""
+        """Print nothing: the last result already has its line."""
 
 
 def cell_counter() -> Callable[[int, int], None]:
-    """Says how many cells have their slices, where there are several."""
+    """A callback that prints how many cells have their slices, if there are several."""
 
     def count(done: int, total: int) -> None:
         if total > 1:

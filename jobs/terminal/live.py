@@ -1,4 +1,4 @@
-"""Watching a study until it is complete: a live screen on a terminal, a line a minute in a log."""
+"""Following a study until it is complete: a live screen on a terminal, a line a minute in a log."""
 
 from __future__ import annotations
 
@@ -12,28 +12,35 @@ from rich.live import Live
 
 from ...analysis.journal import JournalReader
 from ...sweep.launchers import first_rank
-from .view import View, plain_line, screen, view
+from .view import StudyView, plain_line, screen, view_of
 
 SCREEN_EVERY_S, LINE_EVERY_S = 2.0, 60.0
 
 Sleep = Callable[[float], None]
 
 
-def watch(
+def follow(
     folder: Path,
     every: float | None,
     quiet: bool = False,
     console: Console | None = None,
     sleep: Sleep = time.sleep,
 ) -> None:
-    """Show the study in ``folder`` every ``every`` seconds until it is complete, or Ctrl-C.
+    """Show a study again and again until it is complete or Ctrl-C is pressed.
 
-    Reads only. Of several MPI ranks the first shows it; ``quiet`` waits without a word.
+    Only reads the folder. Of several MPI ranks only the first shows anything.
+
+    Parameters
+    ----------
+    folder : the study folder.
+    every : seconds between two looks; None for 2 on a terminal and 60 in a log.
+    quiet : whether to wait without printing.
+    console : where to print; None for stdout.
+    sleep : waits for a number of seconds.
 
     Raises
     ------
     BadInput : not the folder of a study.
-
     """
     if not first_rank():
         return
@@ -44,7 +51,7 @@ def watch(
     try:
         show(reader, console, lambda: sleep(pause))
     except KeyboardInterrupt:
-        console.print("left; the study goes on where it runs")
+        console.print("stopped watching; the run continues")
 
 
 def _live(reader: JournalReader, console: Console, pause: Callable[[], None]) -> None:
@@ -52,6 +59,7 @@ def _live(reader: JournalReader, console: Console, pause: Callable[[], None]) ->
         while True:
             shown = _now(reader)
             width, height = console.size
+            # One line is left for the cursor; a full screen would scroll by one line at every look.
             live.update(screen(shown, width, height - 1), refresh=True)
             if shown.state.complete:
                 return
@@ -68,6 +76,6 @@ def _lines(reader: JournalReader, console: Console, pause: Callable[[], None]) -
         pause()
 
 
-def _now(reader: JournalReader) -> View:
+def _now(reader: JournalReader) -> StudyView:
     reader.read()
-    return view(reader, datetime.now(UTC))
+    return view_of(reader, datetime.now(UTC))

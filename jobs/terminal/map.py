@@ -16,16 +16,29 @@ from ...analysis.figures.draw import SEQUENTIAL
 from ...analysis.style import value_label
 
 NOT_BEGUN, NO_RESULT, HOLE, UNFINISHED = "·", "…", "×", "*"
+"""Signs of a cell without any ended trial, without a result yet, without hope of one, and of
+a score that may still improve.
+"""
 _WIDEST = 7
+"""Most characters per cell."""
 _DARK = 0.18
+"""Luminance at which black and white text have equal contrast (WCAG 2)."""
 _STEPS = 7
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells by row (upwards) and column: scores (NaN where none), trials ended and planned.
+    """The cells of a map, rows upwards.
 
-    ``hopeless``: cells whose fused trials have all ended without a good one.
+    Parameters
+    ----------
+    scores : ⟨NRMSE⟩ (row, column), NaN for no result.
+    ended : trials that have ended (row, column).
+    planned : trials planned per cell.
+    hopeless : (row, column) whether all fused trials have ended without a good one.
+    rows : values of the axis upwards; their labels are shown.
+    columns : values of the axis across.
+    bounds : lowest and highest score, the ends of the scale of colours.
     """
 
     scores: NDArray[np.float64]
@@ -38,9 +51,20 @@ class Grid:
 
 
 def draw_grid(grid: Grid, width: int, height: int) -> list[Text]:
-    """The map in at most ``height`` lines of at most ``width`` characters, labels included.
+    """The map as lines of text, labels included.
 
-    Cells shrink from ``0.31*`` over ``.31`` to one digit; what still does not fit is cut, and said.
+    Cells shrink from ``0.31*`` to ``.31`` to one digit; what still does not fit is cut, and a last
+    line gives the part shown.
+
+    Parameters
+    ----------
+    grid : the cells.
+    width : most characters per line.
+    height : most lines.
+
+    Returns
+    -------
+    Lines from the top of the map to the labels of its columns.
     """
     labels = [value_label(row) for row in grid.rows]
     margin = max(map(len, labels), default=0) + 1
@@ -69,7 +93,14 @@ def _line(grid: Grid, row: int, label: str, each: int, columns: int) -> Text:
 
 
 def cell_text(grid: Grid, row: int, column: int, width: int) -> str:
-    """A cell's score or the sign of what is there instead, in at most ``width`` characters."""
+    """A cell's score, or the sign of what is there instead.
+
+    Parameters
+    ----------
+    grid : the cells.
+    row, column : place of the cell.
+    width : most characters.
+    """
     score, ended = grid.scores[row, column], grid.ended[row, column]
     if not math.isfinite(score):
         return HOLE if grid.hopeless[row, column] else NO_RESULT if ended else NOT_BEGUN
@@ -93,7 +124,7 @@ def _rgb(colour: Sequence[float]) -> str:
 
 
 def _footing(values: Sequence[object], each: int) -> str:
-    """Labels under the columns; where they do not fit, every second, third, ... of them."""
+    """Labels under the columns; if they do not fit, every second, third, ... of them."""
     labels = [value_label(value) for value in values]
     step = math.ceil((max(map(len, labels), default=0) + 1) / each)
     room = each * len(labels)
@@ -105,7 +136,12 @@ def _footing(values: Sequence[object], each: int) -> str:
 
 
 def legend(bounds: tuple[float, float]) -> Text:
-    """The scale of colours with its ends, and the signs."""
+    """The scale of colours with its ends, and the meaning of the signs.
+
+    Parameters
+    ----------
+    bounds : lowest and highest score.
+    """
     low, high = bounds
     text = Text(f"{low:.2f} ", no_wrap=True, overflow="ellipsis")
     for step in range(_STEPS):

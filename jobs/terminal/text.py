@@ -18,7 +18,12 @@ _SHOWN_CELLS = 100
 
 
 def estimate_text(study: Study) -> str:
-    """Cells, trials, memory, time and device-hours of a study, one per line."""
+    """Cells, trials, memory, time and device-hours of a study, one per line.
+
+    Parameters
+    ----------
+    study : the study, not yet run.
+    """
     cost = estimate(study)
     axes = [f"  {axis_label(path)}: {_listed(values)}" for path, values in study.axes.items()]
     return "\n".join(
@@ -43,7 +48,20 @@ def _listed(values: tuple[Any, ...]) -> str:
 
 
 def status_facts(folder: Path) -> dict[str, Any]:
-    """The state of a study folder as plain values; what is unknown is None."""
+    """The state of a study folder as plain values, for JSON.
+
+    Parameters
+    ----------
+    folder : the study folder.
+
+    Returns
+    -------
+    Unknown values are None.
+
+    Raises
+    ------
+    BadInput : not the folder of a study.
+    """
     reader = JournalReader(folder)
     study, state = reader.study, progress(reader.trials, reader.study)
     atlas = atlas_of(folder, reader.trials)
@@ -69,7 +87,12 @@ def _finite(value: Any) -> Any:
 
 
 def status_text(facts: dict[str, Any]) -> str:
-    """:func:`status_facts` for people."""
+    """The state of a study for people.
+
+    Parameters
+    ----------
+    facts : result of :func:`status_facts`.
+    """
     trials, cells, left = facts["trials"], facts["cells"], facts["device_seconds_left"]
     lines = [
         f"{facts['name']}: {'complete' if facts['complete'] else 'unfinished'}",
@@ -101,7 +124,12 @@ def _best_line(row: dict[str, Any]) -> str:
 
 
 def recommendation_text(found: Recommendation) -> str:
-    """The recommendation in three lines."""
+    """A recommendation for people, in three lines.
+
+    Parameters
+    ----------
+    found : what the atlas recommends.
+    """
     return "\n".join(
         [
             f"haadf   {found.weights.haadf:.4g}  (within a factor {found.haadf_factor:.2g})",
@@ -112,7 +140,12 @@ def recommendation_text(found: Recommendation) -> str:
 
 
 def recommendation_facts(found: Recommendation) -> dict[str, Any]:
-    """The recommendation as plain values."""
+    """A recommendation as plain values, for JSON.
+
+    Parameters
+    ----------
+    found : what the atlas recommends.
+    """
     return {
         "weights": {"haadf": found.weights.haadf, "tv": found.weights.tv},
         "factors": {"haadf": found.haadf_factor, "tv": found.tv_factor},

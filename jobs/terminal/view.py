@@ -30,8 +30,19 @@ _ENDED, _HOPELESS = "trials ended", "fused without result"
 
 
 @dataclass(frozen=True)
-class View:
-    """What is known of a study at a moment, ready to be shown."""
+class StudyView:
+    """The state of a study at one moment, ready to be shown.
+
+    Parameters
+    ----------
+    study : the study.
+    trials : its finished trials.
+    state : counts and costs.
+    throughput : how fast the recent trials went; None before the first one.
+    atlas : one row per cell, with two more columns: trials ended, and whether no fused result can
+        come.
+    notes : lines of the journal that are not trials of the study, one sentence per kind.
+    """
 
     study: Study
     trials: pd.DataFrame
@@ -42,13 +53,19 @@ class View:
 
     @property
     def best(self) -> pd.Series | None:
-        """The most accurate cell so far."""
+        """The most accurate cell so far; None before the first result."""
         ranked = self.atlas.table.dropna(subset="nrmse").sort_values("nrmse", kind="stable")
         return None if ranked.empty else ranked.iloc[0]
 
 
-def view(reader: JournalReader, now: datetime) -> View:
-    """The state of a study as ``reader`` has read it."""
+def view_of(reader: JournalReader, now: datetime) -> StudyView:
+    """The state of a study as far as its journal has been read.
+
+    Parameters
+    ----------
+    reader : the journal.
+    now : present time, timezone-aware.
+    """
     study, trials = reader.study, reader.trials
     table = atlas_table(trials, study)
     places = cell_places(trials, study)
@@ -56,7 +73,7 @@ def view(reader: JournalReader, now: datetime) -> View:
     ended, tried = (np.bincount(where, minlength=len(table)) for where in (places, fused))
     hopeless = (tried >= study.search.budget(Method.FUSED)) & table["nrmse"].isna()
     table = table.assign(**{_ENDED: ended, _HOPELESS: hopeless})
-    return View(
+    return StudyView(
         study,
         trials,
         progress(trials, study),
@@ -66,8 +83,13 @@ def view(reader: JournalReader, now: datetime) -> View:
     )
 
 
-def plain_line(shown: View) -> str:
-    """The state on one line, for a log."""
+def plain_line(shown: StudyView) -> str:
+    """The state on one line, for a log.
+
+    Parameters
+    ----------
+    shown : the state.
+    """
     state, best = shown.state, shown.best
     parts = [f"{state.done}/{state.planned} trials", *_failed(state.failures)]
     parts += [f"{state.device_hours:.3f} device-hours", _when(shown)]
@@ -80,7 +102,7 @@ def _failed(failures: Mapping[str, int]) -> list[str]:
     return [f"{sum(failures.values())} failed"] if failures else []
 
 
-def _when(shown: View) -> str:
+def _when(shown: StudyView) -> str:
     if shown.state.complete:
         return "complete"
     if shown.throughput is None:
@@ -91,18 +113,24 @@ def _when(shown: View) -> str:
     return "time left unknown" if left is None else f"about {duration(left)} left"
 
 
-def screen(shown: View, width: int, height: int) -> RenderableType:
-    """The state in ``width`` x ``height`` characters."""
+def screen(shown: StudyView, width: int, height: int) -> RenderableType:
+    """The state for a terminal.
+
+    Parameters
+    ----------
+    shown : the state.
+    width, height : characters available.
+    """
     above: list[RenderableType] = [_title(shown), _bar(shown.state), *_facts(shown, width)]
     page, title = _page(shown)
     if page is None:
         return Group(*above)
     grid = _grid(page, shown)
-    room = height - len(above) - 3
-    return Group(*above, title, *draw_grid(grid, width, room), legend(grid.bounds))
+    rows = height - len(above) - 3
+    return Group(*above, title, *draw_grid(grid, width, rows), legend(grid.bounds))
 
 
-def _title(shown: View) -> Text:
+def _title(shown: StudyView) -> Text:
     text = Text(shown.study.study.name, style="bold", no_wrap=True, overflow="ellipsis")
     return text.append(f"   {_when(shown)}", style="not bold")
 
@@ -122,7 +150,7 @@ def _bar(state: Progress) -> Table:
     return row
 
 
-def _facts(shown: View, width: int) -> list[Text]:
+def _facts(shown: StudyView, width: int) -> list[Text]:
     state, best = shown.state, shown.best
     at = f", {shown.throughput.at_a_time:.1f} trials at a time" if shown.throughput else ""
     lines = [
@@ -150,7 +178,7 @@ def _one_line(text: str, width: int) -> Text:
     return line
 
 
-def _page(shown: View) -> tuple[Page | None, Text]:
+def _page(shown: StudyView) -> tuple[Page | None, Text]:
     """The map in which the last trial ended, and its title."""
     several = pages(shown.atlas)
     page = next((p for p in several if _holds_last(p, shown.trials)), several[0])
@@ -172,7 +200,7 @@ def _holds_last(page: Page, trials: pd.DataFrame) -> bool:
     )
 
 
-def _grid(page: Page, shown: View) -> Grid:
+def _grid(page: Page, shown: StudyView) -> Grid:
     scores, ended, hopeless = (_values(page, name) for name in ("nrmse", _ENDED, _HOPELESS))
     budget = sum(shown.study.search.budget(method) for method in shown.study.search.methods)
     finite = shown.atlas.table["nrmse"].dropna()

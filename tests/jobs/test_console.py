@@ -62,7 +62,7 @@ def test_display_fits_the_output(terminal, kind, monkeypatch):
     monkeypatch.setattr(console, "Console", lambda: Console(force_terminal=terminal))
     shown = display(quiet=False)
     assert isinstance(shown, SafeDisplay)
-    assert isinstance(shown._shown, kind)
+    assert isinstance(shown.shown, kind)
     assert isinstance(display(quiet=True), Silent)
 
 

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.terminal.live import watch
+from tomoatlas.jobs.terminal.live import follow
 from tomoatlas.jobs.terminal.map import Grid, cell_text, draw_grid
-from tomoatlas.jobs.terminal.view import plain_line, screen, view
+from tomoatlas.jobs.terminal.view import plain_line, screen, view_of
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.executors.inline import InlineExecutor
 from tomoatlas.sweep.launchers import first_rank
@@ -70,7 +70,7 @@ def shown(folder, width=80, height=24, lines=None, now=None):
     whole = journal.read_bytes()
     try:
         journal.write_bytes(b"".join(whole.splitlines(keepends=True)[:lines]))
-        found = view(JournalReader(folder), now or START + timedelta(seconds=200))
+        found = view_of(JournalReader(folder), now or START + timedelta(seconds=200))
     finally:
         journal.write_bytes(whole)
     console = Console(record=True, width=width, height=height, file=io.StringIO())
@@ -186,7 +186,7 @@ def test_a_log_gets_plain_lines_until_the_study_is_complete(mapped, tmp_path):
 
     journal.write_bytes(b"".join(lines[:10]))
     try:
-        watch(mapped, None, console=Console(file=file, width=80), sleep=sleep)
+        follow(mapped, None, console=Console(file=file, width=80), sleep=sleep)
     finally:
         journal.write_bytes(whole)
     said = file.getvalue().splitlines()
@@ -209,10 +209,10 @@ def test_leaving_is_no_error(mapped):
     file = io.StringIO()
     try:
         console = Console(file=file, width=80, height=24, force_terminal=True)
-        watch(mapped, 0.1, console=console, sleep=interrupt)
+        follow(mapped, 0.1, console=console, sleep=interrupt)
     finally:
         journal.write_bytes(whole)
-    assert file.getvalue().endswith("left; the study goes on where it runs\n")
+    assert file.getvalue().endswith("stopped watching; the run continues\n")
     assert "\x1b[?25h" in file.getvalue()  # the cursor is back
 
 
@@ -228,7 +228,7 @@ def test_only_the_first_rank_speaks(mapped, monkeypatch, capsys):
 def test_the_command_in_a_log(mapped, capsys):
     assert main(["status", str(mapped), "--watch"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert plain_line(view(JournalReader(mapped), START)) in line
+    assert plain_line(view_of(JournalReader(mapped), START)) in line
     assert main(["status", str(mapped), "--watch", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
 

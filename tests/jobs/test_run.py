@@ -46,9 +46,9 @@ def test_a_site_may_name_every_scheduler() -> None:
 
 
 def test_only_a_job_of_a_scheduler_waits_for_the_lock() -> None:
-    assert running._patience({}) == 0.0
+    assert running.lock_patience({}) == 0.0
     for scheduler in SCHEDULERS.values():
-        assert running._patience({scheduler.job_id: "12"}) == 180.0
+        assert running.lock_patience({scheduler.job_id: "12"}) == 180.0
 
 
 class Broken(InlineExecutor):
@@ -66,7 +66,7 @@ def test_workers_that_cannot_start_end_the_run_in_one_line_and_with_its_own_code
     monkeypatch.setattr(running, "executor_of", broken)
     assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q"]) == 5
     (line,) = capsys.readouterr().err.splitlines()
-    assert "run: a worker process cannot start, exit code 1; what is done is kept" in line
+    assert "run: a worker process cannot start, exit code 1; finished trials are kept" in line
 
 
 @pytest.mark.parametrize(
@@ -85,5 +85,5 @@ def test_every_error_of_a_rank_is_told_and_has_a_code_before_mpi_ends(
     def fail() -> NoReturn:
         raise error
 
-    assert running._told(fail, SignalHandler()) == code
+    assert running.rank_exit_code(fail, SignalHandler()) == code
     assert bool(capsys.readouterr().err) == (code != 130)

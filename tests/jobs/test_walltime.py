@@ -93,10 +93,10 @@ def test_a_scheduler_that_does_not_answer_is_no_error(
 
 def test_the_shorter_of_scheduler_and_option_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "seconds_left", lambda: 100.0)
-    assert running._watch(None).left == pytest.approx(95.0, abs=1.0)
-    assert running._watch(50.0).left == pytest.approx(47.5, abs=1.0)
+    assert running.deadline_of(None).left == pytest.approx(95.0, abs=1.0)
+    assert running.deadline_of(50.0).left == pytest.approx(47.5, abs=1.0)
     monkeypatch.setattr(running, "seconds_left", lambda: None)
-    assert running._watch(None).endless
+    assert running.deadline_of(None).endless
 
 
 @pytest.mark.parametrize("number", DRAIN)

@@ -48,7 +48,7 @@ def machine(
 
 
 def seen(asked: Workers) -> Sequence[str | None]:
-    return [place.get("CUDA_VISIBLE_DEVICES") for place in workers._places(asked)]
+    return [place.get("CUDA_VISIBLE_DEVICES") for place in workers.worker_places(asked)]
 
 
 @pytest.mark.parametrize(
