@@ -31,19 +31,25 @@ from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_C
 from .table import atlas_table
 
 SINGLE = "cell"
-"""The dimension of an atlas without axes: one cell."""
+"""Name of the dimension of an atlas without axes, which has one cell."""
 
 _UNITS = {"deg": "degree", "nm": "nm", "seconds": "s"}
-"""By the last part of a name; all else is counts and ratios."""
+"""Units by the last part of a column's name; all other columns are counts and ratios."""
 
 
 def write_netcdf(
     path: Path, table: pd.DataFrame, axes: Sequence[str], facts: Mapping[str, str]
 ) -> None:
-    """Write ``table``, one row per cell, as variables over the dimensions ``axes``.
+    """Write a table of cells as a grid over its axes, NetCDF-4 with dimension scales.
 
-    Cells that the table lacks, and values unknown, are NaN (counts then are floats). ``facts``
-    become attributes of the file.
+    Cells that the table lacks, and unknown values, are NaN (counts then become floats).
+
+    Parameters
+    ----------
+    path : the file to write.
+    table : one row per cell, with columns of numbers besides the axes.
+    axes : columns that become dimensions; none for a single cell.
+    facts : attributes of the file.
     """
     names = list(axes) or [SINGLE]
     frame = table if axes else table.assign(**{SINGLE: range(len(table))})
@@ -79,7 +85,7 @@ def _stored(values: list[Any]) -> np.ndarray[Any, Any]:
 
 
 NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
-"""Columns every atlas has besides its axes; all numbers."""
+"""Columns every atlas has besides its axes; all of them numbers."""
 
 _EXTRA_COLUMNS = ("tv_chemistry_tv", "failed")
 """What :func:`~tomoatlas.analysis.table.atlas_table` adds; an older atlas may lack them."""
@@ -91,11 +97,14 @@ _COLUMNS_TEXT = "axes, " + ", ".join(NUMERIC_COLUMNS)
 
 @dataclass(frozen=True)
 class Atlas:
-    """Table of cells and the columns that are axes.
+    """A table of cells, and which of its columns are axes.
 
-    ``settings``: the tables of the study it comes from, defaults included; empty where unknown.
-    They are not checked: an atlas can be read where the study's own specimen file is not.
-    ``notes``: what else its source holds, one sentence each.
+    Parameters
+    ----------
+    table : one row per cell.
+    axes : columns that are axes, by their paths.
+    settings : the tables of the study it comes from, defaults included; empty if unknown. They are
+        not validated: an atlas can be read without its study's specimen file.
     """
 
     table: pd.DataFrame
@@ -104,9 +113,11 @@ class Atlas:
     notes: tuple[str, ...] = ()
 
     def setting(self, path: str) -> Any:
-        """The study's value at a dotted path, None where unknown.
+        """The study's value at a dotted path; None if unknown.
 
-        A key newer than the study has the value that does what was done before it existed.
+        Parameters
+        ----------
+        path : path of the key, as ``acquisition.haadf_snr``.
         """
         value: Any = self.settings
         for key in path.split("."):
@@ -114,13 +125,22 @@ class Atlas:
         return LATER.get(path) if value is None and self.settings else value
 
     def values(self, axis: str) -> tuple[Any, ...]:
-        """The different values of an axis in the order of the table."""
+        """The distinct values of an axis, in the order of the table.
+
+        Parameters
+        ----------
+        axis : path of the axis.
+        """
         return tuple(self.table[axis].drop_duplicates().tolist())
 
     def weights(self, name: str) -> pd.Series:
-        """Best weights ``haadf`` or ``tv`` per cell; NaN where the weight acts on nothing.
+        """The best weights per cell; NaN where a weight has no effect.
 
         Without HAADF tilts the best ``haadf`` is whatever the search drew: noise, not a result.
+
+        Parameters
+        ----------
+        name : ``haadf`` or ``tv``.
         """
         found = self.table[name].where(self.table[name] > 0)
         if name == "haadf" and HAADF_TILTS in self.axes:
@@ -137,7 +157,14 @@ class Atlas:
 def atlas_of(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
     """The atlas of a study folder as its journal stands now; the study may be unfinished.
 
-    ``trials``: those to take instead of reading the journal.
+    Parameters
+    ----------
+    folder : the study folder.
+    trials : its trials, if already read; None reads the journal.
+
+    Raises
+    ------
+    BadInput : not the folder of a study.
     """
     study = StudyFolder(folder).study()
     trials = load_trials(folder) if trials is None else trials
@@ -145,7 +172,17 @@ def atlas_of(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
 
 
 def write_atlas(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
-    """Write ``atlas.csv``, ``.h5`` and ``.nc``, each whole or not at all; :func:`atlas_of`."""
+    """Write ``atlas.csv``, ``.h5`` and ``.nc``, each whole or not at all.
+
+    Parameters
+    ----------
+    folder : the study folder.
+    trials : its trials, if already read; None reads the journal.
+
+    Returns
+    -------
+    The atlas written, that of :func:`atlas_of`.
+    """
     atlas = atlas_of(folder, trials)
     files = StudyFolder(folder)
     write_aside(files.atlas_csv, lambda path: atlas.table.to_csv(path, index=False))
@@ -175,29 +212,15 @@ def _as_stored(column: pd.Series) -> np.ndarray[Any, Any]:
 
 
 def load_atlas(source: str | Path) -> Atlas:
-    """The atlas of a study folder, a file or a shipped name.
+    """Read ``atlas.csv`` or ``atlas.h5``, by their suffix.
 
     Parameters
     ----------
-    source : a study folder, whose journal is read as it stands; an ``atlas.csv`` or ``atlas.h5``;
-        or the name of a shipped atlas.
-
-    Returns
-    -------
-    Atlas : with a note on columns that this version does not read.
+    path : the file; one without ``.csv`` is read as HDF5.
 
     Raises
     ------
-    BadInput : no such source, neither format, a column missing or not numeric, no cell.
-
-    Examples
-    --------
-    >>> import tomoatlas as ta
-    >>> atlas = ta.load_atlas("fig4_nanocubes_64")
-    >>> atlas.axes
-    ('acquisition.haadf_tilts', 'acquisition.chemical_tilts')
-    >>> len(atlas.table), atlas.elements
-    (64, ('Co', 'Cu', 'O', 'Au'))
+    BadInput : no such file, neither format, a column missing or not numeric, or no cell.
     """
     if (shipped := shipped_atlas(source)) is not None:
         return _load_file(StudyFolder(shipped).atlas_h5)
@@ -248,7 +271,9 @@ def _load_csv(path: Path) -> Atlas:
 
 
 def _settings_beside(path: Path, axes: list[str]) -> Mapping[str, Any]:
-    """A CSV cannot say of which study it is; ``study.toml`` beside it can, if the axes agree."""
+    """The settings in ``study.toml`` beside a CSV file, which cannot name its study, if the
+    axes agree.
+    """
     beside = path.with_name("study.toml")
     if not beside.is_file():
         return {}

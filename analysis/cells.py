@@ -1,9 +1,9 @@
 """Cells as a person names them, in every command: ``haadf_tilts=47,chemical_tilts=9``, or ``all``.
 
-One grammar: pairs ``axis=value`` with commas between, in one text or in several. An axis may be
+One grammar: pairs ``axis=value`` separated by commas, in one text or in several. An axis may be
 named without its table, ``haadf_tilts`` for ``acquisition.haadf_tilts``; one that is left out may
-have any value. A text that names only axes that the text before it did not goes on with the same
-condition, one that names an axis again begins another.
+have any value. A text that names only new axes narrows the condition of the text before it; one
+that names an axis again begins another condition.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ _NEXT_PAIR = re.compile(r",(?=[^,=]*=)")  # a value may hold commas, as the path
 
 
 def chosen_cells(study: Study, wanted: Cells) -> list[Cell]:
-    """The cells that ``wanted`` names, each once, in the order named.
+    """The cells that a text names, each once, in the order named.
+
+    Parameters
+    ----------
+    study : the study of the cells.
+    wanted : texts of the grammar, or axes and their values.
 
     Raises
     ------
-    BadInput : no such axis, a value that the axis does not take, not a pair.
-
+    BadInput : no such axis, a value that the axis does not take, or not a pair.
     """
     named = conditions(wanted, study.axes)
     cells = [[c for c in study.cells() if one.items() <= dict(c.values).items()] for one in named]
@@ -44,17 +48,24 @@ def chosen_cells(study: Study, wanted: Cells) -> list[Cell]:
 
 
 def conditions(wanted: Cells, axes: Mapping[str, Sequence[object]]) -> list[Condition]:
-    """Every condition that ``wanted`` names; an empty one for ``all``.
+    """Every condition that a text names; an empty one for ``all``.
 
     Parameters
     ----------
-    wanted : as a person names cells.
-    axes : path → the values it takes.
+    wanted : texts of the grammar, or axes and their values.
+    axes : axis path → the values it takes.
 
     Raises
     ------
     BadInput : as :func:`chosen_cells`.
 
+    Examples
+    --------
+    >>> axes = {"acquisition.haadf_tilts": (9, 35), "solver.gamma": (1.7, 2.0)}
+    >>> conditions("haadf_tilts=9,gamma=2", axes)
+    [{'acquisition.haadf_tilts': 9, 'solver.gamma': 2.0}]
+    >>> conditions(["haadf_tilts=9", "haadf_tilts=35"], axes)
+    [{'acquisition.haadf_tilts': 9}, {'acquisition.haadf_tilts': 35}]
     """
     found: list[Condition] = []
     for pairs in parsed(wanted):
@@ -67,12 +78,16 @@ def conditions(wanted: Cells, axes: Mapping[str, Sequence[object]]) -> list[Cond
 
 
 def one_condition(wanted: Cells, axes: Mapping[str, Sequence[object]]) -> Condition:
-    """The only condition that ``wanted`` names; empty if it names none.
+    """The only condition that a text names; empty if it names none.
+
+    Parameters
+    ----------
+    wanted : texts of the grammar, or axes and their values.
+    axes : axis path → the values it takes.
 
     Raises
     ------
     BadInput : several conditions, ``all``, or as :func:`chosen_cells`.
-
     """
     found = conditions(wanted, axes)
     if len(found) > 1 or found == [{}]:
@@ -83,19 +98,38 @@ def one_condition(wanted: Cells, axes: Mapping[str, Sequence[object]]) -> Condit
 
 
 def parsed(wanted: Cells) -> list[dict[str, str]]:
-    """The pairs of every text, the names as they were typed; none for ``all``.
+    """The pairs of every text, with names and values as typed; none for ``all``.
+
+    Parameters
+    ----------
+    wanted : texts of the grammar, or axes and their values.
 
     Raises
     ------
-    BadInput : not a pair, an axis named twice in one text.
+    BadInput : not a pair, or an axis named twice in one text.
 
+    Examples
+    --------
+    >>> parsed("haadf_tilts=47,chemical_tilts=9")
+    [{'haadf_tilts': '47', 'chemical_tilts': '9'}]
     """
     texts = [wanted] if isinstance(wanted, str | Mapping) else wanted
     return [_pairs(text) for text in texts]
 
 
 def cell_text(cell: Cell) -> str:
-    """The shortest text that :func:`chosen_cells` reads back as this cell alone."""
+    """The shortest text that names this cell alone.
+
+    Parameters
+    ----------
+    cell : the cell.
+
+    Examples
+    --------
+    >>> from ..sweep.study.trial import Cell
+    >>> cell_text(Cell(3, (("acquisition.haadf_tilts", 47), ("acquisition.chemical_tilts", 9))))
+    'haadf_tilts=47,chemical_tilts=9'
+    """
     pairs = [f"{axis.rpartition('.')[2]}={value_label(value)}" for axis, value in cell.values]
     return ",".join(pairs) or ALL
 
@@ -122,12 +156,21 @@ def _resolved(pairs: Mapping[str, str], axes: Mapping[str, Sequence[object]]) ->
 
 
 def named_axis(name: str, axes: Iterable[str]) -> str:
-    """The axis that ``name`` means: its path, or the last part of it.
+    """The axis that a name stands for.
+
+    Parameters
+    ----------
+    name : path of the axis, or the last part of it.
+    axes : paths of the study's axes.
 
     Raises
     ------
-    BadInput : no axis, or several.
+    BadInput : no axis matches, or several do.
 
+    Examples
+    --------
+    >>> named_axis("haadf_tilts", ["acquisition.haadf_tilts", "solver.gamma"])
+    'acquisition.haadf_tilts'
     """
     matching = [axis for axis in axes if name in (axis, axis.rpartition(".")[2])]
     if len(matching) != 1:
@@ -137,12 +180,22 @@ def named_axis(name: str, axes: Iterable[str]) -> str:
 
 
 def named_value(axis: str, text: str, values: Sequence[object]) -> object:
-    """The value of ``axis`` that ``text`` means.
+    """The value of an axis that a text stands for.
+
+    Parameters
+    ----------
+    axis : path of the axis, for the error.
+    text : the value as typed; a number may be written in any way.
+    values : the values of the axis.
 
     Raises
     ------
-    BadInput : no value of the axis.
+    BadInput : none of the values matches.
 
+    Examples
+    --------
+    >>> named_value("solver.gamma", "2", [1.7, 2.0])
+    2.0
     """
     for value in values:
         if text in (str(value), value_label(value)) or _same_number(text, value):

@@ -1,7 +1,7 @@
 """Reading a journal that may be growing, damaged, or written by a newer version.
 
-What is a trial of the study is kept; whatever else stands there is counted and told, never a crash:
-people open reports and watch runs just when something went wrong.
+What is a trial of the study is kept; everything else in the file is counted and reported, and never
+stops a reader: people open reports and watch runs just when something went wrong.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class JournalReader:
 
 
 def _problem(record: Mapping[str, Any], cells: Collection[frozenset[Any]]) -> str:
-    """Why a record is no trial of the study; empty where it is one."""
+    """Why a record is no trial of the study; empty if it is one."""
     method, cell, weights = record.get("method"), record.get("cell") or {}, record.get("weights")
     if not (
         isinstance(method, str)

@@ -1,9 +1,9 @@
 """Weights and expected accuracy for an experiment, read off an atlas.
 
 Inside the grid: linear interpolation of log10 weights and of <NRMSE> over log2(1 + tilts) and log2
-SNR (1 + tilts, since a map may start at no HAADF tilt). Outside: the nearest edge, and it is said.
-The uncertainty is measured, not assumed: each inner cell is predicted from its two neighbours along
-an axis, and the root mean square error of those predictions is reported.
+SNR (1 + tilts, since a map may start at no HAADF tilt). Outside: the nearest edge, with a note. The
+uncertainty is measured, not assumed: each inner cell is predicted from its two neighbours along an
+axis, and the root mean square error of those predictions is reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_la
 Array = NDArray[np.float64]
 
 _SAME = 0.05
-"""Relative difference below which a question and a fixed value of the atlas are the same."""
+"""Relative difference below which a question and a fixed value of the atlas count as equal."""
 
 _STOPPING = ("tolerance", "max_iterations")
 
@@ -45,9 +45,14 @@ _QUANTITIES: dict[str, Callable[[Array], Array]] = {
 class Recommendation:
     """Weights to reconstruct with and the accuracy to expect.
 
-    ``uncertainty`` is that of ``nrmse``; ``haadf_factor`` and ``tv_factor`` are factors within
-    which neighbouring cells agree on the weights. ``notes`` say what limits the answer.
-    ``solver``: what decides what a weight means, as the atlas has it; empty if unknown.
+    Parameters
+    ----------
+    weights : the recommended weights.
+    nrmse : expected ⟨NRMSE⟩.
+    uncertainty : standard error of ``nrmse``.
+    haadf_factor : factor within which neighbouring cells agree on the HAADF weight.
+    tv_factor : the same for the TV weight.
+    notes : limits of the answer, one sentence each.
     """
 
     weights: Weights
@@ -79,7 +84,9 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Cells averaged over the axes nobody asked about: nodes per axis and an array per quantity."""
+    """Cells averaged over the axes that were not asked about: nodes per axis, and an array
+    per quantity.
+    """
 
     nodes: tuple[Array, ...]
     values: dict[str, Array]
@@ -92,32 +99,22 @@ def recommend(
     snr: float | None = None,
     haadf_snr: float | None = None,
 ) -> Recommendation:
-    """Weights and <NRMSE> expected at a number of tilts and SNR (definition A, 1 + mean counts).
+    """The weights and ⟨NRMSE⟩ to expect at a number of tilts and SNR.
+
+    SNR is that of definition A, 1 + mean counts per pixel. A condition that the atlas does not vary
+    is taken as fixed there, with a note if the question differs.
 
     Parameters
     ----------
-    atlas : or its study folder, file or shipped name.
-    haadf_tilts, chemical_tilts : number of projections of each modality.
-    snr : of the chemical maps, the mean over the elements; the atlas's own if left out.
-    haadf_snr : of the HAADF images; the atlas's own if left out.
-
-    Returns
-    -------
-    Recommendation : what the atlas does not vary is taken as the atlas has it, with a note where
-        the question says otherwise.
+    atlas : where to look up.
+    haadf_tilts : number of HAADF tilts, >= 0.
+    chemical_tilts : number of chemical tilts, >= 1.
+    snr : of the chemical maps, > 1; None for any.
+    haadf_snr : of the HAADF images, > 1; None for any.
 
     Raises
     ------
-    BadInput : a question out of the physical range, an atlas without any good cell.
-
-    Examples
-    --------
-    >>> import tomoatlas as ta
-    >>> advice = ta.recommend("fig4_nanocubes_64", haadf_tilts=41, chemical_tilts=9)
-    >>> f"{advice.nrmse:.2f} ± {advice.uncertainty:.2f}"
-    '0.33 ± 0.01'
-    >>> advice.settings.gamma
-    2.0
+    BadInput : a question out of the physical range, or an atlas without any good cell.
     """
     atlas = atlas if isinstance(atlas, Atlas) else load_atlas(atlas)
     asked = _asked(haadf_tilts, chemical_tilts, snr, haadf_snr)
@@ -192,7 +189,7 @@ def _grid(table: pd.DataFrame, axes: tuple[str, ...]) -> _Grid:
 
 
 def _filled(nodes: tuple[Array, ...], values: Array) -> Array:
-    """Empty cells take the nearest filled cell's value, in units of the coordinates."""
+    """Give each empty cell the value of the nearest filled one, in units of the coordinates."""
     known = np.isfinite(values)
     if known.all() or not known.any():
         return values
@@ -210,7 +207,7 @@ def _clamped(grid: _Grid, point: Array) -> Array:
 
 
 def _interpolate(grid: _Grid, name: str, point: Array) -> float:
-    """Linear between the nodes; axes of one node do not take part."""
+    """Interpolate linearly between the nodes; axes of a single node are ignored."""
     wide = [i for i, nodes in enumerate(grid.nodes) if len(nodes) > 1]
     values = grid.values[name].squeeze()
     if not wide:

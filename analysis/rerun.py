@@ -1,4 +1,6 @@
-"""The best trials of one cell, reconstructed again: trials are reproducible, volumes not kept."""
+"""The best trials of one cell, reconstructed again: trials are reproducible, volumes are not
+kept.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,12 @@ class Rerun:
 
 
 def cells_from_middle(study: Study, wanted: Mapping[str, object] | None = None) -> list[Cell]:
-    """Cells by their distance from the middle of the map.
+    """Cells by their distance from the middle of the map, counted in steps along its axes.
 
-    ``wanted``: values that its axes must have (axis path → value).
+    Parameters
+    ----------
+    study : the study.
+    wanted : axis path → value that the cells must have; None for any.
     """
     places = {axis: {v: i for i, v in enumerate(vs)} for axis, vs in study.axes.items()}
 
@@ -108,7 +113,18 @@ def rerun_best(
 def best_rows(
     cell: Cell, trials: pd.DataFrame, methods: Sequence[Method] = tuple(METHOD_LABELS)
 ) -> dict[Method, pd.Series]:
-    """The best good trial of every method in ``cell``; methods without one are left out."""
+    """The best good trial of each method in a cell; methods without one are left out.
+
+    Parameters
+    ----------
+    cell : the cell.
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    methods : the methods to look up.
+
+    Returns
+    -------
+    Method → row of the table.
+    """
     inside = trials_of_cell(trials, dict(cell.values))
     rows = {method: best_trial(inside, method) for method in methods}
     return {method: row for method, row in rows.items() if row is not None}

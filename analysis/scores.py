@@ -70,11 +70,16 @@ def evaluate(
 
 
 def evaluate_files(recon: str | Path, specimen: str | Path) -> dict[str, Any]:
-    """:func:`evaluate` of a file of volumes against a specimen's file.
+    """Scores of a file of volumes against a specimen's file, as :func:`evaluate` gives them.
+
+    Parameters
+    ----------
+    recon : HDF5 file of volumes.
+    specimen : HDF5 file of the truth.
 
     Raises
     ------
-    BadInput : unreadable files, other elements, another shape.
+    BadInput : unreadable files, other elements, or another shape.
     """
     volumes, elements, _ = load_volumes(recon)
     truth = load_specimen(specimen)
@@ -128,7 +133,7 @@ def _named(truth: Specimen, values: Sequence[float | None]) -> dict[str, float |
 
 
 def _resolution_nm(volume: Array, true: Array, truth: Specimen) -> float | None:
-    """Resolution by Fourier shell correlation with the truth, None where nothing is resolved."""
+    """Resolution by Fourier shell correlation with the truth; None if nothing is resolved."""
     found = shell_correlation(volume, true, truth.voxel_size_nm).resolution_nm(AGAINST_TRUTH)
     return found if np.isfinite(found) else None
 

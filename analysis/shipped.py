@@ -17,18 +17,31 @@ def atlas_names() -> tuple[str, ...]:
 
 
 def shipped_atlas(name: str | Path) -> Path | None:
-    """The folder of the shipped atlas ``name``; None if that names a path, or no shipped atlas."""
+    """The folder of a shipped atlas.
+
+    Parameters
+    ----------
+    name : the name, which an existing path of that name hides.
+
+    Returns
+    -------
+    None if the name is that of a path, or of no shipped atlas.
+    """
     if Path(name).exists() or str(name) not in atlas_names():
         return None
     return _home() / str(name)
 
 
 def located(source: str | Path) -> Path:
-    """The path ``source``, or the folder of the shipped atlas of that name.
+    """The path given, or the folder of the shipped atlas of that name.
+
+    Parameters
+    ----------
+    source : a path, or the name of a shipped atlas.
 
     Raises
     ------
-    BadInput : neither exists; with the shipped names, and the nearest of them.
+    BadInput : neither exists; lists the shipped names, and the closest of them.
     """
     if Path(source).exists():
         return Path(source)

@@ -42,15 +42,24 @@ BASE_COLUMNS = (
 )
 
 WORST = 2.0
-"""The largest NRMSE there is, sqrt(2 (1 - rho)): of a volume that is the negative of the truth."""
+"""The largest possible NRMSE, sqrt(2 (1 - rho)), reached by the negative of the truth."""
 
 _LONGEST_S = 1e9
 
 
 def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per outcome of a trial, in order; :func:`~tomoatlas.analysis.journal.load_trials`.
+    """One row per outcome of a trial, in the order of the records.
 
-    What has another type than its column, and a score that no volume can have, is NaN or None.
+    A value of another type than its column, or a score that no volume can have, becomes NaN or
+    None.
+
+    Parameters
+    ----------
+    records : lines of a journal, parsed.
+
+    Returns
+    -------
+    Table with :data:`BASE_COLUMNS`, one column per axis and one ``nrmse_<El>`` per element.
     """
     outcomes = _outcomes(records)
     columns: dict[str, Any] = {
@@ -73,7 +82,7 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def _outcomes(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The outcome of each trial as first recorded; attempts that were tried again are left out."""
+    """The outcome of each trial as first recorded, without attempts that were retried."""
     first: dict[tuple[Any, Any], Mapping[str, Any]] = {}
     for record in records:
         if is_final(record):
@@ -88,7 +97,7 @@ def _key(record: Mapping[str, Any]) -> tuple[Any, Any]:
 def _spent_before(
     records: Sequence[Mapping[str, Any]], outcomes: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.float64]:
-    """Seconds of each trial's attempts that were tried again."""
+    """Seconds that each trial's retried attempts took."""
     attempts = [record for record in records if not is_final(record)]
     spent: Counter[tuple[Any, Any]] = Counter()
     for record, own in zip(attempts, np.nan_to_num(_seconds(attempts)).tolist(), strict=True):
@@ -105,7 +114,7 @@ def _texts(values: list[Any]) -> list[str | None]:
 
 
 def _numbers(values: list[Any]) -> NDArray[np.float64]:
-    """JSON's numbers as floats; NaN for None, texts, truth values and whatever else."""
+    """JSON's numbers as floats; NaN for None, texts, truth values and everything else."""
     if not set(map(type, values)) <= {int, float, type(None)}:
         values = [value if type(value) in (int, float) else None for value in values]
     return np.array(values, dtype=np.float64)
@@ -116,7 +125,7 @@ def _seconds(records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
 
 
 def _within(values: list[Any], most: float) -> NDArray[np.float64]:
-    """Numbers from 0 to ``most``; NaN for what lies outside and so is not the quantity meant."""
+    """Numbers from 0 to ``most``; NaN for a value outside, which cannot be the quantity meant."""
     numbers = _numbers(values)
     return np.where((numbers >= 0.0) & (numbers <= most), numbers, np.nan)
 
@@ -129,14 +138,30 @@ def _nested(records: Sequence[Mapping[str, Any]], table: str) -> dict[str, list[
 
 
 def good_trials(trials: pd.DataFrame, method: Method | None = None) -> pd.DataFrame:
-    """Trials that ended well with a finite score, of one ``method`` or of all."""
+    """Trials that ended well with a finite score.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    method : keep only its trials; None for all methods.
+    """
     good = (trials["status"] == "ok") & np.isfinite(trials["nrmse"])
     found: pd.DataFrame = trials[good if method is None else good & (trials["method"] == method)]
     return found
 
 
 def best_trial(trials: pd.DataFrame, method: Method) -> pd.Series | None:
-    """The good trial of ``method`` with the lowest mean NRMSE, the earlier of equals; or None."""
+    """The good trial with the lowest mean NRMSE; the earlier one of equals.
+
+    Parameters
+    ----------
+    trials : trials of one cell.
+    method : the method.
+
+    Returns
+    -------
+    None without a good trial.
+    """
     mine = good_trials(trials, method)
     if mine.empty:
         return None
@@ -144,7 +169,13 @@ def best_trial(trials: pd.DataFrame, method: Method) -> pd.Series | None:
 
 
 def trials_of_cell(trials: pd.DataFrame, cell: Mapping[str, object]) -> pd.DataFrame:
-    """The trials whose axes have the values of ``cell`` (axis path → value)."""
+    """The trials of one cell.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    cell : axis path → value.
+    """
     inside = pd.Series(True, index=trials.index)
     for path, value in cell.items():
         inside &= trials[path] == value if path in trials else False
@@ -153,7 +184,17 @@ def trials_of_cell(trials: pd.DataFrame, cell: Mapping[str, object]) -> pd.DataF
 
 
 def cell_places(trials: pd.DataFrame, study: Study) -> NDArray[np.int64]:
-    """Index of each trial's cell in ``study.cells()``; -1 for trials of no cell."""
+    """Index of each trial's cell in ``study.cells()``.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    study : the study they belong to.
+
+    Returns
+    -------
+    Indices (trial,); -1 for a trial of no cell of the study.
+    """
     places = {tuple(v for _, v in cell.values): cell.index for cell in study.cells()}
     if any(axis not in trials for axis in study.axes):
         return np.full(len(trials), -1)
@@ -163,8 +204,15 @@ def cell_places(trials: pd.DataFrame, study: Study) -> NDArray[np.int64]:
 
 
 def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """One row per cell of ``study``, in its order.
+    """One row per cell of a study, in its order.
 
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    study : the study they belong to.
+
+    Returns
+    -------
     Columns: the axes by path; ``haadf, tv`` (weights of the best fused trial); ``nrmse`` and
     ``nrmse_<El>`` (its scores); ``nrmse_ml, nrmse_ml_stopped, nrmse_chemistry_tv`` (the best trial
     of each baseline); ``tv_chemistry_tv``; ``trials`` (good fused trials); ``failed`` (trials of
@@ -188,7 +236,7 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
 def _best_of_cells(
     trials: pd.DataFrame, places: pd.Series, method: Method, cells: int
 ) -> pd.DataFrame:
-    """The row of the best good trial of ``method`` in every cell; NaN where there is none."""
+    """The row of the best good trial of ``method`` in every cell; NaN for a cell without one."""
     mine = good_trials(trials, method).sort_values(["nrmse", "number"], kind="stable")
     mine = mine.set_axis(places[mine.index].to_numpy())
     return mine[~mine.index.duplicated()].reindex(range(cells))

@@ -43,7 +43,11 @@ class Source:
     Parameters
     ----------
     paths : one study folder, one atlas, or files of volumes or tilts, the truth first.
-    wanted : axis, by its path or the last part of it → value, as typed.
+    wanted : the condition, in the grammar of :mod:`tomoatlas.analysis.cells`.
+
+    Raises
+    ------
+    BadInput : ``wanted`` does not follow the grammar.
     """
 
     paths: tuple[Path, ...]

@@ -19,7 +19,7 @@ from . import FilePath, force_option, quiet_option, refuse_existing
     multiple=True,
     metavar="CELL",
     help="The condition to show, as in haadf_tilts=47,chemical_tilts=9 or with a --cell for each; "
-    "axes left out are chosen.",
+    "axes left out take the value nearest to the middle.",
 )
 @click.option(
     "--out", type=FilePath, metavar="F", help="A .png, .svg or .pdf file.  [default: NAME.png]"

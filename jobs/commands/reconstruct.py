@@ -77,8 +77,8 @@ def reconstruct(
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
     choice = choose_weights(series, Method(method), haadf, tv, atlas)
-    settings, notes = settings_for(chosen, solver)
-    code, lines = reconstruct_file(tilts, series, chosen, settings, out, force, device)
+    settings, notes = settings_for(choice, solver)
+    code, lines = reconstruct_file(tilts, series, choice, settings, out, force, device)
     for line in () if quiet else (*choice.notes, *notes, *lines):
         click.echo(line)
     return code
@@ -93,6 +93,7 @@ class MethodChoice:
     method : what to reconstruct with.
     weights : of its terms; 0 for a term the method does not have.
     notes : where the weights come from, if they were not given.
+    solver : settings that the weights were found with, for weights of an atlas.
     """
 
     method: Method
@@ -175,17 +176,26 @@ def _written(weights: Mapping[str, float]) -> str:
 def settings_for(
     choice: MethodChoice, options: Mapping[str, object]
 ) -> tuple[SolverSettings, tuple[str, ...]]:
-    """Solver settings from options, then from the atlas; what of the atlas was overruled.
+    """Solver settings from options, then from the atlas.
+
+    Parameters
+    ----------
+    choice : method and weights, with the settings they were found with.
+    options : option → value; one that is None was not given.
+
+    Returns
+    -------
+    The settings, and a note on each setting of the atlas that an option overrules.
 
     Raises
     ------
-    BadInput : a value out of range, a setting of the atlas that this version does not have.
+    BadInput : a value out of range, or a setting of the atlas that this version does not have.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    settings = settings_of({**chosen.solver, **given})
+    settings = settings_of({**choice.solver, **given})
     notes = [
         f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
-        for name, value in chosen.solver.items()
+        for name, value in choice.solver.items()
         if name in given and given[name] != value
     ]
     return settings, tuple(notes)
