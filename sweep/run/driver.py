@@ -1,4 +1,7 @@
-"""The run of a study: hand out trials, record what comes back, until nothing is left to do."""
+"""The run of a study: hand out trials, record what comes back, until nothing is left to do.
+
+The order of the trials is explained in :mod:`tomoatlas.sweep.run.scheduler`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ OnResult = Callable[[Trial, TrialResult], None]
 OnStart = Callable[[int, int], None]
 
 PATIENCE_SECONDS = 0.5
-"""Between looks at the watch and at the number of slots, where no result comes."""
+"""Longest wait for a result before the deadline and the number of slots are looked at again."""
 
 
 def run(
@@ -38,13 +41,17 @@ def run(
     Parameters
     ----------
     study : what to run.
-    folder : where; made if need be.
-    executor : who evaluates the trials.
+    folder : the study folder; made if need be.
+    executor : evaluates the trials.
     on_result : called with every trial and its outcome, after it was recorded.
-    on_start : called once with the finished and all trials.
-    watch : when the run has to end: nothing is started that would last longer, and what is still in
-        flight then is given up. Without one the run takes as long as it takes.
-    patience : seconds to wait for another run that is writing in the folder to be gone.
+    on_start : called once with the numbers of finished trials and of all.
+    deadline : when the run has to end: no trial is started that would last longer, and what is
+        still in flight then is given up. None: the run takes as long as it takes.
+    patience : seconds to wait for another run that is writing in the folder to end.
+
+    Returns
+    -------
+    Summary : counts of trials, and how the run ended.
 
     Raises
     ------
@@ -57,63 +64,55 @@ def run(
         home.keep(study)
         if on_start is not None:
             on_start(scheduler.done, scheduler.total)
-        intake = _Intake(scheduler, journal, on_result)
         deadline = deadline or Deadline()
+        running = _Run(scheduler, executor, deadline, journal, on_result)
         try:
-            _work(scheduler, executor, intake, deadline)
+            running.work()
         except KeyboardInterrupt:
-            intake.settle()
+            running.settle()
             return scheduler.summary(interrupted=True)
         finally:
             deadline.close()
     return scheduler.summary()
 
 
-def _work(scheduler: Scheduler, executor: Executor, intake: _Intake, deadline: Deadline) -> None:
-    """Keep the executor full; while it has nothing to say, make the trials that it will want."""
-    while not (scheduler.finished or deadline.over):
-        scheduler.hand_out(executor, deadline)
-        if not (scheduler.in_flight or scheduler.startable(deadline)):
-            return
-        landed = executor.collect(0.0)
-        if landed is None and not (scheduler.made < executor.slots and scheduler.make()):
-            landed = executor.collect(min(PATIENCE_SECONDS, max(deadline.left, 0.0)))
-        intake.take(landed, executor)
-    if not scheduler.finished:
-        _stop(scheduler, executor, intake, deadline)
+class _Run:
+    """One run: trials go from the scheduler to the executor, results to the journal and back."""
 
-
-def _stop(scheduler: Scheduler, executor: Executor, intake: _Intake, deadline: Deadline) -> None:
-    """Time is up: what has come meanwhile counts, and what has had its time is an attempt."""
-    intake.take(executor.collect(0.0), executor)
-    for trial, result in scheduler.given_up(deadline):
-        intake.hold(trial, result)
-    intake.settle()
-
-
-class _Intake:
-    """Results on their way into the journal: all that are there share one write to the disk."""
-
-    def __init__(self, scheduler: Scheduler, journal: Journal, on_result: OnResult | None) -> None:
-        self._scheduler, self._journal, self._on_result = scheduler, journal, on_result
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        executor: Executor,
+        deadline: Deadline,
+        journal: Journal,
+        on_result: OnResult | None,
+    ) -> None:
+        self._scheduler, self._executor, self._deadline = scheduler, executor, deadline
+        self._journal, self._on_result = journal, on_result
         self._held: list[tuple[Trial, TrialResult]] = []
         self._settled = journal.written
 
-    def take(self, landed: tuple[Trial, TrialResult] | None, executor: Executor) -> None:
-        """Settle what has landed, and all else that is there."""
-        while landed is not None:
-            self.hold(*landed)
+    def work(self) -> None:
+        """Keep the executor full; while it is busy, make the trials that it will want next."""
+        scheduler, executor, deadline = self._scheduler, self._executor, self._deadline
+        while not (scheduler.finished or deadline.over):
+            scheduler.hand_out(executor, deadline)
+            if not (scheduler.in_flight or scheduler.startable(deadline)):
+                return
             landed = executor.collect(0.0)
-        self.settle()
-
-    def hold(self, trial: Trial, result: TrialResult) -> None:
-        """Keep a result until it is settled."""
-        self._held.append((trial, result))
+            if landed is None and not (scheduler.made < executor.slots and scheduler.make()):
+                landed = executor.collect(min(PATIENCE_SECONDS, max(deadline.left, 0.0)))
+            self._take(landed)
+        if not scheduler.finished:
+            self._stop()
 
     def settle(self) -> None:
-        """Record, count and report what is held; an interrupted call is made good by the next."""
+        """Record, count and report the results that are held.
+
+        Idempotent: a call cut short by Ctrl-C is completed by the next.
+        """
         records = [self._scheduler.record(trial, result) for trial, result in self._held]
-        # An interruption may come when they are written, and before anything tells so but this.
+        # An earlier call may have been cut short when they were written and nothing else was done.
         if self._journal.written == self._settled:
             self._journal.append(*records)
         self._settled, held, self._held = self._journal.written, self._held, []
@@ -122,3 +121,16 @@ class _Intake:
             self._scheduler.take_in(trial, result, final)
             if final and self._on_result is not None:
                 self._on_result(trial, result)
+
+    def _take(self, landed: tuple[Trial, TrialResult] | None) -> None:
+        """Settle a result and all others that are there: they share one write to the disk."""
+        while landed is not None:
+            self._held.append(landed)
+            landed = self._executor.collect(0.0)
+        self.settle()
+
+    def _stop(self) -> None:
+        """Time is up: results that came meanwhile count, trials that had their time timed out."""
+        self._take(self._executor.collect(0.0))
+        self._held.extend(self._scheduler.given_up(self._deadline))
+        self.settle()

@@ -1,4 +1,29 @@
-"""The scheduler: which trials are finished, in flight and still to come, and which starts next."""
+"""Which trial starts next, and why.
+
+A study is one search for each cell and method, and a search makes its trials one after another
+(:mod:`tomoatlas.sweep.search`): what trial number 7 is depends on earlier results of its search,
+not on when it is made or where it runs. So the order below decides when a study ends, and how even
+its map is if it ends early, but never what is in it.
+
+Whenever a worker is free, the first trial of the *ready* queue starts. The queue is filled so:
+
+1. Retry. A trial that was lost by chance goes to the front (:meth:`Scheduler.take_in`).
+2. Portions. When the queue is empty, the next search makes a trial (:meth:`Scheduler.make`). Each
+   search gets a quarter of its trials before any gets its second quarter, so that a run that ends
+   early leaves an even map; within a portion the searches go cell by cell, so that a worker finds
+   the data of its last trial again. A search whose next trial needs a result that is still missing
+   is passed over until it has come (:class:`PriorityOrder`).
+3. Last rounds. When few trials per worker are left to be made, the search with the most work left
+   goes first, so that no worker is left alone with a long row of long trials.
+4. Deadline. A trial that is expected to outlast the run is *deferred* when its turn comes. Deferred
+   trials are looked at again once a result has changed what is known of durations, and nothing
+   else is ready. If no trial of a method has finished or is running, its shortest one starts
+   anyway: the a-priori estimate ignores the device, and the trial can still be abandoned.
+5. Draining. Nothing starts any more.
+
+While all workers are busy the driver makes trials ahead, as many as there are workers, in this same
+order. Making one and handing one out take O(log n) of the number of searches.
+"""
 
 from __future__ import annotations
 
@@ -17,91 +42,6 @@ from ..study import Study
 from ..study.trial import Record, Trial, TrialResult, TrialStatus, is_final, to_record
 from .deadline import Deadline
 
-Made = tuple[Search, Trial]
-
-
-class ReadyQueue:
-    """Trials in the order in which they are to be started.
-
-    One that is too long for the time left stands aside, and comes back when more is known. As long
-    as nothing is known of a method, and nothing of it is under way, its shortest trial is started
-    however long the estimate: that knows no device, and a trial can still be given up with the run.
-
-    Parameters
-    ----------
-    pace : how long a trial will take.
-    """
-
-    def __init__(self, durations: DurationModel) -> None:
-        self._pace = durations
-        self._waiting: deque[Made] = deque()
-        self._aside: list[Made] = []
-        self._scouts: set[Trial] = set()
-        self._out: Counter[Method] = Counter()
-        self._news = True
-
-    @property
-    def waiting(self) -> int:
-        """Trials in line, those aside left out."""
-        return len(self._waiting)
-
-    @property
-    def aside(self) -> int:
-        """Trials that were too long when their turn came."""
-        return len(self._aside)
-
-    def add(self, search: Search, trial: Trial) -> None:
-        """Put a trial at the end."""
-        self._waiting.append((search, trial))
-
-    def start(self) -> Made:
-        """The first trial, which is under way from now on."""
-        search, trial = self._waiting.popleft()
-        self._out[trial.method] += 1
-        return search, trial
-
-    def end(self, search: Search, trial: Trial, again: bool) -> None:
-        """A trial has come back; ``again`` puts it in front of all."""
-        self._out[trial.method] -= 1
-        self._news = True
-        if again:
-            self._waiting.appendleft((search, trial))
-
-    def startable(self, deadline: Deadline) -> bool:
-        """Whether the first trial can be started now, once those that cannot are aside."""
-        while self._waiting:
-            if self._fits(self._waiting[0], deadline):
-                return True
-            self._aside.append(self._waiting.popleft())
-            self._news = True
-        return False
-
-    def recall(self, deadline: Deadline) -> bool:
-        """Put those back in line that may start by now; whether there are any."""
-        if not self._news:
-            return False
-        self._news = False
-        back = [made for made in self._aside if self._fits(made, deadline)] or self._chosen_scouts()
-        gone = {trial for _, trial in back}
-        self._aside = [made for made in self._aside if made[1] not in gone]
-        self._waiting.extend(back)
-        return bool(back)
-
-    def _fits(self, made: Made, deadline: Deadline) -> bool:
-        search, trial = made
-        expected = self._pace.expected(search)
-        return deadline.endless or trial in self._scouts or deadline.allows(expected)
-
-    def _chosen_scouts(self) -> list[Made]:
-        """The shortest trial of every method of which nothing is known or under way."""
-        shortest: dict[Method, Made] = {}
-        for search, trial in sorted(self._aside, key=lambda made: self._pace.expected(made[0])):
-            if not (self._pace.knows(trial.method) or self._out[trial.method]):
-                shortest.setdefault(trial.method, (search, trial))
-        self._scouts.update(trial for _, trial in shortest.values())
-        return list(shortest.values())
-
-
 LAST_ROUNDS = 6
 """Trials left for every worker when the end decides the order: 4 are too late for it, 12 no better
 (1,000 workers, trials of 4 to 100 s)."""
@@ -110,72 +50,74 @@ PORTIONS = 4
 """In which the map fills. The trials of a cell in one portion follow each other, so that a worker
 finds the data of its last trial again: to simulate them takes as long as a trial on a GPU."""
 
-Turn = tuple[float, int, Search]
+LEAST_LIMIT_SECONDS, LIMIT_MARGIN = 600.0, 20.0
+"""The time limit of a trial where its study sets none: this long, or this many times its expected
+duration. A trial that hangs must not take the whole walltime of every job."""
 
 
 class PriorityOrder:
-    """The searchs whose next trial can be made, in order.
-
-    Every search gets a portion of its trials before any gets its next, so that a run that ends
-    early leaves an even map. In the last rounds the search with the most work left is next, so
-    that no worker is left alone with a long row of long trials.
+    """The searches that can make a trial now, in the order in which they shall.
 
     Parameters
     ----------
-    searchs : all; those of a cell in a row.
-    seconds : expected time of a trial of a search.
+    searches : all; those of a cell in a row.
+    seconds : expected duration of a trial of a search.
     """
 
     def __init__(self, searches: Iterable[Search], seconds: Callable[[Search], float]) -> None:
         self._seconds, self._ending = seconds, False
         self._place = {search: i for i, search in enumerate(searches)}
-        self._waiting: set[Search] = set()
-        self._turns: list[Turn] = []
+        self._queued: set[Search] = set()
+        self._heap: list[tuple[float, int, Search]] = []
         for search in self._place:
             self.add(search)
 
     def add(self, search: Search) -> None:
-        """Put a search in line, if its next trial can be made and it is not in line yet."""
-        if search.ready and search not in self._waiting:
-            self._waiting.add(search)
-            heapq.heappush(self._turns, self._turn(search))
+        """Queue a search, if its next trial can be made and it is not queued yet."""
+        if search.ready and search not in self._queued:
+            self._queued.add(search)
+            heapq.heappush(self._heap, self._entry(search))
 
     def take(self) -> Search | None:
-        """The search whose turn it is, out of line; None where all wait for results."""
-        if not self._turns:
+        """Remove the first search and return it; None if all wait for results."""
+        if not self._heap:
             return None
-        search = heapq.heappop(self._turns)[-1]
-        self._waiting.discard(search)
+        search = heapq.heappop(self._heap)[-1]
+        self._queued.discard(search)
         return search
 
-    def see(self, left: int, slots: int) -> None:
-        """Take note of the trials still to be made and of the workers that there are for them."""
+    def update(self, left: int, slots: int) -> None:
+        """Begin the last rounds when it is time to.
+
+        Parameters
+        ----------
+        left : number of trials still to be made.
+        slots : number of workers.
+        """
         if not self._ending and left <= LAST_ROUNDS * slots:
             self._ending = True
-            self._turns = [self._turn(search) for search in self._waiting]
-            heapq.heapify(self._turns)
+            self._heap = [self._entry(search) for search in self._queued]
+            heapq.heapify(self._heap)
 
-    def _turn(self, search: Search) -> Turn:
+    def _entry(self, search: Search) -> tuple[float, int, Search]:
+        # No two searches have one place, so searches themselves are never compared.
         if self._ending:
             return -search.left * self._seconds(search), self._place[search], search
         return int(PORTIONS * search.progress), self._place[search], search
 
 
-Key = tuple[object, Method]
-
-Begun = tuple[Trial, float, float]
-"""A trial in flight, the seconds that the run had left when it began, and those it should take."""
-
-LEAST_LIMIT_SECONDS, LIMIT_MARGIN = 600.0, 20.0
-"""The time limit of a trial where its study sets none: this long, or this many times what it should
-take. A trial that hangs must not take the whole walltime of every job."""
-
-
 @dataclass(frozen=True)
 class Summary:
-    """What a run leaves behind: trials in all, finished, of these failed and of earlier runs.
+    """Counts of a run.
 
-    ``drained``: it ended before the study did, for want of time or asked to.
+    Parameters
+    ----------
+    total : trials of the study.
+    done : finished ones.
+    failed : of these, without a score.
+    resumed : of these, from earlier runs.
+    interrupted : whether Ctrl-C ended the run.
+    drained : whether it ended before the study did, because time was up or a signal asked for it.
     """
 
     total: int
@@ -186,11 +128,45 @@ class Summary:
     drained: bool = False
 
 
-class Scheduler:
-    """Hands out the trials of a study, search by search in turn, and counts what returns.
+@dataclass(frozen=True)
+class Planned:
+    """A trial that was made.
 
-    Trials can be made ahead of demand: what a trial is depends on the results before it in its
-    search alone, so it is the same whenever it is made.
+    Parameters
+    ----------
+    search : that made it.
+    trial : to be evaluated.
+    probe : whether it starts however long it may take, to learn how long its method takes.
+    """
+
+    search: Search
+    trial: Trial
+    probe: bool = False
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial in flight.
+
+    Parameters
+    ----------
+    plan : the trial.
+    left : seconds that the run had left when it started.
+    expected : seconds that it should take.
+    """
+
+    plan: Planned
+    left: float
+    expected: float
+
+
+class Scheduler:
+    """Makes the trials of a study, hands them out in order, and counts what comes back.
+
+    Parameters
+    ----------
+    study : with its axes.
+    records : of earlier runs.
 
     Raises
     ------
@@ -199,17 +175,19 @@ class Scheduler:
 
     def __init__(self, study: Study, records: Iterable[Record] = ()) -> None:
         self._retries = study.limits.retries
-        self._searches = {_key(search): search for search in searches(study)}
+        self._searches = {(s.cell.values, s.method): s for s in searches(study)}
         self.total = sum(search.budget for search in self._searches.values())
-        self.in_flight = self.done = self.failed = 0
-        self._pace = DurationModel()
-        self._attempts: Counter[tuple[Key, int]] = Counter()
-        self._line = ReadyQueue(self._pace)
-        self._begun: dict[tuple[Key, int], Begun] = {}
+        self.done = self.failed = 0
+        self._durations = DurationModel()
+        self._attempts: Counter[Trial] = Counter()
+        self._ready: deque[Planned] = deque()
+        self._deferred: list[Planned] = []
+        self._running: dict[Trial, Running] = {}
+        self._reconsider = True
         for record in records:
             self._resume(record)
         self.resumed = self.done
-        self._turns = PriorityOrder(self._searches.values(), self._pace.estimate)
+        self._order = PriorityOrder(self._searches.values(), self._durations.estimate)
 
     @property
     def finished(self) -> bool:
@@ -217,66 +195,114 @@ class Scheduler:
         return self.done >= self.total
 
     @property
-    def made(self) -> int:
-        """Trials made and not handed out yet."""
-        return self._line.waiting
+    def in_flight(self) -> int:
+        """Number of trials that executors have now."""
+        return len(self._running)
 
-    def make(self) -> bool:
-        """Make the next trial of the search whose turn it is; False where all wait for results."""
-        search = self._turns.take()
-        if search is None:
-            return False
-        self._line.add(search, search.next_trial())
-        self._turns.add(search)
-        return True
+    @property
+    def made(self) -> int:
+        """Number of trials that are ready to start."""
+        return len(self._ready)
+
+    # What starts next.
 
     def hand_out(self, executor: Executor, deadline: Deadline) -> None:
-        """Submit trials until the executor is full, or all that is left must wait, or is too long.
-
-        A trial that cannot end before the run must is left for the next run.
-        """
-        made = self.made + self._line.aside
-        self._turns.see(self.total - self.done - self.in_flight - made, executor.slots)
+        """Submit trials until the executor is full, or no further trial can start now."""
+        made = self.in_flight + len(self._ready) + len(self._deferred)
+        self._order.update(self.total - self.done - made, executor.slots)
         while self.in_flight < executor.slots and self.startable(deadline):
-            search, trial = self._line.start()
-            expected = self._pace.expected(search)
-            executor.submit(_limited(search.study, expected), trial)
-            self._begun[self._attempt_key(trial)] = trial, deadline.left, expected
-            self.in_flight += 1
+            plan = self._ready.popleft()
+            expected = self._durations.expected(plan.search)
+            executor.submit(_limited(plan.search.study, expected), plan.trial)
+            self._running[plan.trial] = Running(plan, deadline.left, expected)
 
     def startable(self, deadline: Deadline) -> bool:
-        """Whether a trial can be started now; the first of those made then is such a one."""
-        while not (deadline.draining or self._line.startable(deadline)):
-            if not (self.make() or self._line.recall(deadline)):
+        """Bring a trial that can start now to the front of the queue; whether there is one."""
+        while not deadline.draining:
+            self._defer(deadline)
+            if self._ready:
+                return True
+            if not (self.make() or self._recall(deadline)):
                 return False
-        return not deadline.draining
+        return False
+
+    def make(self) -> bool:
+        """Have the next search make a trial and queue it; False if all searches wait."""
+        search = self._order.take()
+        if search is None:
+            return False
+        self._ready.append(Planned(search, search.next_trial()))
+        self._order.add(search)
+        return True
+
+    def _defer(self, deadline: Deadline) -> None:
+        """Put aside trials at the front of the queue that would outlast the deadline."""
+        while self._ready and not self._fits(self._ready[0], deadline):
+            self._deferred.append(self._ready.popleft())
+            self._reconsider = True
+
+    def _recall(self, deadline: Deadline) -> bool:
+        """Queue deferred trials that fit after all, or a probe of each unknown method."""
+        if not self._reconsider:  # nothing has changed since the last look
+            return False
+        self._reconsider = False
+        back = [p for p in self._deferred if self._fits(p, deadline)] or self._probes()
+        trials = {plan.trial for plan in back}
+        self._deferred = [plan for plan in self._deferred if plan.trial not in trials]
+        self._ready.extend(back)
+        return bool(back)
+
+    def _fits(self, plan: Planned, deadline: Deadline) -> bool:
+        if deadline.endless or plan.probe:
+            return True
+        return deadline.allows(self._durations.expected(plan.search))
+
+    def _probes(self) -> list[Planned]:
+        """The shortest deferred trial of every method without a finished or running one."""
+        running = {trial.method for trial in self._running}
+        shortest: dict[Method, Planned] = {}
+        for plan in sorted(self._deferred, key=lambda p: self._durations.expected(p.search)):
+            method = plan.trial.method
+            if not (self._durations.knows(method) or method in running):
+                shortest.setdefault(method, Planned(plan.search, plan.trial, probe=True))
+        return list(shortest.values())
+
+    # What has come back.
 
     def record(self, trial: Trial, result: TrialResult) -> Record:
-        """The journal's record of what came back."""
-        attempt = self._attempts[self._attempt_key(trial)] + 1
+        """The journal's record of a result, which says whether it is final."""
+        attempt = self._attempts[trial] + 1
         again = result.status.may_be_chance and attempt <= self._retries
         return to_record(trial, result, attempt, final=not again)
 
     def take_in(self, trial: Trial, result: TrialResult, final: bool) -> None:
-        """Count what came back of a trial that was handed out, or put it in line once more."""
-        self.in_flight -= 1
-        self._begun.pop(self._attempt_key(trial), None)
-        search = self._searches[trial.cell.values, trial.method]
-        self._attempts[self._attempt_key(trial)] += 1
-        self._line.end(search, trial, again=not final)
+        """Count the result of a trial in flight, or queue the trial again.
+
+        Parameters
+        ----------
+        trial : as it was handed out.
+        result : of this attempt.
+        final : whether it is the trial's outcome; otherwise the trial starts again, first of all.
+        """
+        plan = self._running.pop(trial).plan
+        self._attempts[trial] += 1
+        self._reconsider = True
         if not final:
+            self._ready.appendleft(plan)
             return
         ok = result.status is TrialStatus.OK
-        self._count(search, trial.number, trial.weights, result.nrmse if ok else None)
-        self._learn(search, result.seconds if ok else None)
-        self._turns.add(search)
+        score, seconds = (result.nrmse, result.seconds) if ok else (None, None)
+        self._count(plan.search, trial, score, seconds)
+        self._order.add(plan.search)
 
     def given_up(self, deadline: Deadline) -> list[tuple[Trial, TrialResult]]:
-        """What becomes of the trials in flight when time is up: one that has had its time may hang.
+        """Results of the trials in flight at the deadline that have had their expected time.
 
-        The others are no attempts; the next run makes them again.
+        Such a trial may hang: it has timed out. The others count as no attempt, and the next run
+        makes them again.
         """
-        spent = [(trial, left - deadline.left, due) for trial, left, due in self._begun.values()]
+        left = deadline.left
+        spent = ((trial, r.left - left, r.expected) for trial, r in self._running.items())
         return [(trial, _over(seconds)) for trial, seconds, due in spent if seconds >= due]
 
     def summary(self, interrupted: bool = False) -> Summary:
@@ -284,36 +310,30 @@ class Scheduler:
         drained = not interrupted and not self.finished
         return Summary(self.total, self.done, self.failed, self.resumed, interrupted, drained)
 
-    def _attempt_key(self, trial: Trial) -> tuple[Key, int]:
-        return (trial.cell.values, trial.method), trial.number
-
     def _resume(self, record: Record) -> None:
         try:
-            key = tuple(record["cell"].items()), Method(record["method"])
-            search, number = self._searches[key], int(record["number"])
-            weights = Weights(**record["weights"])
+            search = self._searches[tuple(record["cell"].items()), Method(record["method"])]
+            trial = search.trial(int(record["number"]), Weights(**record["weights"]))
             score = record["nrmse"] if record["status"] == TrialStatus.OK else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _foreign(record) from error
-        known = search.trial(number, weights)
-        if known.trial_id != record.get("trial_id"):
+        if trial.trial_id != record.get("trial_id"):
             raise _foreign(record)
-        if number in search.scores:
+        if trial.number in search.scores:
             return
-        self._attempts[key, number] += 1
+        self._attempts[trial] += 1
         if is_final(record):
-            self._count(search, number, weights, score)
-            self._learn(search, None if score is None else record.get("seconds"))
+            self._count(search, trial, score, None if score is None else record.get("seconds"))
 
-    def _learn(self, search: Search, seconds: float | None) -> None:
-        if seconds:
-            self._pace.learn(search, seconds)
-
-    def _count(self, search: Search, number: int, weights: Weights, score: float | None) -> None:
+    def _count(
+        self, search: Search, trial: Trial, score: float | None, seconds: float | None
+    ) -> None:
         ok = score is not None and math.isfinite(score)
-        search.finish(number, weights, score if ok else None)
+        search.finish(trial.number, trial.weights, score if ok else None)
         self.done += 1
         self.failed += not ok
+        if seconds:
+            self._durations.learn(search, seconds)
 
 
 def searches(study: Study) -> list[Search]:
@@ -323,7 +343,7 @@ def searches(study: Study) -> list[Search]:
 
 
 def _limited(study: Study, expected: float) -> Study:
-    """The study of a trial with a time limit, its own or one that only a trial that hangs meets."""
+    """The study of a trial with a time limit: its own, or one that only a hanging trial meets."""
     if study.limits.trial_seconds is not None:
         return study
     seconds = max(LEAST_LIMIT_SECONDS, LIMIT_MARGIN * expected)
@@ -335,10 +355,6 @@ def _limited(study: Study, expected: float) -> Study:
 def _over(seconds: float) -> TrialResult:
     error = f"given up when time was up, after {seconds:.0f} s"
     return TrialResult(TrialStatus.TIMEOUT, seconds=seconds, error=error)
-
-
-def _key(search: Search) -> Key:
-    return search.cell.values, search.method
 
 
 def _foreign(record: Record) -> BadInput:

@@ -220,23 +220,30 @@ def test_results_that_are_there_together_share_one_write(
     assert max(batches) == 8
 
 
-def test_trials_are_made_ahead_while_workers_work(tmp_path: Path) -> None:
-    ledger, executor = Scheduler(small_study(trials=6, initial=6)), ShuffledExecutor(2, 0)
-    ledger.hand_out(executor, Deadline())
-    while ledger.make():
+def handed_out(scheduler: Scheduler, slots: int) -> list[Trial]:
+    """What an executor of ``slots`` slots is given."""
+    given: list[Trial] = []
+    executor = ShuffledExecutor(slots, 0)
+    executor.submit = lambda study, trial: given.append(trial)  # type: ignore[method-assign]
+    scheduler.hand_out(executor, Deadline())
+    return given
+
+
+def test_trials_made_ahead_are_those_made_when_they_are_wanted() -> None:
+    study = small_study(trials=6, initial=6)
+    ahead, one = Scheduler(study), Scheduler(study)
+    first = handed_out(ahead, 2)
+    while ahead.make():
         pass
-    made = [trial for _, trial in ledger._line._waiting]
-    one = Scheduler(small_study(trials=6, initial=6))
-    slow = InlineExecutor(bowl)
-    handed = []
+    assert ahead.made == ahead.total - 2
+    made = [*first, *handed_out(ahead, ahead.total)]
+    wanted = []
     while not one.finished:
-        one.hand_out(slow, Deadline())
-        landed = slow.collect()
-        assert landed is not None
-        handed.append(landed[0])
-        one.take_in(*landed, final=True)
-    assert len(made) == ledger.made == ledger.total - 2
-    assert {*made, *(trial for _, trial in executor._queue)} == set(handed)
+        (trial,) = handed_out(one, 1)
+        wanted.append(trial)
+        one.take_in(trial, bowl(study, trial), final=True)
+    assert set(made) == set(wanted)
+    assert len(made) == len(wanted) == one.total
 
 
 def test_failed_trials_are_recorded_and_the_run_goes_on(

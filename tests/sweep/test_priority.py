@@ -9,7 +9,7 @@ from tomoatlas.sweep.study import parse_study
 
 STUDY = """
 [study]
-name = "turns"
+name = "order"
 [specimen]
 kind = "nanocubes"
 size = 16
@@ -27,51 +27,51 @@ def three() -> list[Search]:
     return searches(parse_study(STUDY))
 
 
-def seconds(strand: Search) -> float:
-    return float(strand.study.acquisition.chemical_tilts)
+def seconds(search: Search) -> float:
+    return float(search.study.acquisition.chemical_tilts)
 
 
-def taken(turns: PriorityOrder, count: int) -> list[int]:
-    """Chemical tilts of the strands whose turn it is, each of which starts a trial."""
-    order = []
+def taken(order: PriorityOrder, count: int) -> list[int]:
+    """Chemical tilts of the searches in their order, each of which starts a trial."""
+    tilts = []
     for _ in range(count):
-        strand = turns.take()
-        assert strand is not None
-        order.append(strand.study.acquisition.chemical_tilts)
-        strand.next_trial()
-        turns.add(strand)
-    return order
+        search = order.take()
+        assert search is not None
+        tilts.append(search.study.acquisition.chemical_tilts)
+        search.next_trial()
+        order.add(search)
+    return tilts
 
 
 def test_the_map_fills_portion_by_portion_and_cell_by_cell(three: list[Search]) -> None:
-    order = taken(PriorityOrder(three, seconds), 18)
-    assert order[:9] == [5, 5, 9, 9, 18, 18, 5, 9, 18]
-    assert order[9:] == [5, 5, 9, 9, 18, 18, 5, 9, 18]
+    tilts = taken(PriorityOrder(three, seconds), 18)
+    assert tilts[:9] == [5, 5, 9, 9, 18, 18, 5, 9, 18]
+    assert tilts[9:] == [5, 5, 9, 9, 18, 18, 5, 9, 18]
 
 
-def test_the_last_rounds_go_to_the_strand_with_most_work_left(three: list[Search]) -> None:
-    turns = PriorityOrder(three, seconds)
-    turns.see(left=18, slots=17 // LAST_ROUNDS)
-    assert taken(turns, 7) == [5, 5, 9, 9, 18, 18, 5], "not the last rounds yet"
-    turns.see(left=11, slots=4)
+def test_the_last_rounds_go_to_the_search_with_most_work_left(three: list[Search]) -> None:
+    order = PriorityOrder(three, seconds)
+    order.update(left=18, slots=17 // LAST_ROUNDS)
+    assert taken(order, 7) == [5, 5, 9, 9, 18, 18, 5], "not the last rounds yet"
+    order.update(left=11, slots=4)
     # Work left: 72, 36, 15, less 18, 9, 5 for every trial; 36 and 36 go in the order of cells.
-    assert taken(turns, 5) == [18, 18, 9, 18, 9]
+    assert taken(order, 5) == [18, 18, 9, 18, 9]
 
 
-def test_a_strand_is_in_line_once_and_leaves_when_it_has_no_trial(three: list[Search]) -> None:
-    turns = PriorityOrder(three[:1], seconds)
-    turns.add(three[0])
-    assert turns.take() is three[0]
-    assert turns.take() is None
+def test_a_search_is_in_line_once_and_leaves_when_it_has_no_trial(three: list[Search]) -> None:
+    order = PriorityOrder(three[:1], seconds)
+    order.add(three[0])
+    assert order.take() is three[0]
+    assert order.take() is None
     for number in range(6):
         three[0].finish(number, Weights(0.1, 1.0), 0.5)
-    turns.add(three[0])
-    assert turns.take() is None
+    order.add(three[0])
+    assert order.take() is None
 
 
 def test_workers_that_join_bring_the_last_rounds_forward(three: list[Search]) -> None:
-    turns = PriorityOrder(three, seconds)
-    turns.see(left=18, slots=1)
-    assert taken(turns, 2) == [5, 5]
-    turns.see(left=16, slots=16)
-    assert taken(turns, 3) == [18, 18, 18]
+    order = PriorityOrder(three, seconds)
+    order.update(left=18, slots=1)
+    assert taken(order, 2) == [5, 5]
+    order.update(left=16, slots=16)
+    assert taken(order, 3) == [18, 18, 18]

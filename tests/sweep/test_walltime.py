@@ -157,29 +157,29 @@ def test_a_finished_study_is_not_drained(tmp_path: Path) -> None:
     assert (summary.done, summary.drained) == (24, False)
 
 
-def test_the_pace_is_the_estimate_until_something_is_known() -> None:
+def test_the_duration_is_the_estimate_until_something_is_known() -> None:
     study = parse_study(DESIGNED)
     first, *_, other = [s for s in searches(study) if s.method is Method.FUSED]
     ml = next(s for s in searches(study) if s.method is Method.ML)
-    pace = DurationModel()
+    durations = DurationModel()
     estimates = {s: trial_seconds(s.study, s.method) for s in (first, other, ml)}
-    assert pace.expected(other) == pytest.approx(OTHERS_MARGIN * estimates[other])
-    pace.learn(first, 10 * estimates[first])
-    pace.learn(first, 30 * estimates[first])
-    assert pace.expected(first) == pytest.approx(OWN_MARGIN * 30 * estimates[first])
-    assert pace.expected(other) == pytest.approx(OTHERS_MARGIN * 20 * estimates[other])
-    assert pace.expected(ml) == pytest.approx(OTHERS_MARGIN * 20 * estimates[ml])
-    pace.learn(ml, 2 * estimates[ml])
+    assert durations.expected(other) == pytest.approx(OTHERS_MARGIN * estimates[other])
+    durations.learn(first, 10 * estimates[first])
+    durations.learn(first, 30 * estimates[first])
+    assert durations.expected(first) == pytest.approx(OWN_MARGIN * 30 * estimates[first])
+    assert durations.expected(other) == pytest.approx(OTHERS_MARGIN * 20 * estimates[other])
+    assert durations.expected(ml) == pytest.approx(OTHERS_MARGIN * 20 * estimates[ml])
+    durations.learn(ml, 2 * estimates[ml])
     other_ml = [s for s in searches(study) if s.method is Method.ML][1]
     expected = OTHERS_MARGIN * 2 * trial_seconds(other_ml.study, Method.ML)
-    assert pace.expected(other_ml) == pytest.approx(expected)
+    assert durations.expected(other_ml) == pytest.approx(expected)
 
 
 def test_no_trial_lasts_longer_than_its_limit() -> None:
-    strand = searches(parse_study(DESIGNED + "[limits]\ntrial_seconds = 0.001\n"))[0]
-    pace = DurationModel()
-    pace.learn(strand, 50.0)
-    assert pace.expected(strand) == 0.001
+    search = searches(parse_study(DESIGNED + "[limits]\ntrial_seconds = 0.001\n"))[0]
+    durations = DurationModel()
+    durations.learn(search, 50.0)
+    assert durations.expected(search) == 0.001
 
 
 class Unlucky:
@@ -329,15 +329,15 @@ def test_a_trial_that_was_not_given_its_time_is_no_attempt(tmp_path: Path) -> No
     longest = max(OTHERS_MARGIN * trial_seconds(s.study, s.method) for s in searches(study))
     executor = TimedExecutor(2, 1000.0)
     executor.watch = Deadline(longest * 1.01, clock=lambda: executor.now)
-    ledger = Scheduler(study)
-    ledger.hand_out(executor, executor.watch)
+    scheduler = Scheduler(study)
+    scheduler.hand_out(executor, executor.watch)
     executor.now = longest / 1000
-    assert ledger.given_up(executor.watch) == []
+    assert scheduler.given_up(executor.watch) == []
     executor.now = longest * 1.01
-    assert len(ledger.given_up(executor.watch)) == 2
+    assert len(scheduler.given_up(executor.watch)) == 2
 
 
-class Told(InlineExecutor):
+class Recording(InlineExecutor):
     def submit(self, study: Study, trial: Trial) -> None:
         self.limits = [*getattr(self, "limits", []), Limits.of(study)]
         super().submit(study, trial)
@@ -359,7 +359,7 @@ def test_every_trial_has_a_time_limit(
     def timed_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
         return dataclasses.replace(bowl(study, trial), seconds=slowest)
 
-    executor = Told(timed_bowl)
+    executor = Recording(timed_bowl)
     run(parse_study(text), tmp_path, executor)
     assert executor.limits[-1].seconds == pytest.approx(seconds)
     assert None not in {limit.seconds for limit in executor.limits}
