@@ -1,4 +1,4 @@
-"""Electron dose of a tilt series, and the SNR it buys."""
+"""Electron dose of a tilt series, and the SNR that it gives."""
 
 from __future__ import annotations
 
@@ -8,14 +8,31 @@ ELECTRON_CHARGE_C = 1.602176634e-19
 
 
 def dose(current_pA: float, dwell_s: float, tilts: int, pixel_angstrom: float) -> float:
-    """Dose D = I tau N / (e p²) in e/Å² of ``tilts`` scans of one modality.
+    """Compute the dose D = I tau N / (e p²) of the scans of one modality.
 
-    ``current_pA``: probe current I; ``dwell_s``: dwell time tau per pixel, summed over frames;
-    ``pixel_angstrom``: pixel edge p. (Schwartz et al., Nat. Commun. 15, 3555 (2024), Methods.)
+    (Schwartz et al., Nat. Commun. 15, 3555 (2024), Methods.)
+
+    Parameters
+    ----------
+    current_pA : probe current I, pA.
+    dwell_s : dwell time tau per pixel, summed over frames, s.
+    tilts : number of scans N.
+    pixel_angstrom : edge of a pixel p, Å.
+
+    Returns
+    -------
+    float : e/Å².
 
     Raises
     ------
     BadInput : a quantity that is not positive.
+
+    Examples
+    --------
+    HAADF of the paper's Au–Fe3O4 superlattice, 41 tilts:
+
+    >>> round(dose(current_pA=115, dwell_s=24e-6, tilts=41, pixel_angstrom=6.40))
+    17243
     """
     _positive(current_pA=current_pA, dwell_s=dwell_s, tilts=tilts, pixel_angstrom=pixel_angstrom)
     electrons = current_pA * 1e-12 * dwell_s * tilts / ELECTRON_CHARGE_C
@@ -25,15 +42,29 @@ def dose(current_pA: float, dwell_s: float, tilts: int, pixel_angstrom: float) -
 def snr_from_dose(
     dose_e_per_A2: float, tilts: int, pixel_angstrom: float, counts_per_electron: float
 ) -> float:
-    """SNR = 1 + mean counts per pixel of a channel whose ``tilts`` projections share a dose.
+    """Compute the SNR, 1 + mean counts per pixel, of a channel whose tilts share a dose.
 
-    ``counts_per_electron``: detected counts per incident electron, averaged over the field of view
-    and background included. It depends on specimen, detector and element, so it has to be known
-    from a measurement: mean counts of a projection over its electrons per pixel.
+    Parameters
+    ----------
+    dose_e_per_A2 : dose of all tilts together, e/Å².
+    tilts : number of projections.
+    pixel_angstrom : edge of a pixel, Å.
+    counts_per_electron : detected counts per incident electron, averaged over the field of view,
+        background included. It depends on specimen, detector and element, so it has to be measured:
+        mean counts of a projection over its electrons per pixel.
+
+    Returns
+    -------
+    float : SNR by definition A, > 1.
 
     Raises
     ------
     BadInput : a quantity that is not positive.
+
+    Examples
+    --------
+    >>> snr_from_dose(1000.0, tilts=10, pixel_angstrom=2.0, counts_per_electron=0.01)
+    5.0
     """
     _positive(
         dose_e_per_A2=dose_e_per_A2,

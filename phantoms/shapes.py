@@ -1,7 +1,7 @@
 """Solid shapes in fractions of the box, and the share of every voxel they cover.
 
-Positions are (z, y, x) in fractions of the box edge, the origin at its centre, so that a shape
-is the same at every grid size.
+Positions are (z, y, x) in fractions of the box edge, the origin at its centre, so that a shape is
+the same at every grid size.
 """
 
 from __future__ import annotations
@@ -18,19 +18,40 @@ _SIGNS = 2.0 * np.array(list(np.ndindex(2, 2, 2))) - 1.0
 
 
 class Shape(Protocol):
-    """What can be painted into a volume."""
+    """A solid that can be painted into a volume."""
 
     def coverage(self, z: Array, y: Array, x: Array, width: float) -> Array:
-        """Share, 0 to 1, of the cells of edge ``width`` centred at (z, y, x) inside the shape."""
+        """Compute the share of cubic cells that lies inside the shape.
+
+        Parameters
+        ----------
+        z, y, x : centres of the cells, broadcastable to (z, y, x), fractions of the box.
+        width : edge of a cell, fraction of the box.
+
+        Returns
+        -------
+        array : (z, y, x), float32, 0 to 1.
+        """
 
     def bounds(self) -> tuple[Vector, Vector]:
-        """Lowest and highest corner, (z, y, x), of an axis-aligned box around the shape."""
+        """Return the lowest and highest corner (z, y, x) of an axis-aligned box around the shape."""
 
 
 def ramp(distance: Array, width: float) -> Array:
-    """Share of a cell inside a surface at signed ``distance`` (negative inside) of its centre.
+    """Approximate the share of a cell inside a surface, clip(1/2 - distance/width, 0, 1).
 
-    ``clip(1/2 - distance/width, 0, 1)``: exact for a plane parallel to a face of the cell.
+    Exact for a plane parallel to a face of the cell.
+
+    Parameters
+    ----------
+    distance : signed distance of the cell's centre to the surface, negative inside, any shape.
+    width : edge of the cell, in the unit of ``distance``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ramp(np.array([-1.0, 0.0, 0.25], np.float32), 1.0).tolist()
+    [1.0, 0.5, 0.25]
     """
     share = distance * np.float32(-1 / width)
     share += np.float32(0.5)
@@ -39,7 +60,13 @@ def ramp(distance: Array, width: float) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Ball:
-    """A ball of ``radius`` around ``centre`` (z, y, x)."""
+    """A ball.
+
+    Parameters
+    ----------
+    centre : (z, y, x), fractions of the box.
+    radius : fraction of the box.
+    """
 
     centre: Vector
     radius: float
@@ -57,7 +84,23 @@ class Ball:
 
 @dataclass(frozen=True, eq=False)
 class Cube:
-    """A cube around ``centre`` (z, y, x); the rows of ``axes`` (3, 3) are its unit normals."""
+    """A cube in any orientation.
+
+    Parameters
+    ----------
+    centre : (z, y, x), fractions of the box.
+    axes : unit normals of its faces, one per row, (3, 3).
+    half_edge : half the edge, fraction of the box.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cube = Cube(np.zeros(3), np.eye(3), 0.25)
+    >>> cube.distance(np.array([0.5, 0.0, 0.0])), cube.distance(np.zeros(3))
+    (0.25, -0.25)
+    >>> cube.clear_of(Cube(np.array([0.6, 0.0, 0.0]), np.eye(3), 0.25), gap=0.05)
+    True
+    """
 
     centre: Vector
     axes: Vector
@@ -80,29 +123,50 @@ class Cube:
         return self.centre - reach, self.centre + reach
 
     def corners(self) -> Vector:
-        """The eight corners, (corner, 3)."""
+        """Return the eight corners, (corner, 3)."""
         return self.centre + self.half_edge * _SIGNS @ self.axes
 
     def scaled(self, factor: float) -> Cube:
-        """The concentric cube with ``factor`` times the edge."""
+        """Return the concentric cube of another size.
+
+        Parameters
+        ----------
+        factor : of the edge.
+        """
         return Cube(self.centre, self.axes, factor * self.half_edge)
 
     def distance(self, point: Vector) -> float:
-        """Signed distance of a point (z, y, x) to the surface, negative inside."""
+        """Compute the signed distance of a point to the surface.
+
+        Parameters
+        ----------
+        point : (z, y, x), fractions of the box.
+
+        Returns
+        -------
+        float : fraction of the box, negative inside.
+        """
         outside = np.abs(self.axes @ (point - self.centre)) - self.half_edge
         return float(np.linalg.norm(np.maximum(outside, 0)) + min(outside.max(), 0.0))
 
     def clear_of(self, other: Cube, gap: float) -> bool:
-        """Whether a plane separates the two cubes with at least ``gap`` between them.
+        """Check whether a plane separates two cubes with a gap between them.
 
         Two boxes are apart exactly if one of 15 normals shows it: the faces of each and the
-        products of their edges (the separating axis theorem).
+        products of their edges (separating axis theorem; Gottschalk, Lin and Manocha, SIGGRAPH
+        1996).
+
+        Parameters
+        ----------
+        other : the other cube.
+        gap : least distance along the separating normal, fraction of the box.
         """
         products = np.cross(self.axes[:, None], other.axes[None]).reshape(9, 3)
         lengths = np.linalg.norm(products, axis=1)
         # Parallel edges give no normal of their own; the faces decide then.
         edges = products[lengths > 1e-9] / lengths[lengths > 1e-9, None]
         normals = np.concatenate([self.axes, other.axes, edges])
+        # half the extent of a cube along a normal
         reach = self.half_edge * np.abs(normals @ self.axes.T).sum(axis=1)
         reach += other.half_edge * np.abs(normals @ other.axes.T).sum(axis=1)
         between = np.abs(normals @ (other.centre - self.centre))
@@ -117,9 +181,13 @@ _FLAT = np.float32(1e-6)
 class RandomWave:
     """A sum of cosines, sqrt(2/n) Σ cos(k·r + phase): zero mean, unit variance.
 
-    ``wave_vectors`` (mode, 3) along (z, y, x), radians per box edge; ``phases`` (mode,). The modes
-    are few and fixed, so the field is the same at every grid size. A cut at a level gives a
-    bicontinuous solid (Cahn, J. Chem. Phys. 42, 93 (1965)).
+    The modes are few and fixed, so the field is the same at every grid size. A cut at a level gives
+    a bicontinuous solid (Cahn, J. Chem. Phys. 42, 93 (1965)).
+
+    Parameters
+    ----------
+    wave_vectors : (mode, 3) along (z, y, x), radians per box edge.
+    phases : (mode,), radians.
     """
 
     wave_vectors: Vector
@@ -129,21 +197,41 @@ class RandomWave:
     def draw(
         cls, rng: np.random.Generator, modes: int, wavelengths: tuple[float, float]
     ) -> RandomWave:
-        """Isotropic directions, wavelengths (fractions of the box) uniform in a range."""
+        """Draw modes of isotropic direction and uniformly distributed wavelength.
+
+        Parameters
+        ----------
+        rng : source of the draw.
+        modes : number of cosines.
+        wavelengths : shortest and longest, fractions of the box.
+        """
         directions = rng.normal(size=(modes, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         lengths = rng.uniform(*wavelengths, size=(modes, 1))
         return cls(2 * np.pi / lengths * directions, rng.uniform(0, 2 * np.pi, modes))
 
     def at(self, point: Vector) -> float:
-        """Value at one point (z, y, x)."""
+        """Evaluate the wave at one point.
+
+        Parameters
+        ----------
+        point : (z, y, x), fractions of the box.
+        """
         return float(self._amplitude * np.cos(self.wave_vectors @ point + self.phases).sum())
 
     def on_grid(self, z: Array, y: Array, x: Array) -> tuple[Array, Array]:
-        """Value and length of the gradient on the grid (z, y, x) of three open axes.
+        """Evaluate the wave and the length of its gradient on a grid.
 
         cos(a + b) = cos a cos b - sin a sin b with a of (z, y) and b of x alone turns the sum over
         modes into matrix products.
+
+        Parameters
+        ----------
+        z, y, x : open axes of the grid, (z, 1, 1), (1, y, 1) and (1, 1, x), fractions of the box.
+
+        Returns
+        -------
+        tuple of array : value, and gradient per box edge, each (z, y, x), float32.
         """
         kz, ky, kx = self.wave_vectors.T.astype(np.float32)
         a = (z[..., None] * kz + y[..., None] * ky + self.phases.astype(np.float32))[:, :, 0]
@@ -164,16 +252,21 @@ class RandomWave:
 
 @dataclass(frozen=True, eq=False)
 class PorousEllipsoid:
-    """Where ``wave`` exceeds ``level`` inside the ellipsoid of ``semi_axes`` (z, y, x)."""
+    """The part of an ellipsoid about the origin in which a wave exceeds a level.
+
+    Parameters
+    ----------
+    wave : the random field.
+    level : threshold, in standard deviations of the field.
+    semi_axes : of the ellipsoid along (z, y, x), fractions of the box.
+    """
 
     wave: RandomWave
     level: float
     semi_axes: Vector
 
     def coverage(self, z: Array, y: Array, x: Array, width: float) -> Array:
-        """See :class:`tomoatlas.phantoms.shapes.Shape`; distances to first order, value over
-        gradient.
-        """
+        """See :class:`Shape`; distances to first order, value over gradient."""
         value, steepness = self.wave.on_grid(z, y, x)
         value -= np.float32(self.level)
         value /= -np.maximum(steepness, _FLAT)
@@ -181,15 +274,21 @@ class PorousEllipsoid:
         return share
 
     def bounds(self) -> tuple[Vector, Vector]:
-        """See :class:`tomoatlas.phantoms.shapes.Shape`."""
+        """See :class:`Shape`."""
         return -self.semi_axes, self.semi_axes
 
     def holds(self, point: Vector) -> bool:
-        """Whether a point (z, y, x) lies in the solid."""
+        """Check whether a point lies in the solid.
+
+        Parameters
+        ----------
+        point : (z, y, x), fractions of the box.
+        """
         inside = float(np.linalg.norm(point / self.semi_axes)) < 1
         return inside and self.wave.at(point) > self.level
 
     def _to_envelope(self, z: Array, y: Array, x: Array) -> Array:
+        """Signed distance to the ellipsoid, to first order: exact in sign and on the surface."""
         az, ay, ax = self.semi_axes.astype(np.float32)
         reach = np.sqrt((z / az) ** 2 + (y / ay) ** 2 + (x / ax) ** 2)
         slope = np.sqrt((z / az**2) ** 2 + (y / ay**2) ** 2 + (x / ax**2) ** 2)

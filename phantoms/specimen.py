@@ -22,13 +22,20 @@ class Specimen:
     ----------
     volumes : concentrations, (element, z, y, x), float32, >= 0.
     elements : chemical symbols, in the order of ``volumes``.
-    voxel_size_nm : edge of a voxel.
+    voxel_size_nm : edge of a voxel, nm.
     name : for titles and records.
 
     Raises
     ------
     BadInput : a volume that is not 4D, holds NaN or negative values, an element without a voxel,
         symbols missing, doubled or unknown, an element axis that is not first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> specimen = Specimen(np.ones((2, 8, 8, 4), np.float32), ("Co", "O"), voxel_size_nm=0.5)
+    >>> specimen.shape, specimen.atomic_numbers
+    ((8, 8, 4), (27, 8))
     """
 
     volumes: Array
@@ -50,7 +57,7 @@ class Specimen:
 
     @property
     def atomic_numbers(self) -> tuple[int, ...]:
-        """Atomic number of each element."""
+        """Atomic number of each element, (element,)."""
         return atomic_numbers(self.elements)
 
     @property
@@ -61,10 +68,24 @@ class Specimen:
 
 
 def in_square_field(volumes: Array) -> Array:
-    """Volumes (element, z, y, x) with vacuum around them where z and y differ, so that they agree.
+    """Pad volumes with vacuum so that z and y have the same length.
 
     A specimen thicker than wide would leave the field of view when tilted, and the slice that is
     reconstructed from a detector of y pixels is y voxels thick.
+
+    Parameters
+    ----------
+    volumes : (element, z, y, x).
+
+    Returns
+    -------
+    array : ``volumes`` itself if z and y agree, else a copy with the specimen in the middle.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> in_square_field(np.ones((1, 2, 6, 3))).shape
+    (1, 6, 6, 3)
     """
     edge = max(volumes.shape[1:3])
     missing = [edge - side for side in volumes.shape[1:3]]
@@ -75,7 +96,13 @@ def in_square_field(volumes: Array) -> Array:
 
 
 def check_volumes(volumes: Array, elements: tuple[str, ...], voxel_size_nm: float) -> None:
-    """Refuse volumes that cannot be concentrations (element, z, y, x) of ``elements``.
+    """Check that volumes can be concentrations of some elements.
+
+    Parameters
+    ----------
+    volumes : to be (element, z, y, x), finite, >= 0.
+    elements : chemical symbols, one per volume.
+    voxel_size_nm : edge of a voxel, nm.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written aside, synced, and moved in place."""
+"""Files that appear whole or not at all: written beside their place, synced, and moved into it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from ...recon_core.errors import BadInput, Trouble, from_os_error
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then move it in place at once.
+    """Let a function write a file beside ``path``, then move it into place in one step.
+
+    Parameters
+    ----------
+    path : of the file to be written; an existing one is replaced.
+    write : writes the file whose path it is given.
 
     Raises
     ------
-    BadInput : the folder cannot be written; what was there is left alone.
+    BadInput : the folder cannot be written; an existing file is left as it was.
     Trouble : the disk is full or fails; likewise.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -30,7 +35,7 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Bring a file to the disk, so that after a crash its new name holds no empty one."""
+    """Flush a file to the disk, so that after a crash its new name is not that of an empty file."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -39,5 +44,15 @@ def _sync(path: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> BadInput | Trouble:
-    """What ``error`` is to a person who wanted ``path`` to be written."""
+    """Describe a failed write to the person who asked for it.
+
+    Parameters
+    ----------
+    path : of the file to be written.
+    error : as raised by the system.
+
+    Returns
+    -------
+    BadInput or Trouble : to be raised by the caller.
+    """
     return from_os_error(error, "cannot be written", path, "a folder that can be written")

@@ -22,7 +22,12 @@ SPECTRA = ("eels", "edx")
 
 
 def is_authors_file(path: Path) -> bool:
-    """Whether a file has the authors' groups and not those of this project."""
+    """Check whether a file has the authors' groups and not those of this project.
+
+    Parameters
+    ----------
+    path : of the file.
+    """
     return h5.holds(path, _has_their_groups)
 
 
@@ -33,7 +38,15 @@ def _has_their_groups(file: h5py.File) -> bool:
 
 
 def read_authors_series(path: Path) -> TiltSeries:
-    """Read the authors' layout; elements in the order of atomic number, no background known.
+    """Read a tilt series in the authors' layout.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Returns
+    -------
+    TiltSeries : elements in the order of atomic number; backgrounds 0 and scales unknown.
 
     Raises
     ------
@@ -75,7 +88,7 @@ def _spectra(file: h5py.File) -> str:
 
 
 def _tilt_series(file: h5py.File, key: str, angles: tuple[float, ...]) -> Array:
-    """A dataset (x, y, angle) as (angle, y, x)."""
+    """Read a dataset (x, y, angle) as (angle, y, x)."""
     stored = h5.floats(file, key)
     if stored.ndim != 3 or stored.shape[2] != len(angles):
         raise BadInput(

@@ -27,11 +27,21 @@ Array = NDArray[np.float32]
 
 
 def exported_paths(out: Path, elements: tuple[str, ...]) -> list[Path]:
-    """The files that :func:`export_volumes` writes.
+    """List the files that :func:`export_volumes` writes.
+
+    Parameters
+    ----------
+    out : path whose suffix names the format.
+    elements : chemical symbols.
 
     Raises
     ------
-    BadInput : a suffix of which no format writes volumes.
+    BadInput : a suffix that no format writes volumes to.
+
+    Examples
+    --------
+    >>> [path.name for path in exported_paths(Path("F.mrc"), ("Co", "O"))]
+    ['F_Co.mrc', 'F_O.mrc']
     """
     return _paths(format_to_write(out, "volumes"), out, elements)
 
@@ -39,18 +49,18 @@ def exported_paths(out: Path, elements: tuple[str, ...]) -> list[Path]:
 def export_volumes(
     out: Path, volumes: Array, elements: tuple[str, ...], voxel_size_nm: float
 ) -> list[Path]:
-    """Write volumes by the suffix of ``out``, in the format that has it.
+    """Write volumes in the format that a path's suffix names.
 
     Parameters
     ----------
-    out : the file, or the stem of several.
+    out : the file, or the stem of one per element.
     volumes : concentrations, (element, z, y, x).
     elements : chemical symbols, in the order of ``volumes``.
     voxel_size_nm : edge of a voxel, nm.
 
     Returns
     -------
-    list of Path : the files written, each whole.
+    list of Path : the files written.
 
     Raises
     ------
@@ -73,16 +83,30 @@ def export_volumes(
 
 
 def takes_series_alone(out: Path) -> bool:
-    """Whether the suffix of ``out`` is of a format that holds tilt series and no volumes."""
+    """Check whether the format of a suffix holds tilt series and no volumes.
+
+    Parameters
+    ----------
+    out : path whose suffix names the format.
+    """
     return not writes(out, "volumes") and writes(out, "series")
 
 
 def export_series(out: Path, series: TiltSeries) -> list[Path]:
-    """Write a tilt series by the suffix of ``out``; the one file written.
+    """Write a tilt series in the format that a path's suffix names.
+
+    Parameters
+    ----------
+    out : the file.
+    series : counts, angles and elements.
+
+    Returns
+    -------
+    list of Path : the one file written.
 
     Raises
     ------
-    BadInput : a suffix of which no format writes tilt series; a folder that cannot be written.
+    BadInput : a suffix that no format writes tilt series to, a folder that cannot be written.
     """
     write = format_to_write(out, "series").write_series
     if write is not None:

@@ -1,4 +1,4 @@
-"""HDF5 in and out with errors a person can mend: every fault names the file and the dataset."""
+"""HDF5 in and out, with errors a person can correct: each names the file and the dataset."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ HDF5 = "a whole HDF5 file"
 
 @contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
-    """Open a file to read; faults inside the block are told of ``path``.
+    """Open a file for reading; errors inside the block are reported with its path.
+
+    Parameters
+    ----------
+    path : of an HDF5 file.
 
     Raises
     ------
-    BadInput : no file, not HDF5, truncated or damaged, and what the block itself refuses.
+    BadInput : no file, not HDF5, truncated or damaged, and whatever the block itself rejects.
     """
     try:
         if not path.is_file():
@@ -35,14 +39,20 @@ def reading(path: Path) -> Iterator[h5py.File]:
     except BadInput as fault:
         raise fault.at(source=path) from fault
     except (OSError, RuntimeError, KeyError, MemoryError) as fault:
-        # h5py raises any of these, by the place of the damage.
+        # h5py raises any of these, depending on where the file is damaged.
         raise BadInput(
             f"unreadable or truncated HDF5 ({fault})", source=path, accepted=HDF5
         ) from fault
 
 
 def holds(path: Path, condition: Callable[[h5py.File], bool]) -> bool:
-    """Whether ``path`` is an HDF5 file that meets ``condition``; False for a damaged one."""
+    """Check whether a path is an HDF5 file that meets a condition; False for a damaged one.
+
+    Parameters
+    ----------
+    path : of any file.
+    condition : of the file, open for reading.
+    """
     try:
         with h5py.File(path, "r") as file:
             return condition(file)
@@ -52,7 +62,12 @@ def holds(path: Path, condition: Callable[[h5py.File], bool]) -> bool:
 
 @contextmanager
 def writing(path: Path, overwrite: bool) -> Iterator[h5py.File]:
-    """Write a file aside, then move it in whole; nothing is left behind when the block fails.
+    """Write a file beside its place, then move it there; a failed block leaves nothing behind.
+
+    Parameters
+    ----------
+    path : of the file to be written.
+    overwrite : replace a file that exists.
 
     Raises
     ------
@@ -73,7 +88,7 @@ def writing(path: Path, overwrite: bool) -> Iterator[h5py.File]:
 
 
 def _discard(path: Path) -> None:
-    # A parent that is missing or no folder leaves nothing to discard.
+    # Without a parent folder nothing was written.
     if path.parent.is_dir():
         path.unlink(missing_ok=True)
 
@@ -81,7 +96,15 @@ def _discard(path: Path) -> None:
 def write_array(
     file: h5py.File, key: str, values: NDArray[np.generic], attributes: Attributes = NONE
 ) -> None:
-    """Write a dataset with attributes; arrays of more than one axis are compressed."""
+    """Write a dataset with attributes; arrays of more than one axis are compressed.
+
+    Parameters
+    ----------
+    file : open for writing.
+    key : path of the dataset inside the file.
+    values : of any shape.
+    attributes : of the dataset.
+    """
     packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
     options = packed if values.ndim > 1 and values.size else {}
     dataset = file.create_dataset(key, data=values, **options)
@@ -89,7 +112,13 @@ def write_array(
 
 
 def write_attributes(node: h5py.Dataset | h5py.Group, attributes: Attributes) -> None:
-    """Write attributes; a tuple of strings becomes an array of strings."""
+    """Write attributes.
+
+    Parameters
+    ----------
+    node : group or dataset.
+    attributes : values by name; a sequence of strings becomes an array of strings.
+    """
     for name, value in attributes.items():
         if isinstance(value, tuple | list) and value and isinstance(value[0], str):
             node.attrs.create(name, list(value), dtype=h5py.string_dtype())
@@ -98,11 +127,16 @@ def write_attributes(node: h5py.Dataset | h5py.Group, attributes: Attributes) ->
 
 
 def array(file: h5py.Group, key: str) -> NDArray[np.generic]:
-    """A numeric dataset, whole.
+    """Read a numeric dataset.
+
+    Parameters
+    ----------
+    file : open for reading.
+    key : path of the dataset inside the file.
 
     Raises
     ------
-    BadInput : not there, a group, or not numbers.
+    BadInput : missing, a group, or not numbers.
     """
     # Not file.get(): it takes what is damaged for missing.
     dataset = file[key] if key in file else None  # noqa: SIM401
@@ -115,14 +149,25 @@ def array(file: h5py.Group, key: str) -> NDArray[np.generic]:
 
 
 def floats(file: h5py.Group, key: str) -> NDArray[np.float32]:
-    """:func:`array` as contiguous float32."""
-    # What float32 cannot hold becomes infinite, and infinity is refused by those who ask.
+    """Read a numeric dataset as contiguous float32, see :func:`array`.
+
+    Parameters
+    ----------
+    file : open for reading.
+    key : path of the dataset inside the file.
+    """
+    # Values beyond float32 become infinite, which the checks of the arrays reject.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array(file, key), dtype=np.float32)
 
 
 def numbers(file: h5py.Group, key: str) -> tuple[float, ...]:
-    """A dataset of one axis as a tuple.
+    """Read a dataset of one axis as a tuple.
+
+    Parameters
+    ----------
+    file : open for reading.
+    key : path of the dataset inside the file.
 
     Raises
     ------
@@ -135,7 +180,17 @@ def numbers(file: h5py.Group, key: str) -> tuple[float, ...]:
 
 
 def attribute(nodes: Iterable[object], name: str) -> object | None:
-    """The attribute of the first of ``nodes`` (absent ones are None) that has it."""
+    """Return an attribute of the first node that has it.
+
+    Parameters
+    ----------
+    nodes : groups and datasets in order of precedence; those the file lacks are None.
+    name : of the attribute.
+
+    Returns
+    -------
+    object or None : None if no node has it.
+    """
     for node in nodes:
         if isinstance(node, h5py.Group | h5py.Dataset) and name in node.attrs:
             value: object = node.attrs[name]
@@ -144,11 +199,22 @@ def attribute(nodes: Iterable[object], name: str) -> object | None:
 
 
 def number(value: object, key: str) -> float:
-    """A scalar attribute as a float.
+    """Convert a scalar attribute to a float.
+
+    Parameters
+    ----------
+    value : as read.
+    key : what the error calls it.
 
     Raises
     ------
     BadInput : not one number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> number(np.array([2]), "voxel_size_nm")
+    2.0
     """
     found = np.asarray(value)
     if found.size != 1 or found.dtype.kind not in "fiu":
@@ -157,11 +223,21 @@ def number(value: object, key: str) -> float:
 
 
 def symbols(value: object, key: str) -> tuple[str, ...]:
-    """Chemical symbols of an attribute: an array of strings, or one string with commas.
+    """Convert an attribute to chemical symbols.
+
+    Parameters
+    ----------
+    value : an array of strings, or one string with commas; None if the attribute is missing.
+    key : what the error calls it.
 
     Raises
     ------
-    BadInput : absent, or not text.
+    BadInput : missing, or not text.
+
+    Examples
+    --------
+    >>> symbols("Co, O", "elements")
+    ('Co', 'O')
     """
     if value is None:
         raise BadInput("attribute missing", key=key, accepted="chemical symbols such as Co, O")

@@ -81,7 +81,7 @@ def _pack(rng: np.random.Generator) -> list[Cube]:
     while True:
         placed: list[Cube] = []
         for edge in np.linspace(*EDGES, len(RECIPES)):
-            cube = _find_room(edge / 2, placed, rng)
+            cube = _place_cube(edge / 2, placed, rng)
             if cube is None:
                 break
             placed.append(cube)
@@ -89,7 +89,7 @@ def _pack(rng: np.random.Generator) -> list[Cube]:
             return placed
 
 
-def _find_room(half_edge: float, placed: list[Cube], rng: np.random.Generator) -> Cube | None:
+def _place_cube(half_edge: float, placed: list[Cube], rng: np.random.Generator) -> Cube | None:
     """A random cube clear of those placed; None after many misses, to start anew."""
     centres = rng.uniform(-FIELD, FIELD, (TRIES, 3))
     # Inscribed balls that leave the field or meet settle most misses before any cube is made.
