@@ -60,6 +60,11 @@ class SlabFilter:
         elif slabs:
             work(0)
 
+    @property
+    def workspace_bytes(self) -> int:
+        """Memory of the spectra allocated so far, bytes."""
+        return sum(spectra.nbytes for spectra in self._spectra.values())
+
     def _filter(self, slab: Array, out: Array, thread: int) -> None:
         # a real response: multiply real and imaginary parts as float32, half the work
         spectra = self._workspace(thread, slab.shape[-1])

@@ -177,7 +177,7 @@ class CudaKernels:
         arrays = [a for a in args if not isinstance(a, np.generic)]
         if any(not isinstance(a, self.launcher.xp.ndarray) for a in arrays):
             raise TypeError(f"{name} needs arrays of {self.launcher.xp.__name__}")
-        if any(not _readable(a, np.float16 if a is float16_dual else np.float32) for a in arrays):
+        if any(not is_readable(a, np.float16 if a is float16_dual else np.float32) for a in arrays):
             seen = ", ".join(f"{a.dtype}{a.shape}" for a in arrays)
             raise ValueError(f"{name} needs contiguous float32 arrays, not {seen}")
 
@@ -244,7 +244,14 @@ def _check_elements(elements: int) -> None:
         )
 
 
-def _readable(array: Any, stored: type) -> bool:
+def is_readable(array: Any, stored: type) -> bool:
+    """Check whether a kernel can read an array as it lies in memory.
+
+    Parameters
+    ----------
+    array : of the launcher's module.
+    stored : number type that the kernel reads.
+    """
     return bool(array.dtype == stored and array.flags.c_contiguous)
 
 

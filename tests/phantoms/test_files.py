@@ -196,69 +196,79 @@ def drop_elements(file: h5py.File) -> None:
 
 
 SPECIMEN_FAULTS = [
-    (put("volumes", None), "volumes: dataset missing"),
-    (put("volumes", "text"), "volumes = .*not numbers"),
-    (swap_axes("volumes", 1, 2, 3, 0), "axis order.*element, z, y, x"),
-    (put("volumes", np.full((3, 4, 4, 4), 1e300)), "volumes: holds NaN or infinity"),
-    (drop_elements, r"attrs\[elements\]: attribute missing"),
-    (rename("voxel_size_nm", "big"), "voxel_size_nm = 'big': not a number"),
-    (rename("voxel_size_nm", -1.0), "voxel_size_nm = -1.0: not a length"),
-    (rename("elements", 3), "not text"),
+    (put("volumes", None), "volumes"),
+    (put("volumes", "text"), "volumes"),
+    (swap_axes("volumes", 1, 2, 3, 0), "volumes"),
+    (put("volumes", np.full((3, 4, 4, 4), 1e300)), "volumes"),
+    (drop_elements, "volumes.attrs[elements]"),
+    (rename("voxel_size_nm", "big"), "voxel_size_nm"),
+    (rename("voxel_size_nm", -1.0), "voxel_size_nm"),
+    (rename("elements", 3), "volumes.attrs[elements]"),
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), SPECIMEN_FAULTS)
-def test_damaged_specimens(tmp_path: Path, change: Callable[[h5py.File], None], told: str) -> None:
+def assert_named(error: BadInput, path: Path, key: str) -> None:
+    """The error names the file and the key, and what would be accepted."""
+    assert (error.source, error.key) == (path, key)
+    assert error.accepted
+
+
+@pytest.mark.parametrize(("change", "key"), SPECIMEN_FAULTS)
+def test_damaged_specimens(tmp_path: Path, change: Callable[[h5py.File], None], key: str) -> None:
     path = tmp_path / "specimen.h5"
     save_specimen(path, SPECIMEN)
     with h5py.File(path, "r+") as file:
         change(file)
-    with pytest.raises(BadInput, match=f"specimen.h5: .*{told}"):
+    with pytest.raises(BadInput) as caught:
         load_specimen(path)
+    assert_named(caught.value, path, key)
 
 
 SERIES_FAULTS = [
-    (put("chemical/projections", None), "chemical/projections: dataset missing"),
-    (put("chemical/angles_deg", None), "chemical/angles_deg: dataset missing"),
-    (put("chemical/angles_deg", [1.0, 2.0]), "chemical/projections = .*wrong shape"),
-    (put("chemical/angles_deg", [[1.0, 2.0, 3.0]]), "one axis"),
-    (put("haadf/angles_deg", [0.0]), "haadf/projections = .*wrong shape"),
-    (put("chemical/background", [0.1]), "chemical/background = .*one per element"),
-    (swap_axes("haadf/projections", 2, 1, 0), "haadf/projections = .*angle"),
-    (swap_axes("chemical/projections", 1, 0, 2, 3), "chemical/projections = "),
-    (put("chemical", None), "chemical/projections: dataset missing"),
+    (put("chemical/projections", None), "chemical/projections"),
+    (put("chemical/angles_deg", None), "chemical/angles_deg"),
+    (put("chemical/angles_deg", [1.0, 2.0]), "chemical/projections"),
+    (put("chemical/angles_deg", [[1.0, 2.0, 3.0]]), "chemical/angles_deg"),
+    (put("haadf/angles_deg", [0.0]), "haadf/projections"),
+    (put("chemical/background", [0.1]), "chemical/background"),
+    (swap_axes("haadf/projections", 2, 1, 0), "haadf/projections"),
+    (swap_axes("chemical/projections", 1, 0, 2, 3), "chemical/projections"),
+    (put("chemical", None), "chemical/projections"),
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), SERIES_FAULTS)
-def test_damaged_series(tmp_path: Path, change: Callable[[h5py.File], None], told: str) -> None:
+@pytest.mark.parametrize(("change", "key"), SERIES_FAULTS)
+def test_damaged_series(tmp_path: Path, change: Callable[[h5py.File], None], key: str) -> None:
     path = tmp_path / "tilts.h5"
     save_tilt_series(path, simulate(SPECIMEN, Acquisition(haadf_tilts=5, chemical_tilts=4), 1))
     with h5py.File(path, "r+") as file:
         change(file)
-    with pytest.raises(BadInput, match=f"tilts.h5: .*{told}"):
+    with pytest.raises(BadInput) as caught:
         load_tilt_series(path)
+    assert_named(caught.value, path, key)
 
 
 AUTHORS_FAULTS = [
-    (swap_axes("haadf/tiltSeries", 2, 1, 0), r"haadf/tiltSeries = .*\(x, y, angle\)"),
-    (put("haadf/tiltAngles", None), "haadf/tiltAngles: dataset missing"),
-    (put("edx/tiltAngles", [1.0]), "edx/.* = .*disagree"),
-    (put("edx/Ni", np.ones((4, 4, 3))), "edx/.*different shapes"),
-    (put("eels/tiltAngles", [1.0]), "either eels or edx"),
-    (put("edx", None), "either eels or edx"),
+    (swap_axes("haadf/tiltSeries", 2, 1, 0), "haadf/tiltSeries"),
+    (put("haadf/tiltAngles", None), "haadf/tiltAngles"),
+    (put("edx/tiltAngles", [1.0]), "edx/O"),
+    (put("edx/Ni", np.ones((4, 4, 3))), "edx/Ni"),
+    (put("eels/tiltAngles", [1.0]), "eels|edx"),
+    (put("edx", None), "eels|edx"),
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), AUTHORS_FAULTS)
+@pytest.mark.parametrize(("change", "key"), AUTHORS_FAULTS)
 def test_damaged_authors_files(
-    tmp_path: Path, change: Callable[[h5py.File], None], told: str
+    tmp_path: Path, change: Callable[[h5py.File], None], key: str
 ) -> None:
-    authors_file(tmp_path / "theirs.h5")
-    with h5py.File(tmp_path / "theirs.h5", "r+") as file:
+    path = tmp_path / "theirs.h5"
+    authors_file(path)
+    with h5py.File(path, "r+") as file:
         change(file)
-    with pytest.raises(BadInput, match=f"theirs.h5: .*{told}"):
-        load_tilt_series(tmp_path / "theirs.h5")
+    with pytest.raises(BadInput) as caught:
+        load_tilt_series(path)
+    assert_named(caught.value, path, key)
 
 
 @pytest.mark.parametrize("load", [load_specimen, load_volumes, load_tilt_series])
@@ -266,12 +276,13 @@ def test_files_that_are_no_hdf5(tmp_path: Path, load: Callable[[Path], object]) 
     (tmp_path / "garbage.h5").write_bytes(b"not HDF5 at all" * 100)
     (tmp_path / "empty.h5").write_bytes(b"")
     for name in ("garbage.h5", "empty.h5"):
-        with pytest.raises(BadInput, match=f"{name}: unreadable"):
+        with pytest.raises(BadInput) as caught:
             load(tmp_path / name)
-    with pytest.raises(BadInput, match="no such file"):
-        load(tmp_path / "absent.h5")
-    with pytest.raises(BadInput, match="not a file"):
-        load(tmp_path)
+        assert (caught.value.source, caught.value.key) == (tmp_path / name, None)
+    for path in (tmp_path / "absent.h5", tmp_path):
+        with pytest.raises(BadInput) as caught:
+            load(path)
+        assert caught.value.source == path
 
 
 @settings(
@@ -284,18 +295,21 @@ def test_a_truncated_file_is_refused_in_one_line(tmp_path: Path, share: float) -
     content = whole.read_bytes()
     cut = tmp_path / "cut.h5"
     cut.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(BadInput, match=r"cut\.h5") as fault:
+    with pytest.raises(BadInput) as caught:
         load_tilt_series(cut)
-    assert "\n" not in str(fault.value)
+    assert caught.value.source == cut
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_with_damaged_names_is_refused(tmp_path: Path) -> None:
     save_tilt_series(tmp_path / "tilts.h5", SERIES)
     content = (tmp_path / "tilts.h5").read_bytes()
     for signature in (b"TREE", b"HEAP", b"SNOD"):
-        (tmp_path / "damaged.h5").write_bytes(content.replace(signature, b"\0\0\0\0"))
-        with pytest.raises(BadInput, match=r"damaged\.h5: unreadable"):
-            load_tilt_series(tmp_path / "damaged.h5")
+        damaged = tmp_path / "damaged.h5"
+        damaged.write_bytes(content.replace(signature, b"\0\0\0\0"))
+        with pytest.raises(BadInput) as caught:
+            load_tilt_series(damaged)
+        assert caught.value.source == damaged
 
 
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:
@@ -306,8 +320,9 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
         lambda: save_tilt_series(path, SERIES),
         lambda: save_volumes(path, SPECIMEN.volumes, SPECIMEN.elements, 1.0),
     ):
-        with pytest.raises(BadInput, match="exists already"):
+        with pytest.raises(BadInput) as caught:
             save()
+        assert caught.value.source == path
     assert path.read_text() == "precious"
     save_specimen(path, SPECIMEN, overwrite=True)
     assert load_specimen(path).elements == SPECIMEN.elements
@@ -316,8 +331,10 @@ def test_an_existing_file_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["absent", "file"])
 def test_a_folder_that_cannot_be_written(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(BadInput, match="cannot be written"):
-        save_specimen(tmp_path / folder / "specimen.h5", SPECIMEN)
+    path = tmp_path / folder / "specimen.h5"
+    with pytest.raises(BadInput) as caught:
+        save_specimen(path, SPECIMEN)
+    assert caught.value.source == path
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

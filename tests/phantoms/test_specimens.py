@@ -100,16 +100,19 @@ def test_composite_support_is_porous() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "key", "value"),
     [
-        (("nanocube", 32, 0), "nanocubes"),
-        (("nanocubes", 4, 0), "specimen.size"),
-        (("composite", 32, -1), "specimen.seed"),
+        (("nanocube", 32, 0), "specimen.kind", "nanocube"),
+        (("nanocubes", 4, 0), "specimen.size", 4),
+        (("composite", 32, -1), "specimen.seed", -1),
     ],
 )
-def test_impossible_specimens_are_refused(arguments: tuple[str, int, int], named: str) -> None:
-    with pytest.raises(BadInput, match=named):
+def test_impossible_specimens_are_refused(
+    arguments: tuple[str, int, int], key: str, value: object
+) -> None:
+    with pytest.raises(BadInput) as caught:
         make_specimen(*arguments)
+    assert (caught.value.key, caught.value.value) == (key, value)
 
 
 def volumes(*shape: int) -> np.ndarray:
@@ -117,32 +120,41 @@ def volumes(*shape: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("array", "elements", "told"),
+    ("array", "elements", "key", "value"),
     [
-        (volumes(4, 4, 4), ("Co",), "wrong shape"),
-        (volumes(4, 4, 4, 2), ("Co", "O"), "wrong axis order, the elements lie along axis 3"),
-        (volumes(3, 4, 4, 4), ("Co", "O"), "wrong number of elements"),
-        (volumes(2, 4, 4, 4), ("Co", "Co"), "doubled"),
-        (volumes(2, 4, 4, 4), ("Co", "Xx"), "not a chemical element"),
-        (volumes(0, 4, 4, 4), (), "elements missing"),
-        (volumes(1, 4, 0, 4), ("Co",), "not empty"),
-        (np.full((1, 2, 2, 2), np.nan, np.float32), ("Co",), "NaN"),
-        (-volumes(1, 2, 2, 2), ("Co",), "negative"),
+        (volumes(4, 4, 4), ("Co",), "volumes", (4, 4, 4)),
+        (volumes(4, 4, 4, 2), ("Co", "O"), "volumes", (4, 4, 4, 2)),
+        (volumes(3, 4, 4, 4), ("Co", "O"), "volumes", (3, 4, 4, 4)),
+        (volumes(2, 4, 4, 4), ("Co", "Co"), "elements", ["Co", "Co"]),
+        (volumes(2, 4, 4, 4), ("Co", "Xx"), "element", "Xx"),
+        (volumes(0, 4, 4, 4), (), "elements", []),
+        (volumes(1, 4, 0, 4), ("Co",), "volumes", (1, 4, 0, 4)),
+        (np.full((1, 2, 2, 2), np.nan, np.float32), ("Co",), "volumes", None),
+        (-volumes(1, 2, 2, 2), ("Co",), "volumes", -1.0),
         (
             volumes(2, 2, 2, 2) * np.array([1, 0]).reshape(2, 1, 1, 1),
             ("Co", "O"),
-            "without a voxel",
+            "volumes",
+            "O",
         ),
     ],
 )
 def test_volumes_that_are_no_specimen(
-    array: np.ndarray, elements: tuple[str, ...], told: str
+    array: np.ndarray, elements: tuple[str, ...], key: str, value: object
 ) -> None:
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput) as caught:
         Specimen(array, elements, 1.0)
+    assert (caught.value.key, caught.value.value) == (key, value)
+
+
+def test_a_wrong_axis_order_names_the_axis_of_the_elements() -> None:
+    with pytest.raises(BadInput) as caught:
+        Specimen(volumes(4, 4, 4, 2), ("Co", "O"), 1.0)
+    assert "axis 3" in caught.value.problem
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan")])
 def test_a_voxel_has_a_size(size: float) -> None:
-    with pytest.raises(BadInput, match="voxel_size_nm"):
+    with pytest.raises(BadInput) as caught:
         Specimen(volumes(1, 2, 2, 2), ("Co",), size)
+    assert (caught.value.key, caught.value.value) == ("voxel_size_nm", size)

@@ -195,17 +195,23 @@ class ProjectorConformance:
     def test_out_that_cannot_hold_the_result(self, shape: tuple[int, ...], dtype: type) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
         out = self.put(np.zeros(shape, dtype))[:, :, :6]
-        with pytest.raises(BadInput, match=r"^out = .*accepted: .*\(2, 2, 6, 3\)"):
+        with pytest.raises(BadInput) as caught:
             projector.forward(self.put(normal((2, 7, 6, 3), 0)), out=out)
+        assert (caught.value.key, caught.value.value) == ("out", out.shape)
+        assert "(2, 2, 6, 3)" in str(caught.value.accepted)
 
     @pytest.mark.parametrize("shape", [(7, 6), (6, 7, 3), (7, 5, 3), (2, 6, 3), ()])
     def test_wrong_volume(self, shape: tuple[int, ...]) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
-        with pytest.raises(BadInput, match=r"shape = .*volume does not fit.*\(\.\.\., 7, 6, x\)"):
+        with pytest.raises(BadInput) as caught:
             self.forward(projector, np.zeros(shape, np.float32))
+        assert (caught.value.key, caught.value.value) == ("shape", shape)
+        assert caught.value.accepted == "(..., 7, 6, x)"
 
     @pytest.mark.parametrize("shape", [(2, 6), (6, 2, 3), (3, 6, 3), (7, 6, 3)])
     def test_wrong_projections(self, shape: tuple[int, ...]) -> None:
         projector = self.make(TiltGeometry((-40.0, 10.0), (7, 6)))
-        with pytest.raises(BadInput, match=r"projections does not fit.*\(\.\.\., 2, 6, x\)"):
+        with pytest.raises(BadInput) as caught:
             self.adjoint(projector, np.zeros(shape, np.float32))
+        assert (caught.value.key, caught.value.value) == ("shape", shape)
+        assert caught.value.accepted == "(..., 2, 6, x)"

@@ -28,12 +28,12 @@ class Reference:
     problem: FusedProblem
 
     def project(self, name: str, volumes: Array) -> Array:
-        matrix, (z, y) = self._matrix(name), volumes.shape[-3:-1]
+        matrix, (z, y) = self.matrix(name), volumes.shape[-3:-1]
         rows = [matrix @ v.reshape(z * y, -1) for v in volumes.reshape(-1, z, y, volumes.shape[-1])]
         return np.stack(rows)
 
     def back_project(self, name: str, rows: Array, shape: tuple[int, ...]) -> Array:
-        return np.stack([self._matrix(name).T @ r for r in rows]).reshape(shape)
+        return np.stack([self.matrix(name).T @ r for r in rows]).reshape(shape)
 
     def contrast(self, x: Array) -> Array:
         haadf = self.problem.haadf
@@ -85,7 +85,7 @@ class Reference:
         x = start.astype(np.float64).ravel()
         for rounding in roundings if self.problem.tv[0] else (1.0,):
             x = minimize(
-                lambda flat, r=rounding: self._rounded(flat.reshape(start.shape), r),
+                lambda flat, r=rounding: self.rounded(flat.reshape(start.shape), r),
                 x,
                 jac=True,
                 method="L-BFGS-B",
@@ -101,13 +101,13 @@ class Reference:
         x = x.reshape(start.shape)
         return x, self.objective(x)
 
-    def _rounded(self, x: Array, rounding: float) -> tuple[float, Array]:
+    def rounded(self, x: Array, rounding: float) -> tuple[float, Array]:
         weight = float(self.problem.tv[0])
         value, slope = self.smooth(x)
         tv, bend = total_variation(x, rounding)
         return value + weight * tv, (slope + weight * bend).ravel()
 
-    def _matrix(self, name: str) -> sparse.csr_array:
+    def matrix(self, name: str) -> sparse.csr_array:
         return _double_matrix(getattr(self.problem, name).projector.geometry)
 
 

@@ -1,4 +1,4 @@
-"""Scales that the data do not tell."""
+"""Scales that the data do not contain."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_the_sparse_reference(cupy: ModuleType) -> None:
     for name, array in (("forward", volumes), ("adjoint", series)):
         there = getattr(ours, name)(cupy.asarray(array))
         np.testing.assert_allclose(there.get(), getattr(theirs, name)(array), rtol=1e-5)
-        with pytest.raises(TypeError, match="must be arrays of cupy"):
+        with pytest.raises(TypeError, match="cupy"):
             getattr(ours, name)(array)
 
 

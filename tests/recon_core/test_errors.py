@@ -71,11 +71,13 @@ def test_atomic_numbers() -> None:
 
 @pytest.mark.parametrize("symbol", ["", "co", "Xx", "Co ", "CO"])
 def test_unknown_symbols(symbol: str) -> None:
-    with pytest.raises(BadInput, match="not a chemical element; accepted: symbols such as Co, O"):
+    with pytest.raises(BadInput) as caught:
         atomic_numbers(["Co", symbol])
+    assert (caught.value.key, caught.value.value) == ("element", symbol)
 
 
 def test_a_missing_package_names_its_extra() -> None:
-    line = r"rendering: nosuch is not installed .*tomoatlas\[render\]"
-    with pytest.raises(BadInput, match=line), needed("nosuch", "render", "rendering"):
+    with pytest.raises(BadInput) as caught, needed("nosuch", "render", "rendering"):
         import nosuch  # noqa: F401
+    assert caught.value.key == "rendering"
+    assert "tomoatlas[render]" in str(caught.value.accepted)

@@ -109,7 +109,7 @@ class HalfConformance:
         f, s = halved(random_fields((1, 2, 3, 4, 5))), random_steps(1, 2, 2.0)
         for name in ("volumes", "multiplier"):
             spoilt = f._replace(**{name: getattr(f, name).astype(np.float16)})
-            with pytest.raises(ValueError, match="primal_half_2 needs contiguous float32 arrays"):
+            with pytest.raises(ValueError, match=r"\bprimal_half_2\b.*float32"):
                 self.stepped(spoilt, s)
 
 

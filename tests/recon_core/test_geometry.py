@@ -14,19 +14,22 @@ from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
 
 @pytest.mark.parametrize("angle", [90.001, -91.0, float("nan"), float("inf")])
 def test_impossible_tilts_are_named(angle: float) -> None:
-    with pytest.raises(BadInput, match=r"^angles_deg = .*: tilt beyond .*accepted: -90 to 90$"):
+    with pytest.raises(BadInput) as caught:
         TiltGeometry((0.0, angle), (4, 4))
+    assert (caught.value.key, caught.value.value) == ("angles_deg", angle)
 
 
 def test_at_least_one_tilt() -> None:
-    with pytest.raises(BadInput, match="no tilt angles; accepted: one or more"):
+    with pytest.raises(BadInput) as caught:
         TiltGeometry((), (4, 4))
+    assert (caught.value.key, caught.value.value) == ("angles_deg", [])
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (4, 0), (-1, 4)])
 def test_empty_slices(shape: tuple[int, int]) -> None:
-    with pytest.raises(BadInput, match="empty slice"):
+    with pytest.raises(BadInput) as caught:
         TiltGeometry((0.0,), shape)
+    assert (caught.value.key, caught.value.value) == ("shape", shape)
 
 
 def test_equal_geometries_are_one_key() -> None:

@@ -16,7 +16,6 @@ from recon_devices import needs_gpu
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.gpu import cupy as backend
 
-ACCEPTED = "accepted: cpu, or a machine with an NVIDIA GPU"
 ASKS: list[Callable[[], object]] = [
     backend.cupy_module,
     backend.CupyLauncher,
@@ -48,16 +47,19 @@ def forgetful() -> Iterator[None]:
 @pytest.mark.parametrize("ask", ASKS)
 def test_without_cupy(ask: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(BadInput, match=rf"^device = 'cuda': cupy cannot be imported.*{ACCEPTED}"):
+    with pytest.raises(BadInput) as caught:
         ask()
+    assert (caught.value.key, caught.value.value) == ("device", "cuda")
+    assert "tomoatlas[gpu]" in str(caught.value.accepted)
     assert not backend.has_device()
 
 
 @pytest.mark.usefixtures("forgetful")
 def test_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", cupy_with(lambda: 0))
-    with pytest.raises(BadInput, match=f"CUDA finds no device;.*{ACCEPTED}"):
+    with pytest.raises(BadInput) as caught:
         backend.cupy_module()
+    assert (caught.value.key, caught.value.value) == ("device", "cuda")
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -66,8 +68,10 @@ def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Failure("driver too old")
 
     monkeypatch.setitem(sys.modules, "cupy", cupy_with(fail))
-    with pytest.raises(BadInput, match=rf"CUDA finds no device \(driver too old\);.*{ACCEPTED}"):
+    with pytest.raises(BadInput) as caught:
         backend.cupy_module()
+    assert (caught.value.key, caught.value.value) == ("device", "cuda")
+    assert "driver too old" in caught.value.problem
 
 
 def test_numpy_arrays_stay_where_they_are() -> None:

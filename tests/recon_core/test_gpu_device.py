@@ -178,7 +178,7 @@ def test_nothing_is_copied_inside_an_iteration(weights: list[Weights]) -> None:
 
 @needs_compiler
 def test_no_matrix_is_built_and_nothing_solved_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither for the preconditioner nor for scales that the data do not tell."""
+    """Neither for the preconditioner nor for scales that the data do not contain."""
 
     series = replace(tilt_series(), chemical_scale=None, haadf_scale=None)
     short = SolverSettings(max_iterations=3)
@@ -207,9 +207,10 @@ def test_devices_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     half = device_named("cuda-half")
     assert half == replace(gpu, float16_dual=True) != gpu
     assert half.name == "a GPU, half-precision dual"
-    accepted = "auto, cpu, cuda, cuda-half"
-    with pytest.raises(BadInput, match=rf"^device = 'tpu': unknown; accepted: {accepted}$"):
+    with pytest.raises(BadInput) as caught:
         device_named("tpu")
+    assert (caught.value.key, caught.value.value) == ("device", "tpu")
+    assert caught.value.accepted == "auto, cpu, cuda, cuda-half"
 
 
 @needs_gpu

@@ -224,13 +224,14 @@ class KernelConformance:
     @pytest.mark.parametrize("spoil", [lambda a: a[:, ::2], lambda a: a.astype(np.float64)])
     def test_arrays_that_a_kernel_would_misread(self, spoil: Callable[[Any], Any]) -> None:
         array = self.put(np.ones((1, 4, 6), np.float32))
-        with pytest.raises(ValueError, match="distance needs contiguous float32 arrays"):
+        with pytest.raises(ValueError, match=r"\bdistance\b.*float32"):
             self.ours.distance(array, spoil(array)[0])
 
     def test_more_elements_than_a_thread_holds(self) -> None:
         case = Case((1, MAX_ELEMENTS + 1, 1, 1, 1), 0)
-        with pytest.raises(BadInput, match=r"^elements = 9: too many.*accepted: 1 to 8$"):
+        with pytest.raises(BadInput) as caught:
             self.ours.volume_step(case.fields(coupled=True), case.steps(2.0))
+        assert (caught.value.key, caught.value.value) == ("elements", MAX_ELEMENTS + 1)
 
 
 @pytest.mark.parametrize(
@@ -239,8 +240,9 @@ class KernelConformance:
 )
 def test_more_than_a_launch_counts_is_refused(shape: tuple[int, ...], images: int) -> None:
     check_shape((8, 1288, 1288, 1288), 47)
-    with pytest.raises(BadInput, match=r"too many for the GPU's kernels, at .*; accepted: at most"):
+    with pytest.raises(BadInput) as caught:
         check_shape(shape, images)
+    assert "x".join(map(str, shape[1:])) in caught.value.problem
 
 
 def test_what_is_accepted_is_counted_in_ints() -> None:
@@ -259,7 +261,7 @@ def test_what_is_accepted_is_counted_in_ints() -> None:
     volumes = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), size, (0,) * 5)
     kernels = CudaKernels(Counting())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tomoatlas.recon_core.gpu.kernels._readable", lambda *_: True)
+        patch.setattr("tomoatlas.recon_core.gpu.kernels.is_readable", lambda *_: True)
         assert kernels.total_variation(volumes).shape == (1, MAX_ELEMENTS)
 
 
@@ -278,7 +280,7 @@ def test_the_kernels_are_those_of_the_cpu() -> None:
 
 def test_arrays_of_another_device_are_not_launched() -> None:
     array = np.ones((1, 4, 6), np.float32)
-    with pytest.raises(TypeError, match="distance needs arrays of elsewhere"):
+    with pytest.raises(TypeError, match="elsewhere"):
         CudaKernels(ElsewhereLauncher()).distance(array, array[0])
 
 

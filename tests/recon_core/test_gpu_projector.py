@@ -121,24 +121,25 @@ def test_tiling_does_not_change_the_result(tiling: Tiling) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tiling", "message"),
+    ("tiling", "named"),
     [
-        ((12, (1, 1), (1, 1)), r"lanes = 12; accepted: 1, 2, 4, 8, 16, 32"),
-        ((64, (1, 1), (1, 1)), r"lanes = 64; accepted"),
-        ((8, (32, 4), (8, 6)), r"forward = \(32, 4\); accepted: 1 to 96 rows of 8 lanes"),
-        ((16, (16, 3), (7, 7)), r"adjoint = \(7, 7\); accepted: 1 to 48 rows of 16 lanes"),
-        ((1, (97, 1), (8, 6)), r"forward = \(97, 1\); accepted: 1 to 96 rows of 1 lanes"),
-        ((8, (16, 3), (8, 0)), r"adjoint = \(8, 0\); accepted: 1 to 96 rows of 8 lanes"),
+        ((12, (1, 1), (1, 1)), "lanes = 12"),
+        ((64, (1, 1), (1, 1)), "lanes = 64"),
+        ((8, (32, 4), (8, 6)), r"forward = \(32, 4\).* 96 "),
+        ((16, (16, 3), (7, 7)), r"adjoint = \(7, 7\).* 48 "),
+        ((1, (97, 1), (8, 6)), r"forward = \(97, 1\).* 96 "),
+        ((8, (16, 3), (8, 0)), r"adjoint = \(8, 0\).* 96 "),
     ],
 )
-def test_tilings_that_no_block_holds(tiling: tuple[Any, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_tilings_that_no_block_holds(tiling: tuple[Any, ...], named: str) -> None:
+    """The line names the argument, its value and how many rows are possible."""
+    with pytest.raises(ValueError, match=named):
         Tiling(*tiling)
 
 
 def test_arrays_of_another_device_are_not_copied() -> None:
     projector = CudaProjector(TiltGeometry((0.0,), (3, 4)), ElsewhereLauncher())
-    with pytest.raises(TypeError, match="volume and result must be arrays of elsewhere"):
+    with pytest.raises(TypeError, match="elsewhere"):
         projector.forward(np.ones((3, 4, 2), np.float32))
 
 

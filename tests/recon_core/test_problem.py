@@ -49,7 +49,7 @@ def test_no_haadf_term_without_weight_or_tilts() -> None:
     assert problem_of(tilt_series(8, haadf_tilts=0), 1.0).haadf is None
     bare = problem_of(SERIES, 0.0)
     assert bare.terms(random_volumes(bare.shape)).haadf == 0
-    with pytest.raises(ValueError, match="without HAADF"):
+    with pytest.raises(ValueError, match="HAADF"):
         bare.contrast(random_volumes(bare.shape))
 
 
@@ -61,5 +61,5 @@ def test_work_counts_every_projection() -> None:
 
 @pytest.mark.parametrize("unknown", ["haadf_scale", "chemical_scale"])
 def test_scales_must_be_known(unknown: str) -> None:
-    with pytest.raises(ValueError, match="scale of the tilt series is not set"):
+    with pytest.raises(ValueError, match="scale"):
         problem_of(replace(SERIES, **{unknown: None}))

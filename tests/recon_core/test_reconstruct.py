@@ -164,8 +164,10 @@ def test_monitor_is_called(method: Method) -> None:
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), 1e-23, 1e38])
 @pytest.mark.parametrize("name", ["haadf", "tv"])
 def test_impossible_weights(name: str, value: float) -> None:
-    with pytest.raises(BadInput, match=f"^{name} = .*not a weight; accepted: 0, or 1e-15 to 1e15"):
+    with pytest.raises(BadInput) as caught:
         reconstruct(SERIES, Method.FUSED, replace(WEIGHTS, **{name: value}))
+    assert caught.value.key == name
+    assert caught.value.value is value
 
 
 @pytest.mark.parametrize("gamma", [1.7, 2.0])
@@ -184,8 +186,9 @@ def test_the_largest_counts_overflow_nothing() -> None:
 
 
 def test_stopped_ml_needs_a_monitor() -> None:
-    with pytest.raises(BadInput, match="needs the truth"):
+    with pytest.raises(BadInput) as caught:
         reconstruct(SERIES, Method.ML_STOPPED)
+    assert (caught.value.key, caught.value.value) == ("method", "ml-stopped")
 
 
 def test_stopped_ml_is_labelled_an_oracle() -> None:
@@ -242,10 +245,12 @@ def test_empty_batches_and_batches_of_empty_data() -> None:
     dark = replace(SERIES, chemical=np.zeros_like(SERIES.chemical))
     results = reconstruct_batch(dark, Method.FUSED, [WEIGHTS, WEIGHTS], SHORT)
     assert [r.status for r in results] == [Status.BAD_DATA] * 2
-    with pytest.raises(BadInput, match="not a weight"):
+    with pytest.raises(BadInput) as caught:
         reconstruct_batch(SERIES, Method.FUSED, [WEIGHTS, Weights(-1.0, 0.5)], SHORT)
-    with pytest.raises(BadInput, match="needs the truth"):
+    assert (caught.value.key, caught.value.value) == ("haadf", -1.0)
+    with pytest.raises(BadInput) as caught:
         reconstruct_batch(SERIES, Method.ML_STOPPED, [WEIGHTS], SHORT)
+    assert (caught.value.key, caught.value.value) == ("method", "ml-stopped")
 
 
 @pytest.mark.parametrize("method", list(Method))

@@ -91,8 +91,9 @@ def test_nothing_in_common_resolves_nothing() -> None:
 @pytest.mark.parametrize("other", [(4, 4, 5), (4, 4), (1, 4, 4)])
 def test_other_shapes_are_refused(other: tuple[int, ...]) -> None:
     shape = (1, 4, 4) if other[0] == 1 else (4, 4, 4)
-    with pytest.raises(BadInput, match="shape"):
+    with pytest.raises(BadInput) as caught:
         shell_correlation(np.ones(shape), np.ones(other), 1.0)
+    assert caught.value.value == (shape, other)
 
 
 @pytest.mark.parametrize("axis", ["z", "y", "x"])

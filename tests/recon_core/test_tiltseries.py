@@ -1,4 +1,4 @@
-"""What a tilt series refuses, and how it says so."""
+"""What a tilt series rejects, and which key the error names."""
 
 from __future__ import annotations
 
@@ -29,58 +29,45 @@ def holding(shape: tuple[int, ...], value: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("changes", "line"),
+    ("changes", "key", "value"),
     [
-        ({"elements": ()}, r"^elements = .*missing or doubled"),
-        ({"elements": ("Co", "Co")}, r"^elements = \['Co', 'Co'\].*doubled"),
-        ({"elements": ("Co", "Qq")}, r"^element = 'Qq': not a chemical element"),
-        (
-            {"elements": ("Co", "O", "Au")},
-            r"^chemical/projections = \(2, 2, 4, 5\).*\(3, 2, 4, 5\)",
-        ),
-        ({"haadf": np.ones((4, 5), np.float32)}, r"^haadf/projections = \(4, 5\).*\(angle, y, x\)"),
-        (
-            {"haadf": np.ones((4, 4, 5), np.float32)},
-            r"^haadf/projections = .*one projection per angle",
-        ),
-        ({"haadf": np.ones((3, 4, 6), np.float32)}, r"^chemical/projections = .*\(2, 2, 4, 6\)"),
-        ({"haadf_angles_deg": (0.0,)}, r"^haadf/projections = \(3, 4, 5\).*\(1, y, x\)"),
-        (
-            {"chemical": np.ones((2, 4, 5), np.float32)},
-            r"^chemical/projections = .*\(element, angle",
-        ),
-        (
-            {"chemical": np.ones((2, 4, 2, 5), np.float32)},
-            r"^chemical/projections = \(2, 4, 2, 5\)",
-        ),
-        ({"chemical_angles_deg": (0.0,)}, r"^chemical/projections = .*\(2, 1, 4, 5\)"),
-        ({"haadf_angles_deg": (0.0, 1.0, 91.0)}, r"^haadf/angles_deg = 91.0: tilt beyond"),
-        ({"chemical_angles_deg": (np.nan, 0.0)}, r"^chemical/angles_deg = nan: tilt beyond"),
-        ({"voxel_size_nm": 0.0}, r"^voxel_size_nm = 0.0: not a length"),
-        ({"haadf": holding((3, 4, 5), np.nan)}, r"^haadf/projections: holds NaN or infinity"),
-        ({"chemical": holding((2, 2, 4, 5), np.inf)}, r"^chemical/projections: holds NaN"),
-        ({"haadf": holding((3, 4, 5), -1)}, r"^haadf/projections = -1.0: holds negative"),
-        (
-            {"haadf": holding((3, 4, 5), 1e20)},
-            r"= 1\..*: not a count; .* 1e\+15",
-        ),
-        ({"chemical": holding((2, 2, 4, 5), -3)}, r"^chemical/projections = -3.0: holds negative"),
-        ({"chemical_background": (0.1,)}, r"^chemical/background = \(1,\).*one per element"),
-        ({"chemical_background": (0.1, -0.2)}, r"^chemical/background = .*not a count"),
-        ({"chemical_background": (0.1, float("nan"))}, r"^chemical/background = .*not a count"),
-        ({"chemical_scale": (1.0, 2.0, 3.0)}, r"^chemical/scale = \(3,\).*one per element"),
-        ({"chemical_scale": (1.0, -2.0)}, r"^chemical/scale = .*; accepted: >"),
-        ({"chemical_scale": (1.0, 0.0)}, r"^chemical/scale = .*; accepted: >"),
-        ({"haadf_scale": 0.0}, r"^haadf/scale = 0.0: .*; accepted: >"),
-        ({"haadf_scale": -1.0}, r"^haadf/scale = -1.0: .*; accepted: >"),
-        ({"haadf_scale": float("nan")}, r"^haadf/scale = nan: .*; accepted: >"),
-        ({"haadf_background": float("nan")}, r"^haadf/background = nan: .*; accepted: >"),
-        ({"haadf_background": -1.0}, r"^haadf/background = -1.0: .*; accepted: >"),
+        ({"elements": ()}, "elements", []),
+        ({"elements": ("Co", "Co")}, "elements", ["Co", "Co"]),
+        ({"elements": ("Co", "Qq")}, "element", "Qq"),
+        ({"elements": ("Co", "O", "Au")}, "chemical/projections", (2, 2, 4, 5)),
+        ({"haadf": np.ones((4, 5), np.float32)}, "haadf/projections", (4, 5)),
+        ({"haadf": np.ones((4, 4, 5), np.float32)}, "haadf/projections", (4, 4, 5)),
+        ({"haadf": np.ones((3, 4, 6), np.float32)}, "chemical/projections", (2, 2, 4, 5)),
+        ({"haadf_angles_deg": (0.0,)}, "haadf/projections", (3, 4, 5)),
+        ({"chemical": np.ones((2, 4, 5), np.float32)}, "chemical/projections", (2, 4, 5)),
+        ({"chemical": np.ones((2, 4, 2, 5), np.float32)}, "chemical/projections", (2, 4, 2, 5)),
+        ({"chemical_angles_deg": (0.0,)}, "chemical/projections", (2, 2, 4, 5)),
+        ({"haadf_angles_deg": (0.0, 1.0, 91.0)}, "haadf/angles_deg", 91.0),
+        ({"chemical_angles_deg": (np.nan, 0.0)}, "chemical/angles_deg", float("nan")),
+        ({"voxel_size_nm": 0.0}, "voxel_size_nm", 0.0),
+        ({"haadf": holding((3, 4, 5), np.nan)}, "haadf/projections", None),
+        ({"chemical": holding((2, 2, 4, 5), np.inf)}, "chemical/projections", None),
+        ({"haadf": holding((3, 4, 5), -1)}, "haadf/projections", -1.0),
+        ({"haadf": holding((3, 4, 5), 1e20)}, "haadf/projections", float(np.float32(1e20))),
+        ({"chemical": holding((2, 2, 4, 5), -3)}, "chemical/projections", -3.0),
+        ({"chemical_background": (0.1,)}, "chemical/background", (1,)),
+        ({"chemical_background": (0.1, -0.2)}, "chemical/background", -0.2),
+        ({"chemical_background": (0.1, float("nan"))}, "chemical/background", float("nan")),
+        ({"chemical_scale": (1.0, 2.0, 3.0)}, "chemical/scale", (3,)),
+        ({"chemical_scale": (1.0, -2.0)}, "chemical/scale", -2.0),
+        ({"chemical_scale": (1.0, 0.0)}, "chemical/scale", 0.0),
+        ({"haadf_scale": 0.0}, "haadf/scale", 0.0),
+        ({"haadf_scale": -1.0}, "haadf/scale", -1.0),
+        ({"haadf_scale": float("nan")}, "haadf/scale", float("nan")),
+        ({"haadf_background": float("nan")}, "haadf/background", float("nan")),
+        ({"haadf_background": -1.0}, "haadf/background", -1.0),
     ],
 )
-def test_faults_are_named(changes: dict[str, object], line: str) -> None:
-    with pytest.raises(BadInput, match=line):
+def test_faults_are_named(changes: dict[str, object], key: str, value: object) -> None:
+    with pytest.raises(BadInput) as caught:
         replace(GOOD, **changes)
+    assert (caught.value.key, repr(caught.value.value)) == (key, repr(value))
+    assert caught.value.accepted
 
 
 def test_haadf_may_hold_no_tilt() -> None:
