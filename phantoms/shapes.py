@@ -34,7 +34,7 @@ class Shape(Protocol):
         """
 
     def bounds(self) -> tuple[Vector, Vector]:
-        """Return the lowest and highest corner (z, y, x) of an axis-aligned box around the shape."""
+        """Return the lowest and highest corner (z, y, x) of a box that encloses the shape."""
 
 
 def ramp(distance: Array, width: float) -> Array:
