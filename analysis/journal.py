@@ -22,6 +22,7 @@ from ..sweep.record import StudyFolder
 from ..sweep.record.journal import parsed
 from ..sweep.study import Study
 from ..sweep.study.trial import Cell, Record, Trial, TrialResult, TrialStatus, to_record
+from ..sweep.versions import revision_note
 from .table import trials_table
 
 _KNOWN_KEYS = frozenset(
@@ -36,10 +37,11 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
     """One row per finished trial of a study folder, in the order of the journal.
 
     Columns: :data:`~tomoatlas.analysis.table.BASE_COLUMNS`, one per axis (its path),
-    ``nrmse_<El>`` per element. ``worker`` and ``host`` are missing in journals of versions that
-    did not record them. A line torn by a crash is left out, and so are attempts that were tried
-    again, whose time is part of ``device_seconds``; a trial recorded twice counts once, as first
-    recorded. Warns of lines that are no trials of the study, which are left out.
+    ``nrmse_<El>`` per element. ``worker``, ``host``, ``version`` and ``commit`` are missing in
+    journals of versions that did not record them, and ``revision`` is 0 there. A line torn by a
+    crash is left out, and so are attempts that were tried again, whose time is part of
+    ``device_seconds``; a trial recorded twice counts once, as first recorded. Warns of lines that
+    are no trials of the study, which are left out.
 
     Raises
     ------
@@ -117,6 +119,11 @@ class JournalReader:
             what = ", ".join(f"{kind} ({count}×)" for kind, count in self._unknown.items())
             found.append(f"Written by another version of tomoatlas? Not known here: {what}.")
         return tuple(found)
+
+    @property
+    def revision_note(self) -> str | None:
+        """One line on trials that another revision of the algorithm made; None without any."""
+        return revision_note(Counter(self.trials["revision"].tolist()))
 
     def _start(self) -> None:
         self._offset = self._line = 0

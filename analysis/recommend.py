@@ -9,6 +9,7 @@ axis, and the root mean square error of those predictions is reported.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..recon_core.errors import BadInput
 from ..recon_core.methods import Weights
 from ..recon_core.settings import SolverSettings
 from ..recon_core.validation import validation_error
+from ..sweep.versions import UNRECORDED, revision_note
 from .atlas import Atlas, load_atlas
 from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_label
 
@@ -134,7 +136,12 @@ def recommend(
         error["nrmse"],
         10.0 ** error["haadf"],
         10.0 ** error["tv"],
-        (*_range_notes(table, axes, asked), *_fixed_notes(atlas, axes, asked), *atlas.notes),
+        (
+            *_range_notes(table, axes, asked),
+            *_fixed_notes(atlas, axes, asked),
+            *_revision_notes(table),
+            *atlas.notes,
+        ),
         _meaning(atlas),
     )
 
@@ -254,6 +261,14 @@ def _fixed_notes(atlas: Atlas, axes: tuple[str, ...], asked: dict[str, float]) -
     others = [axis for axis in atlas.axes if axis not in asked]
     notes += [f"averaged over {axis_label(axis)}" for axis in others]
     return notes
+
+
+def _revision_notes(table: pd.DataFrame) -> list[str]:
+    """On cells that another revision of the algorithm made: its scores may not be met today."""
+    made = table["revision"] if "revision" in table else pd.Series(UNRECORDED, table.index)
+    numbers = pd.to_numeric(made, errors="coerce").fillna(UNRECORDED)
+    note = revision_note(Counter(numbers.astype(int).tolist()), "best trials")
+    return [] if note is None else [note]
 
 
 def _mean(held: float | Mapping[str, float]) -> float:

@@ -4,21 +4,81 @@ kept.
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Method, Weights
+from ..recon_core.metrics import nrmse_by_element
 from ..recon_core.result import History
 from ..recon_core.tiltseries import TiltSeries
 from ..sweep.evaluate import reconstruct_trial
 from ..sweep.study import Study
-from ..sweep.study.trial import Cell, Trial
+from ..sweep.study.trial import Cell
+from ..sweep.versions import REVISION, ROUNDING, revision_name
 from .style import METHOD_LABELS, condition_label
 from .table import best_trial, trials_of_cell
 from .volumes import Array, SliceSet
+
+TITLE_WIDTH = 64
+"""Characters of a line of a figure's title."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A trial that, solved again, has another mean NRMSE than its record.
+
+    Parameters
+    ----------
+    method : of the trial.
+    solved, recorded : mean NRMSE over the elements, now and in the journal.
+    revision : of the algorithm that the record is of.
+    """
+
+    method: Method
+    solved: float
+    recorded: float
+    revision: int
+
+    def __str__(self) -> str:
+        return (
+            f"{METHOD_LABELS[self.method]}: NRMSE {self.solved:.4f} solved again by revision "
+            f"{REVISION}, recorded {self.recorded:.4f} by {revision_name(self.revision)}"
+        )
+
+    @property
+    def short(self) -> str:
+        """For the title of a figure."""
+        label = METHOD_LABELS[self.method]
+        return f"{label} {self.solved:.4f} (recorded {self.recorded:.4f})"
+
+
+def difference(row: pd.Series, solved: float) -> Difference | None:
+    """How the record of a trial differs from its score now; None where that is rounding.
+
+    Parameters
+    ----------
+    row : of the trial, as :func:`~tomoatlas.analysis.journal.load_trials` gives it.
+    solved : mean NRMSE over the elements of the trial solved again.
+    """
+    recorded = float(row["nrmse"])
+    if math.isclose(solved, recorded, rel_tol=ROUNDING):
+        return None
+    return Difference(Method(row["method"]), solved, recorded, int(row["revision"]))
+
+
+def titled(title: str, differences: Sequence[Difference]) -> str:
+    """The title of a figure of trials solved again, with the scores that are not as recorded."""
+    if not differences:
+        return title
+    scores = ", ".join(found.short for found in differences)
+    lines = textwrap.wrap(f"NRMSE solved again: {scores}", TITLE_WIDTH)
+    return "\n".join(filter(None, (title, *lines)))
 
 
 @dataclass(frozen=True)
@@ -26,13 +86,14 @@ class Rerun:
     """The best trials of one cell: volumes of every method, and more of the fused one.
 
     ``history``: how the fused trial converged; ``weights``: its weights, None without one.
-    ``series``: the data of the cell.
+    ``series``: the data of the cell. ``differences``: from the records of these trials.
     """
 
     slices: SliceSet
     history: History
     series: TiltSeries
     weights: Weights | None = None
+    differences: tuple[Difference, ...] = ()
 
 
 def cells_from_middle(study: Study, wanted: Mapping[str, object] | None = None) -> list[Cell]:
@@ -82,6 +143,8 @@ def rerun_best(
 ) -> Rerun:
     """Run the best trial of each method in ``cell`` again; methods without one are left out.
 
+    Scores that are not as recorded are named in the title of the slices too.
+
     Parameters
     ----------
     study : of the trials.
@@ -95,19 +158,23 @@ def rerun_best(
     BadInput : no method has a good trial in this cell.
 
     """
-    chosen = _best_trials(study, cell, trials, methods)
-    if not chosen:
+    rows = best_rows(cell, trials, methods)
+    if not rows:
         raise BadInput("no good trial", key="cell", value=dict(cell.values), accepted="another")
     volumes: dict[str, Array] = {}
     history, weights = History(), None
-    for trial in chosen:
+    differences: list[Difference] = []
+    for method, row in rows.items():
+        trial = study.trial(cell, method, int(row["number"]), _weights(row))
         solved, truth, series = reconstruct_trial(study, trial, device)
-        volumes[trial.method] = solved.volumes
-        if trial.method is Method.FUSED:
+        volumes[method] = solved.volumes
+        score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
+        differences += filter(None, [difference(row, score)])
+        if method is Method.FUSED:
             history, weights = solved.history, trial.weights
-    title = condition_label(dict(cell.values))
+    title = titled(condition_label(dict(cell.values)), differences)
     shown = SliceSet(truth.volumes, volumes, truth.elements, series.voxel_size_nm, title)
-    return Rerun(shown, history, series, weights)
+    return Rerun(shown, history, series, weights, tuple(differences))
 
 
 def best_rows(
@@ -128,15 +195,6 @@ def best_rows(
     inside = trials_of_cell(trials, dict(cell.values))
     rows = {method: best_trial(inside, method) for method in methods}
     return {method: row for method, row in rows.items() if row is not None}
-
-
-def _best_trials(
-    study: Study, cell: Cell, trials: pd.DataFrame, methods: Sequence[Method]
-) -> list[Trial]:
-    return [
-        study.trial(cell, method, int(row["number"]), _weights(row))
-        for method, row in best_rows(cell, trials, methods).items()
-    ]
 
 
 def _weights(row: pd.Series) -> Weights:

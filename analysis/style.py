@@ -34,6 +34,7 @@ _COLUMN_LABELS = {
     "tv_chemistry_tv": "TV weight of the best trial of Chemistry + TV",
     "trials": "good fused trials",
     "failed": "trials of any method that are not good",
+    "revision": "revision of the algorithm that made the best fused trial, 0 if unrecorded",
 }
 
 

@@ -17,9 +17,21 @@ from numpy.typing import NDArray
 from ..recon_core.methods import Method
 from ..sweep.study import Study
 from ..sweep.study.trial import is_final
+from ..sweep.versions import revision_of
 from .style import SCORE_COLUMNS
 
-_TEXTS = ("method", "status", "solver_status", "device", "started", "error", "worker", "host")
+_TEXTS = (
+    "method",
+    "status",
+    "solver_status",
+    "device",
+    "started",
+    "error",
+    "worker",
+    "host",
+    "version",
+    "commit",
+)
 _NUMBERS = ("relative_error", "iterations")
 BASE_COLUMNS = (
     "trial_id",
@@ -39,6 +51,9 @@ BASE_COLUMNS = (
     "error",
     "worker",
     "host",
+    "revision",
+    "version",
+    "commit",
 )
 
 WORST = 2.0
@@ -69,6 +84,7 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     }
     columns |= {name: _texts([record.get(name) for record in outcomes]) for name in _TEXTS}
     columns |= {name: _numbers([record.get(name) for record in outcomes]) for name in _NUMBERS}
+    columns["revision"] = np.array([revision_of(record) for record in outcomes], dtype=np.int64)
     columns["seconds"] = _seconds(outcomes)
     columns["device_seconds"] = columns["seconds"] + _spent_before(records, outcomes)
     weights = _nested(outcomes, "weights")
@@ -216,7 +232,8 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     Columns: the axes by path; ``haadf, tv`` (weights of the best fused trial); ``nrmse`` and
     ``nrmse_<El>`` (its scores); ``nrmse_ml, nrmse_ml_stopped, nrmse_chemistry_tv`` (the best trial
     of each baseline); ``tv_chemistry_tv``; ``trials`` (good fused trials); ``failed`` (trials of
-    any method that are not good).
+    any method that are not good); ``revision`` (of the algorithm that made the best fused trial, 0
+    where unrecorded).
     """
     cells = study.cells()
     places = pd.Series(cell_places(trials, study), index=trials.index)
@@ -229,6 +246,7 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     fused = places[good.index][good["method"] == Method.FUSED.value]
     columns["trials"] = _counts(fused, len(cells))
     columns["failed"] = _counts(places.drop(good.index), len(cells))
+    columns["revision"] = best[Method.FUSED]["revision"]
     axes = pd.DataFrame([dict(cell.values) for cell in cells], columns=list(study.axes))
     return axes.join(pd.DataFrame(columns, index=range(len(cells))))
 

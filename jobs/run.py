@@ -148,7 +148,9 @@ def deadline_of(walltime: float | None) -> Deadline:
 def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Deadline) -> Summary:
     shown = display(quiet)
     try:
-        return run(study, out, executor, shown.result, shown.start, deadline, lock_patience())
+        note = None if quiet else _say_note
+        patience = lock_patience()
+        return run(study, out, executor, shown.result, shown.start, deadline, patience, note)
     except CannotStart as error:
         kept = "finished trials are kept, and the same command resumes"
         raise CannotStart(f"{out}: {error}; {kept}") from error
@@ -157,6 +159,10 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Dea
         raise Trouble(f"{out}: {error}") from error
     finally:
         shown.stop()
+
+
+def _say_note(note: str) -> None:
+    say(f"note: {note}", err=True)
 
 
 def lock_patience(environment: Mapping[str, str] = os.environ) -> float:

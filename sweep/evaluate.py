@@ -28,6 +28,7 @@ from .study import Study
 from .study.specimens import build
 from .study.tables import SpecimenTable
 from .study.trial import Trial, TrialResult, TrialStatus
+from .versions import provenance
 
 Array = NDArray[np.float32]
 
@@ -63,7 +64,8 @@ def evaluate(study: Study, trial: Trial, device: Device | str = "cpu") -> TrialR
         result = replace(_failed(str(error)), status=TrialStatus.CRASHED)
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
         result = _raised(error, name)
-    return replace(result, device=name, started=started, seconds=time.perf_counter() - clock)
+    seconds = time.perf_counter() - clock
+    return replace(result, device=name, started=started, seconds=seconds, code=provenance())
 
 
 def reconstruct_trial(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from ...recon_core.errors import BadInput
@@ -17,6 +18,7 @@ from ...recon_core.solver import reconstruct
 from ...recon_core.tiltseries import TiltSeries
 from ..atlas import Atlas
 from ..maps import Page, pages
+from ..rerun import difference, titled
 from ..style import condition_label
 from ..table import best_trial
 from ..volumes import Array
@@ -106,13 +108,16 @@ def _convergence(source: Source) -> Figure:
     history = source.fused.history
     if not history.iterations:
         raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
-    return convergence_figure(history, _named("Convergence of the best fused trial", source))
+    title = _named("Convergence of the best fused trial", source)
+    return convergence_figure(history, titled(title, source.fused.differences))
 
 
 def _pareto(source: Source) -> Figure:
-    best = _best_weights(source)
+    row, best = _best_fused(source), _best_weights(source)
     points = _compromises(source, best)
-    return pareto_figure(points, best, condition_label(dict(source.cell.values)))
+    found = [difference(row, point.nrmse) for point in points if point.tv == best.tv]
+    label = condition_label(dict(source.cell.values))
+    return pareto_figure(points, best, titled(label, list(filter(None, found))))
 
 
 def _compromises(source: Source, best: Weights) -> list[Compromise]:
@@ -152,10 +157,15 @@ def reconstructed_halves(
     )
 
 
-def _best_weights(source: Source) -> Weights:
+def _best_fused(source: Source) -> pd.Series:
     best = best_trial(source.cell_trials, Method.FUSED)
     if best is None:
         raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
+    return best
+
+
+def _best_weights(source: Source) -> Weights:
+    best = _best_fused(source)
     return Weights(haadf=float(best["haadf"]), tv=float(best["tv"]))
 
 

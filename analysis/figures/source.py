@@ -81,8 +81,15 @@ class Source:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the journal holds besides trials of its study; no figure shows it."""
-        return self.journal.notes if self.is_folder else ()
+        """What the journal holds besides trials of its study; no figure shows it.
+
+        And scores of the trials solved again so far that are not as recorded.
+        """
+        if not self.is_folder:
+            return ()
+        solved = [vars(self)[name] for name in ("rerun", "fused") if name in vars(self)]
+        differences = {str(found) for rerun in solved for found in rerun.differences}
+        return (*self.journal.notes, *sorted(differences))
 
     @property
     def axes(self) -> tuple[str, ...]:

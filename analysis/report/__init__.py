@@ -82,6 +82,7 @@ def write_report(
     atlas = write_atlas(folder, reader.trials)
     _make_folder(place)
     notes += _make_slices(reader, place / "slices", wanted, on_cell)
+    notes = [f"{reader.revision_note}.", *notes] if reader.revision_note else notes
     write_figures(atlas, place)
     return Report(write_page(folder, reader, atlas, notes), tuple(notes))
 

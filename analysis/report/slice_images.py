@@ -1,7 +1,8 @@
 """Slices of a cell's best trials as small images for a page, cached beside it between reports.
 
 ``report/slices/<cell>_<key>.json`` holds what the page shows of one cell. The key is a digest of
-the trials and of the version: once a better trial is found, the file is stale.
+the trials, the version and the algorithm's revision: once a better trial is found, the file is
+stale.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ...recon_core.result import History
 from ...sweep.study import Study
 from ...sweep.study.identity import digest
 from ...sweep.study.trial import Cell
-from ...sweep.versions import package_version
+from ...sweep.versions import REVISION, package_version
 from ..figures.pictures import composite, element_colours
 from ..rerun import Rerun, best_rows, rerun_best
 from ..style import METHOD_LABELS
@@ -88,7 +89,8 @@ def make_slices(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) ->
 
 def _file(folder: Path, cell: Cell, trials: pd.DataFrame) -> Path:
     ids = [row["trial_id"] for row in best_rows(cell, trials).values()]
-    return folder / f"{cell.index}_{digest([package_version('tomoatlas'), *ids])[:16]}.json"
+    key = digest([package_version("tomoatlas"), REVISION, *ids])
+    return folder / f"{cell.index}_{key[:16]}.json"
 
 
 def slice_facts(rerun: Rerun) -> dict[str, Any]:
@@ -102,7 +104,8 @@ def slice_facts(rerun: Rerun) -> dict[str, Any]:
     -------
     Values that JSON can hold. ``columns``: truth and methods, each with its ``images`` and
     ``nrmse`` per element and a colour ``composite`` of all; ``bar``: length of a scale bar in nm,
-    and as a fraction of the width.
+    and as a fraction of the width; ``differences``: one line per trial whose score is not the
+    recorded one.
     """
     slices = rerun.slices
     x = telling_slice(slices.truth)
@@ -126,6 +129,7 @@ def slice_facts(rerun: Rerun) -> dict[str, Any]:
             ),
         ],
         "history": _history(rerun.history),
+        "differences": [str(found) for found in rerun.differences],
     }
 
 

@@ -51,7 +51,7 @@ def page_text(
         "facts": _facts(study, state, trials),
         "methods": _methods(atlas),
         "accuracy": ACCURACY,
-        "header": [_header(atlas, str(name)) for name in atlas.table.columns],
+        "header": [_header(atlas, str(name)) for name in _shown_columns(atlas)],
         "rows": _rows(atlas),
         "costs": method_costs(trials, study),
         "labels": METHOD_LABELS,
@@ -151,6 +151,11 @@ def _methods(atlas: Atlas) -> list[dict[str, Any]]:
     return found
 
 
+def _shown_columns(atlas: Atlas) -> list[Any]:
+    """All but the revision, which a notice names where it is not this version's."""
+    return [name for name in atlas.table.columns if name != "revision"]
+
+
 def _header(atlas: Atlas, name: str) -> str:
     return axis_label(name) if name in atlas.axes else name
 
@@ -158,10 +163,11 @@ def _header(atlas: Atlas, name: str) -> str:
 def _rows(atlas: Atlas) -> list[list[tuple[str, str]]]:
     """Every value of every cell as shown, and as sorted: a missing value sorts last."""
     table = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
-    digits = {name: ".3f" if str(name).startswith("nrmse") else ".3g" for name in table.columns}
+    shown = _shown_columns(atlas)
+    digits = {name: ".3f" if str(name).startswith("nrmse") else ".3g" for name in shown}
     columns = [
         [(_shown(value, digits[name]), _sortable(value)) for value in table[name].tolist()]
-        for name in table.columns
+        for name in shown
     ]
     return [list(row) for row in zip(*columns, strict=True)]
 

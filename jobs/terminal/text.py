@@ -78,7 +78,7 @@ def status_facts(folder: Path) -> dict[str, Any]:
         "device_seconds": state.device_seconds,
         "device_seconds_left": state.seconds_left,
         "best": best,
-        "notes": list(reader.notes),
+        "notes": [*reader.notes, *filter(None, [reader.revision_note])],
     }
 
 

@@ -5,6 +5,7 @@ The order of the trials is explained in :mod:`tomoatlas.sweep.run.scheduler`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,11 +15,13 @@ from ..record import StudyFolder
 from ..record.journal import Journal
 from ..study import Study
 from ..study.trial import Trial, TrialResult, is_final
+from ..versions import revision_note, revision_of
 from .deadline import Deadline
 from .scheduler import Scheduler, Summary
 
 OnResult = Callable[[Trial, TrialResult], None]
 OnStart = Callable[[int, int], None]
+OnNote = Callable[[str], None]
 
 PATIENCE_SECONDS = 0.5
 """Longest wait for a result before the deadline and the number of slots are looked at again."""
@@ -32,6 +35,7 @@ def run(
     on_start: OnStart | None = None,
     deadline: Deadline | None = None,
     patience: float = 0.0,
+    on_note: OnNote | None = None,
 ) -> Summary:
     """Run what is left of ``study`` and record it in ``folder``; closes the executor.
 
@@ -48,6 +52,7 @@ def run(
     deadline : when the run has to end: no trial is started that would last longer, and what is
         still in flight then is given up. None: the run takes as long as it takes.
     patience : seconds to wait for another run that is writing in the folder to end.
+    on_note : called with one line if another revision of the algorithm made trials of the folder.
 
     Returns
     -------
@@ -62,6 +67,9 @@ def run(
     with closing(executor), home.open_or_create(study, patience) as journal:
         scheduler = Scheduler(study, journal.records())
         home.keep(study)
+        note = revision_note(Counter(map(revision_of, filter(is_final, journal.records()))))
+        if note is not None and on_note is not None:
+            on_note(note)
         if on_start is not None:
             on_start(scheduler.done, scheduler.total)
         deadline = deadline or Deadline()

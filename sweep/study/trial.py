@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from ...recon_core.methods import Method, Weights
+from ..versions import Provenance, provenance
 
 Scalar = bool | int | float | str
 Record = dict[str, Any]
@@ -64,7 +65,8 @@ class TrialResult:
     ``relative_error``: mean over elements of ||x - truth||/||truth||. ``stoichiometry``: element to
     {mean, sigma} of its cation fraction. ``error``: one line, None when ok. ``worker``: who had the
     trial, ended or not: a place in the executor, a rank, or a Dask worker; ``host``: on which node.
-    Executors fill in both, None where unknown; nothing depends on them.
+    Executors fill in both, None where unknown; nothing depends on them. ``code``: what evaluated
+    the trial, None where that did not come to an end.
     """
 
     status: TrialStatus
@@ -80,6 +82,7 @@ class TrialResult:
     stoichiometry: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     worker: str | None = None
     host: str | None = None
+    code: Provenance | None = None
 
 
 def weights_of(method: Method, weights: Weights) -> dict[str, float]:
@@ -91,8 +94,10 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
     """The journal's record of one attempt of a trial; numbers that are not finite become None.
 
     ``attempt``: from 1. ``final``: False where the trial is going to be tried again; the result
-    then counts nowhere.
+    then counts nowhere. The code that made the result, by default this one, is recorded beside it
+    and is no part of the trial's identity.
     """
+    code = result.code or provenance()
     return {
         "trial_id": trial.trial_id,
         "cell": dict(trial.cell.values),
@@ -116,6 +121,9 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
         },
         "worker": result.worker,
         "host": result.host,
+        "revision": code.revision,
+        "version": code.version,
+        "commit": code.commit,
     }
 
 

@@ -12,6 +12,7 @@ from tomoatlas.analysis.atlas import Atlas
 from tomoatlas.analysis.recommend import recommend
 from tomoatlas.analysis.style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
 from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.versions import REVISION
 
 HAADF, CHEMICAL = [0, 9, 35, 71], [5, 9, 18]
 
@@ -27,7 +28,8 @@ def atlas_of(settings: dict[str, object] | None = None) -> Atlas:
     for h, c in itertools.product(HAADF, CHEMICAL):
         haadf, tv, nrmse = surface(h, c)
         rows.append({HAADF_TILTS: h, CHEMICAL_TILTS: c, "haadf": haadf, "tv": tv, "nrmse": nrmse})
-    return Atlas(pd.DataFrame(rows), (HAADF_TILTS, CHEMICAL_TILTS), settings or {})
+    table = pd.DataFrame(rows).assign(revision=REVISION)
+    return Atlas(table, (HAADF_TILTS, CHEMICAL_TILTS), settings or {})
 
 
 ATLAS = atlas_of({"acquisition": {"chemical_snr": 2.5, "haadf_snr": 50.0}})

@@ -11,7 +11,7 @@ from tomoatlas.sweep.study.trial import TrialResult, TrialStatus, to_record
 KEYS = (
     "trial_id cell method number attempt final weights status nrmse nrmse_by_element iterations "
     "seconds device started error solver_status relative_error stoichiometry "
-    "worker host"
+    "worker host revision version commit"
 )
 
 

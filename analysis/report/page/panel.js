@@ -102,7 +102,7 @@ function cellSlices(cell) {
     el("table", { className: "slices" }, head, all, ...rows),
     el("p", { className: "caption" }, `${found.plane}, beam upwards; best trial of each method, reconstructed again. Above, the `
       + "elements in their colours; below, one by one from 0 (black) to the truth's maximum (yellow), with the NRMSE over the whole volume."),
-    ...drift(cell, found),
+    ...found.differences.map((text) => el("p", { className: "notice" }, `${text}.`)),
     el("div", { className: "pair" },
       plotBox("terms", "Convergence, fused: terms"), plotBox("residuals", "Relative residuals"))];
 }
@@ -117,16 +117,6 @@ function scaleBar(found) {
   const bar = el("span", { className: "bar" }, `${found.bar.nm} nm`);
   bar.style.width = `${100 * found.bar.part}%`;
   return bar;
-}
-
-/** Another version of the solver may reach another score than the journal's: show both. */
-function drift(cell, found) {
-  const moved = found.columns.filter((c) => c.nrmse).flatMap((c) => {
-    const recorded = bestOf(trialsOf[cell].filter((t) => t.method === c.method))?.nrmse;
-    const now = c.nrmse.reduce((sum, v) => sum + v, 0) / c.nrmse.length;
-    return recorded && Math.abs(now / recorded - 1) > 0.01 ? [`${c.label} ${fixedPoint(now)} (${fixedPoint(recorded)})`] : [];
-  });
-  return moved.length ? [el("p", { className: "notice" }, `Reconstructed again, the scores differ from those in the journal (in brackets): ${moved.join(", ")}. The trials were run with another version.`)] : [];
 }
 
 function drawConvergence(cell) {
