@@ -87,7 +87,7 @@ def _stored(values: list[Any]) -> np.ndarray[Any, Any]:
 NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
 """Columns every atlas has besides its axes; all of them numbers."""
 
-_EXTRA_COLUMNS = ("tv_chemistry_tv", "failed")
+_EXTRA_COLUMNS = ("tv_chemistry_tv", "failed", "revision")
 """What :func:`~tomoatlas.analysis.table.atlas_table` adds; an older atlas may lack them."""
 
 _NUMERIC_AXES = (HAADF_TILTS, CHEMICAL_TILTS, HAADF_SNR, CHEMICAL_SNR)
