@@ -1,9 +1,9 @@
 """Simulated acquisition: the tilt series of a specimen, with Poisson noise at a target SNR.
 
-Linear incoherent imaging after Schwartz et al., Nat. Commun. 15, 3555 (2024): HAADF ∝
-A_h Σ_i (Z_i x_i)^γ, chemical maps ∝ A_c x_i, a vacuum background of 15 % of the maximum. The SNR
-of a channel is 1 + its mean counts (E[N²]/Var[N] of Poisson counts), definition A; definition B,
-<s²>/<s> of the expected counts s, is recorded beside it.
+Linear incoherent imaging after Schwartz et al., Nat. Commun. 15, 3555 (2024): HAADF ∝ A_h Σ_i (Z_i
+x_i)^γ, chemical maps ∝ A_c x_i, a vacuum background of 15 % of the maximum. The SNR of a channel is
+1 + its mean counts (E[N²]/Var[N] of Poisson counts), definition A; definition B, <s²>/<s> of the
+expected counts s, is recorded beside it.
 """
 
 from __future__ import annotations
@@ -42,14 +42,25 @@ def _above_one(snr: float | dict[str, float]) -> float | dict[str, float]:
 
 
 class Acquisition(BaseModel):
-    """How a tilt series is taken, the ``[acquisition]`` table of a study.
+    """How a tilt series is acquired, the ``[acquisition]`` table of a study.
 
-    ``tilt_range_deg``: both modalities span it evenly. ``haadf_tilts``: 0 leaves HAADF out.
-    ``haadf_snr``, ``chemical_snr`` (one for all, or one per element): 1 + mean counts per pixel,
-    signal and background. ``background``: expected counts of vacuum as a fraction of the largest
-    expected signal. ``gamma``: exponent of the HAADF contrast. ``oversample``: the specimen is
-    given on a grid this many times finer than the data (1 is the inverse crime: the data come from
-    the very grid and operator that will reconstruct them).
+    Parameters
+    ----------
+    tilt_range_deg : lowest and highest angle, degrees; both modalities span it evenly.
+    haadf_tilts : number of HAADF projections; 0 leaves HAADF out.
+    chemical_tilts : number of chemical projections of each element.
+    haadf_snr : SNR by definition A, 1 + mean counts per pixel, signal and background.
+    chemical_snr : likewise, one for all elements or one per element.
+    background : expected counts of vacuum as a fraction of the largest expected signal.
+    gamma : exponent of the HAADF contrast.
+    oversample : how many times finer the specimen's grid is than the data's. 1 is the inverse
+        crime: the data come from the very grid and operator that will reconstruct them.
+
+    Examples
+    --------
+    >>> acquisition = Acquisition(haadf_tilts=47, chemical_snr={"Co": 1.92, "O": 2.69})
+    >>> acquisition.snr_of(("Co", "O"))
+    (1.92, 2.69)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,11 +75,20 @@ class Acquisition(BaseModel):
     oversample: Annotated[int, Field(ge=1, le=4)] = 1
 
     def snr_of(self, elements: tuple[str, ...]) -> tuple[float, ...]:
-        """The chemical SNR of each element.
+        """Return the chemical SNR of each element.
+
+        Parameters
+        ----------
+        elements : chemical symbols of the specimen.
+
+        Returns
+        -------
+        tuple of float : in the order of ``elements``.
 
         Raises
         ------
-        BadInput : ``chemical_snr`` lacks an element or names one that is not there.
+        BadInput : ``chemical_snr`` lacks an element or names one that the specimen does not
+            contain.
         """
         snr = self.chemical_snr
         if not isinstance(snr, dict):
@@ -87,9 +107,13 @@ class Acquisition(BaseModel):
 
 @dataclass(frozen=True)
 class Channel:
-    """Expected counts of one modality or element, (angle, y, x), and how they came about.
+    """Expected counts of one modality or element, and how they were scaled.
 
-    ``scale``: counts per unit of the projection; ``background``: counts of vacuum.
+    Parameters
+    ----------
+    expected : expected counts, (angle, y, x), float64.
+    scale : counts per unit of the projection.
+    background : counts of vacuum per pixel.
     """
 
     expected: NDArray[np.float64]
@@ -98,25 +122,43 @@ class Channel:
 
     @property
     def snr_a(self) -> float:
-        """1 + mean counts."""
+        """SNR by definition A, 1 + mean counts."""
         return 1.0 + float(self.expected.mean())
 
     @property
     def snr_b(self) -> float:
-        """<s²>/<s> of the expected counts s: mean square signal over mean variance."""
+        """SNR by definition B, <s²>/<s>: mean square of the expected counts over mean variance."""
         return float((self.expected**2).mean() / self.expected.mean())
 
 
 def simulate(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSeries:
-    """The tilt series of a specimen, in counts.
+    """Simulate the tilt series of a specimen, in counts.
 
     Every channel has a random stream of its own, seeded by ``seed`` and its atomic number, so one
     element's noise does not depend on the others or on their order.
+
+    Parameters
+    ----------
+    specimen : concentrations, on a grid ``acquisition.oversample`` times finer than the data.
+    acquisition : tilts, SNRs and background.
+    seed : of the noise, >= 0.
+
+    Returns
+    -------
+    TiltSeries : with known backgrounds and scales, and SNRs by both definitions in ``facts``.
 
     Raises
     ------
     BadInput : a specimen that ``oversample`` does not divide, SNRs of other elements, a negative
         seed.
+
+    Examples
+    --------
+    >>> from tomoatlas.phantoms.kinds import make_specimen
+    >>> acquisition = Acquisition(haadf_tilts=7, chemical_tilts=3)
+    >>> series = simulate(make_specimen("nanocubes", 16), acquisition, seed=0)
+    >>> series.haadf.shape, series.chemical.shape
+    ((7, 16, 16), (4, 3, 16, 16))
     """
     if seed < 0:
         raise BadInput("negative seed", key="seed", value=seed, accepted=">= 0")
@@ -126,6 +168,7 @@ def simulate(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSer
     maps = project(specimen.volumes, chemical_angles, acquisition.oversample)
     channels = [expose(m, snr, acquisition.background) for m, snr in zip(maps, snrs, strict=True)]
     haadf = _haadf_channel(specimen, haadf_angles, acquisition)
+    # one random stream per channel, named by its atomic number
     streams = zip(channels, specimen.atomic_numbers, strict=True)
     return TiltSeries(
         haadf=_count(haadf, seed, HAADF_STREAM) if haadf else _no_tilts(maps),
@@ -143,10 +186,20 @@ def simulate(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSer
 
 
 def project(volumes: Array, angles_deg: tuple[float, ...], oversample: int = 1) -> Array:
-    """Project volumes (..., z, y, x) of a grid ``oversample`` times finer to (..., angle, y, x).
+    """Project volumes to pixels that may be larger than their voxels.
 
     Pixels are means over ``oversample``² fine ones and path lengths are in coarse voxels, so the
     values mean the same at every ``oversample``.
+
+    Parameters
+    ----------
+    volumes : (..., z, y, x), on the fine grid.
+    angles_deg : tilt angles, degrees.
+    oversample : fine voxels per pixel edge.
+
+    Returns
+    -------
+    array : (..., angle, y, x), float32, in coarse voxel lengths.
 
     Raises
     ------
@@ -163,7 +216,7 @@ def project(volumes: Array, angles_deg: tuple[float, ...], oversample: int = 1) 
     geometry = TiltGeometry(angles_deg, (z, y))
     if oversample == 1:
         return cached_projector(geometry).forward(volumes)
-    # A fine matrix is large and used once: it is not kept.
+    # A fine matrix is large and used once: do not cache it.
     fine = SparseProjector(geometry).forward(volumes)
     k = oversample
     blocks = fine.reshape(*fine.shape[:-2], y // k, k, x // k, k)
@@ -171,7 +224,17 @@ def project(volumes: Array, angles_deg: tuple[float, ...], oversample: int = 1) 
 
 
 def haadf_contrast(specimen: Specimen, gamma: float) -> Array:
-    """Σ_i (Z_i x_i)^γ, (z, y, x): linear incoherent HAADF contrast of a voxel."""
+    """Compute Σ_i (Z_i x_i)^γ, the linear incoherent HAADF contrast of every voxel.
+
+    Parameters
+    ----------
+    specimen : concentrations and elements.
+    gamma : exponent.
+
+    Returns
+    -------
+    array : (z, y, x), float32.
+    """
     contrast = np.zeros(specimen.shape, np.float32)
     for z, volume in zip(specimen.atomic_numbers, specimen.volumes, strict=True):
         contrast += (np.float32(z) * volume) ** np.float32(gamma)
@@ -179,15 +242,31 @@ def haadf_contrast(specimen: Specimen, gamma: float) -> Array:
 
 
 def expose(signal: Array, snr: float, background: float) -> Channel:
-    """Scale a projection (angle, y, x) to mean counts snr - 1 with its background.
+    """Scale a projection to the mean counts of an SNR, background included.
 
-    The background is the fraction ``background`` of the largest noise-free signal.
+    Parameters
+    ----------
+    signal : noise-free projection, (angle, y, x).
+    snr : by definition A: mean counts are ``snr - 1``.
+    background : fraction of the largest noise-free signal.
+
+    Returns
+    -------
+    Channel : expected counts.
 
     Raises
     ------
     BadInput : a projection without signal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> channel = expose(np.array([[[0.0, 1.0]]], np.float32), snr=3.0, background=0.5)
+    >>> channel.expected.tolist(), channel.snr_a
+    ([[[1.0, 3.0]]], 3.0)
     """
     peak = float(signal.max())
+    # the background belongs to the counts that the SNR sets
     mean = float(signal.mean(dtype=np.float64)) + background * peak
     if not mean > 0:
         raise BadInput("no signal at any tilt", key="volumes", accepted="matter inside the field")

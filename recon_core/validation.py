@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a table, in one line that names section, key and value."""
+"""Errors of pydantic, each as one line that names section, key and value."""
 
 from __future__ import annotations
 
@@ -25,9 +25,19 @@ def validation_error(
     source: str | Path | None,
     axes: Collection[str] = (),
 ) -> BadInput:
-    """One line for the first thing wrong with ``data``; a misspelt key comes before all others.
+    """Report the first fault of a table in one line; a misspelt key comes before all others.
 
-    ``axes``: paths whose values were put in from ``[axes]``, and are named so.
+    Parameters
+    ----------
+    error : as pydantic raises it.
+    data : the table that was validated, as read.
+    model : the model that it was validated by.
+    source : the file that holds it; None if there is no file.
+    axes : paths whose values come from ``[axes]``, and are named so.
+
+    Returns
+    -------
+    BadInput : to be raised by the caller.
     """
     found = sorted(error.errors(), key=lambda e: _rank(e, data))[0]
     location = _located(found["loc"], data, found["type"] == "missing")
@@ -49,7 +59,19 @@ def validation_error(
 def unknown_key(
     location: Location, known: Iterable[str], value: object, source: str | Path | None
 ) -> BadInput:
-    """The line for a key that means nothing, with the nearest known one as a suggestion."""
+    """Report a key that has no meaning, with the nearest known one as a suggestion.
+
+    Parameters
+    ----------
+    location : steps to the key.
+    known : keys possible in its place.
+    value : the value of the key.
+    source : the file that holds it; None if there is no file.
+
+    Returns
+    -------
+    BadInput : to be raised by the caller.
+    """
     known = list(known)
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
     hint = f", did you mean {near[0]}?" if near else ""
@@ -65,7 +87,7 @@ def unknown_key(
 def _missing(
     location: Location, data: object, model: type[BaseModel], source: str | Path | None
 ) -> BadInput:
-    """The line for a key that must be there, or for a list that ends too early."""
+    """Report a key that is required, or a list that ends too early."""
     info = _field(model, location, data)
     kind = info.annotation if info else None
     if isinstance(location[-1], int):

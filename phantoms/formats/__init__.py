@@ -30,6 +30,12 @@ Volumes = tuple[Array, tuple[str, ...], float]
 def save_specimen(path: str | Path, specimen: Specimen, overwrite: bool = False) -> None:
     """Write a specimen.
 
+    Parameters
+    ----------
+    path : of the HDF5 file.
+    specimen : volumes, elements, voxel size and name.
+    overwrite : replace a file that exists.
+
     Raises
     ------
     BadInput : the file exists, or cannot be written.
@@ -47,12 +53,16 @@ def save_specimen(path: str | Path, specimen: Specimen, overwrite: bool = False)
 def load_specimen(path: str | Path) -> Specimen:
     """Read a specimen: a file of any format with volumes (element, z, y, x) and their elements.
 
-    Where z and y differ, vacuum is put around
+    If z and y differ, it is padded with vacuum
     (:func:`tomoatlas.phantoms.specimen.in_square_field`).
+
+    Parameters
+    ----------
+    path : of the file.
 
     Raises
     ------
-    BadInput : unreadable or incomplete, or what :class:`Specimen` refuses.
+    BadInput : unreadable or incomplete, or no valid :class:`Specimen`.
     """
     content = _read_volumes(Path(path))
     with naming(Path(path)):
@@ -118,11 +128,20 @@ def save_volumes(
     attributes: h5.Attributes = h5.NONE,
     overwrite: bool = False,
 ) -> None:
-    """Write volumes (element, z, y, x); ``attributes`` go beside the usual ones.
+    """Write volumes, with their elements and voxel size as attributes.
+
+    Parameters
+    ----------
+    path : of the HDF5 file.
+    volumes : concentrations, (element, z, y, x), float32.
+    elements : chemical symbols, in the order of ``volumes``.
+    voxel_size_nm : edge of a voxel, nm.
+    attributes : further ones, of the dataset and of the file.
+    overwrite : replace a file that exists.
 
     Raises
     ------
-    BadInput : the file exists, or cannot be written; the volumes are no concentrations.
+    BadInput : the file exists, or cannot be written; the volumes cannot be concentrations.
     """
     check_volumes(volumes, elements, voxel_size_nm)
     content = Concentrations(volumes, elements, voxel_size_nm)
@@ -130,7 +149,17 @@ def save_volumes(
 
 
 def load_volumes(path: str | Path) -> Volumes:
-    """Read (volumes (element, z, y, x), elements, voxel_size_nm) of a reconstruction or specimen.
+    """Read the volumes of a reconstruction or specimen.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Returns
+    -------
+    volumes : (element, z, y, x), float32.
+    elements : chemical symbols.
+    voxel_size_nm : edge of a voxel, nm; 1 if the file does not give it.
 
     Raises
     ------
@@ -149,7 +178,13 @@ def _read_volumes(path: Path) -> Concentrations:
 
 
 def save_tilt_series(path: str | Path, series: TiltSeries, overwrite: bool = False) -> None:
-    """Write a tilt series with its backgrounds, scales and facts; reading it gives it back.
+    """Write a tilt series with its backgrounds, scales and facts, none of which is lost.
+
+    Parameters
+    ----------
+    path : of the HDF5 file.
+    series : counts, angles and elements.
+    overwrite : replace a file that exists.
 
     Raises
     ------
@@ -159,7 +194,11 @@ def save_tilt_series(path: str | Path, series: TiltSeries, overwrite: bool = Fal
 
 
 def load_tilt_series(path: str | Path) -> TiltSeries:
-    """Read a tilt series of any format: of this project, of the authors, of a plugin.
+    """Read a tilt series of any format: this project's, the authors', a plugin's.
+
+    Parameters
+    ----------
+    path : of the file.
 
     Raises
     ------

@@ -21,12 +21,17 @@ def write_emd(path: Path, content: Concentrations) -> None:
     """Write EMD 0.2: a group per element, and ``/data/tomography`` with all of them for tomviz.
 
     The groups share their arrays by hard links. EMD's axes are x, y, z, the first slowest.
+
+    Parameters
+    ----------
+    path : of a file that does not exist yet.
+    content : volumes, elements and voxel size.
     """
     volumes, elements = content.volumes, content.elements
     with h5py.File(path, "w") as file:
         file.attrs.update({"version_major": 0, "version_minor": 2})
-        # RosettaSciIO visits an array once, by the first of its names, and stacks a group on
-        # another whose path its own begins: so before "data", and no C in the way of Cu.
+        # RosettaSciIO reads a shared array once, under its alphabetically first name, and stacks
+        # groups whose paths begin alike: hence a name before "data", and a number before C or Cu.
         places = [f"concentrations/{i:02}/{e}" for i, e in enumerate(elements, start=1)]
         for element, place, volume in zip(elements, places, volumes, strict=True):
             group = file.create_group(place)
@@ -49,12 +54,26 @@ def _dimensions(group: h5py.Group, shape: tuple[int, ...], voxel_size_nm: float)
 
 
 def is_emd(path: Path) -> bool:
-    """Whether a file is HDF5 with an EMD group below ``data``."""
+    """Check whether a file is HDF5 with an EMD group below ``data``.
+
+    Parameters
+    ----------
+    path : of the file.
+    """
     return h5.holds(path, lambda file: _group(file) is not None)
 
 
 def read_emd(path: Path) -> Concentrations:
     """Read the first group below ``data`` as tomviz writes it: one channel for each element.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Returns
+    -------
+    Concentrations : in the order of this project's own groups if there are any, else by atomic
+        number.
 
     Raises
     ------
@@ -78,7 +97,7 @@ def _group(file: h5py.File) -> h5py.Group | None:
 
 
 def _channels(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
-    """Volumes (z, y, x) by element: ``data`` under its own name, and tomviz's other scalars."""
+    """Read volumes (z, y, x) by element: ``data``, named by its attribute, and tomviz's scalars."""
     scalars = group.get("tomviz_scalars")
     others = {name: f"tomviz_scalars/{name}" for name in (scalars or ())}
     first = h5.attribute([group.get("data")], "name")
@@ -98,14 +117,14 @@ def _channels(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
 
 
 def _place(file: h5py.File, element: str) -> tuple[str, int]:
-    """Where an element stood when it was exported from here; else by atomic number."""
+    """Sort key of an element: its place when it was exported from here, else its atomic number."""
     ours = file.get("concentrations")
     places = [n for n, g in ours.items() if element in g] if isinstance(ours, h5py.Group) else []
     return (places or ["~"])[0], SYMBOLS.index(element)
 
 
 def _voxel_size_nm(group: h5py.Group) -> float:
-    """The step of the first axis that has one; 1 nm where there is no step, as of one plane."""
+    """Return the step of the first axis that has one; 1 nm for a single plane."""
     for number in (1, 2, 3):
         places = h5.numbers(group, f"dim{number}")
         unit = h5.attribute([group[f"dim{number}"]], "units")

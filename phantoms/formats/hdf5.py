@@ -25,7 +25,12 @@ Array = NDArray[np.float32]
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file has the groups of this layout."""
+    """Check whether a file has the groups of this layout.
+
+    Parameters
+    ----------
+    path : of the file.
+    """
     return h5.holds(path, lambda file: any(name in file for name in ("volumes", "chemical")))
 
 
@@ -35,7 +40,14 @@ def write_hdf5_volumes(
     attributes: h5.Attributes = h5.NONE,
     overwrite: bool = False,
 ) -> None:
-    """Write volumes; ``attributes`` go beside the usual ones.
+    """Write volumes with their elements and voxel size as attributes.
+
+    Parameters
+    ----------
+    path : of the file.
+    content : volumes, elements and voxel size.
+    attributes : further ones, of the dataset and of the file.
+    overwrite : replace a file that exists.
 
     Raises
     ------
@@ -53,7 +65,15 @@ def write_hdf5_volumes(
 
 
 def read_hdf5_volumes(path: Path) -> Concentrations:
-    """Read volumes, their elements and the edge of a voxel, 1 nm where it is missing.
+    """Read volumes, their elements and the edge of a voxel.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Returns
+    -------
+    Concentrations : voxels of 1 nm if the file does not give their size.
 
     Raises
     ------
@@ -75,6 +95,12 @@ def read_hdf5_volumes(path: Path) -> Concentrations:
 
 def write_hdf5_series(path: Path, series: TiltSeries, overwrite: bool = False) -> None:
     """Write a tilt series with its backgrounds, scales and facts.
+
+    Parameters
+    ----------
+    path : of the file.
+    series : counts, angles and elements.
+    overwrite : replace a file that exists.
 
     Raises
     ------
@@ -99,6 +125,10 @@ def write_hdf5_series(path: Path, series: TiltSeries, overwrite: bool = False) -
 
 def read_hdf5_series(path: Path) -> TiltSeries:
     """Read a tilt series of this layout.
+
+    Parameters
+    ----------
+    path : of the file.
 
     Raises
     ------
@@ -130,7 +160,7 @@ def _series(file: h5py.File) -> TiltSeries:
 
 
 def _haadf(file: h5py.File, chemical: tuple[int, ...]) -> tuple[Array, tuple[float, ...]]:
-    """HAADF projections and angles; a file without the group holds no HAADF tilt."""
+    """Read HAADF projections and angles; a file without the group holds no HAADF tilt."""
     if "haadf" not in file:
         return np.zeros((0, *chemical[-2:]), np.float32), ()
     return h5.floats(file, "haadf/projections"), h5.numbers(file, "haadf/angles_deg")

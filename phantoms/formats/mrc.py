@@ -11,11 +11,16 @@ from .registry import Concentrations, Format
 
 ANGSTROM_PER_NM = 10.0
 LABEL = "tomoatlas: concentration of "
-"""Begins the label from which the element is read back: MRC itself names none."""
+"""Start of the label that holds the element: MRC has no field for it."""
 
 
 def write_mrc(path: Path, content: Concentrations) -> None:
     """Write the volume of one element.
+
+    Parameters
+    ----------
+    path : of a file that does not exist yet.
+    content : a single volume, its element and voxel size.
 
     Raises
     ------
@@ -35,9 +40,13 @@ def write_mrc(path: Path, content: Concentrations) -> None:
 def read_mrc(path: Path) -> Concentrations:
     """Read a volume whose label names its element, as :func:`write_mrc` writes it.
 
+    Parameters
+    ----------
+    path : of the file.
+
     Raises
     ------
-    BadInput : mrcfile is not installed; a damaged file, or one of another program, which holds no
+    BadInput : mrcfile is not installed; a damaged file, or one of another program, which names no
         element.
     """
     with needed("mrcfile", "export", "MRC files"):

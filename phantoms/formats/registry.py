@@ -1,4 +1,4 @@
-"""File formats: who reads and who writes a file, by its suffix and by a look inside."""
+"""File formats: which one reads or writes a file, by its suffix and a look at its content."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NAMES = {"volumes": "volumes", "series": "tilt series"}
 
 @dataclass(frozen=True)
 class Concentrations:
-    """What a file of volumes holds.
+    """The content of a file of volumes.
 
     Parameters
     ----------
     volumes : concentrations, (element, z, y, x), float32, >= 0.
     elements : chemical symbols, in the order of ``volumes``.
     voxel_size_nm : edge of a voxel, nm.
-    name : of the specimen, where the file has one.
+    name : of the specimen; None if the file has none.
     """
 
     volumes: NDArray[np.float32]
@@ -39,16 +39,16 @@ class Concentrations:
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file. What it cannot do is None.
+    """A kind of file; what it cannot do is None.
 
     Parameters
     ----------
     name : for people.
     suffixes : lower case, with the dot; the first is the usual one.
-    sniff : whether a file with one of the suffixes is of this format, where others share them; it
-        raises nothing.
+    sniff : whether a file with one of the suffixes is of this format, needed if formats share a
+        suffix; it raises nothing.
     read_volumes : of a file; it raises BadInput for what the file lacks, without naming the file.
-    write_volumes : to a path that does not exist yet; its caller moves the file in place.
+    write_volumes : to a path that does not exist yet; its caller moves the file into place.
     read_series : as ``read_volumes``, the tilt series.
     write_series : as ``write_volumes``.
     one_per_element : a file holds one element: ``F.mrc`` becomes ``F_Co.mrc`` and so on.
@@ -64,15 +64,30 @@ class Format:
     one_per_element: bool = False
 
     def reads(self, content: Content) -> bool:
-        """Whether files of this format are read for ``volumes`` or ``series``."""
+        """Check whether this format reads some content.
+
+        Parameters
+        ----------
+        content : ``volumes`` or ``series``.
+        """
         return getattr(self, f"read_{content}") is not None
 
     def writes(self, content: Content) -> bool:
-        """Whether files of this format are written from ``volumes`` or ``series``."""
+        """Check whether this format writes some content.
+
+        Parameters
+        ----------
+        content : ``volumes`` or ``series``.
+        """
         return getattr(self, f"write_{content}") is not None
 
     def is_of(self, path: Path) -> bool:
-        """Whether the file at ``path`` is of this format, as far as suffix and sniffing go."""
+        """Check whether a file is of this format, by its suffix and a look inside.
+
+        Parameters
+        ----------
+        path : of the file.
+        """
         fits = path.suffix.lower() in self.suffixes
         return fits and (self.sniff is None or self.sniff(path))
 
@@ -89,15 +104,20 @@ FORMATS: Registry[Format] = Registry(
         "authors": "tomoatlas.phantoms.formats.authors:AUTHORS",
     },
 )
-"""Every file format; those that ship are asked first."""
+"""Every file format; those that ship take precedence."""
 
 
 def format_to_read(path: Path, content: Content) -> Format:
-    """The format that reads ``content`` from a file.
+    """Find the format that reads a file.
 
-    A file that no format of its suffix recognises goes to the first of them, whose reader finds out
+    A file that no format of its suffix recognises goes to the first of them, whose reader reports
     what is wrong with it. A file of an unknown suffix goes to the format that recognises it, else
     to HDF5.
+
+    Parameters
+    ----------
+    path : of the file.
+    content : ``volumes`` or ``series``.
 
     Raises
     ------
@@ -126,11 +146,21 @@ def format_to_read(path: Path, content: Content) -> Format:
 
 
 def format_to_write(path: Path, content: Content) -> Format:
-    """The format that writes ``content`` to a file of this suffix.
+    """Find the format that writes a file of a suffix.
+
+    Parameters
+    ----------
+    path : of the file.
+    content : ``volumes`` or ``series``.
 
     Raises
     ------
-    BadInput : none does.
+    BadInput : no format does.
+
+    Examples
+    --------
+    >>> format_to_write(Path("volumes.tif"), "volumes").name
+    'TIFF'
     """
     suffix = path.suffix.lower()
     for found in _formats():
@@ -145,20 +175,35 @@ def format_to_write(path: Path, content: Content) -> Format:
 
 
 def writes(path: Path, content: Content) -> bool:
-    """Whether a format writes ``content`` to a file of this suffix."""
+    """Check whether a format writes files of a suffix.
+
+    Parameters
+    ----------
+    path : whose suffix counts.
+    content : ``volumes`` or ``series``.
+    """
     suffix = path.suffix.lower()
     return any(suffix in found.suffixes and found.writes(content) for found in _formats())
 
 
 def reads_volumes(suffix: str) -> bool:
-    """Whether a format reads volumes from files of a suffix; plugins are asked last."""
+    """Check whether a format reads volumes from files of a suffix; plugins are consulted last.
+
+    Parameters
+    ----------
+    suffix : with the dot, in any case.
+    """
     suffix = suffix.lower()
     return any(suffix in found.suffixes and found.reads("volumes") for found in _formats())
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Faults inside name the file; what the system says of it becomes one of them.
+    """Add the file's path to the errors of the block, those of the operating system included.
+
+    Parameters
+    ----------
+    path : of the file.
 
     Raises
     ------
@@ -181,7 +226,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _formats() -> Iterator[Format]:
-    """Shipped ones first; the environment is searched only when none of them is taken."""
+    """Yield shipped formats first; the environment is searched only if none of them fits."""
     yield from map(FORMATS.get, FORMATS.shipped())
     yield from map(FORMATS.get, FORMATS.added())
 

@@ -19,6 +19,11 @@ ACCEPTED = "an ImageJ hyperstack (z, channel, y, x) whose labels begin with elem
 def write_tiff(path: Path, content: Concentrations) -> None:
     """Write a hyperstack with elements as channels, labelled ``Co z=0``.
 
+    Parameters
+    ----------
+    path : of a file that does not exist yet.
+    content : volumes, elements and voxel size.
+
     Raises
     ------
     BadInput : tifffile is not installed (extra ``export``).
@@ -43,6 +48,10 @@ def write_tiff(path: Path, content: Concentrations) -> None:
 def read_tiff(path: Path) -> Concentrations:
     """Read a hyperstack that names the element of each channel in its labels.
 
+    Parameters
+    ----------
+    path : of the file.
+
     Raises
     ------
     BadInput : tifffile is not installed; another TIFF; labels without elements.
@@ -57,7 +66,7 @@ def read_tiff(path: Path) -> Concentrations:
         raise BadInput(f"unreadable TIFF ({fault})", accepted="a whole TIFF file") from fault
     if not set(axes) <= set("ZCYX"):
         raise BadInput("wrong axes", key="axes", value=axes, accepted=ACCEPTED)
-    # Axes of length one are left out in the file.
+    # ImageJ leaves out axes of length one.
     for axis in "CZ":
         if axis not in axes:
             stored, axes = stored[None], axis + axes
@@ -78,7 +87,7 @@ def _elements(facts: dict[str, Any], channels: int) -> tuple[str, ...]:
 
 
 def _voxel_size_nm(facts: dict[str, Any]) -> float:
-    """Distance of the planes; 1 nm where the file gives none."""
+    """Return the distance of the planes; 1 nm if the file gives none."""
     if "spacing" not in facts:
         return 1.0
     unit = facts.get("unit", "")

@@ -65,7 +65,11 @@ class SpecimenKind:
                 )
 
     def completed(self, given: Mapping[str, Any]) -> Parameters:
-        """The parameters ``given``, and the defaults of the others.
+        """Fill in the defaults of the parameters that are not given.
+
+        Parameters
+        ----------
+        given : keys of ``[specimen]`` that are the kind's own.
 
         Raises
         ------

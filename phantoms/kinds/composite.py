@@ -34,22 +34,39 @@ RADII = (0.04, 0.07)
 
 @dataclass(frozen=True)
 class Layout:
-    """The objects of a specimen, in fractions of the box."""
+    """Objects of one specimen, in fractions of the box.
+
+    Parameters
+    ----------
+    support : porous NiO.
+    particles : CoO balls inside its solid.
+    """
 
     support: PorousEllipsoid
     particles: tuple[Ball, ...]
 
     def bodies(self) -> tuple[tuple[Shape, int], ...]:
-        """(shape, phase) in painting order: CoO displaces NiO."""
+        """Return (shape, phase) in painting order: CoO displaces NiO."""
         return ((self.support, NIO), *((ball, COO) for ball in self.particles))
 
 
 def composite(size: int, seed: int = 0) -> Specimen:
-    """The specimen on ``size``³ voxels; the same objects at every size.
+    """Build the specimen; the objects are the same at every size.
 
     A voxel holds each oxide by the share of the voxel that it covers
     (:mod:`tomoatlas.phantoms.paint`); both are stoichiometric (0.5/0.5), so c_Co + c_Ni = c_O
     everywhere.
+
+    Parameters
+    ----------
+    size : voxels per edge.
+    seed : of support and particles.
+
+    Examples
+    --------
+    >>> specimen = composite(16)
+    >>> specimen.elements, specimen.shape
+    (('Co', 'Ni', 'O'), (16, 16, 16))
     """
     # The products are small: threads of BLAS would cost more than they bring.
     with threadpool_limits(1, "blas"):
@@ -59,7 +76,12 @@ def composite(size: int, seed: int = 0) -> Specimen:
 
 
 def layout(seed: int) -> Layout:
-    """Draw the support and the particles: centred in its solid, apart from each other."""
+    """Draw the support, and particles centred in its solid and apart from each other.
+
+    Parameters
+    ----------
+    seed : of the draw; the size of the grid plays no part.
+    """
     rng = np.random.default_rng(seed)
     level = float(ndtri(1 - SOLID))
     support = PorousEllipsoid(

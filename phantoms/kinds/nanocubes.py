@@ -34,30 +34,48 @@ LIFT = 0.3
 GAP = 0.015
 """Least distance between cubes."""
 TRIES = 1000
-"""Positions drawn for a cube before the packing starts anew."""
+"""Positions drawn for a cube before the packing starts over."""
 FIELD = 0.47
 """Radius of the cylinder about x, and half its length, that holds everything at every tilt."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The objects of a specimen, in fractions of the box; ``cores`` are (core, phase)."""
+    """Objects of one specimen, in fractions of the box.
+
+    Parameters
+    ----------
+    cubes : oxide cubes, (cube, phase).
+    cores : concentric cores of other oxide, (cube, phase).
+    gold : Au balls on the faces.
+    """
 
     cubes: tuple[tuple[Cube, int], ...]
     cores: tuple[tuple[Cube, int], ...]
     gold: tuple[Ball, ...]
 
     def bodies(self) -> tuple[tuple[Shape, int], ...]:
-        """(shape, phase) in painting order: cores displace their cube, Au displaces oxide."""
+        """Return (shape, phase) in painting order: cores displace cubes, Au displaces oxide."""
         return (*self.cubes, *self.cores, *((ball, GOLD) for ball in self.gold))
 
 
 def nanocubes(size: int, seed: int = 0) -> Specimen:
-    """The specimen on ``size``³ voxels; the same objects at every size.
+    """Build the specimen; the objects are the same at every size.
 
     A voxel holds each phase by the share of the voxel that it covers
     (:mod:`tomoatlas.phantoms.paint`), CoO and CuO are stoichiometric (0.5/0.5) and Au 1.0 in their
     share, so c_Co + c_Cu = c_O everywhere.
+
+    Parameters
+    ----------
+    size : voxels per edge.
+    seed : of the objects.
+
+    Examples
+    --------
+    >>> specimen = nanocubes(16)
+    >>> specimen.elements, specimen.shape, specimen.voxel_size_nm
+    (('Co', 'Cu', 'O', 'Au'), (16, 16, 16), 9.375)
     """
     fractions = paint(size, len(COMPOSITIONS), layout(seed).bodies())
     volumes = concentrations(fractions, COMPOSITIONS, ELEMENTS)
@@ -65,7 +83,12 @@ def nanocubes(size: int, seed: int = 0) -> Specimen:
 
 
 def layout(seed: int) -> Layout:
-    """Draw the objects: apart from each other, inside the field at every tilt about x."""
+    """Draw the objects: apart from each other, inside the field at every tilt about x.
+
+    Parameters
+    ----------
+    seed : of the draw; the size of the grid plays no part.
+    """
     rng = np.random.default_rng(seed)
     shells = _pack(rng)
     cubes = tuple((cube, outer) for cube, (outer, _) in zip(shells, RECIPES, strict=True))
@@ -90,9 +113,9 @@ def _pack(rng: np.random.Generator) -> list[Cube]:
 
 
 def _place_cube(half_edge: float, placed: list[Cube], rng: np.random.Generator) -> Cube | None:
-    """A random cube clear of those placed; None after many misses, to start anew."""
+    """Draw a cube clear of those placed; None after :data:`TRIES` misses, to start over."""
     centres = rng.uniform(-FIELD, FIELD, (TRIES, 3))
-    # Inscribed balls that leave the field or meet settle most misses before any cube is made.
+    # Reject by inscribed balls first: cheap, and it settles most misses before any cube is made.
     hopeful = np.hypot(centres[:, 0], centres[:, 1]) + half_edge < FIELD
     hopeful &= np.abs(centres[:, 2]) + half_edge < FIELD
     for other in placed:
@@ -139,7 +162,13 @@ def _sits_free(ball: Ball, others: list[Cube], gold: list[Ball]) -> bool:
 
 
 def in_field(points: Vector, margin: float = 0.0) -> bool:
-    """Whether all points (point, 3) stay ``margin`` inside the field at every tilt about x."""
+    """Check whether points stay inside the field of view at every tilt about x.
+
+    Parameters
+    ----------
+    points : (point, 3), along (z, y, x), fractions of the box.
+    margin : least distance to the border, fraction of the box.
+    """
     across = np.hypot(points[:, 0], points[:, 1]).max()
     return bool(max(across, np.abs(points[:, 2]).max()) + margin <= FIELD)
 

@@ -17,14 +17,21 @@ Likelihood = Literal["poisson", "least-squares"]
 
 @dataclass(frozen=True)
 class ChemicalTerm:
-    """Log-likelihood of the chemical counts, one channel per element.
+    """Negative log-likelihood of the chemical counts, one channel per element.
 
     With y_i = scale_i A_c x_i + background_i: the Poisson deviance sum(y - b + b log(b/y)), which
-    is the negative log-likelihood of Schwartz et al. (2024), Eq. 1, less its value at y = b; or
-    least squares with the variance of a Poisson count of the channel's mean.
+    is the negative log-likelihood of Schwartz et al., Nat. Commun. 15, 3555 (2024), Eq. 1, less its
+    value at y = b; or least squares with the variance of a Poisson count of the channel's mean.
+    Volumes are (trial, element, z, y, x), or (element, z, y, x) for one trial.
 
-    ``counts`` (element, angle, y, x); ``scale`` and ``background`` (element,) float32; all on
-    ``device``. Volumes are (trial, element, z, y, x), or (element, z, y, x) for one trial.
+    Parameters
+    ----------
+    device : where all arrays are.
+    projector : A_c, of the chemical tilts.
+    counts : b, (element, angle, y, x), float32.
+    scale : counts per unit concentration and voxel, (element,), float32.
+    background : counts, (element,), float32.
+    likelihood : ``poisson`` or ``least-squares``.
     """
 
     device: Device
@@ -41,7 +48,17 @@ class ChemicalTerm:
         return int(elements * angles)
 
     def value(self, volumes: Array, rays: Array | None = None) -> NDArray[np.float64]:
-        """Value of the term for every trial, (trial,); ``rays`` as for :meth:`gradient`."""
+        """Evaluate the term.
+
+        Parameters
+        ----------
+        volumes : concentrations.
+        rays : workspace, (trial, element, angle, y, x); None allocates it.
+
+        Returns
+        -------
+        array : (trial,), float64.
+        """
         rays, kernels = self._rows(self.projector.forward(volumes, rays)), self.device.kernels
         data = (self._rows(self.counts)[0], self.scale, self.background)
         if self.likelihood == "poisson":
@@ -52,9 +69,13 @@ class ChemicalTerm:
         return total
 
     def gradient(self, volumes: Array, rays: Array, out: Array) -> None:
-        """Write scale_i A_c^T (1 - b_i / y_i) to ``out``, like ``volumes``.
+        """Write the gradient, scale_i A_c^T (1 - b_i / y_i) for the Poisson likelihood.
 
-        ``rays`` (trial, element, angle, y, x) is working memory.
+        Parameters
+        ----------
+        volumes : concentrations.
+        rays : workspace, (trial, element, angle, y, x).
+        out : like ``volumes``, written.
         """
         self.projector.forward(volumes, out=rays)
         rows, kernels = self._rows(rays), self.device.kernels
@@ -66,12 +87,27 @@ class ChemicalTerm:
         self.projector.adjoint(rays, out=out)
 
     def ratio(self, volumes: Array) -> Array:
-        """Counts over expected counts b / y of each ray, (..., element, angle, y, x)."""
+        """Divide counts by expected counts, b / y.
+
+        Parameters
+        ----------
+        volumes : concentrations.
+
+        Returns
+        -------
+        array : (..., element, angle, y, x).
+        """
         expected = self.expected(volumes)
         return self.device.xp.divide(self.counts, expected, out=expected)  # type: ignore[no-any-return]
 
     def expected(self, volumes: Array, out: Array | None = None) -> Array:
-        """Expected counts scale_i A_c x_i + background_i, (..., element, angle, y, x), positive."""
+        """Compute the expected counts scale_i A_c x_i + background_i, kept positive.
+
+        Parameters
+        ----------
+        volumes : concentrations.
+        out : receives the result, (..., element, angle, y, x); None allocates it.
+        """
         expected = self.projector.forward(volumes, out)
         expected *= self.scale[:, None, None, None]
         expected += self.background[:, None, None, None]
@@ -80,13 +116,24 @@ class ChemicalTerm:
     def curvature(
         self, volumes: Array, steps: int, probe: Array, rays: Array, bend: Array
     ) -> NDArray[np.float64]:
-        """Largest eigenvalue of the Hessian of each element at ``volumes``, (..., element).
+        """Estimate the largest eigenvalue of each element's Hessian.
 
-        By ``steps`` power iterations from a constant volume; all weights of the matrix are
-        non-negative, so that they approach the eigenvalue from below. ``probe``, like ``volumes``,
-        ``rays`` and ``bend``, (..., element, angle, y, x), are working memory.
+        By power iteration from a constant volume: all weights of the matrix are non-negative, so
+        the estimate approaches the eigenvalue from below.
+
+        Parameters
+        ----------
+        volumes : concentrations at which the Hessian is taken.
+        steps : power iterations.
+        probe : workspace, like ``volumes``.
+        rays, bend : workspace, (..., element, angle, y, x).
+
+        Returns
+        -------
+        array : (..., element), float64.
         """
         xp = self.device.xp
+        # H = scale^2 A^T diag(b / y^2) A
         self._bend(volumes, bend)
         probe.fill(1)
         norms = xp.ones(volumes.shape[:-3])
@@ -106,12 +153,12 @@ class ChemicalTerm:
         return precision
 
     def _rows(self, rays: Array) -> Array:
-        """As (trial, element, ray, x)."""
+        """Return projections as (trial, element, ray, x)."""
         elements, width = len(self.counts), rays.shape[-1]
         return rays.reshape(-1, elements, rays.shape[-3] * rays.shape[-2], width)
 
     def _bend(self, volumes: Array, out: Array) -> None:
-        """Second derivative of the likelihood by each expected count."""
+        """Write the second derivative of the likelihood by each expected count."""
         if self.likelihood == "least-squares":
             out[...] = self._precision[:, None, None, None]
             return
@@ -124,9 +171,16 @@ class ChemicalTerm:
 class HaadfTerm:
     """HAADF least squares, precision/2 ||A_h s - signal||^2 with s = sum_i w_i x_i^gamma.
 
-    (Schwartz et al., 2024, Eq. 1, first term.) ``signal`` (angle, y, x) is the background-free
-    data in units of the projected s; ``precision`` (trial,) float64 carries the weight and the
-    noise variance; ``weights`` (element,) are Z_i^gamma over their mean; all on ``device``.
+    (Schwartz et al., Nat. Commun. 15, 3555 (2024), Eq. 1, first term.)
+
+    Parameters
+    ----------
+    device : where all arrays are.
+    projector : A_h, of the HAADF tilts.
+    signal : data less background in units of the projected s, (angle, y, x), float32.
+    precision : weight over noise variance, (trial,), float64.
+    weights : contrast of each element, Z_i^gamma over their mean, (element,).
+    gamma : exponent of the contrast.
     """
 
     device: Device
@@ -142,9 +196,16 @@ class HaadfTerm:
         return len(self.signal)
 
     def value(self, contrast: Array, rays: Array | None = None) -> NDArray[np.float64]:
-        """Value of the term for the summed contrasts s, (trial, z, y, x); (trial,).
+        """Evaluate the term.
 
-        ``rays`` (trial, angle, y, x) is working memory.
+        Parameters
+        ----------
+        contrast : summed contrast s, (trial, z, y, x).
+        rays : workspace, (trial, angle, y, x); None allocates it.
+
+        Returns
+        -------
+        array : (trial,), float64.
         """
         width = contrast.shape[-1]
         rays = self.projector.forward(contrast, rays)
@@ -154,12 +215,17 @@ class HaadfTerm:
         return 0.5 * self.precision * sums.sum(axis=1)  # type: ignore[no-any-return]
 
     def of(self, trials: Any) -> HaadfTerm:
-        """The term of some of the trials."""
+        """Return the term of some of the trials.
+
+        Parameters
+        ----------
+        trials : index of the batch: integers or a mask.
+        """
         return replace(self, precision=self.precision[trials])
 
 
 def _energy(device: Device, volumes: Array) -> NDArray[np.float64]:
-    """Sum of squares of each volume: it depends neither on threads nor on the batch."""
+    """Sum the squares of each volume; the result depends neither on threads nor on the batch."""
     *lead, z, y, x = volumes.shape
     rows = volumes.reshape(-1, z * y, x)
     sums = device.kernels.descent_products(rows, rows, rows, np.float32(0))
