@@ -23,7 +23,7 @@ from .exits import Exit, exit_with
 from .shipped import find_study
 from .signals import SignalHandler
 from .terminal import display, say
-from .workers import Workers, executor_of, request_of
+from .workers import Workers, check_projectors, executor_of, request_of, sees_gpu
 
 LOCK_SECONDS = 180.0
 """For the lock of a study folder, in a job: the one before may still be dying."""
@@ -74,6 +74,7 @@ def run_study(
         if mpi.ranks() > 1:
             check_workers(study, mpi.ranks())
             request = request_of(workers)
+            check_projectors(study, sees_gpu(request))
             return mpi.leave(
                 rank_exit_code(lambda: mpi.run_ranks(manage, request=request), signals)
             )

@@ -17,6 +17,7 @@ from ..recon_core.gpu.cupy import device_count, device_problem
 from ..recon_core.gpu.kernels import check_shape
 from ..recon_core.machine import available_bytes
 from ..recon_core.memory import FLOAT, GIB, fused_bytes
+from ..recon_core.projection.astra import check_projector
 from ..sweep.devices import (
     MASKS,
     DeviceRequest,
@@ -139,6 +140,24 @@ def _wish(workers: Workers) -> DeviceRequest:
     return DeviceRequest(workers.device, "warn" if workers.share else "refuse")
 
 
+def check_projectors(study: Study, on_gpu: bool) -> None:
+    """Refuse a study with a projector that its workers cannot use, before any starts.
+
+    Raises
+    ------
+    BadInput : as :func:`~tomoatlas.recon_core.projection.astra.check_projector`.
+    """
+    for kind in sorted({study.at(cell).solver.projector for cell in study.cells()}):
+        check_projector(kind, on_gpu)
+
+
+def sees_gpu(request: DeviceRequest) -> bool:
+    """Whether a rank of this request would compute on a GPU of this computer."""
+    if request.kind == "cpu" or request.gpu_problem:
+        return False
+    return request.kind != "auto" or bool(seen_devices(os.environ, visible_uuids()))
+
+
 @contextmanager
 def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
     """The workers of one computer, or of a Dask cluster.
@@ -151,12 +170,13 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
     Raises
     ------
     BadInput : more workers than the study can keep busy or the memory holds, a device that cannot
-        be used, or no cluster.
+        be used, a projector that it has not got, or no cluster.
     """
     if workers.count:
         check_workers(study, workers.count)
     # Other machines have memory and devices of their own.
     places = worker_places(workers) if workers.dask in (None, "local") else []
+    check_projectors(study, on_gpu=any(places))
     check_memory(study, places, workers.device)
     if workers.dask is not None:
         with _on_dask(workers.dask, workers, len(places)) as executor:

@@ -13,7 +13,9 @@ from .cpu import kernels, volume_step
 from .cpu.filters import SlabFilter
 from .geometry import TiltGeometry
 from .machine import available_bytes
-from .projection import Projector, SparseProjector, cached_projector
+from .projection import Projector, cached_projector
+from .projection.astra import cached_astra_projector
+from .settings import ProjectorName
 
 Array = NDArray[np.float32]
 Filter = Callable[[Array, Array], None]
@@ -48,8 +50,13 @@ class Device(Protocol):
     def builds_matrices(self) -> bool:
         """Whether a projector holds a sparse matrix and its transpose."""
 
-    def projector(self, geometry: TiltGeometry) -> Projector:
-        """The projector of a geometry, built once per process."""
+    def projector(self, geometry: TiltGeometry, kind: ProjectorName = "sparse") -> Projector:
+        """The projector of a geometry, built once per process.
+
+        Raises
+        ------
+        BadInput : this device or installation has no projector of that kind.
+        """
 
     def put(self, array: NDArray[Any]) -> Any:
         """Copy a NumPy array to the device; contiguous, float32."""
@@ -94,9 +101,9 @@ class Cpu:
     dual_type = np.float32
     builds_matrices = True
 
-    def projector(self, geometry: TiltGeometry) -> SparseProjector:
+    def projector(self, geometry: TiltGeometry, kind: ProjectorName = "sparse") -> Projector:
         """See :class:`Device`."""
-        return cached_projector(geometry)
+        return cached_astra_projector(geometry) if kind == "astra" else cached_projector(geometry)
 
     def put(self, array: NDArray[Any]) -> Array:
         """See :class:`Device`."""

@@ -137,7 +137,7 @@ def _rebuild(
 
 
 @contextmanager
-def needed(package: str, extra: str, purpose: str) -> Iterator[None]:
+def needed(package: str, extra: str = "", purpose: str = "", accepted: str = "") -> Iterator[None]:
     """Turn a failed import in the block into one line that names the extra to install.
 
     Parameters
@@ -145,6 +145,7 @@ def needed(package: str, extra: str, purpose: str) -> Iterator[None]:
     package : name of the package, as it is known to users.
     extra : extra of this distribution that installs it.
     purpose : what it is needed for; the key of the error.
+    accepted : what to do instead, of a package that is in no extra.
 
     Raises
     ------
@@ -156,5 +157,5 @@ def needed(package: str, extra: str, purpose: str) -> Iterator[None]:
         raise BadInput(
             f"{package} is not installed ({error})",
             key=purpose,
-            accepted=f"pip install 'tomoatlas[{extra}]'",
+            accepted=accepted or f"pip install 'tomoatlas[{extra}]'",
         ) from error

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ProjectorName = Literal["sparse", "astra"]
+
 
 class SolverSettings(BaseModel):
     """Settings of the solver, the ``[solver]`` table of a study.
@@ -13,6 +15,7 @@ class SolverSettings(BaseModel):
     ``gamma``: exponent of the HAADF contrast in the reconstruction. ``tolerance``: stop when the
     objective changes by less than this fraction over ten iterations. ``max_iterations``: in work,
     one pair of projections of each modality. ``chemistry``: log-likelihood of the chemical counts.
+    ``projector``: what computes projections: our own matrix or kernels, or, on the CPU, ASTRA.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,3 +24,4 @@ class SolverSettings(BaseModel):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     max_iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 400
     chemistry: Literal["poisson", "least-squares"] = "poisson"
+    projector: ProjectorName = "sparse"

@@ -14,6 +14,8 @@ from ..device import CPU, Device, Filter
 from ..errors import BadInput
 from ..geometry import TiltGeometry
 from ..machine import DEVICES
+from ..projection.astra import check_projector
+from ..settings import ProjectorName
 from .cupy import CupyLauncher, device_name, fft_of, has_device, to_host
 from .kernels import CudaKernels, check_shape
 from .projector import CudaProjector
@@ -65,8 +67,9 @@ class CudaDevice:
         """See :class:`tomoatlas.recon_core.device.Device`."""
         return CudaKernels(self.launcher)
 
-    def projector(self, geometry: TiltGeometry) -> CudaProjector:
-        """See :class:`tomoatlas.recon_core.device.Device`."""
+    def projector(self, geometry: TiltGeometry, kind: ProjectorName = "sparse") -> CudaProjector:
+        """See :class:`tomoatlas.recon_core.device.Device`: ASTRA's CUDA pair is not matched."""
+        check_projector(kind, on_gpu=True)
         if geometry not in self._projectors:
             self._projectors[geometry] = CudaProjector(geometry, self.launcher)
         return self._projectors[geometry]

@@ -23,6 +23,9 @@ Array = NDArray[np.float32]
 class Projector(Protocol):
     """A linear map from volumes (..., z, y, x) to projections (..., angle, y, x)."""
 
+    def __hash__(self) -> int:
+        """A projector is a key of what is computed of it once."""
+
     @property
     def geometry(self) -> TiltGeometry:
         """The tilts and the slice."""
@@ -51,9 +54,13 @@ class SparseProjector:
     _transpose: sparse.csr_array = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        matrix = projection_matrix(self.geometry)
+        matrix = self._slice_matrix()
         object.__setattr__(self, "_matrix", matrix)
         object.__setattr__(self, "_transpose", sparse.csr_array(matrix.T))
+
+    def _slice_matrix(self) -> sparse.csr_array:
+        """Of one slice, (angle * y, z * y), float32; its rows are rays."""
+        return projection_matrix(self.geometry)
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
         """Project volumes (..., z, y, x) to (..., angle, y, x)."""

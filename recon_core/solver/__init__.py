@@ -94,7 +94,7 @@ def _reconstructed(
     if empty:
         return _bad_data(series, empty)
     check_fits(_size(series, 1, device), device, method)
-    series = with_chemical_scale(series, device)
+    series = with_chemical_scale(series, device, settings.projector)
     if method is Method.ML_STOPPED and monitor is not None:
         return _stopped(series, settings, monitor, device)
     watch = _first_trial(monitor) if monitor is not None else None
@@ -184,7 +184,8 @@ def _together(
     if empty:
         return (_bad_data(series, empty),) * len(weights)
     check_fits(_size(series, len(weights), device), device, method)
-    return _solved(with_chemical_scale(series, device), method, weights, settings, device, None)
+    series = with_chemical_scale(series, device, settings.projector)
+    return _solved(series, method, weights, settings, device, None)
 
 
 def _solved(

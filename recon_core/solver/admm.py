@@ -112,7 +112,7 @@ def start_coupling(problem: FusedProblem, state: FusionState) -> FusionState:
     haadf, xp = problem.haadf, problem.device.xp
     if haadf is None:
         return replace(state, coupling=None, gram=None)
-    gram = gram_of(problem.device, haadf.projector.geometry, RIDGE)
+    gram = gram_of(problem.device, haadf.projector, RIDGE)
     contrast = problem.contrast(state.volumes)
     # at u = s(x), d = 0 the ridge drops out: the residual of the u-step is A^T (b - A u)
     rays = haadf.projector.forward(contrast)

@@ -11,7 +11,7 @@ from ..device import CPU, Device
 from ..errors import BadInput
 from ..geometry import TiltGeometry
 from ..methods import Weights
-from ..settings import SolverSettings
+from ..settings import ProjectorName, SolverSettings
 from ..tiltseries import TiltSeries
 from .mlem import MLEM_ITERATIONS, mlem
 from .problem import contrast_weights, fused_problem, summed_contrast
@@ -21,7 +21,9 @@ Array = NDArray[np.float32]
 FULL = 99.5  # percentile of an early-stopped volume that counts as concentration 1
 
 
-def with_chemical_scale(series: TiltSeries, device: Device = CPU) -> TiltSeries:
+def with_chemical_scale(
+    series: TiltSeries, device: Device = CPU, projector: ProjectorName = "sparse"
+) -> TiltSeries:
     """Return the series with a chemical scale: its own, or one that puts each element's top at 1.
 
     Without a known scale the unit of concentration is free; the 99.5th percentile of an
@@ -31,6 +33,7 @@ def with_chemical_scale(series: TiltSeries, device: Device = CPU) -> TiltSeries:
     ----------
     series : measured counts.
     device : where MLEM runs.
+    projector : as ``solver.projector`` of a study names it.
 
     Returns
     -------
@@ -40,13 +43,19 @@ def with_chemical_scale(series: TiltSeries, device: Device = CPU) -> TiltSeries:
         return series
     # with scale 1 the volumes come out in counts per voxel
     trial = replace(series, chemical_scale=(1.0,) * len(series.elements))
-    problem = fused_problem(trial, [Weights()], SolverSettings(), device)
+    problem = fused_problem(trial, [Weights()], SolverSettings(projector=projector), device)
     volumes = device.get(mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
     tops = np.percentile(volumes.reshape(len(volumes), -1), FULL, axis=1)
     return replace(series, chemical_scale=tuple(float(max(top, 1e-6)) for top in tops))
 
 
-def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Device = CPU) -> float:
+def haadf_scale_at(
+    series: TiltSeries,
+    volumes: Array,
+    gamma: float,
+    device: Device = CPU,
+    projector: ProjectorName = "sparse",
+) -> float:
     """Fit the HAADF counts per unit of projected sum_i (Z_i x_i)^gamma by least squares.
 
     Parameters
@@ -55,6 +64,7 @@ def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Dev
     volumes : concentrations at which the scale is fitted, (element, z, y, x), on ``device``.
     gamma : exponent of the contrast.
     device : where it is projected; only the projections are copied to the host.
+    projector : as ``solver.projector`` of a study names it.
 
     Returns
     -------
@@ -67,7 +77,7 @@ def haadf_scale_at(series: TiltSeries, volumes: Array, gamma: float, device: Dev
     weights, mean = contrast_weights(series, gamma)
     contrast = summed_contrast(device, volumes[None], device.put(weights), gamma)[0]
     geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
-    model = device.get(device.projector(geometry).forward(contrast))
+    model = device.get(device.projector(geometry, projector).forward(contrast))
     norm, along = 0.0, 0.0
     # tilt by tilt: float64 copies of one projection at a time
     for rays, counts in zip(model, series.haadf, strict=True):

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ..device import Device, Filter
-from ..geometry import TiltGeometry
 from ..projection import Projector
 
 Array = NDArray[np.float32]
@@ -64,30 +63,29 @@ class Gram:
         kernels.descend(length.astype(np.float32), d, a, self.ridge, solution.reshape(flat), r)
 
 
-def gram_of(device: Device, geometry: TiltGeometry, ridge: float) -> Gram:
-    """Build the Gram operator of a geometry.
+def gram_of(device: Device, projector: Projector, ridge: float) -> Gram:
+    """Build the Gram operator of a projector.
 
     Parameters
     ----------
     device : where it is applied.
-    geometry : tilts and slice of the HAADF projections.
+    projector : of the HAADF projections, on that device.
     ridge : in units of ||A||^2.
 
     Returns
     -------
-    Gram : its spectrum and norm are computed once per process, device and geometry.
+    Gram : its spectrum and norm are computed once per process, device and projector.
     """
-    spectrum, norm = _spectrum(device, geometry)
+    spectrum, norm = _spectrum(device, projector)
     inverse = (1.0 / (spectrum + ridge * norm)).astype(np.float32)
     precondition = device.filter(device.put(inverse[..., None]))
-    return Gram(device, device.projector(geometry), np.float32(ridge * norm), precondition)
+    return Gram(device, projector, np.float32(ridge * norm), precondition)
 
 
 @lru_cache(maxsize=16)
-def _spectrum(device: Device, geometry: TiltGeometry) -> tuple[NDArray[np.float64], float]:
+def _spectrum(device: Device, projector: Projector) -> tuple[NDArray[np.float64], float]:
     """Fourier transform of the point spread of A^T A, (z, y//2 + 1), and ||A||^2."""
-    projector = device.projector(geometry)
-    z, y = geometry.shape
+    z, y = projector.geometry.shape
     point = np.zeros((z, y, 1), np.float32)
     point[z // 2, y // 2] = 1
     # the response to a point in the middle stands for all voxels

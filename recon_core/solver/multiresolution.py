@@ -135,7 +135,8 @@ def _scale_fitted(
         # frees the old coupling before there is a new one
         problem, state = bare, replace(state, coupling=None, gram=None)
         before = scale
-        scale = haadf_scale_at(series, state.volumes[0], settings.gamma, problem.device)
+        found, device = state.volumes[0], problem.device
+        scale = haadf_scale_at(series, found, settings.gamma, device, settings.projector)
         problem = with_haadf(bare, replace(series, haadf_scale=scale), weights, settings)
         state = start_coupling(problem, state)
         left = settings.max_iterations - state.work / problem.tilts_per_iteration

@@ -120,7 +120,7 @@ def chemical_problem(
         raise ValueError("the chemical scale of the tilt series is not set")
     chemistry = ChemicalTerm(
         device,
-        device.projector(_geometry(series, series.chemical_angles_deg)),
+        device.projector(_geometry(series, series.chemical_angles_deg), settings.projector),
         device.put(series.chemical),
         device.put(np.asarray(series.chemical_scale)),
         device.put(np.asarray(series.chemical_background)),
@@ -139,7 +139,7 @@ def with_haadf(
     haadf = np.array([w.haadf for w in weights])
     if not haadf.any() or not series.haadf_angles_deg:
         return problem
-    return replace(problem, haadf=_haadf_term(series, haadf, settings.gamma, problem.device))
+    return replace(problem, haadf=_haadf_term(series, haadf, settings, problem.device))
 
 
 def summed_contrast(
@@ -161,20 +161,22 @@ def contrast_weights(series: TiltSeries, gamma: float) -> tuple[Array, float]:
     return (powers / powers.mean()).astype(np.float32), float(powers.mean())
 
 
-def _haadf_term(series: TiltSeries, weights: Values, gamma: float, device: Device) -> HaadfTerm:
+def _haadf_term(
+    series: TiltSeries, weights: Values, settings: SolverSettings, device: Device
+) -> HaadfTerm:
     if series.haadf_scale is None:
         raise ValueError("the HAADF scale of the tilt series is not set")
-    relative, mean = contrast_weights(series, gamma)
+    relative, mean = contrast_weights(series, settings.gamma)
     counts_per_contrast = series.haadf_scale * mean
     signal = (series.haadf - np.float32(series.haadf_background)) / np.float32(counts_per_contrast)
     variance = max(float(series.haadf.mean(dtype=np.float64)), 1e-6)
     return HaadfTerm(
         device,
-        device.projector(_geometry(series, series.haadf_angles_deg)),
+        device.projector(_geometry(series, series.haadf_angles_deg), settings.projector),
         device.put(signal),
         device.xp.asarray(weights * counts_per_contrast**2 / variance),
         device.put(relative),
-        gamma,
+        settings.gamma,
     )
 
 

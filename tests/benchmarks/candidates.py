@@ -111,7 +111,7 @@ def split_with_cg(
     Tried at 32^3: 2, 3 and 4 steps, ridge 0.005, 0.01, 0.02 and 0.05.
     """
     problem, state = from_counts(series, weights)
-    plain = gram_of(CPU, problem.haadf.projector.geometry, ridge)
+    plain = gram_of(CPU, problem.haadf.projector, ridge)
     gram = Conjugate(CPU, plain.projector, plain.ridge, plain.precondition, steps)
     return split(problem, replace(state, gram=gram), steps)
 

@@ -70,7 +70,7 @@ def gradient_step(problem: FusedProblem, state: FusionState) -> FusionState:
     """
     lean = bend(problem, state.point)
     _, state.slope[...] = value_and_slope(problem, state.point)
-    square = float(gram_of(CPU, problem.haadf.projector.geometry, 1.0).ridge)
+    square = float(gram_of(CPU, problem.haadf.projector, 1.0).ridge)
     tops = lean.max(axis=(0, 2, 3, 4))
     added = precision(problem) * square * tops * tops.sum()
     own = replace(state, metric=(state.metric + added).astype(np.float32), coupling=None, gram=None)
@@ -134,7 +134,7 @@ def prox_linear(
     """
     problem, state = from_counts(series, weights)
     x, dual, work, unit = state.volumes, state.dual, state.work, problem.tilts_per_iteration
-    square = np.float32(float(gram_of(CPU, problem.haadf.projector.geometry, 1.0).ridge))
+    square = np.float32(float(gram_of(CPU, problem.haadf.projector, 1.0).ridge))
     objective, work = float(problem.terms(x).objective[0]), work + 0.5 * unit
     while True:
         yield x, work

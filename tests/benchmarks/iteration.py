@@ -26,7 +26,7 @@ from tomoatlas.recon_core.device import Cpu
 from tomoatlas.recon_core.geometry import TiltGeometry
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.projection import Projector
-from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.settings import ProjectorName, SolverSettings
 from tomoatlas.recon_core.solver.admm import _fields, _steps, init, step
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
 from tomoatlas.recon_core.solver.state import FusionState
@@ -42,7 +42,7 @@ GAMMA = 1.7  # beside the 2 that is a product
 class AstraCpu(Cpu):
     """The CPU with ASTRA's projector, called for every slice of every volume."""
 
-    def projector(self, geometry: TiltGeometry) -> Projector:
+    def projector(self, geometry: TiltGeometry, kind: ProjectorName = "sparse") -> Projector:
         """See :class:`tomoatlas.recon_core.device.Device`."""
         return AstraProjector(geometry)
 
@@ -50,7 +50,7 @@ class AstraCpu(Cpu):
 class ScipyCpu(Cpu):
     """The CPU with SciPy's sparse product."""
 
-    def projector(self, geometry: TiltGeometry) -> Projector:
+    def projector(self, geometry: TiltGeometry, kind: ProjectorName = "sparse") -> Projector:
         """See :class:`tomoatlas.recon_core.device.Device`."""
         return ScipyProjector(geometry)
 

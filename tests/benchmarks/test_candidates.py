@@ -122,7 +122,7 @@ def test_the_proximal_step_is_the_solvers() -> None:
 
 
 def test_conjugate_gradients_solve_the_linear_half() -> None:
-    plain = gram_of(CPU, chosen().haadf.projector.geometry, 0.02)
+    plain = gram_of(CPU, chosen().haadf.projector, 0.02)
     gram = Conjugate(CPU, plain.projector, plain.ridge, plain.precondition, 60)
     right = some()[:, 0]
     solution, residual = np.zeros_like(right), right.copy()

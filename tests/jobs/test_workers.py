@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,4 +146,31 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(
     assert main(argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--device = 'cuda': cupy cannot be imported; accepted: pip install" in line
+    assert not out.exists()
+
+
+ASTRA = STUDY + '[axes]\n"solver.projector" = ["sparse", "astra"]\n'
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_projector_that_workers_have_not_got_is_refused_in_one_line(
+    gpus: int,
+    ranks: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """ASTRA is not installed, or there is a GPU, where it does not compute."""
+    machine(monkeypatch, gpus)
+    if not gpus:
+        monkeypatch.setitem(sys.modules, "astra", None)
+    monkeypatch.setattr("tomoatlas.jobs.run.launched_under_mpi", lambda: ranks > 1)
+    monkeypatch.setattr(mpi, "ranks", SimpleNamespace(ranks=lambda: ranks), raising=False)
+    study, out = tmp_path / "study.toml", tmp_path / "out"
+    study.write_text(ASTRA)
+    assert main(["run", str(study), "--out", str(out), "-q"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("solver.projector")
+    assert ("--device cpu" in line) == bool(gpus)
     assert not out.exists()

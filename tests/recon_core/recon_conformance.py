@@ -45,6 +45,10 @@ class ProjectorConformance:
     def make(self, geometry: TiltGeometry) -> Projector:
         raise NotImplementedError
 
+    def matrix(self, geometry: TiltGeometry) -> np.ndarray:
+        """The dense matrix of one slice: which voxels and rays meet."""
+        return projection_matrix(geometry).toarray()
+
     def put(self, array: np.ndarray) -> Any:
         """The array as the projector takes it, of the same type."""
         return array
@@ -134,7 +138,7 @@ class ProjectorConformance:
     def test_a_nan_stays_with_what_it_touches(self, width: int) -> None:
         """Every x has another voxel that is NaN, or another sample of the projections."""
         geometry = TiltGeometry((-90.0, -61.3, -49.0, -20.0, 0.0, 33.0, 44.0, 70.0), (8, 8))
-        touching = projection_matrix(geometry).toarray() != 0
+        touching = self.matrix(geometry) != 0
         nans = np.zeros((8, 8, width), np.float32)
         nans.reshape(64, width)[range(64), range(64)] = np.nan
         projector = self.make(geometry)

@@ -17,7 +17,8 @@ RIDGE = 0.02
 
 
 def gram(shape: tuple[int, int] = (8, 8), tilts: int = 9) -> Gram:
-    return gram_of(CPU, TiltGeometry(spaced_tilts(tilts, (-70, 70)), shape), RIDGE)
+    geometry = TiltGeometry(spaced_tilts(tilts, (-70, 70)), shape)
+    return gram_of(CPU, CPU.projector(geometry), RIDGE)
 
 
 def normal(shape: tuple[int, ...], seed: int) -> np.ndarray:

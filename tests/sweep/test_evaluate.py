@@ -299,3 +299,12 @@ def test_a_shortage_of_memory_may_pass_and_is_met_before_the_simulation(
     assert result.error is not None
     assert result.error.startswith("needs 0.00")
     assert "are free on cpu; accepted: a smaller volume, or more memory" in result.error
+
+
+def test_a_study_may_compare_projectors() -> None:
+    pytest.importorskip("astra", exc_type=ImportError)
+    study = parse_study(SMALL.replace("[axes]", '[axes]\n"solver.projector" = ["sparse", "astra"]'))
+    ours, theirs = (evaluate(study, trial_of(study, i)) for i in (0, len(study.cells()) // 2))
+    assert ours.status is theirs.status is TrialStatus.OK
+    assert ours.nrmse != theirs.nrmse
+    assert ours.nrmse == pytest.approx(theirs.nrmse, rel=0.02)

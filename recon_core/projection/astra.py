@@ -1,0 +1,86 @@
+"""The matrix of the ASTRA toolbox's CPU projector, applied as our own: a second opinion.
+
+ASTRA's 'linear' projector is the operator of :mod:`tomoatlas.recon_core.projection.rays`, computed
+by other hands and in single precision (van Aarle et al., Ultramicroscopy 157, 35, 2015). Its matrix
+and the transpose of that are an exact pair; ASTRA's CUDA projectors are not, so they are not used.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from types import ModuleType
+
+import numpy as np
+from scipy import sparse
+
+from ..errors import BadInput, needed
+from ..geometry import TiltGeometry
+from ..settings import ProjectorName
+from . import SparseProjector
+
+KEY = "solver.projector"
+SPARSE = 'solver.projector = "sparse", which needs no package'
+
+
+class AstraProjector(SparseProjector):
+    """A :class:`~tomoatlas.recon_core.projection.SparseProjector` of ASTRA's matrix of one slice.
+
+    Raises
+    ------
+    BadInput : ASTRA is not installed; or as of the sparse projector.
+    """
+
+    def _slice_matrix(self) -> sparse.csr_array:
+        return astra_matrix(self.geometry)
+
+
+@lru_cache(maxsize=16)
+def cached_astra_projector(geometry: TiltGeometry) -> AstraProjector:
+    """The projector of a geometry, built once per process."""
+    return AstraProjector(geometry)
+
+
+def astra_matrix(geometry: TiltGeometry) -> sparse.csr_array:
+    """ASTRA's sparse matrix (angle * y, z * y) of one slice, float32, columns in order.
+
+    Raises
+    ------
+    BadInput : ASTRA is not installed.
+    """
+    astra = _astra()
+    detector = astra.create_proj_geom(
+        "parallel", 1.0, geometry.shape[1], np.deg2rad(geometry.angles_deg)
+    )
+    projector = astra.create_projector("linear", detector, astra.create_vol_geom(*geometry.shape))
+    try:
+        handle = astra.projector.matrix(projector)
+        matrix = sparse.csr_array(astra.matrix.get(handle), dtype=np.float32)
+        astra.matrix.delete(handle)
+    finally:
+        astra.projector.delete(projector)
+    matrix.eliminate_zeros()  # a NaN must not spread along a weight of 0
+    matrix.sort_indices()
+    return matrix
+
+
+def check_projector(kind: ProjectorName, on_gpu: bool) -> None:
+    """Refuse a projector that cannot be used here, before anything is solved with it.
+
+    Raises
+    ------
+    BadInput : ASTRA on a GPU, or where it is not installed.
+    """
+    if kind != "astra":
+        return
+    if on_gpu:
+        accepted = f"the CPU (--device cpu), or {SPARSE}"
+        raise BadInput("computes on the CPU only", key=KEY, value=kind, accepted=accepted)
+    _astra()
+
+
+def _astra() -> ModuleType:
+    accepted = f"pip install astra-toolbox (x86-64 Linux and Windows), or {SPARSE}"
+    with needed("astra-toolbox", accepted=accepted, purpose=KEY):
+        import astra
+    module: ModuleType = astra
+    return module
