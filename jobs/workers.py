@@ -182,7 +182,7 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
         with _on_dask(workers.dask, workers, len(places)) as executor:
             yield executor
     else:
-        yield ProcessExecutor(len(places), places=places, device=workers.device)
+        yield ProcessExecutor(len(places), environments=places, device=workers.device)
 
 
 def worker_places(workers: Workers) -> list[Mapping[str, str]]:

@@ -24,8 +24,12 @@ PROJECTED_VOXELS_PER_SECOND = 5.0e9
 class Estimate:
     """What a study takes.
 
-    ``trials``: by method. ``memory_bytes``: of one trial at a time, the largest. ``seconds``: of
-    all trials one after the other on one core; ``device_hours``: the same in hours.
+    Parameters
+    ----------
+    cells : number of cells.
+    trials : number of trials by method.
+    memory_bytes : of the largest trial.
+    seconds : of all trials, one after another on one core.
     """
 
     cells: int
@@ -35,7 +39,7 @@ class Estimate:
 
     @property
     def trials_in_all(self) -> int:
-        """Trials of all methods."""
+        """Number of trials of all methods."""
         return sum(self.trials.values())
 
     @property
@@ -45,7 +49,7 @@ class Estimate:
 
 
 def estimate(study: Study) -> Estimate:
-    """Cells, trials, memory and time of a study, from sizes alone; nothing is run.
+    """Estimate cells, trials, memory and time of a study from sizes alone; nothing is run.
 
     Raises
     ------
@@ -79,7 +83,13 @@ def data_bytes(study: Study) -> int:
 
 
 def solve_size(study: Study, dual_bytes: int = FLOAT) -> SolveSize:
-    """What decides the memory of a solve of a study without axes."""
+    """The sizes that decide the memory of a solve.
+
+    Parameters
+    ----------
+    study : without axes.
+    dual_bytes : of one value of the TV dual.
+    """
     size, acquisition = outline(study.specimen), study.acquisition
     shape = (len(size.elements), *size.shape)
     tilts = acquisition.haadf_tilts, acquisition.chemical_tilts
@@ -87,7 +97,13 @@ def solve_size(study: Study, dual_bytes: int = FLOAT) -> SolveSize:
 
 
 def trial_seconds(study: Study, method: Method) -> float:
-    """Time of one trial on one core of a study without axes: work per iteration at a known rate."""
+    """Estimate the seconds of one trial on one core: work per iteration at a measured rate.
+
+    Parameters
+    ----------
+    study : without axes.
+    method : of the trial.
+    """
     size = outline(study.specimen)
     iterations = min(method.traits.iterations, study.solver.max_iterations)
     work = math.prod(size.shape) * _work_per_voxel(study, method, size)
@@ -102,11 +118,16 @@ def _work_per_voxel(study: Study, method: Method, size: Outline) -> float:
 
 
 OWN_MARGIN, OTHERS_MARGIN = 1.25, 1.5
-"""Over the slowest trial of the same cell and method; over what other cells let one expect."""
+"""Factor on the slowest trial of the same cell and method; on what other cells suggest."""
 
 
 class DurationModel:
-    """Learns from finished trials how long the next will take."""
+    """Learns from finished trials how long the next will take.
+
+    The a-priori estimate of a trial is right up to a factor that depends on the machine and on the
+    method. The model learns that factor from all finished trials of the method, and for a cell and
+    method with finished trials takes the slowest of these instead.
+    """
 
     def __init__(self) -> None:
         self._slowest: dict[Search, float] = {}
@@ -115,7 +136,7 @@ class DurationModel:
         self._estimates: dict[Search, float] = {}
 
     def learn(self, search: Search, seconds: float) -> None:
-        """A trial of ``search`` took ``seconds``."""
+        """Note that a trial of ``search`` took ``seconds``."""
         self._slowest[search] = max(seconds, self._slowest.get(search, 0.0))
         self._seconds[search.method] += seconds
         self._estimated[search.method] += self.estimate(search)
@@ -125,7 +146,7 @@ class DurationModel:
         return bool(self._estimated[method])
 
     def expected(self, search: Search) -> float:
-        """Seconds within which a trial of ``search`` will very likely end, one way or another."""
+        """Seconds within which a trial of ``search`` very likely ends, with or without success."""
         slowest = self._slowest.get(search)
         if slowest is None:
             likely = OTHERS_MARGIN * self._rate(search.method) * self.estimate(search)
@@ -134,13 +155,13 @@ class DurationModel:
         return min(likely, search.study.limits.trial_seconds or likely)
 
     def estimate(self, search: Search) -> float:
-        """Seconds of a trial of ``search`` as the study lets one expect, before anything is run."""
+        """The a-priori estimate of the seconds of a trial of ``search``."""
         if search not in self._estimates:
             self._estimates[search] = trial_seconds(search.study, search.method)
         return self._estimates[search]
 
     def _rate(self, method: Method) -> float:
-        """Time over estimate: of this method, else of all, else as estimated."""
+        """Measured time over estimate: of this method, else of all methods, else 1."""
         if self._estimated[method]:
             return self._seconds[method] / self._estimated[method]
         estimated = sum(self._estimated.values())

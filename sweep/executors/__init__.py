@@ -1,4 +1,4 @@
-"""Where trials are evaluated: what the driver asks of an executor, and the limits of a trial."""
+"""Where trials are evaluated: the protocol of executors, and the limits of a trial."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Hard limits of a trial, None for none; a trial over one is killed and has a final status.
+    """Hard limits of a trial; one that exceeds them is killed.
 
-    ``seconds``: wall time, from the moment the trial is in its process; over it the status is
-    timeout. ``memory_bytes``: resident memory of the process, caches of the specimen included; over
-    it the status is crashed, for the process was killed and nobody knows how the trial would have
-    ended. So it is of a trial that itself meets a MemoryError.
+    Parameters
+    ----------
+    seconds : wall time from the moment the trial is in its process, None for no limit. Beyond it
+        the status is timeout.
+    memory_bytes : resident memory of the process, with what it caches; None for no limit. Beyond
+        it the status is crashed, as for a trial that itself meets a MemoryError: with more memory
+        it might end well.
 
     Raises
     ------
@@ -41,7 +44,7 @@ class Limits:
 
     @classmethod
     def of(cls, study: Study) -> Limits:
-        """What the ``[limits]`` of a study say."""
+        """The ``[limits]`` of a study."""
         return cls(study.limits.trial_seconds, study.limits.memory_bytes)
 
 
@@ -54,21 +57,27 @@ class Executor(Protocol):
     """Evaluates up to ``slots`` trials at a time, in any order, and loses none.
 
     A trial whose worker dies comes back as crashed, one over its time as timeout; the reason is in
-    the result's ``error``. Whether it is tried again is the caller's to decide. Every result names
-    its worker, by the same name for as long as the executor lives; no two work at once by one name.
+    the result's ``error``. The caller decides whether to try it again. Every result names its
+    worker, by the same name for as long as the executor lives; no two work at once by one name.
     """
 
     @property
     def slots(self) -> int:
-        """Trials it can hold at once now; shrinks as workers are lost, grows as they join."""
+        """Number of trials it can hold now; shrinks as workers are lost, grows as they join."""
 
     def submit(self, study: Study, trial: Trial) -> None:
         """Hand over a trial of ``study``; fewer than ``slots`` may be in flight."""
 
     def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
-        """One submitted trial with its result, or None when ``timeout`` seconds brought none.
+        """Wait for a submitted trial to end.
 
-        Without a timeout it waits for as long as a trial is in flight.
+        Parameters
+        ----------
+        timeout : seconds to wait; None waits for as long as a trial is in flight.
+
+        Returns
+        -------
+        tuple : the trial and its result; None if no trial ended in time.
 
         Raises
         ------
@@ -80,7 +89,7 @@ class Executor(Protocol):
 
 
 def signed(result: TrialResult, worker: str) -> TrialResult:
-    """``result`` with the name of the worker, which is on this host."""
+    """Add the name of the worker and of this host to a result."""
     return replace(result, worker=worker, host=os.uname().nodename)
 
 

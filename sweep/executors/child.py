@@ -19,16 +19,16 @@ from ...recon_core.errors import Trouble
 from ..study import Study
 from ..study.trial import Trial, TrialResult, TrialStatus
 from . import MEBIBYTE, Evaluate, Limits
-from .serve import DEAF_TO
+from .serve import IGNORED_SIGNALS
 
 START_SECONDS = 900.0
-"""To import everything, which may take minutes when a thousand nodes read one file system."""
+"""Longest start: imports may take minutes when a thousand nodes read one file system."""
 
 MEMORY_SECONDS = 0.05
-"""Between two looks at the memory; a process fills some 0.1 GiB meanwhile."""
+"""Between two checks of the memory; a process fills some 0.1 GiB meanwhile."""
 
 REAP_SECONDS = 1.0
-"""For a killed child to be gone; one that a driver or a file system holds is left behind."""
+"""Wait for a killed child to be gone; one that a driver or a file system holds is left behind."""
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -39,7 +39,10 @@ Process = subprocess.Popen[bytes]
 class CannotStart(Trouble):
     """No process starts here: the machine has no room for one, or it ended before it was ready.
 
-    ``may_pass``: whether for want of memory, processes or files, which may be there a little later.
+    Parameters
+    ----------
+    reason : what happened.
+    may_pass : whether memory, processes or files were short, of which there may be more later.
     """
 
     def __init__(self, reason: str, may_pass: bool = False) -> None:
@@ -48,21 +51,22 @@ class CannotStart(Trouble):
 
 
 class Child:
-    """A process, the pipe to it, and the trial that it has.
+    """A process that evaluates trials, the pipe to it, and the trial that it has.
 
     It is started as a program of its own, never forked: a fork of a process that uses MPI, CUDA or
-    threads is not safe, and ``subprocess`` uses vfork and exec, which are.
+    threads is not safe, and ``subprocess`` uses vfork and exec, which are. Its life is: started,
+    ready (it has imported everything), then a trial at a time until it has ended.
 
     Parameters
     ----------
     evaluate : evaluates a trial; a function that can be imported by its name.
     device : name of what it computes on.
     environment : all its variables, see :func:`.serve.worker_environment`.
-    limits : what a trial may take, else what its study says; :meth:`check` enforces them.
+    limits : what a trial may take, by default what its study says; :meth:`check` enforces them.
 
     Raises
     ------
-    CannotStart : there is no room for a process; nothing of it is left.
+    CannotStart : the machine has no room for a process; nothing of it is left.
     """
 
     trial: Trial | None = None
@@ -86,12 +90,12 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Number of its process."""
+        """Id of its process."""
         return self._process.pid
 
     @property
     def proven(self) -> bool:
-        """Whether it has started."""
+        """Whether it has started and is ready."""
         return self._ready
 
     @property
@@ -105,43 +109,47 @@ class Child:
         return not self._ended and self._process.poll() is None
 
     def take(self, study: Study, trial: Trial) -> bool:
-        """Hand it a trial; False where it has died meanwhile."""
+        """Hand it a trial; False if it has died meanwhile."""
         with self._lock:
             self._study, self.trial = study, trial
             self._limits = self._given or Limits.of(study)
             return self._begin() if self._ready else self.alive
 
     def answer(self) -> TrialResult | None:
-        """What it says now that its pipe is ready: a result, or None for having started.
+        """Read its pipe, once that is ready: a result, or None when it has become ready itself.
 
         Raises
         ------
-        CannotStart : it ended by itself before it had started.
+        CannotStart : it ended by itself before it was ready.
         """
         with self._lock:
             try:
-                said: tuple[TrialResult, bool] | None = self.connection.recv()
+                message: tuple[TrialResult, bool] | None = self.connection.recv()
             except (EOFError, OSError):
                 return self._lost()
-            if said is None:
+            if message is None:
                 self._ready = True
                 self._begin()
                 return None
             self.trial = None
-            result, self._ended = said
+            result, self._ended = message
             return result
 
     def check(self) -> None:
-        """Kill it if its trial is over a limit; :meth:`answer` then tells. Any thread may."""
+        """Kill the child if its trial exceeds a limit; the next :meth:`answer` returns the verdict.
+
+        Thread-safe.
+        """
         with self._lock:
             if self.trial is None or self._verdict is not None:
                 return
             self._verdict = self._judged(time.monotonic() - self._since)
+            # A result that is in the pipe already counts, though it came late.
             if self._verdict is not None and not self.connection.poll():
                 self._process.kill()
 
     def until_check(self) -> float:
-        """Seconds until it should be looked at; infinite where it has nothing to do."""
+        """Seconds until it should be checked; infinite if it has no trial."""
         if self.trial is None or self._verdict is not None:
             return float("inf")
         allowed = self._limits.seconds if self._ready else START_SECONDS
@@ -149,7 +157,7 @@ class Child:
         return left if self._limits.memory_bytes is None else min(left, MEMORY_SECONDS)
 
     def end(self) -> None:
-        """Kill it and forget it."""
+        """Kill it and close its pipes."""
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(REAP_SECONDS)
@@ -205,9 +213,9 @@ class Child:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process, 0 where it is gone.
+    """Resident memory of a process in bytes; 0 if it is gone.
 
-    A limit on address space would not do: CUDA and numba reserve far more than they use.
+    A limit on address space would be wrong: CUDA and numba reserve far more than they use.
     """
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
@@ -236,8 +244,8 @@ def _connected(environment: Mapping[str, str]) -> tuple[Process, Connection, int
 
 def _started(pipes: Sequence[int], environment: Mapping[str, str]) -> Process:
     command = [sys.executable, "-P", "-m", "tomoatlas.sweep.executors.serve", *map(str, pipes)]
-    # The child inherits the mask, so no signal to the whole job ends it before it is deaf.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+    # The child inherits the mask: no signal to the whole job ends it before it ignores them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)
     try:
         return subprocess.Popen(command, env=environment, pass_fds=pipes, stdin=subprocess.DEVNULL)
     finally:
@@ -245,7 +253,7 @@ def _started(pipes: Sequence[int], environment: Mapping[str, str]) -> Process:
 
 
 def _out_of_memory_kills() -> int:
-    """Processes that the kernel has killed for want of memory since it was started."""
+    """Number of processes that the kernel has killed since boot because memory ran out."""
     with suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

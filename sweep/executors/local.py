@@ -19,55 +19,59 @@ from .child import CannotStart, Child, Task
 from .serve import worker_environment
 
 STARTS = 5
-"""In a row that fail at one place before it is given up."""
+"""Starts in a row that fail in one slot before it is given up."""
 
 PAUSE_SECONDS = 2.0
-"""After a start that failed; twice as long after each further one at that place."""
+"""After a start that failed; twice as long after each further one in that slot."""
 
 
 class Slots:
-    """Places for ``count`` children, from 0; ``count`` shrinks as places are given up.
+    """Numbered slots for children, with pauses after starts that fail.
 
-    Where a child has ever started, or there was only no room for one, a start is tried again.
-    Otherwise what cannot start now never will.
+    A start that fails is tried again if any child has ever started, or if the machine only had no
+    room for a process. Otherwise the installation is broken: no child ever would start.
+
+    Parameters
+    ----------
+    count : number of slots; it shrinks as slots are given up.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._vacant = list(range(count))
+        self._free = list(range(count))
         self._failures: Counter[int] = Counter()
         self._lost: list[CannotStart] = []
-        self._told = 0
+        self._warned = 0
         self._proven = False
-        self._after = -math.inf
+        self._next_start = -math.inf
 
     def take(self) -> int | None:
-        """A free place for a child to be started now; None where there is none, or not yet."""
-        return self._vacant.pop(0) if self._vacant and self.until_start() <= 0.0 else None
+        """Take a free slot to start a child in now; None if there is none, or a pause lasts."""
+        return self._free.pop(0) if self._free and self.until_start() <= 0.0 else None
 
-    def leave(self, seat: int) -> None:
-        """A child has ended that had started."""
-        self._vacant.append(seat)
+    def release(self, slot: int) -> None:
+        """Free the slot of a child that had started and has ended."""
+        self._free.append(slot)
 
-    def prove(self, seat: int) -> None:
-        """A child has started."""
+    def confirm(self, slot: int) -> None:
+        """Note that a child has started."""
         self._proven = True
-        self._failures.pop(seat, None)
-        self._tell()
+        self._failures.pop(slot, None)
+        self._warn()
 
-    def fail(self, seat: int, error: CannotStart) -> None:
-        """A child could not start: its place is free again after a pause, or given up."""
-        self._failures[seat] += 1
-        if (self._proven or error.may_pass) and self._failures[seat] < STARTS:
-            self._vacant.append(seat)
-            self._after = time.monotonic() + PAUSE_SECONDS * 2 ** (self._failures[seat] - 1)
+    def fail(self, slot: int, error: CannotStart) -> None:
+        """Note that a child could not start: its slot is free again after a pause, or given up."""
+        self._failures[slot] += 1
+        if (self._proven or error.may_pass) and self._failures[slot] < STARTS:
+            self._free.append(slot)
+            self._next_start = time.monotonic() + PAUSE_SECONDS * 2 ** (self._failures[slot] - 1)
             return
         self.count -= 1
         self._lost.append(error)
-        self._tell()
+        self._warn()
 
     def check(self) -> None:
-        """Do nothing while there are places.
+        """Do nothing while there are slots.
 
         Raises
         ------
@@ -77,45 +81,50 @@ class Slots:
             raise self._lost[-1]
 
     def until_start(self) -> float:
-        """Seconds until a start may be tried; infinite where no place is free."""
-        return max(0.0, self._after - time.monotonic()) if self._vacant else math.inf
+        """Seconds until a start may be tried; infinite if no slot is free."""
+        return max(0.0, self._next_start - time.monotonic()) if self._free else math.inf
 
-    def _tell(self) -> None:
-        """Where nothing ever started, the error that ends the run tells enough."""
+    def _warn(self) -> None:
+        """Report lost slots. If no worker ever started, the final error is sufficient."""
         if self._proven and self.count:
-            for error in self._lost[self._told :]:
+            for error in self._lost[self._warned :]:
                 print(f"warning: {error}; workers left: {self.count}", file=sys.stderr)
-            self._told = len(self._lost)
+            self._warned = len(self._lost)
 
 
 IDLE_SECONDS = 0.5
-"""Between two looks for what has been submitted; the most that a trial overruns its time."""
+"""Longest time between two checks of all children; the most that a trial overruns its limit."""
 
 
 class Watchdog:
-    """Looks at children until it is dismissed, and kills those whose trial is over a limit."""
+    """A thread that kills children whose trial is over a limit.
+
+    It is a thread of its own because the executor's owner may be busy, making proposals or
+    writing, when a limit is reached. The set of children is replaced, never changed, so that the
+    thread can go through it without a lock.
+    """
 
     def __init__(self) -> None:
         self._children: frozenset[Child] = frozenset()
-        self._dismissed = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="warden")
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True, name="watchdog")
         self._thread.start()
 
     def watch(self, child: Child) -> None:
-        """Look at ``child`` from now on."""
+        """Check ``child`` from now on."""
         self._children |= {child}
 
     def release(self, child: Child) -> None:
-        """Look at ``child`` no more."""
+        """Check ``child`` no more."""
         self._children -= {child}
 
-    def dismiss(self) -> None:
-        """Stop; returns when no child is looked at any more."""
-        self._dismissed.set()
+    def stop(self) -> None:
+        """End the thread; no child is checked any more when this returns."""
+        self._stopped.set()
         self._thread.join()
 
-    def _watch(self) -> None:
-        while not self._dismissed.wait(self._pause()):
+    def _loop(self) -> None:
+        while not self._stopped.wait(self._pause()):
             for child in self._children:
                 child.check()
 
@@ -124,21 +133,21 @@ class Watchdog:
 
 
 class ProcessExecutor:
-    """Evaluates trials in ``workers`` child processes, which are kept warm between trials.
+    """Evaluates trials in child processes, which stay warm between trials.
 
-    A child that is killed, crashes or goes over its limits is replaced; its trial tells why. One
-    that cannot start is tried again a few times, then there is a slot less: its trial waits for
-    another child.
+    A child that is killed, crashes or goes over its limits is replaced; the reason is in the result
+    of its trial. One that cannot start is tried again a few times, then there is a slot less: its
+    trial waits for another child.
 
     Parameters
     ----------
     workers : number of children; each is started with its first trial.
     evaluate : evaluates a trial; a function that can be imported by its name.
     limits : what a trial may take; by default the limits of its study.
-    places : for each worker the variables of its own, such as the mask of its device.
+    environments : for each worker the variables of its own, such as the mask of its device.
     threads : of each child; by default the workers share the cores evenly.
     names : of the workers; by default their numbers, from 0. A child that replaces another has its
-        name, as it has its place.
+        name, as it has its slot.
     device : name of what the children compute on.
 
     Raises
@@ -151,26 +160,26 @@ class ProcessExecutor:
         workers: int,
         evaluate: Evaluate = evaluate,
         limits: Limits | None = None,
-        places: Sequence[Mapping[str, str]] | None = None,
+        environments: Sequence[Mapping[str, str]] | None = None,
         threads: int | None = None,
         names: Sequence[str] | None = None,
         device: str = "cpu",
     ) -> None:
         self._evaluate, self._limits, self._device = evaluate, limits, device
         self._names = names or [str(number) for number in range(workers)]
-        self._places = places or [{}] * workers
-        self._free = Slots(workers)
+        self._environments = environments or [{}] * workers
+        self._slots = Slots(workers)
         self._threads = threads or max(1, len(os.sched_getaffinity(0)) // workers)
         self._idle: list[Child] = []
         self._busy: list[Child] = []
         self._waiting: deque[Task] = deque()
-        self._seats: dict[Child, int] = {}
-        self._warden = Watchdog()
+        self._slot_of: dict[Child, int] = {}
+        self._watchdog = Watchdog()
 
     @property
     def slots(self) -> int:
-        """Children that there can be."""
-        return self._free.count
+        """Number of children that there can be."""
+        return self._slots.count
 
     def submit(self, study: Study, trial: Trial) -> None:
         """Hand the trial to an idle child, or to a new one."""
@@ -182,7 +191,7 @@ class ProcessExecutor:
         until = None if timeout is None else time.monotonic() + timeout
         while self._busy or self._waiting:
             self._place()
-            self._free.check()
+            self._slots.check()
             ready = wait([child.connection for child in self._busy], self._pause(until))
             if not ready:
                 if until is not None and time.monotonic() >= until:
@@ -196,40 +205,40 @@ class ProcessExecutor:
 
     def close(self) -> None:
         """Kill all children; results not collected are lost."""
-        self._warden.dismiss()
+        self._watchdog.stop()
         for child in [*self._busy, *self._idle]:
             child.end()
-        self._busy, self._idle, self._seats = [], [], {}
+        self._busy, self._idle, self._slot_of = [], [], {}
         self._waiting.clear()
 
     def _pause(self, until: float | None) -> float | None:
         """Seconds to wait for a child: until time is up, or a waiting trial may get one started."""
         left = math.inf if until is None else max(0.0, until - time.monotonic())
-        left = min(left, self._free.until_start()) if self._waiting else left
+        left = min(left, self._slots.until_start()) if self._waiting else left
         return left if math.isfinite(left) else None
 
     def _place(self) -> None:
-        """Give the trials that wait to children, as far as there are some."""
+        """Give waiting trials to idle children, and to new ones."""
         while self._waiting and (child := self._idle.pop() if self._idle else self._started()):
-            # What becomes of a child that has just been started, its answer tells.
+            # Assume a new child is busy; its first answer reports a failed start.
             if child.take(*self._waiting[0]) or not child.proven:
                 self._busy.append(child)
                 self._waiting.popleft()
             else:
-                self._free.leave(self._end(child))
+                self._slots.release(self._end(child))
 
     def _started(self) -> Child | None:
-        seat = self._free.take()
-        if seat is None:
+        slot = self._slots.take()
+        if slot is None:
             return None
-        environment = worker_environment(self._threads, self._places[seat])
+        environment = worker_environment(self._threads, self._environments[slot])
         try:
             child = Child(self._evaluate, self._device, environment, self._limits)
         except CannotStart as error:
-            self._free.fail(seat, error)
+            self._slots.fail(slot, error)
             return None
-        self._seats[child] = seat
-        self._warden.watch(child)
+        self._slot_of[child] = slot
+        self._watchdog.watch(child)
         return child
 
     def _answered(self, child: Child) -> tuple[Trial, TrialResult] | None:
@@ -239,22 +248,22 @@ class ProcessExecutor:
         except CannotStart as error:
             self._busy.remove(child)
             self._waiting.extendleft([task] if task else [])
-            self._free.fail(self._end(child), error)
+            self._slots.fail(self._end(child), error)
             return None
         if child.proven:
-            self._free.prove(self._seats[child])
+            self._slots.confirm(self._slot_of[child])
         if task is None or result is None:
             return None
         self._busy.remove(child)
-        result = signed(result, self._names[self._seats[child]])
+        result = signed(result, self._names[self._slot_of[child]])
         if child.alive:
             self._idle.append(child)
         else:
-            self._free.leave(self._end(child))
+            self._slots.release(self._end(child))
         return task[1], result
 
     def _end(self, child: Child) -> int:
-        """End a child; the place that it had."""
-        self._warden.release(child)
+        """End a child; the slot that it had."""
+        self._watchdog.release(child)
         child.end()
-        return self._seats.pop(child)
+        return self._slot_of.pop(child)

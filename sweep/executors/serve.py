@@ -42,11 +42,11 @@ def worker_environment(
     return {**without_launcher(environment), **counts, **modules, **(extra or {})}
 
 
-DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""Sent to a whole job by terminals and schedulers; the manager alone decides what ends."""
+IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Terminals and schedulers send these to a whole job; the manager alone decides what ends."""
 
-FIRST_TO_GO = "800"
-"""Of 1000: the kernel, out of memory, should take a trial and not the manager."""
+OOM_SCORE = "800"
+"""Of 1000: when memory runs out, the kernel should kill a trial and not the manager."""
 
 
 def serve(tasks: int, lifeline: int) -> None:
@@ -60,7 +60,7 @@ def serve(tasks: int, lifeline: int) -> None:
     """
     _die_with(lifeline)
     _ignore_signals()
-    _volunteer()
+    _prefer_as_victim()
     os.set_inheritable(tasks, False)
     connection = Connection(tasks)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -97,15 +97,15 @@ def _die_with(lifeline: int) -> None:
 
 
 def _ignore_signals() -> None:
-    for number in DEAF_TO:
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_SIGNALS)
 
 
-def _volunteer() -> None:
-    # Where there is no such file, or a container forbids it, the kernel chooses by size.
+def _prefer_as_victim() -> None:
+    # Without such a file, or in a container that forbids it, the kernel chooses by size.
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """The time a run has left; without end unless told.
+    """The time a run has left, and whether it may still start trials.
 
     Parameters
     ----------
-    seconds : until everything must be written and the run must be over.
+    seconds : from now until the trials must be over; by default the run has no limit.
     clock : monotonic, in seconds; jumps of the wall clock must not matter.
     """
 

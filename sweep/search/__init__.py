@@ -1,7 +1,7 @@
-"""The sequence of trials of one method in one cell, and the rule by which it goes on.
+"""The sequence of trials of one method in one cell, and the rule by which it continues.
 
-The fixed lag: proposal t is always made from the results of trials 0 ... t - lag, with trials
-t - lag + 1 ... t - 1 as pending, whatever has come back by then. So the trials of a study do not
+The lag is fixed: proposal t is always made from the results of trials 0 … t - lag, with trials
+t - lag + 1 … t - 1 as pending, whatever has come back by then. So the trials of a study do not
 depend on the number of workers, their order, or on restarts.
 """
 
@@ -18,10 +18,15 @@ from .propose import initial_point, propose
 
 @dataclass(eq=False)
 class Search:
-    """One method in one cell: what was started, and the scores of what is finished.
+    """One method in one cell: which trials were started, and the scores of the finished ones.
 
-    ``study``: the study of the cell, without axes. ``weights``: of every started trial, by number.
-    ``scores``: <NRMSE> of every finished one, None where it failed.
+    Parameters
+    ----------
+    study : the study of the cell, without axes.
+    cell : one condition.
+    method : of the reconstructions.
+    weights : of every started trial, by number.
+    scores : mean NRMSE of every finished trial, by number; None if it failed.
     """
 
     study: Study
@@ -40,17 +45,17 @@ class Search:
 
     @property
     def budget(self) -> int:
-        """Trials that this search may have."""
+        """Number of trials that this search may have."""
         return self.study.search.budget(self.method)
 
     @property
     def progress(self) -> float:
-        """Started part of the budget."""
+        """Started part of the budget, 0 to 1."""
         return len(self.weights) / self.budget
 
     @property
     def left(self) -> int:
-        """Trials that were not started yet."""
+        """Number of trials that were not started yet."""
         return self.budget - len(self.weights)
 
     @property
@@ -60,7 +65,7 @@ class Search:
         return t < self.budget and (self._designed(t) or self._settled >= self._known(t))
 
     def next_trial(self) -> Trial:
-        """The next trial of a search that is ready; it counts as started from now on."""
+        """Make the next trial of a search that is ready; it counts as started from now on."""
         t = self._next
         weights = self._weights(t)
         self.weights[t] = weights
@@ -68,12 +73,19 @@ class Search:
         return self.trial(t, weights)
 
     def trial(self, number: int, weights: Weights) -> Trial:
-        """Trial ``number`` of this search, if it has these ``weights``."""
+        """Trial ``number`` of this search with these ``weights``."""
         identity = trial_id(self._parameters, self.method, weights)
         return Trial(self.cell, self.method, number, weights, identity)
 
     def finish(self, number: int, weights: Weights, score: float | None) -> None:
-        """Take in the score of a trial, of this run or an earlier one; None where it failed."""
+        """Enter the score of a trial of this run or an earlier one.
+
+        Parameters
+        ----------
+        number : of the trial in this search, from 0.
+        weights : that it had.
+        score : mean NRMSE; None if it failed.
+        """
         self.weights[number] = weights
         self.scores[number] = score
         self._advance()
@@ -91,9 +103,9 @@ class Search:
         if self._designed(t):
             return initial_point(space, t, self._seed())
         known = self._known(t)
-        told = [(self.weights[i], self.scores[i]) for i in range(known)]
+        finished = [(self.weights[i], self.scores[i]) for i in range(known)]
         pending = [self.weights[i] for i in range(known, t)]
-        return propose(space, told, pending, self._seed(t), self.study.search.surrogate)
+        return propose(space, finished, pending, self._seed(t), self.study.search.surrogate)
 
     def _designed(self, t: int) -> bool:
         return t < self.study.search.initial

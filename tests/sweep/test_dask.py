@@ -140,12 +140,12 @@ def test_children_have_gpus_of_their_own(
     gpus_here(monkeypatch, 8)
     if mask is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
-    crews = DaskWorkers(bowl, None, DeviceRequest("cuda"))
-    crews.setup(dask_worker(name, threads))
-    made = [crews._new_child() for _ in expected]
-    assert [crew._places[0]["CUDA_VISIBLE_DEVICES"] for crew in made] == expected
-    for crew in made:
-        crew.close()
+    plugin = DaskWorkers(bowl, None, DeviceRequest("cuda"))
+    plugin.setup(dask_worker(name, threads))
+    made = [plugin._new_child() for _ in expected]
+    assert [child._environments[0]["CUDA_VISIBLE_DEVICES"] for child in made] == expected
+    for child in made:
+        child.close()
 
 
 def test_threads_that_would_share_a_gpu_are_refused_unless_wished(
@@ -172,10 +172,10 @@ def test_children_share_the_cores_of_their_host(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if wished is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", wished)
-    crews = DaskWorkers(bowl, None, DeviceRequest(), {"127.0.0.1": workers})
-    crews.setup(dask_worker("node7"))
-    with closing(crews._new_child()) as crew:
-        assert crew._threads == expected
+    plugin = DaskWorkers(bowl, None, DeviceRequest(), {"127.0.0.1": workers})
+    plugin.setup(dask_worker("node7"))
+    with closing(plugin._new_child()) as child:
+        assert child._threads == expected
 
 
 def test_workers_are_asked_for_the_device_of_the_request(client: Any) -> None:
@@ -201,15 +201,15 @@ def test_the_threads_of_one_worker_have_names_of_their_own() -> None:
     from tomoatlas.sweep.executors.dask.workers import DaskWorkers
 
     for threads, expected in ((1, ["node7", "node7"]), (2, ["node7/0", "node7/1"])):
-        crews = DaskWorkers(faulty, LIMITS)
-        crews.setup(dask_worker("node7", threads))
+        plugin = DaskWorkers(faulty, LIMITS)
+        plugin.setup(dask_worker("node7", threads))
         study = small_study()
-        made = [crews._new_child() for _ in expected]
-        for crew in made:
-            crew.submit(study, trial_number(study, 0))
-        assert [collected(crew)[1].worker for crew in made] == expected
-        for crew in made:
-            crew.close()
+        made = [plugin._new_child() for _ in expected]
+        for child in made:
+            child.submit(study, trial_number(study, 0))
+        assert [collected(child)[1].worker for child in made] == expected
+        for child in made:
+            child.close()
 
 
 def test_closing_ends_the_children_of_all_workers(client: Any) -> None:
@@ -248,7 +248,7 @@ def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_r
         distributed.Client(cluster) as client,
         closing(DaskExecutor(client, faulty)) as executor,
     ):
-        first, second = (w.plugins[executor._crews.name] for w in cluster.workers.values())
+        first, second = (w.plugins[executor._plugin.name] for w in cluster.workers.values())
         first.evaluate = cannot_start
         second.evaluate = bowl
         for trial in some_trials(study, 4):

@@ -119,7 +119,7 @@ def test_children_share_the_cores_and_the_parents_environment_is_left_alone() ->
 def test_each_child_has_its_own_place_which_its_successor_takes_over() -> None:
     study = small_study()
     places = [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
-    with closing(ProcessExecutor(2, device_or_death, places=places)) as executor:
+    with closing(ProcessExecutor(2, device_or_death, environments=places)) as executor:
         for trial in (trial_number(study, 1), trial_number(study, 0)):
             executor.submit(study, trial)
         first = {collected(executor)[1].error for _ in places}

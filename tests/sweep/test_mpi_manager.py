@@ -19,8 +19,8 @@ from tomoatlas.sweep.executors.child import CannotStart
 from tomoatlas.sweep.executors.inline import InlineExecutor
 from tomoatlas.sweep.executors.mpi import manager
 from tomoatlas.sweep.executors.mpi.manager import MpiExecutor
-from tomoatlas.sweep.executors.mpi.worker import BYE, LEAVE, RESULT, TASK, ManagerLost, Report, work
-from tomoatlas.sweep.executors.serve import DEAF_TO
+from tomoatlas.sweep.executors.mpi.worker import ManagerLost, Report, Tag, work
+from tomoatlas.sweep.executors.serve import IGNORED_SIGNALS
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 STUDY = small_study()
@@ -34,9 +34,7 @@ class Lists:
         self.size = size
         self.lost: set[int] = set()
         self.sent: list[tuple[int, int, Any]] = []
-        self.came: dict[int, deque[tuple[int, Any]]] = {
-            t: deque() for t in (TASK, RESULT, BYE, LEAVE)
-        }
+        self.came: dict[int, deque[tuple[int, Any]]] = {tag: deque() for tag in Tag}
 
     def send(self, to: int, tag: int, content: object) -> None:
         self.sent.append((to, tag, content))
@@ -48,75 +46,77 @@ class Lists:
         return True
 
     def tasks(self) -> dict[int, Trial]:
-        return {to: content[1] for to, tag, content in self.sent if tag == TASK and content}
+        return {to: content[1] for to, tag, content in self.sent if tag == Tag.TASK and content}
 
 
 @pytest.fixture
-def post() -> Lists:
+def transport() -> Lists:
     return Lists(4)
 
 
 @pytest.fixture
-def executor(post: Lists) -> MpiExecutor:
-    executor = MpiExecutor(post, InlineExecutor(faulty), Limits(seconds=5.0))  # type: ignore[arg-type]
+def executor(transport: Lists) -> MpiExecutor:
+    executor = MpiExecutor(transport, InlineExecutor(faulty), Limits(seconds=5.0))  # type: ignore[arg-type]
     for trial in some_trials(STUDY, 3):
         executor.submit(STUDY, trial)
     return executor
 
 
-def test_the_other_ranks_are_given_trials_first(executor: MpiExecutor, post: Lists) -> None:
-    assert set(post.tasks()) == {1, 2, 3}
+def test_the_other_ranks_are_given_trials_first(executor: MpiExecutor, transport: Lists) -> None:
+    assert set(transport.tasks()) == {1, 2, 3}
     assert executor.slots == 4
     assert executor.collect(0.0) is None
 
 
-def test_a_rank_that_is_done_is_given_the_next_trial(executor: MpiExecutor, post: Lists) -> None:
+def test_a_rank_that_is_done_is_given_the_next_trial(
+    executor: MpiExecutor, transport: Lists
+) -> None:
     executor.submit(STUDY, some_trials(STUDY, 4)[3])
     own = executor.collect(0.0)
     assert own is not None, "rank 0 evaluates as well"
     assert own[1].worker == "0"
-    post.came[RESULT].append((2, Report(OK)))
-    assert executor.collect(0.0) == (post.tasks()[2], replace(OK, worker="2"))
+    transport.came[Tag.RESULT].append((2, Report(OK)))
+    assert executor.collect(0.0) == (transport.tasks()[2], replace(OK, worker="2"))
 
 
-def test_a_lost_rank_costs_its_trial_and_a_slot(executor: MpiExecutor, post: Lists) -> None:
-    post.lost.add(2)
+def test_a_lost_rank_costs_its_trial_and_a_slot(executor: MpiExecutor, transport: Lists) -> None:
+    transport.lost.add(2)
     finished = executor.collect(0.0)
     assert finished is not None
-    assert finished[0] == post.tasks()[2]
+    assert finished[0] == transport.tasks()[2]
     assert (finished[1].status, finished[1].error) == (TrialStatus.CRASHED, "lost rank 2")
     assert finished[1].worker == "2"
     assert executor.slots == 3
-    assert executor.collect(0.0) is None, "a loss is told once"
+    assert executor.collect(0.0) is None, "a loss is reported once"
 
 
 def test_a_rank_lost_after_its_result_came_loses_nothing(
-    executor: MpiExecutor, post: Lists
+    executor: MpiExecutor, transport: Lists
 ) -> None:
-    post.came[RESULT].append((2, Report(OK)))
-    post.lost.add(2)
-    assert executor.collect(0.0) == (post.tasks()[2], replace(OK, worker="2"))
+    transport.came[Tag.RESULT].append((2, Report(OK)))
+    transport.lost.add(2)
+    assert executor.collect(0.0) == (transport.tasks()[2], replace(OK, worker="2"))
     assert executor.slots == 3
     assert executor.collect(0.0) is None
 
 
 def test_results_that_came_together_all_count_before_a_rank_is_given_up(
-    executor: MpiExecutor, post: Lists
+    executor: MpiExecutor, transport: Lists
 ) -> None:
-    post.came[RESULT].extend([(1, Report(OK)), (2, Report(OK))])
-    post.lost.add(2)
+    transport.came[Tag.RESULT].extend([(1, Report(OK)), (2, Report(OK))])
+    transport.lost.add(2)
     back = [executor.collect(0.0) for _ in range(2)]
-    assert back == [(post.tasks()[rank], replace(OK, worker=str(rank))) for rank in (1, 2)]
+    assert back == [(transport.tasks()[rank], replace(OK, worker=str(rank))) for rank in (1, 2)]
     assert executor.slots == 3
     assert executor.collect(0.0) is None
 
 
 def test_a_rank_that_cannot_evaluate_passes_its_trial_on_and_is_given_nothing_more(
-    executor: MpiExecutor, post: Lists, capsys: pytest.CaptureFixture[str]
+    executor: MpiExecutor, transport: Lists, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = Report(None, fit=False, why="a worker process cannot start on node 7")
-    handed_out = post.tasks()
-    post.came[RESULT].append((1, broken))
+    handed_out = transport.tasks()
+    transport.came[Tag.RESULT].append((1, broken))
     finished = executor.collect(0.0) or executor.collect(0.0)
     assert finished is not None, "rank 0 was idle"
     assert (finished[0], finished[1].status) == (handed_out[1], TrialStatus.OK)
@@ -125,7 +125,7 @@ def test_a_rank_that_cannot_evaluate_passes_its_trial_on_and_is_given_nothing_mo
     )
     for rank in (0, 2, 3):
         assert executor.slots > 0
-        post.came[RESULT].append((rank, broken))
+        transport.came[Tag.RESULT].append((rank, broken))
     with pytest.raises(CannotStart, match="no rank"):
         [executor.collect(0.0) for _ in range(3)]
     assert executor.slots == 0
@@ -136,72 +136,75 @@ class Roomless(InlineExecutor):
         raise CannotStart("a worker process cannot start: no room", may_pass=True)
 
 
-@pytest.mark.usefixtures("heeding")
+@pytest.mark.usefixtures("signals_restored")
 def test_a_worker_that_cannot_start_a_child_says_so_and_waits_for_the_end() -> None:
-    post = Lists(2)
-    post.came[TASK].append((0, (STUDY, some_trials(STUDY, 1)[0])))
-    post.came[LEAVE].append((0, None))
-    receive = post.receive
-    post.receive = lambda tag, source=None: (  # type: ignore[method-assign]
-        receive(tag) or ((0, None) if tag == TASK and post.sent else None)
+    transport = Lists(2)
+    transport.came[Tag.TASK].append((0, (STUDY, some_trials(STUDY, 1)[0])))
+    transport.came[Tag.LEAVE].append((0, None))
+    receive = transport.receive
+    transport.receive = lambda tag, source=None: (  # type: ignore[method-assign]
+        receive(tag) or ((0, None) if tag == Tag.TASK and transport.sent else None)
     )
-    work(post, Roomless(faulty))  # type: ignore[arg-type]
-    (_, tag, report), farewell = post.sent
-    assert (tag, report.result, report.fit) == (RESULT, None, False)
+    work(transport, Roomless(faulty))  # type: ignore[arg-type]
+    (_, tag, report), farewell = transport.sent
+    assert (tag, report.result, report.fit) == (Tag.RESULT, None, False)
     assert "no room on " in report.why
-    assert farewell[1] == BYE
+    assert farewell[1] == Tag.CLOSED
 
 
 def test_a_frozen_rank_is_given_up_and_may_come_back(
-    executor: MpiExecutor, post: Lists, monkeypatch: pytest.MonkeyPatch
+    executor: MpiExecutor, transport: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = time.monotonic() + 5.0 + manager.SILENCE_SECONDS + 1
     monkeypatch.setattr(manager, "time", SimpleNamespace(monotonic=lambda: late, sleep=time.sleep))
     given_up = [executor.collect(0.0) for _ in range(3)]
     assert {f[1].error for f in given_up if f} == {f"no answer from rank {r}" for r in (1, 2, 3)}
     assert executor.slots == 1
-    post.came[RESULT].append((3, Report(OK)))
+    transport.came[Tag.RESULT].append((3, Report(OK)))
     assert executor.collect(0.0) is None, "its trial has been given up"
     assert executor.slots == 2
 
 
 def test_closing_waits_for_farewells_and_names_the_silent(
-    executor: MpiExecutor, post: Lists, monkeypatch: pytest.MonkeyPatch
+    executor: MpiExecutor, transport: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manager, "FAREWELL_SECONDS", 0.02)
-    post.lost.add(1)
-    post.came[BYE].append((2, None))
+    transport.lost.add(1)
+    transport.came[Tag.CLOSED].append((2, None))
     executor.close()
     executor.close()
     assert executor.silent == {3}
-    assert [to for to, tag, content in post.sent if tag == TASK and content is None] == [2, 3]
+    assert [to for to, tag, content in transport.sent if tag == Tag.TASK and content is None] == [
+        2,
+        3,
+    ]
     executor.dismiss()
-    assert [to for to, tag, _ in post.sent if tag == LEAVE] == [2, 3]
+    assert [to for to, tag, _ in transport.sent if tag == Tag.LEAVE] == [2, 3]
 
 
 @pytest.fixture
-def heeding() -> Iterator[None]:
-    """A worker ignores signals, which these tests go on to heed."""
-    before = {number: signal.getsignal(number) for number in DEAF_TO}
+def signals_restored() -> Iterator[None]:
+    """A worker ignores signals; afterwards they work as before."""
+    before = {number: signal.getsignal(number) for number in IGNORED_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("heeding")
-def test_a_worker_ends_when_it_is_told_or_left_alone() -> None:
-    post, crew = Lists(2), InlineExecutor(faulty)
+@pytest.mark.usefixtures("signals_restored")
+def test_a_worker_ends_when_the_run_does_or_it_is_left_alone() -> None:
+    transport, worker = Lists(2), InlineExecutor(faulty)
     trial = some_trials(STUDY, 1)[0]
-    post.came[TASK].append((0, (STUDY, trial)))
-    post.came[LEAVE].append((0, None))
+    transport.came[Tag.TASK].append((0, (STUDY, trial)))
+    transport.came[Tag.LEAVE].append((0, None))
     ended = deque([None, (0, None)])
-    receive = post.receive
+    receive = transport.receive
     # The end is called when the result has been sent, and no sooner.
-    post.receive = lambda tag, source=None: (  # type: ignore[method-assign]
-        receive(tag) or (ended.popleft() if tag == TASK and ended else None)
+    transport.receive = lambda tag, source=None: (  # type: ignore[method-assign]
+        receive(tag) or (ended.popleft() if tag == Tag.TASK and ended else None)
     )
-    work(post, crew)  # type: ignore[arg-type]
-    assert [(to, tag) for to, tag, _ in post.sent] == [(0, RESULT), (0, BYE)]
-    post.lost.add(0)
+    work(transport, worker)  # type: ignore[arg-type]
+    assert [(to, tag) for to, tag, _ in transport.sent] == [(0, Tag.RESULT), (0, Tag.CLOSED)]
+    transport.lost.add(0)
     with pytest.raises(ManagerLost):
-        work(post, crew)  # type: ignore[arg-type]
+        work(transport, worker)  # type: ignore[arg-type]

@@ -32,29 +32,30 @@ from .workers import DaskWorkers, host_of
 COUNT_SECONDS = 1.0
 """Between two counts of the workers."""
 
-SAY_SECONDS = 60.0
+NOTICE_SECONDS = 60.0
 """Between two notices that there are no workers."""
 
 CONNECT_SECONDS = 30
+"""For a scheduler to answer."""
 
 
 class DaskExecutor:
     """Evaluates a trial in a child process of each thread of each Dask worker.
 
-    The trials of a worker that is lost are run again by Dask on others; where that happens to a
-    trial too often (``distributed.scheduler.allowed-failures``), it comes back as crashed. Workers
-    that join later are used; one on which no child can start is retired.
+    Dask runs the trials of a lost worker again on others. A trial that loses too many workers
+    (``distributed.scheduler.allowed-failures``) comes back as crashed. Workers that join later are
+    used; one on which no child can start is retired.
 
     Parameters
     ----------
     client : of the cluster; its owner closes it.
     evaluate : evaluates a trial; a function that every worker can import by its name.
     limits : what a trial may take; by default the limits of its study.
-    request : what the workers compute on; it is looked up where they are, not here.
+    request : what the workers compute on; the devices are looked for where they are, not here.
 
     Raises
     ------
-    BadInput : the devices of a worker do not do.
+    BadInput : the devices of a worker cannot be used.
     """
 
     def __init__(
@@ -65,26 +66,26 @@ class DaskExecutor:
         request: DeviceRequest = DeviceRequest(),  # noqa: B008 - frozen
     ) -> None:
         self._client = client
-        self._crews = DaskWorkers(evaluate, limits, request, _threads_by_host(client))
+        self._plugin = DaskWorkers(evaluate, limits, request, _threads_by_host(client))
         self._tasks: dict[Future, Task] = {}
         self._finished: Queue[Future] = Queue()
         self._unfit: set[str] = set()
-        self._said = -math.inf
+        self._noticed = -math.inf
         self._slots, self._counted = 0, -COUNT_SECONDS
         self._closed = False
         try:
-            client.register_plugin(self._crews)
+            client.register_plugin(self._plugin)
         except BadInput:
-            client.unregister_worker_plugin(self._crews.name)
+            client.unregister_worker_plugin(self._plugin.name)
             raise
 
     @property
     def slots(self) -> int:
-        """Threads of all workers that the cluster has now, but those on which nothing starts.
+        """Number of threads of all workers of the cluster now, without those that cannot start.
 
         Raises
         ------
-        CannotStart : there is no cluster any more.
+        CannotStart : the cluster is gone.
         """
         if time.monotonic() - self._counted > COUNT_SECONDS:
             try:
@@ -98,7 +99,7 @@ class DaskExecutor:
     def submit(self, study: Study, trial: Trial) -> None:
         """Hand the trial to the cluster, which sends it to a free worker."""
         future = self._client.submit(
-            on_worker, self._crews.name, study, trial, pure=False, key=f"trial-{uuid.uuid4()}"
+            on_worker, self._plugin.name, study, trial, pure=False, key=f"trial-{uuid.uuid4()}"
         )
         self._tasks[future] = study, trial
         future.add_done_callback(self._finished.put)
@@ -109,12 +110,12 @@ class DaskExecutor:
             try:
                 future = self._finished.get(timeout=timeout)
             except Empty:
-                self._say_empty()
+                self._report_empty()
                 return None
-            (study, trial), said = self._tasks.pop(future), _said(future)
-            if isinstance(said, TrialResult):
-                return trial, said
-            self._retire(said)
+            (study, trial), outcome = self._tasks.pop(future), _outcome(future)
+            if isinstance(outcome, TrialResult):
+                return trial, outcome
+            self._retire(outcome)
             self.submit(study, trial)
         return None
 
@@ -123,20 +124,20 @@ class DaskExecutor:
         if self._closed:
             return
         self._closed = True
-        # Where the cluster is gone, nothing is left to end.
+        # If the cluster is gone, nothing is left to end.
         with suppress(OSError, RuntimeError):
             self._client.cancel(list(self._tasks))
-            self._client.unregister_worker_plugin(self._crews.name)
+            self._client.unregister_worker_plugin(self._plugin.name)
         self._tasks.clear()
 
-    def _say_empty(self) -> None:
-        """Say now and then that there are no workers."""
-        if not self.slots and time.monotonic() - self._said > SAY_SECONDS:
+    def _report_empty(self) -> None:
+        """Print now and then that there are no workers."""
+        if not self.slots and time.monotonic() - self._noticed > NOTICE_SECONDS:
             print("no Dask workers: waiting for some to join", file=sys.stderr)
-            self._said = time.monotonic()
+            self._noticed = time.monotonic()
 
     def _retire(self, unfit: Unfit) -> None:
-        """Do without a worker; without the last one nothing can go on."""
+        """Use a worker no more; without the last one the run cannot go on."""
         print(f"warning: Dask worker {unfit.address} is retired: {unfit.why}", file=sys.stderr)
         self._unfit.add(unfit.address)
         self._counted = -COUNT_SECONDS
@@ -147,11 +148,16 @@ class DaskExecutor:
 
 @contextmanager
 def connected(address: str, workers: int) -> Iterator[Client]:
-    """A client of the cluster at ``address``; ``local`` is one of ``workers`` processes here.
+    """A client of a Dask cluster, closed at the end of the block.
+
+    Parameters
+    ----------
+    address : of the scheduler; ``local`` starts a cluster on this machine, and ends it.
+    workers : number of processes of a local cluster.
 
     Raises
     ------
-    BadInput : there is no scheduler.
+    BadInput : no scheduler answers.
     """
     if address == "local":
         with (
@@ -173,27 +179,39 @@ def connected(address: str, workers: int) -> Iterator[Client]:
 
 @dataclass(frozen=True)
 class Unfit:
-    """What comes back of a trial from a worker on which no child process can start."""
+    """Comes back instead of a result from a worker on which no child process can start.
+
+    Parameters
+    ----------
+    address : of the worker.
+    why : no child can start.
+    """
 
     address: str
     why: str
 
 
-def on_worker(crews: str, study: Study, trial: Trial) -> TrialResult | Unfit:
-    """Evaluate a trial on the Dask worker that runs this."""
+def on_worker(name: str, study: Study, trial: Trial) -> TrialResult | Unfit:
+    """Evaluate a trial on the Dask worker that runs this.
+
+    Parameters
+    ----------
+    name : of the plugin that holds the worker's children.
+    study, trial : what to evaluate.
+    """
     worker = get_worker()
-    plugin: DaskWorkers = worker.plugins[crews]
+    plugin: DaskWorkers = worker.plugins[name]
     try:
         return plugin.evaluate(study, trial)
     except CannotStart as error:
         return Unfit(worker.address, str(error))
 
 
-def _said(future: Future) -> TrialResult | Unfit:
-    """What a finished task has brought."""
+def _outcome(future: Future) -> TrialResult | Unfit:
+    """The outcome of a finished task; crashed if Dask has given it up."""
     if future.status == "finished":
-        said: TrialResult | Unfit = future.result()
-        return said
+        outcome: TrialResult | Unfit = future.result()
+        return outcome
     error = future.exception() if future.status == "error" else f"the task was {future.status}"
     reason = " ".join(f"lost worker: {error}".split())
     return TrialResult(TrialStatus.CRASHED, error=reason, worker=_last_worker(error))

@@ -22,21 +22,23 @@ from .. import Evaluate, Limits
 from ..child import CannotStart
 from ..local import ProcessExecutor
 
-LOOK_SECONDS = 0.2
-"""Between two looks of a busy worker for an end of the run."""
+POLL_SECONDS = 0.2
+"""Between two checks of a busy worker whether the run has ended."""
 
 
 class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
     """The warm child processes of one Dask worker, one for each of its threads.
 
-    They are named as the worker is; those of several threads are numbered, ``name/0`` the first.
-    Each has a GPU of those that the worker sees, in turn; workers of a local cluster, which see the
-    same, begin at their number. All share the cores of their host.
+    They have the worker's name; those of several threads are numbered, ``name/0`` the first. Each
+    gets one of the GPUs that the worker sees, in turn; workers of a local cluster, which all see
+    the same, begin at their number. All share the cores of their host.
 
     Parameters
     ----------
-    evaluate, limits, request : see :class:`tomoatlas.sweep.executors.dask.DaskExecutor`.
-    together : threads of all workers by host.
+    evaluate : evaluates a trial; a function that every worker can import by its name.
+    limits : what a trial may take; None for the limits of its study.
+    request : what the workers compute on.
+    threads_by_host : number of threads of all workers of each host.
     """
 
     def __init__(
@@ -44,29 +46,29 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
         evaluate: Evaluate,
         limits: Limits | None,
         request: DeviceRequest = DeviceRequest(),  # noqa: B008 - frozen
-        together: Mapping[str, int] | None = None,
+        threads_by_host: Mapping[str, int] | None = None,
     ) -> None:
         self.name = f"tomoatlas-{uuid.uuid4()}"
         self._evaluate, self._limits, self._request = evaluate, limits, request
-        self._together = together or {}
+        self._threads_by_host = threads_by_host or {}
 
     def setup(self, worker: Worker) -> None:
         """Be ready for trials; called by Dask on every worker, also on one that joins later.
 
         Raises
         ------
-        BadInput : the devices that are here do not do.
+        BadInput : the devices that are here cannot be used.
         """
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._idle: list[ProcessExecutor] = []
         count = worker.state.nthreads
-        self._threads = _threads(max(count, self._together.get(host_of(worker.address), 0)))
-        places = _places(worker, count, self._request)
+        self._threads = _threads(max(count, self._threads_by_host.get(host_of(worker.address), 0)))
+        environments = _environments(worker, count, self._request)
         one = count == 1
         numbered = (f"{worker.name}/{number}" for number in itertools.count())
         self._names = itertools.repeat(str(worker.name)) if one else numbered
-        self._places = itertools.cycle(places)
+        self._environments = itertools.cycle(environments)
 
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002 - Dask's signature
         """End the children; those at work are ended by their own threads."""
@@ -82,7 +84,7 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
             child = self._idle.pop() if self._idle else self._new_child()
         try:
             child.submit(study, trial)
-            while (finished := child.collect(LOOK_SECONDS)) is None and not self._over.is_set():
+            while (finished := child.collect(POLL_SECONDS)) is None and not self._over.is_set():
                 pass
         except CannotStart:
             child.close()
@@ -97,13 +99,19 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
         )
 
     def _new_child(self) -> ProcessExecutor:
-        names, places = [next(self._names)], [next(self._places)]
-        evaluate, limits, device = self._evaluate, self._limits, self._request.kind
-        return ProcessExecutor(1, evaluate, limits, places, self._threads, names, device)
+        return ProcessExecutor(
+            1,
+            self._evaluate,
+            self._limits,
+            [next(self._environments)],
+            self._threads,
+            [next(self._names)],
+            self._request.kind,
+        )
 
 
-def _places(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[str, str]]:
-    """For each thread of a worker the variables that show its child a device."""
+def _environments(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[str, str]]:
+    """For each thread of a worker, the variables that select its child's device."""
     problem = None if request.kind == "cpu" else device_problem()
     here = replace(request, gpu_problem=problem)
     uuids = () if request.kind == "cpu" else visible_uuids()
@@ -121,7 +129,7 @@ def _places(worker: Worker, count: int, request: DeviceRequest) -> list[Mapping[
 def _threads(together: int) -> int:
     """Threads of a child where ``together`` children share this host's cores.
 
-    Dask's nanny sets OMP_NUM_THREADS to 1; more than that is somebody's wish.
+    Dask's nanny sets OMP_NUM_THREADS to 1; a larger number was set on purpose.
     """
     wished = os.environ.get("OMP_NUM_THREADS", "")
     if wished.isdecimal() and int(wished) > 1:

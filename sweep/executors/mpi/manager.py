@@ -1,4 +1,4 @@
-"""Rank 0: trials on their way to the ranks, and results on their way back."""
+"""Rank 0: sends trials to the ranks and takes their results."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ...study.trial import Trial, TrialResult, TrialStatus
 from .. import Limits
 from ..child import START_SECONDS, CannotStart, Task
 from ..local import ProcessExecutor
-from .worker import BYE, LEAVE, RESULT, TASK, Report, Transport, naps, unfit
+from .worker import Report, Tag, Transport, naps, unfit
 
 FAREWELL_SECONDS = 15.0
-"""For a rank to end its child and say so."""
+"""For a rank to end its child and report it."""
 
 SILENCE_SECONDS = START_SECONDS
-"""Beyond the limit of a trial, which its rank enforces: a frozen node answers nobody. A child that
-has to start first takes time of its own."""
+"""A rank is given up this long after the limit of its trial, which the rank itself enforces: then
+its node is frozen. As long as a start may take, for a child may have to start first."""
 
 
 class MpiExecutor:
     """Evaluates a trial on each rank, its own, 0, included; see :func:`run_ranks`.
 
-    A rank that is lost gives its trial back as crashed, and there is one slot less; so does one
-    that is silent long after its trial's time was up, until it speaks again. The trial of a rank on
-    which no process can start waits for another rank.
+    If a rank is lost, its trial comes back as crashed, and there is one slot less. So it is with a
+    rank that is silent long after its trial's time was up, until it answers again. The trial of a
+    rank on which no process can start waits for another rank.
 
     Parameters
     ----------
-    mail : the messages of rank 0.
-    crew : this rank's own worker.
+    transport : the messages of rank 0.
+    worker : this rank's own child.
     limits : what a trial may take; by default the limits of its study.
     """
 
@@ -53,11 +53,11 @@ class MpiExecutor:
 
     @property
     def slots(self) -> int:
-        """Ranks that can evaluate trials."""
+        """Number of ranks that can evaluate trials."""
         return len(self._workers)
 
     def submit(self, study: Study, trial: Trial) -> None:
-        """Send the trial to an idle rank."""
+        """Send the trial to an idle rank, now or as soon as there is one."""
         self._waiting.append((study, trial))
         self._place()
 
@@ -78,28 +78,28 @@ class MpiExecutor:
         return None
 
     def close(self) -> None:
-        """End the children of all ranks; the ranks that do not answer are in ``silent`` then."""
+        """End the children of all ranks; ``silent`` then holds the ranks that do not answer."""
         if self._closed:
             return
         self._closed = True
         self._own.close()
         self.silent = set(range(1, self._transport.size)) - self._transport.lost
         for rank in self.silent:
-            self._transport.send(rank, TASK, None)
+            self._transport.send(rank, Tag.TASK, None)
         self._await_farewells()
 
     def dismiss(self) -> None:
-        """Let all ranks end, who have waited for this, so that MPI ends on all of them at once."""
+        """Let all ranks end, which have waited for this: so MPI is finalised on all at once."""
         for rank in set(range(1, self._transport.size)) - self._transport.lost:
-            self._transport.send(rank, LEAVE, None)
+            self._transport.send(rank, Tag.LEAVE, None)
         self._transport.flush(0.0 if self.silent else FAREWELL_SECONDS)
 
     def _await_farewells(self) -> None:
         until = time.monotonic() + FAREWELL_SECONDS
         for nap in naps():
-            while self._transport.receive(RESULT) is not None:
+            while self._transport.receive(Tag.RESULT) is not None:
                 pass
-            if (farewell := self._transport.receive(BYE)) is not None:
+            if (farewell := self._transport.receive(Tag.CLOSED)) is not None:
                 self.silent.discard(farewell[0])
                 continue
             self.silent -= self._transport.lost
@@ -108,7 +108,7 @@ class MpiExecutor:
             time.sleep(nap)
 
     def _place(self) -> None:
-        """Send the trials that wait to idle ranks."""
+        """Send waiting trials to idle ranks."""
         while self._waiting and self._idle:
             self._start(self._idle.pop(), *self._waiting.popleft())
 
@@ -119,11 +119,11 @@ class MpiExecutor:
         if rank == 0:
             self._own.submit(study, trial)
         else:
-            self._transport.send(rank, TASK, (study, trial))
+            self._transport.send(rank, Tag.TASK, (study, trial))
 
     def _look(self, nap: float) -> None:
-        """Take in what has come; where nothing has, wait for it or for ``nap`` seconds."""
-        while (message := self._transport.receive(RESULT)) is not None:
+        """Take in the messages that have come; without any, wait for ``nap`` seconds."""
+        while (message := self._transport.receive(Tag.RESULT)) is not None:
             self._take_in(*message)
             nap = 0.0
         for rank in self._transport.lost & self._workers:
@@ -149,7 +149,7 @@ class MpiExecutor:
         self._take_in(rank, Report(TrialResult(TrialStatus.CRASHED, error=error), fit=False))
 
     def _take_in(self, rank: int, report: Report) -> None:
-        """The end of a rank's trial, and what becomes of the rank; one given up may come back."""
+        """End a rank's trial; use the rank again if it is fit, even if it was given up before."""
         task = self._running.pop(rank, None)
         if report.result is None:
             print(f"warning: rank {rank} gets no more trials: {report.why}", file=sys.stderr)

@@ -30,11 +30,18 @@ from .worker import ManagerLost, work
 def rank_worker(
     comm: MPI.Intracomm, evaluate: Evaluate, limits: Limits | None, request: DeviceRequest
 ) -> ProcessExecutor:
-    """The worker of a rank, one child on a device of its own; all ranks call this together.
+    """Make the worker of this rank, one child on a device of its own; all ranks call this together.
+
+    Parameters
+    ----------
+    comm : all ranks.
+    evaluate : evaluates a trial; a function that can be imported by its name.
+    limits : what a trial may take; None for the limits of its study.
+    request : what the ranks compute on.
 
     Raises
     ------
-    BadInput : on all ranks, where the devices do not do.
+    BadInput : raised on every rank if any rank's device cannot be used.
     """
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     device = _device(node, request)
@@ -55,6 +62,7 @@ def _device(node: MPI.Comm, request: DeviceRequest) -> DeviceAssignment:
 
 
 FINALIZE_SECONDS = 30.0
+"""For MPI to end, before a rank is ended at once."""
 
 
 def ranks() -> int:
@@ -69,11 +77,11 @@ def run_ranks(
     request: DeviceRequest = DeviceRequest(),  # noqa: B008 - frozen
     comm: MPI.Intracomm = MPI.COMM_WORLD,
 ) -> int:
-    """Call ``manage`` on rank 0 with an executor over all ranks; the exit code of this rank.
+    """Call ``manage`` on rank 0 with an executor over all ranks.
 
     Every rank calls this. Each has one device and one child process on it, rank 0 as well, so that
-    N ranks use N devices. What ``manage`` leaves in flight, raising or not, is dropped and the
-    other ranks are sent home.
+    N ranks use N devices. When ``manage`` returns or raises, trials in flight are dropped and the
+    other ranks end.
 
     Parameters
     ----------
@@ -83,10 +91,14 @@ def run_ranks(
     request : what the ranks compute on.
     comm : the ranks.
 
+    Returns
+    -------
+    int : exit code of this rank; pass it to :func:`leave`.
+
     Raises
     ------
-    BadInput : on all ranks, where the devices do not do; see
-    :func:`tomoatlas.sweep.devices.check_devices`.
+    BadInput : raised on every rank if any rank's device cannot be used; see
+        :func:`tomoatlas.sweep.devices.check_devices`.
     """
     worker = rank_worker(comm, evaluate, limits, request)
     transport = MpiTransport(comm)
@@ -100,24 +112,24 @@ def run_ranks(
         executor.close()
         executor.dismiss()
         if executor.silent:
-            _say_silent(executor.silent)
+            _report_silent(executor.silent)
             transport.abort(code)
     return code
 
 
-def _say_silent(ranks: Collection[int]) -> None:
+def _report_silent(ranks: Collection[int]) -> None:
     if sys.exc_info()[0] is not None:
         traceback.print_exc()
     print(f"ranks that do not answer: {sorted(ranks)}; all are ended", file=sys.stderr)
 
 
 def _serve(transport: MpiTransport, worker: ProcessExecutor) -> int:
-    """Work for rank 0; where that cannot go on, all ranks end, for it would wait forever."""
+    """Work for rank 0. If this rank cannot go on, end all ranks: rank 0 would wait forever."""
     try:
         work(transport, worker)
     except ManagerLost as error:
         print(f"rank {transport.rank} ends: {error}", file=sys.stderr)
-    except BaseException:  # noqa: BLE001 - told and ended by the abort
+    except BaseException:  # noqa: BLE001 - printed, and ended by the abort
         traceback.print_exc()
     else:
         return 0
@@ -126,10 +138,10 @@ def _serve(transport: MpiTransport, worker: ProcessExecutor) -> int:
 
 
 def leave(code: int) -> int:
-    """Finalise MPI, after which nothing can hang; ``code`` for ``sys.exit``.
+    """Finalise MPI and return ``code``, for ``sys.exit``.
 
-    A rank whose MPI does not come back is ended at once with ``code``, without further clean-up:
-    the record is closed and the streams are flushed by now, so nothing is lost but the wait.
+    If MPI does not return in time, this rank is ended at once with ``code``, without further
+    clean-up: the record is closed and the streams are flushed by now, so nothing is lost.
     """
     sys.stdout.flush()
     sys.stderr.flush()

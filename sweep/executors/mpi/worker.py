@@ -1,5 +1,5 @@
-"""What ranks say to each other, and the worker rank: it takes trials from rank 0, has its child
-evaluate them, and sends results. Nothing here starts MPI.
+"""The protocol of the ranks, and the worker rank: it takes trials from rank 0, has its child
+evaluate them, and sends results back. Nothing here starts MPI.
 """
 
 from __future__ import annotations
@@ -9,24 +9,39 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Protocol
 
 from ...study import Study
 from ...study.trial import Trial, TrialResult
 from ..child import CannotStart
 from ..local import ProcessExecutor
-from ..serve import DEAF_TO
-
-TASK, RESULT, BYE, LEAVE = 1, 2, 3, 4
-"""To a worker: a trial, or None when there are no more. To the manager: a report; the children are
-ended. To a worker: end."""
+from ..serve import IGNORED_SIGNALS
 
 NAP_SECONDS, LONGEST_NAP_SECONDS = 0.0005, 0.004
 
 
+class Tag(IntEnum):
+    """What a message is.
+
+    A worker gets trials until ``TASK`` brings None, ends its children, answers ``CLOSED`` and waits
+    for ``LEAVE``: so MPI is finalised on all ranks at once, when no child is left anywhere.
+    """
+
+    TASK = 1
+    """To a worker: a study and a trial; None when there are no more."""
+    RESULT = 2
+    """To the manager: a :class:`Report`."""
+    CLOSED = 3
+    """To the manager: this rank's children are ended."""
+    LEAVE = 4
+    """To a worker: end."""
+
+
 class Transport(Protocol):
-    """Carries the messages of one rank, never waiting; see
-    :class:`~tomoatlas.sweep.executors.mpi.transport.Mail`.
+    """Carries the messages of one rank and never waits.
+
+    See :class:`~tomoatlas.sweep.executors.mpi.transport.MpiTransport`.
     """
 
     @property
@@ -37,26 +52,33 @@ class Transport(Protocol):
     def lost(self) -> set[int]:
         """Ranks that are known to be gone."""
 
-    def send(self, to: int, tag: int, content: object) -> None:
-        """Begin to send."""
+    def send(self, to: int, tag: Tag, content: object) -> None:
+        """Begin to send a message.
 
-    def receive(self, tag: int, source: int | None = None) -> tuple[int, Any] | None:
-        """A message that has come, with its sender, if any."""
+        Parameters
+        ----------
+        to : rank that shall get it.
+        tag : what it is.
+        content : anything that can be pickled.
+        """
+
+    def receive(self, tag: Tag, source: int | None = None) -> tuple[int, Any] | None:
+        """Take a message with this tag, from one rank or any: its sender and content, or None."""
 
     def flush(self, seconds: float) -> bool:
         """Wait until everything is sent, ``seconds`` at most; whether it is."""
 
 
 def naps() -> Iterator[float]:
-    """Seconds to sleep between looks, longer and longer: a blocking receive burns a core."""
+    """Seconds to sleep between polls, longer and longer: a blocking receive burns a core."""
     nap = NAP_SECONDS
     while True:
         yield nap
         nap = min(2 * nap, LONGEST_NAP_SECONDS)
 
 
-LOOK_SECONDS = 0.1
-"""Between two looks for an end that rank 0 has called while a trial is being evaluated."""
+POLL_SECONDS = 0.1
+"""Between two polls for the end, which rank 0 may call while a trial is being evaluated."""
 
 
 class ManagerLost(RuntimeError):
@@ -65,10 +87,13 @@ class ManagerLost(RuntimeError):
 
 @dataclass(frozen=True)
 class Report:
-    """What a rank says of its trial on its way to rank 0.
+    """What a rank sends to rank 0 after a trial.
 
-    ``result``: None where the trial was not evaluated. ``fit``: False where no further trial can
-    be, for the reason ``why``.
+    Parameters
+    ----------
+    result : of the trial; None if it was not evaluated.
+    fit : whether this rank can evaluate further trials.
+    why : the reason if it cannot.
     """
 
     result: TrialResult | None
@@ -77,29 +102,34 @@ class Report:
 
 
 def work(transport: Transport, worker: ProcessExecutor) -> None:
-    """Evaluate trials, one at a time, until rank 0 says that it is over, and that all may leave.
+    """Evaluate trials, one at a time, until rank 0 ends the run; return when all ranks may leave.
+
+    Parameters
+    ----------
+    transport : the messages of this rank.
+    worker : this rank's own child.
 
     Raises
     ------
     ManagerLost : rank 0 is gone; the children are ended.
     """
     # Schedulers and terminals signal all ranks; rank 0 alone decides what ends.
-    for number in DEAF_TO:
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
-        while (task := _awaited(transport, TASK)) is not None:
+        while (task := _awaited(transport, Tag.TASK)) is not None:
             report = _evaluated(transport, worker, *task)
             if report is None:
                 break
-            transport.send(0, RESULT, report)
+            transport.send(0, Tag.RESULT, report)
     finally:
         worker.close()
-    transport.send(0, BYE, None)
-    _awaited(transport, LEAVE)
+    transport.send(0, Tag.CLOSED, None)
+    _awaited(transport, Tag.LEAVE)
 
 
-def _awaited(transport: Transport, tag: int) -> tuple[Study, Trial] | None:
-    """What rank 0 sends next; while it does not, this rank sleeps, as waiting MPI burns a core."""
+def _awaited(transport: Transport, tag: Tag) -> tuple[Study, Trial] | None:
+    """The next message from rank 0; meanwhile this rank sleeps, as waiting in MPI burns a core."""
     pauses = naps()
     while (message := transport.receive(tag, source=0)) is None:
         if 0 in transport.lost:
@@ -112,11 +142,11 @@ def _awaited(transport: Transport, tag: int) -> tuple[Study, Trial] | None:
 def _evaluated(
     transport: Transport, worker: ProcessExecutor, study: Study, trial: Trial
 ) -> Report | None:
-    """The report on a trial, or None where the end was called meanwhile."""
+    """The report on a trial, or None if rank 0 ended the run meanwhile."""
     worker.submit(study, trial)
-    while transport.receive(TASK, source=0) is None:
+    while transport.receive(Tag.TASK, source=0) is None:
         try:
-            finished = worker.collect(LOOK_SECONDS)
+            finished = worker.collect(POLL_SECONDS)
         except CannotStart as error:
             return unfit(error)
         if finished is not None:
