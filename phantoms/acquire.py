@@ -28,6 +28,7 @@ HAADF_STREAM = 0
 """Random stream of the HAADF channel; an element's is its atomic number."""
 
 
+# also False for NaN, so that no bound needs a check of its own
 def _ordered_range(tilts: tuple[float, float]) -> tuple[float, float]:
     if not -90 <= tilts[0] < tilts[1] <= 90:
         raise ValueError("expected two angles within -90 to 90 degrees, the lower first")
@@ -162,6 +163,7 @@ def simulate(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSer
     """
     if seed < 0:
         raise BadInput("negative seed", key="seed", value=seed, accepted=">= 0")
+    # checked before anything is projected
     snrs = acquisition.snr_of(specimen.elements)
     haadf_angles = _angles(acquisition.haadf_tilts, acquisition)
     chemical_angles = _angles(acquisition.chemical_tilts, acquisition)
@@ -219,6 +221,7 @@ def project(volumes: Array, angles_deg: tuple[float, ...], oversample: int = 1) 
     # A fine matrix is large and used once: do not cache it.
     fine = SparseProjector(geometry).forward(volumes)
     k = oversample
+    # mean over k² pixels; the path length shrinks by k more
     blocks = fine.reshape(*fine.shape[:-2], y // k, k, x // k, k)
     return np.asarray(blocks.mean(axis=(-3, -1), dtype=np.float64) / k, dtype=np.float32)
 
@@ -235,6 +238,7 @@ def haadf_contrast(specimen: Specimen, gamma: float) -> Array:
     -------
     array : (z, y, x), float32.
     """
+    # element by element: one volume of temporaries
     contrast = np.zeros(specimen.shape, np.float32)
     for z, volume in zip(specimen.atomic_numbers, specimen.volumes, strict=True):
         contrast += (np.float32(z) * volume) ** np.float32(gamma)
@@ -265,11 +269,13 @@ def expose(signal: Array, snr: float, background: float) -> Channel:
     >>> channel.expected.tolist(), channel.snr_a
     ([[[1.0, 3.0]]], 3.0)
     """
+    # vacuum counts are a fraction of the brightest pixel of all tilts, as in the paper
     peak = float(signal.max())
     # the background belongs to the counts that the SNR sets
     mean = float(signal.mean(dtype=np.float64)) + background * peak
     if not mean > 0:
         raise BadInput("no signal at any tilt", key="volumes", accepted="matter inside the field")
+    # definition A: SNR = 1 + mean counts
     scale = (snr - 1) / mean
     level = scale * background * peak
     return Channel(scale * signal.astype(np.float64) + level, scale, level)
@@ -294,6 +300,7 @@ def _no_tilts(maps: Array) -> Array:
 
 
 def _count(channel: Channel, seed: int, stream: int) -> Array:
+    # the stream is the atomic number: adding or reordering elements leaves the other channels alone
     rng = np.random.default_rng(np.random.SeedSequence([seed, stream]))
     return rng.poisson(channel.expected).astype(np.float32)
 
@@ -312,6 +319,7 @@ def _facts(
         "oversample": acquisition.oversample,
         "background": acquisition.background,
     }
+    # both definitions are kept, as papers differ in which they mean
     named = dict(zip(specimen.elements, channels, strict=True))
     for name, channel in ({"HAADF": haadf} | named if haadf else named).items():
         facts[f"snr_a_{name}"] = channel.snr_a

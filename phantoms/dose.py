@@ -35,6 +35,7 @@ def dose(current_pA: float, dwell_s: float, tilts: int, pixel_angstrom: float) -
     17243
     """
     _positive(current_pA=current_pA, dwell_s=dwell_s, tilts=tilts, pixel_angstrom=pixel_angstrom)
+    # charge per pixel over the elementary charge
     electrons = current_pA * 1e-12 * dwell_s * tilts / ELECTRON_CHARGE_C
     return electrons / pixel_angstrom**2
 
@@ -72,10 +73,12 @@ def snr_from_dose(
         pixel_angstrom=pixel_angstrom,
         counts_per_electron=counts_per_electron,
     )
+    # electrons per pixel and tilt, times the yield
     return 1 + dose_e_per_A2 / tilts * pixel_angstrom**2 * counts_per_electron
 
 
 def _positive(**quantities: float) -> None:
     for name, value in quantities.items():
+        # also False for NaN
         if not 0 < value < float("inf"):
             raise BadInput("not a positive quantity", key=name, value=value, accepted="> 0")

@@ -45,6 +45,7 @@ def paint(size: int, phases: int, bodies: Iterable[tuple[Shape, int]]) -> Array:
         # only the bounding box of a shape, a voxel wider, is visited
         start = np.clip(np.floor((low + 0.5) * size).astype(int) - 1, 0, size)
         stop = np.clip(np.ceil((high + 0.5) * size).astype(int) + 1, 0, size)
+        # a slab at a time bounds the memory of the cells
         for z in range(start[0], stop[0], SLAB):
             rows = [slice(z, min(z + SLAB, stop[0]))]
             rows += [slice(a, b) for a, b in zip(start[1:], stop[1:], strict=True)]
@@ -61,6 +62,7 @@ def displace(fractions: Array, phase: int, coverage: Array) -> None:
     phase : index of the phase.
     coverage : covered share of each voxel, (z, y, x), 0 to 1.
     """
+    # over-painting: the others keep their ratio in what is left of the voxel
     fractions *= 1 - coverage
     fractions[phase] += coverage
 
@@ -79,6 +81,7 @@ def voxel_coverage(shape: Shape, rows: Sequence[slice], size: int) -> Array:
     array : coverage, (z, y, x) of the range, float32, 0 to 1.
     """
     z, y, x = (cell_centres(r, size) for r in rows)
+    # anti-aliasing twice: the ramp within a cell, the mean over cells
     cells = shape.coverage(
         z[:, None, None], y[None, :, None], x[None, None, :], 1 / (size * SUBSAMPLES)
     )
@@ -153,5 +156,6 @@ def concentrations(
     volumes = np.zeros((len(elements), *fractions.shape[1:]), np.float32)
     for fraction, composition in zip(fractions, compositions, strict=True):
         for element, share in composition.items():
+            # several phases may hold one element
             volumes[elements.index(element)] += np.float32(share) * fraction
     return volumes

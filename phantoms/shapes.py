@@ -53,6 +53,7 @@ def ramp(distance: Array, width: float) -> Array:
     >>> ramp(np.array([-1.0, 0.0, 0.25], np.float32), 1.0).tolist()
     [1.0, 0.5, 0.25]
     """
+    # in place from here on: this runs for every cell
     share = distance * np.float32(-1 / width)
     share += np.float32(0.5)
     return np.clip(share, 0, 1, out=share)
@@ -119,6 +120,7 @@ class Cube:
 
     def bounds(self) -> tuple[Vector, Vector]:
         """See :class:`Shape`."""
+        # the corner farthest along each axis
         reach = self.half_edge * np.abs(self.axes).sum(axis=0)
         return self.centre - reach, self.centre + reach
 
@@ -146,6 +148,7 @@ class Cube:
         -------
         float : fraction of the box, negative inside.
         """
+        # in the cube's own frame, folded to one octant
         outside = np.abs(self.axes @ (point - self.centre)) - self.half_edge
         return float(np.linalg.norm(np.maximum(outside, 0)) + min(outside.max(), 0.0))
 
@@ -205,6 +208,7 @@ class RandomWave:
         modes : number of cosines.
         wavelengths : shortest and longest, fractions of the box.
         """
+        # normalised normal vectors are uniform on the sphere
         directions = rng.normal(size=(modes, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         lengths = rng.uniform(*wavelengths, size=(modes, 1))
@@ -233,6 +237,7 @@ class RandomWave:
         -------
         tuple of array : value, and gradient per box edge, each (z, y, x), float32.
         """
+        # a has (z, y, mode) entries and b (mode, x): far fewer cosines than voxels times modes
         kz, ky, kx = self.wave_vectors.T.astype(np.float32)
         a = (z[..., None] * kz + y[..., None] * ky + self.phases.astype(np.float32))[:, :, 0]
         b = kx[:, None] * x.reshape(1, -1)
@@ -284,11 +289,13 @@ class PorousEllipsoid:
         ----------
         point : (z, y, x), fractions of the box.
         """
+        # the envelope first: it is cheaper than the wave
         inside = float(np.linalg.norm(point / self.semi_axes)) < 1
         return inside and self.wave.at(point) > self.level
 
     def _to_envelope(self, z: Array, y: Array, x: Array) -> Array:
         """Signed distance to the ellipsoid, to first order: exact in sign and on the surface."""
+        # distance ≈ f / |grad f| for f = |p / semi-axes| - 1
         az, ay, ax = self.semi_axes.astype(np.float32)
         reach = np.sqrt((z / az) ** 2 + (y / ay) ** 2 + (x / ax) ** 2)
         slope = np.sqrt((z / az**2) ** 2 + (y / ay**2) ** 2 + (x / ax**2) ** 2)

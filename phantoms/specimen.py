@@ -45,8 +45,10 @@ class Specimen:
 
     def __post_init__(self) -> None:
         check_volumes(self.volumes, self.elements, self.voxel_size_nm)
+        # frozen: the one place where a field is normalised
         object.__setattr__(self, "volumes", np.ascontiguousarray(self.volumes, dtype=np.float32))
         for element, volume in zip(self.elements, self.volumes, strict=True):
+            # no score is defined for it
             if not volume.any():
                 raise BadInput(
                     "an element without a voxel",
@@ -91,6 +93,7 @@ def in_square_field(volumes: Array) -> Array:
     missing = [edge - side for side in volumes.shape[1:3]]
     if not any(missing):
         return volumes
+    # in the middle, an odd voxel behind
     around = [(count // 2, count - count // 2) for count in missing]
     return np.pad(volumes, [(0, 0), *around, (0, 0)])
 
@@ -129,6 +132,7 @@ def _check_axes(shape: tuple[int, ...], elements: tuple[str, ...]) -> None:
     if shape[0] == len(elements):
         return
     problem = "wrong number of elements"
+    # the likeliest mistake, an element axis that is last, is named as such
     if len(elements) in shape:
         problem = f"wrong axis order, the elements lie along axis {shape.index(len(elements))}"
     raise BadInput(

@@ -91,6 +91,7 @@ def spaced_tilts(count: int, tilt_range_deg: tuple[float, float]) -> tuple[float
     >>> spaced_tilts(1, (-10.0, 70.0))
     (30.0,)
     """
+    # linspace puts a single tilt at the low end
     low, high = tilt_range_deg
     if count == 1:
         return (0.5 * (low + high),)

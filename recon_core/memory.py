@@ -67,6 +67,7 @@ class SolveSize:
     @property
     def iterate_bytes(self) -> int:
         """Bytes kept for every element: iterates, TV dual, chemical projections and workspace."""
+        # the workspace is as large as volumes or projections, whichever is larger
         stored = (ITERATES * FLOAT + DUALS * self.dual_bytes) * self.specimen_bytes // FLOAT
         return stored + self.chemical_bytes + max(self.specimen_bytes, self.chemical_bytes)
 
@@ -157,6 +158,7 @@ def check_fits(size: SolveSize, device: Device, method: Method = Method.FUSED) -
     BadInput : more elements, voxels or pixels than the kernels can index.
     TooLarge : the line names what is needed, what is free and the largest batch that fits.
     """
+    # limits that no amount of memory lifts come first
     device.check_shape(size.shape, size.images)
     free = device.free_bytes()
     matrices = matrix_bytes(size) if device.builds_matrices else 0

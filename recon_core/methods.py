@@ -54,6 +54,7 @@ def method_named(name: Method | str) -> Method:
     >>> method_named("chemistry-tv")
     <Method.CHEMISTRY_TV: 'chemistry-tv'>
     """
+    # Method(name) would raise a ValueError that names no alternative
     if name not in list(Method):
         accepted = ", ".join(Method)
         raise BadInput("no such method", key="method", value=str(name), accepted=accepted)
@@ -148,4 +149,5 @@ def is_weight(value: float) -> bool:
     >>> is_weight(0.02), is_weight(-1.0), is_weight(float("nan"))
     (True, False, False)
     """
+    # False for NaN, negative and infinite values alike
     return value == 0 or WEIGHT_BOUNDS[0] <= value <= WEIGHT_BOUNDS[1]

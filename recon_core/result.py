@@ -49,6 +49,7 @@ class History:
     @property
     def objective(self) -> tuple[float, ...]:
         """Sum of the three terms at each recorded step."""
+        # the terms are recorded with their weights
         return tuple(sum(t) for t in zip(self.haadf, self.chemistry, self.tv, strict=True))
 
 

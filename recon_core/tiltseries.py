@@ -96,6 +96,7 @@ class TiltSeries:
     facts: Mapping[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # the default depends on the number of elements
         if not self.chemical_background:
             object.__setattr__(self, "chemical_background", (0.0,) * len(self.elements))
         atomic_numbers(self.elements)
@@ -117,6 +118,7 @@ class TiltSeries:
         Counts of four pixels add up and stay Poisson. A ray crosses half as many voxels, each twice
         as long, and a pixel gathers four rays: scales grow eightfold.
         """
+        # four pixels add up; a coarse voxel is twice as long, and four rays cross it
         four, eight = 4.0, 8.0
         chemical = self.chemical_scale
         return replace(
@@ -154,6 +156,7 @@ class TiltSeries:
     def _check_counts(self, key: str, counts: Array) -> None:
         if not np.isfinite(counts).all():
             raise BadInput("holds NaN or infinity", key=key, accepted="finite counts")
+        # an empty modality passes
         low, high = float(counts.min(initial=0)), float(counts.max(initial=0))
         if low < 0:
             raise BadInput("holds negative counts", key=key, value=low, accepted=">= 0")

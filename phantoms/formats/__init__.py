@@ -66,6 +66,7 @@ def load_specimen(path: str | Path) -> Specimen:
     """
     content = _read_volumes(Path(path))
     with naming(Path(path)):
+        # the slice must be square for every tilt to stay in the field
         return Specimen(
             in_square_field(content.volumes),
             content.elements,
@@ -143,6 +144,7 @@ def save_volumes(
     ------
     BadInput : the file exists, or cannot be written; the volumes cannot be concentrations.
     """
+    # reject before the file exists
     check_volumes(volumes, elements, voxel_size_nm)
     content = Concentrations(volumes, elements, voxel_size_nm)
     write_hdf5_volumes(Path(path), content, attributes, overwrite)

@@ -22,10 +22,12 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     BadInput : the folder cannot be written; an existing file is left as it was.
     Trouble : the disk is full or fails; likewise.
     """
+    # in the same folder: a rename is atomic within one file system only
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
             write(aside)
+            # data first, then the name: a crash between the two leaves the old file
             _sync(aside)
             aside.replace(path)
         finally:

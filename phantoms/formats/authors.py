@@ -60,6 +60,7 @@ def read_authors_series(path: Path) -> TiltSeries:
 def _series(file: h5py.File) -> TiltSeries:
     group = _spectra(file)
     angles = h5.numbers(file, f"{group}/tiltAngles")
+    # HDF5 lists by name: sort by atomic number, and pass over what is no element
     elements = tuple(sorted((e for e in file[group] if e in SYMBOLS), key=SYMBOLS.index))
     if not elements:
         raise BadInput("no element", key=group, value=sorted(file[group]), accepted=f"{group}/Co …")
@@ -77,6 +78,7 @@ def _series(file: h5py.File) -> TiltSeries:
 
 def _spectra(file: h5py.File) -> str:
     found = [group for group in SPECTRA if isinstance(file.get(group), h5py.Group)]
+    # with both present neither is the obvious one
     if len(found) != 1:
         raise BadInput(
             "one group of chemical maps expected",
@@ -97,6 +99,7 @@ def _tilt_series(file: h5py.File, key: str, angles: tuple[float, ...]) -> Array:
             value=stored.shape,
             accepted=f"(x, y, angle) with {len(angles)} angles",
         )
+    # their x is the tilt axis too, but first; here it is last
     return np.ascontiguousarray(stored.transpose(2, 1, 0))
 
 

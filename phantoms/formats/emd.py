@@ -40,6 +40,7 @@ def write_emd(path: Path, content: Concentrations) -> None:
             group["data"].attrs["name"] = np.bytes_(element)
         together = file.create_group("data/tomography")
         _dimensions(together, volumes.shape[1:], content.voxel_size_nm)
+        # a hard link: tomviz shows the first channel as the volume, the others as scalars
         together["data"] = file[f"{places[0]}/data"]
         for element, place in zip(elements[1:], places[1:], strict=True):
             together[f"tomviz_scalars/{element}"] = file[f"{place}/data"]
@@ -48,6 +49,7 @@ def write_emd(path: Path, content: Concentrations) -> None:
 def _dimensions(group: h5py.Group, shape: tuple[int, ...], voxel_size_nm: float) -> None:
     group.attrs["emd_group_type"] = 1
     for number, (name, count) in enumerate(zip("xyz", reversed(shape), strict=True), start=1):
+        # EMD gives positions, not a step
         group[f"dim{number}"] = voxel_size_nm * np.arange(count)
         group[f"dim{number}"].attrs["name"] = np.bytes_(name)
         group[f"dim{number}"].attrs["units"] = np.bytes_("[n_m]")
@@ -112,6 +114,7 @@ def _channels(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
                 value=element,
                 accepted="three axes, named by a chemical symbol such as Co",
             )
+        # EMD's (x, y, z) to (z, y, x)
         found[element] = np.ascontiguousarray(values.T)
     return found
 

@@ -69,6 +69,7 @@ def export_volumes(
     """
     found = format_to_write(out, "volumes")
     data = np.ascontiguousarray(volumes, dtype=np.float32)
+    # one file of all elements, unless the format holds a single volume
     whole = Concentrations(data, tuple(elements), voxel_size_nm)
     paths = _paths(found, out, elements)
     parts = [whole]

@@ -79,6 +79,7 @@ def writing(path: Path, overwrite: bool) -> Iterator[h5py.File]:
             raise BadInput("exists already", source=path, accepted="another name, or overwriting")
         with h5py.File(aside, "w") as file:
             yield file
+        # whole or not at all
         aside.replace(path)
     except OSError as fault:
         reason = os.strerror(fault.errno) if fault.errno else str(fault)
@@ -106,6 +107,7 @@ def write_array(
     attributes : of the dataset.
     """
     packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    # HDF5 cannot chunk an empty array
     options = packed if values.ndim > 1 and values.size else {}
     dataset = file.create_dataset(key, data=values, **options)
     write_attributes(dataset, attributes)
@@ -121,6 +123,7 @@ def write_attributes(node: h5py.Dataset | h5py.Group, attributes: Attributes) ->
     """
     for name, value in attributes.items():
         if isinstance(value, tuple | list) and value and isinstance(value[0], str):
+            # h5py has no default for arrays of text
             node.attrs.create(name, list(value), dtype=h5py.string_dtype())
         else:
             node.attrs[name] = value
@@ -242,10 +245,12 @@ def symbols(value: object, key: str) -> tuple[str, ...]:
     if value is None:
         raise BadInput("attribute missing", key=key, accepted="chemical symbols such as Co, O")
     texts = [_text(item, key) for item in np.atleast_1d(np.asarray(value)).tolist()]
+    # "Co, O", "Co O" and ["Co", "O"] mean the same
     return tuple(part for text in texts for part in text.replace(",", " ").split())
 
 
 def _text(item: object, key: str) -> str:
+    # fixed-length strings, as other programs write them, come back as bytes
     text = item.decode(errors="replace") if isinstance(item, bytes) else item
     if not isinstance(text, str):
         raise BadInput("not text", key=key, value=item, accepted="chemical symbols such as Co, O")

@@ -60,6 +60,7 @@ def write_hdf5_volumes(
     known["atomic_numbers"] = np.asarray(atomic_numbers(content.elements))
     known["voxel_size_nm"] = content.voxel_size_nm
     with h5.writing(path, overwrite) as file:
+        # attributes on dataset and file, as readers look in either place
         h5.write_array(file, "volumes", np.asarray(content.volumes, np.float32), known)
         h5.write_attributes(file, known)
 
@@ -140,6 +141,7 @@ def read_hdf5_series(path: Path) -> TiltSeries:
 
 def _series(file: h5py.File) -> TiltSeries:
     chemical = h5.floats(file, "chemical/projections")
+    # files by other hands keep the elements in any of these places
     nodes = [file["chemical"], file["chemical/projections"], file.get("chemical/background"), file]
     elements = h5.symbols(h5.attribute(nodes, "elements"), "chemical.attrs[elements]")
     haadf, haadf_angles = _haadf(file, chemical.shape)
@@ -150,6 +152,7 @@ def _series(file: h5py.File) -> TiltSeries:
         chemical=chemical,
         chemical_angles_deg=h5.numbers(file, "chemical/angles_deg"),
         elements=elements,
+        # a missing level means vacuum without counts; a missing scale means unknown, and is fitted
         haadf_background=_level(file, "background") or 0.0,
         chemical_background=_levels(file, "chemical/background") or (),
         haadf_scale=_level(file, "scale"),
@@ -176,6 +179,7 @@ def _levels(file: h5py.File, key: str) -> tuple[float, ...] | None:
 
 
 def _facts(file: h5py.File) -> dict[str, float | str]:
+    # facts are text or numbers; anything else is an error
     attributes = file["facts"].attrs if "facts" in file else {}
     return {
         name: value if isinstance(value, str) else h5.number(value, f"facts.attrs[{name}]")

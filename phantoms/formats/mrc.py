@@ -31,6 +31,7 @@ def write_mrc(path: Path, content: Concentrations) -> None:
     (volume,), (element,) = content.volumes, content.elements
     with mrcfile.new(path) as file:
         file.set_data(volume)
+        # mark as a volume, which MRC otherwise takes for an image stack
         file.set_volume()
         file.voxel_size = ANGSTROM_PER_NM * content.voxel_size_nm
         file.header.nlabl = 0  # in place of mrcfile's own label, which holds the time

@@ -135,12 +135,14 @@ def format_to_read(path: Path, content: Content) -> Format:
             able.append(found)
         else:
             unable.append(found)
+    # a suffix that is known, but for other content: the content decides the message
     if unable and not able:
         raise BadInput(
             f"{unable[0].name} files hold no {NAMES[content]}",
             source=path,
             accepted=_suffixes(lambda found: found.reads(content)),
         )
+    # an unknown suffix: look inside
     inside = (f for f in _formats() if f.reads(content) and f.sniff is not None and f.sniff(path))
     return able[0] if able else next(inside, FORMATS.get("hdf5"))
 
@@ -212,6 +214,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except BadInput as fault:
+        # a reader that names a file of its own knows better
         if fault.source is not None:
             raise
         raise BadInput(

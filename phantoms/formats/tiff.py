@@ -41,6 +41,7 @@ def write_tiff(path: Path, content: Concentrations) -> None:
         "min": 0.0,
         "max": float(content.volumes.max(initial=0.0)),
     }
+    # resolution in pixels per unit, here nm
     per_nm = (1.0 / content.voxel_size_nm, 1.0 / content.voxel_size_nm)
     tifffile.imwrite(path, planes, imagej=True, resolution=per_nm, metadata=facts)
 

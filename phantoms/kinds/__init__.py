@@ -140,6 +140,7 @@ def _accepted(kind: SpecimenKind, parameters: Mapping[str, Any]) -> dict[str, An
 
 def _built(kind: SpecimenKind, size: int, seed: int, parameters: Mapping[str, Any]) -> Specimen:
     specimen = kind.build(size, seed, **parameters)
+    # studies rely on the declaration before anything is built
     if specimen.elements != kind.elements or specimen.shape != (size,) * 3:
         raise BadInput(
             "its builder returned another specimen than it declares",

@@ -83,6 +83,7 @@ def layout(seed: int) -> Layout:
     seed : of the draw; the size of the grid plays no part.
     """
     rng = np.random.default_rng(seed)
+    # the wave is standard normal at a point: this quantile leaves the share SOLID above it
     level = float(ndtri(1 - SOLID))
     support = PorousEllipsoid(
         RandomWave.draw(rng, MODES, WAVELENGTHS), level, np.asarray(SEMI_AXES)
@@ -94,6 +95,7 @@ def _embed(support: PorousEllipsoid, rng: np.random.Generator) -> tuple[Ball, ..
     balls: list[Ball] = []
     while len(balls) < PARTICLES:
         ball = Ball(rng.uniform(-0.5, 0.5, 3), rng.uniform(*RADII))
+        # the whole ball inside the envelope
         inside = np.linalg.norm(ball.centre / (support.semi_axes - ball.radius)) < 1
         if inside and support.holds(ball.centre) and all(_apart(ball, b) for b in balls):
             balls.append(ball)
@@ -101,6 +103,7 @@ def _embed(support: PorousEllipsoid, rng: np.random.Generator) -> tuple[Ball, ..
 
 
 def _apart(a: Ball, b: Ball) -> bool:
+    # a tenth of a diameter of NiO between particles
     return bool(np.linalg.norm(a.centre - b.centre) > 1.1 * (a.radius + b.radius))
 
 

@@ -103,6 +103,7 @@ def layout(seed: int) -> Layout:
 def _pack(rng: np.random.Generator) -> list[Cube]:
     while True:
         placed: list[Cube] = []
+        # largest first: small cubes still find gaps
         for edge in np.linspace(*EDGES, len(RECIPES)):
             cube = _place_cube(edge / 2, placed, rng)
             if cube is None:
@@ -114,6 +115,7 @@ def _pack(rng: np.random.Generator) -> list[Cube]:
 
 def _place_cube(half_edge: float, placed: list[Cube], rng: np.random.Generator) -> Cube | None:
     """Draw a cube clear of those placed; None after :data:`TRIES` misses, to start over."""
+    # all positions at once: the checks below are vectorised
     centres = rng.uniform(-FIELD, FIELD, (TRIES, 3))
     # Reject by inscribed balls first: cheap, and it settles most misses before any cube is made.
     hopeful = np.hypot(centres[:, 0], centres[:, 1]) + half_edge < FIELD
@@ -129,15 +131,18 @@ def _place_cube(half_edge: float, placed: list[Cube], rng: np.random.Generator) 
 
 
 def _random_axes(rng: np.random.Generator) -> Vector:
+    # normal quaternions are uniform over rotations
     return Rotation.from_quat(rng.normal(size=4)).as_matrix()
 
 
 def _decorate(cubes: list[Cube], rng: np.random.Generator) -> tuple[Ball, ...]:
+    # particles settle on surface, so cubes are chosen by their area
     areas = np.array([cube.half_edge**2 for cube in cubes])
     gold: list[Ball] = []
     while len(gold) < GOLD_COUNT:
         cube = cubes[rng.choice(len(cubes), p=areas / areas.sum())]
         ball = _on_face(cube, rng)
+        # it touches its own cube by construction
         others = [other for other in cubes if other is not cube]
         if _sits_free(ball, others, gold):
             gold.append(ball)
@@ -147,6 +152,7 @@ def _decorate(cubes: list[Cube], rng: np.random.Generator) -> tuple[Ball, ...]:
 def _on_face(cube: Cube, rng: np.random.Generator) -> Ball:
     radius = rng.uniform(*GOLD_RADII)
     local = rng.uniform(-cube.half_edge, cube.half_edge, 3)
+    # a random one of the six faces
     local[rng.integers(3)] = rng.choice([-1, 1]) * (cube.half_edge + LIFT * radius)
     return Ball(cube.centre + local @ cube.axes, radius)
 
@@ -169,6 +175,7 @@ def in_field(points: Vector, margin: float = 0.0) -> bool:
     points : (point, 3), along (z, y, x), fractions of the box.
     margin : least distance to the border, fraction of the box.
     """
+    # tilting turns about x: the distance from that axis is what must stay in the field
     across = np.hypot(points[:, 0], points[:, 1]).max()
     return bool(max(across, np.abs(points[:, 2]).max()) + margin <= FIELD)
 

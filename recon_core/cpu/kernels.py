@@ -63,6 +63,7 @@ def poisson_slope(rays: Array, counts: Array, scale: Array, background: Array, o
         trial, e, row = task // (elements * rows), (task // rows) % elements, task % rows
         signal, b, slope = rays[trial, e, row], counts[e, row], out[trial, e, row]
         for j in range(width):
+            # without background an empty ray expects no count: bound it away from 0
             y = max(scale[e] * signal[j] + background[e], TINY)
             slope[j] = scale[e] * (np.float32(1) - b[j] / y)
 
@@ -90,6 +91,7 @@ def poisson_deviance(rays: Array, counts: Array, scale: Array, background: Array
             b = counts[e, row, j]
             y = max(scale[e] * rays[trial, e, row, j] + background[e], TINY)
             total += y - b
+            # b log b is 0 at b = 0
             if b > 0:
                 total += b * np.log(b / y)
         sums[trial, e * rows + row] = total
@@ -172,6 +174,7 @@ def total_variation(x: Array) -> Sums:
         trial, e = task // columns, (task // (depth * height)) % elements
         z, y = (task // height) % depth, task % height
         here = x[trial, e, z, y]
+        # at a far face the neighbour is the voxel itself: the difference is 0
         deeper = x[trial, e, min(z + 1, depth - 1), y]
         higher = x[trial, e, z, min(y + 1, height - 1)]
         total = 0.0
@@ -260,6 +263,7 @@ def descend(
     batch, rows, width = residual.shape
     for task in numba.prange(batch * rows):
         trial, row = task // rows, task % rows
+        # one pass over memory for both updates
         s, r = solution[trial, row], residual[trial, row]
         d, a, step = direction[trial, row], image[trial, row], length[trial]
         for j in range(width):

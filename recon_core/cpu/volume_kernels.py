@@ -56,6 +56,7 @@ def contrast(
             bend[j] = np.float32(2) * weight
             total[j] += weight * x[j] * x[j]
         return
+    # one power per voxel serves value, slope and second derivative
     scale, order = np.float32(gamma) * weight, np.float32(gamma - 1)
     for j in range(x.size):
         # for gamma < 2 the second derivative diverges at 0
@@ -158,6 +159,7 @@ def newton_update(x: Array, force: Array, slope: Array, a: Array, out: Array) ->
     out : (voxel,), written.
     """
     for j in range(x.size):
+        # the projection on x >= 0 closes the proximal map
         out[j] = max(x[j] - force[j] + slope[j] * a[j], np.float32(0))
 
 
@@ -236,6 +238,7 @@ def extrapolate(
         d = new[j] - old[j]
         change += d * d
         size += new[j] * new[j]
+        # the generalised gradient at the point is metric (point - new)
         uphill += (point[j] - new[j]) * d
         point[j] = new[j] + beta * d
     sums[0] += change
@@ -266,6 +269,7 @@ def raise_multiplier(
     """
     gaps, moves, size = np.float32(0), np.float32(0), np.float32(0)
     for j in range(new.size):
+        # primal and dual residual of ADMM
         gap, moved = new[j] - u[j], new[j] - old[j]
         gaps += gap * gap
         moves += moved * moved

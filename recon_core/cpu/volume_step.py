@@ -138,6 +138,7 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
         |u|^2.
     """
     depth, height, width = f.volumes.shape[2:]
+    # a part of few planes would spend its time on the two planes it shares
     parts = max(1, min(numba.get_num_threads(), depth // PLANES))
     inside = _inside(height, width)
     sums: NDArray[np.float64] = _volume_step(_flat(f), s, inside, depth, width, parts)
@@ -221,6 +222,7 @@ def _backward(
     """Proximal map of one block for the present dual, by one Newton step from ``origin``."""
     trial, start, stop, _, _ = block
     elements, n = f.volumes.shape[1], stop - start
+    # empty arrays stand for a problem without HAADF, so one signature serves both
     coupled = f.u.shape[1] > 0
     misfit, a, b = scratch[0, :n], scratch[1, :n], scratch[2, :n]
     if coupled:

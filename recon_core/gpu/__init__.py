@@ -99,6 +99,7 @@ def _filter(response: Array, volume: Array, out: Array) -> None:
     fft, axes = fft_of(volume), (-3, -2)
     # x is last and batched: every slice across the tilt axis is transformed at once
     spectrum = fft.rfft2(volume, axes=axes)
+    # in place: a batch's spectra are the largest temporaries of a solve
     spectrum *= response
     out[...] = fft.irfft2(spectrum, s=volume.shape[-3:-1], axes=axes, overwrite_x=True)
 

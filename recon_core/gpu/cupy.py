@@ -111,6 +111,7 @@ def to_host(array: Any) -> NDArray[Any]:
     -------
     array : of NumPy; a NumPy array is returned as it is.
     """
+    # waits for the kernels queued before
     host: NDArray[Any] = array if xp_of(array) is np else array.get()
     return host
 
@@ -126,6 +127,7 @@ def device_memory() -> tuple[int, int]:
     """Return the free and the total bytes of the current device; cupy's unused blocks are free."""
     cupy = cupy_module()
     free, total = cupy.cuda.runtime.memGetInfo()
+    # the pool keeps what was freed: to CUDA it looks used
     return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
 
 
@@ -140,6 +142,7 @@ def address_of(array: Any) -> int:
     -------
     int : decides whether aligned vector loads are possible.
     """
+    # both interfaces hold the pointer under the same key
     interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
     return int(interface["data"][0])
 
@@ -177,6 +180,7 @@ class CupyLauncher:
 
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
         """See :class:`tomoatlas.recon_core.gpu.source.Launcher`."""
+        # a look-up by name costs more than a launch
         if name not in self._kernels:
             self._kernels[name] = _module().get_function(name)
         self._kernels[name](grid, block, args)

@@ -146,6 +146,7 @@ class CudaKernels:
         size = _Size(batch, math.prod(shape))
         numbers = np.float32(s.ridge), s.weights, np.float32(s.gamma)
         args = (*f, *s[:4], *numbers, *int32(f.u.size > 0, *shape))
+        # the type of the dual selects the kernel; arithmetic is float32 in both
         float16_dual = f.dual if f.dual.dtype == np.float16 else None
         kind = f"{elements}" if float16_dual is None else f"half_{elements}"
         # three launches: each reads neighbours that the previous one has written
@@ -174,6 +175,7 @@ class CudaKernels:
 
     def _check(self, name: str, args: tuple[Any, ...], float16_dual: Any) -> None:
         """Check the arrays of a call; the kernel reads ``float16_dual`` as float16."""
+        # a wrong type would not fail on the GPU but be misread
         arrays = [a for a in args if not isinstance(a, np.generic)]
         if any(not isinstance(a, self.launcher.xp.ndarray) for a in arrays):
             raise TypeError(f"{name} needs arrays of {self.launcher.xp.__name__}")
@@ -225,6 +227,7 @@ def check_shape(shape: tuple[int, ...], images: int) -> None:
     """
     elements, z, y, x = shape
     _check_elements(elements)
+    # indices are 32-bit: half the registers of 64-bit ones
     most = max(z + 1, images) * y * x  # a voxel looks one plane ahead
     if most > MAX_VALUES:
         raise BadInput(

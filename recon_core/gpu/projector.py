@@ -131,9 +131,11 @@ class CudaProjector:
         """Launch blocks of ``tile`` rows of the result, (y, angle) or (y, z); x is the slowest."""
         columns = _Columns.of(source, out)
         if columns.count:
+            # lanes beyond the last column would idle
             lanes = columns.lanes(self.tiling)
             tiles = cover(rows[0], tile[0]), cover(rows[1], tile[1])
             grid = (*tiles, cover(columns.count, lanes * GROUPS))
+            # batch and elements are only more columns: one launch for all
             sizes = *self.geometry.shape, columns.lines, columns.count, self.geometry.angles
             args = source, self._tilts, out, *int32(*sizes)
             self.launcher.launch(f"{name}_{columns.vector}", grid, (lanes, *tile), args)
@@ -159,6 +161,7 @@ class _Columns:
         """Choose vectors of four where both arrays allow aligned loads."""
         width = source.shape[-1]
         aligned = all(address_of(array) % 16 == 0 for array in (source, out))
+        # 16-byte loads need both alignment and a multiple of four
         vector = 4 if width % 4 == 0 and aligned else 1
         return cls(vector, width // vector, math.prod(source.shape[:-3]) * width // vector)
 
@@ -207,5 +210,6 @@ def _multiply(matrix: Any, array: Array, out: Array) -> Array:
     width = array.shape[-1]
     flat = out.reshape(-1, matrix.shape[0], width)
     for source, target in zip(array.reshape(-1, matrix.shape[1], width), flat, strict=True):
+        # cuSPARSE takes two dimensions: leading indices one by one
         target[...] = matrix @ source
     return out

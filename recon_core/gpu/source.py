@@ -49,6 +49,7 @@ class Launcher(Protocol):
 def cuda_source() -> str:
     """Join all kernels to one translation unit of CUDA C++17 that includes nothing."""
     folder = files("tomoatlas.recon_core.gpu") / "cuda"
+    # one translation unit: NVRTC needs no include path, and compiles once
     texts = [(folder / name).read_text(encoding="utf-8") for name in ("common.cuh", *SOURCES)]
     return "\n".join(texts).replace(_COMMON, "").replace("#pragma once", "")
 

@@ -45,6 +45,7 @@ def with_chemical_scale(
     trial = replace(series, chemical_scale=(1.0,) * len(series.elements))
     problem = fused_problem(trial, [Weights()], SolverSettings(projector=projector), device)
     volumes = device.get(mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
+    # a percentile, as the maximum of a noisy volume is an outlier
     tops = np.percentile(volumes.reshape(len(volumes), -1), FULL, axis=1)
     return replace(series, chemical_scale=tuple(float(max(top, 1e-6)) for top in tops))
 
@@ -82,8 +83,10 @@ def haadf_scale_at(
     # tilt by tilt: float64 copies of one projection at a time
     for rays, counts in zip(model, series.haadf, strict=True):
         expected = rays.astype(np.float64)
+        # scale = <model, data> / <model, model>
         norm += np.vdot(expected, expected)
         along += np.vdot(expected, counts.astype(np.float64) - series.haadf_background)
+    # the model is in units of the mean contrast
     scale = float(along / norm) / mean if norm > 0 else 0.0
     if scale <= 0:
         raise BadInput(

@@ -68,6 +68,7 @@ def status_of(records: Sequence[ConvergenceRecord], tolerance: float) -> Status:
     """
     first, before, last = records[0], records[-2], records[-1]
     value = last.objective
+    # NaN, and any growth without bound
     if not np.isfinite(value) or value > DIVERGED * first.objective:
         return Status.DIVERGED
     settled = abs(before.objective - value) < tolerance * value and last.change < CALM * tolerance

@@ -32,6 +32,7 @@ def mlem(term: ChemicalTerm, shape: tuple[int, ...], iterations: int) -> Array:
     -------
     array : concentrations, (element, z, y, x), float32, on the term's device.
     """
+    # multiplicative updates keep zeros: start above 0 everywhere
     volumes: Array = term.device.xp.full(shape, UNIFORM, np.float32)
     sensitivity = sensitivity_of(term)
     for _ in range(iterations):
@@ -66,6 +67,7 @@ def stopped_mlem(
     for iteration in range(1, iterations + 1):
         mlem_step(term, sensitivity, volumes)
         scores.append(monitor(term.device.get(volumes)))
+        # strictly lower: of equal scores the first counts
         if scores[-1] < scores[best_at]:
             best_at = iteration
             term.device.xp.copyto(best, volumes)

@@ -78,4 +78,5 @@ class FusionState:
     @property
     def slope(self) -> Array:
         """The gradient of the chemical term, (trial, element, z, y, x), a view of ``workspace``."""
+        # valid between gradient and volume step: other stages overwrite the workspace
         return view_of(self.workspace, self.volumes.shape)

@@ -65,6 +65,7 @@ class ChemicalTerm:
             sums = kernels.poisson_deviance(rays, *data)
         else:
             sums = kernels.weighted_squares(rays, *data, self._precision)
+        # rows in a fixed order: the value does not depend on threads
         total: NDArray[np.float64] = sums.sum(axis=1)
         return total
 
@@ -87,15 +88,11 @@ class ChemicalTerm:
         self.projector.adjoint(rays, out=out)
 
     def ratio(self, volumes: Array) -> Array:
-        """Divide counts by expected counts, b / y.
+        """Divide counts by expected counts, b / y, (..., element, angle, y, x).
 
         Parameters
         ----------
         volumes : concentrations.
-
-        Returns
-        -------
-        array : (..., element, angle, y, x).
         """
         expected = self.expected(volumes)
         return self.device.xp.divide(self.counts, expected, out=expected)  # type: ignore[no-any-return]
@@ -139,9 +136,11 @@ class ChemicalTerm:
         norms = xp.ones(volumes.shape[:-3])
         for _ in range(steps):
             self.projector.forward(probe, out=rays)
+            # A^T diag(c) A, without building it
             rays *= bend
             self.projector.adjoint(rays, out=probe)
             norms = xp.sqrt(_energy(self.device, probe))
+            # an element without counts has a zero Hessian
             probe /= xp.maximum(norms, 1e-30).astype(np.float32)[..., None, None, None]
         result: NDArray[np.float64] = norms * self.scale.astype(np.float64) ** 2
         return result
@@ -159,6 +158,7 @@ class ChemicalTerm:
 
     def _bend(self, volumes: Array, out: Array) -> None:
         """Write the second derivative of the likelihood by each expected count."""
+        # constant curvature: the variance is that of the mean count
         if self.likelihood == "least-squares":
             out[...] = self._precision[:, None, None, None]
             return

@@ -41,6 +41,7 @@ def compacted(arrays: Any, trials: Sequence[int]) -> Any:
     parts = {f.name: getattr(arrays, f.name) for f in fields(arrays)}
     parts = {name: part for name, part in parts.items() if hasattr(part, "shape")}
     for part in parts.values():
+        # ascending indices: a trial never overwrites one that is still to move
         for to, trial in enumerate(trials):
             if to < trial:
                 part[to] = part[trial]
