@@ -23,6 +23,7 @@ from .commands.report import report
 from .commands.run import run
 from .commands.script import script
 from .commands.simulate import simulate
+from .commands.sites import sites
 from .commands.status import status
 from .exits import Exit, exit_saying, exit_with
 
@@ -67,7 +68,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-_STUDY_COMMANDS = (check, run, status, report, figure, recommend, script)
+_STUDY_COMMANDS = (check, run, status, report, figure, recommend, script, sites)
 _DATA_COMMANDS = (phantom, simulate, reconstruct, evaluate, export)
 for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):
     cli.add_command(command)

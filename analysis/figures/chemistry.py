@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...recon_core.errors import BadInput
 from ...recon_core.metrics import cation_fractions
 from ..volumes import SliceSet
+from . import VOLUMES, Entry
 
 BINS = np.linspace(0.0, 1.0, 81)
 
@@ -85,3 +86,10 @@ def _frame(ax: Axes, shares: Mapping[str, NDArray[np.float64]]) -> None:
             if share[place] > top:
                 number, x = f" {share[place]:.0f} % ", float(BINS[place])
                 ax.text(x, 1.01 * top, number, color=colour, ha=side, va="bottom", fontsize=8)
+
+
+STOICHIOMETRY_FIGURE = Entry(
+    "Supp. 11: cation fraction of the oxides, mean and sigma",
+    VOLUMES,
+    lambda source: stoichiometry_figure(source.against_truth),
+)

@@ -26,6 +26,7 @@ from ..style import (
     axis_label,
     value_label,
 )
+from . import MAP, Entry, of_map
 from .draw import SEQUENTIAL, say_if_empty
 from .maps import NRMSE, baselines_figure, titled
 
@@ -172,3 +173,10 @@ def _draw_baselines(ax: Axes, page: Page, axis: str) -> list[Line2D]:
             label=METHOD_LABELS[method],
         )
     return lines
+
+
+CURVES_FIGURE = Entry(
+    "Supp. 21: NRMSE along each axis, where it has converged",
+    MAP,
+    of_map("curves", curves_figure),
+)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Wedge
 
+from ...recon_core.methods import Method, Weights
 from ...recon_core.metrics.resolution import (
     AGAINST_TRUTH,
     AXES,
@@ -20,8 +21,14 @@ from ...recon_core.metrics.resolution import (
     ShellCorrelation,
     axis_spectrum,
     shell_correlation,
+    split_counts,
 )
+from ...recon_core.settings import SolverSettings
+from ...recon_core.solver import reconstruct
+from ...recon_core.tiltseries import TiltSeries
 from ..volumes import Array, SliceSet
+from . import TILTS, VOLUMES, Entry
+from .source import Source
 
 HAADF_COLOUR, CHEMICAL_COLOUR = "#0072B2", "#D55E00"
 HALF_ANGLE = 15.0
@@ -210,3 +217,44 @@ def _finish(figure: Figure, axes: list[Axes], name: str, title: str) -> None:
         ax.set_ylabel("correlation")
         ax.label_outer()
     figure.suptitle("\n".join(filter(None, (name, title))))
+
+
+def _fsc(source: Source) -> Figure:
+    slices = source.against_truth
+    halves = None
+    if source.is_folder and source.rerun.weights is not None:
+        solver = source.study.at(source.cell).solver
+        halves = reconstructed_halves(source.rerun.series, source.rerun.weights, solver)
+    return fsc_figure(slices, halves)
+
+
+def reconstructed_halves(
+    series: TiltSeries, weights: Weights, solver: SolverSettings
+) -> tuple[Array, Array]:
+    """Fused reconstructions (element, z, y, x) of two independent halves of the counts.
+
+    Raises
+    ------
+    BadInput : counts that are not whole numbers.
+
+    """
+    first, second = split_counts(series, seed=0)
+    return (
+        reconstruct(first, Method.FUSED, weights, solver).volumes,
+        reconstruct(second, Method.FUSED, weights, solver).volumes,
+    )
+
+
+TILTS_FIGURE = Entry(
+    "Fig. 2: the tilts as lines in Fourier space",
+    TILTS,
+    lambda source: tilts_figure(*source.tilts),
+)
+SPECTRA_FIGURE = Entry(
+    "Fig. 3: power along the principal directions, with cut-off",
+    VOLUMES,
+    lambda source: spectra_figure(source.against_truth),
+)
+FSC_FIGURE = Entry(
+    "Fig. 3: Fourier shell correlation with the truth and between halves", VOLUMES, _fsc
+)

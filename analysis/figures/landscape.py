@@ -10,8 +10,11 @@ from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...sweep.search.propose import Space
 from ..posterior import NEAR_BEST, Floats, Posterior, least, posterior
+from ..style import condition_label
 from ..table import best_trial, good_trials
+from . import CELL, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
+from .source import Source
 
 GRID = 81
 _FAILED = "failed, taken as worse"
@@ -109,3 +112,13 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
             markersize=17,
             label=label,
         )
+
+
+def _landscape(source: Source) -> Figure:
+    title = condition_label(dict(source.cell.values))
+    return landscape_figure(source.cell_trials, source.space, title)
+
+
+LANDSCAPE_FIGURE = Entry(
+    "Supp. 23: expected NRMSE and uncertainty over the weights of a cell", CELL, _landscape
+)

@@ -23,6 +23,7 @@ from ..style import (
     WEIGHT_LABELS,
     condition_label,
 )
+from . import MAP, Entry, of_map
 from .draw import (
     BEYOND,
     DIVERGING,
@@ -366,3 +367,19 @@ def titled(title: str, page: Page) -> str:
     page : the page shown, whose ``fixed`` axes make the second line.
     """
     return f"{title}\n{condition_label(page.fixed)}" if page.fixed else title
+
+
+NRMSE_FIGURE = Entry(
+    "Fig. 4a: NRMSE over tilts or SNR, contour, equal-tilts diagonal, rows without HAADF",
+    MAP,
+    of_map("nrmse", nrmse_figure),
+)
+BASELINES_FIGURE = Entry(
+    "the same map of every method, on one scale", MAP, of_map("baselines", baselines_figure)
+)
+GAIN_FIGURE = Entry("gain of fusion over every baseline, %", MAP, of_map("gain", gain_figure))
+WEIGHTS_FIGURE = Entry(
+    "Supp. 22: best weights over the map, and how smooth they are",
+    MAP,
+    of_map("weights", weights_figure),
+)

@@ -7,19 +7,26 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.result import Status
 from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
+from ..rerun import difference, titled
+from ..style import condition_label
+from ..table import best_trial
+from . import CELL, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
+from .source import Source
 
 STEPS = 7
 """TV weights of an L-curve, over the range searched; the best trial's weight is added to them."""
@@ -180,3 +187,28 @@ def _ring_best(ax: Axes, places: Sequence[tuple[float, float]], best: Weights) -
     label = f"best trial, tv = {best.tv:.3g}"
     for x, y in places:
         ax.plot(x, y, "o", markersize=14, fillstyle="none", color="#D55E00", label=label)
+
+
+def _pareto(source: Source) -> Figure:
+    row = _best_fused(source)
+    best = Weights(haadf=float(row["haadf"]), tv=float(row["tv"]))
+    points = _compromises(source, best)
+    found = [difference(row, point.nrmse) for point in points if point.tv == best.tv]
+    label = condition_label(dict(source.cell.values))
+    return pareto_figure(points, best, titled(label, list(filter(None, found))))
+
+
+def _compromises(source: Source, best: Weights) -> list[Compromise]:
+    """Over the range searched, and at the best trial's weight."""
+    tvs = {*np.geomspace(*source.space["tv"], STEPS).tolist(), best.tv}
+    return compromises(source.study, source.cell, best.haadf, sorted(tvs))
+
+
+def _best_fused(source: Source) -> pd.Series:
+    best = best_trial(source.cell_trials, Method.FUSED)
+    if best is None:
+        raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
+    return best
+
+
+PARETO_FIGURE = Entry("Supp. 13: data terms against TV, the L-curve (8 solves)", CELL, _pareto)

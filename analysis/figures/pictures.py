@@ -11,10 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
+from ...recon_core.errors import BadInput
 from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.result import History
+from ..rerun import titled
+from ..style import condition_label
 from ..volumes import Array, SliceSet, round_length, telling_slice
+from . import CELL, VOLUMES, Entry
 from .draw import add_colourbar
+from .source import Source
 
 _COLOURS = ("#0072B2", "#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#999999")
 _USUAL = {"Au": "#F0E442", "O": "#999999"}
@@ -228,3 +233,25 @@ def _residuals(ax: Axes, history: History) -> None:
     ax.set_title("Relative residuals")
     if ax.lines:
         ax.legend(frameon=False)
+
+
+def _convergence(source: Source) -> Figure:
+    history = source.fused.history
+    if not history.iterations:
+        raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
+    cell = condition_label(dict(source.cell.values))
+    title = f"Convergence of the best fused trial\n{cell}".strip()
+    return convergence_figure(history, titled(title, source.fused.differences))
+
+
+SLICES_FIGURE = Entry(
+    "Fig. 4b: slices of truth and every method, per element",
+    VOLUMES,
+    lambda source: slices_figure(source.comparison),
+)
+OVERLAY_FIGURE = Entry(
+    "Fig. 4b: the same as colour composites",
+    VOLUMES,
+    lambda source: overlay_figure(source.comparison),
+)
+CONVERGENCE_FIGURE = Entry("Supp. 13: the three terms and the residuals", CELL, _convergence)

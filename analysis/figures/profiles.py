@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...recon_core.metrics.edges import Edge, fit_edge, line_profile
 from ..volumes import Array, SliceSet
+from . import VOLUMES, Entry
 from .pictures import draw_scale_bar
 
 Floats = NDArray[np.float64]
@@ -195,3 +196,10 @@ def _width(edge: Edge | None, voxel_nm: float) -> str:
     if edge.width_nm <= voxel_nm:
         return f"≤ {voxel_nm:.1f} nm (a voxel)"
     return f"{edge.width_nm:.1f} nm"
+
+
+PROFILES_FIGURE = Entry(
+    "Fig. 3: line profiles across edges, with widths",
+    VOLUMES,
+    lambda source: profiles_figure(source.against_truth),
+)

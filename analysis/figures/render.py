@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput, needed
 from ..volumes import Array, SliceSet
+from . import VOLUMES, Entry
 from .pictures import element_colours
 
 if TYPE_CHECKING:
@@ -163,3 +164,10 @@ def _add_box(plotter: Plotter, shape: tuple[int, ...]) -> None:
     edge = float(max(shape))
     plotter.camera_position = [tuple(edge * c for c in point) for point in _VIEW[:2]] + [_VIEW[2]]
     plotter.camera.view_angle = 27.5
+
+
+RENDER_FIGURE = Entry(
+    "Fig. 4c: surfaces in 3D (extra: render)",
+    VOLUMES,
+    lambda source: render_figure(source.comparison),
+)

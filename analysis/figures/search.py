@@ -20,6 +20,7 @@ from ...sweep.search.propose import Space, believed
 from ..posterior import WEIGHTS, Floats, unit_grid
 from ..style import HAADF_TILTS, WEIGHT_LABELS, axis_label, value_label
 from ..table import good_trials
+from . import TRIALS, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
 from .timeline import device_hours
 
@@ -334,3 +335,20 @@ def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:
         shown.set_zorder(5)
         shown.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1.0})
     return np.asarray((numbers - low) / span, dtype=np.float64)
+
+
+SEARCH_FIGURE = Entry(
+    "best trial so far against trials and device-hours",
+    TRIALS,
+    lambda source: search_figure(source.trials, source.axes),
+)
+IMPORTANCE_FIGURE = Entry(
+    "which weight matters",
+    TRIALS,
+    lambda source: importance_figure(source.trials, source.space, source.axes),
+)
+PARALLEL_FIGURE = Entry(
+    "all fused trials in parallel coordinates",
+    TRIALS,
+    lambda source: parallel_figure(source.trials, source.axes),
+)

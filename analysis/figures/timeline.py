@@ -18,6 +18,7 @@ from ...recon_core.errors import BadInput
 from ..progress import failures_by_class, run_numbers
 from ..style import METHOD_LABELS, METHOD_STYLE
 from ..table import good_trials
+from . import TRIALS, Entry
 
 FAILED = "#D55E00"
 _LONG_S = 3 * 3600.0
@@ -242,3 +243,10 @@ def _draw_failures(ax: Axes, failures: dict[str, int], trials: int) -> None:
     ax.set_title("failures by class", fontsize=10)
     ax.invert_yaxis()
     ax.margins(x=0.15)
+
+
+TIMELINE_FIGURE = Entry(
+    "workers over time, utilisation, failures by class",
+    TRIALS,
+    lambda source: timeline_figure(source.trials),
+)

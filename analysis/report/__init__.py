@@ -20,7 +20,7 @@ from ...sweep.study.trial import Cell
 from ..atlas import Atlas, write_atlas
 from ..cells import cell_text, chosen_cells
 from ..cost import method_costs
-from ..figures import write_figures
+from ..figures.files import write_figures
 from ..journal import JournalReader
 from ..progress import duration
 from ..rerun import telling_cell

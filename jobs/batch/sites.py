@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ...recon_core.errors import BadInput
 from ...recon_core.machine import DeviceName
+from ...recon_core.registry import Registry
 from ...recon_core.validation import validation_error
 from . import SchedulerName
 from .walltime import parse_walltime
+
+SHIPPED = "shipped"
 
 
 def _printable(text: str) -> str:
@@ -84,38 +92,142 @@ class Site(BaseModel):
     limits: tuple[Limit, ...] = ()
 
 
+@dataclass(frozen=True)
+class SiteFile:
+    """A site's TOML file.
+
+    Parameters
+    ----------
+    name : of the site.
+    file : where its text stands; that of a plugin may lie in an archive.
+    origin : its path, ``shipped``, or the distribution that it comes with.
+    hides : the origin of another site of this name, which this one stands in for.
+    """
+
+    name: str
+    file: Traversable
+    origin: str
+    hides: str | None = None
+
+    def text(self) -> str:
+        """The TOML.
+
+        Raises
+        ------
+        BadInput : not UTF-8 text.
+        """
+        try:
+            return self.file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput("not UTF-8 text", source=self.origin, accepted="a TOML file") from error
+
+
+PACKAGES: Registry[ModuleType] = Registry("package of sites", "tomoatlas.sites", ModuleType, {})
+"""Packages of other distributions whose TOML files are sites, by the name of their entry point."""
+
+
+def own_folder() -> Path:
+    """Where a person keeps sites of their own."""
+    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(config).expanduser() / "tomoatlas" / "sites"
+
+
 def shipped_sites() -> tuple[str, ...]:
     """Names of the sites that come with tomoatlas."""
-    found = (files("tomoatlas.jobs") / "sites").iterdir()
-    return tuple(sorted(f.name.removesuffix(".toml") for f in found if f.name.endswith(".toml")))
+    return tuple(found.name for found in _shipped())
 
 
-def find_site(name: str) -> Site:
-    """The site in the file ``name``, or the shipped site of that name.
+def site_files() -> tuple[SiteFile, ...]:
+    """Every site that can be named, by name; a person's own hide others of the name.
 
     Raises
     ------
-    BadInput : neither; or what is wrong with the file.
+    BadInput : two distributions declare a site of one name; a package of sites fails to load.
+    """
+    others: dict[str, SiteFile] = {found.name: found for found in _shipped()}
+    for found in _plugins():
+        other = others.setdefault(found.name, found)
+        if other is not found:
+            raise BadInput(
+                f"declared twice, also by {other.origin}",
+                source=found.origin,
+                key="tomoatlas.sites",
+                value=found.name,
+                accepted="one site of a name; uninstall or rename the other",
+            )
+    own = {found.name: replace(found, hides=_origin(others, found.name)) for found in _own()}
+    named = others | own
+    return tuple(named[name] for name in sorted(named))
+
+
+def site_file(name: str) -> SiteFile:
+    """The TOML file of a site: a path, or the name of one's own, a shipped or a plugin's site.
+
+    Raises
+    ------
+    BadInput : none of these; plugins that collide or fail to load.
     """
     if Path(name).is_file():
-        return _parsed(_text(Path(name)), name)
-    if name in shipped_sites():
-        text = (files("tomoatlas.jobs") / "sites" / f"{name}.toml").read_text(encoding="utf-8")
-        return _parsed(text, f"{name}.toml")
-    near = difflib.get_close_matches(name, shipped_sites(), n=1, cutoff=0.5)
+        return SiteFile(Path(name).stem, Path(name), name)
+    # The environment is searched only for a site that neither lies here nor ships.
+    near_at_hand = {found.name: found for found in (*_shipped(), *_own())}
+    if name in near_at_hand:
+        return near_at_hand[name]
+    named = {found.name: found for found in site_files()}
+    if name in named:
+        return named[name]
+    near = difflib.get_close_matches(name, named, n=1, cutoff=0.5)
     raise BadInput(
         f"no such site{f', did you mean {near[0]}?' if near else ''}",
         key="--site",
         value=name,
-        accepted=f"{', '.join(shipped_sites())}, or the path of a TOML file",
+        accepted=f"{', '.join(named)}, or the path of a TOML file",
     )
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BadInput("not UTF-8 text", source=path, accepted="a TOML file") from error
+def find_site(name: str) -> Site:
+    """The site of a name or in a file; see :func:`site_file`.
+
+    Raises
+    ------
+    BadInput : no such site; or what is wrong with its file.
+    """
+    return read_site(site_file(name))
+
+
+def read_site(found: SiteFile) -> Site:
+    """The site that a file describes.
+
+    Raises
+    ------
+    BadInput : not TOML, an unknown key, an impossible value.
+    """
+    source = f"{found.name}.toml" if found.origin == SHIPPED else found.origin
+    return _parsed(found.text(), source)
+
+
+def _shipped() -> list[SiteFile]:
+    return _in_folder(files("tomoatlas.jobs") / "sites", SHIPPED)
+
+
+def _own() -> list[SiteFile]:
+    folder = own_folder()
+    found = _in_folder(folder, "") if folder.is_dir() else []
+    return [replace(each, origin=str(folder / f"{each.name}.toml")) for each in found]
+
+
+def _plugins() -> Iterator[SiteFile]:
+    for name in PACKAGES.names():
+        yield from _in_folder(files(PACKAGES.get(name)), PACKAGES.origin(name))
+
+
+def _in_folder(folder: Traversable, origin: str) -> list[SiteFile]:
+    found = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml"))
+    return [SiteFile(name.removesuffix(".toml"), folder / name, origin) for name in found]
+
+
+def _origin(sites: Mapping[str, SiteFile], name: str) -> str | None:
+    return sites[name].origin if name in sites else None
 
 
 def _parsed(text: str, source: str) -> Site:

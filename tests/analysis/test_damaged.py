@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tomoatlas import analysis
 from tomoatlas.analysis.atlas import atlas_of
-from tomoatlas.analysis.figures import FIGURES, TRIALS, draw
+from tomoatlas.analysis.figures import FIGURES, TRIALS, draw_figure
 from tomoatlas.analysis.figures.draw import figure_bytes
 from tomoatlas.analysis.figures.source import Source
 from tomoatlas.analysis.journal import JournalReader
@@ -92,9 +92,9 @@ def test_figures_and_the_page_are_of_the_same_trials(damaged, name):
     reader, source = JournalReader(folder), Source((folder,))
     assert source.trials.equals(reader.trials)
     assert source.notes == reader.notes
-    for figure in FIGURES:
+    for figure in FIGURES.names():
         if figure not in VOLUMES:
-            draw(figure, source)
+            draw_figure(figure, source)
 
 
 @pytest.mark.parametrize("name", VOLUMES)
@@ -102,17 +102,17 @@ def test_figures_of_volumes_are_drawn_from_a_newer_journal(damaged, name, reques
     source = Source((damaged(DAMAGES["newer"]),), {"haadf_tilts": "18", "chemical_tilts": "9"})
     if name == "render":
         request.getfixturevalue("rendering")
-    assert figure_bytes(draw(name, source), "png", dpi=20)
+    assert figure_bytes(draw_figure(name, source), "png", dpi=20)
 
 
 @pytest.mark.parametrize("content", ["", "garbage\n", json.dumps(NEWER) + "\n"])
 def test_without_a_trial_every_figure_of_trials_says_so(damaged, content):
     folder = damaged([])
     (folder / "trials.jsonl").write_text(content)
-    for name, entry in FIGURES.items():
-        if entry.needs == TRIALS:
+    for name in FIGURES.names():
+        if FIGURES.get(name).needs == TRIALS:
             with pytest.raises(BadInput, match="trial"):
-                draw(name, Source((folder,)))
+                draw_figure(name, Source((folder,)))
 
 
 def test_notebooks_get_the_trials_of_the_report_and_are_warned(damaged):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tomoatlas.analysis.atlas import write_atlas
-from tomoatlas.analysis.figures import FIGURES, draw
+from tomoatlas.analysis.figures import FIGURES, draw_figure
 from tomoatlas.analysis.figures.draw import figure_bytes, kind_of, save_figure
 from tomoatlas.analysis.figures.source import Source
 from tomoatlas.phantoms.formats import save_specimen, save_volumes
@@ -120,7 +120,7 @@ def test_other_elements_or_shapes_are_refused(tmp_path):
     ],
 )
 def test_figures_of_a_study_by_name(folder, name):
-    assert figure_bytes(draw(name, Source((folder,))), "png", dpi=20)
+    assert figure_bytes(draw_figure(name, Source((folder,))), "png", dpi=20)
 
 
 def test_the_tilts_of_a_cell_are_those_of_its_acquisition(folder):
@@ -142,21 +142,21 @@ def test_tilts_need_neither_a_result_nor_the_specimens_file(tmp_path, study):
     source = Source((tmp_path / "out",))
     assert source.tilts[2] is not None
     (tmp_path / "mine.h5").unlink()
-    figure = draw("tilts", source)
+    figure = draw_figure("tilts", source)
     assert figure.get_suptitle() == "HAADF tilts 35, Chemical tilts 9"
     assert "Nyquist" in figure.axes[0].get_xlabel()
     assert figure_bytes(figure, "png", dpi=20)
 
 
 def test_an_unknown_figure_lists_all(folder):
-    with pytest.raises(BadInput, match=", ".join(list(FIGURES)[:3])):
-        draw("nrms", Source((folder,)))
+    with pytest.raises(BadInput, match=", ".join(FIGURES.names()[:3])):
+        draw_figure("nrms", Source((folder,)))
 
 
 def test_a_map_of_one_cell_has_no_gain(folder_of):
     study = parse_study(ONE_CELL)
     with pytest.raises(BadInput, match="gain: needs more axes"):
-        draw("gain", Source((folder_of(study),)))
+        draw_figure("gain", Source((folder_of(study),)))
 
 
 def test_more_than_one_folder_is_refused(folder, tmp_path):
@@ -167,12 +167,12 @@ def test_more_than_one_folder_is_refused(folder, tmp_path):
 
 
 def test_files_are_written_by_their_suffix(folder, tmp_path):
-    figure = draw("timeline", Source((folder,)))
+    figure = draw_figure("timeline", Source((folder,)))
     for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
         save_figure(figure, tmp_path / f"f.{kind}")
         assert (tmp_path / f"f.{kind}").read_bytes().startswith(start)
     assert "workers busy" in (tmp_path / "f.svg").read_text()
-    again = draw("timeline", Source((folder,)))
+    again = draw_figure("timeline", Source((folder,)))
     assert figure_bytes(again, "png") == (tmp_path / "f.png").read_bytes()
     with pytest.raises(BadInput, match=r"unknown suffix; accepted: .png, .svg, .pdf"):
         kind_of(tmp_path / "f.jpg")

@@ -18,7 +18,7 @@ from itertools import pairwise
 from common import table
 
 from tomoatlas.analysis.atlas import write_atlas
-from tomoatlas.analysis.figures import write_figures
+from tomoatlas.analysis.figures.files import write_figures
 from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.analysis.report import write_page
 from tomoatlas.sweep.record import StudyFolder

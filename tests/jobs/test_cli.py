@@ -12,7 +12,7 @@ from tomoatlas.jobs import cli
 from tomoatlas.jobs.cli import main
 from tomoatlas.recon_core.errors import BadInput, Trouble
 
-COMMANDS = ["check", "run", "status", "report", "recommend", "script"]
+COMMANDS = ["check", "run", "status", "report", "recommend", "script", "sites"]
 COMMANDS += ["phantom", "simulate", "reconstruct", "evaluate"]
 
 

@@ -11,7 +11,7 @@ from tomoatlas.jobs.cli import main
 def test_the_list_names_every_figure_and_what_it_needs(capsys):
     assert main(["figure", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(FIGURES)
+    assert [line.split()[0] for line in lines] == list(FIGURES.names())
     assert all(line.endswith("]") for line in lines)
 
 
@@ -46,7 +46,7 @@ def test_a_chosen_cell_is_reconstructed_again(folder, tmp_path):
     [
         ([], "NAME DIR|FILE: missing"),
         (["nrmse"], "NAME DIR|FILE: missing"),
-        (["nosuch", "."], "no such figure; accepted: nrmse"),
+        (["nosuch", "."], "did you mean search?; accepted: nrmse"),
         (["nrmse", ".", "--out", "f.bmp"], "unknown suffix"),
         (["slices", ".", "--cell", "haadf_tilts"], "not a condition; accepted: AXIS=VALUE"),
         (["nrmse", "."], "no study was run here"),
@@ -72,7 +72,7 @@ def test_volumes_are_exported_once(specimen, tmp_path, capsys):
     assert "accepted: .emd, .tif, .mrc" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", FIGURES.names())
 def test_a_study_without_a_trial_gives_holes_or_one_line(name, study_file, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
