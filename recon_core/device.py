@@ -22,36 +22,41 @@ Filter = Callable[[Array, Array], None]
 
 
 class Device(Protocol):
-    """Everything the solver asks of the machine; its arrays are those of :attr:`xp`.
+    """What the solver needs of a machine; arrays are those of :attr:`xp`.
 
     ``kernels`` holds the functions of :mod:`tomoatlas.recon_core.cpu.kernels` and ``volume_step``.
     """
 
     def __hash__(self) -> int:
-        """A device is a key of what is computed on it once."""
+        """Hash, as a device is a key of what is computed on it once."""
 
     @property
     def name(self) -> str:
-        """As a record names it."""
+        """Name in the record of a trial."""
 
     @property
     def xp(self) -> ModuleType:
-        """The array module, numpy or cupy."""
+        """Array module, numpy or cupy."""
 
     @property
     def kernels(self) -> Any:
-        """The compiled loops."""
+        """Compiled loops."""
 
     @property
     def dual_type(self) -> type[np.floating[Any]]:
-        """What the TV dual is stored as; arithmetic is float32."""
+        """Storage type of the TV dual; arithmetic is float32."""
 
     @property
     def builds_matrices(self) -> bool:
         """Whether a projector holds a sparse matrix and its transpose."""
 
     def projector(self, geometry: TiltGeometry, kind: ProjectorName = "sparse") -> Projector:
-        """The projector of a geometry, built once per process.
+        """Return the projector of a geometry, built once per process.
+
+        Parameters
+        ----------
+        geometry : tilts and slice (z, y).
+        kind : ``sparse`` is this project's own, on a GPU without a matrix; ``astra`` the toolbox's.
 
         Raises
         ------
@@ -59,22 +64,56 @@ class Device(Protocol):
         """
 
     def put(self, array: NDArray[Any]) -> Any:
-        """Copy a NumPy array to the device; contiguous, float32."""
+        """Copy a NumPy array to the device.
+
+        Parameters
+        ----------
+        array : any shape and number type.
+
+        Returns
+        -------
+        array : of :attr:`xp`, contiguous float32.
+        """
 
     def get(self, array: Any) -> NDArray[Any]:
-        """The NumPy array of one of this device's."""
+        """Copy an array from the device.
+
+        Parameters
+        ----------
+        array : of :attr:`xp`, any shape.
+
+        Returns
+        -------
+        array : of NumPy; on the CPU the same memory.
+        """
 
     def filter(self, response: Array) -> Filter:
-        """What multiplies the spectrum over (z, y) of its first argument, (..., z, y, x).
+        """Return ``f(volume, out)`` that multiplies the (z, y) spectrum of ``volume``.
 
-        By ``response`` (z, y//2+1, 1); the result goes to its second argument, another array.
+        Parameters
+        ----------
+        response : real factors of the half spectrum, (z, y // 2 + 1, 1), float32.
+
+        Returns
+        -------
+        callable : ``volume`` and ``out``, another array, are (..., z, y, x).
         """
 
     def check_shape(self, shape: tuple[int, ...], images: int) -> None:
-        """Refuse volumes (element, z, y, x) and projections of one trial that are no kernel's."""
+        """Check that the kernels can index arrays of this size.
+
+        Parameters
+        ----------
+        shape : volumes of one trial, (element, z, y, x).
+        images : number of projections of one trial that one kernel handles.
+
+        Raises
+        ------
+        BadInput : they cannot.
+        """
 
     def free_bytes(self) -> int:
-        """Memory for further arrays."""
+        """Return the memory available for further arrays, bytes."""
 
 
 class CpuKernels:
@@ -93,7 +132,7 @@ class CpuKernels:
 
 
 class Cpu:
-    """The processor: NumPy arrays, numba loops on every core given."""
+    """The processor: NumPy arrays, numba loops on all the cores it is given."""
 
     name = "cpu"
     xp: ModuleType = np
@@ -107,6 +146,7 @@ class Cpu:
 
     def put(self, array: NDArray[Any]) -> Array:
         """See :class:`Device`."""
+        # no copy if it is so already
         return np.ascontiguousarray(array, dtype=np.float32)
 
     def get(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -118,7 +158,7 @@ class Cpu:
         return SlabFilter(response)
 
     def check_shape(self, shape: tuple[int, ...], images: int) -> None:
-        """See :class:`Device`: there are none."""
+        """See :class:`Device`; the CPU has no limit."""
 
     def free_bytes(self) -> int:
         """See :class:`Device`."""

@@ -83,6 +83,7 @@ class BadInput(ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep all parts of the error when it crosses a process boundary."""
+        # by default an exception is rebuilt from its message alone
         return _rebuild, (self.problem, self.source, self.key, self.value, self.accepted)
 
     def _line(self) -> str:
@@ -94,6 +95,7 @@ class BadInput(ValueError):
         line = ": ".join([*where, self.problem])
         if self.accepted is not None:
             line += f"; accepted: {self.accepted}"
+        # one line, whatever the parts contain
         return " ".join(line.split())
 
 

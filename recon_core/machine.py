@@ -1,4 +1,4 @@
-"""What this machine has: names of devices, cores, and memory that is still free.
+"""What this machine offers: names of devices, cores, and free memory.
 
 Pure Python: ``--help`` must not wait for NumPy. A container, a batch job or a systemd slice may
 allow much less than the machine has.
@@ -24,19 +24,29 @@ NAMES = {  # limit, use: of the first and of the second version of control group
 
 
 def available_bytes(root: Path = ROOT) -> int:
-    """Memory for further arrays; where Linux does not tell, all there is."""
+    """Return the memory available for further arrays.
+
+    Parameters
+    ----------
+    root : root of the file system; tests plant one of their own.
+
+    Returns
+    -------
+    int : bytes; all of the machine's memory where the kernel reports no more.
+    """
     return max(0, min([_of_machine(root), *_of_groups(root)]))
 
 
 def _of_machine(root: Path) -> int:
     known = _numbers(root / "proc/meminfo")
     if "MemAvailable:" in known:
+        # kB; what the kernel could free counts as available
         return 1024 * known["MemAvailable:"]
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _of_groups(root: Path) -> Iterator[int]:
-    """What each control group of this process, and each that it is part of, has left."""
+    """Yield what each control group of this process, and each one above it, has left."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         version = 2 if not controllers else 1
@@ -50,20 +60,20 @@ def _of_groups(root: Path) -> Iterator[int]:
 
 
 def _left(group: Path, limit: str, use: str, cache: str) -> Iterator[int]:
-    """The limit less the use, without the file cache, which is given up first."""
+    """Yield the limit less the use, file cache not counted: it is given up first."""
     allowed, used = (" ".join(_lines(group / name)) for name in (limit, use))
     if allowed.isdecimal() and used.isdecimal():
         yield int(allowed) - int(used) + _numbers(group / "memory.stat").get(cache, 0)
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """The second word of each line by its first."""
+    """Map the first word of each line to the second."""
     words = (line.split() for line in _lines(path))
     return {w[0]: int(w[1]) for w in words if len(w) > 1 and w[1].isdecimal()}
 
 
 def _lines(path: Path) -> list[str]:
-    """Of a file of the kernel; none where it is not there or not for us."""
+    """Read the lines of a kernel file; none if it is missing or not readable."""
     try:
         return path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

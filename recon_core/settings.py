@@ -12,10 +12,13 @@ ProjectorName = Literal["sparse", "astra"]
 class SolverSettings(BaseModel):
     """Settings of the solver, the ``[solver]`` table of a study.
 
-    ``gamma``: exponent of the HAADF contrast in the reconstruction. ``tolerance``: stop when the
-    objective changes by less than this fraction over ten iterations. ``max_iterations``: in work,
-    one pair of projections of each modality. ``chemistry``: log-likelihood of the chemical counts.
-    ``projector``: what computes projections: our own matrix or kernels, or, on the CPU, ASTRA.
+    Parameters
+    ----------
+    gamma : exponent of the HAADF contrast in the reconstruction, 1.4 to 2.
+    tolerance : stop when the objective changes by less than this fraction over ten iterations.
+    max_iterations : limit of the work, in pairs of projections of each modality.
+    chemistry : likelihood of the chemical counts, ``poisson`` or ``least-squares``.
+    projector : ``sparse``, this project's own matrix or kernels, or ``astra``, on the CPU only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -24,29 +24,59 @@ class Projector(Protocol):
     """A linear map from volumes (..., z, y, x) to projections (..., angle, y, x)."""
 
     def __hash__(self) -> int:
-        """A projector is a key of what is computed of it once."""
+        """Hash, as a projector is a key of what is computed from it once."""
 
     @property
     def geometry(self) -> TiltGeometry:
-        """The tilts and the slice."""
+        """Tilts and slice (z, y)."""
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
-        """Project: the sum along every ray, in voxel lengths."""
+        """Project: sum along every ray, in voxel lengths.
+
+        Parameters
+        ----------
+        volumes : (..., z, y, x), float32.
+        out : receives the result, (..., angle, y, x), contiguous float32; None allocates it.
+
+        Returns
+        -------
+        array : ``out``.
+        """
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
-        """Apply the exact transpose of :meth:`forward`."""
+        """Back-project: apply the exact transpose of :meth:`forward`.
+
+        Parameters
+        ----------
+        projections : (..., angle, y, x), float32.
+        out : receives the result, (..., z, y, x), contiguous float32; None allocates it.
+
+        Returns
+        -------
+        array : ``out``.
+        """
 
 
 @dataclass(frozen=True)
 class SparseProjector:
-    """The matrix of one slice (:mod:`tomoatlas.recon_core.projection.rays`) applied to every slice
-    at once.
+    """The matrix of one slice (:mod:`.rays`), applied to every slice at once.
 
     The tilt axis is contiguous, so a nonzero of the matrix multiplies a whole row of x.
+
+    Parameters
+    ----------
+    geometry : tilts and slice (z, y).
 
     Raises
     ------
     BadInput : from :meth:`forward` and :meth:`adjoint`, when an array does not fit the geometry.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> projector = SparseProjector(TiltGeometry((0.0,), (3, 2)))
+    >>> projector.forward(np.ones((3, 2, 4), np.float32)).tolist()
+    [[[3.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 3.0]]]
     """
 
     geometry: TiltGeometry
@@ -56,19 +86,32 @@ class SparseProjector:
     def __post_init__(self) -> None:
         matrix = self._slice_matrix()
         object.__setattr__(self, "_matrix", matrix)
+        # a transpose of its own: the adjoint then reads rows too, and is exact
         object.__setattr__(self, "_transpose", sparse.csr_array(matrix.T))
 
     def _slice_matrix(self) -> sparse.csr_array:
-        """Of one slice, (angle * y, z * y), float32; its rows are rays."""
+        """Build the matrix of one slice, (angle * y, z * y), float32; its rows are rays."""
         return projection_matrix(self.geometry)
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
-        """Project volumes (..., z, y, x) to (..., angle, y, x)."""
+        """Project volumes, see :class:`Projector`.
+
+        Parameters
+        ----------
+        volumes : (..., z, y, x), float32.
+        out : receives the result, (..., angle, y, x), contiguous float32; None allocates it.
+        """
         z, y = self.geometry.shape
         return _apply(self._matrix, volumes, (z, y), (self.geometry.angles, y), out, "volume")
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
-        """Back-project projections (..., angle, y, x) to (..., z, y, x)."""
+        """Back-project projections, see :class:`Projector`.
+
+        Parameters
+        ----------
+        projections : (..., angle, y, x), float32.
+        out : receives the result, (..., z, y, x), contiguous float32; None allocates it.
+        """
         z, y = self.geometry.shape
         shape = (self.geometry.angles, y)
         return _apply(self._transpose, projections, shape, (z, y), out, "projections")
@@ -76,7 +119,12 @@ class SparseProjector:
 
 @lru_cache(maxsize=16)
 def cached_projector(geometry: TiltGeometry) -> SparseProjector:
-    """The projector of a geometry, built once per process."""
+    """Return the projector of a geometry, built once per process.
+
+    Parameters
+    ----------
+    geometry : tilts and slice (z, y).
+    """
     return SparseProjector(geometry)
 
 
@@ -89,6 +137,7 @@ def _apply(
     name: str,
 ) -> Array:
     array, out = fitted(array, source, target, out, name)
+    # trials and elements are one leading axis: all share the matrix
     dense = array.reshape(-1, source[0] * source[1], array.shape[-1])
     flat = out.reshape(-1, target[0] * target[1], array.shape[-1])
     sparse_product(matrix.indptr, matrix.indices, matrix.data, dense, flat)
@@ -103,7 +152,14 @@ def sparse_product(
     dense: Array,
     out: Array,
 ) -> None:
-    """out[e, row] = sum over the row's nonzeros of weight * dense[e, column]; all x at once."""
+    """Multiply a sparse matrix with rows of x: out[e, row] = sum_k weights[k] dense[e, indices[k]].
+
+    Parameters
+    ----------
+    indptr, indices, weights : the matrix in csr form, (row + 1,), (nonzero,), (nonzero,).
+    dense : (e, column, x).
+    out : (e, row, x), written.
+    """
     elements, rows, width = out.shape
     for task in numba.prange(elements * rows):
         e, row = task // rows, task % rows
@@ -135,12 +191,24 @@ def fitted(
     name: str,
     xp: ModuleType = np,
 ) -> tuple[Array, Array]:
-    """The operand (..., *source, x), contiguous float32, and room for the result (..., *target, x).
+    """Check the operand of a projector and provide the memory of its result.
+
+    Parameters
+    ----------
+    array : operand, (..., *source, x).
+    source, target : row axes of operand and result: (z, y) and (angle, y), or the reverse.
+    out : memory of the result, (..., *target, x), contiguous float32; None allocates it.
+    name : what the error calls the operand.
+    xp : array module of both.
+
+    Returns
+    -------
+    tuple of array : operand, contiguous float32, and memory of the result.
 
     Raises
     ------
-    BadInput : ``array`` (called ``name``) or ``out`` does not fit.
-    TypeError : one of them is not an array of ``xp``: nothing is copied between devices unasked.
+    BadInput : ``array`` or ``out`` does not fit.
+    TypeError : one of them is not an array of ``xp``; nothing is copied between devices implicitly.
     """
     if any(a is not None and not isinstance(a, xp.ndarray) for a in (array, out)):
         raise TypeError(f"{name} and result must be arrays of {xp.__name__}")
@@ -161,4 +229,5 @@ def fitted(
             value=out.shape,
             accepted=f"contiguous float32 {shape}",
         )
+    # no copy if it is so already
     return xp.ascontiguousarray(array, dtype=np.float32), out

@@ -1,8 +1,9 @@
 """The matrix of the ASTRA toolbox's CPU projector, applied as our own: a second opinion.
 
-ASTRA's 'linear' projector is the operator of :mod:`tomoatlas.recon_core.projection.rays`, computed
-by other hands and in single precision (van Aarle et al., Ultramicroscopy 157, 35, 2015). Its matrix
-and the transpose of that are an exact pair; ASTRA's CUDA projectors are not, so they are not used.
+ASTRA's 'linear' projector is the operator of :mod:`tomoatlas.recon_core.projection.rays`,
+implemented independently and in single precision (van Aarle et al., Ultramicroscopy 157, 35
+(2015)). Its matrix and the transpose of that are an exact pair; ASTRA's CUDA projectors are not, so
+they are not used.
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ SPARSE = 'solver.projector = "sparse", which needs no package'
 
 
 class AstraProjector(SparseProjector):
-    """A :class:`~tomoatlas.recon_core.projection.SparseProjector` of ASTRA's matrix of one slice.
+    """A sparse projector with ASTRA's matrix of one slice.
+
+    Parameters
+    ----------
+    geometry : tilts and slice (z, y).
 
     Raises
     ------
-    BadInput : ASTRA is not installed; or as of the sparse projector.
+    BadInput : ASTRA is not installed; otherwise as
+        :class:`~tomoatlas.recon_core.projection.SparseProjector`.
     """
 
     def _slice_matrix(self) -> sparse.csr_array:
@@ -36,12 +42,25 @@ class AstraProjector(SparseProjector):
 
 @lru_cache(maxsize=16)
 def cached_astra_projector(geometry: TiltGeometry) -> AstraProjector:
-    """The projector of a geometry, built once per process."""
+    """Return the projector of a geometry, built once per process.
+
+    Parameters
+    ----------
+    geometry : tilts and slice (z, y).
+    """
     return AstraProjector(geometry)
 
 
 def astra_matrix(geometry: TiltGeometry) -> sparse.csr_array:
-    """ASTRA's sparse matrix (angle * y, z * y) of one slice, float32, columns in order.
+    """Build ASTRA's sparse matrix of one slice.
+
+    Parameters
+    ----------
+    geometry : tilts and slice (z, y).
+
+    Returns
+    -------
+    csr_array : (angle * y, z * y), float32, columns in order.
 
     Raises
     ------
@@ -53,6 +72,7 @@ def astra_matrix(geometry: TiltGeometry) -> sparse.csr_array:
     )
     projector = astra.create_projector("linear", detector, astra.create_vol_geom(*geometry.shape))
     try:
+        # ASTRA keeps objects in a table of its own: delete what was created
         handle = astra.projector.matrix(projector)
         matrix = sparse.csr_array(astra.matrix.get(handle), dtype=np.float32)
         astra.matrix.delete(handle)
@@ -64,11 +84,16 @@ def astra_matrix(geometry: TiltGeometry) -> sparse.csr_array:
 
 
 def check_projector(kind: ProjectorName, on_gpu: bool) -> None:
-    """Refuse a projector that cannot be used here, before anything is solved with it.
+    """Check, before anything is solved, that a kind of projector can be used here.
+
+    Parameters
+    ----------
+    kind : ``sparse`` or ``astra``.
+    on_gpu : whether the device is a GPU.
 
     Raises
     ------
-    BadInput : ASTRA on a GPU, or where it is not installed.
+    BadInput : ASTRA on a GPU, or ASTRA that is not installed.
     """
     if kind != "astra":
         return

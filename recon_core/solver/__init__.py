@@ -43,22 +43,22 @@ def reconstruct(
     monitor: Monitor | None = None,
     device: Device | str = CPU,
 ) -> Reconstruction:
-    """Concentrations of every element from one tilt series.
+    """Reconstruct the concentrations of every element from one tilt series.
 
     Parameters
     ----------
     series : the measured counts.
     method : ``fused``, ``chemistry-tv``, ``ml`` or ``ml-stopped``.
-    weights : of the HAADF and the TV term; without them
+    weights : of the HAADF and the TV term; None means
         :data:`~tomoatlas.recon_core.methods.DEFAULT_WEIGHTS`.
     settings : when to stop, and the exponent of the HAADF contrast.
     monitor : ``monitor(volumes) -> score``, lower is better, sees the iterates (element, z, y, x);
-        ``ml-stopped`` needs it.
-    device : what to compute on, or its name: ``auto``, ``cpu``, ``cuda``, ``cuda-half``.
+        needed by ``ml-stopped``, for the others optional.
+    device : a device, or the name of one: ``auto``, ``cpu``, ``cuda``, ``cuda-half``.
 
     Returns
     -------
-    Reconstruction : with status ``bad-data`` where the data hold nothing to fit.
+    Reconstruction : with status ``bad-data`` if a channel that is needed holds no counts.
 
     Raises
     ------
@@ -90,9 +90,11 @@ def _reconstructed(
     monitor: Monitor | None,
     device: Device,
 ) -> Reconstruction:
+    """Reconstruct one trial, from the check of its data to the volumes."""
     empty = _empty_channels(series, method, [weights])
     if empty:
         return _bad_data(series, empty)
+    # before anything is allocated
     check_fits(_size(series, 1, device), device, method)
     series = with_chemical_scale(series, device, settings.projector)
     if method is Method.ML_STOPPED and monitor is not None:
@@ -108,10 +110,9 @@ def reconstruct_batch(
     settings: SolverSettings = DEFAULT_SETTINGS,
     device: Device | str = CPU,
 ) -> tuple[Reconstruction, ...]:
-    """One reconstruction for each of ``weights``, solved together: they share the projections.
+    """Reconstruct a tilt series with several pairs of weights at once, sharing the projections.
 
-    Without a known HAADF scale, which every trial fits for itself, they are solved one after the
-    other.
+    Each trial fits an unknown HAADF scale for itself; then they are solved one after the other.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def reconstruct_batch(
 
     Returns
     -------
-    tuple of Reconstruction : each is what :func:`reconstruct` gives.
+    tuple of Reconstruction : in the order of ``weights``, each as :func:`reconstruct` returns it.
 
     Raises
     ------
@@ -145,7 +146,8 @@ def reconstruct_batch(
         return tuple(reconstruct(series, method, w, settings, device=device) for w in weights)
     groups = [[i for i, w in enumerate(weights) if (w.haadf > 0) == coupled] for coupled in (0, 1)]
     found: dict[int, Reconstruction] = {}
-    for group in filter(None, groups):  # the work of a trial without HAADF weight is another
+    # a trial without HAADF weight has no coupling to carry: solve such trials apart
+    for group in filter(None, groups):
         chosen = [weights[i] for i in group]
         solved = _together(series, method, chosen, settings, device)
         found |= dict(zip(group, solved, strict=True))
@@ -165,7 +167,7 @@ def _described(
     weights: Weights,
     settings: SolverSettings,
 ) -> Reconstruction:
-    """With what its file should say of it."""
+    """Add what the file of a reconstruction records: elements, voxel size, method and settings."""
     own = {name: getattr(weights, name) for name in method.weight_names}
     facts = {"method": str(method), **own, **settings.model_dump()}
     size = series.voxel_size_nm
@@ -179,7 +181,7 @@ def _together(
     settings: SolverSettings,
     device: Device,
 ) -> tuple[Reconstruction, ...]:
-    """Trials that all have a HAADF weight, or none."""
+    """Solve trials that all have a HAADF weight, or none."""
     empty = _empty_channels(series, method, weights)
     if empty:
         return (_bad_data(series, empty),) * len(weights)
@@ -196,18 +198,22 @@ def _solved(
     device: Device,
     monitor: Monitor | None,
 ) -> tuple[Reconstruction, ...]:
+    """Initialise and solve a batch by one method."""
     if method is Method.FUSED:
         problem, state = initial_state(series, weights, settings, device)
     elif method is Method.CHEMISTRY_TV:
+        # the same solver with HAADF switched off: what differs is the data, not the method
         alone = [Weights(0.0, w.tv) for w in weights]
         problem, state = initial_state(series, alone, settings, device)
     else:
         problem = fused_problem(series, [NO_WEIGHTS] * len(weights), settings, device)
+        # unregularised: no coarse grid and no HAADF to start from
         state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
     return solve(problem, state, settings.tolerance, settings.max_iterations, monitor)
 
 
 def _size(series: TiltSeries, batch: int, device: Device) -> SolveSize:
+    """Sizes of a solve; the slice is square, as thick as the detector is high."""
     elements, chemical, height, width = series.chemical.shape
     shape = (elements, height, height, width)
     dual = np.dtype(device.dual_type).itemsize
@@ -219,6 +225,8 @@ def _first_trial(monitor: Monitor) -> Monitor:
 
 
 def _empty_channels(series: TiltSeries, method: Method, weights: Sequence[Weights]) -> list[str]:
+    """Name the channels without a single count among those that the method uses."""
+    # without counts a channel's Hessian is zero and its volume undetermined
     channels = dict(zip(series.elements, series.chemical, strict=True))
     if method is Method.FUSED and any(w.haadf > 0 for w in weights) and len(series.haadf):
         channels["HAADF"] = series.haadf
@@ -228,14 +236,17 @@ def _empty_channels(series: TiltSeries, method: Method, weights: Sequence[Weight
 def _stopped(
     series: TiltSeries, settings: SolverSettings, monitor: Monitor, device: Device
 ) -> Reconstruction:
+    """Reconstruct by MLEM stopped at the best score, the oracle's choice."""
     problem = fused_problem(series, [NO_WEIGHTS], settings, device)
     limit = settings.max_iterations
     volumes, best, scores = stopped_mlem(problem.chemistry, problem.shape[1:], limit, monitor)
+    # the best iterate is final only if later ones were worse
     status = Status.CONVERGED if best < len(scores) - 1 else Status.ITERATION_LIMIT
     return Reconstruction(volumes, status, best, message="oracle: stopped at the best score")
 
 
 def _bad_data(series: TiltSeries, empty: Sequence[str]) -> Reconstruction:
+    """Return empty volumes with the reason: a study goes on with its other trials."""
     height, width = series.chemical.shape[-2:]
     volumes = np.zeros((len(series.elements), height, height, width), np.float32)
     message = f"no counts at all in {', '.join(empty)}"

@@ -22,7 +22,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Terms:
-    """Weighted values of the objective's terms at one point, (trial,)."""
+    """Weighted values of the objective's terms at one point.
+
+    Parameters
+    ----------
+    haadf, chemistry, tv : (trial,), float64.
+    """
 
     haadf: Values
     chemistry: Values
@@ -30,7 +35,7 @@ class Terms:
 
     @property
     def objective(self) -> Values:
-        """Their sum."""
+        """Sum of the three terms, (trial,)."""
         return self.haadf + self.chemistry + self.tv
 
 
@@ -41,9 +46,15 @@ class FusedProblem:
         haadf/(2 sigma^2) ||h A_h sum_i (Z_i x_i)^gamma - b_h||^2 + chemistry(x) + tv sum_i TV(x_i)
 
     with sigma^2 the mean HAADF count (its Poisson variance), h the HAADF scale and the chemical
-    log-likelihood in counts (Schwartz et al., 2024, Eq. 1, in units of the likelihood). The trials
-    share data and geometry and differ in their weights; no trial depends on another.
-    ``haadf`` is None where the HAADF term has no weight in any trial, or no data; ``tv`` (trial,).
+    log-likelihood in counts (Schwartz et al., Nat. Commun. 15, 3555 (2024), Eq. 1, in units of the
+    likelihood). The trials share data and geometry and differ in their weights; no trial depends on
+    another.
+
+    Parameters
+    ----------
+    chemistry : likelihood of the chemical counts.
+    haadf : least squares of HAADF; None if no trial gives it weight, or without data.
+    tv : TV weight, (trial,).
     """
 
     chemistry: ChemicalTerm
@@ -52,7 +63,7 @@ class FusedProblem:
 
     @property
     def device(self) -> Device:
-        """Where it is solved."""
+        """Device on which it is solved."""
         return self.chemistry.device
 
     @property
@@ -67,7 +78,21 @@ class FusedProblem:
         return self.chemistry.tilts + (self.haadf.tilts if self.haadf else 0)
 
     def contrast(self, volumes: Array, out: Array | None = None) -> Array:
-        """Summed HAADF contrast sum_i w_i x_i^gamma, (trial, z, y, x)."""
+        """Compute the summed HAADF contrast sum_i w_i x_i^gamma.
+
+        Parameters
+        ----------
+        volumes : concentrations, (trial, element, z, y, x).
+        out : receives the result, (trial, z, y, x); None allocates it.
+
+        Returns
+        -------
+        array : ``out``.
+
+        Raises
+        ------
+        ValueError : a problem without HAADF term.
+        """
         if self.haadf is None:
             raise ValueError("a problem without HAADF term has no contrast")
         return summed_contrast(self.device, volumes, self.haadf.weights, self.haadf.gamma, out)
@@ -79,19 +104,31 @@ class FusedProblem:
         contrast: Array | None = None,
         haadf_rays: Array | None = None,
     ) -> Terms:
-        """Value of each weighted term at (trial, element, z, y, x), non-negative.
+        """Evaluate each weighted term.
 
-        The other arrays are working memory, made where they are not given.
+        Parameters
+        ----------
+        volumes : concentrations, (trial, element, z, y, x), >= 0.
+        chemical_rays : workspace, (trial, element, angle, y, x); None allocates it, as for the next
+            two.
+        contrast : workspace, (trial, z, y, x).
+        haadf_rays : workspace, (trial, angle, y, x).
         """
         if self.haadf is None:
             haadf = self.device.xp.zeros(len(self.tv))
         else:
             haadf = self.haadf.value(self.contrast(volumes, contrast), haadf_rays)
+        # over all elements: one TV weight per trial
         roughness = self.device.kernels.total_variation(volumes).sum(axis=1)
         return Terms(haadf, self.chemistry.value(volumes, chemical_rays), self.tv * roughness)
 
     def of(self, trials: Any) -> FusedProblem:
-        """The problem of some of the trials; ``trials`` indexes the batch."""
+        """Return the problem of some of the trials.
+
+        Parameters
+        ----------
+        trials : index of the batch: integers or a mask.
+        """
         return replace(
             self, haadf=self.haadf.of(trials) if self.haadf else None, tv=self.tv[trials]
         )
@@ -103,9 +140,14 @@ def fused_problem(
     settings: SolverSettings,
     device: Device = CPU,
 ) -> FusedProblem:
-    """The problem of one tilt series, a trial for each of ``weights``.
+    """Build the fused problem of one tilt series, with a trial for each pair of weights.
 
-    The scales of the series must be known (:mod:`tomoatlas.recon_core.solver.calibration`).
+    Parameters
+    ----------
+    series : counts, with known scales (:mod:`tomoatlas.recon_core.solver.calibration`).
+    weights : one pair per trial.
+    settings : exponent of the contrast and likelihood of the chemistry.
+    device : where it is solved; the counts are copied there.
     """
     return with_haadf(
         chemical_problem(series, weights, settings, device), series, weights, settings
@@ -115,7 +157,19 @@ def fused_problem(
 def chemical_problem(
     series: TiltSeries, weights: Sequence[Weights], settings: SolverSettings, device: Device = CPU
 ) -> FusedProblem:
-    """Chemistry and TV alone: the fused problem without its HAADF term."""
+    """Build the problem of chemistry and TV alone.
+
+    Parameters
+    ----------
+    series : counts, with a known chemical scale.
+    weights : one pair per trial; ``haadf`` is not used.
+    settings : likelihood of the chemistry.
+    device : where it is solved; the counts are copied there.
+
+    Raises
+    ------
+    ValueError : the chemical scale is unknown.
+    """
     if series.chemical_scale is None:
         raise ValueError("the chemical scale of the tilt series is not set")
     chemistry = ChemicalTerm(
@@ -135,7 +189,24 @@ def with_haadf(
     weights: Sequence[Weights],
     settings: SolverSettings,
 ) -> FusedProblem:
-    """A chemical problem with the HAADF term of ``series``, where it has data and a weight."""
+    """Add the HAADF term of a series to a chemical problem.
+
+    Parameters
+    ----------
+    problem : of the same series.
+    series : counts, with a known HAADF scale.
+    weights : one pair per trial.
+    settings : exponent of the contrast.
+
+    Returns
+    -------
+    FusedProblem : ``problem`` itself if no trial gives HAADF weight, or the series has no HAADF
+        tilt.
+
+    Raises
+    ------
+    ValueError : the HAADF scale is needed and unknown.
+    """
     haadf = np.array([w.haadf for w in weights])
     if not haadf.any() or not series.haadf_angles_deg:
         return problem
@@ -145,7 +216,20 @@ def with_haadf(
 def summed_contrast(
     device: Device, volumes: Array, weights: Array, gamma: float, out: Array | None = None
 ) -> Array:
-    """sum_i weights_i x_i^gamma, (trial, z, y, x); volumes (trial, element, z, y, x)."""
+    """Compute sum_i weights_i x_i^gamma.
+
+    Parameters
+    ----------
+    device : where the arrays are.
+    volumes : concentrations, (trial, element, z, y, x), >= 0.
+    weights : of the elements, (element,).
+    gamma : exponent.
+    out : receives the result, (trial, z, y, x); None allocates it.
+
+    Returns
+    -------
+    array : ``out``.
+    """
     batch, elements, *shape = volumes.shape
     if out is None:
         out = device.xp.empty((batch, *shape), np.float32)
@@ -156,7 +240,19 @@ def summed_contrast(
 
 
 def contrast_weights(series: TiltSeries, gamma: float) -> tuple[Array, float]:
-    """Z_i^gamma over their mean, (element,), and that mean."""
+    """Compute the contrast of each element, Z_i^gamma, relative to their mean.
+
+    Parameters
+    ----------
+    series : for its elements.
+    gamma : exponent of the contrast.
+
+    Returns
+    -------
+    weights : (element,), float32, with mean 1: keeps the split variable near 1.
+    mean : mean of Z_i^gamma.
+    """
+    # divided by their mean: s stays near 1 whatever the elements
     powers = np.asarray(series.atomic_numbers, np.float64) ** gamma
     return (powers / powers.mean()).astype(np.float32), float(powers.mean())
 
@@ -168,7 +264,9 @@ def _haadf_term(
         raise ValueError("the HAADF scale of the tilt series is not set")
     relative, mean = contrast_weights(series, settings.gamma)
     counts_per_contrast = series.haadf_scale * mean
+    # data in units of the projected contrast: the scale moves into the precision of the term
     signal = (series.haadf - np.float32(series.haadf_background)) / np.float32(counts_per_contrast)
+    # one variance for all pixels keeps A^T A a convolution, which the preconditioner needs
     variance = max(float(series.haadf.mean(dtype=np.float64)), 1e-6)
     return HaadfTerm(
         device,
