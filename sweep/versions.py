@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
+from ..recon_core.errors import BadInput
+
 _SHOWN = ("tomoatlas", "numpy", "scipy", "numba", "astra-toolbox", "scikit-optimize")
 
 UNRECORDED = 0
@@ -40,6 +42,7 @@ some hundreds of them: well below this. The solver's last change moved scores by
 """
 
 _MOST = 2**31
+_NAMED = 4
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -59,6 +62,11 @@ class Provenance:
     version: str
     commit: str | None
 
+    @property
+    def results(self) -> tuple[int, str]:
+        """What results depend on; a commit of the same revision and version gives the same."""
+        return self.revision, self.version
+
     def __str__(self) -> str:
         commit = f", commit {self.commit[:12]}" if self.commit else ""
         return f"revision {self.revision}, version {self.version}{commit}"
@@ -69,6 +77,33 @@ def provenance() -> Provenance:
     """Of the code that is running; read once per process."""
     commit = checkout_commit(Path(__file__).resolve().parents[1]) or _installed_commit()
     return Provenance(REVISION, package_version("tomoatlas"), commit)
+
+
+def check_same_code(codes: Mapping[str, Provenance]) -> None:
+    """Refuse processes of one run that another revision or version would have evaluate trials.
+
+    Parameters
+    ----------
+    codes : of each process by its name, such as ``rank 3 on node7``; the first is the manager.
+
+    Raises
+    ------
+    BadInput : naming the processes of the first other code, and the manager.
+    """
+    manager, expected = next(iter(codes.items()))
+    others = [code for code in codes.values() if code.results != expected.results]
+    if not others:
+        return
+    found = others[0]
+    who = [name for name, code in codes.items() if code.results == found.results]
+    more = f" and {len(who) - _NAMED} more" if len(who) > _NAMED else ""
+    raise BadInput(
+        f"another version of tomoatlas than that of {manager}",
+        source=", ".join(who[:_NAMED]) + more,
+        key="version",
+        value=str(found),
+        accepted=f"{expected}, everywhere",
+    )
 
 
 def revision_of(record: Mapping[str, Any]) -> int:

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,7 @@ from tomoatlas.sweep.executors.inline import InlineExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.sweep.versions import REVISION, provenance
 
 # Nothing in the designed part needs a proposal.
 STUDY = parse_study(SMALL.replace("initial = 3", "initial = 6"))
@@ -195,6 +197,18 @@ def test_workers_without_the_device_are_refused_and_left_as_they_were(client: An
         DaskExecutor(client, bowl, request=DeviceRequest("cuda"))
     plugins = client.run(lambda dask_worker: list(dask_worker.plugins))
     assert not [name for names in plugins.values() for name in names if "tomoatlas" in str(name)]
+
+
+def test_a_worker_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tomoatlas.sweep.executors.dask import workers
+
+    crews = workers.DaskWorkers(bowl, None)
+    there = replace(provenance(), revision=REVISION + 1)
+    monkeypatch.setattr(workers, "provenance", lambda: there)
+    with pytest.raises(BadInput) as refused:
+        crews.setup(dask_worker("node7"))
+    assert str(refused.value.source).startswith("Dask worker node7 on ")
+    assert refused.value.value == str(there)
 
 
 def test_the_threads_of_one_worker_have_names_of_their_own() -> None:

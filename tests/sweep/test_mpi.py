@@ -23,6 +23,7 @@ from tomoatlas.sweep.executors.inline import InlineExecutor
 from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.versions import REVISION
 
 # Nothing in the designed part needs a proposal.
 DESIGNED = SMALL.replace("initial = 3", "initial = 6")
@@ -97,4 +98,30 @@ def test_ranks_that_cannot_use_their_gpu_refuse_it_in_one_line(
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "ranks 0, 1: --device = 'cuda': cupy cannot be imported" in line
+    assert not (tmp_path / "run").exists()
+
+
+OTHER_CODE = """
+import sys
+from dataclasses import replace
+
+from mpi4py import MPI
+from tomoatlas.jobs.cli import main
+from tomoatlas.sweep.executors.mpi import ranks
+
+here = replace(ranks.provenance(), revision=ranks.provenance().revision + MPI.COMM_WORLD.Get_rank())
+ranks.provenance = lambda: here
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ranks_of_another_revision_are_refused_in_one_line(study: Path, tmp_path: Path) -> None:
+    script = tmp_path / "other_code.py"
+    script.write_text(OTHER_CODE)
+    done = mpiexec(2, script, "run", study, "--out", tmp_path / "run", "-q")
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.count(f" on {os.uname().nodename}") == 2
+    assert f"revision {REVISION}," in line
+    assert f"revision {REVISION + 1}," in line
     assert not (tmp_path / "run").exists()

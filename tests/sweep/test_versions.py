@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from sweep_fakes import bowl, small_study
 
+from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep import versions as versions_module
 from tomoatlas.sweep.evaluate import evaluate
@@ -22,6 +23,7 @@ from tomoatlas.sweep.versions import (
     REVISION,
     REVISIONS,
     Provenance,
+    check_same_code,
     checkout_commit,
     provenance,
     revision_note,
@@ -121,6 +123,34 @@ def test_other_revisions_are_named_in_one_line() -> None:
     assert "\n" not in note
     assert note.startswith("3 of 8 cells ")
     assert f"1 by revision {REVISION + 1}" in note
+
+
+MANAGER, NODES = "rank 0 on a", {f"rank {n} on b": Provenance(2, "1.1", COMMIT) for n in (1, 2)}
+
+
+def test_processes_of_one_code_work_together() -> None:
+    check_same_code({MANAGER: Provenance(2, "1.1", None), **NODES})
+
+
+@pytest.mark.parametrize("code", [Provenance(1, "1.1", COMMIT), Provenance(2, "1.0", COMMIT)])
+def test_another_version_or_revision_is_refused_with_both_and_where_they_are(
+    code: Provenance,
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        check_same_code({MANAGER: code, "rank 3 on a": code, **NODES})
+    error = refused.value
+    assert error.source == "rank 1 on b, rank 2 on b"
+    assert error.value == str(NODES["rank 1 on b"])
+    assert MANAGER in str(error)
+    assert str(code) in str(error.accepted)
+    assert "\n" not in str(error)
+
+
+def test_many_processes_of_another_code_are_counted() -> None:
+    many = {f"rank {n} on b": Provenance(2, "1.1", None) for n in range(1, 100)}
+    with pytest.raises(BadInput) as refused:
+        check_same_code({MANAGER: Provenance(1, "1.1", None), **many})
+    assert str(refused.value.source).endswith(" and 95 more")
 
 
 def test_a_trial_records_the_code_that_made_it_and_is_not_known_by_it() -> None:

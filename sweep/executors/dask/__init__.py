@@ -55,7 +55,7 @@ class DaskExecutor:
 
     Raises
     ------
-    BadInput : the devices of a worker cannot be used.
+    BadInput : a worker has another version of tomoatlas, or a device that cannot be used.
     """
 
     def __init__(

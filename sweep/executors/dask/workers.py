@@ -8,7 +8,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 from distributed import Worker, WorkerPlugin
 from distributed.comm import get_address_host
@@ -18,6 +18,7 @@ from ....recon_core.gpu.cupy import device_problem
 from ...devices import DeviceRequest, assign, check_devices, visible_uuids
 from ...study import Study
 from ...study.trial import Trial, TrialResult, TrialStatus
+from ...versions import Provenance, check_same_code, provenance
 from .. import Evaluate, Limits
 from ..child import CannotStart
 from ..local import ProcessExecutor
@@ -51,17 +52,23 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
         self.name = f"tomoatlas-{uuid.uuid4()}"
         self._evaluate, self._limits, self._request = evaluate, limits, request
         self._threads_by_host = threads_by_host or {}
+        self._manager = f"the run on {os.uname().nodename}"
+        # Plain values: a worker's version may have another class.
+        self._code = astuple(provenance())
 
     def setup(self, worker: Worker) -> None:
         """Be ready for trials; called by Dask on every worker, also on one that joins later.
 
         Raises
         ------
-        BadInput : the devices that are here cannot be used.
+        BadInput : this worker has another version of tomoatlas than the run, or a device that
+            cannot be used.
         """
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._idle: list[ProcessExecutor] = []
+        own = f"Dask worker {worker.name} on {os.uname().nodename}"
+        check_same_code({self._manager: Provenance(*self._code), own: provenance()})
         count = worker.state.nthreads
         self._threads = _threads(max(count, self._threads_by_host.get(host_of(worker.address), 0)))
         environments = _environments(worker, count, self._request)

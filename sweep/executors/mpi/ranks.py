@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection
+from dataclasses import astuple
 
 from mpi4py import MPI
 
@@ -20,6 +21,7 @@ from ...devices import (
 )
 from ...evaluate import evaluate
 from ...launchers import agreed_local_rank, local_rank
+from ...versions import Provenance, check_same_code, provenance
 from .. import Evaluate, Limits
 from ..local import ProcessExecutor
 from .manager import MpiExecutor
@@ -53,6 +55,15 @@ def rank_worker(
             print(f"warning: {line}", file=sys.stderr)
     places = [device.child_environment]
     return ProcessExecutor(1, evaluate, limits, places, threads, device=request.kind)
+
+
+def _check_code(comm: MPI.Intracomm) -> None:
+    """Before all else that ranks exchange, as that may be another version's; on all ranks alike."""
+    # Plain values: another version's classes may not be the same.
+    everyone = comm.allgather((os.uname().nodename, *astuple(provenance())))
+    check_same_code(
+        {f"rank {rank} on {host}": Provenance(*code) for rank, (host, *code) in enumerate(everyone)}
+    )
 
 
 def _device(node: MPI.Comm, request: DeviceRequest) -> DeviceAssignment:
@@ -97,9 +108,10 @@ def run_ranks(
 
     Raises
     ------
-    BadInput : raised on every rank if any rank's device cannot be used; see
-        :func:`tomoatlas.sweep.devices.check_devices`.
+    BadInput : raised on every rank if one has another version of tomoatlas than rank 0 or a device
+        that cannot be used; see :func:`tomoatlas.sweep.devices.check_devices`.
     """
+    _check_code(comm)
     worker = rank_worker(comm, evaluate, limits, request)
     transport = MpiTransport(comm)
     if transport.rank > 0:
