@@ -11,17 +11,15 @@ from ..sweep.launchers import first_rank
 
 
 class Exit(IntEnum):
-    """How a command ended, for scripts.
-
-    ``WALLTIME``: time was up, or a signal asked for an end; submit again to continue. ``TROUBLE``:
-    of the machine, not of the input; the same command may succeed later.
-    """
+    """How a command ended, for scripts."""
 
     DONE = 0
     BAD_INPUT = 2
     TRIALS_FAILED = 3
     WALLTIME = 4
+    """Time was up, or a signal asked for an end; submit again to continue."""
     TROUBLE = 5
+    """Of the machine, not of the input; the same command may succeed later."""
     INTERRUPTED = 130
 
 

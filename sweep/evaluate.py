@@ -102,6 +102,12 @@ def reconstruct_trial(
     return solved, truth, series
 
 
+def clear_caches() -> None:
+    """Forget the specimens and series that this process keeps for the next trial."""
+    _specimen.cache_clear()
+    _series.cache_clear()
+
+
 def _device_of(device: Device | str) -> Device:
     return _named_device(device) if isinstance(device, str) else device
 

@@ -181,6 +181,11 @@ class ProcessExecutor:
         """Number of children that there can be."""
         return self._slots.count
 
+    @property
+    def pids(self) -> list[int]:
+        """Ids of the child processes that there are now."""
+        return [child.pid for child in self._slot_of]
+
     def submit(self, study: Study, trial: Trial) -> None:
         """Hand the trial to an idle child, or to a new one."""
         self._waiting.append((study, trial))

@@ -69,15 +69,16 @@ def serve(tasks: int, lifeline: int) -> None:
         while True:
             study, trial = connection.recv()
             result = attempt(evaluate, study, trial, device)
-            last = _may_be_poisoned(result)
+            last = may_be_poisoned(result)
             connection.send((result, last))
             if last:
                 return
 
 
-def _may_be_poisoned(result: TrialResult) -> bool:
-    """Whether later trials may fail here too: an error of a GPU stays in its context, as does
-    memory that was lost.
+def may_be_poisoned(result: TrialResult) -> bool:
+    """Whether later trials may fail in this process too.
+
+    An error of a GPU stays in its context, and memory that was lost stays lost.
     """
     failed = result.status is TrialStatus.FAILED and result.device != "cpu"
     return failed or result.status is TrialStatus.CRASHED

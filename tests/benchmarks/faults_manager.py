@@ -1,6 +1,6 @@
 """What the manager of a sweep survives: kills, full disks, torn journals, second runs, odd clocks.
 
-One function a fault, all with the real driver, ledger and journal. Run:
+One function a fault, all with the real driver, scheduler and journal. Run:
 
     python tests/benchmarks/faults_manager.py [ROW ...]
 """

@@ -30,7 +30,7 @@ from tomoatlas.sweep.study.trial import TrialResult
 
 TRIALS = 500
 LIMITS = Limits(seconds=60.0, memory_bytes=8000 * MEBIBYTE)
-LIMITS_HEADER = ("limit", "told", "ended")
+LIMITS_HEADER = ("limit", "error", "ended")
 HEADER = ("executor", "first trial (s)", "median (ms)", "95th percentile (ms)")
 
 

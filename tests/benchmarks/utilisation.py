@@ -1,4 +1,4 @@
-"""Busy workers over all workers, simulated: the real driver, ledger, journal and proposals.
+"""Busy workers over all workers, simulated: the real driver, scheduler, journal and proposals.
 
 Only the workers and the clock are virtual. The clock jumps while the manager waits for a result; it
 runs while the manager works, by its processor time and the real time of its syncs to the disk, so

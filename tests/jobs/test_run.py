@@ -79,7 +79,7 @@ def test_workers_that_cannot_start_end_the_run_in_one_line_and_with_its_own_code
         (ZeroDivisionError(), 1),
     ],
 )
-def test_every_error_of_a_rank_is_told_and_has_a_code_before_mpi_ends(
+def test_every_error_of_a_rank_is_printed_and_has_a_code_before_mpi_ends(
     error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> NoReturn:

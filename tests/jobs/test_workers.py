@@ -37,12 +37,12 @@ def test_trials_are_evaluated_in_processes_of_their_own_which_may_die(count: int
 
 
 def machine(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, mask: str | None = None, lacking: str | None = None
+    monkeypatch: pytest.MonkeyPatch, gpus: int, mask: str | None = None, problem: str | None = None
 ) -> None:
-    """A computer with GPUs, and CuPy that can use them unless something is lacking."""
+    """A computer with GPUs, and CuPy that can use them unless there is a problem."""
     monkeypatch.setattr(workers, "visible_uuids", lambda: tuple(f"GPU-{i}" for i in range(gpus)))
-    monkeypatch.setattr(workers, "device_problem", lambda: lacking)
-    monkeypatch.setattr(workers, "device_count", lambda: 0 if lacking else gpus)
+    monkeypatch.setattr(workers, "device_problem", lambda: problem)
+    monkeypatch.setattr(workers, "device_count", lambda: 0 if problem else gpus)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if mask is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
@@ -104,7 +104,7 @@ def test_the_option_reaches_local_workers_and_ranks(
 def test_a_dask_cluster_elsewhere_has_devices_of_its_own(
     address: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine(monkeypatch, 3 if address == "local" else 0, lacking=None)
+    machine(monkeypatch, 3 if address == "local" else 0, problem=None)
     asked: list[tuple[object, ...]] = []
 
     @contextmanager
@@ -127,7 +127,7 @@ def test_gpus_that_cupy_alone_sees_are_shared_out_too(monkeypatch: pytest.Monkey
 def test_a_gpu_that_cannot_be_used_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine(monkeypatch, 1, lacking="cupy cannot be imported")
+    machine(monkeypatch, 1, problem="cupy cannot be imported")
     assert len(seen(Workers())) == len(os.sched_getaffinity(0))
     assert "trials run on the CPU, though there is a GPU: cupy" in capsys.readouterr().err
     with pytest.raises(BadInput, match=r"worker 0: --device = 'cuda': cupy cannot be imported"):
@@ -140,7 +140,7 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    machine(monkeypatch, 1, lacking="cupy cannot be imported")
+    machine(monkeypatch, 1, problem="cupy cannot be imported")
     out = tmp_path / "out"
     argv = ["run", str(study_file), "--out", str(out), "--device", "cuda", "--workers", "1"]
     assert main(argv) == 2

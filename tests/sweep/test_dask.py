@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.gpu.cupy import has_device
 from tomoatlas.sweep.devices import DeviceRequest
 from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import ProcessExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
@@ -112,11 +114,22 @@ def dask_worker(name: object, threads: int = 1) -> Any:
     return SimpleNamespace(name=name, state=state, address="tcp://127.0.0.1:40000")
 
 
-def gpus_here(monkeypatch: pytest.MonkeyPatch, count: int, lacking: str | None = None) -> None:
+def gpus_here(monkeypatch: pytest.MonkeyPatch, count: int, problem: str | None = None) -> None:
     uuids = tuple(f"GPU-{i}" for i in range(count))
     monkeypatch.setattr("tomoatlas.sweep.executors.dask.workers.visible_uuids", lambda: uuids)
-    monkeypatch.setattr("tomoatlas.sweep.executors.dask.workers.device_problem", lambda: lacking)
+    monkeypatch.setattr("tomoatlas.sweep.executors.dask.workers.device_problem", lambda: problem)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def children_made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The arguments of the children that workers make from now on, which are not started."""
+    made: list[dict[str, Any]] = []
+    signature = inspect.signature(ProcessExecutor)
+    monkeypatch.setattr(
+        "tomoatlas.sweep.executors.dask.workers.ProcessExecutor",
+        lambda *given, **named: made.append(signature.bind(*given, **named).arguments),
+    )
+    return made
 
 
 @pytest.mark.parametrize(
@@ -142,12 +155,13 @@ def test_children_have_gpus_of_their_own(
     gpus_here(monkeypatch, 8)
     if mask is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mask)
+    made = children_made(monkeypatch)
     plugin = DaskWorkers(bowl, None, DeviceRequest("cuda"))
     plugin.setup(dask_worker(name, threads))
-    made = [plugin._new_child() for _ in expected]
-    assert [child._environments[0]["CUDA_VISIBLE_DEVICES"] for child in made] == expected
-    for child in made:
-        child.close()
+    for _ in expected:
+        plugin.new_child()
+    assert [child["environments"][0]["CUDA_VISIBLE_DEVICES"] for child in made] == expected
+    assert {child["device"] for child in made} == {"cuda"}
 
 
 def test_threads_that_would_share_a_gpu_are_refused_unless_wished(
@@ -176,8 +190,9 @@ def test_children_share_the_cores_of_their_host(
         monkeypatch.setenv("OMP_NUM_THREADS", wished)
     plugin = DaskWorkers(bowl, None, DeviceRequest(), {"127.0.0.1": workers})
     plugin.setup(dask_worker("node7"))
-    with closing(plugin._new_child()) as child:
-        assert child._threads == expected
+    made = children_made(monkeypatch)
+    plugin.new_child()
+    assert made[0]["threads"] == expected
 
 
 def test_workers_are_asked_for_the_device_of_the_request(client: Any) -> None:
@@ -218,7 +233,7 @@ def test_the_threads_of_one_worker_have_names_of_their_own() -> None:
         plugin = DaskWorkers(faulty, LIMITS)
         plugin.setup(dask_worker("node7", threads))
         study = small_study()
-        made = [plugin._new_child() for _ in expected]
+        made = [plugin.new_child() for _ in expected]
         for child in made:
             child.submit(study, trial_number(study, 0))
         assert [collected(child)[1].worker for child in made] == expected
@@ -262,7 +277,7 @@ def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_r
         distributed.Client(cluster) as client,
         closing(DaskExecutor(client, faulty)) as executor,
     ):
-        first, second = (w.plugins[executor._plugin.name] for w in cluster.workers.values())
+        first, second = (plugin_of(worker) for worker in cluster.workers.values())
         first.evaluate = cannot_start
         second.evaluate = bowl
         for trial in some_trials(study, 4):
@@ -274,6 +289,10 @@ def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_r
         executor.submit(study, trial_number(study, 0))
         with pytest.raises(CannotStart, match="cannot start"):
             collected(executor)
+
+
+def plugin_of(worker: Any) -> Any:
+    return next(p for p in worker.plugins.values() if type(p).__name__ == "DaskWorkers")
 
 
 def cannot_start(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sweep_fakes import SMALL
 from threadpoolctl import threadpool_limits
 
+from tomoatlas.phantoms.acquire import Acquisition
 from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
@@ -24,7 +25,7 @@ from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.tiltseries import TiltSeries
 from tomoatlas.sweep import evaluate as module
 from tomoatlas.sweep.evaluate import evaluate, reconstruct_trial
-from tomoatlas.sweep.executors.serve import _may_be_poisoned
+from tomoatlas.sweep.executors.serve import may_be_poisoned
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.specimens import build
 from tomoatlas.sweep.study.tables import SpecimenTable
@@ -37,8 +38,21 @@ TRUTH = make_specimen("nanocubes", 16, 0)
 
 @pytest.fixture(autouse=True)
 def no_memory() -> None:
-    module._specimen.cache_clear()
-    module._series.cache_clear()
+    module.clear_caches()
+
+
+@pytest.fixture
+def simulations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seeds of all simulations, in their order."""
+    seeds: list[int] = []
+    simulate = module.simulate
+
+    def counted(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSeries:
+        seeds.append(seed)
+        return simulate(specimen, acquisition, seed)
+
+    monkeypatch.setattr(module, "simulate", counted)
+    return seeds
 
 
 def trial_of(study: Study, index: int = 0, method: Method = Method.FUSED) -> Trial:
@@ -158,26 +172,33 @@ def test_ctrl_c_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         evaluate(STUDY, trial_of(STUDY))
 
 
-def test_all_trials_of_a_cell_see_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_trials_of_a_cell_see_the_same_data(
+    monkeypatch: pytest.MonkeyPatch, simulations: list[int]
+) -> None:
     calls = solved(monkeypatch, perfect)
     for index, method in [(0, Method.FUSED), (0, Method.ML), (1, Method.FUSED), (0, Method.FUSED)]:
         evaluate(STUDY, trial_of(STUDY, index, method))
     first, same, other, again = (series for series, _ in calls)
     assert first is same is again
     assert not np.array_equal(first.chemical, other.chemical)
-    assert module._series.cache_info().misses == 2
-    module._series.cache_clear()
+    assert len(simulations) == 2
+    module.clear_caches()
     evaluate(STUDY, trial_of(STUDY, 0))
     assert np.array_equal(calls[-1][0].chemical, first.chemical)
 
 
-def test_what_a_process_keeps_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_process_keeps_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, simulations: list[int]
+) -> None:
     calls = solved(monkeypatch, perfect)
     study = parse_study(SMALL.replace("[5, 9]", "[1, 2, 3, 4, 5, 6]"))
     for index in range(6):
         evaluate(study, trial_of(study, index))
     assert len(calls) == 6
-    assert module._series.cache_info().currsize == module.SERIES_KEPT
+    assert len(simulations) == 6
+    for index in (*range(6 - module.SERIES_KEPT, 6), 0):
+        evaluate(study, trial_of(study, index))
+    assert len(simulations) == 7, "the last are kept, the first is made again"
 
 
 def test_data_may_come_from_a_finer_grid_than_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +302,7 @@ def test_want_of_memory_and_faults_of_a_gpu_may_be_chance(
     result = evaluate(STUDY, trial_of(STUDY), There())
     assert (result.status, result.device) == (status, device)
     assert result.error == f"{type(error).__name__}: {error}"
-    assert _may_be_poisoned(result) == (status is TrialStatus.CRASHED or device != "cpu")
+    assert may_be_poisoned(result) == (status is TrialStatus.CRASHED or device != "cpu")
 
 
 @pytest.mark.parametrize("method", list(Method))

@@ -30,11 +30,10 @@ from sweep_fakes import (
     faulty,
     small_study,
 )
-from sweep_launch import mpiexec
+from sweep_launch import mpiexec, wait_for
 
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.sweep.executors import Limits, attempt, child
-from tomoatlas.sweep.executors import local as seats
+from tomoatlas.sweep.executors import Limits, attempt, child, local
 from tomoatlas.sweep.executors.child import CannotStart
 from tomoatlas.sweep.executors.inline import InlineExecutor
 from tomoatlas.sweep.executors.local import ProcessExecutor
@@ -82,19 +81,20 @@ def test_closing_kills_what_is_in_flight() -> None:
     executor = ProcessExecutor(2, faulty)
     for trial in some_trials(study, 2):
         executor.submit(study, trial)
-    children = [child.pid for child in executor._busy]
+    children = executor.pids
+    assert len(children) == 2
     executor.close()
     for pid in children:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
 
-def test_children_are_deaf_to_signals_for_the_whole_job() -> None:
+def test_children_ignore_signals_for_the_whole_job() -> None:
     study = small_study()
     trial = trial_number(study, 0)
     with closing(ProcessExecutor(1, faulty, LIMITS)) as executor:
         executor.submit(study, trial)
-        child = executor._busy[0].pid
+        (child,) = executor.pids
         # At once, while the child has not yet come to ignoring them.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             os.kill(child, number)
@@ -156,14 +156,19 @@ def test_a_child_joins_no_mpi_and_finds_the_same_modules() -> None:
     }
 
 
+def has_ended(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_a_child_that_died_while_idle_is_replaced() -> None:
     study = small_study()
     first, second = some_trials(study, 2)
     with closing(ProcessExecutor(1, faulty)) as executor:
         executor.submit(study, first)
         collected(executor)
-        os.kill(executor._idle[0].pid, signal.SIGKILL)
-        executor._idle[0]._process.wait()
+        (child,) = executor.pids
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda: has_ended(child))
         executor.submit(study, second)
         assert collected(executor)[1].nrmse == bowl(study, second).nrmse
 
@@ -193,7 +198,7 @@ class Starts:
         self.count = 0
         self._roomless, self._ends, self._start = roomless, ends, child._started
         monkeypatch.setattr(child, "_started", self)
-        monkeypatch.setattr(seats, "PAUSE_SECONDS", 0.001)
+        monkeypatch.setattr(local, "PAUSE_SECONDS", 0.001)
 
     def __call__(self, pipes: Sequence[int], environment: Mapping[str, str]) -> child.Process:
         self.count += 1
@@ -221,7 +226,7 @@ def test_a_start_that_fails_is_tried_again_and_costs_no_trial(
 def test_a_place_where_nothing_starts_any_more_is_given_up_and_the_run_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Starts(monkeypatch, roomless=set(range(2, 2 + seats.STARTS)), ends=set())
+    Starts(monkeypatch, roomless=set(range(2, 2 + local.STARTS)), ends=set())
     executor = ProcessExecutor(2, bowl)
     assert run(FEW, tmp_path / "run", executor).done == 4
     assert executor.slots == 1
@@ -240,7 +245,7 @@ def test_without_any_place_left_the_run_ends_and_leaves_no_file_open(
             executor.submit(study, trial)
         with pytest.raises(CannotStart, match="Resource temporarily unavailable"):
             executor.collect()
-    assert starts.count == 2 * seats.STARTS
+    assert starts.count == 2 * local.STARTS
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 

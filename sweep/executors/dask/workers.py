@@ -88,7 +88,7 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
     def evaluate(self, study: Study, trial: Trial) -> TrialResult:
         """The result of a trial from a child process, in this thread."""
         with self._lock:
-            child = self._idle.pop() if self._idle else self._new_child()
+            child = self._idle.pop() if self._idle else self.new_child()
         try:
             child.submit(study, trial)
             while (finished := child.collect(POLL_SECONDS)) is None and not self._over.is_set():
@@ -105,7 +105,8 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
             finished[1] if finished else TrialResult(TrialStatus.CRASHED, error="the run is over")
         )
 
-    def _new_child(self) -> ProcessExecutor:
+    def new_child(self) -> ProcessExecutor:
+        """Make a child for one more thread, with the next name and device."""
         return ProcessExecutor(
             1,
             self._evaluate,
