@@ -1,8 +1,8 @@
-"""Registries: what can be named in a study or on the command line, and how others add to it.
+"""Registries: what a study or the command line can name, and how others add to it.
 
 A registry holds what ships with tomoatlas, what other distributions declare as entry points of its
-group, what the present process registers by hand, and, where a name ends in ``.py``, what that file
-defines. Nothing is imported before it is asked for, and the entry points of the environment are
+group, what the present process registers by hand, and, for a name that ends in ``.py``, what that
+file defines. Nothing is imported before it is needed, and the entry points of the environment are
 read only for a name that does not ship, or to list all names.
 """
 
@@ -34,8 +34,8 @@ class Origin:
 
     Parameters
     ----------
-    provider : the distribution, or the file, that provides it.
-    value : the object's place, ``module:attribute``.
+    provider : distribution or file that provides it.
+    value : place of the object, ``module:attribute``.
     """
 
     provider: str
@@ -45,8 +45,103 @@ class Origin:
         return f"{self.value} of {self.provider}"
 
 
+@dataclass(frozen=True)
+class _Loader(Generic[T]):
+    """Imports the entries of a registry, and reports what is wrong with one.
+
+    Parameters
+    ----------
+    noun, group, kind : as of the :class:`Registry`.
+    """
+
+    noun: str
+    group: str
+    kind: type[T]
+
+    def from_point(self, name: str, origin: Origin) -> T:
+        """Import the object of an entry point.
+
+        Raises
+        ------
+        BadInput : it cannot be imported, or is of another type.
+        """
+        point = EntryPoint(name, origin.value, self.group)
+        try:
+            entry = point.load()
+        except Exception as error:
+            raise self._fault(
+                f"fails to load ({type(error).__name__}: {error})",
+                origin.provider,
+                name,
+                origin.value,
+                "a distribution whose entry point can be imported; otherwise uninstall it",
+            ) from error
+        return self.checked(entry, origin.provider, name, origin.value)
+
+    def from_file(self, name: str) -> T:
+        """Return the only entry that a Python file defines, or the one that is named.
+
+        Raises
+        ------
+        BadInput : the file cannot be run, or defines none, or several and none is named.
+        """
+        path, wanted = split_file(name)
+        names = vars(_module(path))
+        entries = {key: entry for key, entry in names.items() if isinstance(entry, self.kind)}
+        if wanted:
+            if wanted not in entries:
+                raise self._fault("not in the file", str(path), None, wanted, ", ".join(entries))
+            return entries[wanted]
+        if len(entries) != 1:
+            raise self._fault(
+                f"{len(entries) or 'no'} {self.kind.__name__} in the file",
+                str(path),
+                None,
+                list(entries) or None,
+                f"one {self.kind.__name__}, or {path.name}:NAME",
+            )
+        return next(iter(entries.values()))
+
+    def checked(self, entry: object, provider: str, name: str, value: str) -> T:
+        """Check the type of an entry.
+
+        Parameters
+        ----------
+        entry : as imported.
+        provider, name, value : what the error calls it.
+        """
+        if isinstance(entry, self.kind):
+            return entry
+        raise self._fault(
+            f"is a {type(entry).__name__}", provider, name, value, f"a {self.kind.__name__}"
+        )
+
+    def collision(self, name: str, one: Origin, other: str) -> BadInput:
+        """Build the error for a name that two distributions declare.
+
+        Parameters
+        ----------
+        name : of the entry.
+        one : where it comes from.
+        other : the second provider.
+        """
+        return self._fault(
+            f"declared twice, also as {one}",
+            other,
+            name,
+            None,
+            f"one {self.noun} of a name; uninstall or rename the other",
+        )
+
+    def _fault(
+        self, problem: str, source: str, name: str | None, value: object, accepted: str
+    ) -> BadInput:
+        key = self.group if name is None else f"{self.group}.{name}"
+        return BadInput(problem, source=source, key=key, value=value, accepted=accepted)
+
+
 class Registry(Generic[T]):
-    """Objects of one type by name, imported when they are asked for.
+    """Objects of one type by name, imported when they are needed.
 
     Parameters
     ----------
@@ -74,11 +169,12 @@ class Registry(Generic[T]):
         key: str | None = None,
     ) -> None:
         self.noun, self.group, self.kind, self.key = noun, group, kind, key
+        self._loader = _Loader(noun, group, kind)
         self._builtin = dict(builtin)
         self._registered: dict[str, T] = {}
 
     def get(self, name: str) -> T:
-        """The entry called ``name``, or the one that the Python file ``name`` defines.
+        """Return the entry of a name, or the one that a Python file defines.
 
         Parameters
         ----------
@@ -92,15 +188,15 @@ class Registry(Generic[T]):
         if name in self._registered:
             return self._registered[name]
         if name in self._builtin:
-            return self._loaded(name, Origin(SHIPPED, self._builtin[name]))
+            return self._loader.from_point(name, Origin(SHIPPED, self._builtin[name]))
         if is_file(name):
-            return self._of_file(name)
+            return self._loader.from_file(name)
         if name in self._plugins:
-            return self._loaded(name, self._plugins[name])
+            return self._loader.from_point(name, self._plugins[name])
         raise self.unknown(name)
 
     def names(self) -> tuple[str, ...]:
-        """Every name: shipped ones in their order, then those of plugins and of this process.
+        """List every name: shipped ones in their order, then those of plugins and of this process.
 
         Raises
         ------
@@ -122,27 +218,39 @@ class Registry(Generic[T]):
         return tuple(dict.fromkeys([*self._plugins, *self._registered]))
 
     def __contains__(self, name: str) -> bool:
-        """Whether ``name`` is registered; a plugin's may still fail to load."""
+        """Check whether a name is registered; a plugin's may still fail to load."""
         known = name in self._builtin or name in self._registered
         return known or (not is_file(name) and name in self._plugins)
 
     def register(self, name: str, entry: T) -> None:
-        """Add an entry to this process: in a notebook or a test. Worker processes do not see it.
+        """Add an entry to this process, in a notebook or a test; worker processes do not see it.
+
+        Parameters
+        ----------
+        name : not that of a shipped entry; it hides a plugin's.
+        entry : of the registry's type.
 
         Raises
         ------
         BadInput : the name ships with tomoatlas, or ``entry`` is of another type.
         """
         if name in self._builtin:
-            raise self._collision(name, Origin(SHIPPED, self._builtin[name]), "this process")
-        self._registered[name] = self._checked(entry, "registered by hand", name, repr(entry))
+            raise self._loader.collision(name, Origin(SHIPPED, self._builtin[name]), "this process")
+        self._registered[name] = self._loader.checked(
+            entry, "registered by hand", name, repr(entry)
+        )
 
     def refresh(self) -> None:
-        """Read the entry points anew, as after an installation in a running session."""
+        """Read the entry points again, as after an installation in a running session."""
         self.__dict__.pop("_plugins", None)
 
     def origin(self, name: str) -> str:
-        """The distribution, or the file, that provides the entry ``name``."""
+        """Return the distribution, or the file, that provides an entry.
+
+        Parameters
+        ----------
+        name : of an entry.
+        """
         if is_file(name):
             return str(split_file(name)[0])
         if name in self._builtin:
@@ -150,7 +258,12 @@ class Registry(Generic[T]):
         return self._plugins[name].provider if name in self._plugins else "this process"
 
     def unknown(self, name: object) -> BadInput:
-        """The error for a name that is not registered, with the nearest that is."""
+        """Build the error for a name that is not registered, with the nearest one that is.
+
+        Parameters
+        ----------
+        name : as it was given.
+        """
         near = difflib.get_close_matches(str(name), self.names(), n=1, cutoff=0.5)
         return BadInput(
             f"no such {self.noun}{f', did you mean {near[0]}?' if near else ''}",
@@ -169,72 +282,30 @@ class Registry(Generic[T]):
             if point.name in self._builtin:
                 other = Origin(SHIPPED, self._builtin[point.name])
             if other != origin:
-                raise self._collision(point.name, other, str(origin))
+                raise self._loader.collision(point.name, other, str(origin))
         return found
-
-    def _loaded(self, name: str, origin: Origin) -> T:
-        point = EntryPoint(name, origin.value, self.group)
-        try:
-            entry = point.load()
-        except Exception as error:
-            raise self._fault(
-                f"fails to load ({type(error).__name__}: {error})",
-                origin.provider,
-                name,
-                origin.value,
-                "a distribution whose entry point can be imported; otherwise uninstall it",
-            ) from error
-        return self._checked(entry, origin.provider, name, origin.value)
-
-    def _of_file(self, name: str) -> T:
-        """The entry that a file defines: the only one of the type, or the one named after it."""
-        path, wanted = split_file(name)
-        names = vars(_module(path))
-        entries = {key: entry for key, entry in names.items() if isinstance(entry, self.kind)}
-        if wanted:
-            if wanted not in entries:
-                raise self._fault("not in the file", str(path), None, wanted, ", ".join(entries))
-            return entries[wanted]
-        if len(entries) != 1:
-            raise self._fault(
-                f"{len(entries) or 'no'} {self.kind.__name__} in the file",
-                str(path),
-                None,
-                list(entries) or None,
-                f"one {self.kind.__name__}, or {path.name}:NAME",
-            )
-        return next(iter(entries.values()))
-
-    def _checked(self, entry: object, provider: str, name: str, value: str) -> T:
-        if isinstance(entry, self.kind):
-            return entry
-        raise self._fault(
-            f"is a {type(entry).__name__}", provider, name, value, f"a {self.kind.__name__}"
-        )
-
-    def _collision(self, name: str, one: Origin, other: str) -> BadInput:
-        return self._fault(
-            f"declared twice, also as {one}",
-            other,
-            name,
-            None,
-            f"one {self.noun} of a name; uninstall or rename the other",
-        )
-
-    def _fault(
-        self, problem: str, source: str, name: str | None, value: object, accepted: str
-    ) -> BadInput:
-        key = self.group if name is None else f"{self.group}.{name}"
-        return BadInput(problem, source=source, key=key, value=value, accepted=accepted)
 
 
 def is_file(name: str) -> bool:
-    """Whether the name of an entry is a Python file, ``FILE.py`` or ``FILE.py:NAME``."""
+    """Check whether the name of an entry is a Python file.
+
+    Parameters
+    ----------
+    name : ``FILE.py`` and ``FILE.py:NAME`` are.
+    """
     return name.endswith(".py") or ".py:" in name
 
 
 def split_file(name: str) -> tuple[Path, str]:
-    """Path and object, or "", of an entry ``FILE.py`` or ``FILE.py:NAME``.
+    """Split the name of an entry in a file into path and object.
+
+    Parameters
+    ----------
+    name : ``FILE.py`` or ``FILE.py:NAME``.
+
+    Returns
+    -------
+    tuple : path, and the object's name or "".
 
     Examples
     --------
@@ -250,13 +321,14 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def _module(path: Path) -> ModuleType:
-    """The module of a file, imported once for each content: an edited file is read anew.
+    """Import the module of a file, once for each content: an edited file is imported again.
 
     Raises
     ------
     BadInput : no such file, or it raises when it is run.
     """
     try:
+        # the content is part of the module's name, so an edit is not hidden by the cache of imports
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError as error:
         raise BadInput(

@@ -214,7 +214,7 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except BadInput as fault:
-        # a reader that names a file of its own knows better
+        # a reader may name another file, such as one it refers to
         if fault.source is not None:
             raise
         raise BadInput(

@@ -246,7 +246,7 @@ def _stopped(
 
 
 def _bad_data(series: TiltSeries, empty: Sequence[str]) -> Reconstruction:
-    """Return empty volumes with the reason: a study goes on with its other trials."""
+    """Return empty volumes with the reason: the other trials of a study are not affected."""
     height, width = series.chemical.shape[-2:]
     volumes = np.zeros((len(series.elements), height, height, width), np.float32)
     message = f"no counts at all in {', '.join(empty)}"

@@ -93,7 +93,7 @@ def _refined(
 ) -> tuple[FusedProblem, FusionState]:
     """Bring a state from the coarse to the full resolution, for chemistry and TV alone."""
     problem = chemical_problem(series, weights, settings, device)
-    # volumes and dual carry over; momentum and metric belong to the grid and start anew
+    # volumes and dual carry over; momentum and metric belong to the grid
     volumes = device.xp.empty(problem.shape, np.float32)
     _upsample_into(device.xp, coarse.volumes, volumes)
     state = init(problem, volumes)

@@ -20,7 +20,7 @@ struct Shape {
 template <class Dual>
 struct Trial {
     const float* volumes;
-    float *spare, *point;
+    float *after, *point;
     const float* slope;
     Dual* dual;
     const float* u;
@@ -32,7 +32,7 @@ struct Trial {
 };
 
 #define FIELDS(Dual)                                                                              \
-    const float *__restrict__ volumes, float *__restrict__ spare, float *__restrict__ point,      \
+    const float *__restrict__ volumes, float *__restrict__ after, float *__restrict__ point,      \
         const float *__restrict__ slope, Dual *__restrict__ dual, const float *__restrict__ u,   \
         float *__restrict__ multiplier, float *__restrict__ contrast, float *__restrict__ residual
 #define STEPS                                                                                     \
@@ -41,7 +41,7 @@ struct Trial {
         const float *__restrict__ weights, float gamma
 #define SHAPE int coupled, int depth, int height, int width
 #define TRIAL(ELEMENTS)                                                                           \
-    trial_of<ELEMENTS>(volumes, spare, point, slope, dual, u, multiplier, contrast, residual,     \
+    trial_of<ELEMENTS>(volumes, after, point, slope, dual, u, multiplier, contrast, residual,     \
                        metric, tv, rho, beta, ridge, weights, gamma, coupled, depth, height,      \
                        width)
 
@@ -50,7 +50,7 @@ __device__ inline Trial<Dual> trial_of(FIELDS(Dual), STEPS, SHAPE) {
     const Shape s{depth, height, width};
     const int trial = blockIdx.y;
     const long long each = trial_start(s.size()), all = each * ELEMENTS, one = coupled ? each : 0;
-    return Trial<Dual>{volumes + all,     spare + all,
+    return Trial<Dual>{volumes + all,     after + all,
                        point + all,       slope + all,
                        dual + 3 * all,    u + one,
                        multiplier + one,  contrast + one,
@@ -120,10 +120,10 @@ __device__ inline void primal(const Trial<Dual>& t) {
     float x[ELEMENTS];
     load(t.volumes, at, size, x);
     newton(t, at, x);
-    store(x, at, size, t.spare);
+    store(x, at, size, t.after);
 }
 
-// Dual += metric/(12 tv) grad spare, each voxel's vector projected on the unit ball.
+// Dual += metric/(12 tv) grad of the next volumes, each voxel's vector projected on the unit ball.
 template <int ELEMENTS, class Dual>
 __device__ inline void ascend(const Trial<Dual>& t) {
     const Shape s = t.shape;
@@ -133,12 +133,12 @@ __device__ inline void ascend(const Trial<Dual>& t) {
     const bool x = at % s.width + 1 < s.width;
 #pragma unroll
     for (int e = 0; e < ELEMENTS; ++e) {
-        const float *spare = t.spare + (long long)e * size + at, here = *spare;
+        const float *after = t.after + (long long)e * size + at, here = *after;
         Dual *pz = t.dual + 3ll * e * size + at, *py = pz + size, *px = py + size;
         const float step = t.metric[e] / 12.0f / t.tv;
-        const float a = read(pz) + step * (z ? spare[s.plane()] - here : 0.0f);
-        const float b = read(py) + step * (y ? spare[s.width] - here : 0.0f);
-        const float c = read(px) + step * (x ? spare[1] - here : 0.0f);
+        const float a = read(pz) + step * (z ? after[s.plane()] - here : 0.0f);
+        const float b = read(py) + step * (y ? after[s.width] - here : 0.0f);
+        const float c = read(px) + step * (x ? after[1] - here : 0.0f);
         const float shrink = 1.0f / sqrtf(at_least(a * a + b * b + c * c, 1.0f));
         write(a * shrink, pz), write(b * shrink, py), write(c * shrink, px);
     }
@@ -187,10 +187,10 @@ __device__ inline void finish(double* out, const Trial<Dual>& t) {
     Sums sums;
     if (at < size) {
         float x[ELEMENTS];
-        load(t.spare, at, size, x);
+        load(t.after, at, size, x);
         if (t.tv > 0.0f) {
             newton(t, at, x);
-            store(x, at, size, t.spare);
+            store(x, at, size, t.after);
         }
         extrapolate(t, at, x, sums);
         if (t.coupled) multiply(t, at, x, sums);
