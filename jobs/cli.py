@@ -5,12 +5,14 @@ Heavy packages are imported inside the commands, so that ``--help`` is instant.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 import click
 
 from ..recon_core.errors import BadInput, Trouble
+from ..recon_core.machine import core_quota, usable_cores
 from ..sweep.versions import package_version
 from .commands.check import check
 from .commands.evaluate import evaluate
@@ -85,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     An :class:`Exit` code.
     """
+    if sys.platform.startswith("win"):
+        return exit_saying("tomoatlas runs on Linux and macOS; on Windows, use WSL.")
+    _within_quota()
     try:
         code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
     except (BadInput, Trouble, OSError) as error:
@@ -100,6 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Click raises this when the reader of the output has left, as `head` does.
         return Exit.DONE
     return int(code or Exit.DONE)
+
+
+def _within_quota() -> None:
+    """Give numba, which counts the cores of the affinity alone, no more threads than the quota."""
+    quota = core_quota()
+    if quota is not None and "numba" not in sys.modules:
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(usable_cores()))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import click
 from ..recon_core.errors import BadInput
 from ..recon_core.gpu.cupy import device_count, device_problem
 from ..recon_core.gpu.kernels import check_shape
-from ..recon_core.machine import available_bytes
+from ..recon_core.machine import available_bytes, usable_cores
 from ..recon_core.memory import FLOAT, GIB, fused_bytes
 from ..recon_core.projection.astra import check_projector
 from ..sweep.devices import (
@@ -204,7 +204,7 @@ def worker_places(workers: Workers) -> list[Mapping[str, str]]:
     uuids = () if request.kind == "cpu" else visible_uuids()
     environment = _with_mask(os.environ, uuids, request)
     gpus = () if request.kind == "cpu" or request.gpu_problem else seen_devices(environment, uuids)
-    count = workers.count or len(gpus) or len(os.sched_getaffinity(0))
+    count = workers.count or len(gpus) or usable_cores()
     host = os.uname().nodename
     devices = [assign(environment, i, host, request, uuids) for i in range(count)]
     for line in check_devices(devices, request, "worker"):

@@ -7,6 +7,8 @@ allow much less than the machine has.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,6 +25,39 @@ NAMES = {  # limit, use: of the first and of the second version of control group
 }
 
 
+QUOTAS = {1: ("cpu.cfs_quota_us", "cpu.cfs_period_us"), 2: ("cpu.max",)}
+"""Files with the microseconds of processor time that a control group gets, and in how many."""
+
+
+def usable_cores(root: Path = ROOT) -> int:
+    """Cores that this process may keep busy: its affinity, within the quota of a container.
+
+    Parameters
+    ----------
+    root : where ``proc`` and ``sys`` are.
+
+    Returns
+    -------
+    int : at least 1.
+    """
+    return max(1, min([len(allowed_cores()), *_quotas(root)]))
+
+
+def allowed_cores() -> frozenset[int]:
+    """Numbers of the cores that this process may run on; all where the system has no affinity."""
+    if hasattr(os, "sched_getaffinity"):  # macOS has none
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def core_quota(root: Path = ROOT) -> int | None:
+    """Whole cores of processor time that the control groups allow, at least 1; None if unlimited.
+
+    Half a core is left idle: a loop waits for its slowest thread, which such a quota would stop.
+    """
+    return min(_quotas(root), default=None)
+
+
 def available_bytes(root: Path = ROOT) -> int:
     """Return the memory available for further arrays.
 
@@ -37,26 +72,60 @@ def available_bytes(root: Path = ROOT) -> int:
     return max(0, min([_of_machine(root), *_of_groups(root)]))
 
 
+def resident_bytes(pid: int, root: Path = ROOT) -> int:
+    """Resident memory of a process, 0 if it is gone.
+
+    A limit on address space would not do: CUDA and numba reserve far more than they use.
+    """
+    if _lines(root / "proc/self/statm"):
+        words = " ".join(_lines(root / f"proc/{pid}/statm")).split()
+        return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
+    command = ["ps", "-o", "rss=", "-p", str(pid)]  # POSIX, in units of 1024 bytes
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return 0
+    return 1024 * int(shown) if shown.isdecimal() else 0
+
+
 def _of_machine(root: Path) -> int:
     known = _numbers(root / "proc/meminfo")
     if "MemAvailable:" in known:
         # kB; what the kernel could free counts as available
         return 1024 * known["MemAvailable:"]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not every system has these names
+        return sys.maxsize
 
 
 def _of_groups(root: Path) -> Iterator[int]:
     """Yield what each control group of this process, and each one above it, has left."""
+    for version, group in _groups(root, "memory"):
+        yield from _left(group, *NAMES[version])
+
+
+def _quotas(root: Path) -> Iterator[int]:
+    """Whole cores that each control group of this process, or one around it, is limited to."""
+    for version, group in _groups(root, "cpu"):
+        words = " ".join(" ".join(_lines(group / name)) for name in QUOTAS[version]).split()
+        if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]):
+            yield max(1, int(words[0]) // int(words[1]))  # unlimited is "max", or -1
+
+
+def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+    """Version and folder of every control group that may limit ``controller`` for this process."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         version = 2 if not controllers else 1
-        if version == 1 and "memory" not in controllers.split(","):
+        if version == 1 and controller not in controllers.split(","):
             continue
-        top = root / GROUPS / ("memory" if version == 1 else "")
+        tops = ("",) if version == 2 else (controller, controllers)
         # inside a container the path may be that of the host: its own group is the top then
         inner = (Path(path.strip("/")), *Path(path.strip("/")).parents)
-        for group in dict.fromkeys([*(top / part for part in inner), top]):
-            yield from _left(group, *NAMES[version])
+        for top in (root / GROUPS / name for name in dict.fromkeys(tops)):
+            for group in dict.fromkeys([*(top / part for part in inner), top]):
+                yield version, group
 
 
 def _left(group: Path, limit: str, use: str, cache: str) -> Iterator[int]:

@@ -16,7 +16,7 @@ from ..recon_core.machine import DEVICES
 MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """NVIDIA's, AMD's and Intel's list of the devices that a process may see."""
 
-INSTALL = "pip install 'tomoatlas[gpu]' on a machine with NVIDIA's driver"
+INSTALL = "pip install 'tomoatlas[gpu13]' (gpu12 with a driver of CUDA 12)"
 _MORE = {
     "rank": "see the launcher's binding options",
     "worker": "fewer --workers",
@@ -156,15 +156,17 @@ def check_devices(
     return tuple(warnings)
 
 
-def share_of_cores(allowed: Sequence[Collection[int]], rank: int) -> int:
+def share_of_cores(allowed: Sequence[Collection[int]], rank: int, quota: int | None = None) -> int:
     """Number of threads of a rank: its part of the cores that the ranks of its node may use.
 
     Parameters
     ----------
     allowed : numbers of the cores that each rank of the node may use.
     rank : place of this rank in that list.
+    quota : cores of processor time that the ranks of the node get together; None if unlimited.
     """
-    together = len(set().union(*allowed)) // len(allowed)
+    cores = len(set().union(*allowed))
+    together = min(cores, quota or cores) // len(allowed)
     return max(1, min(together, len(allowed[rank])))
 
 

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ...recon_core.errors import Trouble
+from ...recon_core.machine import resident_bytes
 from ..study import Study
 from ..study.trial import Trial, TrialResult, TrialStatus
 from . import MEBIBYTE, Evaluate, Limits
@@ -29,8 +30,6 @@ MEMORY_SECONDS = 0.05
 
 REAP_SECONDS = 1.0
 """Wait for a killed child to be gone; one that a driver or a file system holds is left behind."""
-
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 Task = tuple[Study, Trial]
 Process = subprocess.Popen[bytes]
@@ -210,17 +209,6 @@ class Child:
         started = self._started.isoformat(timespec="milliseconds")
         spent = time.monotonic() - self._since
         return TrialResult(status, seconds=spent, started=started, error=error)
-
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process in bytes; 0 if it is gone.
-
-    A limit on address space would be wrong: CUDA and numba reserve far more than they use.
-    """
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
-    except (OSError, IndexError):
-        return 0
 
 
 def _connected(environment: Mapping[str, str]) -> tuple[Process, Connection, int]:

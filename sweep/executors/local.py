@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 
+from ...recon_core.machine import usable_cores
 from ..evaluate import evaluate
 from ..study import Study
 from ..study.trial import Trial, TrialResult
@@ -169,7 +169,7 @@ class ProcessExecutor:
         self._names = names or [str(number) for number in range(workers)]
         self._environments = environments or [{}] * workers
         self._slots = Slots(workers)
-        self._threads = threads or max(1, len(os.sched_getaffinity(0)) // workers)
+        self._threads = threads or max(1, usable_cores() // workers)
         self._idle: list[Child] = []
         self._busy: list[Child] = []
         self._waiting: deque[Task] = deque()

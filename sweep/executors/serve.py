@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -85,16 +85,27 @@ def may_be_poisoned(result: TrialResult) -> bool:
 
 
 def _die_with(lifeline: int) -> None:
-    """Have the kernel kill this process when the parent's end of the lifeline closes.
+    """Kill this process when the parent's end of the lifeline closes.
 
-    A thread that waits would not run while native code hangs with the interpreter's lock; and
-    PR_SET_PDEATHSIG looks at the thread that started this process, not at the process.
+    Linux does so itself. A thread that waits, as elsewhere, does not run while native code hangs
+    with the interpreter's lock; and PR_SET_PDEATHSIG looks at the thread that started this process,
+    not at the process.
     """
+    import fcntl
+
     os.set_inheritable(lifeline, False)
-    if hasattr(fcntl, "F_SETSIG"):
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    if not hasattr(fcntl, "F_SETSIG"):  # macOS: SIGIO is all a pipe can send, and it is ignored
+        threading.Thread(target=_end_after, args=(lifeline,), daemon=True).start()
+        return
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _end_after(lifeline: int) -> None:
+    while os.read(lifeline, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _ignore_signals() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ from typing import Self
 
 import orjson
 
-from ...recon_core.errors import BadInput, Trouble, from_os_error
+from ...recon_core.errors import BadInput, Trouble, from_os_error, needed
 from ..study.trial import Record
 
 LOOK_SECONDS = 1.0
@@ -133,6 +132,8 @@ class Journal:
         return bad if alive else Trouble(str(bad))
 
     def _locked(self) -> bool:
+        with needed("fcntl", purpose=sys.platform, accepted="Linux or macOS; on Windows, WSL"):
+            import fcntl
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.machine import usable_cores
 from tomoatlas.recon_core.metrics import nrmse_by_element
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -45,7 +45,7 @@ def machine() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     model = names[0] if names else platform.processor()
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     return f"{datetime.date.today()}, {model}, {cores} cores, Python {platform.python_version()}"
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from tomoatlas.jobs import workers
 from tomoatlas.jobs.cli import main
 from tomoatlas.jobs.workers import Workers, executor_of
 from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.machine import usable_cores
 from tomoatlas.sweep.devices import DeviceRequest
 from tomoatlas.sweep.executors import mpi
 from tomoatlas.sweep.executors.inline import InlineExecutor
@@ -128,7 +128,7 @@ def test_a_gpu_that_cannot_be_used_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine(monkeypatch, 1, problem="cupy cannot be imported")
-    assert len(seen(Workers())) == len(os.sched_getaffinity(0))
+    assert len(seen(Workers())) == usable_cores()
     assert "trials run on the CPU, though there is a GPU: cupy" in capsys.readouterr().err
     with pytest.raises(BadInput, match=r"worker 0: --device = 'cuda': cupy cannot be imported"):
         seen(Workers(1, device="cuda"))

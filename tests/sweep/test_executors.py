@@ -33,6 +33,7 @@ from sweep_fakes import (
 from sweep_launch import mpiexec, wait_for
 
 from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.machine import usable_cores
 from tomoatlas.sweep.executors import Limits, attempt, child, local
 from tomoatlas.sweep.executors.child import CannotStart
 from tomoatlas.sweep.executors.inline import InlineExecutor
@@ -109,7 +110,7 @@ def test_children_ignore_signals_for_the_whole_job() -> None:
 def test_children_share_the_cores_and_the_parents_environment_is_left_alone() -> None:
     study = small_study()
     before = dict(os.environ)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with closing(ProcessExecutor(1, environment_seen)) as executor:
         executor.submit(study, some_trials(study, 1)[0])
         assert collected(executor)[1].error == ",".join([str(cores)] * len(THREAD_VARIABLES))

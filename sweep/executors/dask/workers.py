@@ -15,6 +15,7 @@ from distributed.comm import get_address_host
 
 from ....recon_core.errors import BadInput
 from ....recon_core.gpu.cupy import device_problem
+from ....recon_core.machine import usable_cores
 from ...devices import DeviceRequest, assign, check_devices, visible_uuids
 from ...study import Study
 from ...study.trial import Trial, TrialResult, TrialStatus
@@ -142,7 +143,7 @@ def _threads(together: int) -> int:
     wished = os.environ.get("OMP_NUM_THREADS", "")
     if wished.isdecimal() and int(wished) > 1:
         return int(wished)
-    return max(1, len(os.sched_getaffinity(0)) // together)
+    return max(1, usable_cores() // together)
 
 
 def host_of(address: str) -> str:

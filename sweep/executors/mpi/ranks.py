@@ -11,6 +11,7 @@ from dataclasses import astuple
 
 from mpi4py import MPI
 
+from ....recon_core.machine import allowed_cores, core_quota
 from ...devices import (
     DeviceAssignment,
     DeviceRequest,
@@ -47,7 +48,8 @@ def rank_worker(
     """
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     device = _device(node, request)
-    threads = share_of_cores(node.allgather(os.sched_getaffinity(0)), node.Get_rank())
+    allowed = node.allgather(allowed_cores())
+    threads = share_of_cores(allowed, node.Get_rank(), core_quota())
     node.Free()
     warnings = check_devices(comm.allgather(device), request)
     if comm.Get_rank() == 0:
