@@ -116,7 +116,9 @@ def _ended(
         return Exit.WALLTIME if deadline.draining else Exit.INTERRUPTED
     index = write_report(out, () if summary.drained or not slices else None).index
     if summary.drained:
-        _say_resume("drained" if deadline.draining else "time is up", summary, name, out)
+        # Variables of a job that is over outlive it in a shell: name what sets the limit.
+        time_is_up = "the time of this job is up" if inside_job() else "time is up"
+        _say_resume("drained" if deadline.draining else time_is_up, summary, name, out)
         return Exit.WALLTIME
     if not quiet:
         say(f"{summary.done} trials, {summary.failed} failed; report: {index}")

@@ -102,7 +102,7 @@ def assign(
     entry = seen[local % len(seen)]
     if mask != MASKS[0]:
         return DeviceAssignment(host, f"{mask} {entry}", False, {mask: entry})
-    # CUDA numbers the fastest GPU first unless told to count as nvidia-smi does.
+    # By default CUDA numbers the fastest GPU first; nvidia-smi counts along the PCI bus.
     order = environment.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     variables = {mask: entry, "CUDA_DEVICE_ORDER": order}
     uuid = _uuid(entry, uuids)

@@ -148,7 +148,7 @@ def enough(walltime: int | None, scheduler: Scheduler | None) -> str:
 
 
 NOTICE_SECONDS, NOTICE_PART = 300, 10
-"""How long before its end a job is told to drain, in seconds; at most one part in ten of the
+"""How long before its end a job is asked to drain, in seconds; at most one part in ten of the
 walltime.
 """
 

@@ -1,4 +1,4 @@
-"""Sites: small TOML files that say how a machine's scheduler and launcher want to be told."""
+"""Sites: small TOML files with what a machine's scheduler and launcher need to be given."""
 
 from __future__ import annotations
 
@@ -64,15 +64,26 @@ class Limit(BaseModel):
 class Site(BaseModel):
     """A machine.
 
-    ``about``: in a few words. ``directives``: lines for the scheduler, without its prefix; one that
-    names an account or queue which is not given is left out. ``launch``: what starts the ranks.
-    ``setup``: shell lines before it. ``rank_environment``: shell variables of each rank. ``note``:
-    what to know before a job is submitted; ``script`` says it. ``hint``: modules that the setup may
-    have to load. ``limits``: jobs that queues take; one that is not named here is not checked.
-
-    ``directives``, ``launch`` and ``setup`` may name ``{nodes} {ranks} {workers_per_node}
+    ``directives``, ``launch`` and ``setup`` may contain ``{nodes} {ranks} {workers_per_node}
     {walltime} {walltime_hhmm} {notice} {account} {queue} {name}``; ``notice`` is how many seconds
-    before its end a job should be told of it.
+    before its end a job should get a signal.
+
+    Parameters
+    ----------
+    about : the machine in a few words.
+    scheduler : name of its scheduler; none for a workstation.
+    workers_per_node : ranks that a job starts on each node.
+    launch : command that starts the ranks.
+    directives : lines for the scheduler, without its prefix; one that names an account or queue
+        which is not given is left out.
+    setup : shell lines before ``launch``.
+    rank_environment : shell variables of each rank.
+    queue : used unless another one is given.
+    needs_account : whether a job needs an account.
+    device : name of what the ranks compute on.
+    note : what to know before a job is submitted; ``tomoatlas script`` prints it.
+    hint : modules that the setup may have to load.
+    limits : jobs that queues take; a queue that is not named here is not checked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
