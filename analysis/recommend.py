@@ -34,7 +34,8 @@ Array = NDArray[np.float64]
 _SAME = 0.05
 """Relative difference below which a question and a fixed value of the atlas count as equal."""
 
-_STOPPING = ("tolerance", "max_iterations")
+_WITHOUT_MEANING = ("tolerance", "max_iterations", "projector")
+"""Settings of the solver that weights do not depend on."""
 
 _QUANTITIES: dict[str, Callable[[Array], Array]] = {
     "haadf": np.log10,
@@ -147,10 +148,10 @@ def recommend(
 
 
 def _meaning(atlas: Atlas) -> dict[str, Any]:
-    """The solver's settings but those that only say when to stop."""
+    """The solver's settings that decide what a weight means."""
     solver = atlas.setting("solver")
     solver = solver if isinstance(solver, Mapping) else {}
-    return {key: value for key, value in solver.items() if key not in _STOPPING}
+    return {key: value for key, value in solver.items() if key not in _WITHOUT_MEANING}
 
 
 def _asked(

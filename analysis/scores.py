@@ -56,7 +56,8 @@ def evaluate(
     >>> import tomoatlas as ta
     >>> specimen = ta.make_specimen("nanocubes", size=8)
     >>> series = ta.simulate(specimen, ta.Acquisition(haadf_tilts=9, chemical_tilts=5), seed=0)
-    >>> scores = ta.evaluate(ta.reconstruct(series), specimen)
+    >>> quick = ta.SolverSettings(max_iterations=20)
+    >>> scores = ta.evaluate(ta.reconstruct(series, settings=quick), specimen)
     >>> 0 < scores["nrmse"] < 1
     True
     >>> sorted(scores["nrmse_by_element"])

@@ -20,7 +20,7 @@ from .batch import inside_job, seconds_left
 from .batch.capacity import check_workers
 from .batch.walltime import for_trials
 from .exits import Exit, exit_with
-from .shipped import find_study
+from .shipped import load_study
 from .signals import SignalHandler
 from .terminal import display, say
 from .workers import Workers, check_projectors, executor_of, request_of, sees_gpu
@@ -61,7 +61,7 @@ def run_study(
     ------
     BadInput : the study, the folder or the workers are not acceptable.
     """
-    study, signals = find_study(name), signals or SignalHandler()
+    study, signals = load_study(name), signals or SignalHandler()
 
     def manage(executor: Executor) -> int:
         deadline = signals.attach(deadline_of(walltime))

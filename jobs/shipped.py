@@ -18,7 +18,7 @@ def shipped_names() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(".toml") for f in found if f.name.endswith(".toml")))
 
 
-def find_study(name: str) -> Study:
+def load_study(name: str | Path) -> Study:
     """The study in a file, or the shipped study of that name.
 
     Parameters
@@ -28,14 +28,21 @@ def find_study(name: str) -> Study:
     Raises
     ------
     BadInput : neither exists, or the study is invalid.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> study = ta.load_study("fig4_nanocubes_64")
+    >>> study.specimen.size, len(study.cells())
+    (64, 64)
     """
-    from ..sweep.study import load_study, parse_study
+    from ..sweep import study as files_of_studies
 
     if Path(name).is_file():
-        return load_study(name)
+        return files_of_studies.load_study(name)
     if name in shipped_names():
         text = (files("tomoatlas.jobs") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
-        return parse_study(text, f"{name}.toml")
+        return files_of_studies.parse_study(text, f"{name}.toml")
     raise BadInput(
         "no such study",
         source=name,

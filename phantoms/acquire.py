@@ -132,7 +132,9 @@ class Channel:
         return float((self.expected**2).mean() / self.expected.mean())
 
 
-def simulate(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSeries:
+def simulate(
+    specimen: Specimen, acquisition: Acquisition | None = None, seed: int = 0
+) -> TiltSeries:
     """Simulate the tilt series of a specimen, in counts.
 
     Every channel has a random stream of its own, seeded by ``seed`` and its atomic number, so one
@@ -141,7 +143,7 @@ def simulate(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSer
     Parameters
     ----------
     specimen : concentrations, on a grid ``acquisition.oversample`` times finer than the data.
-    acquisition : tilts, SNRs and background.
+    acquisition : tilts, SNRs and background; the defaults of :class:`Acquisition` if left out.
     seed : of the noise, >= 0.
 
     Returns
@@ -155,12 +157,13 @@ def simulate(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSer
 
     Examples
     --------
-    >>> from tomoatlas.phantoms.kinds import make_specimen
-    >>> acquisition = Acquisition(haadf_tilts=7, chemical_tilts=3)
-    >>> series = simulate(make_specimen("nanocubes", 16), acquisition, seed=0)
+    >>> import tomoatlas as ta
+    >>> specimen = ta.make_specimen("nanocubes", size=8)
+    >>> series = ta.simulate(specimen, ta.Acquisition(haadf_tilts=9, chemical_tilts=5), seed=0)
     >>> series.haadf.shape, series.chemical.shape
-    ((7, 16, 16), (4, 3, 16, 16))
+    ((9, 8, 8), (4, 5, 8, 8))
     """
+    acquisition = acquisition or Acquisition()
     if seed < 0:
         raise BadInput("negative seed", key="seed", value=seed, accepted=">= 0")
     # checked before anything is projected

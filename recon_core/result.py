@@ -67,6 +67,14 @@ class Reconstruction:
     elements : chemical symbols, in the order of ``volumes``.
     voxel_size_nm : edge of a voxel, nm.
     facts : the method, its weights and the settings of the solver, for the file.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=8))
+    >>> result = ta.reconstruct(series, "ml", settings=ta.SolverSettings(max_iterations=5))
+    >>> result.status, result.facts["method"], result.facts["max_iterations"]
+    (<Status.ITERATION_LIMIT: 'iteration-limit'>, 'ml', 5)
     """
 
     volumes: Array

@@ -19,6 +19,11 @@ class SolverSettings(BaseModel):
     max_iterations : limit of the work, in pairs of projections of each modality.
     chemistry : likelihood of the chemical counts, ``poisson`` or ``least-squares``.
     projector : ``sparse``, this project's own matrix or kernels, or ``astra``, on the CPU only.
+
+    Examples
+    --------
+    >>> SolverSettings(gamma=1.7).max_iterations
+    400
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

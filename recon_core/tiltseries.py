@@ -81,6 +81,13 @@ class TiltSeries:
     ------
     BadInput : shapes and angles disagree, tilts beyond ±90 degrees, NaN or negative counts,
         impossible levels, no or doubled elements.
+
+    Examples
+    --------
+    >>> import numpy as np, tomoatlas as ta
+    >>> flat, maps = np.ones((3, 8, 8), np.float32), np.ones((1, 2, 8, 8), np.float32)
+    >>> ta.TiltSeries(flat, (-60.0, 0.0, 60.0), maps, (-45.0, 45.0), ("Au",)).atomic_numbers
+    (79,)
     """
 
     haadf: Array

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...recon_core.errors import BadInput
@@ -15,6 +16,7 @@ from ...recon_core.registry import Registry
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..cells import Cells
     from ..maps import Page
     from .source import Source
 
@@ -91,6 +93,37 @@ def draw_figure(name: str, source: Source) -> Figure:
     BadInput : no such figure; what the source cannot give.
     """
     return FIGURES.get(name).draw(source)
+
+
+def figure(name: str, *source: str | Path, cell: Cells = ()) -> Figure:
+    """A figure of a study, an atlas or volumes; `tomoatlas figure --list` names them.
+
+    Parameters
+    ----------
+    name : of the figure, as ``nrmse``, ``weights``, ``slices``, ``overlay``.
+    source : a study folder, an atlas file or a shipped atlas; or files of volumes, the truth first.
+    cell : the condition to show, as ``"haadf_tilts=47,chemical_tilts=9"`` or a mapping of axes to
+        values; axes left out are chosen.
+
+    Returns
+    -------
+    matplotlib.figure.Figure : a notebook shows it; ``savefig`` writes it.
+
+    Raises
+    ------
+    BadInput : no such figure, source or cell; what the source cannot give.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> drawn = ta.figure("nrmse", "fig4_nanocubes_64")
+    >>> drawn.savefig("nrmse.png")  # doctest: +SKIP
+    >>> "Chemical tilts" in [axes.get_xlabel() for axes in drawn.axes]
+    True
+    """
+    from .source import Source
+
+    return draw_figure(name, Source(tuple(map(Path, source)), cell))
 
 
 def of_map(name: str, figure: Callable[[Page], Figure | None]) -> Callable[[Source], Figure]:

@@ -27,11 +27,11 @@ def check(
     """
     from ..batch.capacity import capacity_warnings
     from ..batch.sites import find_site
-    from ..shipped import find_study
+    from ..shipped import load_study
     from ..terminal.text import estimate_text
     from ..workers import memory_warnings
 
-    found = find_study(study)
+    found = load_study(study)
     text = estimate_text(found)
     workers = (nodes or 1) * (find_site(site).workers_per_node if site else 1)
     if quiet:

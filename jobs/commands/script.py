@@ -54,9 +54,9 @@ def script(
     from ..batch.scripts import JobRequest
     from ..batch.scripts import script as script_of
     from ..batch.sites import find_site
-    from ..shipped import find_study
+    from ..shipped import load_study
 
-    what, where = find_study(study), find_site(site)
+    what, where = load_study(study), find_site(site)
     workers = nodes * where.workers_per_node
     check_workers(what, workers)
     name = what.study.name

@@ -39,6 +39,16 @@ def save_specimen(path: str | Path, specimen: Specimen, overwrite: bool = False)
     Raises
     ------
     BadInput : the file exists, or cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, tomoatlas as ta
+    >>> specimen = ta.make_specimen("nanocubes", size=8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ta.save_specimen(f"{folder}/cubes.h5", specimen)
+    ...     same = ta.load_specimen(f"{folder}/cubes.h5")
+    >>> bool((same.volumes == specimen.volumes).all())
+    True
     """
     save_volumes(
         path,
@@ -63,6 +73,13 @@ def load_specimen(path: str | Path) -> Specimen:
     Raises
     ------
     BadInput : unreadable or incomplete, or no valid :class:`Specimen`.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> ta.load_specimen("absent.h5")
+    Traceback (most recent call last):
+    tomoatlas.recon_core.errors.BadInput: absent.h5: no such file; accepted: a whole HDF5 file
     """
     content = _read_volumes(Path(path))
     with naming(Path(path)):
@@ -99,8 +116,9 @@ def save_reconstruction(
     >>> import tempfile, tomoatlas as ta
     >>> specimen = ta.make_specimen("nanocubes", size=8)
     >>> series = ta.simulate(specimen, ta.Acquisition(haadf_tilts=9, chemical_tilts=5), seed=0)
+    >>> result = ta.reconstruct(series, settings=ta.SolverSettings(max_iterations=20))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     ta.save_reconstruction(f"{folder}/volumes.h5", ta.reconstruct(series))
+    ...     ta.save_reconstruction(f"{folder}/volumes.h5", result)
     ...     volumes, elements, voxel_size_nm = ta.load_volumes(f"{folder}/volumes.h5")
     >>> volumes.shape, elements
     ((4, 8, 8, 8), ('Co', 'Cu', 'O', 'Au'))
@@ -166,6 +184,15 @@ def load_volumes(path: str | Path) -> Volumes:
     Raises
     ------
     BadInput : unreadable or incomplete; NaN, negative values, wrong axes.
+
+    Examples
+    --------
+    >>> import tempfile, tomoatlas as ta
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ta.save_specimen(f"{folder}/cubes.h5", ta.make_specimen("nanocubes", size=8))
+    ...     volumes, elements, voxel_size_nm = ta.load_volumes(f"{folder}/cubes.h5")
+    >>> elements, volumes.shape
+    (('Co', 'Cu', 'O', 'Au'), (4, 8, 8, 8))
     """
     content = _read_volumes(Path(path))
     return content.volumes, content.elements, content.voxel_size_nm
@@ -191,6 +218,16 @@ def save_tilt_series(path: str | Path, series: TiltSeries, overwrite: bool = Fal
     Raises
     ------
     BadInput : the file exists, or cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=8))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ta.save_tilt_series(f"{folder}/tilts.h5", series)
+    ...     same = ta.load_tilt_series(f"{folder}/tilts.h5")
+    >>> same.haadf_angles_deg == series.haadf_angles_deg
+    True
     """
     write_hdf5_series(Path(path), series, overwrite)
 
@@ -205,6 +242,15 @@ def load_tilt_series(path: str | Path) -> TiltSeries:
     Raises
     ------
     BadInput : unreadable, truncated or incomplete; projections and angles disagree.
+
+    Examples
+    --------
+    >>> import tempfile, tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=8), seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ta.save_tilt_series(f"{folder}/tilts.h5", series)
+    ...     ta.load_tilt_series(f"{folder}/tilts.h5").elements
+    ('Co', 'Cu', 'O', 'Au')
     """
     read = format_to_read(Path(path), "series").read_series or read_hdf5_series
     with naming(Path(path)):

@@ -71,7 +71,8 @@ def reconstruct(
     >>> specimen = ta.make_specimen("nanocubes", size=8)
     >>> plan = ta.Acquisition(haadf_tilts=9, chemical_tilts=5)
     >>> series = ta.simulate(specimen, plan, seed=0)
-    >>> result = ta.reconstruct(series, "fused", ta.Weights(haadf=0.02, tv=1.0))
+    >>> quick = ta.SolverSettings(max_iterations=20)
+    >>> result = ta.reconstruct(series, "fused", ta.Weights(haadf=0.02, tv=1.0), quick)
     >>> result.volumes.shape, result.elements
     ((4, 8, 8, 8), ('Co', 'Cu', 'O', 'Au'))
     """
@@ -136,7 +137,8 @@ def reconstruct_batch(
     >>> specimen = ta.make_specimen("nanocubes", size=8)
     >>> series = ta.simulate(specimen, ta.Acquisition(haadf_tilts=9, chemical_tilts=5), seed=0)
     >>> weights = [ta.Weights(0.02, tv) for tv in (0.5, 1.0)]
-    >>> len(ta.reconstruct_batch(series, "fused", weights))
+    >>> quick = ta.SolverSettings(max_iterations=20)
+    >>> len(ta.reconstruct_batch(series, "fused", weights, quick))
     2
     """
     method, device = method_named(method), _device(device)

@@ -33,6 +33,15 @@ class Study(Table):
 
     ``axes``: dotted path of a scalar of the other tables -> the values it takes. The cells of the
     map are the product of the axes.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> study = ta.load_study("quickstart")
+    >>> list(study.axes), len(study.cells())
+    (['acquisition.haadf_tilts', 'acquisition.chemical_tilts'], 4)
+    >>> study.at(study.cells()[0]).acquisition.haadf_tilts
+    9
     """
 
     study: StudyTable
@@ -156,6 +165,21 @@ def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".
     Raises
     ------
     BadInput : not TOML, an unknown key, an impossible value in any cell.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> text = '''
+    ... [study]
+    ... name = "mine"
+    ... [specimen]
+    ... kind = "nanocubes"
+    ... size = 32
+    ... [axes]
+    ... "acquisition.haadf_tilts" = [9, 18, 35]
+    ... '''
+    >>> len(ta.parse_study(text).cells())
+    3
     """
     return _checked(_parsed(text, source, Path(folder)), source)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from common import table
 
-from tomoatlas.jobs.shipped import find_study
+from tomoatlas.jobs.shipped import load_study
 from tomoatlas.recon_core.memory import FLOAT
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.recon_core.solver.admm import RECORD_EVERY
@@ -151,7 +151,7 @@ def record_stage(at: Condition) -> Stage:
 
 def study_rows() -> Iterator[tuple[object, ...]]:
     """Trials, typical iterations and hours of each method in the paper's map."""
-    study, hours = find_study("fig4_nanocubes"), 0.0
+    study, hours = load_study("fig4_nanocubes"), 0.0
     for method in study.search.methods:
         seconds = [iteration_seconds(study.at(cell), method) for cell in study.cells()]
         each = study.search.budget(method)

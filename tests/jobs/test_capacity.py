@@ -8,7 +8,7 @@ from tomoatlas.jobs.batch.capacity import (
     most_at_once,
     steadily_at_once,
 )
-from tomoatlas.jobs.shipped import find_study
+from tomoatlas.jobs.shipped import load_study
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.estimate import estimate, trial_seconds
 from tomoatlas.sweep.study import Study
@@ -19,7 +19,7 @@ MINUTE = 60.0
 @pytest.fixture(scope="module")
 def fig4() -> Study:
     """64 cells of 256³ with long searches: 896 trials at once at first, 128 later."""
-    return find_study("fig4_nanocubes")
+    return load_study("fig4_nanocubes")
 
 
 def test_one_worker_needs_the_sum_of_all_trials(fig4: Study) -> None:

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from tomoatlas.jobs.shipped import find_study, shipped_names
+from tomoatlas.jobs.shipped import load_study, shipped_names
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
 
@@ -13,7 +13,7 @@ PAPER_SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_every_shipped_study_is_valid_and_says_what_it_answers(name):
-    study = find_study(name)
+    study = load_study(name)
     assert study.study.name == name
     assert set(study.search.methods) == set(Method)
     text = (files("tomoatlas.jobs") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ def test_the_names():
     [("fig4_nanocubes", 256), ("fig4_nanocubes_64", 64)],
 )
 def test_fig4_is_the_papers_map(name, size):
-    study = find_study(name)
+    study = load_study(name)
     haadf, chemical = study.axes.values()
     assert study.specimen.size == size
     assert (haadf[0], haadf[-1], chemical[0], chemical[-1]) == (0, 141, 5, 71)
@@ -49,18 +49,18 @@ def test_fig4_is_the_papers_map(name, size):
 
 
 def test_the_two_sizes_ask_the_same_cells():
-    assert find_study("fig4_nanocubes").axes == find_study("fig4_nanocubes_64").axes
+    assert load_study("fig4_nanocubes").axes == load_study("fig4_nanocubes_64").axes
 
 
 def test_the_coarse_map_at_128_asks_some_of_them() -> None:
-    coarse, fine = find_study("fig4_nanocubes_128"), find_study("fig4_nanocubes_64")
+    coarse, fine = load_study("fig4_nanocubes_128"), load_study("fig4_nanocubes_64")
     assert coarse.acquisition == fine.acquisition
     assert coarse.specimen.size == 128
     assert all(set(values) <= set(fine.axes[axis]) for axis, values in coarse.axes.items())
 
 
 def test_snr_study_varies_both_snrs():
-    assert list(find_study("figs21_snr").axes) == [
+    assert list(load_study("figs21_snr").axes) == [
         "acquisition.haadf_snr",
         "acquisition.chemical_snr",
     ]
@@ -69,9 +69,9 @@ def test_snr_study_varies_both_snrs():
 def test_a_file_goes_before_a_shipped_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart").write_text('[study]\nname = "mine"\n[specimen]\nkind = "nanocubes"\n')
-    assert find_study("quickstart").study.name == "mine"
+    assert load_study("quickstart").study.name == "mine"
 
 
 def test_an_unknown_name_lists_the_shipped_ones():
     with pytest.raises(BadInput, match="quickstart"):
-        find_study("quick")
+        load_study("quick")

@@ -180,7 +180,7 @@ def test_an_end_before_anything_ran_has_its_code(
             signal.raise_signal(number)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running, "find_study", interrupted)
+    monkeypatch.setattr(running, "load_study", interrupted)
     assert main(["run", str(study_file), "--out", str(tmp_path / "out"), "-q"]) == code
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, create_model
 from sweep_fakes import SMALL
 
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.shipped import find_study, shipped_names
+from tomoatlas.jobs.shipped import load_study, shipped_names
 from tomoatlas.phantoms.acquire import Acquisition
 from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
@@ -171,13 +171,13 @@ def test_a_later_key_is_neutral_by_default() -> None:
 
 @pytest.mark.parametrize("name", shipped_names())
 def test_shipped_studies_keep_their_identities_and_seeds(name: str) -> None:
-    assert identified(find_study(name)) == GOLDEN[name]
+    assert identified(load_study(name)) == GOLDEN[name]
 
 
 @pytest.mark.parametrize("name", shipped_names())
 @pytest.mark.usefixtures("one_more_key")
 def test_they_keep_them_when_every_table_gets_a_key(name: str) -> None:
-    study = find_study(name)
+    study = load_study(name)
     assert "later" in study.tables()["acquisition"]
     assert identified(study) == GOLDEN[name]
 
@@ -206,7 +206,7 @@ def test_a_committed_atlas_resumes_with_nothing_to_do(
     assert not scheduler.make()
     for path in (committed.study_file, committed.journal_file):
         shutil.copy(path, tmp_path)
-    summary = run(find_study(journal.parent.name), tmp_path, InlineExecutor(never))
+    summary = run(load_study(journal.parent.name), tmp_path, InlineExecutor(never))
     assert summary.done == summary.total == summary.resumed == len(records)
     assert (tmp_path / "trials.jsonl").read_bytes() == journal.read_bytes()
 
