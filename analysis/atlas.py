@@ -212,15 +212,29 @@ def _as_stored(column: pd.Series) -> np.ndarray[Any, Any]:
 
 
 def load_atlas(source: str | Path) -> Atlas:
-    """Read ``atlas.csv`` or ``atlas.h5``, by their suffix.
+    """The atlas of a study folder, a file or a shipped name.
 
     Parameters
     ----------
-    path : the file; one without ``.csv`` is read as HDF5.
+    source : a study folder, whose journal is read as it stands; an ``atlas.csv`` or an atlas in
+        HDF5; or the name of a shipped atlas.
+
+    Returns
+    -------
+    Atlas : with a note on columns that this version does not read.
 
     Raises
     ------
-    BadInput : no such file, neither format, a column missing or not numeric, or no cell.
+    BadInput : no such source, neither format, a column missing or not numeric, or no cell.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> atlas = ta.load_atlas("fig4_nanocubes_64")
+    >>> atlas.axes
+    ('acquisition.haadf_tilts', 'acquisition.chemical_tilts')
+    >>> len(atlas.table), atlas.elements
+    (64, ('Co', 'Cu', 'O', 'Au'))
     """
     if (shipped := shipped_atlas(source)) is not None:
         return _load_file(StudyFolder(shipped).atlas_h5)
