@@ -26,15 +26,15 @@ NAMES = {  # limit, use: of the first and of the second version of control group
 
 
 QUOTAS = {1: ("cpu.cfs_quota_us", "cpu.cfs_period_us"), 2: ("cpu.max",)}
-"""Files with the microseconds of processor time that a control group gets, and in how many."""
+"""Files that hold the processor time granted to a control group and its period, microseconds."""
 
 
 def usable_cores(root: Path = ROOT) -> int:
-    """Cores that this process may keep busy: its affinity, within the quota of a container.
+    """Count the cores this process may keep busy: its affinity, within a container's quota.
 
     Parameters
     ----------
-    root : where ``proc`` and ``sys`` are.
+    root : root of the file system, where ``proc`` and ``sys`` are; tests plant one of their own.
 
     Returns
     -------
@@ -44,16 +44,25 @@ def usable_cores(root: Path = ROOT) -> int:
 
 
 def allowed_cores() -> frozenset[int]:
-    """Numbers of the cores that this process may run on; all where the system has no affinity."""
+    """Return the cores this process may run on; all of them if the system has no affinity."""
     if hasattr(os, "sched_getaffinity"):  # macOS has none
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
 
 
 def core_quota(root: Path = ROOT) -> int | None:
-    """Whole cores of processor time that the control groups allow, at least 1; None if unlimited.
+    """Return the whole cores of processor time that the control groups allow.
 
-    Half a core is left idle: a loop waits for its slowest thread, which such a quota would stop.
+    The fraction of a core is left idle: a loop waits for its slowest thread, which such a quota
+    would stop.
+
+    Parameters
+    ----------
+    root : root of the file system, where ``proc`` and ``sys`` are.
+
+    Returns
+    -------
+    int or None : at least 1; None if unlimited.
     """
     return min(_quotas(root), default=None)
 
@@ -73,9 +82,18 @@ def available_bytes(root: Path = ROOT) -> int:
 
 
 def resident_bytes(pid: int, root: Path = ROOT) -> int:
-    """Resident memory of a process, 0 if it is gone.
+    """Return the resident memory of a process, for a limit on it.
 
     A limit on address space would not do: CUDA and numba reserve far more than they use.
+
+    Parameters
+    ----------
+    pid : of the process.
+    root : root of the file system, where ``proc`` is.
+
+    Returns
+    -------
+    int : bytes; 0 if the process is gone.
     """
     if _lines(root / "proc/self/statm"):
         words = " ".join(_lines(root / f"proc/{pid}/statm")).split()
@@ -106,7 +124,7 @@ def _of_groups(root: Path) -> Iterator[int]:
 
 
 def _quotas(root: Path) -> Iterator[int]:
-    """Whole cores that each control group of this process, or one around it, is limited to."""
+    """Yield the whole cores that each control group of this process, or above it, allows."""
     for version, group in _groups(root, "cpu"):
         words = " ".join(" ".join(_lines(group / name)) for name in QUOTAS[version]).split()
         if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]):
@@ -114,7 +132,7 @@ def _quotas(root: Path) -> Iterator[int]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
-    """Version and folder of every control group that may limit ``controller`` for this process."""
+    """Yield version and folder of the control groups that may limit ``controller``."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         version = 2 if not controllers else 1
