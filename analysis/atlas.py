@@ -33,8 +33,8 @@ from .table import atlas_table
 SINGLE = "cell"
 """Name of the dimension of an atlas without axes, which has one cell."""
 
+# Units by the last part of a column's name; all other columns are counts and ratios.
 _UNITS = {"deg": "degree", "nm": "nm", "seconds": "s"}
-"""Units by the last part of a column's name; all other columns are counts and ratios."""
 
 
 def write_netcdf(
@@ -52,17 +52,21 @@ def write_netcdf(
     facts : attributes of the file.
     """
     names = list(axes) or [SINGLE]
+    # A table without axes gets a dimension of length one: NetCDF readers expect at least one.
     frame = table if axes else table.assign(**{SINGLE: range(len(table))})
+    # dict.fromkeys keeps the order of first occurrence, which is the axis's own.
     levels = {name: list(dict.fromkeys(frame[name].tolist())) for name in names}
     grid = pd.MultiIndex.from_product([levels[name] for name in names], names=names)
     whole = frame.set_index(names).reindex(grid if len(names) > 1 else levels[names[0]])
     with h5py.File(path, "w", track_order=True) as file:
         for name in names:
             file.create_dataset(name, data=_stored(levels[name]), track_order=True)
+            # A dataset that is a dimension scale is how NetCDF-4, an HDF5 file, marks a coordinate.
             file[name].make_scale(name)
             _describe(file[name])
         shape = [len(levels[name]) for name in names]
         for column in whole.columns:
+            # Floats for all, as NaN marks the cells of the grid that the table lacks.
             values = whole[column].to_numpy(dtype=float).reshape(shape)
             variable = file.create_dataset(str(column), data=values, track_order=True)
             for place, name in enumerate(names):
@@ -72,6 +76,7 @@ def write_netcdf(
 
 
 def _describe(variable: h5py.Dataset) -> None:
+    """Give a variable its name in words and its unit, as NetCDF readers show them."""
     name = variable.name.rpartition("/")[2]
     variable.attrs["long_name"] = column_label(name)
     if variable.dtype.kind in "if":
@@ -79,6 +84,8 @@ def _describe(variable: h5py.Dataset) -> None:
 
 
 def _stored(values: list[Any]) -> np.ndarray[Any, Any]:
+    """Values of an axis as HDF5 holds them: numbers, or text."""
+    # A bool is an int in Python; as a number in the file it would read 0 or 1.
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return np.array(values)
     return np.array([str(value) for value in values], dtype=h5py.string_dtype())
@@ -87,8 +94,8 @@ def _stored(values: list[Any]) -> np.ndarray[Any, Any]:
 NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
 """Columns every atlas has besides its axes; all of them numbers."""
 
+# What :func:`~tomoatlas.analysis.table.atlas_table` adds; an older atlas may lack them.
 _EXTRA_COLUMNS = ("tv_chemistry_tv", "failed", "revision")
-"""What :func:`~tomoatlas.analysis.table.atlas_table` adds; an older atlas may lack them."""
 
 _NUMERIC_AXES = (HAADF_TILTS, CHEMICAL_TILTS, HAADF_SNR, CHEMICAL_SNR)
 
@@ -121,6 +128,7 @@ class Atlas:
         """
         value: Any = self.settings
         for key in path.split("."):
+            # A path through a value that is no table is unknown, not an error.
             value = value.get(key) if isinstance(value, Mapping) else None
         return LATER.get(path) if value is None and self.settings else value
 
@@ -142,6 +150,7 @@ class Atlas:
         ----------
         name : ``haadf`` or ``tv``.
         """
+        # A weight that is not positive has no place on a logarithmic scale.
         found = self.table[name].where(self.table[name] > 0)
         if name == "haadf" and HAADF_TILTS in self.axes:
             found = found.where(self.table[HAADF_TILTS] > 0)
@@ -185,6 +194,7 @@ def write_atlas(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas
     """
     atlas = atlas_of(folder, trials)
     files = StudyFolder(folder)
+    # Each file is complete at any moment, so that a reader during a run never sees half of one.
     write_aside(files.atlas_csv, lambda path: atlas.table.to_csv(path, index=False))
     write_aside(files.atlas_h5, lambda path: _write_h5(path, atlas))
     write_aside(
@@ -280,6 +290,7 @@ def _load_csv(path: Path) -> Atlas:
     except (ValueError, UnicodeDecodeError) as error:
         raise BadInput("not a table", source=path, accepted=_COLUMNS_TEXT) from error
     columns = [str(name) for name in table.columns]
+    # By convention all columns before the first weight are axes.
     axes = columns[: columns.index("haadf")] if "haadf" in columns else []
     return Atlas(table, tuple(axes), _settings_beside(path, axes))
 
@@ -296,6 +307,7 @@ def _settings_beside(path: Path, axes: list[str]) -> Mapping[str, Any]:
 
 
 def _settings(text: str, source: Path) -> Mapping[str, Any]:
+    """The tables of a study from its TOML text, not validated."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -310,6 +322,7 @@ def _load_h5(path: Path) -> Atlas:
             text = str(file.attrs.get("study", ""))
     except (OSError, AttributeError) as error:
         raise BadInput("not an atlas", source=path, accepted="an atlas.csv or atlas.h5") from error
+    # Also refuses other HDF5 files, as a specimen, whose datasets are volumes.
     shapes = {column.shape for column in columns.values()}
     if len(shapes) > 1 or any(len(s) > 1 for s in shapes) or not set(axes) <= set(columns):
         raise BadInput("columns disagree", source=path, accepted=_COLUMNS_TEXT)

@@ -70,6 +70,7 @@ def conditions(wanted: Cells, axes: Mapping[str, Sequence[object]]) -> list[Cond
     found: list[Condition] = []
     for pairs in parsed(wanted):
         named = _resolved(pairs, axes)
+        # Axes not named before refine the last condition; `all` is complete and is never refined.
         if found and found[-1] and named and not found[-1].keys() & named.keys():
             found[-1] |= named
         else:

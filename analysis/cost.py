@@ -94,6 +94,7 @@ def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
     cells = len(study.cells())
     found = []
     for method in study.search.methods:
+        # All attempts count: device time was spent whether the trial succeeded or not.
         of_method = trials[trials["method"] == method.value]
         seconds = of_method["seconds"]
         found.append(
@@ -120,8 +121,10 @@ def failure_costs(trials: pd.DataFrame) -> list[FailureCost]:
     -------
     One row per class, the most frequent first.
     """
+    # dropna removes the good trials, whose class is None.
     lost = trials.assign(kind=failure_classes(trials)).dropna(subset="kind")
     groups = lost.groupby("kind")["device_seconds"].agg(["size", "sum"])
+    # Stable: classes of equal size keep their alphabetical order.
     groups = groups.sort_values("size", ascending=False, kind="stable")
     return [
         FailureCost(str(kind), int(count), float(seconds) / _HOUR_S)
@@ -145,6 +148,7 @@ def grid_cost(trials: pd.DataFrame, study: Study) -> GridCost | None:
     if not costs or any(math.isnan(cost.typical_seconds) for cost in costs):
         return None
     points = {cost.method: _points(study, cost.method) for cost in costs}
+    # Both searches are priced at the same time per trial, so that their ratio is one of counts.
     per_point = {cost.method: len(study.cells()) * cost.typical_seconds / _HOUR_S for cost in costs}
     return GridCost(
         points,

@@ -145,10 +145,12 @@ def pages(atlas: Atlas) -> list[Page]:
     # Weights that act on nothing are blanked once, for every page.
     shown = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
     found = []
+    # The product, not the combinations present: an empty page shows what is still to be run.
     for values in product(*(atlas.values(axis) for axis in others)):
         fixed: dict[str, object] = dict(zip(others, values, strict=True))
         inside = pd.Series(True, index=atlas.table.index)
         for axis, value in fixed.items():
+            # Compared as stored: values of the axis come from this very column.
             inside &= atlas.table[axis] == value
         part = Atlas(shown[inside], atlas.axes, atlas.settings)
         found.append(Page(part, across, upwards, fixed))
@@ -176,8 +178,10 @@ def shown_axes(axes: Sequence[str]) -> tuple[str | None, str | None]:
     ('solver.gamma', None)
     """
     left = list(axes)
+    # Tilts before SNR, as listed: a study that varies all four shows tilts and pages over SNR.
     across = next((a for a in _ACROSS if a in left), None)
     upwards = next((a for a in _UPWARDS if a in left), None)
+    # A single axis is always horizontal: its page is a curve, whatever the axis is.
     if len(left) == 1:
         return left[0], None
     rest = [a for a in left if a not in (across, upwards)]

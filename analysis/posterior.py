@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..recon_core.methods import Method, Weights
-from ..sweep.search.propose import Space, believed
+from ..sweep.search.propose import Space, predict
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +45,7 @@ class Posterior:
         -------
         Mask of the shape of ``sigma``.
         """
+        # Relative to the largest value: far from all trials sigma approaches that of the prior.
         guessed: NDArray[np.bool_] = self.sigma > 0.5 * self.sigma.max()
         return guessed
 
@@ -88,7 +89,8 @@ def posterior(trials: pd.DataFrame, space: Space, method: Method, points: int) -
         return None
     names = method.weight_names
     bounds = {name: space[name] for name in names}
-    mean, sigma = believed(bounds, scored, unit_grid(len(names), points))
+    # One call for the whole grid: the model's factors are computed once.
+    mean, sigma = predict(bounds, scored, unit_grid(len(names), points))
     along = {name: np.geomspace(*bounds[name], points) for name in names}
     shape = (points,) * len(names)
     return Posterior(along, mean.reshape(shape), sigma.reshape(shape))
@@ -119,6 +121,7 @@ def _scored(trials: pd.DataFrame, method: Method) -> list[tuple[Weights, float |
     """Weights and scores of a method's trials by their number; None for a failed trial."""
     names = method.weight_names
     mine = trials[(trials["method"] == method).to_numpy()]
+    # Columns to lists once: row-wise access of a table is a hundred times slower.
     weights = mine[list(names)].to_numpy(dtype=float)
     scores = np.where((mine["status"] == "ok").to_numpy(), mine["nrmse"].to_numpy(), np.nan)
     # In the order in which the search proposed them, as its own model saw them.
@@ -126,5 +129,6 @@ def _scored(trials: pd.DataFrame, method: Method) -> list[tuple[Weights, float |
     return [
         (Weights(**dict(zip(names, at, strict=True))), score if math.isfinite(score) else None)
         for at, score in zip(weights[order].tolist(), scores[order].tolist(), strict=True)
+        # A damaged line may lack a weight; the other trials still make a model.
         if all(map(math.isfinite, at))
     ]

@@ -13,8 +13,8 @@ from .table import good_trials
 
 _RECENT = 60
 _BREAK_S = 60.0
+# A run is quiet after this multiple of its longest recent trial, but at least a minute.
 _PATIENCE = 5.0
-"""A run is quiet after this multiple of its longest recent trial, but at least a minute."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,20 @@ def throughput(trials: pd.DataFrame, now: datetime) -> Throughput | None:
     """
     # Only the last trials: a run may have changed its number of workers.
     recent = trials.dropna(subset=["started", "seconds"]).tail(_RECENT)
+    # A damaged time becomes NaT and is dropped with its row, instead of ending the report.
     started = pd.to_datetime(recent["started"], utc=True, errors="coerce", format="ISO8601")
     times = pd.DataFrame({"started": started, "seconds": recent["seconds"]}).dropna()
     if times.empty:
         return None
     times["ended"] = times["started"] + pd.to_timedelta(times["seconds"], unit="s")
+    # The journal is in the order of ends; runs are separated by their starts.
     times = times.sort_values("started", kind="stable")
     runs = run_numbers(times["started"], times["ended"])
     times = times[runs == runs.max()]
     last = times["ended"].max()
+    # Throughput is the device time delivered per wall time of the present run.
     span = (last - times["started"].min()).total_seconds()
+    # From the last end, since a running trial leaves no trace in the journal.
     idle = (now - last).total_seconds()
     patience = max(_BREAK_S, _PATIENCE * float(times["seconds"].max()))
     at_a_time = float(times["seconds"].sum()) / span if span > 0 else 0.0
@@ -207,6 +211,7 @@ def _counts(kinds: pd.Series) -> dict[str, int]:
 
 
 def _kind(status: object, error: object) -> str:
+    """The class of a failure: its status, and the error up to the first colon."""
     if status == "ok":
         return "no finite score"
     return (
@@ -219,19 +224,23 @@ def _seconds(trials: pd.DataFrame, method: Method) -> float:
 
 
 def _cells_done(trials: pd.DataFrame, study: Study, budget: int) -> int:
+    """Cells with at least as many trials as planned."""
     axes = [axis for axis in study.axes if axis in trials]
     # A journal without trials lacks the columns of the axes.
     if len(axes) < len(study.axes) or trials.empty:
         return 0
+    # Failed trials count as done: they are part of the plan and are not repeated.
     counts = trials.groupby(axes).size() if axes else pd.Series([len(trials)])
     return int((counts >= budget).sum())
 
 
 def _seconds_left(trials: pd.DataFrame, planned: dict[str, int]) -> float | None:
+    """Device time of the missing trials, each at the median of its method."""
     timed = trials.dropna(subset=["device_seconds"])
     if timed.empty:
         return None
     typical = timed.groupby("method")["device_seconds"].median()
+    # A method without any trial so far is estimated by the median of the others.
     overall = float(timed["device_seconds"].median())
     done = trials["method"].value_counts()
     return sum(

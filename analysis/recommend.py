@@ -31,8 +31,8 @@ from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_la
 
 Array = NDArray[np.float64]
 
+# Relative difference below which a question and a fixed value of the atlas count as equal.
 _SAME = 0.05
-"""Relative difference below which a question and a fixed value of the atlas count as equal."""
 
 _WITHOUT_MEANING = ("tolerance", "max_iterations", "projector")
 """Settings of the solver that weights do not depend on."""
@@ -180,6 +180,8 @@ def _asked(
 
 
 def _coordinate(axis: str, value: float) -> float:
+    """Position on the interpolation grid: log2 SNR, or log2(1 + tilts)."""
+    # Accuracy follows the logarithm of the signal; 1 + tilts admits a map that starts at none.
     return float(np.log2(value if axis.endswith("snr") else 1.0 + value))
 
 
@@ -189,6 +191,7 @@ def _grid(table: pd.DataFrame, axes: tuple[str, ...]) -> _Grid:
     )
     if not axes:
         return _Grid((), {name: np.asarray(numbers[name].mean()) for name in _QUANTITIES})
+    # Weights are averaged as logarithms: their mean is a geometric one.
     mean = numbers.groupby(list(axes))[list(_QUANTITIES)].mean().reset_index()
     levels = [np.unique(mean[axis]) for axis in axes]
     places = tuple(
@@ -200,6 +203,7 @@ def _grid(table: pd.DataFrame, axes: tuple[str, ...]) -> _Grid:
     )
     values = {}
     for name in _QUANTITIES:
+        # A grid over the axes asked about; a cell whose trials failed stays NaN.
         sparse = np.full([len(level) for level in levels], np.nan)
         sparse[places] = mean[name]
         values[name] = _filled(nodes, sparse)
@@ -220,7 +224,9 @@ def _filled(nodes: tuple[Array, ...], values: Array) -> Array:
 
 
 def _clamped(grid: _Grid, point: Array) -> Array:
+    """The point moved to the nearest edge of the grid, if it lies outside."""
     lows, highs = [n.min() for n in grid.nodes], [n.max() for n in grid.nodes]
+    # Never extrapolated: a weight beyond the map would be a guess without an error bar.
     return np.clip(point, lows, highs) if len(point) else point
 
 
@@ -240,7 +246,9 @@ def _leave_one_out(grid: _Grid, name: str) -> float:
     errors: list[Array] = []
     for axis, nodes in enumerate(grid.nodes):
         if len(nodes) > 2:
+            # The axis last, so that one slice expression serves every axis.
             lined = np.moveaxis(values, axis, -1)
+            # Weights of linear interpolation between the two neighbours of each inner node.
             share = (nodes[1:-1] - nodes[:-2]) / (nodes[2:] - nodes[:-2])
             predicted = lined[..., :-2] * (1 - share) + lined[..., 2:] * share
             errors.append((lined[..., 1:-1] - predicted).ravel())
@@ -250,6 +258,7 @@ def _leave_one_out(grid: _Grid, name: str) -> float:
 
 
 def _range_notes(table: pd.DataFrame, axes: tuple[str, ...], asked: dict[str, float]) -> list[str]:
+    """Notes on conditions outside the atlas."""
     notes = []
     for axis in axes:
         low, high = table[axis].min(), table[axis].max()
@@ -262,6 +271,7 @@ def _range_notes(table: pd.DataFrame, axes: tuple[str, ...], asked: dict[str, fl
 
 
 def _fixed_notes(atlas: Atlas, axes: tuple[str, ...], asked: dict[str, float]) -> list[str]:
+    """Notes on conditions that the atlas holds fixed, and on axes averaged over."""
     notes = []
     for axis in (a for a in asked if a not in axes):
         held = atlas.setting(axis)

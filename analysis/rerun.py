@@ -104,6 +104,7 @@ def cells_from_middle(study: Study, wanted: Mapping[str, object] | None = None) 
     study : the study.
     wanted : axis path → value that the cells must have; None for any.
     """
+    # Positions, not values: an axis may be unevenly spaced or hold names.
     places = {axis: {v: i for i, v in enumerate(vs)} for axis, vs in study.axes.items()}
 
     def from_middle(cell: Cell) -> int:

@@ -112,6 +112,7 @@ def _matched(
 
 def _scores(volumes: Array, truth: Specimen) -> dict[str, Any]:
     by_element = nrmse_by_element(volumes, truth.volumes)
+    # Scores are per element: concentrations of different elements have different scales.
     pairs = list(zip(volumes, truth.volumes, strict=True))
     errors = [relative_error(v, t) for v, t in pairs]
     phases = stoichiometry(volumes, truth.volumes, truth.elements)
@@ -136,6 +137,7 @@ def _named(truth: Specimen, values: Sequence[float | None]) -> dict[str, float |
 def _resolution_nm(volume: Array, true: Array, truth: Specimen) -> float | None:
     """Resolution by Fourier shell correlation with the truth; None if nothing is resolved."""
     found = shell_correlation(volume, true, truth.voxel_size_nm).resolution_nm(AGAINST_TRUTH)
+    # JSON has no infinity; null says that nothing is resolved.
     return found if np.isfinite(found) else None
 
 

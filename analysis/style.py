@@ -28,6 +28,7 @@ _AXIS_LABELS = {
     CHEMICAL_SNR: "Chemical SNR",
 }
 
+# Long names of columns, written into the files of an atlas; axes are labelled by _AXIS_LABELS.
 _COLUMN_LABELS = {
     "haadf": "HAADF weight of the best fused trial",
     "tv": "TV weight of the best fused trial",
@@ -72,6 +73,7 @@ def column_label(name: str) -> str:
     for method, column in SCORE_COLUMNS.items():
         if name == column:
             return f"mean NRMSE over the elements, {METHOD_LABELS[method]}"
+    # Checked after the baselines, whose columns also start with nrmse_.
     if name.startswith("nrmse_"):
         return f"NRMSE of {name.removeprefix('nrmse_')}, {METHOD_LABELS[Method.FUSED]}"
     return axis_label(name)

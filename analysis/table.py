@@ -102,6 +102,7 @@ def _outcomes(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     first: dict[tuple[Any, Any], Mapping[str, Any]] = {}
     for record in records:
         if is_final(record):
+            # The first record counts: a trial run twice, by two runs on one folder, has one result.
             first.setdefault(_key(record), record)
     return list(first.values())
 
@@ -117,6 +118,7 @@ def _spent_before(
     attempts = [record for record in records if not is_final(record)]
     spent: Counter[tuple[Any, Any]] = Counter()
     for record, own in zip(attempts, np.nan_to_num(_seconds(attempts)).tolist(), strict=True):
+        # Retried attempts used the device too, although their results count nowhere.
         spent[_key(record)] += own
     if not spent:
         return np.zeros(len(outcomes))
@@ -124,6 +126,7 @@ def _spent_before(
 
 
 def _texts(values: list[Any]) -> list[str | None]:
+    # The common case, checked once for the whole column: a journal may hold 100,000 lines.
     if set(map(type, values)) <= {str, type(None)}:
         return values
     return [value if isinstance(value, str) else None for value in values]
@@ -143,12 +146,14 @@ def _seconds(records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
 def _within(values: list[Any], most: float) -> NDArray[np.float64]:
     """Numbers from 0 to ``most``; NaN for a value outside, which cannot be the quantity meant."""
     numbers = _numbers(values)
+    # NaN compares false, so unknown numbers stay unknown.
     return np.where((numbers >= 0.0) & (numbers <= most), numbers, np.nan)
 
 
 def _nested(records: Sequence[Mapping[str, Any]], table: str) -> dict[str, list[Any]]:
     """The columns of a table inside the records, in the order in which their names first occur."""
     rows = [record.get(table) or {} for record in records]
+    # Distinct sets of keys first: nearly all records share one.
     names = dict.fromkeys(name for keys in dict.fromkeys(map(tuple, rows)) for name in keys)
     return {str(name): [row.get(name) for row in rows] for name in names}
 
@@ -181,6 +186,7 @@ def best_trial(trials: pd.DataFrame, method: Method) -> pd.Series | None:
     mine = good_trials(trials, method)
     if mine.empty:
         return None
+    # Ties go to the earlier proposal, so that the best does not depend on the order of arrival.
     return mine.sort_values(["nrmse", "number"], kind="stable").iloc[0]
 
 
@@ -194,6 +200,7 @@ def trials_of_cell(trials: pd.DataFrame, cell: Mapping[str, object]) -> pd.DataF
     """
     inside = pd.Series(True, index=trials.index)
     for path, value in cell.items():
+        # A journal without trials lacks the columns of the axes: it has no trial in any cell.
         inside &= trials[path] == value if path in trials else False
     chosen: pd.DataFrame = trials[inside]
     return chosen
@@ -243,6 +250,7 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     columns |= {column: best[method]["nrmse"] for method, column in SCORE_COLUMNS.items()}
     columns["tv_chemistry_tv"] = best[Method.CHEMISTRY_TV]["tv"]
     good = good_trials(trials)
+    # Selected by index, since the good trials are a filtered table.
     fused = places[good.index][good["method"] == Method.FUSED.value]
     columns["trials"] = _counts(fused, len(cells))
     columns["failed"] = _counts(places.drop(good.index), len(cells))
@@ -256,6 +264,7 @@ def _best_of_cells(
 ) -> pd.DataFrame:
     """The row of the best good trial of ``method`` in every cell; NaN for a cell without one."""
     mine = good_trials(trials, method).sort_values(["nrmse", "number"], kind="stable")
+    # Sorted by score before: the first row of a cell is its best, duplicates are worse.
     mine = mine.set_axis(places[mine.index].to_numpy())
     return mine[~mine.index.duplicated()].reindex(range(cells))
 

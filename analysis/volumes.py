@@ -13,8 +13,8 @@ from .style import METHOD_LABELS, METHOD_STYLE
 
 Array = NDArray[np.float32]
 
+# The colours of Okabe and Ito's set that no method uses.
 _MORE_COLOURS = ("#CC79A7", "#009E73", "#D55E00", "#F0E442")
-"""The colours of Okabe and Ito's set that no method uses."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class SliceSet:
             for method, label in METHOD_LABELS.items()
             if method in self.volumes
         ]
+        # Names that are no method, as those of files, follow in the order given.
         others = [name for name in self.volumes if name not in list(METHOD_LABELS)]
         return (
             *methods,
@@ -78,6 +79,7 @@ def telling_slice(truth: Array) -> int:
     ----------
     truth : concentrations (element, z, y, x).
     """
+    # float64: a sum over a 512 x 512 slice loses digits in float32.
     content = truth.sum(axis=(1, 2), dtype=np.float64)
     share = content / np.maximum(content.max(axis=1, keepdims=True), 1e-30)
     # The mean only breaks ties, as between slices in which an element is absent.
@@ -96,5 +98,6 @@ def round_length(length: float) -> float:
     >>> round_length(7.3), round_length(0.24)
     (5.0, 0.2)
     """
+    # The tolerance keeps an exact 5 from falling to 2 by rounding.
     decade = 10.0 ** np.floor(np.log10(length))
     return float(max(step * decade for step in (1, 2, 5) if step * decade <= length * (1 + 1e-9)))

@@ -14,6 +14,8 @@ import click
 from ..recon_core.errors import BadInput, Trouble
 from ..recon_core.machine import core_quota, usable_cores
 from ..sweep.versions import package_version
+
+# Only the definitions of commands are imported here; each loads its packages when it runs.
 from .commands.check import check
 from .commands.evaluate import evaluate
 from .commands.export import export
@@ -72,6 +74,7 @@ def cli(context: click.Context) -> None:
 
 _STUDY_COMMANDS = (check, run, status, report, figure, recommend, script, sites)
 _DATA_COMMANDS = (phantom, simulate, reconstruct, evaluate, export)
+# In the order of a session, which is also that of this list.
 for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):
     cli.add_command(command)
 
@@ -92,9 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _within_quota()
     try:
         code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
+    # Everything a person can mend, or wait out, is one line; a traceback means a fault of ours.
     except (BadInput, Trouble, OSError) as error:
         return exit_with(error)
     except click.UsageError as error:
+        # Click's own message, on one line, with the way to the full help.
         command = error.ctx.command_path if error.ctx else "tomoatlas"
         return exit_saying(f"{command}: {error.format_message()} See {command} --help.")
     except click.ClickException as error:
@@ -104,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit:
         # Click raises this when the reader of the output has left, as `head` does.
         return Exit.DONE
+    # Click returns what a command returns: None or an exit code.
     return int(code or Exit.DONE)
 
 

@@ -1,4 +1,7 @@
-"""Exit codes of ``tomoatlas``."""
+"""Exit codes of ``tomoatlas``, and how errors become one line and a code.
+
+Batch scripts branch on the codes: 4 and 5 are worth another job, 2 is not.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ def exit_saying(line: str, code: Exit = Exit.BAD_INPUT) -> int:
     -------
     ``code``.
     """
+    # Hundreds of ranks fail alike; one line is enough.
     if first_rank():
         click.echo(" ".join(line.split()), err=True)
     return code
@@ -49,5 +53,6 @@ def exit_with(error: BadInput | Trouble | OSError) -> int:
         of them.
     """
     if isinstance(error, OSError):
+        # A full disk is trouble that may pass, a wrong path is bad input.
         return exit_with(from_os_error(error, source=error.filename or "input or output"))
     return exit_saying(str(error), Exit.TROUBLE if isinstance(error, Trouble) else Exit.BAD_INPUT)

@@ -1,4 +1,8 @@
-"""The main job: choose who works, run the study, write atlas and report."""
+"""The main job: choose who works, run the study, write atlas and report.
+
+A run that ends early, by a signal, at its walltime or by Ctrl-C, keeps every recorded trial; the
+same command resumes it. Under MPI all ranks come here, and rank 0 manages.
+"""
 
 from __future__ import annotations
 
@@ -68,10 +72,13 @@ def run_study(
         summary = _run(study, out, executor, quiet, deadline)
         return _ended(name, out, summary, deadline, quiet, slices)
 
+    # Decided by the environment: importing mpi4py outside of a launcher may abort the process.
     if launched_under_mpi() and workers.dask is None:
         from ..sweep.executors.mpi import ranks as mpi
 
+        # A single rank is an ordinary run, with child processes that may crash.
         if mpi.ranks() > 1:
+            # On every rank before any communication, so that all of them end with the same line.
             check_workers(study, mpi.ranks())
             request = request_of(workers)
             check_projectors(study, sees_gpu(request))
@@ -114,6 +121,7 @@ def _ended(
     if summary.interrupted:
         _say_resume("stopped" if deadline.draining else "interrupted", summary, name, out)
         return Exit.WALLTIME if deadline.draining else Exit.INTERRUPTED
+    # A drained run writes its report without slices, which could take longer than is left.
     index = write_report(out, () if summary.drained or not slices else None).index
     if summary.drained:
         # Variables of a job that is over outlive it in a shell: name what sets the limit.
@@ -126,6 +134,7 @@ def _ended(
 
 
 def _say_resume(why: str, summary: Summary, name: str, out: Path) -> None:
+    """Print why a run ended early, and how to resume it."""
     say(
         f"{why}: {summary.done} of {summary.total} trials are kept; "
         f"resume with: tomoatlas run {name} --out {out}",
@@ -144,11 +153,13 @@ def deadline_of(walltime: float | None) -> Deadline:
     -------
     A deadline before either of them, since the report needs time; endless without a limit.
     """
+    # The smaller one, since an option may be stricter or wider than the job.
     known = [seconds for seconds in (walltime, seconds_left()) if seconds is not None]
     return Deadline(for_trials(min(known))) if known else Deadline()
 
 
 def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Deadline) -> Summary:
+    """Run the trials, with a display that is closed whatever happens."""
     shown = display(quiet)
     try:
         note = None if quiet else _say_note
@@ -161,10 +172,12 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Dea
         # Click would treat this as a closed stdout and exit with 0.
         raise Trouble(f"{out}: {error}") from error
     finally:
+        # Also on an error: a progress bar left running would overwrite the message.
         shown.stop()
 
 
 def _say_note(note: str) -> None:
+    """Print a note on stderr, where it does not mix with results."""
     say(f"note: {note}", err=True)
 
 

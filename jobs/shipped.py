@@ -38,6 +38,7 @@ def load_study(name: str | Path) -> Study:
     """
     from ..sweep import study as files_of_studies
 
+    # A file goes before a shipped name, so that a copy can be edited in place.
     if Path(name).is_file():
         return files_of_studies.load_study(name)
     if name in shipped_names():

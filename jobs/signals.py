@@ -1,4 +1,8 @@
-"""Signals that ask a run to end gracefully: schedulers send them before they kill."""
+"""Signals that ask a run to end gracefully: schedulers send them before they kill.
+
+The first one drains the run: trials that are running finish, and no new ones start. The second one,
+or Ctrl-C, ends it at once. Both leave a folder that can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ class SignalHandler:
     """What signals ask of a run.
 
     The first signal of :data:`DRAIN` drains it; a second one, or Ctrl-C, ends it now. After that,
-    and while a drained run writes its results, signals are ignored: half a report is useless.
+    and while a drained run writes its results, signals are ignored: half a report is useless. A
+    handler starts without a run; :meth:`attach` hands over what has been asked so far.
     """
 
     def __init__(self) -> None:
@@ -54,13 +59,16 @@ class SignalHandler:
         number : the signal.
         frame : the interrupted frame; not used.
         """
+        # Ctrl-C means now; a scheduler's signal means soon.
         asks = number != signal.SIGINT
+        # Once the report is being written, stopping would only lose it.
         if self._ended or (self._deadline.closed and (asks or self.draining)):
             return
         if asks and not self.draining:
             self._deadline.drain()
             return
         self._ended = True
+        # Ends the run as Ctrl-C does: what is recorded is kept.
         raise KeyboardInterrupt
 
 
@@ -85,6 +93,7 @@ def handling_signals(signals: SignalHandler) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
+    # The handlers of a caller, as of a notebook or of pytest, are restored.
     finally:
         for number, old in before.items():
             signal.signal(number, old)

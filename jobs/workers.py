@@ -51,8 +51,10 @@ def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str)
     BadInput : names what is needed, what is free and how many workers would fit; or more elements
         or voxels than the GPU kernels can index.
     """
+    # Workers per GPU: several may share one, and its memory.
     gpus = Counter(place[MASKS[0]] for place in places if MASKS[0] in place)
     cells = [study.at(cell) for cell in study.cells()]
+    # On a GPU the host holds only the data; the largest cell may come at any time.
     needed = max(map(data_bytes if gpus else trial_bytes, cells))
     _refuse_if_larger(len(places), needed, available_bytes(), "here")
     if not gpus:
@@ -61,6 +63,7 @@ def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str)
     for size in sizes:
         check_shape(size.shape, size.images)
     needed, free = max(map(fused_bytes, sizes)), _free_of_gpus()
+    # A GPU that nvidia-smi does not list is not checked rather than refused.
     for gpu, workers in gpus.items():
         if gpu in free:
             _refuse_if_larger(workers, needed, free[gpu], f"on GPU {gpu}")
@@ -85,6 +88,8 @@ def memory_warnings(study: Study) -> list[str]:
 
 
 def _refuse_if_larger(workers: int, each: int, free: int, where: str) -> None:
+    """Refuse workers that together need more memory than is free, and name how many would fit."""
+    # Estimates, so without a reserve: the check prevents clear excess, not every failure.
     if workers * each <= free:
         return
     fitting = free // each
@@ -102,6 +107,7 @@ def _refuse_if_larger(workers: int, each: int, free: int, where: str) -> None:
 def _free_of_gpus() -> dict[str, int]:
     """Free bytes of every GPU, by its number and by its UUID; empty without nvidia-smi."""
     rows = nvidia_gpus("index", "uuid", "memory.free")
+    # nvidia-smi prints "[N/A]" for a GPU that shares its memory with the host.
     known = [row for row in rows if row[2].isdecimal()]
     return {name: int(mib) * MEBIBYTE for *names, mib in known for name in names}
 
@@ -137,6 +143,7 @@ def request_of(workers: Workers) -> DeviceRequest:
 
 
 def _wish(workers: Workers) -> DeviceRequest:
+    """The device asked for, and whether sharing one is allowed."""
     return DeviceRequest(workers.device, "warn" if workers.share else "refuse")
 
 
@@ -172,6 +179,7 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
     BadInput : more workers than the study can keep busy or the memory holds, a device that cannot
         be used, a projector that it has not got, or no cluster.
     """
+    # Without a count the number follows from the machine and is reduced, not refused.
     if workers.count:
         check_workers(study, workers.count)
     # Other machines have memory and devices of their own.
@@ -204,8 +212,10 @@ def worker_places(workers: Workers) -> list[Mapping[str, str]]:
     uuids = () if request.kind == "cpu" else visible_uuids()
     environment = _with_mask(os.environ, uuids, request)
     gpus = () if request.kind == "cpu" or request.gpu_problem else seen_devices(environment, uuids)
+    # One worker per GPU, or per core this process may use, if no count is given.
     count = workers.count or len(gpus) or usable_cores()
     host = os.uname().nodename
+    # The same function that ranks use, with the worker's number in place of the local rank.
     devices = [assign(environment, i, host, request, uuids) for i in range(count)]
     for line in check_devices(devices, request, "worker"):
         click.echo(f"warning: {line}", err=True)
@@ -225,6 +235,7 @@ def _with_mask(
 
 @contextmanager
 def _on_dask(address: str, workers: Workers, count: int) -> Iterator[Executor]:
+    """The workers of a Dask cluster; an error in one line without the package."""
     try:
         from ..sweep.executors.dask import DaskExecutor, connected
     except ImportError as error:

@@ -52,6 +52,8 @@ def stoichiometry_figure(slices: SliceSet) -> Figure:
 def _draw_methods(ax: Axes, slices: SliceSet, cation: str, voxels: int) -> None:
     shares = {}
     for shown in slices.shown():
+        # Voxels are those of the truth's oxide, for every method: a method cannot choose its
+        # sample.
         values = cation_fractions(shown.volumes, slices.truth, slices.elements)[cation]
         share = 100.0 * np.histogram(values, BINS)[0] / voxels
         label = f"{shown.label}: {_moments(values, voxels)}"
@@ -79,6 +81,7 @@ def _frame(ax: Axes, shares: Mapping[str, NDArray[np.float64]]) -> None:
 
     Noise puts many voxels of a converged ML reconstruction at exactly 0 or 1.
     """
+    # The end bins are left out: they would flatten the distribution between them.
     top = 1.25 * max([1.0, *(float(share[1:-1].max()) for share in shares.values())])
     ax.set(xlim=(-0.01, 1.01), ylim=(0.0, top))
     for colour, share in shares.items():

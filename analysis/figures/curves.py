@@ -34,8 +34,8 @@ CONVERGED = 0.05
 """A curve has converged where it stays within this fraction of its value at the far end."""
 
 _MARKERS = "osD^vP<X>*"
+# Ratio of the ends of an axis from which it is drawn on a logarithmic scale.
 _WIDE = 10.0
-"""Ratio of the ends of an axis from which it is drawn on a logarithmic scale."""
 
 
 def curves_figure(page: Page) -> Figure:
@@ -52,6 +52,7 @@ def curves_figure(page: Page) -> Figure:
     if page.axes < 2:
         return baselines_figure(page)
     figure = Figure(figsize=(13.0, 4.6), layout="constrained")
+    # The same values twice: along each axis one curve per value of the other.
     left, right = figure.subplots(1, 2)
     grid = page.map("nrmse")
     _draw(left, grid.values.T, (grid.rows, grid.row_values), (grid.cols, grid.col_values))
@@ -146,6 +147,7 @@ def converged_from(curve: NDArray[np.float64]) -> int | None:
     if not known.size:
         return None
     last = curve[known[-1]]
+    # The last point outside decides: before it the curve may cross the band by chance.
     off = known[np.abs(curve[known] - last) > CONVERGED * abs(last)]
     inside = known[known > off[-1]] if off.size else known
     return int(inside[0]) if len(inside) > 1 else None
@@ -159,6 +161,7 @@ def _draw_baselines(ax: Axes, page: Page, axis: str) -> list[Line2D]:
         grid = page.map(column)
         values = grid.values if axis == grid.cols else grid.values.T
         names = grid.col_values if axis == grid.cols else grid.row_values
+        # Baselines differ along the other axis by noise only, so their mean is shown.
         known = np.isfinite(values)
         count = known.sum(axis=0)
         mean = np.where(known, values, 0.0).sum(axis=0) / np.where(count, count, np.nan)

@@ -99,8 +99,8 @@ DIVERGING = "PuOr"
 BEYOND = "#C8C8C8"
 """Colour of values above the end of a scale: a grey that no scale contains."""
 
+# Ratio of the ends of a logarithmic axis from which ticks at the decades are enough.
 _MANY_DECADES = 500.0
-"""Ratio of the ends of a logarithmic axis from which ticks at the decades are enough."""
 
 
 def draw_map(
@@ -153,6 +153,7 @@ def _write_number(
 
 
 def _hatch(ax: Axes, at: tuple[int, int]) -> None:
+    """Hatch an empty cell: not white, which could be the end of a scale."""
     corner = (at[0] - 0.5, at[1] - 0.5)
     ax.add_patch(
         Rectangle(corner, 1, 1, facecolor="white", edgecolor="0.6", hatch="////", linewidth=0)
@@ -160,6 +161,7 @@ def _hatch(ax: Axes, at: tuple[int, int]) -> None:
 
 
 def _label_axis(ax: Axes, grid: PhaseMap) -> None:
+    """Ticks with the true values at equal spacing, and the names of the axes."""
     ax.set_xticks(range(len(grid.col_values)), [value_label(v) for v in grid.col_values])
     ax.set_yticks(range(len(grid.row_values)), [value_label(v) for v in grid.row_values])
     if max((len(value_label(v)) for v in grid.col_values), default=0) > 5:
@@ -231,6 +233,7 @@ def draw_diagonal(ax: Axes, grid: PhaseMap) -> bool:
 
 
 def _edge(x: float, y: float, *, vertical: bool) -> list[tuple[float, float]]:
+    """Ends of one edge of a cell, centred at (x, y)."""
     half = (0.0, 0.5) if vertical else (0.5, 0.0)
     return [(x - half[0], y - half[1]), (x + half[0], y + half[1])]
 

@@ -77,6 +77,7 @@ def tilts_figure(
 
 
 def _counted(angles: Sequence[float]) -> str:
+    """Number and range of the tilts, in words."""
     if not len(angles):
         return "no tilts"
     return f"{len(angles)} tilts, {min(angles):g}° to {max(angles):g}°".replace("-", "−")
@@ -84,11 +85,13 @@ def _counted(angles: Sequence[float]) -> str:
 
 def _tilt_lines(ax: Axes, angles: Sequence[float], colour: str, nyquist: float, style: str) -> None:
     for angle in np.radians(angles):
+        # At tilt 0 the beam is along z and the projection measures the ky line.
         y, z = nyquist * np.cos(angle), nyquist * np.sin(angle)
         ax.plot([-y, y], [-z, z], color=colour, linewidth=0.9, linestyle=style)
 
 
 def _missing_wedge(ax: Axes, angles: Sequence[float], nyquist: float) -> None:
+    """Shade the directions between the last tilt and the first, on both sides."""
     if not len(angles):
         return
     first, last = min(angles), max(angles)
@@ -131,7 +134,9 @@ def fsc_figure(slices: SliceSet, halves: tuple[Array, Array] | None = None) -> F
 def _curve(
     ax: Axes, found: ShellCorrelation, threshold: float, label: str, colour: str, style: str
 ) -> None:
+    """Draw one correlation with its resolution in the legend."""
     resolution = found.resolution_nm(threshold)
+    # The last shell inside the volume: finer details cannot be judged.
     finest = 1.0 / found.frequency[-1]
     if not np.isfinite(resolution):
         text = "nothing resolved"
@@ -174,6 +179,7 @@ def spectra_figure(slices: SliceSet) -> Figure:
 
 
 def _draw_spectra(ax: Axes, slices: SliceSet, row: int, direction: str) -> None:
+    """Draw the spectra of one element in one direction, relative to the truth's largest power."""
     truth = axis_spectrum(slices.truth[row], slices.voxel_size_nm, direction, HALF_ANGLE)
     top = float(truth.power.max()) or 1.0
     ax.semilogy(truth.frequency, truth.power / top, color="black", linewidth=2.0)
@@ -184,6 +190,7 @@ def _draw_spectra(ax: Axes, slices: SliceSet, row: int, direction: str) -> None:
         cut = found.cut_off(truth)
         named.append(Line2D([], [], color=shown.colour, label=_cut_off(cut, found.frequency[-1])))
         if 0 < cut < found.frequency[-1]:
+            # Interpolated between shells on the logarithmic scale that is drawn.
             level = float(
                 np.exp(np.interp(cut, found.frequency, np.log(found.power / top + 1e-30)))
             )

@@ -50,6 +50,7 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
     left, right = figure.subplots(1, 2, sharey=True)
     _draw(figure, left, found, found.mean, "⟨NRMSE⟩")
     _draw(figure, right, found, found.sigma, "σ", "magma")
+    # Relative to the model's own minimum, which may lie between trials.
     level = (1.0 + NEAR_BEST) * float(found.mean.min())
     left.contour(*found.weights.values(), found.mean, [level], colors="white", linewidths=1.5)
     _hatch_guesses(left, found)
@@ -71,6 +72,7 @@ def _draw(
     shown = ax.pcolormesh(haadf, tv, values, cmap=cmap, shading="gouraud")
     # A vector of 81 × 81 shaded quads would be megabytes; the axes and labels stay vector.
     shown.set_rasterized(True)
+    # The search is uniform in the logarithms; only there do distances mean anything.
     ax.set(xscale="log", yscale="log", xlabel="HAADF weight")
     for axis, along in ((ax.xaxis, haadf), (ax.yaxis, tv)):
         plain_log_ticks(axis, along[0], along[-1])
@@ -88,6 +90,7 @@ def _hatch_guesses(ax: Axes, found: Posterior) -> None:
 def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
     good = good_trials(trials, Method.FUSED)
     fused = trials[trials["method"] == Method.FUSED.value]
+    # A failed trial is drawn too: the model counts it as bad, and so shapes the landscape.
     failed = fused.drop(good.index).dropna(subset=["haadf", "tv"])
     best = best_trial(trials, Method.FUSED)
     ax.plot(

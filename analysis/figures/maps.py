@@ -62,6 +62,7 @@ def rows_without_haadf(page: Page) -> dict[Method, NDArray[np.float64]]:
 
 def _mean_of_columns(grid: PhaseMap) -> NDArray[np.float64]:
     """Mean (column,) over the rows that have a value; NaN for a column without any."""
+    # Not np.nanmean, which warns about a column without any value.
     known = np.isfinite(grid.values)
     total, count = np.where(known, grid.values, 0.0).sum(axis=0), known.sum(axis=0)
     mean: NDArray[np.float64] = np.divide(
@@ -95,6 +96,7 @@ def draw_strips(
     Whether any score lies above the range.
     """
     labels = tuple(METHOD_LABELS[method].replace(", ", ",\n") for method in strips)
+    # Rows of a map go upwards, so the first method, at the top, is the last row.
     values = np.stack(list(strips.values()))[::-1]
     rows = PhaseMap(values, "without HAADF", grid.cols, labels[::-1], grid.col_values)
     draw_map(ax, rows, norm, cmap=cmap)
@@ -109,8 +111,8 @@ ACCURACY = 0.4
 
 BASELINES = tuple(method for method in SCORE_COLUMNS if method is not Method.FUSED)
 
+# Largest height in inches of a row below a map.
 _STRIP_HEIGHT = 0.4
-"""Largest height in inches of a row below a map."""
 
 
 def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
@@ -203,7 +205,9 @@ def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | No
 
 
 def _gain(page: Page, rival: Method) -> PhaseMap:
+    """Reduction of the rival's score by the fused method, percent."""
     fused, other = page.map("nrmse"), page.map(SCORE_COLUMNS[rival])
+    # Percent of the rival's score: positive where fusion is better.
     return replace(fused, values=100.0 * (1.0 - fused.values / other.values))
 
 
@@ -211,7 +215,9 @@ def _gain_colours(gains: Sequence[PhaseMap]) -> tuple[Normalize, str]:
     """One scale for all panels: from 0, or diverging around 0 if fusion is worse anywhere."""
     values = np.concatenate([gain.values.ravel() for gain in gains])
     values = values[np.isfinite(values)]
+    # Rounded to 5 %, at least 5 %, so that small gains do not look large.
     top = max(5.0, 5.0 * np.ceil(np.abs(values).max(initial=0.0) / 5.0))
+    # A diverging scale only if needed: around 0 it makes losses stand out.
     lossy = bool((values < 0).any())
     return Normalize(-top if lossy else 0.0, top), DIVERGING if lossy else f"{SEQUENTIAL}_r"
 
@@ -242,6 +248,7 @@ def weights_figure(page: Page) -> Figure | None:
 
 
 def _draw_weight(figure: Figure, ax: Axes, page: Page, weight: str) -> None:
+    """Draw one weight, as a map for two axes and as a curve for one."""
     low, high = _searched(page, weight)
     if page.axes == 2:
         ends = _found(page, weight)
@@ -284,6 +291,7 @@ def neighbour_factor(weights: NDArray[np.float64]) -> float:
     1.633
     """
     logs = np.log(weights)
+    # Neighbours along both axes; a step to an empty cell is NaN and drops out.
     steps = np.concatenate([np.diff(logs, axis=axis).ravel() for axis in (0, 1)])
     steps = steps[np.isfinite(steps)]
     return float(np.exp(np.sqrt(np.mean(steps**2)))) if steps.size else float("nan")
@@ -321,6 +329,7 @@ def _four_maps(page: Page) -> Figure:
     figure = Figure(figsize=(1.0 + 1.9 * columns, 1.2 + 1.8 * rows), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
     norm = _nrmse_norm(page, list(SCORE_COLUMNS.values()))
+    # One scale for all four: colours compare methods, not only cells.
     for ax, (method, column) in zip(axes.flat, SCORE_COLUMNS.items(), strict=True):
         colours = draw_map(ax, page.map(column), norm)
         ax.set_title(METHOD_LABELS[method])

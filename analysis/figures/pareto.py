@@ -31,8 +31,8 @@ from .source import Source
 STEPS = 7
 """TV weights of an L-curve, over the range searched; the best trial's weight is added to them."""
 
+# Ratio of the ends of an axis from which it is logarithmic.
 _WIDE = 4.0
-"""Ratio of the ends of an axis from which it is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def compromises(
         history = solved.history
         score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
         data = history.haadf[-1] + history.chemistry[-1]
+        # The recorded term carries its weight; the L-curve plots the plain total variation.
         variation = history.tv[-1] / float(tv)
         finished = solved.status is Status.CONVERGED
         found.append(Compromise(float(tv), data, variation, score, finished))
@@ -144,6 +145,7 @@ def _score(point: Compromise) -> tuple[float, float]:
 
 def _norm(points: Sequence[Compromise]) -> Normalize:
     """Colours over the scores of the converged solves; over all of them if none converged."""
+    # An unfinished solve may have any score and would stretch the colours.
     scores = [p.nrmse for p in points if p.finished] or [p.nrmse for p in points]
     return Normalize(min(scores), max(max(scores), min(scores) + 0.01))
 

@@ -22,8 +22,8 @@ from .draw import add_colourbar
 from .source import Source
 
 _COLOURS = ("#0072B2", "#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#999999")
+# Gold is yellow, and oxygen, present in every oxide, is grey.
 _USUAL = {"Au": "#F0E442", "O": "#999999"}
-"""Gold is yellow, and oxygen, present in every oxide, is grey."""
 
 
 def element_colours(elements: tuple[str, ...]) -> dict[str, str]:
@@ -65,6 +65,7 @@ def composite(images: Array, tops: NDArray[np.float64], colours: Mapping[str, st
     -------
     RGB image (row, column, 3), float32 from 0 to 1.
     """
+    # An element absent from the truth would divide by zero.
     tops = np.where(tops > 0, tops, 1.0)
     shares = np.clip(images / tops[:, None, None], 0.0, 1.0)
     palette = np.array([to_rgb(colour) for colour in colours.values()])
@@ -89,6 +90,7 @@ def overlay_figure(slices: SliceSet) -> Figure:
     truth = slices.truth
     colours = element_colours(slices.elements)
     tops = truth.max(axis=(1, 2, 3)).astype(np.float64)
+    # The slice with most material across the beam; across the tilt axis the most telling one.
     z, x = int(truth.sum(axis=(0, 2, 3)).argmax()), telling_slice(truth)
     columns = [(slices.reference, truth), *((s.label, s.volumes) for s in slices.shown())]
     size = (max(NARROWEST, 1.1 + 2.3 * len(columns)), 5.6)
@@ -116,8 +118,8 @@ def _show_composite(ax: Axes, rgb: Array) -> None:
 
 NARROWEST = 3.6
 """Least width in inches: the title of a figure of slices fits on one line."""
+# Ratio of largest to smallest value above which a term is drawn on a logarithmic scale.
 _WIDE = 30.0
-"""Ratio of largest to smallest value above which a term is drawn on a logarithmic scale."""
 
 
 def slices_figure(slices: SliceSet) -> Figure:
@@ -148,6 +150,7 @@ def slices_figure(slices: SliceSet) -> Figure:
 
 
 def _show(ax: Axes, image: Array, top: float) -> None:
+    # Concentrations are not negative; values above the truth's maximum saturate.
     ax.imshow(image, cmap="inferno", vmin=0.0, vmax=top or 1.0, origin="lower")
     ax.set_xticks([])
     ax.set_yticks([])
@@ -174,6 +177,7 @@ def draw_scale_bar(ax: Axes, pixels: int, voxel_size_nm: float) -> None:
     """
     length = round_length(0.25 * pixels * voxel_size_nm)
     width = length / voxel_size_nm
+    # In units of pixels of the image, so that the bar scales with the panel.
     start = 0.05 * pixels
     ax.add_patch(Rectangle((start, start), width, max(1.0, 0.02 * pixels) / 1.5, color="white"))
     ax.text(
@@ -227,6 +231,7 @@ def _residuals(ax: Axes, history: History) -> None:
     for (label, values), (style, colour) in zip(lines.items(), styles, strict=True):
         known = np.asarray(values, dtype=float)
         if np.any(known > 0):
+            # Zero, as before the first check, has no place on a logarithmic axis.
             positive = np.where(known > 0, known, np.nan)
             ax.plot(history.iterations, positive, style, color=colour, label=label)
     ax.set_yscale("log")

@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 HALF_LENGTH = 6.0
 """Voxels from the edge to either end of a profile."""
 POINTS = 49
+# Height in inches of a row with profiles, and of a row without an edge.
 _PANEL, _LINE = 2.9, 0.4
-"""Height in inches of a row with profiles, and of a row without an edge."""
+# Voxels beside the line: a profile is the mean over three parallel lines.
 _SIDEWAYS = (-1.0, 0.0, 1.0)
-"""Voxels beside the line: a profile is the mean over three parallel lines."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class EdgeLine:
         sideways = np.array([-self.normal[1], self.normal[0]])
         lines = []
         for shift in _SIDEWAYS:
+            # Parallel lines average out the noise of single voxels without widening the edge.
             start, stop = (np.array(end) + shift * sideways for end in self.ends())
             lines.append(line_profile(image, tuple(start), tuple(stop), POINTS))
         mean: Floats = np.mean(lines, axis=0)
@@ -82,6 +83,7 @@ def sharpest_edge(truth: Array) -> EdgeLine | None:
     None for an empty volume, or one without an edge.
     """
     best: tuple[float, EdgeLine] | None = None
+    # Fullest slices first; thin ones have short edges.
     for x in np.argsort(-(truth > 0).sum(axis=(0, 1)))[: max(1, truth.shape[2] // 4)]:
         found = _sharpest_in(truth[:, :, x], int(x), float(truth.max()))
         if found is not None and (best is None or found[0] < best[0]):
@@ -166,6 +168,7 @@ def _draw_place(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None:
 
 def _draw_profiles(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None:
     position = slices.voxel_size_nm * np.linspace(-HALF_LENGTH, HALF_LENGTH, POINTS)
+    # The same range for all methods, that of the truth, so that widths compare.
     fitted = slice(0, _plateau_end(line.profile(slices.truth[row, :, :, line.x])))
     shown = [("Truth", "black", slices.truth)]
     shown += [(s.label, s.colour, s.volumes) for s in slices.shown()]
@@ -183,6 +186,7 @@ def _draw_profiles(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None
                 linestyle="--",
             )
     top = float(slices.truth[row].max())
+    # Headroom for the legend, and a little below zero for ringing.
     ax.set_ylim(-0.15 * top, 1.6 * top)
     ax.set_ylabel("concentration")
     ax.spines[["top", "right"]].set_visible(False)

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pyvista import Plotter
 
 PIXELS = 700
-_PROBE = "import pyvista; pyvista.Plotter(off_screen=True, window_size=[16, 16]).screenshot()"
+PROBE = "import pyvista; pyvista.Plotter(off_screen=True, window_size=[16, 16]).screenshot()"
 LEVEL = 0.5
 """Level of a surface, as a fraction of the element's typical concentration in the reference."""
+# Camera, focus and up (x, y, z) in edges of the box from its centre: tilt axis to the right.
 _VIEW = ((2.1, -2.6, 1.5), (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
-"""Camera, focus and up (x, y, z) in edges of the box from its centre: tilt axis to the right."""
 
 
 def render_figure(slices: SliceSet) -> Figure:
@@ -81,10 +81,12 @@ def check_rendering() -> None:
     """
     with needed("pyvista", "render", "rendering in 3D"):
         import pyvista  # noqa: F401
-    tried = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
+    tried = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, check=False)
     if tried.returncode != 0:
         raise BadInput(
-            f"nothing here renders off screen: an attempt ended with {tried.returncode}",
+            "rendering off screen fails here",
+            key="exit code",
+            value=tried.returncode,
             accepted="EGL and Mesa, on Debian libegl1 and libgl1-mesa-dri",
         )
 
@@ -113,6 +115,7 @@ def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArr
             _add_surface(plotter, volumes[index], level, colour)
         _add_box(plotter, volumes.shape[1:])
         return np.asarray(plotter.screenshot(return_img=True))
+    # Closed in any case: an open off-screen window holds memory of the GPU or of Mesa.
     finally:
         plotter.close()
 
@@ -139,6 +142,7 @@ def _add_surface(plotter: Plotter, volume: Array, level: float, colour: str) -> 
     """Add the closed surface where ``volume`` (z, y, x) crosses ``level``, if it does anywhere."""
     import pyvista
 
+    # A particle cut by the edge of the volume gets a closed face there.
     padded = np.pad(volume, 1)  # closes surfaces at the faces of the box
     if not padded.max() > level > 0:
         return
@@ -160,6 +164,7 @@ def _add_box(plotter: Plotter, shape: tuple[int, ...]) -> None:
 
     halves = [n / 2 for n in reversed(shape)]
     bounds = [side * half for half in halves for side in (-1, 1)]
+    # The box shows the orientation, and how far a particle is from the edge.
     plotter.add_mesh(pyvista.Box(bounds), style="wireframe", color="#888888", line_width=1)
     edge = float(max(shape))
     plotter.camera_position = [tuple(edge * c for c in point) for point in _VIEW[:2]] + [_VIEW[2]]

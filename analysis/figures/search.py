@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
-from ...sweep.search.propose import Space, believed
+from ...sweep.search.propose import Space, predict
 from ..posterior import WEIGHTS, Floats, unit_grid
 from ..style import HAADF_TILTS, WEIGHT_LABELS, axis_label, value_label
 from ..table import good_trials
@@ -50,6 +50,7 @@ def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     trial.
     """
     fused = trials[trials["method"] == "fused"].copy()
+    # A failed trial may carry a number; it must not become the best.
     fused.loc[fused["status"] != "ok", "nrmse"] = np.nan
     fused["cell"] = _cell_numbers(fused, axes)
     table = fused.pivot_table(index="cell", columns="number", values="nrmse", dropna=False)
@@ -124,6 +125,8 @@ def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
 
 
 def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
+    """Draw how far the best so far lies above the final best, over the trials of a cell."""
+    # Relative to each cell's own best, since scores of different cells differ by factors.
     final = best.min(axis=1)
     above = 100.0 * (best.div(final, axis=0) - 1.0)
     numbers = np.array(best.columns)
@@ -131,7 +134,15 @@ def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
     for low, high, alpha, label in bands:
         least, most = (above.quantile(q).to_numpy() for q in (low, high))
         ax.fill_between(
-            numbers, least, most, step="post", color=_BLUE, alpha=alpha, lw=0, label=label
+            # Steps, as the best so far changes only when a trial ends.
+            numbers,
+            least,
+            most,
+            step="post",
+            color=_BLUE,
+            alpha=alpha,
+            lw=0,
+            label=label,
         )
     median = above.quantile(0.5).to_numpy()
     ax.plot(numbers, median, "o-", drawstyle="steps-post", color=_BLUE, label="median")
@@ -143,6 +154,7 @@ def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
 
 
 def _draw_hours(ax: Axes, means: pd.DataFrame) -> None:
+    """Draw the mean best score and the number of cells with a result against device-hours."""
     if means.empty:
         ax.text(0.5, 0.5, "no times recorded", transform=ax.transAxes, ha="center")
         return
@@ -181,6 +193,7 @@ def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -
     BadInput : fewer than :data:`LEAST` good fused trials whose HAADF weight has an effect.
     """
     good = good_trials(trials, Method.FUSED)
+    # Without HAADF tilts the HAADF weight multiplies nothing and would dilute its importance.
     if HAADF_TILTS in axes:
         good = good[good[HAADF_TILTS] > 0]
     if len(good) < LEAST:
@@ -190,6 +203,7 @@ def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -
     excess = 100.0 * (
         good["nrmse"] / good.groupby(_cell_numbers(good, axes))["nrmse"].transform("min") - 1
     )
+    # Logarithms make the model's variance comparable at small and large scores.
     scores = np.log1p(excess.to_numpy() / 100.0)
     mean, sigma = _expected(good, space, scores)
     figure = Figure(figsize=(12.0, 4.2), layout="constrained")
@@ -212,7 +226,7 @@ def _expected(good: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats,
     weights = good[list(WEIGHTS)].to_numpy(dtype=float)[order].tolist()
     pairs = [(Weights(*w), s) for w, s in zip(weights, scores[order].tolist(), strict=True)]
     bounds = {name: space[name] for name in WEIGHTS}
-    mean, sigma = believed(bounds, pairs, unit_grid(len(WEIGHTS), GRID))
+    mean, sigma = predict(bounds, pairs, unit_grid(len(WEIGHTS), GRID))
     return mean.reshape(GRID, GRID), sigma.reshape(GRID, GRID)
 
 
@@ -237,6 +251,7 @@ def shares_of_variance(mean: Floats) -> dict[str, float]:
     total = float(mean.var())
     if total <= 0:
         return {"haadf": np.nan, "tv": np.nan, "both": np.nan}
+    # Averaging over the other weight leaves the effect of one alone.
     haadf, tv = float(mean.mean(axis=0).var()) / total, float(mean.mean(axis=1).var()) / total
     return {"haadf": haadf, "tv": tv, "both": max(0.0, 1.0 - haadf - tv)}
 
@@ -297,6 +312,7 @@ def parallel_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
     figure = Figure(figsize=(2.2 * len(columns) + 1.5, 4.8), layout="constrained")
     ax = figure.subplots()
     heights = [_upright(ax, place, good[column], column) for place, column in enumerate(columns)]
+    # One collection for all lines: thousands of artists would take seconds.
     lines = [list(enumerate(values)) for values in np.stack(heights, axis=1)]
     norm = Normalize(float(good["nrmse"].min()), float(good["nrmse"].max()))
     colours = colormaps[SEQUENTIAL](norm(good["nrmse"]))

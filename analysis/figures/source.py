@@ -107,6 +107,7 @@ class Source:
         self._only_one("a study folder, an atlas.csv or atlas.h5")
         path = self.paths[0]
         atlas = atlas_of(path, self.trials) if self.is_folder else load_atlas(path)
+        # The axes of an atlas are among its columns; a study file need not be there.
         asked = self._asked({axis: atlas.values(axis) for axis in atlas.axes})
         return next(page for page in pages(atlas) if _agree(page, asked))
 
@@ -165,6 +166,7 @@ class Source:
         cell = cells_from_middle(self.study, self._asked(self.study.axes))[0]
         at = self.study.at(cell)
         ends, counts = at.acquisition.tilt_range_deg, at.acquisition
+        # By the same function as the simulation, so that the figure shows the angles used.
         haadf = spaced_tilts(counts.haadf_tilts, ends)
         chemical = spaced_tilts(counts.chemical_tilts, ends)
         return haadf, chemical, _voxel_size(at), condition_label(dict(cell.values))

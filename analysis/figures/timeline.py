@@ -21,14 +21,14 @@ from ..table import good_trials
 from . import TRIALS, Entry
 
 FAILED = "#D55E00"
+# Seconds beyond which a run is drawn in hours.
 _LONG_S = 3 * 3600.0
-"""Seconds beyond which a run is drawn in hours."""
 
+# Largest apparent overlap of two trials of one worker: seconds, and fraction of the first.
 _SLACK_S, _SLACK = 1.0, 0.05
-"""Largest apparent overlap of two trials of one worker: seconds, and fraction of the first."""
 
+# Most names that can be read beside the chart; of more workers only some are named.
 _LABELS = 32
-"""Most names that can be read beside the chart; of more workers only some are named."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,7 @@ def utilisation(timed: pd.DataFrame) -> float:
     From 0 to 1; 1 if no time was offered.
     """
     runs = timed.assign(run=run_numbers(timed["begin"], timed["end"]), lane=lanes(timed).of)
+    # Per run: a resumed run may have other workers and a break of days before it.
     groups = runs.groupby("run").agg({"begin": "min", "end": "max", "lane": "nunique"})
     offered = ((groups["end"] - groups["begin"]).dt.total_seconds() * groups["lane"]).sum()
     return min(1.0, float(timed["device_seconds"].sum() / offered)) if offered > 0 else 1.0
@@ -180,6 +181,7 @@ class _Clock:
 
     def __init__(self, timed: pd.DataFrame) -> None:
         self._first = timed["begin"].min()
+        # One unit for the whole axis, by its length.
         span = (timed["end"].max() - self._first).total_seconds()
         self.unit, self._seconds = ("h", 3600.0) if span > _LONG_S else ("min", 60.0)
         self.label = f"time since {self._first:%Y-%m-%d %H:%M} UTC / {self.unit}"
@@ -191,6 +193,7 @@ class _Clock:
 
 
 def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
+    """Draw a bar per trial, coloured by method; failed trials in a colour of their own."""
     rows, good = lanes(timed), timed.index.isin(good_trials(timed).index)
     begin, end = clock.at(timed["begin"]), clock.at(timed["end"])
     groups = {
@@ -213,6 +216,7 @@ def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
         loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(shown), fontsize=8, frameon=False
     )
     ax.set(ylabel="worker", ylim=(len(rows.names) - 0.4, -0.6), xlim=(0.0, clock.span))
+    # Hundreds of workers are drawn, but only some can be named.
     step = math.ceil(len(rows.names) / _LABELS)
     ax.set_yticks(range(0, len(rows.names), step), rows.names[::step], fontsize=8)
     ax.tick_params(labelbottom=False)

@@ -78,6 +78,7 @@ def write_report(
     """
     reader = JournalReader(folder)
     place = StudyFolder(folder).report
+    # Slices are decided before the page is written, since its notes explain missing ones.
     wanted, notes = _quick(reader) if cells is None else _wanted(reader, cells)
     atlas = write_atlas(folder, reader.trials)
     _make_folder(place)
@@ -101,12 +102,14 @@ def write_page(
     """
     place = StudyFolder(folder).report
     _make_folder(place)
+    # From the cache only: a page is written quickly, whether or not slices are up to date.
     slices = kept_slices(place / "slices", reader.study, reader.trials)
     data = page_data(atlas, reader.trials, reader.study, slices)
     data["folder"] = shell_name(Path(folder))
     environment = Environment(
         loader=PackageLoader("tomoatlas.analysis.report", "page"),
         autoescape=True,
+        # A misspelt name in the template is an error, not an empty place on the page.
         undefined=StrictUndefined,
     )
     page = environment.get_template("report.html").render(
@@ -140,6 +143,7 @@ def _quick(reader: JournalReader) -> tuple[list[Cell], list[str]]:
     if good_trials(reader.trials, Method.FUSED).empty:
         return [], []
     costs = method_costs(reader.trials, reader.study)
+    # The medians of the methods add up to one reconstruction each.
     seconds = sum(cost.typical_seconds for cost in costs if cost.done)
     if seconds <= QUICK_S:
         return [telling_cell(reader.study, reader.trials)], []
@@ -175,6 +179,7 @@ def _make_slices(
     for number, cell in enumerate(cells, start=1):
         try:
             make_slices(place, reader.study, cell, reader.trials)
+        # One cell whose specimen is gone must not cost the report of all others.
         except BadInput as error:
             notes.append(f"{_NO_SLICES} of {cell_text(cell)}: {error}.")
         if on_cell is not None:

@@ -55,12 +55,14 @@ def map_columns(atlas: Atlas) -> list[MapColumn]:
     """
     scores = {m: atlas.table[c].to_numpy(dtype=float) for m, c in SCORE_COLUMNS.items()}
     fused = scores[Method.FUSED]
+    # Fused, the subject of the map, comes first; gains are over the others.
     order = list(reversed(scores))
     found = [
         MapColumn(SCORE_COLUMNS[m], f"NRMSE, {_name(m)}", "NRMSE", "score", scores[m])
         for m in order
     ]
     for method in order[1:]:
+        # NaN if either is missing: a gain over nothing is none.
         gain = 100.0 * (1.0 - fused / scores[method])
         key, label = f"gain_{SCORE_COLUMNS[method]}", f"Gain over {_name(method)}"
         found.append(MapColumn(key, label, "Gain of fusion", "gain", gain))
@@ -92,6 +94,7 @@ def _weights(atlas: Atlas) -> list[MapColumn]:
     for name, label in (("haadf", "HAADF weight"), ("tv", "TV weight")):
         bounds = atlas.setting(f"search.space.{name}")
         values = atlas.weights(name).to_numpy(dtype=float)
+        # The range searched, so that weights of different studies share a scale of colours.
         limits = (float(bounds[0]), float(bounds[1])) if bounds else None
         found.append(MapColumn(name, label, "Best weights, fused", "weight", values, limits))
     return found
@@ -111,8 +114,8 @@ LANDSCAPES = 128
 """Most cells with a landscape of their weights, the most accurate ones: each takes time and
 10 kB.
 """
+# Values of each weight in a landscape, by the number of weights; the page interpolates.
 _POINTS = {1: 61, 2: 23}
-"""Values of each weight in a landscape, by the number of weights; the page interpolates."""
 
 
 def page_data(
@@ -150,6 +153,7 @@ def page_data(
                 "group": q.group,
                 "kind": q.kind,
                 "bounds": q.bounds,
+                # Five digits suffice for a page and halve its size.
                 "values": rounded(q.values),
             }
             for q in map_columns(atlas)
@@ -203,17 +207,20 @@ def _landscapes(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, A
 
 def _compact(values: Floats) -> Any:
     """Nested lists of numbers, rounded to four digits of the largest."""
+    # The page draws colours; four digits of the largest value are beyond their resolution.
     digits = 3 - math.floor(math.log10(values.max()))
     return np.round(values, digits).tolist()
 
 
 def _trials(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:
+    """The trials as columns: JSON repeats no name per trial."""
     scores = [f"nrmse_{element}" for element in atlas.elements]
     columns: dict[str, Any] = {"cell": cell_places(trials, study).tolist()}
     for name in ("number", "haadf", "tv", "nrmse", "seconds", *scores):
         columns[name] = rounded(trials[name])
     columns["method"] = trials["method"].tolist()
     columns["failure"] = failure_classes(trials).tolist()
+    # Cut: a traceback of every failed trial would make the page megabytes.
     columns["error"] = _texts(trials["error"])
     columns["ended"] = _texts(trials["solver_status"])
     return columns

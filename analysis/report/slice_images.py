@@ -57,6 +57,7 @@ def kept_slices(folder: Path, study: Study, trials: pd.DataFrame) -> dict[int, A
     found = {}
     for path in sorted(folder.glob("*_*.json")):
         cell = cells.get(path.name.partition("_")[0])
+        # The name holds a digest of the best trials: another name means another best.
         if cell is not None and path == _file(folder, cell, trials):
             found[cell.index] = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -88,6 +89,8 @@ def make_slices(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) ->
 
 
 def _file(folder: Path, cell: Cell, trials: pd.DataFrame) -> Path:
+    """The file that caches the slices of a cell's present best trials."""
+    # The version is part of the key: another solver may give other volumes.
     ids = [row["trial_id"] for row in best_rows(cell, trials).values()]
     key = digest([package_version("tomoatlas"), REVISION, *ids])
     return folder / f"{cell.index}_{key[:16]}.json"
@@ -137,7 +140,9 @@ def _images(slices: SliceSet, volumes: Array, x: int) -> dict[str, Any]:
     """One image per element and their composite, z upwards and y across, 0 to the truth's
     maximum.
     """
+    # The truth's maximum for all columns, so that brightness compares between methods.
     tops = slices.truth.max(axis=(1, 2, 3)).astype(np.float64)
+    # Rows are flipped: images start at the top, z points upwards.
     shares = [_averaged(v[::-1, :, x] / (t or 1.0)) for v, t in zip(volumes, tops, strict=True)]
     colours = element_colours(slices.elements)
     overlay = composite(np.stack(shares), np.ones(len(shares)), colours)
@@ -151,6 +156,7 @@ def _averaged(image: Array) -> Array:
     """The image averaged down to at most :data:`LARGEST` pixels per edge."""
     step = math.ceil(max(image.shape) / LARGEST)
     rows, columns = (step * (edge // step) for edge in image.shape)
+    # Averaged by whole blocks; an incomplete block at the edge is left out.
     blocks = image[:rows, :columns].reshape(rows // step, step, columns // step, step)
     averaged: Array = blocks.mean(axis=(1, 3))
     return averaged
@@ -165,6 +171,7 @@ def _webp(colours: NDArray[Any]) -> str:
 
 
 def _history(history: History) -> dict[str, list[float | None]]:
+    # A few hundred points draw the same curve as thousands.
     every = max(1, math.ceil(len(history.iterations) / _POINTS))
     names = ("iterations", "haadf", "chemistry", "tv", "primal", "dual", "change")
     series = {name: [_finite(v) for v in getattr(history, name)] for name in names}

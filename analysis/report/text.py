@@ -24,8 +24,8 @@ from ..progress import Progress, duration, progress
 from ..style import METHOD_LABELS, SCORE_COLUMNS, axis_label, condition_label, value_label
 from ..table import cell_places
 
+# Factor from a bound of the search space within which a weight counts as at its edge.
 _NEAR = 1.3
-"""Factor from a bound of the search space within which a weight counts as at its edge."""
 
 _CELLS_NAMED = 8
 
@@ -100,8 +100,10 @@ def _partial(state: Progress) -> str:
 
 
 def _facts(study: Study, state: Progress, trials: pd.DataFrame) -> dict[str, str]:
+    """The table at the top of the page."""
     specimen = study.specimen
     size = "" if specimen.from_file else f", {specimen.size}³ voxels, seed {specimen.seed}"
+    # Every value is listed: the page must suffice to repeat the study.
     axes = "; ".join(
         f"{axis_label(path)} {', '.join(value_label(v) for v in values)}"
         for path, values in study.axes.items()
@@ -123,6 +125,7 @@ def _edges(atlas: Atlas) -> list[str]:
     for weight in ("haadf", "tv"):
         low, high = atlas.setting(f"search.space.{weight}")
         found = atlas.weights(weight)
+        # NaN, where the weight has no effect, compares false and is not counted.
         count = int(((found < _NEAR * low) | (found > high / _NEAR)).sum())
         if count:
             notes.append(
@@ -173,10 +176,12 @@ def _rows(atlas: Atlas) -> list[list[tuple[str, str]]]:
 
 
 def _sortable(value: object) -> str:
+    # An empty key sorts last in both directions; see table.js.
     return "" if isinstance(value, float) and not math.isfinite(value) else str(value)
 
 
 def _shown(value: object, digits: str) -> str:
+    """A value as text; a dash for a number that is not known."""
     if isinstance(value, float):
         return f"{value:{digits}}" if math.isfinite(value) else "–"
     return str(value)
@@ -209,6 +214,7 @@ def _missing(atlas: Atlas, study: Study, trials: pd.DataFrame) -> list[str]:
         if len(empty):
             where = _named(study, empty, "any")
             found.append(f"{METHOD_LABELS[method]} has no good trial in {where}.")
+    # Failed trials count as done: they will not be run again.
     budget = sum(study.search.budget(method) for method in study.search.methods)
     done = np.bincount(cell_places(trials, study), minlength=len(study.cells()))
     unfinished = np.flatnonzero(done < budget)
@@ -221,6 +227,7 @@ def _named(study: Study, places: NDArray[np.int64], all_of_them: str) -> str:
     cells = study.cells()
     if len(places) == len(cells):
         return f"{all_of_them} cell" if len(cells) > 1 else "the only cell"
+    # A map may have thousands of cells; a few examples and a count are readable.
     shown = "; ".join(
         condition_label(dict(cells[place].values)) or cell_text(cells[place])
         for place in places[:_CELLS_NAMED]

@@ -1,4 +1,9 @@
-"""The schedulers that scripts are written for: how each is addressed."""
+"""The schedulers that scripts are written for: how each is addressed.
+
+One row of :data:`SCHEDULERS` holds everything that differs between them: how a directive starts,
+how a job submits its successor, cancels it, and learns how much time it has left. A new scheduler
+is a new row; the scripts themselves are written in ``scripts``.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +82,7 @@ def _pbs_left(answer: str) -> float | None:
     """
     try:
         (job,) = json.loads(answer)["Jobs"].values()
+        # PBS reports the limit and the time used, not the end.
         limit = parse_walltime(job["Resource_List"]["walltime"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -85,12 +91,16 @@ def _pbs_left(answer: str) -> float | None:
 
 
 def _used(text: object) -> tuple[int, int, int]:
+    """Hours, minutes and seconds used, 0 for anything else: a job that has just started has
+    no entry.
+    """
     found = re.fullmatch(r"(\d+):(\d+):(\d+)", str(text))
     return (int(found[1]), int(found[2]), int(found[3])) if found else (0, 0, 0)
 
 
 def _lsf_left(answer: str) -> float | None:
     """From ``hours:minutes L``; LSF writes E instead of L if it only guesses."""
+    # Hours and minutes; a trailing E marks an estimate instead of a limit.
     found = re.match(r"\s*(\d+):(\d+) L", answer)
     return None if found is None else 60.0 * (60 * int(found[1]) + int(found[2]))
 
@@ -165,6 +175,7 @@ def submit(scheduler: Scheduler, job: Path) -> str:
         with job.open("rb") as file:
             done = subprocess.run(
                 [*command, *script],
+                # LSF takes the directives only from its standard input.
                 stdin=file if scheduler.reads_script else subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -174,6 +185,7 @@ def submit(scheduler: Scheduler, job: Path) -> str:
         raise BadInput(
             "no such scheduler here", source=command[0], accepted="a login node of the site"
         ) from error
+    # Some sites print banners before the id.
     found = re.search(scheduler.answer, done.stdout, re.MULTILINE)
     if done.returncode or found is None:
         reason = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
@@ -225,6 +237,7 @@ def seconds_left(
         if scheduler.job_end and (end := environment.get(scheduler.job_end, "")).isdecimal():
             return float(end) - now()
         if scheduler.time_left and (job := environment.get(scheduler.job_id)):
+            # One question per run: schedulers throttle clients that ask often.
             answer = query([*scheduler.time_left, job])
             return None if answer is None else scheduler.read_time_left(answer)
     return None

@@ -1,4 +1,9 @@
-"""Whether a study and an allocation fit each other."""
+"""Whether a study and an allocation fit each other.
+
+Searches learn from their results, so a study can keep only a certain number of workers busy: at
+first the initial design of every search, later ``search.lag`` trials of each. More workers than the
+first is an error, more than the second a warning, and too short a walltime a warning as well.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +24,7 @@ def most_at_once(study: Study) -> int:
     study : the study.
     """
     search = study.search
+    # The design needs no results, so all of it may run at once; afterwards `lag` trials may.
     at_once = max(search.initial, search.lag)
     return len(study.cells()) * sum(min(at_once, search.budget(m)) for m in search.methods)
 
@@ -31,6 +37,7 @@ def steadily_at_once(study: Study) -> int:
     study : the study.
     """
     search = study.search
+    # A method whose budget is its design has no later phase.
     searched = [method for method in search.methods if search.budget(method) > search.initial]
     return len(study.cells()) * search.lag * len(searched)
 
@@ -73,6 +80,7 @@ def _feeding(study: Study, workers: int) -> list[str]:
     if workers > (most := most_at_once(study)):
         return [f"{workers} workers, but never more than {most} trials at once: raise search.lag"]
     steady = steadily_at_once(study)
+    # A warning, not an error: the surplus workers help during the designs.
     if steady and workers > steady:
         return [
             f"{workers} workers, but only about {steady} trials at once after the first "
@@ -88,6 +96,7 @@ def _lasting(study: Study, workers: int, walltime: float) -> list[str]:
         for cell in study.cells()
         for method in study.search.methods
     )
+    # An estimate on one core; a GPU may be far faster, so this too is only a warning.
     if longest > walltime:
         return [
             f"a trial takes {duration(longest)} on one core (estimated), a job "
@@ -96,6 +105,7 @@ def _lasting(study: Study, workers: int, walltime: float) -> list[str]:
     seconds = least_seconds(study, workers)
     if seconds <= walltime:
         return []
+    # A chain of jobs: the number lets a person choose another walltime.
     jobs = math.ceil(seconds / walltime)
     return [
         f"{duration(seconds)} on {workers} worker{'s'[: workers > 1]} (estimated) is more than one "
@@ -121,6 +131,7 @@ def least_seconds(study: Study, workers: int) -> float:
         for method in search.methods
     ]
     designed = {method: min(search.initial, search.budget(method)) for method in search.methods}
+    # Two phases with different numbers of trials that may run in parallel.
     designs = sum(seconds * designed[method] for method, seconds in times)
     later = sum(seconds * (search.budget(m) - designed[m]) for m, seconds in times)
     longest = max(seconds * _rounds(study, method) for method, seconds in times)

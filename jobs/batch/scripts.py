@@ -1,4 +1,9 @@
-"""Batch scripts that continue, job after job, until a study is complete."""
+"""Batch scripts that continue, job after job, until a study is complete.
+
+The template ``sites/job.sh`` is filled in from a site and a request. Each job submits its successor
+before it starts the run, so that a job killed without warning still has one, and cancels it when
+the study is complete. A chain ends by itself if jobs in a row record nothing.
+"""
 
 from __future__ import annotations
 
@@ -106,6 +111,7 @@ fi
 
 
 def _next(scheduler: Scheduler) -> str:
+    """Shell lines that submit the successor, and report if there is none."""
     lines = [f"next=$({scheduler.successor})"]
     if scheduler.hides_script:
         lines = ["next=", f'if [ -n "$mine" ]; then {lines[0]}; fi']
@@ -199,6 +205,7 @@ def script(site: Site, request: JobRequest) -> str:
     BadInput : no walltime or account although the site needs one, a job its queue does not accept,
         or an unknown placeholder in the site file.
     """
+    # None for a workstation, whose script is a loop instead of a chain of jobs.
     scheduler = SCHEDULERS.get(site.scheduler)
     _check(site, request, scheduler)
     _check_texts(request)
@@ -225,11 +232,14 @@ def script(site: Site, request: JobRequest) -> str:
         "enough": enough(request.walltime, scheduler),
     }
     template = (files("tomoatlas.jobs") / "sites" / "job.sh").read_text(encoding="utf-8")
+    # The template uses @name@, as braces and dollars belong to the shell.
     filled = re.sub(r"@(\w+)@", lambda found: parts[found[1]], template)
+    # Parts that are empty at this site leave no gaps.
     return re.sub(r"\n{3,}", "\n\n", filled)
 
 
 def _check(site: Site, request: JobRequest, scheduler: Scheduler | None) -> None:
+    """Refuse a request that lacks what the site needs."""
     if scheduler is not None and request.walltime is None:
         raise BadInput("missing", key="--walltime", accepted="HH:MM:SS")
     if site.needs_account and not request.account:
@@ -261,6 +271,7 @@ def _check_limits(site: Site, request: JobRequest) -> None:
     queue, seconds = request.queue or site.queue, request.walltime or 0
     limits = [limit for limit in site.limits if limit.queue == queue]
     if limits and not any(limit.holds(request.nodes, seconds) for limit in limits):
+        # Naming the other queues saves a look at the site's manual.
         others = sorted({limit.queue for limit in site.limits} - {queue})
         raise BadInput(
             f"no job for {walltime_text(seconds)} that the queue {queue} takes",
@@ -276,6 +287,7 @@ def _mark(site: Site, request: JobRequest) -> str:
 
 
 def _values(site: Site, request: JobRequest) -> dict[str, str | None]:
+    """Placeholder → text, for the lines of a site file; None for a value that was not given."""
     seconds = request.walltime or 0
     minutes = -(-seconds // 60)
     return {
@@ -283,19 +295,24 @@ def _values(site: Site, request: JobRequest) -> dict[str, str | None]:
         "ranks": str(request.nodes * site.workers_per_node),
         "workers_per_node": str(site.workers_per_node),
         "walltime": walltime_text(seconds),
+        # LSF counts in minutes; rounded up, so that the job never ends before the run.
         "walltime_hhmm": f"{minutes // 60:02d}:{minutes % 60:02d}",
         "notice": str(max(1, min(NOTICE_SECONDS, seconds // NOTICE_PART))),
         "account": _quoted(request.account),
         "queue": _quoted(request.queue or site.queue),
+        # Some schedulers accept only such characters, and 15 of them.
         "name": re.sub(r"[^A-Za-z0-9_]", "_", f"ta_{request.name}")[:_NAME_LENGTH],
     }
 
 
 def _quoted(text: str | None) -> str | None:
+    """Quoted for a shell; None stays None."""
     return None if text is None else shlex.quote(text)
 
 
 def _filled(text: str, key: str, values: dict[str, str | None]) -> str:
+    """A line of a site file with its placeholders replaced."""
+
     def value(found: re.Match[str]) -> str:
         if found[1] not in values:
             raise BadInput(
@@ -310,6 +327,8 @@ def _filled(text: str, key: str, values: dict[str, str | None]) -> str:
 
 
 def _directives(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> str:
+    """The scheduler's directives, without those whose account or queue is not given."""
+    # A directive whose value was not given, as an account, is left out whole.
     absent = {f"{{{name}}}" for name, value in values.items() if value is None}
     lines = [line for line in site.directives if not any(name in line for name in absent)]
     prefix = scheduler.prefix if scheduler else "#"
@@ -317,6 +336,8 @@ def _directives(site: Site, values: dict[str, str | None], scheduler: Scheduler 
 
 
 def _setup(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> list[str]:
+    """Shell lines before the launch."""
+    # A job starts in the home folder at some sites.
     start = [f'cd "${scheduler.folder}" || exit 1'] if scheduler else []
     hint = [f"# If it needs modules, load them here: {site.hint}"] if site.hint else []
     return [*start, *hint, *(_filled(line, "setup", values) for line in site.setup)]
@@ -328,6 +349,7 @@ def _expanded(value: str) -> str:
 
 
 def _launch(site: Site, values: dict[str, str | None]) -> str:
+    """The command that starts the ranks, with the variables that each rank sets for itself."""
     launch = _filled(site.launch, "launch", values)
     if site.rank_environment:
         pairs = " ".join(f"{name}={_expanded(v)}" for name, v in site.rank_environment.items())

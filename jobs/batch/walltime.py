@@ -1,4 +1,4 @@
-"""Walltimes: as people write them, and how schedulers report what is left of a job."""
+"""Walltimes as people write them, and how much of one trials may use."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ def parse_walltime(text: str) -> int:
     >>> parse_walltime("00:30:00"), parse_walltime("2-12:00:00")
     (1800, 216000)
     """
+    # Slurm's form with days beside the common one; minutes alone would be ambiguous.
     found = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,4}):([0-5]\d):([0-5]\d)", text.strip())
     days, hours, minutes, seconds = (
         (int(part or 0) for part in found.groups()) if found else [0] * 4
     )
+    # A malformed text also gives zero, which no job may have.
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if total == 0:
         raise BadInput("not a walltime", key="--walltime", value=text, accepted=FORMS)

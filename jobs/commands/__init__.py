@@ -56,6 +56,7 @@ class Snr(click.ParamType["float | dict[str, float]"]):
         try:
             if "=" not in text:
                 return float(text)
+            # float() below rejects an empty or misspelt number.
             pairs = [pair.partition("=") for pair in text.split(",")]
             numbers = {element.strip(): float(number) for element, _, number in pairs}
         except ValueError:
@@ -105,6 +106,7 @@ def refuse_existing(path: Path, force: bool) -> None:
     ------
     BadInput : the file exists and must not be replaced, or its folder does not exist.
     """
+    # Before the work: an hour of computing must not end at an existing file.
     if path.exists() and not force:
         raise BadInput("exists already", source=path, accepted="a new file, or --force")
     if path.is_dir():

@@ -1,4 +1,7 @@
-"""The command ``check``: validate a study and estimate its cost."""
+"""The command ``check``: validate a study and estimate its cost.
+
+Nothing runs and nothing is written, so that a mistake is found before a job has waited in a queue.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ def check(
     if quiet:
         return
     click.echo(text)
+    # A job of another machine says nothing about the memory of this one.
     here = [] if site or nodes else memory_warnings(found)
     for warning in [*here, *capacity_warnings(found, workers, walltime)]:
         click.echo(f"warning: {warning}", err=True)

@@ -1,4 +1,7 @@
-"""The command ``evaluate``: scores of a reconstruction against the truth."""
+"""The command ``evaluate``: scores of a reconstruction against the truth.
+
+The scores come from :func:`tomoatlas.analysis.scores.evaluate_files`; here they are only printed.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ def evaluate(recon: Path, specimen: Path, as_json: bool, quiet: bool) -> None:
     """
     from ...analysis.scores import evaluate_files
 
+    # All scores at once; the options choose only how they are printed.
     scores = evaluate_files(recon, specimen)
     if as_json:
         click.echo(json.dumps(scores, allow_nan=False))
@@ -52,6 +56,7 @@ def score_text(scores: Mapping[str, Any]) -> str:
 
 
 def _element_line(scores: Mapping[str, Any], element: str) -> str:
+    """One row of the table of scores; a dash for a score that is not known."""
     names = ("relative_error", "correlation", "resolution_nm", "ssim")
     widths = (14, 13, 17, 8)
     line = f"{element:<8} {scores['nrmse_by_element'][element]:6.3f}   "

@@ -1,4 +1,4 @@
-"""The command ``phantom``: write a specimen."""
+"""The command ``phantom``: write a specimen, or list the kinds there are."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ def phantom(
 
 
 def _print_kinds() -> None:
+    """Print every kind with its own parameters and their defaults."""
     from ...phantoms.kinds import SPECIMENS
 
     for name in SPECIMENS.names():

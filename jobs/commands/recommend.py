@@ -1,4 +1,7 @@
-"""The command ``recommend``: weights and accuracy, read off an atlas."""
+"""The command ``recommend``: weights and accuracy, read off an atlas.
+
+The answer interpolates between cells that were run; nothing is reconstructed.
+"""
 
 from __future__ import annotations
 
@@ -53,5 +56,6 @@ def recommend(
         click.echo(json.dumps(recommendation_facts(found)))
         return
     click.echo(recommendation_text(found))
+    # Notes limit the answer; only -q, for scripts, may hide them.
     for note in () if quiet else found.notes:
         click.echo(f"note: {note}")

@@ -1,4 +1,8 @@
-"""The command ``reconstruct``: volumes from a tilt series, and which weights it takes."""
+"""The command ``reconstruct``: volumes from a tilt series, and the weights to use.
+
+Weights come from the options, from an atlas by the tilts and counts of the series, or are the
+defaults; what was used is printed and kept in the attributes of the file.
+"""
 
 from __future__ import annotations
 
@@ -126,6 +130,7 @@ def choose_weights(
     if atlas is not None:
         return _from_atlas(series, method, given, atlas)
     if given:
+        # Half of a pair is refused: a default beside a chosen weight would surprise.
         if missing := [n for n in method.weight_names if n not in given]:
             raise BadInput("missing", key=f"--{missing[0]}", accepted="both weights, or neither")
         return MethodChoice(method, Weights(**given))
@@ -135,6 +140,7 @@ def choose_weights(
 
 
 def _check_weight(method: Method, name: str, value: float) -> None:
+    """Refuse a weight that the method does not have, or a value that is no weight."""
     if name not in method.weight_names:
         accepted = ", ".join(f"--{n}" for n in method.weight_names) or "no weights"
         raise BadInput(
@@ -147,6 +153,7 @@ def _check_weight(method: Method, name: str, value: float) -> None:
 def _from_atlas(
     series: TiltSeries, method: Method, given: Mapping[str, float], atlas: str
 ) -> MethodChoice:
+    """The weights that an atlas recommends for the tilts and mean counts of a series."""
     from ...analysis.recommend import recommend
 
     if given:
@@ -161,6 +168,7 @@ def _from_atlas(
         atlas,
         len(series.haadf_angles_deg),
         len(series.chemical_angles_deg),
+        # The SNR of definition A, measured from the counts themselves.
         1.0 + float(series.chemical.mean()),
         1.0 + float(series.haadf.mean()) if series.haadf.size else None,
     )
@@ -170,6 +178,7 @@ def _from_atlas(
 
 
 def _written(weights: Mapping[str, float]) -> str:
+    """Weights as text, for a note."""
     return ", ".join(f"{name} {value:.4g}" for name, value in weights.items())
 
 
@@ -263,6 +272,7 @@ def reconstruct_file(
     )
     if solved.status is Status.BAD_DATA:
         raise BadInput(solved.message or "cannot be reconstructed", source=tilts)
+    # A diverged volume looks like one; not writing it is safer.
     if solved.status is Status.DIVERGED:
         return Exit.TRIALS_FAILED, (f"diverged: {solved.message}; nothing was written",)
     save_reconstruction(out, solved, {"version": package_version("tomoatlas")}, overwrite=force)
@@ -283,6 +293,7 @@ def _without_haadf(series: TiltSeries, choice: MethodChoice) -> tuple[str, ...]:
 
 
 def _terms(solved: Reconstruction) -> tuple[str, ...]:
+    """How the solver ended, and the terms of the objective at the end."""
     ended = f"{solved.status} after {solved.iterations:g} iterations"
     history = solved.history
     if not history.iterations:

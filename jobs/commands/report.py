@@ -45,6 +45,7 @@ def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: boo
             accepted="a study folder; tomoatlas figure, recommend and status take a shipped atlas",
         )
 
+    # None leaves the choice to the time it takes; an option decides.
     middle = None if slices is None else (MIDDLE,) if slices else ()
     written = write_report(folder, cells or middle, None if quiet else cell_counter())
     for note in () if quiet else written.notes:

@@ -1,4 +1,7 @@
-"""The command ``run``: the main job."""
+"""The command ``run``: the main job.
+
+Here signals are caught before anything slow is imported; :mod:`tomoatlas.jobs.run` does the rest.
+"""
 
 from __future__ import annotations
 
@@ -74,4 +77,5 @@ def run(
         except KeyboardInterrupt:
             if not signals.draining:
                 raise
+            # A drained run can be resumed: for a batch script that is the walltime's case.
             return Exit.WALLTIME

@@ -1,4 +1,8 @@
-"""The command ``script``: batch scripts for the sites people use."""
+"""The command ``script``: batch scripts for the sites people use.
+
+Prints the script to stdout and remarks to stderr, so that it can be redirected into a file; with
+``--submit`` it is written beside the study's results and handed to the scheduler.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +63,14 @@ def script(
     what, where = load_study(study), find_site(site)
     workers = nodes * where.workers_per_node
     check_workers(what, workers)
+    # The job and the default folder carry the study's name, not that of its file.
     name = what.study.name
     request = JobRequest(
         study, name, out or Path(name), nodes, walltime, account, queue, _installed()
     )
     text = script_of(where, request)
     if not quiet:
+        # Warnings go to stderr: stdout is the script, to be redirected into a file.
         lasting = capacity_warnings(what, workers, walltime) if where.scheduler != "none" else []
         for line in [*_notes(where, request, submit), *lasting]:
             click.echo(f"warning: {line}", err=True)
@@ -74,6 +80,7 @@ def script(
 def _installed() -> str:
     """The command of this installation, so that the job needs no activated environment."""
     beside = Path(sys.executable).with_name(COMMAND)
+    # An absolute path: a compute node may have another PATH.
     return shutil.which(COMMAND) or (str(beside) if beside.is_file() else COMMAND)
 
 
@@ -105,6 +112,7 @@ def _submitted(scheduler: str, job: Path, text: str) -> str:
             source=job,
             accepted="remove it, or submit it as it is",
         )
+    # A script that is there already may belong to a running chain and is kept.
     new = not job.exists()
     job.parent.mkdir(parents=True, exist_ok=True)
     job.write_text(text, encoding="utf-8")

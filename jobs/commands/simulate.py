@@ -1,4 +1,7 @@
-"""The command ``simulate``: the tilt series of a specimen."""
+"""The command ``simulate``: the tilt series of a specimen.
+
+The noise is set by an SNR, or by a dose with the counts that an electron yields.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +84,7 @@ def simulate(
     """
     from ...phantoms.formats import load_specimen
 
+    # Before the specimen is read, which may take longer than anything else here.
     refuse_existing(out, force)
     loaded = load_specimen(specimen)
     if dose is not None or counts_per_electron is not None:
@@ -150,6 +154,7 @@ def snr_of_dose(
             key="--counts-per-electron",
             accepted="with --dose: mean counts per pixel over electrons per pixel",
         )
+    # The pixel of the data: several voxels of a finer specimen.
     pixel = specimen.voxel_size_nm * (options.get("oversample") or 1) * ANGSTROM_PER_NM
     tilts = options["chemical_tilts"]
     if isinstance(counts_per_electron, dict):
@@ -181,6 +186,7 @@ def simulate_file(
 
     series = simulate(specimen, acquisition, seed)
     save_tilt_series(out, series, overwrite=force)
+    # float64: a sum over a whole series loses digits in float32.
     means = zip(
         series.elements, series.chemical.mean(axis=(1, 2, 3), dtype=np.float64), strict=True
     )

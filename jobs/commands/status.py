@@ -1,4 +1,4 @@
-"""The command ``status``: how far a study has come."""
+"""The command ``status``: how far a study has come, once or live."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
 
         follow(folder, every, quiet)
         return
+    # The same facts for people and for programs.
     facts = status_facts(folder)
     if as_json:
         click.echo(json.dumps(facts, allow_nan=False))

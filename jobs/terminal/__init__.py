@@ -1,4 +1,8 @@
-"""How a run shows its progress: a bar on a terminal, a line now and then elsewhere."""
+"""How a run shows its progress: a bar on a terminal, a line now and then elsewhere.
+
+All displays share one protocol, :class:`Display`, so that the run does not depend on where its
+output goes; :class:`SafeDisplay` keeps the run alive if the reader of the output leaves.
+"""
 
 from __future__ import annotations
 
@@ -180,7 +184,9 @@ class Lines:
         self._done += 1
         self._failed += result.status is not TrialStatus.OK
         now = self._clock()
+        # The time left is extrapolated from the second trial on.
         self._first = self._first or (self._done, now)
+        # The last line is always printed: it is the summary of the run.
         if now - self._last < LINE_EVERY_S and self._done < self._total:
             return
         self._last = now
@@ -198,6 +204,7 @@ class Lines:
         done, since = self._first or (self._done, now)
         if self._done == done:
             return ""
+        # Trials ended since the first, per time since then, for those that remain.
         left = (now - since) / (self._done - done) * (self._total - self._done)
         return f", about {duration(left)} left"
 

@@ -46,6 +46,7 @@ def follow(
         return
     console = console or Console(quiet=quiet)
     reader = JournalReader(folder)
+    # A log gets whole lines: escape sequences of a live screen would fill it.
     show = _live if console.is_terminal else _lines
     pause = every or (SCREEN_EVERY_S if console.is_terminal else LINE_EVERY_S)
     try:
@@ -55,6 +56,7 @@ def follow(
 
 
 def _live(reader: JournalReader, console: Console, pause: Callable[[], None]) -> None:
+    """Redraw the screen in place until the study is complete."""
     with Live(console=console, auto_refresh=False) as live:
         while True:
             shown = _now(reader)
@@ -67,6 +69,7 @@ def _live(reader: JournalReader, console: Console, pause: Callable[[], None]) ->
 
 
 def _lines(reader: JournalReader, console: Console, pause: Callable[[], None]) -> None:
+    """Print a line with the time until the study is complete."""
     while True:
         shown = _now(reader)
         stamp = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
@@ -77,5 +80,6 @@ def _lines(reader: JournalReader, console: Console, pause: Callable[[], None]) -
 
 
 def _now(reader: JournalReader) -> StudyView:
+    """Read what has been added to the journal, and summarise it."""
     reader.read()
     return view_of(reader, datetime.now(UTC))

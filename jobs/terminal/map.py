@@ -1,4 +1,7 @@
-"""A map as coloured text: numbers that fill up, legible without colour and in a narrow terminal."""
+"""A map as coloured text: numbers that fill up, legible without colour and in a narrow terminal.
+
+The colours are those of the figures, with black or white numbers by the luminance of the cell.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ NOT_BEGUN, NO_RESULT, HOLE, UNFINISHED = "·", "…", "×", "*"
 """Signs of a cell without any ended trial, without a result yet, without hope of one, and of
 a score that may still improve.
 """
+# Most characters per cell.
 _WIDEST = 7
-"""Most characters per cell."""
+# Luminance at which black and white text have equal contrast (WCAG 2).
 _DARK = 0.18
-"""Luminance at which black and white text have equal contrast (WCAG 2)."""
 _STEPS = 7
 
 
@@ -68,11 +71,14 @@ def draw_grid(grid: Grid, width: int, height: int) -> list[Text]:
     """
     labels = [value_label(row) for row in grid.rows]
     margin = max(map(len, labels), default=0) + 1
+    # Width per cell: all columns share what is left beside the labels.
     each = max(1, min(_WIDEST, (width - margin) // max(1, len(grid.columns))))
     columns = min(len(grid.columns), max(1, (width - margin) // each))
+    # The note on the part shown takes a line of its own.
     cut = columns < len(grid.columns) or len(labels) > height - 1
     rows = min(len(labels), height - (2 if cut else 1))
     lines = [_line(grid, row, labels[row].rjust(margin - 1), each, columns) for row in range(rows)]
+    # Rows were built upwards, a terminal prints downwards.
     lines.reverse()
     lines.append(Text(" " * margin + _footing(grid.columns[:columns], each), no_wrap=True))
     if cut:
@@ -82,8 +88,10 @@ def draw_grid(grid: Grid, width: int, height: int) -> list[Text]:
 
 
 def _line(grid: Grid, row: int, label: str, each: int, columns: int) -> Text:
+    """One row of the map with its label."""
     line = Text(f"{label} ", no_wrap=True)
     low, high = grid.bounds
+    # One scale for all pages, given by the bounds of the study so far.
     colours = colormaps[SEQUENTIAL]((grid.scores[row, :columns] - low) / max(high - low, 1e-9))
     for column, colour in enumerate(colours[:, :3].tolist()):
         known = math.isfinite(grid.scores[row, column])
@@ -103,23 +111,27 @@ def cell_text(grid: Grid, row: int, column: int, width: int) -> str:
     """
     score, ended = grid.scores[row, column], grid.ended[row, column]
     if not math.isfinite(score):
+        # In the order of what a person asks: can a result still come, has anything happened?
         return HOLE if grid.hopeless[row, column] else NO_RESULT if ended else NOT_BEGUN
     mark = UNFINISHED if ended < grid.planned else ""
     if width >= 6:
         return f"{score:.2f}{mark}"
     if width >= 3:
+        # The leading zero carries nothing: every good score starts with it.
         short = f"{score:.2f}"[1:] if score < 1 else f"{score:.1f}"
         return (short + mark)[:width]
     return str(min(9, int(10 * score)))
 
 
 def _style(colour: Sequence[float]) -> Style:
+    """A background colour with the text that is readable on it."""
     red, green, blue = (channel**2.2 for channel in colour)
     dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < _DARK
     return Style(color="#ffffff" if dark else "#000000", bgcolor=_rgb(colour))
 
 
 def _rgb(colour: Sequence[float]) -> str:
+    """A colour as rich writes it."""
     return "rgb({},{},{})".format(*(round(255 * channel) for channel in colour))
 
 

@@ -1,4 +1,7 @@
-"""What the commands about studies print."""
+"""What the commands about studies print.
+
+Each output comes as facts, plain values for ``--json``, and as text made from them for people.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +43,12 @@ def estimate_text(study: Study) -> str:
 
 
 def _by_method(cost: Estimate) -> str:
+    """Number of trials per method, in words."""
     return ", ".join(f"{method} {count}" for method, count in cost.trials.items())
 
 
 def _listed(values: tuple[Any, ...]) -> str:
+    """The values of an axis, separated by commas."""
     return ", ".join(value_label(value) for value in values)
 
 
@@ -66,6 +71,7 @@ def status_facts(folder: Path) -> dict[str, Any]:
     study, state = reader.study, progress(reader.trials, reader.study)
     atlas = atlas_of(folder, reader.trials)
     rows = atlas.table[[*atlas.axes, "haadf", "tv", "nrmse", "trials", "failed"]]
+    # JSON has no NaN: unknown scores become null.
     best = [{str(k): _finite(v) for k, v in row.items()} for row in rows.to_dict("records")]
     return {
         "name": study.study.name,
@@ -83,6 +89,7 @@ def status_facts(folder: Path) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
+    """None for a number that JSON cannot hold."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -105,6 +112,7 @@ def status_text(facts: dict[str, Any]) -> str:
     lines += [f"failed         {count} x {kind}" for kind, count in facts["failures"].items()]
     lines += [f"note           {note}" for note in facts["notes"]]
     best = facts["best"]
+    # A map of thousands of cells belongs into a file, not on a terminal.
     lines += [_best_line(row) for row in best[:_SHOWN_CELLS]]
     if len(best) > _SHOWN_CELLS:
         lines.append(f"... and {len(best) - _SHOWN_CELLS} cells more: see --json or atlas.csv")
@@ -112,6 +120,7 @@ def status_text(facts: dict[str, Any]) -> str:
 
 
 def _best_line(row: dict[str, Any]) -> str:
+    """A line on the best trial of a cell."""
     columns = ("haadf", "tv", "nrmse", "trials", "failed")
     where = ", ".join(
         f"{axis_label(k)} {value_label(v)}" for k, v in row.items() if k not in columns

@@ -1,4 +1,8 @@
-"""A study on one screen: progress, time left, failures, the map as far as it is filled."""
+"""A study on one screen: progress, time left, failures, the map as far as it is filled.
+
+:func:`view_of` gathers the numbers, :func:`screen` and :func:`plain_line` draw them; nothing here
+reads files or waits.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +75,9 @@ def view_of(reader: JournalReader, now: datetime) -> StudyView:
     places = cell_places(trials, study)
     fused = places[(trials["method"] == Method.FUSED.value).to_numpy(dtype=bool)]
     ended, tried = (np.bincount(where, minlength=len(table)) for where in (places, fused))
+    # Every fused trial of the cell has ended, and none of them has a score.
     hopeless = (tried >= study.search.budget(Method.FUSED)) & table["nrmse"].isna()
+    # As columns of the atlas they are paged together with the scores.
     table = table.assign(**{_ENDED: ended, _HOPELESS: hopeless})
     return StudyView(
         study,
@@ -99,10 +105,12 @@ def plain_line(shown: StudyView) -> str:
 
 
 def _failed(failures: Mapping[str, int]) -> list[str]:
+    """The number of failures, if there are any."""
     return [f"{sum(failures.values())} failed"] if failures else []
 
 
 def _when(shown: StudyView) -> str:
+    """When the study will be complete, or why that cannot be estimated."""
     if shown.state.complete:
         return "complete"
     if shown.throughput is None:
@@ -125,17 +133,20 @@ def screen(shown: StudyView, width: int, height: int) -> RenderableType:
     page, title = _page(shown)
     if page is None:
         return Group(*above)
+    # Drawn last, into the lines that the facts above have left.
     grid = _grid(page, shown)
     rows = height - len(above) - 3
     return Group(*above, title, *draw_grid(grid, width, rows), legend(grid.bounds))
 
 
 def _title(shown: StudyView) -> Text:
+    """Name of the study and time left."""
     text = Text(shown.study.study.name, style="bold", no_wrap=True, overflow="ellipsis")
     return text.append(f"   {_when(shown)}", style="not bold")
 
 
 def _bar(state: Progress) -> Table:
+    """A bar with the number of trials ended."""
     row = Table.grid(expand=True, padding=(0, 1))
     row.add_column(ratio=1)
     row.add_column(justify="right", no_wrap=True)
@@ -151,6 +162,7 @@ def _bar(state: Progress) -> Table:
 
 
 def _facts(shown: StudyView, width: int) -> list[Text]:
+    """Lines below the bar: cells, cost, best result, failures, notes."""
     state, best = shown.state, shown.best
     at = f", {shown.throughput.at_a_time:.1f} trials at a time" if shown.throughput else ""
     lines = [
@@ -168,11 +180,13 @@ def _facts(shown: StudyView, width: int) -> list[Text]:
 
 
 def _at(atlas: Atlas, best: pd.Series) -> str:
+    """The condition of the best cell, in words."""
     where = condition_label({axis: best[axis] for axis in atlas.axes})
     return f" at {where}" if where else ""
 
 
 def _one_line(text: str, width: int) -> Text:
+    """A text cut to the width of the screen."""
     line = Text(text, no_wrap=True)
     line.truncate(width, overflow="ellipsis")
     return line
@@ -181,6 +195,7 @@ def _one_line(text: str, width: int) -> Text:
 def _page(shown: StudyView) -> tuple[Page | None, Text]:
     """The map in which the last trial ended, and its title."""
     several = pages(shown.atlas)
+    # Of several maps the one in which something happens.
     page = next((p for p in several if _holds_last(p, shown.trials)), several[0])
     if page.across is None:
         return None, Text()
@@ -194,13 +209,16 @@ def _page(shown: StudyView) -> tuple[Page | None, Text]:
 
 
 def _holds_last(page: Page, trials: pd.DataFrame) -> bool:
+    """Whether the last trial ended in one of the page's cells."""
     return len(trials) > 0 and all(
+        # Compared as labels: the table holds floats where the study has integers.
         value_label(trials.iloc[-1][axis]) == value_label(value)
         for axis, value in page.fixed.items()
     )
 
 
 def _grid(page: Page, shown: StudyView) -> Grid:
+    """The cells of a page as the terminal map draws them."""
     scores, ended, hopeless = (_values(page, name) for name in ("nrmse", _ENDED, _HOPELESS))
     budget = sum(shown.study.search.budget(method) for method in shown.study.search.methods)
     finite = shown.atlas.table["nrmse"].dropna()
@@ -211,6 +229,7 @@ def _grid(page: Page, shown: StudyView) -> Grid:
 
 
 def _values(page: Page, column: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """A column of a page (row, column); one row for a page of one axis."""
     if page.upwards is not None:
         return page.map(column).values
     return page.curve(column)[1][np.newaxis]

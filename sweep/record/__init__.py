@@ -1,4 +1,4 @@
-"""The folder of a study: the names of its files, and whose it is."""
+"""The folder of a study: the names of its files, and which study it belongs to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ more values, since a trial is known by its cell; ``[limits]`` may change at will
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Where a study is run; the only class that knows the names of its files."""
+    """Where a study is run; the only class that knows the names of its files.
+
+    Parameters
+    ----------
+    path : the folder; it need not exist.
+    """
 
     path: Path
 
@@ -76,19 +81,23 @@ class StudyFolder:
     def open_or_create(self, study: Study, patience: float = 0.0) -> Iterator[Journal]:
         """The journal of ``study`` in this folder, locked as long as the context lasts.
 
-        ``patience``: seconds to wait for the lock of another run.
+        Parameters
+        ----------
+        study : the study to run.
+        patience : seconds to wait for the lock of another run.
 
         Raises
         ------
         BadInput : the folder belongs to another study, is being written by another run, or cannot
             be written; nothing in it was changed.
-        Trouble : the disk is full or fails, a run that seems dead holds the lock.
+        Trouble : the disk is full or fails, or a run that seems dead holds the lock.
         """
         try:
             self._check(study)
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(self.path, error) from error
+        # Checked again under the lock: another run may have written the folder in between.
         with Journal(self.journal_file, patience) as journal:
             self._check(study)
             yield journal
@@ -104,10 +113,15 @@ class StudyFolder:
     def keep(self, study: Study) -> None:
         """Write down what is run here, once its records are known to belong to it.
 
+        Parameters
+        ----------
+        study : the study to record.
+
         Raises
         ------
         BadInput, Trouble : it cannot be written.
         """
+        # Unchanged, so that resuming does not touch the file or its time.
         if self.study_file.is_file() and self.study() == study:
             return
         text = study.toml()
@@ -115,7 +129,8 @@ class StudyFolder:
 
 
 def _continues(key: str, before: Any, now: Any) -> bool:
-    """Whether a study with the value ``now`` goes on with what one with ``before`` has begun."""
+    """Whether a study with the value ``now`` continues what one with ``before`` has begun."""
+    # Limits may change at will: no result depends on them.
     if before == now or key.startswith("limits.") or key in UNHASHED:
         return True
     if key in MAY_GROW:
@@ -131,6 +146,7 @@ def _accepted(key: str, before: Any) -> str:
 
 
 def _check_same(folder: Path, old: Study, new: Study) -> None:
+    """Refuse to continue a folder with another study; the first difference is named."""
     before, now = flattened(old.tables()), flattened(new.tables())
     for key in [*before, *(key for key in now if key not in before)]:
         if not _continues(key, before.get(key), now.get(key)):

@@ -1,4 +1,4 @@
-"""The record of a study: append-only JSON lines, one synced to disk per finished trial."""
+"""The record of a study: append-only JSON lines, synced to disk one per finished trial."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ from ...recon_core.errors import BadInput, Trouble, from_os_error, needed
 from ..study.trial import Record
 
 LOOK_SECONDS = 1.0
-"""Between two looks whether the lock is free."""
+"""Time between two attempts to take the lock, seconds."""
 
 
 def read_records(path: str | Path) -> list[Record]:
-    """The records of a journal, in order; a torn last line is left out, a missing file is empty.
+    """The records of a journal, in order, without a torn last line; none if the file is missing.
 
     Reads only, so a journal may be read while a run appends to it.
 
+    Parameters
+    ----------
+    path : the journal.
+
     Raises
     ------
-    BadInput : unreadable, or a line that is no record though it is whole.
+    BadInput : unreadable, or a complete line that is not a record.
     """
     return _parsed(Path(path))[0]
 
@@ -38,23 +42,25 @@ class Journal:
     Opening it drops a torn last line. The lock is the operating system's: it ends with the process,
     however that dies.
 
-    Raises
-    ------
-    BadInput : unwritable, already being written by another run, a line that is no record.
-    Trouble : the disk is full or fails; a lock that nobody who writes holds was not given up.
-
     Parameters
     ----------
+    path : the file; created if missing.
     patience : seconds to wait for the lock: a run that is being killed may hold it a while longer.
 
     Attributes
     ----------
-    written : records that were appended.
+    written : number of records appended.
+
+    Raises
+    ------
+    BadInput : unwritable, already being written by another run, or a line that is not a record.
+    Trouble : the disk is full or fails, or a lock was not released although nothing was written.
     """
 
     def __init__(self, path: str | Path, patience: float = 0.0) -> None:
         self.path = Path(path)
         try:
+            # O_APPEND: every write goes to the end, whatever else has the file open.
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise _unwritable(self.path, error) from error
@@ -73,6 +79,10 @@ class Journal:
     def append(self, *records: Record) -> None:
         """Write records; they are on the disk when this returns, and none of them if it raises.
 
+        Parameters
+        ----------
+        records : lines to append, in order.
+
         Raises
         ------
         BadInput, Trouble : the disk is full or gone.
@@ -85,17 +95,19 @@ class Journal:
         before, written = os.fstat(self._file).st_size, self.written
         try:
             _write_all(self._file, text.encode())
+            # A result that was reported must survive a power cut a moment later.
             os.fsync(self._file)
             self.written += len(records)
         except BaseException as error:
             self.written = written
+            # All or nothing: half a line would end the readable part of the journal.
             os.ftruncate(self._file, before)
             if isinstance(error, OSError):
                 raise _unwritable(self.path, error) from error
             raise
 
     def close(self) -> None:
-        """Close the file and give up the lock; closing twice does nothing."""
+        """Close the file and release the lock; closing twice does nothing."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -112,6 +124,7 @@ class Journal:
         self.close()
 
     def _lock(self, patience: float) -> None:
+        """Take the lock, waiting for up to ``patience`` seconds."""
         size = os.fstat(self._file).st_size
         if self._locked():
             return
@@ -123,23 +136,26 @@ class Journal:
             time.sleep(min(left, LOOK_SECONDS))
             if self._locked():
                 return
+        # A journal that grew while waiting belongs to a run that is alive.
         raise self._held(alive=not patience or os.fstat(self._file).st_size > size)
 
     def _held(self, alive: bool) -> BadInput | Trouble:
-        """Why a lock is refused: for a run that lives, or one that may be dying."""
+        """The error for a lock held by a run that is alive, or by one that may be dying."""
         one = "one run on a folder at a time"
         bad = BadInput("another run is writing here", source=self.path, accepted=one)
         return bad if alive else Trouble(str(bad))
 
     def _locked(self) -> bool:
+        """Try once to take the lock."""
         with needed("fcntl", purpose=sys.platform, accepted="Linux or macOS; on Windows, WSL"):
             import fcntl
         try:
+            # An advisory lock of the operating system: the kernel frees it when the process dies.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
-            # Some parallel file systems have no locks; that must not stop a run.
+            # Some parallel file systems have no locks; a run must not depend on them.
             warnings.warn(
                 f"{self.path}: no lock ({error.strerror}); start one run on this folder only",
                 RuntimeWarning,
@@ -148,10 +164,12 @@ class Journal:
         return True
 
     def _mended(self) -> list[Record]:
+        """The records, after a torn last line has been cut off."""
         records, whole = _parsed(self.path)
         size = os.fstat(self._file).st_size
         if size > whole:
             os.ftruncate(self._file, whole)
+        # A complete record whose newline alone was lost.
         if whole and os.pread(self._file, 1, whole - 1) != b"\n":
             _write_all(self._file, b"\n")
         return records
@@ -176,12 +194,30 @@ def _parsed(path: Path) -> tuple[list[Record], int]:
                 "not a record of a trial", source=path, key=f"line {number}", accepted="JSON lines"
             )
         records.append(record)
+        # Counts complete records only: what follows is cut off when the journal is opened for
+        # writing.
         whole += len(line)
     return records, whole
 
 
 def parsed(line: bytes) -> Record | None:
-    """The record that a line holds, its NaN and Infinity as None; None where it holds no record."""
+    """The record in a line of a journal.
+
+    Parameters
+    ----------
+    line : with or without its end.
+
+    Returns
+    -------
+    The record, its NaN and Infinity as None; None if the line holds no record.
+
+    Examples
+    --------
+    >>> parsed(b'{"nrmse": NaN}')
+    {'nrmse': None}
+    >>> parsed(b'{"nrmse": 0.') is None
+    True
+    """
     try:
         record = orjson.loads(line)
     except ValueError:
@@ -198,6 +234,7 @@ def _beyond_json(line: bytes) -> object:
 
 
 def _write_all(file: int, data: bytes) -> None:
+    """Write all bytes: one call may write only some of them."""
     while data:
         data = data[os.write(file, data) :]
 

@@ -1,8 +1,8 @@
-"""The sequence of trials of one method in one cell, and the rule by which it continues.
+"""The sequence of trials of one method in one cell, and the rule by which it proceeds.
 
-The lag is fixed: proposal t is always made from the results of trials 0 … t - lag, with trials
-t - lag + 1 … t - 1 as pending, whatever has come back by then. So the trials of a study do not
-depend on the number of workers, their order, or on restarts.
+The fixed lag: proposal t is always made from the results of trials 0 ... t - lag, with trials t -
+lag + 1 ... t - 1 as pending, whatever has finished by then. So the trials of a study do not depend
+on the number of workers, their order, or on restarts.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .propose import initial_point, propose
 
 @dataclass(eq=False)
 class Search:
-    """One method in one cell: which trials were started, and the scores of the finished ones.
+    """One method in one cell: the trials started, and the scores of those finished.
 
     Parameters
     ----------
     study : the study of the cell, without axes.
-    cell : one condition.
-    method : of the reconstructions.
-    weights : of every started trial, by number.
-    scores : mean NRMSE of every finished trial, by number; None if it failed.
+    cell : the cell.
+    method : the method whose weights are searched.
+    weights : trial number → weights, of every started trial.
+    scores : trial number → ⟨NRMSE⟩ of every finished trial, None for a failed one.
     """
 
     study: Study
@@ -38,34 +38,35 @@ class Search:
     _settled: int = 0
 
     def __post_init__(self) -> None:
-        # Read off the study once: it takes longer than all else about a trial but its proposal.
+        # Computed once: it is the slowest part of a trial's bookkeeping after its proposal.
         self._parameters = self.study.parameters(self.method)
         p = self._parameters
         self._seeds = ("search", p["condition"], p["solver"], p["method"])
 
     @property
     def budget(self) -> int:
-        """Number of trials that this search may have."""
+        """Trials that this search may have."""
         return self.study.search.budget(self.method)
 
     @property
     def progress(self) -> float:
-        """Started part of the budget, 0 to 1."""
+        """Started fraction of the budget."""
         return len(self.weights) / self.budget
 
     @property
     def left(self) -> int:
-        """Number of trials that were not started yet."""
+        """Trials that have not been started yet."""
         return self.budget - len(self.weights)
 
     @property
     def ready(self) -> bool:
         """Whether the next trial can be proposed now."""
         t = self._next
+        # Trials settle in order: a later result that came first does not count yet.
         return t < self.budget and (self._designed(t) or self._settled >= self._known(t))
 
     def next_trial(self) -> Trial:
-        """Make the next trial of a search that is ready; it counts as started from now on."""
+        """The next trial of a search that is ready; it counts as started from now on."""
         t = self._next
         weights = self._weights(t)
         self.weights[t] = weights
@@ -73,24 +74,31 @@ class Search:
         return self.trial(t, weights)
 
     def trial(self, number: int, weights: Weights) -> Trial:
-        """Trial ``number`` of this search with these ``weights``."""
+        """Build a trial of this search.
+
+        Parameters
+        ----------
+        number : place in the sequence, from 0.
+        weights : its weights.
+        """
         identity = trial_id(self._parameters, self.method, weights)
         return Trial(self.cell, self.method, number, weights, identity)
 
     def finish(self, number: int, weights: Weights, score: float | None) -> None:
-        """Enter the score of a trial of this run or an earlier one.
+        """Record the score of a trial, of this run or an earlier one.
 
         Parameters
         ----------
-        number : of the trial in this search, from 0.
-        weights : that it had.
-        score : mean NRMSE; None if it failed.
+        number : place in the sequence, from 0.
+        weights : its weights.
+        score : ⟨NRMSE⟩; None if it failed.
         """
         self.weights[number] = weights
         self.scores[number] = score
         self._advance()
 
     def _advance(self) -> None:
+        """Move both marks over what is started, and over what is finished, without a gap."""
         while self._next in self.weights:
             self._next += 1
         while self._settled in self.scores:
@@ -100,14 +108,17 @@ class Search:
         space = self.study.search.space.of(self.method)
         if not space:
             return Weights()
+        # The design depends on the seed alone, so that it can run fully in parallel.
         if self._designed(t):
             return initial_point(space, t, self._seed())
         known = self._known(t)
         finished = [(self.weights[i], self.scores[i]) for i in range(known)]
+        # Also those whose scores are known already: the proposal must not depend on timing.
         pending = [self.weights[i] for i in range(known, t)]
         return propose(space, finished, pending, self._seed(t), self.study.search.surrogate)
 
     def _designed(self, t: int) -> bool:
+        """Whether trial ``t`` belongs to the initial design, which needs no results."""
         return t < self.study.search.initial
 
     def _known(self, t: int) -> int:

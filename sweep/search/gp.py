@@ -1,12 +1,13 @@
 """Expected improvement under a Gaussian process on the unit cube, in milliseconds.
 
-Matern-5/2 with a length per dimension. Lengths and noise are not fitted but averaged over: a grid
-of them, each weighted by its posterior probability, with the constant mean and the variance of the
-process at their best values. With tens of points that is more robust than one best fit, needs no
-restarts, and costs a few small Cholesky factors.
+The kernel is Matern-5/2 with a length per dimension (Rasmussen and Williams 2006, eq. 4.17), the
+criterion expected improvement (Jones et al. 1998). Lengths and noise are not fitted but averaged
+over: a grid of them, each weighted by its posterior probability, with the constant mean and the
+variance of the process at their best values. With tens of points that is more robust than one best
+fit, needs no restarts, and costs a few small Cholesky factors.
 
-A pending point is taken to give what the model predicts there ("kriging believer", Ginsbourger et
-al., 2010): that narrows the variance, leaves the mean alone, and may be the value to improve on.
+A pending point is assumed to give what the model predicts there ("kriging believer", Ginsbourger et
+al. 2010): that narrows the variance, leaves the mean alone, and may be the value to improve on.
 """
 
 from __future__ import annotations
@@ -23,35 +24,47 @@ from threadpoolctl import ThreadpoolController
 Array = NDArray[np.float64]
 
 LENGTHS = np.geomspace(0.1, 2.5, 6)
-"""Of the kernel, in edges of the cube."""
+"""Length scales of the kernel on the grid, in edges of the cube."""
 
 LIKELY_LENGTH, LENGTH_SPREAD = 0.5, 0.8
-"""Median and standard deviation of the logarithm of a length before anything is known."""
+"""Prior of a length scale: median, and standard deviation of its logarithm."""
 
 NOISES = (1e-6, 1e-4, 1e-2)
-"""Variances, in units of the process: solvers stop at a tolerance, so scores are a little rough."""
+"""Noise variances on the grid, relative to that of the process: solvers stop at a tolerance,
+so scores are slightly rough.
+"""
 
 PRIOR_WEIGHT = 1.0
-"""Number of observations that the prior variance, that of the scores, counts for."""
+"""Number of observations for which the prior variance, that of the scores, counts."""
 
 MODELS, MASS = 8, 0.98
-"""At most so many of the grid's models are asked, fewer if they hold this much probability."""
+"""Most models of the grid that are used, and the probability mass at which fewer suffice."""
 
-JUDGES = 64
-"""Points, the latest, by which models are compared; more cost time and change little."""
+EVIDENCE_POINTS = 64
+"""Latest points by which models are compared; more cost time and change little."""
 
 SPREAD_OUT, NEAR_BEST = 256, 20
+"""Candidates over the whole cube, and around each of the best points at each of :data:`SCALES`."""
 SCALES = (0.3, 0.1, 0.03, 0.01)
+"""Standard deviations of the candidates around the best points, in edges of the cube."""
 REFINEMENTS, REFINED = (0.03, 0.01, 0.003, 0.001), 48
+"""Standard deviations of ever closer candidates around the best one found, and their number."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """The likeliest models of scores at points, weighted.
+    """The most probable models of scores at points, weighted; k models, n points, m scores, d
+    weights.
 
-    ``lengths`` (k, d), ``noise``, ``weights``, ``mean``, ``deviation`` (k,): of each model.
-    ``inverse`` (k, n, n): of the Cholesky factor of all points, ``known`` (k, m): its first m rows
-    times the scores of the first m points, less the mean.
+    Parameters
+    ----------
+    points : all points (n, d), the known ones first.
+    lengths : length scales (k, d).
+    weights : posterior probabilities (k,), which sum to 1.
+    mean : constant mean of the process (k,).
+    deviation : standard deviation of the process (k,).
+    inverse : inverse Cholesky factor of the covariance of all points (k, n, n).
+    known : its first m rows times the scores of the first m points, less the mean (k, m).
     """
 
     points: Array
@@ -63,49 +76,93 @@ class Models:
     known: Array
 
     def predict(self, at: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation (k, number) of each model at points (number, d)."""
+        """Predict the score by each model.
+
+        Parameters
+        ----------
+        at : points (number, d).
+
+        Returns
+        -------
+        Mean and standard deviation (k, number).
+        """
+        # Whitened cross-covariance: with L⁻¹ at hand, mean and variance are plain products.
         half = _matern(at, self.points, self.lengths) @ self.inverse.transpose(0, 2, 1)
         count = self.known.shape[1]
+        # Pending points do not enter the mean: their believed scores are the prediction itself.
         mean = self.mean[:, None] + (half[:, :, :count] @ self.known[:, :, None])[:, :, 0]
+        # Rounding may push the variance at a known point below zero.
         left = np.maximum(1.0 - np.einsum("kin,kin->ki", half, half), 1e-12)
         return mean, self.deviation[:, None] * np.sqrt(left)
 
     def mixture(self, at: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation (number,) of all models together at points (number, d)."""
+        """Predict the score by all models together: mean and spread of the weighted mixture.
+
+        Parameters
+        ----------
+        at : points (number, d).
+
+        Returns
+        -------
+        Mean and standard deviation (number,).
+        """
         means, deviations = self.predict(at)
         mean: Array = self.weights @ means
+        # Law of total variance: within the models, and between their means.
         return mean, np.sqrt(self.weights @ (deviations**2 + (means - mean) ** 2))
 
     def improvement(self, at: Array, best: Array) -> Array:
-        """Expected improvement on ``best`` (k,) at points (number, d), mean over the models."""
+        """Expected improvement (Jones et al. 1998, eq. 15), averaged over the models.
+
+        Parameters
+        ----------
+        at : points (number, d).
+        best : score to improve on (k,).
+
+        Returns
+        -------
+        Expected improvement (number,).
+        """
         mean, deviation = self.predict(at)
         z = (best[:, None] - mean) / deviation
         density = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
         gain = deviation * (z * ndtr(z) + density)
-        # Where no model expects anything, the least known point is the one to try.
+        # The tiny term ranks points by their uncertainty where no improvement is expected at all.
         found: Array = self.weights @ (np.maximum(gain, 0.0) + 1e-12 * deviation)
         return found
 
 
 def ask(points: Array, scores: Array, seed: int) -> Array:
-    """The point of the unit cube that promises most.
+    """The point of the unit cube with the largest expected improvement.
 
     Parameters
     ----------
     points : (n, d), known ones first, then the pending.
     scores : (m,), m <= n, of the known points, standardised, lower is better.
     seed : of the search for the best point.
+
+    Returns
+    -------
+    Point (d,).
     """
-    # Several BLAS threads would sum in another order, and give other digits.
+    # Several BLAS threads sum in another order and change the last digits.
     with _blas().limit(limits=1, user_api="blas"):
         models = fit(points, scores)
         return _best_point(models, points, scores, np.random.default_rng(seed))
 
 
 def expect(points: Array, scores: Array, at: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation (number,) of the score at points ``at`` (number, d).
+    """Predict the score at any point, averaged over the models.
 
-    ``points``, ``scores``: as of :func:`ask`.
+    Parameters
+    ----------
+    points : (n, d), known ones first, then the pending.
+    scores : (m,), m <= n, of the known points, standardised.
+    at : points (number, d) to predict at.
+
+    Returns
+    -------
+    Mean and standard deviation (number,).
     """
     with _blas().limit(limits=1, user_api="blas"):
         return fit(points, scores).mixture(at)
@@ -113,20 +170,29 @@ def expect(points: Array, scores: Array, at: Array) -> tuple[Array, Array]:
 
 @cache
 def _blas() -> ThreadpoolController:
-    """The loaded libraries; to look for them takes as long as the rest of a proposal."""
+    """The loaded BLAS libraries; finding them takes as long as the rest of a proposal."""
     return ThreadpoolController()
 
 
 def fit(points: Array, scores: Array) -> Models:
-    """The likeliest models; arguments as of :func:`ask`."""
+    """The most probable models of the grid of lengths and noises.
+
+    Parameters
+    ----------
+    points : (n, d), known ones first, then the pending.
+    scores : (m,), m <= n, of the known points, standardised.
+    """
     count, dimensions = len(scores), points.shape[1]
     grid = list(itertools.product(*[LENGTHS] * dimensions, NOISES))
     lengths, noise = np.array(grid)[:, :-1], np.array(grid)[:, -1]
-    first = max(0, count - JUDGES)
+    # The evidence costs a factor per model of the whole grid; the fit only of those kept.
+    first = max(0, count - EVIDENCE_POINTS)
     evidence = _evidence(points[first:count], scores[first:], lengths, noise)
     keep = _likeliest(evidence)
+    # Relative to the most probable model, so that the exponential cannot underflow to zero for all.
     chance = np.exp(evidence[keep] - evidence[keep[0]])
     inverse = _inverse_factor(points, lengths[keep], noise[keep])
+    # The leading block of an inverse triangular factor is that of the known points alone.
     mean, deviation, known = _moments(inverse[:, :count, :count], scores)
     weights = chance / chance.sum()
     return Models(points, lengths[keep], weights, mean, deviation, inverse, known)
@@ -137,12 +203,15 @@ def _evidence(points: Array, scores: Array, lengths: Array, noise: Array) -> Arr
     inverse = _inverse_factor(points, lengths, noise)
     _, deviation, _ = _moments(inverse, scores)
     spread = (np.log(lengths / LIKELY_LENGTH) / LENGTH_SPREAD) ** 2
+    # -½ log det of the covariance, from the diagonal of the inverse factor.
     volume = np.log(np.diagonal(inverse, axis1=1, axis2=2)).sum(axis=1)
     found: Array = volume - len(scores) * np.log(deviation) - 0.5 * spread.sum(axis=1)
     return found
 
 
 def _likeliest(evidence: Array) -> NDArray[np.intp]:
+    """Indices of the most probable models, in that order."""
+    # Stable, so that ties do not depend on the machine.
     order = np.argsort(-evidence, kind="stable")
     chance = np.exp(evidence[order] - evidence[order[0]])
     held = np.cumsum(chance) / chance.sum()
@@ -150,6 +219,7 @@ def _likeliest(evidence: Array) -> NDArray[np.intp]:
 
 
 def _inverse_factor(points: Array, lengths: Array, noise: Array) -> Array:
+    """Inverse Cholesky factors (k, n, n) of the covariances of the points."""
     covariance = _matern(points, points, lengths)
     covariance += noise[:, None, None] * np.eye(len(points))
     inverse: Array = np.linalg.inv(np.linalg.cholesky(covariance))
@@ -168,15 +238,18 @@ def _moments(inverse: Array, scores: Array) -> tuple[Array, Array, Array]:
 def _matern(a: Array, b: Array, lengths: Array) -> Array:
     """Matern-5/2 correlations (k, len(a), len(b)) for lengths (k, d)."""
     squares = (a[:, None, :] - b[None, :, :]) ** 2
+    # One matrix product over the squared differences of all pairs, for all models.
     r = np.sqrt(5.0 * lengths**-2.0 @ squares.reshape(-1, a.shape[1]).T)
     correlation: Array = (1.0 + r + r * r / 3.0) * np.exp(-r)
     return correlation.reshape(len(lengths), len(a), len(b))
 
 
 def _best_point(models: Models, points: Array, scores: Array, rng: np.random.Generator) -> Array:
-    """The best of points spread out and near the best known, then of ever closer ones."""
+    """The best of points over the cube and near the best known, then of ever closer ones."""
+    # Kriging believer: a pending point may already be the best, by what the model predicts there.
     believed = models.predict(points[len(scores) :])[0]
     best = believed.min(axis=1, initial=float(scores.min()))
+    # Dense candidates around the best: improvement peaks there once the model is good.
     leaders = points[np.argsort(scores, kind="stable")[:3]]
     near = [_around(leader, scale, NEAR_BEST, rng) for leader in leaders for scale in SCALES]
     candidates = np.concatenate([rng.random((SPREAD_OUT, points.shape[1])), *near])
@@ -188,4 +261,5 @@ def _best_point(models: Models, points: Array, scores: Array, rng: np.random.Gen
 
 
 def _around(point: Array, scale: float, number: int, rng: np.random.Generator) -> Array:
+    """Normally distributed points (number, d) around a point, moved into the cube."""
     return np.clip(point + scale * rng.standard_normal((number, len(point))), 0.0, 1.0)

@@ -1,6 +1,6 @@
 """The point that scikit-optimize's gp_hedge asks for: the reference, a hundred times slower.
 
-The optimizer is made anew for every proposal and told everything in one batch, because replaying
+The optimizer is made anew for every proposal and given all results in one batch, because replaying
 its ``tell`` calls one by one does not reproduce a run.
 
 scikit-optimize takes seconds to load, so it is imported where it is used.
@@ -21,20 +21,32 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 NOISE = 1e-6
-"""Variance of the standardised objective: a trial repeated gives the same score."""
+"""Variance of the standardised objective: a repeated trial gives the same score."""
 
 RESTARTS = 2
+"""Restarts of the fit of the kernel's parameters."""
 
 HARMLESS = ("Predicted variances smaller than 0", "The objective has been evaluated at")
-"""Beginnings of scikit-optimize's warnings that change nothing: rounding at points already tried,
-which a random one then replaces."""
+"""Beginnings of scikit-optimize's warnings that change nothing: rounding at points already
+tried, which a random one then replaces.
+"""
 
 
 def ask(points: Array, scores: Array, seed: int) -> Array:
-    """The point of the unit cube to try next; arguments as of
-    :func:`tomoatlas.sweep.search.gp.ask`.
+    """The point of the unit cube to try next.
 
-    A pending point is taken to give the best score known (constant liar).
+    A pending point is assumed to give the best score known (constant liar, Ginsbourger et al.
+    2010).
+
+    Parameters
+    ----------
+    points : (n, d), known ones first, then the pending.
+    scores : (m,), m <= n, of the known points, standardised, lower is better.
+    seed : of the optimizer.
+
+    Returns
+    -------
+    Point (d,).
     """
     from skopt import Optimizer
     from skopt.space import Real
@@ -47,10 +59,12 @@ def ask(points: Array, scores: Array, seed: int) -> Array:
         random_state=seed,
         model_queue_size=1,
     )
+    # As many lies as pending points, each with the best score known.
     lies = [float(scores.min())] * (len(points) - len(scores))
-    # Several BLAS threads would sum in another order, and give other digits.
+    # Several BLAS threads sum in another order and change the last digits.
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
         for message in HARMLESS:
+            # Only these two: any other warning is an error in the tests.
             warnings.filterwarnings("ignore", message, UserWarning)
         optimizer.tell(points.tolist(), [*scores.tolist(), *lies])
         return np.array(optimizer.ask(), dtype=np.float64)

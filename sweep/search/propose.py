@@ -1,8 +1,8 @@
-"""Proposals of weights: a pure function of what is known, whoever asks and in whatever order.
+"""Proposals of weights: a pure function of the known results, whoever asks and in whatever order.
 
-A Gaussian process with a Matern kernel over the logarithms of the weights. scipy.stats and what a
-surrogate needs take seconds to load, so they are imported where they are used: MPI ranks that
-evaluate trials, and runs without anything to propose, go without.
+A Gaussian process with a Matern kernel over the logarithms of the weights. scipy.stats and the
+surrogates take seconds to load, so they are imported where they are used: MPI ranks that evaluate
+trials, and runs without anything to propose, do not load them.
 """
 
 from __future__ import annotations
@@ -21,27 +21,37 @@ from ..study.tables import Surrogate
 
 Space = Mapping[str, tuple[float, float]]
 Array = NDArray[np.float64]
-Told = Sequence[tuple[Weights, float | None]]
+Scored = Sequence[tuple[Weights, float | None]]
 
 DIGITS = 6
 """Significant digits of a proposed weight."""
 
 DESIGN_BLOCK = 64
+"""Fewest points of a Sobol sequence drawn at once; a power of two keeps it balanced."""
 
 
 def initial_point(space: Space, number: int, seed: int) -> Weights:
-    """Point ``number`` of the design that starts a search: the default weights, then Sobol's.
+    """A point of the design that starts a search: the default weights, then a Sobol sequence.
 
-    Scrambled by ``seed``, low-discrepancy in the logarithms of the weights; needs no results.
+    The sequence (Sobol 1967, scrambled) is of low discrepancy in the logarithms of the weights and
+    needs no results.
+
+    Parameters
+    ----------
+    space : bounds of each weight, linear.
+    number : place in the design, from 0.
+    seed : of the scrambling.
     """
     if number == 0:
         return _weights(space, [_clipped(getattr(DEFAULT_WEIGHTS, n), space[n]) for n in space])
+    # A power of two keeps the sequence balanced; a point does not depend on how many are drawn.
     block = max(DESIGN_BLOCK, 1 << number.bit_length())
     return _at(space, _sobol(len(space), block, seed)[number - 1])
 
 
 @lru_cache(maxsize=1024)
 def _sobol(dimensions: int, count: int, seed: int) -> Array:
+    """The first ``count`` points of a scrambled Sobol sequence, (count, dimensions)."""
     from scipy.stats import qmc
 
     points: Array = qmc.Sobol(dimensions, seed=np.random.default_rng(seed)).random(count)
@@ -50,7 +60,7 @@ def _sobol(dimensions: int, count: int, seed: int) -> Array:
 
 def propose(
     space: Space,
-    told: Told,
+    scored: Scored,
     pending: Sequence[Weights],
     seed: int,
     surrogate: Surrogate = Surrogate.GP,
@@ -60,7 +70,7 @@ def propose(
     Parameters
     ----------
     space : bounds of each weight, searched log-uniformly.
-    told : weights and their scores, lower is better; None is a failed trial, which counts as
+    scored : weights and their scores, lower is better; None is a failed trial, which counts as
         worse than the worst score.
     pending : weights whose scores are not known yet; the proposal keeps away from them.
     seed : of the search within the model.
@@ -68,28 +78,32 @@ def propose(
 
     Returns
     -------
-    Weights
-        Within the bounds, with six significant digits, different from all told and pending. With
-        no score known at all it is the next point of the initial design.
+    Weights within the bounds, with six significant digits, different from all scored and pending
+    ones. Without any score they are the next point of the initial design.
     """
-    tried = [_point(space, w) for w, _ in told] + [_point(space, w) for w in pending]
-    scores = _standardised([score for _, score in told])
+    tried = [_point(space, w) for w, _ in scored] + [_point(space, w) for w in pending]
+    scores = _standardised([score for _, score in scored])
     if scores is None:
         return _untried(space, initial_point(space, len(tried), seed), tried)
     unit = _unit(space, tried)
     return _untried(space, _at(space, _ask(surrogate, unit, np.array(scores.values), seed)), tried)
 
 
-def believed(space: Space, told: Told, at: Array) -> tuple[Array, Array]:
-    """The score that the search expects anywhere, and its standard deviation: (number,) each.
+def predict(space: Space, scored: Scored, at: Array) -> tuple[Array, Array]:
+    """The score that the search's model expects anywhere, and its standard deviation.
 
-    From the model that proposes by default, told the same.
+    The model is the one that proposes by default, given the same results.
 
     Parameters
     ----------
-    space : bounds of each weight.
-    told : as of :func:`propose`, in the order of the trials; one score at least.
-    at : where, (number, weight) in [0, 1] of each weight's logarithmic range.
+    space : bounds of each weight, linear.
+    scored : weights and their scores in the order of the trials, as for :func:`propose`; at least
+        one score.
+    at : positions (number, weight) in [0, 1] of each weight's logarithmic range.
+
+    Returns
+    -------
+    Mean and standard deviation (number,), in units of the scores.
 
     Raises
     ------
@@ -97,15 +111,16 @@ def believed(space: Space, told: Told, at: Array) -> tuple[Array, Array]:
     """
     from . import gp
 
-    scores = _standardised([score for _, score in told])
+    scores = _standardised([score for _, score in scored])
     if scores is None:
         raise ValueError("no score is known")
-    unit = _unit(space, [_point(space, w) for w, _ in told])
+    unit = _unit(space, [_point(space, w) for w, _ in scored])
     mean, deviation = gp.expect(unit, np.array(scores.values), at)
     return scores.mean + scores.deviation * mean, scores.deviation * deviation
 
 
 def _ask(surrogate: Surrogate, points: Array, scores: Array, seed: int) -> Array:
+    """The point that the chosen surrogate asks for; it is imported only then."""
     if surrogate is Surrogate.GP_HEDGE:
         from . import gp_hedge
 
@@ -117,7 +132,9 @@ def _ask(surrogate: Surrogate, points: Array, scores: Array, seed: int) -> Array
 
 @dataclass(frozen=True)
 class _Standardised:
-    """Z-scores, as models are not free of scale, and the ``mean`` and ``deviation`` taken out."""
+    """Z-scores, since the models' priors assume unit scale, and the ``mean`` and
+    ``deviation`` removed.
+    """
 
     values: list[float]
     mean: float
@@ -125,12 +142,15 @@ class _Standardised:
 
 
 def _standardised(scores: Sequence[float | None]) -> _Standardised | None:
-    """The scores standardised; a failure is one deviation above the worst. None: none is known."""
+    """The scores standardised; a failure is one deviation above the worst. None without any
+    score.
+    """
     known = [score for score in scores if score is not None and math.isfinite(score)]
     if not known:
         return None
     deviation = float(np.std(known)) or 1.0
     mean = float(np.mean(known))
+    # Finite and not far: a huge penalty would dominate the fit of the model.
     worst = (max(known) - mean) / deviation + 1.0
     values = [
         (score - mean) / deviation if score is not None and math.isfinite(score) else worst
@@ -140,7 +160,8 @@ def _standardised(scores: Sequence[float | None]) -> _Standardised | None:
 
 
 def _untried(space: Space, weights: Weights, tried: list[list[float]]) -> Weights:
-    """``weights``, or where they were tried already a point a little aside."""
+    """``weights``, or if they have been tried a point slightly aside."""
+    # Bounded: with so many steps one of the shifts is free.
     for step in range(1, 2 * len(tried) + 2):
         if _point(space, weights) not in tried:
             break
@@ -149,6 +170,9 @@ def _untried(space: Space, weights: Weights, tried: list[list[float]]) -> Weight
 
 
 def _aside(space: Space, weights: Weights, step: int) -> Array:
+    """A point close by, the same for the same weights: proposals must not depend on a
+    generator's state.
+    """
     seed = short_seed("aside", _point(space, weights), step)
     shift = np.random.default_rng(seed).uniform(-0.02, 0.02, len(space))
     aside: Array = np.clip(_unit(space, [_point(space, weights)])[0] + shift, 0.0, 1.0)
@@ -156,8 +180,9 @@ def _aside(space: Space, weights: Weights, step: int) -> Array:
 
 
 def _unit(space: Space, points: Sequence[Sequence[float]]) -> Array:
-    """Places (number, d) in [0, 1] of ``points`` in the logarithmic range of each dimension."""
+    """Positions (number, d) in [0, 1] of ``points`` in the logarithmic range of each dimension."""
     lows, highs = np.log(np.array(list(space.values()))).T
+    # Logarithms: a weight matters by its order of magnitude.
     unit: Array = np.clip((np.log(np.array(points)) - lows) / (highs - lows), 0.0, 1.0)
     return unit
 
@@ -174,6 +199,7 @@ def _weights(space: Space, point: Sequence[float]) -> Weights:
 
 
 def _rounded(value: float, bounds: tuple[float, float]) -> float:
+    # Rounding may leave the bounds by the last digit.
     return _clipped(float(f"{value:.{DIGITS}g}"), bounds)
 
 

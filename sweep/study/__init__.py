@@ -1,4 +1,4 @@
-"""A study: what is run, read from a TOML file and refused in one line where it makes no sense."""
+"""A study: what is run, read from a TOML file and rejected in one line if it makes no sense."""
 
 from __future__ import annotations
 
@@ -31,17 +31,16 @@ MAX_CELLS = 100_000
 class Study(Table):
     """What is run: the tables of a study file.
 
-    ``axes``: dotted path of a scalar of the other tables -> the values it takes. The cells of the
-    map are the product of the axes.
-
-    Examples
-    --------
-    >>> import tomoatlas as ta
-    >>> study = ta.load_study("quickstart")
-    >>> list(study.axes), len(study.cells())
-    (['acquisition.haadf_tilts', 'acquisition.chemical_tilts'], 4)
-    >>> study.at(study.cells()[0]).acquisition.haadf_tilts
-    9
+    Parameters
+    ----------
+    study : name, seed and edition.
+    specimen : what is imaged.
+    acquisition : tilts, SNR, contrast.
+    solver : settings of the reconstruction.
+    search : how the weights are found.
+    limits : what a trial may take; not part of any identity.
+    axes : dotted path of a scalar of the other tables → the values it takes; the cells of the map
+        are their product.
     """
 
     study: StudyTable
@@ -53,14 +52,18 @@ class Study(Table):
     axes: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
 
     def cells(self) -> tuple[Cell, ...]:
-        """Product of the axes, the last one varying fastest; one cell where there are none."""
+        """Product of the axes, the last one varying fastest; one cell without axes."""
         product = itertools.product(*self.axes.values())
         return tuple(
             Cell(i, tuple(zip(self.axes, values, strict=True))) for i, values in enumerate(product)
         )
 
     def at(self, cell: Cell) -> Study:
-        """The study of one condition: the cell's values put in, no axes left.
+        """The study of one condition: the cell's values inserted, no axes left.
+
+        Parameters
+        ----------
+        cell : one of :meth:`cells`.
 
         Raises
         ------
@@ -83,7 +86,7 @@ class Study(Table):
         return toml_text(self.tables())
 
     def study_hash(self) -> str:
-        """Identity of all that decides the study's results, so without its limits."""
+        """Identity of everything that decides the study's results, hence without its limits."""
         tables = self.model_dump(mode="json", exclude={"limits"})
         return digest(identifying({**tables, "specimen": self.specimen.set_apart()}))
 
@@ -100,9 +103,16 @@ class Study(Table):
         return seed_from("noise", self.condition())
 
     def trial(self, cell: Cell, method: Method, number: int, weights: Weights) -> Trial:
-        """The trial of ``weights`` in ``cell``, identified by all that decides its result.
+        """A trial, identified by everything that decides its result.
 
-        Its number is no part of the identity: the same weights give the same result.
+        Its number is not part of the identity: the same weights give the same result.
+
+        Parameters
+        ----------
+        cell : the condition.
+        method : what to reconstruct with.
+        number : place in the sequence of its search, from 0.
+        weights : of the method's terms.
         """
         at = self.at(cell) if self.axes else self
         return Trial(
@@ -110,7 +120,12 @@ class Study(Table):
         )
 
     def parameters(self, method: Method) -> dict[str, Any]:
-        """All that decides the results of ``method`` but its weights, of a study without axes."""
+        """Everything that decides a method's results except its weights, for a study without axes.
+
+        Parameters
+        ----------
+        method : what to reconstruct with.
+        """
         return {
             "condition": self.condition(),
             **self._identifying("solver"),
@@ -123,16 +138,27 @@ class Study(Table):
 
 
 def trial_id(parameters: Mapping[str, Any], method: Method, weights: Weights) -> str:
-    """Identity of a trial with ``weights`` among those of :meth:`Study.parameters`."""
+    """Identity of a trial: the hash of its resolved settings.
+
+    Parameters
+    ----------
+    parameters : result of :meth:`Study.parameters`.
+    method : what to reconstruct with.
+    weights : only those that the method has count.
+    """
     return digest({**parameters, "weights": weights_of(method, weights)})
 
 
 def load_study(path: str | Path) -> Study:
     """Read and check a study file; the path of a volume is relative to the file's folder.
 
+    Parameters
+    ----------
+    path : the TOML file.
+
     Raises
     ------
-    BadInput : unreadable, not TOML, an unknown key, an impossible value in any cell.
+    BadInput : unreadable, not TOML, an unknown key, or an impossible value in any cell.
     """
     return _checked(recorded_study(path), path)
 
@@ -140,9 +166,13 @@ def load_study(path: str | Path) -> Study:
 def recorded_study(path: str | Path) -> Study:
     """Read a study that was checked when it was run; its volumes may be gone by now.
 
+    Parameters
+    ----------
+    path : ``study.toml`` of a study folder.
+
     Raises
     ------
-    BadInput : unreadable, not TOML, an unknown key, an impossible value outside ``[axes]``.
+    BadInput : unreadable, not TOML, an unknown key, or an impossible value outside ``[axes]``.
     """
     path = Path(path)
     try:
@@ -154,7 +184,7 @@ def recorded_study(path: str | Path) -> Study:
 
 
 def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".") -> Study:
-    """The study that the TOML ``text`` describes, with every cell checked.
+    """The study that a TOML text describes, with every cell checked.
 
     Parameters
     ----------
@@ -164,22 +194,7 @@ def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".
 
     Raises
     ------
-    BadInput : not TOML, an unknown key, an impossible value in any cell.
-
-    Examples
-    --------
-    >>> import tomoatlas as ta
-    >>> text = '''
-    ... [study]
-    ... name = "mine"
-    ... [specimen]
-    ... kind = "nanocubes"
-    ... size = 32
-    ... [axes]
-    ... "acquisition.haadf_tilts" = [9, 18, 35]
-    ... '''
-    >>> len(ta.parse_study(text).cells())
-    3
+    BadInput : not TOML, an unknown key, or an impossible value in any cell.
     """
     return _checked(_parsed(text, source, Path(folder)), source)
 
@@ -211,11 +226,13 @@ def _validated(
 
 
 def _check_cells(study: Study, source: str | Path) -> None:
+    """Check every cell, and that no two of them are the same condition."""
     count = math.prod(len(values) for values in study.axes.values())
     if count > MAX_CELLS:
         raise BadInput(
             "too many cells", source=source, key="axes", value=count, accepted=f"<= {MAX_CELLS}"
         )
+    # Two cells with one identity would share trials, and each search would wait for the other.
     seen: dict[str, Cell] = {}
     for cell in study.cells():
         other = seen.setdefault(_check_cell(study, cell, source), cell)

@@ -14,7 +14,18 @@ SWEPT = ("specimen", "acquisition", "solver")
 
 
 def flattened(axes: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Axes by dotted path, whether the path was quoted in the file or written as nested tables."""
+    """Axes by dotted path, whether the path was quoted in the file or written as nested tables.
+
+    Parameters
+    ----------
+    axes : the table as read from TOML.
+    above : dotted path of the table with a dot at its end; empty at the top.
+
+    Examples
+    --------
+    >>> flattened({"solver": {"gamma": [1.7, 2.0]}, "acquisition.haadf_tilts": [9]})
+    {'solver.gamma': [1.7, 2.0], 'acquisition.haadf_tilts': [9]}
+    """
     flat: dict[str, Any] = {}
     for key, value in axes.items():
         path = f"{above}{key}"
@@ -23,7 +34,13 @@ def flattened(axes: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def put(tables: dict[str, Any], path: str, value: Scalar) -> None:
-    """Set the scalar at a dotted ``path`` of ``tables``, in place.
+    """Set the scalar at a dotted path, in place.
+
+    Parameters
+    ----------
+    tables : the tables of a study; changed.
+    path : dotted path of the key.
+    value : its value in one cell.
 
     Raises
     ------
@@ -43,11 +60,18 @@ def put(tables: dict[str, Any], path: str, value: Scalar) -> None:
 
 
 def scalar_paths(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Dotted paths of everything in ``tables`` that an axis may run over."""
+    """Dotted paths of everything that an axis may run over.
+
+    Parameters
+    ----------
+    tables : the tables of a study.
+    """
     for section in SWEPT:
         for key, value in tables[section].items():
+            # A list, as a range of tilts, is one value that no axis can vary as a scalar.
             if not isinstance(value, list):
                 yield f"{section}.{key}"
+            # The entries of a table, as an SNR per element, can be swept one by one.
             if isinstance(value, Mapping):
                 yield from (f"{section}.{key}.{inner}" for inner in value)
 
@@ -55,11 +79,17 @@ def scalar_paths(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def check_axes(
     axes: Mapping[str, tuple[Scalar, ...]], tables: Mapping[str, Any], source: str | Path
 ) -> None:
-    """Refuse axes over nothing that can be swept, without values, or with doubled values.
+    """Refuse axes over keys that cannot be swept, without values, or with repeated values.
+
+    Parameters
+    ----------
+    axes : path → values.
+    tables : the tables of the study.
+    source : name of the study in errors.
 
     Raises
     ------
-    BadInput : naming the axis, with the nearest path that exists.
+    BadInput : names the axis, with the nearest path that exists.
     """
     known = list(scalar_paths(tables))
     for path, values in axes.items():
@@ -69,6 +99,7 @@ def check_axes(
             raise unknown_key(("axes", path), known, list(values), source)
         if not values:
             raise _refused("an axis without values", path, values, source, "one value or more")
+        # A repeated value would be a second cell with the identity of the first.
         if len(set(values)) != len(values):
             raise _refused("a value is there twice", path, values, source, "different values")
 

@@ -29,11 +29,16 @@ def newest_edition() -> int:
 
 
 def check_edition(edition: int, source: str | Path | None = None) -> None:
-    """Refuse an edition that does not exist; ``source`` is the file that names it.
+    """Refuse an edition that does not exist.
+
+    Parameters
+    ----------
+    edition : the edition that a study names.
+    source : the file that names it; None if unknown.
 
     Raises
     ------
-    BadInput : naming those that do.
+    BadInput : lists the editions that exist.
     """
     if edition not in EDITIONS:
         known = ", ".join(map(str, sorted(EDITIONS)))

@@ -52,25 +52,70 @@ def identifying(tables: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def canonical(parameters: object) -> str:
-    """JSON text of ``parameters`` that does not depend on the order of keys.
+    """JSON text that does not depend on the order of keys.
+
+    Parameters
+    ----------
+    parameters : plain values.
 
     Raises
     ------
     ValueError : a number that is not finite.
+
+    Examples
+    --------
+    >>> canonical({"b": 1, "a": [0.5, None]})
+    '{"a":[0.5,null],"b":1}'
     """
+    # repr of floats is exact, so that equal numbers give equal texts on every machine.
     return json.dumps(parameters, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(parameters: object) -> str:
-    """Identity of ``parameters``: SHA-256 of their canonical JSON, hexadecimal."""
+    """Identity of parameters: SHA-256 of their canonical JSON.
+
+    Parameters
+    ----------
+    parameters : plain values.
+
+    Returns
+    -------
+    64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    True
+    >>> digest({"a": 1})[:8]
+    '015abd7f'
+    """
     return hashlib.sha256(canonical(parameters).encode()).hexdigest()
 
 
 def seed_from(*parts: object) -> int:
-    """A seed in [0, 2**63) that depends on every part, never on time, rank or order of work."""
+    """A seed that depends on every part, never on time, rank or order of work.
+
+    Parameters
+    ----------
+    parts : plain values.
+
+    Returns
+    -------
+    From 0 to 2**63 - 1.
+    """
+    # 63 bits: a signed integer in every format the seed is written to.
     return int(digest(list(parts))[:16], 16) >> 1
 
 
 def short_seed(*parts: object) -> int:
-    """:func:`seed_from` in [0, 2**31), for generators that take no more."""
+    """:func:`seed_from` for generators that accept 31 bits only.
+
+    Parameters
+    ----------
+    parts : plain values.
+
+    Returns
+    -------
+    From 0 to 2**31 - 1.
+    """
     return seed_from(*parts) >> 32

@@ -19,13 +19,19 @@ from ...recon_core.registry import is_file, split_file
 from .identity import identifying
 from .tables import SpecimenTable, is_volume
 
+# Keys that say nothing of a volume from a file: it is its bytes, wherever it lies.
 _OF_NAMED = frozenset({"kind", "size", "seed"})
-"""Keys that say nothing of a volume from a file: it is its bytes, wherever it lies."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Elements and shape (z, y, x) of a specimen, known without holding it."""
+    """Elements and shape of a specimen, known without building it.
+
+    Parameters
+    ----------
+    elements : chemical symbols.
+    shape : (z, y, x), voxels.
+    """
 
     elements: tuple[str, ...]
     shape: tuple[int, int, int]
@@ -34,9 +40,13 @@ class Outline:
 def outline(table: SpecimenTable) -> Outline:
     """Elements and shape of the specimen of a study.
 
+    Parameters
+    ----------
+    table : ``[specimen]`` of the study.
+
     Raises
     ------
-    BadInput : an unknown name, a volume that cannot be read.
+    BadInput : an unknown name, or a volume that cannot be read.
     """
     if table.from_file:
         return _file_outline(table.kind, *_stamp(table.kind))
@@ -44,18 +54,24 @@ def outline(table: SpecimenTable) -> Outline:
 
 
 def build(table: SpecimenTable, oversample: int = 1) -> Specimen:
-    """The specimen on a grid ``oversample`` times finer than the study's.
+    """The specimen on a grid finer than the study's.
 
-    A named specimen is drawn on the finer grid; a volume from a file knows nothing finer, so each
-    of its voxels is repeated along every axis.
+    A named specimen is drawn on the finer grid. A volume from a file contains nothing finer, so
+    each of its voxels is repeated along every axis.
+
+    Parameters
+    ----------
+    table : ``[specimen]`` of the study.
+    oversample : factor between the two grids.
 
     Raises
     ------
-    BadInput : an unknown name, a size out of range, a volume that cannot be read.
+    BadInput : an unknown name, a size out of range, or a volume that cannot be read.
     """
     if not table.from_file:
         size = table.size * oversample
         return make_specimen(table.kind, size, table.seed, **table.parameters)
+    # Not cached here: a volume of 512³ is gigabytes.
     specimen = load_specimen(table.kind)
     if oversample == 1:
         return specimen
@@ -68,10 +84,16 @@ def build(table: SpecimenTable, oversample: int = 1) -> Specimen:
 def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
     """Refuse a specimen that does not exist, or that the acquisition does not fit.
 
+    Parameters
+    ----------
+    table : ``[specimen]`` of the study.
+    acquisition : ``[acquisition]`` of the study.
+
     Raises
     ------
-    BadInput : naming the key.
+    BadInput : names the key.
     """
+    # Raises for an element without an SNR, before any data are simulated.
     acquisition.snr_of(outline(table).elements)
     finest = table.size * acquisition.oversample
     if not table.from_file and finest > SIZES[1]:
@@ -86,9 +108,12 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
 def specimen_identity(table: SpecimenTable) -> dict[str, Any]:
     """What decides a specimen: name, size, seed and the parameters that are not at their default.
 
-    A volume, and a Python file that defines a specimen, stand by their bytes wherever they lie.
+    A volume, and a Python file that defines a specimen, are identified by their bytes, wherever
+    they are. Later keys of the table count where they are not neutral, for a file too.
 
-    Later keys of the table count where they are not neutral, for a file too.
+    Parameters
+    ----------
+    table : ``[specimen]`` of the study.
 
     Raises
     ------
@@ -105,7 +130,13 @@ def specimen_identity(table: SpecimenTable) -> dict[str, Any]:
 
 
 def located(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Study tables in which relative paths of volumes start at ``folder``."""
+    """Study tables in which relative paths of volumes start at a folder.
+
+    Parameters
+    ----------
+    data : tables as read from TOML; not changed.
+    folder : where relative paths start.
+    """
     data = dict(data)
     if isinstance(data.get("specimen"), dict) and "kind" in data["specimen"]:
         kind = _absolute(data["specimen"]["kind"], folder)
@@ -133,6 +164,7 @@ def _stamp(path: str) -> tuple[int, int]:
             value=path,
             accepted="an HDF5 volume (element, z, y, x)",
         ) from error
+    # The key of the caches below: a file that changes is read again.
     return stat.st_mtime_ns, stat.st_size
 
 
@@ -145,4 +177,5 @@ def _file_outline(path: str, modified: int, size: int) -> Outline:  # noqa: ARG0
 @lru_cache(maxsize=64)
 def _file_digest(path: str, modified: int, size: int) -> str:  # noqa: ARG001
     with Path(path).open("rb") as file:
+        # Streamed: a volume may be larger than the memory of a login node.
         return hashlib.file_digest(file, "sha256").hexdigest()

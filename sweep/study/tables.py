@@ -41,10 +41,14 @@ def _known_edition(edition: int) -> int:
 
 
 class StudyTable(Table):
-    """``[study]``: its name and the seed from which all noise and proposals derive.
+    """``[study]``: the study's name, and the seed from which all noise and proposals derive.
 
-    ``edition``: the set of defaults that fills in what the file leaves out; see
-    :mod:`tomoatlas.sweep.study.editions`.
+    Parameters
+    ----------
+    name : shown in reports and used for jobs.
+    seed : of all noise and proposals.
+    edition : the set of defaults for keys that the file leaves out; see
+        :mod:`tomoatlas.sweep.study.editions`.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -55,9 +59,14 @@ class StudyTable(Table):
 class SpecimenTable(Table):
     """``[specimen]``: a specimen's name, or the path of a file that holds one.
 
-    ``size``: voxels per edge; it and ``seed`` mean nothing for a volume from a file. Further keys
-    are the parameters of the kind (:class:`tomoatlas.phantoms.kinds.SpecimenKind`), and attributes
-    of the table like the others.
+    Further keys are the parameters of the kind (:class:`tomoatlas.phantoms.kinds.SpecimenKind`),
+    and are attributes of the table like the others.
+
+    Parameters
+    ----------
+    kind : name of a specimen, or path of an HDF5 volume or of a Python file that defines one.
+    size : voxels per edge; ignored for a volume from a file.
+    seed : draws the objects; ignored for a volume from a file.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -82,7 +91,12 @@ class SpecimenTable(Table):
 
     @classmethod
     def fields_for(cls, data: object) -> dict[str, FieldInfo]:
-        """The fields of a table with this ``data``: those of every specimen and the kind's own."""
+        """The fields of a table: those of every specimen, and the kind's own.
+
+        Parameters
+        ----------
+        data : the table as read, which names the kind.
+        """
         kind = kind_of(data.get("kind")) if isinstance(data, Mapping) else None
         return cls.model_fields | (kind.parameters.model_fields if kind else {})
 
@@ -100,6 +114,7 @@ class SpecimenTable(Table):
         """The table as plain values, without the parameters that are at the default of the kind."""
         kind = kind_of(self.kind)
         usual = kind.completed({}).model_dump(mode="json") if kind else {}
+        # Parameters at their default are no part of the identity, so that a kind can gain new ones.
         alike = {key for key, value in self.parameters.items() if usual.get(key) == value}
         return self.model_dump(mode="json", exclude=alike)
 
@@ -118,8 +133,11 @@ class Surrogate(StrEnum):
 class SearchSpace(Table):
     """``search.space``: bounds of the weights, searched log-uniformly.
 
-    ``haadf`` ends a little above 1, its statistical weight: more pays only where the data were
-    projected from the reconstruction's own grid.
+    Parameters
+    ----------
+    haadf : bounds of the HAADF weight. They end a little above 1, the statistical weight: larger
+        weights help only if the data were projected from the reconstruction's own grid.
+    tv : bounds of the weight of the total variation.
     """
 
     haadf: Bounds = (1e-3, 3.0)
@@ -135,17 +153,33 @@ class SearchSpace(Table):
         return bounds
 
     def of(self, method: Method) -> dict[str, Bounds]:
-        """Bounds of the weights that ``method`` has, by name."""
+        """Bounds of the weights that a method has.
+
+        Parameters
+        ----------
+        method : the method.
+
+        Returns
+        -------
+        Weight → (low, high), linear.
+        """
+        # In the order of the method's weights, which is that of the model's dimensions.
         return {name: getattr(self, name) for name in method.weight_names}
 
 
 class SearchSettings(Table):
     """``[search]``: how the weights of every cell are found.
 
-    ``trials``: fused trials per cell, of which the first ``initial`` follow a fixed design.
-    ``chemistry_tv_trials``: the budget of chemistry + TV. ``lag``: a proposal waits for all but the
-    ``lag - 1`` trials before it; raise it when workers outnumber cells. ``methods``: what is run in
-    every cell. ``surrogate``: the model that makes the proposals.
+    Parameters
+    ----------
+    trials : fused trials per cell.
+    initial : how many of them follow the fixed design.
+    chemistry_tv_trials : trials of chemistry + TV per cell.
+    lag : a proposal waits for all but the ``lag - 1`` trials before it; raise it when workers
+        outnumber cells.
+    methods : what is run in every cell.
+    surrogate : the model that makes the proposals.
+    space : bounds of the weights.
     """
 
     trials: Count = 20
@@ -164,18 +198,28 @@ class SearchSettings(Table):
         return methods
 
     def budget(self, method: Method) -> int:
-        """Trials of ``method`` in one cell; a method without weights needs one."""
+        """Trials of a method in one cell; a method without weights needs one.
+
+        Parameters
+        ----------
+        method : the method.
+        """
+        # Baselines without weights have nothing to search.
         budgets = {Method.FUSED: self.trials, Method.CHEMISTRY_TV: self.chemistry_tv_trials}
         return budgets.get(method, 1)
 
 
 class LimitsTable(Table):
-    """``[limits]``: what a trial may take, and how often it is tried again; no part of the science.
+    """``[limits]``: what a trial may take, and how often it is retried; no part of the science.
 
-    ``trial_seconds``, ``trial_memory_gb`` (GiB): of one trial. Where left out, its time is 10
-    minutes or 20 times what it is expected to take, whichever is longer, and its memory is not
-    limited. ``retries``: of a trial that crashed or ran out of time. All may change between the
-    runs of a study.
+    All of them may change between the runs of a study.
+
+    Parameters
+    ----------
+    trial_seconds : wall time of one trial; None for 10 minutes or 20 times the estimate, whichever
+        is longer.
+    trial_memory_gb : memory of one trial, GiB; None for no limit.
+    retries : further attempts of a trial that crashed or ran out of time.
     """
 
     trial_seconds: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
@@ -184,30 +228,54 @@ class LimitsTable(Table):
 
     @property
     def memory_bytes(self) -> int | None:
-        """Memory of one trial in bytes, None where it is not limited."""
+        """Memory of one trial in bytes; None for no limit."""
         return None if self.trial_memory_gb is None else int(self.trial_memory_gb * 2**30)
 
 
 def is_volume(kind: str) -> bool:
-    """Whether a specimen's ``kind`` is the path of a volume."""
+    """Whether a specimen's ``kind`` is the path of a volume.
+
+    Parameters
+    ----------
+    kind : the key as written in the study.
+
+    Examples
+    --------
+    >>> is_volume("nanocubes"), is_volume("data/particle.EMD")
+    (False, True)
+    """
     suffix = Path(kind).suffix
     return bool(suffix) and not is_file(kind) and reads_volumes(suffix)
 
 
 def is_name(kind: object) -> bool:
-    """Whether a specimen's ``kind`` may be a name, or a Python file that defines one."""
+    """Whether a specimen's ``kind`` may be a name, or a Python file that defines one.
+
+    Parameters
+    ----------
+    kind : the key as written in the study.
+    """
     return isinstance(kind, str) and not is_volume(kind)
 
 
 def kind_of(kind: object) -> SpecimenKind | None:
-    """The specimen that a study's ``kind`` names; None for a volume and for what is not there.
+    """The specimen that a study's ``kind`` names.
 
-    A study is read where its specimen is not installed, as a report is made elsewhere; whoever
-    needs the specimen itself is refused by :meth:`tomoatlas.recon_core.registry.Registry.get`.
+    A study can be read where its specimen is not installed, as when a report is made elsewhere;
+    code that needs the specimen itself gets the error of
+    :meth:`tomoatlas.recon_core.registry.Registry.get`.
+
+    Parameters
+    ----------
+    kind : the key as written in the study.
+
+    Returns
+    -------
+    None for a volume, and for a specimen that is not available.
 
     Raises
     ------
-    BadInput : it is there and fails to load.
+    BadInput : the specimen is available but fails to load.
     """
     if not isinstance(kind, str) or is_volume(kind):
         return None

@@ -9,11 +9,22 @@ BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 
 def toml_text(sections: Mapping[str, Mapping[str, object]]) -> str:
-    """TOML of ``sections``: scalars, lists and tables; reading it back gives equal values.
+    """Tables as TOML text; reading it back gives equal values.
+
+    Parameters
+    ----------
+    sections : name of a table → its scalars, lists and tables.
 
     Raises
     ------
     TypeError : a value that TOML cannot hold.
+
+    Examples
+    --------
+    >>> print(toml_text({"study": {"name": "fig4", "seed": 0}}), end="")
+    [study]
+    name = "fig4"
+    seed = 0
     """
     return "\n".join(_section(name, table) for name, table in sections.items())
 
@@ -28,14 +39,17 @@ def _key(key: str) -> str:
 
 
 def _string(text: str) -> str:
+    # JSON's escapes are valid TOML; only DEL, which JSON leaves as it is, must be escaped.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(value: object) -> str:
     match value:
+        # Before int: a bool is an int in Python.
         case bool():
             return "true" if value else "false"
         case int() | float():
+            # The shortest text that reads back as the same float.
             return repr(value)
         case str():
             return _string(value)

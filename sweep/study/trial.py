@@ -17,7 +17,13 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """One condition of a study: a value for every axis, as (axis path, value) pairs in order."""
+    """One condition of a study.
+
+    Parameters
+    ----------
+    index : place among the study's cells, from 0.
+    values : (axis path, value) for every axis, in the order of the axes.
+    """
 
     index: int
     values: tuple[tuple[str, Scalar], ...] = ()
@@ -27,8 +33,14 @@ class Cell:
 class Trial:
     """One reconstruction to be made and scored.
 
-    ``number``: place in the sequence of proposals of its cell and method, from 0. ``trial_id``:
-    hash of all parameters that decide the result; see :meth:`tomoatlas.sweep.study.Study.trial`.
+    Parameters
+    ----------
+    cell : the condition.
+    method : what to reconstruct with.
+    number : place in the sequence of proposals of its cell and method, from 0.
+    weights : of the method's terms.
+    trial_id : hash of all parameters that decide the result; see
+        :meth:`tomoatlas.sweep.study.Study.trial`.
     """
 
     cell: Cell
@@ -43,7 +55,7 @@ class Trial:
 
 
 class TrialStatus(StrEnum):
-    """How an attempt of a trial ended; crashed and timeout may be tried again."""
+    """How an attempt of a trial ended; after a crash or timeout it may be retried."""
 
     OK = "ok"
     FAILED = "failed"
@@ -52,21 +64,32 @@ class TrialStatus(StrEnum):
 
     @property
     def may_be_chance(self) -> bool:
-        """Whether the same trial may end well when it is tried again, elsewhere or later."""
+        """Whether the same trial may succeed when it is retried, elsewhere or later."""
+        # A failed solve is deterministic; a crash or a timeout may be due to the machine.
         return self in (TrialStatus.CRASHED, TrialStatus.TIMEOUT)
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What became of a trial.
+    """The outcome of a trial.
 
-    ``nrmse``: mean over elements, NaN unless ``status`` is ok. ``iterations``: work of the solver,
-    in pairs of projections of each modality. ``seconds``: wall time. ``started``: ISO 8601, UTC.
-    ``relative_error``: mean over elements of ||x - truth||/||truth||. ``stoichiometry``: element to
-    {mean, sigma} of its cation fraction. ``error``: one line, None when ok. ``worker``: who had the
-    trial, ended or not: a place in the executor, a rank, or a Dask worker; ``host``: on which node.
-    Executors fill in both, None where unknown; nothing depends on them. ``code``: what evaluated
-    the trial, None where that did not come to an end.
+    Parameters
+    ----------
+    status : how the attempt ended.
+    nrmse : mean over elements; NaN unless ``status`` is ok.
+    nrmse_by_element : element → NRMSE.
+    iterations : work of the solver, in pairs of projections of each modality.
+    seconds : wall time.
+    device : what it was computed on.
+    started : ISO 8601, UTC.
+    error : one line; None if ok.
+    solver_status : how the solver ended; None if it did not.
+    relative_error : mean over elements of ||x - truth|| / ||truth||.
+    stoichiometry : element → mean and sigma of its cation fraction.
+    worker : who evaluated the trial: a slot of the executor, a rank, or a Dask worker; None if
+        unknown. Nothing depends on it.
+    host : the node it ran on; None if unknown. Nothing depends on it.
+    code : version, commit and revision that evaluated it; None if it did not end.
     """
 
     status: TrialStatus
@@ -86,16 +109,30 @@ class TrialResult:
 
 
 def weights_of(method: Method, weights: Weights) -> dict[str, float]:
-    """The weights that ``method`` has, by name."""
+    """The weights that a method has, by name.
+
+    Parameters
+    ----------
+    method : the method.
+    weights : all weights.
+
+    Examples
+    --------
+    >>> weights_of(Method.CHEMISTRY_TV, Weights(haadf=0.1, tv=2.0))
+    {'tv': 2.0}
+    """
     return {name: float(getattr(weights, name)) for name in method.weight_names}
 
 
 def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool = True) -> Record:
     """The journal's record of one attempt of a trial; numbers that are not finite become None.
 
-    ``attempt``: from 1. ``final``: False where the trial is going to be tried again; the result
-    then counts nowhere. The code that made the result, by default this one, is recorded beside it
-    and is no part of the trial's identity.
+    Parameters
+    ----------
+    trial : the trial.
+    result : the outcome of the attempt.
+    attempt : number of the attempt, from 1.
+    final : False if the trial is going to be retried; the result then counts nowhere.
     """
     code = result.code or provenance()
     return {
@@ -128,7 +165,13 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
 
 
 def is_final(record: Mapping[str, Any]) -> bool:
-    """Whether a record is a trial's outcome, not an attempt that was tried again."""
+    """Whether a record is a trial's outcome, not an attempt that was retried.
+
+    Parameters
+    ----------
+    record : a line of a journal, parsed.
+    """
+    # Journals of early versions lack the key: all their records are outcomes.
     return record.get("final") is not False
 
 

@@ -90,16 +90,17 @@ def test_garbage_is_one_line(tmp_path, name, content):
     path.write_bytes(content)
     with pytest.raises(BadInput) as caught:
         load_atlas(path)
-    line = str(caught.value)
-    assert name in line
-    assert "\n" not in line
+    assert caught.value.source == path
+    assert "\n" not in str(caught.value)
 
 
 def test_missing_column_is_named(written):
     table = pd.read_csv(written / "atlas.csv").drop(columns="nrmse_ml")
     table.to_csv(written / "atlas.csv", index=False)
-    with pytest.raises(BadInput, match=r"nrmse_ml: missing column; accepted: .*nrmse_ml_stopped"):
+    with pytest.raises(BadInput) as caught:
         load_atlas(written / "atlas.csv")
+    assert caught.value.key == "nrmse_ml"
+    assert "nrmse_ml_stopped" in str(caught.value.accepted)
 
 
 @pytest.mark.parametrize("change", ["group", "length", "study", "axes"])
@@ -114,36 +115,40 @@ def test_damaged_h5_is_refused(written, change):
             file.attrs["study"] = "not = = toml"
         else:
             file.attrs["axes"] = np.array(["solver.gamma"], dtype=h5py.string_dtype())
-    with pytest.raises(BadInput, match=r"atlas\.h5"):
+    with pytest.raises(BadInput) as caught:
         load_atlas(written / "atlas.h5")
+    assert caught.value.source == written / "atlas.h5"
 
 
 def test_a_specimen_is_no_atlas(tmp_path):
     with h5py.File(tmp_path / "specimen.h5", "w") as file:
         file["volumes"] = np.ones((2, 3, 3, 3))
-    with pytest.raises(BadInput, match=r"specimen\.h5: columns disagree"):
+    with pytest.raises(BadInput) as caught:
         load_atlas(tmp_path / "specimen.h5")
+    assert caught.value.source == tmp_path / "specimen.h5"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "key"),
     [
-        ({"acquisition.haadf_tilts": "many"}, "haadf_tilts: column is not numeric"),
-        ({"nrmse": "low"}, "nrmse: column is not numeric"),
-        (None, "holds no cell"),
+        ({"acquisition.haadf_tilts": "many"}, "acquisition.haadf_tilts"),
+        ({"nrmse": "low"}, "nrmse"),
+        (None, None),
     ],
 )
-def test_a_table_that_is_no_atlas_is_refused(written, change, said):
+def test_a_table_that_is_no_atlas_is_refused(written, change, key):
     table = pd.read_csv(written / "atlas.csv")
     table = table.assign(**change) if change else table.iloc[:0]
     table.to_csv(written / "atlas.csv", index=False)
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput) as caught:
         load_atlas(written / "atlas.csv")
+    assert caught.value.key == key
 
 
 def test_no_such_file(tmp_path):
-    with pytest.raises(BadInput, match="no such file"):
+    with pytest.raises(BadInput) as caught:
         load_atlas(tmp_path / "atlas.csv")
+    assert caught.value.source == tmp_path / "atlas.csv"
 
 
 def test_weight_of_an_absent_signal_is_no_weight():

@@ -62,8 +62,8 @@ class Visit:
     def __init__(self, browser: Any, path: Path) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
-        self._context = browser.new_context(viewport=WIDE, offline=True, has_touch=True)
-        self.page = self._context.new_page()
+        self.context = browser.new_context(viewport=WIDE, offline=True, has_touch=True)
+        self.page = self.context.new_page()
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -97,7 +97,7 @@ class Visit:
 
     def close(self) -> None:
         """Close the page, which must have been silent and content with itself."""
-        self._context.close()
+        self.context.close()
         assert self.said == []
         assert [url for url in self.asked[1:] if not url.startswith("data:")] == []
 

@@ -82,5 +82,6 @@ def test_what_a_newer_version_adds_is_read_over_and_told(folder):
 
 
 def test_not_a_study_folder(tmp_path):
-    with pytest.raises(BadInput, match="no study was run here"):
+    with pytest.raises(BadInput) as caught:
         JournalReader(tmp_path)
+    assert caught.value.source == tmp_path

@@ -13,7 +13,7 @@ from tomoatlas.analysis.figures.landscape import landscape_figure
 from tomoatlas.analysis.posterior import Posterior, posterior
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
-from tomoatlas.sweep.search.propose import believed
+from tomoatlas.sweep.search.propose import predict
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.1, 6.0)}
 
@@ -32,7 +32,7 @@ def trials(count: int = 12, failed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def believed_of(told: pd.DataFrame, method: Method, points: int) -> Posterior:
+def posterior_of(told: pd.DataFrame, method: Method, points: int) -> Posterior:
     found = posterior(told, SPACE, method, points)
     assert found is not None
     return found
@@ -40,7 +40,7 @@ def believed_of(told: pd.DataFrame, method: Method, points: int) -> Posterior:
 
 def test_the_posterior_passes_through_the_told_points_and_knows_it():
     told = trials()
-    found = believed_of(told, Method.FUSED, 81)
+    found = posterior_of(told, Method.FUSED, 81)
     assert found.mean.shape == found.sigma.shape == (81, 81)
     for _, row in told.iterrows():
         near = tuple(
@@ -51,7 +51,7 @@ def test_the_posterior_passes_through_the_told_points_and_knows_it():
 
 
 def test_the_expected_minimum_is_that_of_the_response():
-    found = believed_of(trials(40), Method.FUSED, 81)
+    found = posterior_of(trials(40), Method.FUSED, 81)
     row, column = np.unravel_index(found.mean.argmin(), found.mean.shape)
     assert found.weights["tv"][row] == pytest.approx(1.0, rel=0.1)
     assert found.weights["haadf"][column] == pytest.approx(0.1, rel=0.3)
@@ -63,9 +63,9 @@ def test_the_picture_is_what_the_search_believed_whatever_the_grid_and_the_order
     weights = [Weights(w["haadf"], w["tv"]) for _, w in told[:11].iterrows()]
     scores = [None if math.isnan(s) else float(s) for s in told["nrmse"][:11]]
     at = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    mean, sigma = believed(SPACE, list(zip(weights, scores, strict=True)), at)
+    mean, sigma = predict(SPACE, list(zip(weights, scores, strict=True)), at)
     for points, frame in ((3, told), (25, told.sample(frac=1, random_state=0))):
-        found = believed_of(frame, Method.FUSED, points)
+        found = posterior_of(frame, Method.FUSED, points)
         places = (0, 0), (0, -1), (-1, 0), (points // 2, points // 2)
         assert [found.mean[place] for place in places] == pytest.approx(mean)
         assert [found.sigma[place] for place in places] == pytest.approx(sigma)
@@ -73,7 +73,7 @@ def test_the_picture_is_what_the_search_believed_whatever_the_grid_and_the_order
 
 def test_a_failure_is_expected_to_be_worse_than_the_worst():
     told = trials(12)
-    found = believed_of(told, Method.FUSED, 25)
+    found = posterior_of(told, Method.FUSED, 25)
     best = np.unravel_index(found.mean.argmin(), found.mean.shape)
     told.loc[len(told)] = {
         "method": "fused",
@@ -83,14 +83,14 @@ def test_a_failure_is_expected_to_be_worse_than_the_worst():
         "haadf": found.weights["haadf"][best[1]],
         "tv": found.weights["tv"][best[0]],
     }
-    again = believed_of(told, Method.FUSED, 25)
+    again = posterior_of(told, Method.FUSED, 25)
     assert again.mean[best] > told["nrmse"].max()
 
 
 def test_a_method_of_one_weight_has_a_curve():
     told = trials(9).assign(method="chemistry-tv", haadf=math.nan)
     told["nrmse"] = 0.3 + 0.1 * np.log10(told["tv"]) ** 2
-    found = believed_of(told, Method.CHEMISTRY_TV, 61)
+    found = posterior_of(told, Method.CHEMISTRY_TV, 61)
     assert list(found.weights) == ["tv"]
     assert found.mean.shape == found.sigma.shape == (61,)
     assert found.weights["tv"][found.mean.argmin()] == pytest.approx(1.0, rel=0.1)
@@ -123,8 +123,9 @@ def test_both_panels_are_labelled_and_can_be_saved():
 @pytest.mark.parametrize("count", [0, 4])
 def test_four_trials_are_no_landscape(count):
     empty = trials(5).iloc[:count]
-    with pytest.raises(BadInput, match="too few good fused trials"):
+    with pytest.raises(BadInput) as caught:
         landscape_figure(empty, SPACE)
+    assert caught.value.value == count
 
 
 @pytest.mark.parametrize("wide", ["haadf", "tv"])

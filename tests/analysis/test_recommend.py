@@ -146,10 +146,12 @@ def test_one_cell_answers_everything():
     "question", [(-1, 9, None), (35, 0, None), (35, 9, 1.0), (35, 9, -3.0), (35, 9, float("nan"))]
 )
 def test_impossible_questions_are_refused(question):
-    with pytest.raises(BadInput, match="out of range; accepted: >"):
+    with pytest.raises(BadInput) as caught:
         recommend(ATLAS, *question)
+    assert caught.value.key in (HAADF_TILTS, CHEMICAL_TILTS, CHEMICAL_SNR)
+    assert str(caught.value.accepted).startswith(">")
 
 
 def test_an_atlas_without_results_is_refused():
-    with pytest.raises(BadInput, match="no finished cell"):
+    with pytest.raises(BadInput):
         recommend(Atlas(ATLAS.table.assign(nrmse=np.nan), ATLAS.axes), 35, 9)

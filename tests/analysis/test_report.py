@@ -46,14 +46,14 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.text = ""
         self.data: dict = {}
-        self._inside = ""
+        self.inside = ""
         self.feed(text)
         self.text = " ".join(self.text.split())
 
     def handle_starttag(self, tag, attrs):
         given = dict(attrs)
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
-        self._inside = given.get("id", "") if tag == "script" else tag
+        self.inside = given.get("id", "") if tag == "script" else tag
         if tag not in ("meta", "img", "link", "br", "input"):
             self.open.append(tag)
 
@@ -61,9 +61,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self._inside == "data" and data.strip():
+        if self.inside == "data" and data.strip():
             self.data = json.loads(data)
-        elif self._inside not in ("style", ""):
+        elif self.inside not in ("style", ""):
             self.text += data + " "
 
 
@@ -277,5 +277,6 @@ def test_by_default_slices_are_made_where_they_take_no_time(folder_of, response)
 
 
 def test_not_a_study_folder(tmp_path):
-    with pytest.raises(BadInput, match="no study was run here"):
+    with pytest.raises(BadInput) as caught:
         write_report(tmp_path)
+    assert caught.value.source == tmp_path

@@ -47,7 +47,7 @@ class Machine:
         """Exit code, calls of scheduler and launcher, and stderr of the job ``text``."""
         (self.folder / "codes").write_text("".join(f"{code}\n" for code in codes))
         job = self.folder / "submitted.sh"
-        job.write_text(self._spooled(text) if "#BSUB" in text else text)
+        job.write_text(self.spooled(text) if "#BSUB" in text else text)
         answer = "Job <78> is submitted to queue <batch>." if "#BSUB" in text else "78"
         done = subprocess.run(
             ["bash", job],
@@ -65,7 +65,7 @@ class Machine:
             done.stderr,
         )
 
-    def _spooled(self, text: str) -> str:
+    def spooled(self, text: str) -> str:
         """What LSF runs of a script: a copy between lines of its own; it is where it belongs."""
         out = self.folder / "fig4 out"
         out.mkdir(exist_ok=True)

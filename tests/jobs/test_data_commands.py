@@ -36,7 +36,7 @@ def test_phantom_writes_a_specimen(tmp_path, capsys):
     assert "Co, Ni, O" in capsys.readouterr().out
     assert load_specimen(out).shape == (16, 16, 16)
     before = out.read_bytes()
-    assert "exists already" in line_of(capsys, 2, *argv)
+    assert str(out) in line_of(capsys, 2, *argv)
     assert out.read_bytes() == before
     assert main([*argv, "--force", "-q"]) == 0
 

@@ -23,7 +23,7 @@ def test_a_figure_is_written_once_and_replaced_when_asked(folder, tmp_path, caps
     before = out.read_bytes()
     assert b"fused trials of a cell" in before
     assert main(argv) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert str(out) in capsys.readouterr().err
     assert main([*argv, "--force", "-q"]) == 0
     assert capsys.readouterr().out == ""
 
@@ -66,7 +66,7 @@ def test_volumes_are_exported_once(specimen, tmp_path, capsys):
     assert main(["export", str(specimen), "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     assert main(["export", str(specimen), "--out", str(out)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert str(out) in capsys.readouterr().err
     assert main(["export", str(specimen), "--out", str(out), "--force", "-q"]) == 0
     assert main(["export", str(specimen), "--out", str(tmp_path / "v.png")]) == 2
     assert "accepted: .emd, .tif, .mrc" in capsys.readouterr().err
@@ -81,9 +81,7 @@ def test_a_study_without_a_trial_gives_holes_or_one_line(name, study_file, tmp_p
     err = capsys.readouterr().err
     assert (code, err.count("\n")) in ((0, 0), (2, 1))
     assert (tmp_path / "f.png").exists() == (code == 0)
-    assert (
-        "yet" in err or "too few" in err or code == 0 or "needs more axes" in err or "start" in err
-    )
+    assert code == 0 or "accepted: " in err
 
 
 def test_a_newer_journal_and_scores_that_are_no_numbers_are_drawn_as_holes(folder, tmp_path):

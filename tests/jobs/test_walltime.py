@@ -38,8 +38,9 @@ def test_days_count() -> None:
     ["", "3600", "1:30", "00:00:00", "01:60:00", "01:00:61", "-1:00:00", "1 h", "1:00:00:00"],
 )
 def test_other_forms_are_refused(text: str) -> None:
-    with pytest.raises(BadInput, match=r"--walltime = .*accepted: HH:MM:SS or D-HH:MM:SS"):
+    with pytest.raises(BadInput) as caught:
         parse_walltime(text)
+    assert (caught.value.key, caught.value.value) == ("--walltime", text)
 
 
 def test_a_part_is_kept_for_atlas_and_report() -> None:

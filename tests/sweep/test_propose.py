@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sweep_fakes import score
 
 from tomoatlas.recon_core.methods import DEFAULT_WEIGHTS, Weights
-from tomoatlas.sweep.search.propose import believed, initial_point, propose
+from tomoatlas.sweep.search.propose import initial_point, predict, propose
 from tomoatlas.sweep.study.tables import Surrogate
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.03, 10.0)}
@@ -63,18 +63,18 @@ def test_a_proposal_is_a_pure_function(surrogate: Surrogate) -> None:
     assert [w for w, _ in known] == design(7), "arguments are left alone"
 
 
-def test_what_is_believed_is_in_units_of_the_score() -> None:
+def test_what_is_predicted_is_in_units_of_the_score() -> None:
     known = told(30)
     at = np.array([[0.0, 1.0], [0.5, 0.5]])
-    mean, deviation = believed(SPACE, known, at)
+    mean, deviation = predict(SPACE, known, at)
     truth = [score(Weights(1e-3, 10.0)), score(Weights(0.1, 0.3**0.5))]
     assert mean == pytest.approx(truth, abs=0.03)
     assert (np.abs(mean - truth) < 5 * deviation).all()
-    larger = believed(SPACE, [(w, 3.0 + 2.0 * s) for w, s in known if s is not None], at)
+    larger = predict(SPACE, [(w, 3.0 + 2.0 * s) for w, s in known if s is not None], at)
     assert larger[0] == pytest.approx(3.0 + 2.0 * mean)
     assert larger[1] == pytest.approx(2.0 * deviation)
     with pytest.raises(ValueError, match="no score is known"):
-        believed(SPACE, [(DEFAULT_WEIGHTS, None)], at)
+        predict(SPACE, [(DEFAULT_WEIGHTS, None)], at)
 
 
 def test_the_surrogates_differ() -> None:
