@@ -73,7 +73,14 @@ def difference(row: pd.Series, solved: float) -> Difference | None:
 
 
 def titled(title: str, differences: Sequence[Difference]) -> str:
-    """The title of a figure of trials solved again, with the scores that are not as recorded."""
+    """The title of a figure of trials solved again, with the scores that differ from the recorded
+    ones.
+
+    Parameters
+    ----------
+    title : the first line.
+    differences : from the records, on further lines.
+    """
     if not differences:
         return title
     scores = ", ".join(found.short for found in differences)
@@ -85,8 +92,13 @@ def titled(title: str, differences: Sequence[Difference]) -> str:
 class Rerun:
     """The best trials of one cell: volumes of every method, and more of the fused one.
 
-    ``history``: how the fused trial converged; ``weights``: its weights, None without one.
-    ``series``: the data of the cell. ``differences``: from the records of these trials.
+    Parameters
+    ----------
+    slices : truth and reconstructions.
+    history : how the fused trial converged.
+    series : the data of the cell.
+    weights : of the fused trial; None without one.
+    differences : scores that differ from the recorded ones.
     """
 
     slices: SliceSet
@@ -115,15 +127,20 @@ def cells_from_middle(study: Study, wanted: Mapping[str, object] | None = None) 
     return sorted(inside, key=from_middle)
 
 
-def telling_cell(
+def representative_cell(
     study: Study, trials: pd.DataFrame, wanted: Mapping[str, object] | None = None
 ) -> Cell:
-    """The first of :func:`cells_from_middle` that has a good fused trial.
+    """The cell nearest to the middle of the map that has a good fused trial.
+
+    Parameters
+    ----------
+    study : the study.
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    wanted : axis path → value that the cell must have; None for any.
 
     Raises
     ------
     BadInput : no cell has one.
-
     """
     for cell in cells_from_middle(study, wanted):
         if best_trial(trials_of_cell(trials, dict(cell.values)), Method.FUSED) is not None:

@@ -72,7 +72,7 @@ class SliceSet:
         )
 
 
-def telling_slice(truth: Array) -> int:
+def representative_slice(truth: Array) -> int:
     """The x at which the scarcest element is best represented, so that no row need be empty.
 
     Parameters

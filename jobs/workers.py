@@ -150,6 +150,11 @@ def _wish(workers: Workers) -> DeviceRequest:
 def check_projectors(study: Study, on_gpu: bool) -> None:
     """Refuse a study with a projector that its workers cannot use, before any starts.
 
+    Parameters
+    ----------
+    study : the study; every cell counts.
+    on_gpu : whether the workers compute on a GPU.
+
     Raises
     ------
     BadInput : as :func:`~tomoatlas.recon_core.projection.astra.check_projector`.
@@ -159,7 +164,12 @@ def check_projectors(study: Study, on_gpu: bool) -> None:
 
 
 def sees_gpu(request: DeviceRequest) -> bool:
-    """Whether a rank of this request would compute on a GPU of this computer."""
+    """Whether a rank with this request would compute on a GPU of this computer.
+
+    Parameters
+    ----------
+    request : the device asked for.
+    """
     if request.kind == "cpu" or request.gpu_problem:
         return False
     return request.kind != "auto" or bool(seen_devices(os.environ, visible_uuids()))

@@ -127,7 +127,13 @@ def figure(name: str, *source: str | Path, cell: Cells = ()) -> Figure:
 
 
 def of_map(name: str, figure: Callable[[Page], Figure | None]) -> Callable[[Source], Figure]:
-    """What draws the first page of an atlas, or refuses an atlas of too few axes."""
+    """A function that draws the first page of an atlas, or refuses an atlas with too few axes.
+
+    Parameters
+    ----------
+    name : of the figure, for the error.
+    figure : draws a page; None if the page has too few axes.
+    """
 
     def drawn(source: Source) -> Figure:
         found = figure(source.page)

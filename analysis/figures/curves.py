@@ -27,7 +27,7 @@ from ..style import (
     value_label,
 )
 from . import MAP, Entry, of_map
-from .draw import SEQUENTIAL, say_if_empty
+from .draw import SEQUENTIAL, mark_if_empty
 from .maps import NRMSE, baselines_figure, titled
 
 CONVERGED = 0.05
@@ -61,7 +61,7 @@ def curves_figure(page: Page) -> Figure:
         _add_legend(ax, list(ax.get_lines()), _other(axis, grid), upper=True)
         if axis in (CHEMICAL_TILTS, CHEMICAL_SNR):
             _add_legend(ax, _draw_baselines(ax, page, axis), "without HAADF", upper=False)
-        say_if_empty(ax)
+        mark_if_empty(ax)
     for ax in (left, right):
         ax.set_ylabel(NRMSE)
         ax.set_ylim(bottom=0.0)

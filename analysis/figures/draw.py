@@ -260,7 +260,7 @@ def draw_curve(
     ax.set_xlabel(axis_label(axis))
 
 
-def say_if_empty(ax: Axes) -> None:
+def mark_if_empty(ax: Axes) -> None:
     """Write "no result yet" into axes without any finite value, which could otherwise mean
     anything.
 

@@ -21,7 +21,17 @@ _FIGURES: dict[str, Callable[[Page], Figure | None]] = {
 
 
 def write_figures(atlas: Atlas, folder: Path) -> list[str]:
-    """Write every figure that the atlas has into ``folder``; return their names, without suffix."""
+    """Write every figure that an atlas allows, as PNG and PDF.
+
+    Parameters
+    ----------
+    atlas : one row per cell.
+    folder : an existing folder.
+
+    Returns
+    -------
+    Names of the figures, without suffix.
+    """
     names = []
     for name, figure in _drawn(atlas):
         for kind in ("png", "pdf"):

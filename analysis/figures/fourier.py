@@ -238,12 +238,21 @@ def _fsc(source: Source) -> Figure:
 def reconstructed_halves(
     series: TiltSeries, weights: Weights, solver: SolverSettings
 ) -> tuple[Array, Array]:
-    """Fused reconstructions (element, z, y, x) of two independent halves of the counts.
+    """Fused reconstructions of two independent halves of the counts.
+
+    Parameters
+    ----------
+    series : the data; binomial thinning splits each count into two.
+    weights : of the fused method.
+    solver : its settings.
+
+    Returns
+    -------
+    Two volumes (element, z, y, x).
 
     Raises
     ------
     BadInput : counts that are not whole numbers.
-
     """
     first, second = split_counts(series, seed=0)
     return (

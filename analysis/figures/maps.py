@@ -34,8 +34,8 @@ from .draw import (
     draw_curve,
     draw_diagonal,
     draw_map,
+    mark_if_empty,
     plain_log_ticks,
-    say_if_empty,
 )
 
 
@@ -165,7 +165,7 @@ def baselines_figure(page: Page) -> Figure:
     else:
         for method, column in SCORE_COLUMNS.items():
             draw_curve(ax, page.across, *page.curve(column), method)
-        say_if_empty(ax)
+        mark_if_empty(ax)
         ax.set_ylim(bottom=0.0)
         ax.legend(frameon=False)
     ax.set_ylabel(NRMSE)
@@ -261,7 +261,7 @@ def _draw_weight(figure: Figure, ax: Axes, page: Page, weight: str) -> None:
         ax.set_title("\n".join(filter(None, notes)), fontsize=10)
         return
     draw_curve(ax, str(page.across), *page.curve(weight), Method.FUSED)
-    say_if_empty(ax)
+    mark_if_empty(ax)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.set_ylabel(WEIGHT_LABELS[weight])

@@ -16,7 +16,7 @@ from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.result import History
 from ..rerun import titled
 from ..style import condition_label
-from ..volumes import Array, SliceSet, round_length, telling_slice
+from ..volumes import Array, SliceSet, representative_slice, round_length
 from . import CELL, VOLUMES, Entry
 from .draw import add_colourbar
 from .source import Source
@@ -91,7 +91,7 @@ def overlay_figure(slices: SliceSet) -> Figure:
     colours = element_colours(slices.elements)
     tops = truth.max(axis=(1, 2, 3)).astype(np.float64)
     # The slice with most material across the beam; across the tilt axis the most telling one.
-    z, x = int(truth.sum(axis=(0, 2, 3)).argmax()), telling_slice(truth)
+    z, x = int(truth.sum(axis=(0, 2, 3)).argmax()), representative_slice(truth)
     columns = [(slices.reference, truth), *((s.label, s.volumes) for s in slices.shown())]
     size = (max(NARROWEST, 1.1 + 2.3 * len(columns)), 5.6)
     figure = Figure(figsize=size, layout="constrained")
@@ -134,7 +134,7 @@ def slices_figure(slices: SliceSet) -> Figure:
     """
     columns: dict[str, Array] = {slices.reference: slices.truth}
     columns |= {shown.label: shown.volumes for shown in slices.shown()}
-    x = telling_slice(slices.truth)
+    x = representative_slice(slices.truth)
     width = max(NARROWEST, 1.0 + 2.1 * len(columns))
     figure = Figure(figsize=(width, 0.8 + 2.2 * len(slices.elements)), layout="constrained")
     axes = figure.subplots(len(slices.elements), len(columns), squeeze=False)

@@ -27,7 +27,7 @@ from ..cells import Cells, one_condition, parsed
 from ..journal import JournalReader
 from ..maps import Page, pages
 from ..posterior import WEIGHTS
-from ..rerun import Rerun, cells_from_middle, rerun_best, telling_cell
+from ..rerun import Rerun, cells_from_middle, representative_cell, rerun_best
 from ..shipped import located, shipped_atlas
 from ..style import condition_label
 from ..table import trials_of_cell
@@ -116,7 +116,7 @@ class Source:
         """The wanted cell; of several, the one nearest to the middle that has a good fused
         trial.
         """
-        return telling_cell(self.study, self.trials, self._asked(self.study.axes))
+        return representative_cell(self.study, self.trials, self._asked(self.study.axes))
 
     @property
     def cell_trials(self) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from ..cost import method_costs
 from ..figures.files import write_figures
 from ..journal import JournalReader
 from ..progress import duration
-from ..rerun import telling_cell
+from ..rerun import representative_cell
 from ..table import cell_places, good_trials
 from .data import page_data
 from .slice_images import kept_slices, make_slices
@@ -146,7 +146,7 @@ def _quick(reader: JournalReader) -> tuple[list[Cell], list[str]]:
     # The medians of the methods add up to one reconstruction each.
     seconds = sum(cost.typical_seconds for cost in costs if cost.done)
     if seconds <= QUICK_S:
-        return [telling_cell(reader.study, reader.trials)], []
+        return [representative_cell(reader.study, reader.trials)], []
     note = f"{_NO_SLICES}: those of a cell take about {duration(seconds)}; `--slices` makes them."
     return [], [note]
 
@@ -166,7 +166,7 @@ def _wanted(reader: JournalReader, texts: Sequence[str]) -> tuple[list[Cell], li
 
 def _named(reader: JournalReader, texts: Sequence[str], fused: bool) -> list[Cell]:
     middle = MIDDLE in texts and fused
-    found = [telling_cell(reader.study, reader.trials)] if middle else []
+    found = [representative_cell(reader.study, reader.trials)] if middle else []
     found += chosen_cells(reader.study, [text for text in texts if text != MIDDLE])
     return list(dict.fromkeys(found))
 

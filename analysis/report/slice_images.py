@@ -30,7 +30,7 @@ from ...sweep.versions import REVISION, package_version
 from ..figures.pictures import composite, element_colours
 from ..rerun import Rerun, best_rows, rerun_best
 from ..style import METHOD_LABELS
-from ..volumes import Array, SliceSet, round_length, telling_slice
+from ..volumes import Array, SliceSet, representative_slice, round_length
 
 LARGEST = 128
 """Most pixels per edge of an image; larger slices are averaged down."""
@@ -111,7 +111,7 @@ def slice_facts(rerun: Rerun) -> dict[str, Any]:
     recorded one.
     """
     slices = rerun.slices
-    x = telling_slice(slices.truth)
+    x = representative_slice(slices.truth)
     field = slices.truth.shape[2] * slices.voxel_size_nm
     bar = round_length(0.3 * field)
     return {

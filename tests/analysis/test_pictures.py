@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tomoatlas.analysis.figures.draw import figure_bytes
 from tomoatlas.analysis.figures.pictures import convergence_figure, overlay_figure, slices_figure
-from tomoatlas.analysis.volumes import SliceSet, round_length, telling_slice
+from tomoatlas.analysis.volumes import SliceSet, representative_slice, round_length
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.recon_core.result import History
 
@@ -22,7 +22,7 @@ def slices() -> SliceSet:
 
 
 def test_the_slice_shows_the_scarcest_element(slices):
-    assert telling_slice(slices.truth) == 5
+    assert representative_slice(slices.truth) == 5
 
 
 def test_one_row_per_element_one_column_per_method(slices):

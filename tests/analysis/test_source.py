@@ -44,16 +44,18 @@ def test_axes_left_out_are_chosen_near_the_middle(folder):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "line"),
+    ("wanted", "key", "accepted"),
     [
-        ({"tilts": "9"}, "--cell = 'tilts': not an axis; accepted: acquisition.haadf_tilts"),
-        ({"haadf_tilts": "10"}, "no such value; accepted: 9, 35, 71"),
-        ({"haadf_tilts": "many"}, "no such value"),
+        ({"tilts": "9"}, "--cell", f"{HAADF}, {CHEMICAL}"),
+        ({"haadf_tilts": "10"}, f"--cell {HAADF}", "9, 35, 71"),
+        ({"haadf_tilts": "many"}, f"--cell {HAADF}", "9, 35, 71"),
     ],
 )
-def test_a_cell_that_is_not_there_is_refused(folder, wanted, line):
-    with pytest.raises(BadInput, match=line):
+def test_a_cell_that_is_not_there_is_refused(folder, wanted, key, accepted):
+    with pytest.raises(BadInput) as caught:
         _ = Source((folder,), wanted).cell
+    assert (caught.value.key, caught.value.accepted) == (key, accepted)
+    assert caught.value.value in wanted or caught.value.value in wanted.values()
 
 
 def test_the_trials_of_a_cell_are_its_own(folder):
@@ -74,8 +76,9 @@ def test_an_atlas_alone_gives_its_maps(folder, tmp_path):
     alone = tmp_path / "atlas.h5"
     shutil.copy(folder / "atlas.h5", alone)
     assert Source((alone,)).page.axes == 2
-    with pytest.raises(BadInput, match="no study was run here"):
+    with pytest.raises(BadInput) as caught:
         _ = Source((alone,)).study
+    assert caught.value.source == alone
 
 
 def test_files_are_matched_by_element_and_named_by_method(tmp_path):
@@ -90,9 +93,10 @@ def test_files_are_matched_by_element_and_named_by_method(tmp_path):
     assert np.array_equal(found.volumes["fused"], 0.5 * specimen.volumes)
     alone = Source((paths[0],))
     assert alone.comparison.reference == "truth"
-    with pytest.raises(BadInput, match="nothing to compare with"):
+    with pytest.raises(BadInput) as caught:
         _ = alone.against_truth
-    with pytest.raises(BadInput, match="files have no cells"):
+    assert caught.value.source == paths[0]
+    with pytest.raises(BadInput) as caught:
         _ = Source(tuple(paths), {"x": "1"}).comparison
 
 
@@ -100,8 +104,10 @@ def test_other_elements_or_shapes_are_refused(tmp_path):
     specimen = make_specimen("nanocubes", 16, 0)
     save_specimen(tmp_path / "t.h5", specimen)
     save_volumes(tmp_path / "r.h5", specimen.volumes[:2], specimen.elements[:2], 2.0)
-    with pytest.raises(BadInput, match="not the elements and shape of the truth"):
+    with pytest.raises(BadInput) as caught:
         _ = Source((tmp_path / "t.h5", tmp_path / "r.h5")).comparison
+    assert caught.value.source == tmp_path / "r.h5"
+    assert caught.value.value == (specimen.elements[:2], (2, 16, 16, 16))
 
 
 @pytest.mark.parametrize(
@@ -149,21 +155,26 @@ def test_tilts_need_neither_a_result_nor_the_specimens_file(tmp_path, study):
 
 
 def test_an_unknown_figure_lists_all(folder):
-    with pytest.raises(BadInput, match=", ".join(FIGURES.names()[:3])):
+    with pytest.raises(BadInput) as caught:
         draw_figure("nrms", Source((folder,)))
+    assert caught.value.value == "nrms"
+    assert all(name in str(caught.value.accepted) for name in FIGURES.names())
 
 
 def test_a_map_of_one_cell_has_no_gain(folder_of):
     study = parse_study(ONE_CELL)
-    with pytest.raises(BadInput, match="gain: needs more axes"):
+    with pytest.raises(BadInput) as caught:
         draw_figure("gain", Source((folder_of(study),)))
+    assert caught.value.key == "gain"
 
 
 def test_more_than_one_folder_is_refused(folder, tmp_path):
-    with pytest.raises(BadInput, match="more than one file"):
+    with pytest.raises(BadInput) as caught:
         _ = Source((folder, tmp_path)).page
-    with pytest.raises(BadInput, match="no such file or folder"):
+    assert caught.value.source == tmp_path
+    with pytest.raises(BadInput) as caught:
         _ = Source((tmp_path / "nothing",)).trials
+    assert caught.value.source == tmp_path / "nothing"
 
 
 def test_files_are_written_by_their_suffix(folder, tmp_path):
@@ -174,5 +185,6 @@ def test_files_are_written_by_their_suffix(folder, tmp_path):
     assert "workers busy" in (tmp_path / "f.svg").read_text()
     again = draw_figure("timeline", Source((folder,)))
     assert figure_bytes(again, "png") == (tmp_path / "f.png").read_bytes()
-    with pytest.raises(BadInput, match=r"unknown suffix; accepted: .png, .svg, .pdf"):
+    with pytest.raises(BadInput) as caught:
         kind_of(tmp_path / "f.jpg")
+    assert (caught.value.value, caught.value.accepted) == (".jpg", ".png, .svg, .pdf")

@@ -78,7 +78,7 @@ SITE = 'about = "x"\nscheduler = "slurm"\nworkers_per_node = 2\nlaunch = "srun"\
     [
         (["--site", "frotnier"], "did you mean frontier?"),
         (["--site", "nowhere"], "accepted: aurora, frontier, lsf"),
-        (["--site", "frontier", "--nodes", "100"], "workers = 800: more workers than this study"),
+        (["--site", "frontier", "--nodes", "100"], "workers = 800: more workers than the study"),
         (["--site", "workstation", "--nodes", "2"], "--nodes = 2"),
         (["--site", "workstation", "--submit"], "--submit: nothing to submit to"),
         (["--site", "pbs", "--walltime", "1:30"], "--walltime = '1:30': not a walltime; accepted"),
@@ -173,7 +173,7 @@ def test_a_command_that_is_not_here_is_said(
     assert main([*argv, "--site", "slurm"]) == 0
     out, err = capsys.readouterr()
     assert "\ntomoatlas=tomoatlas\n" in out
-    assert "no tomoatlas here: the job will look for one on its PATH" in err
+    assert "no tomoatlas here: the job will look for it on its PATH" in err
 
 
 @pytest.mark.parametrize("argv", [[], ["--submit"]])
