@@ -71,7 +71,7 @@ def test_help_imports_nothing_heavy():
         (["script", "quickstart", "--site", "frontier"], "--walltime: missing"),
         (["check", "quickstrat"], "quickstart"),
         (["check", "a", "b"], "unexpected extra argument"),
-        (["status", "nowhere"], "no study was run here"),
+        (["status", "nowhere"], "nowhere: no such file or folder"),
         (["report", "nowhere"], "no study was run here"),
         (["recommend", "no.csv", "--haadf-tilts", "9", "--chemical-tilts", "5"], "no such file"),
         (["phantom", "cheese", "--size", "16", "--out", "x.h5"], "nanocubes"),
