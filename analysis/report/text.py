@@ -1,4 +1,4 @@
-"""What a report says in words and tables; plain values for the template, which escapes them."""
+"""The words and tables of a report; plain values for the template, which escapes them."""
 
 from __future__ import annotations
 

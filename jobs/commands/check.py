@@ -40,7 +40,7 @@ def check(
     if quiet:
         return
     click.echo(text)
-    # A job of another machine says nothing about the memory of this one.
+    # This computer's memory does not matter for a job on another machine.
     here = [] if site or nodes else memory_warnings(found)
     for warning in [*here, *capacity_warnings(found, workers, walltime)]:
         click.echo(f"warning: {warning}", err=True)

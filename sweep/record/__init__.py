@@ -22,7 +22,7 @@ more values, since a trial is known by its cell; ``[limits]`` may change at will
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """Where a study is run; the only class that knows the names of its files.
+    """Where a study is run; the only class with the names of its files.
 
     Parameters
     ----------

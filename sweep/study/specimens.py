@@ -20,6 +20,7 @@ from .identity import identifying
 from .tables import SpecimenTable, is_volume
 
 # Keys that say nothing of a volume from a file: it is its bytes, wherever it lies.
+# Keys without meaning for a volume from a file, which is identified by its bytes.
 _OF_NAMED = frozenset({"kind", "size", "seed"})
 
 
