@@ -38,8 +38,17 @@ def worker_environment(
     environment : of this process; the variables of MPI launchers are left out.
     """
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    modules = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    modules = {"PYTHONPATH": os.pathsep.join(_module_paths())}
     return {**without_launcher(environment), **counts, **modules, **(extra or {})}
+
+
+def _module_paths() -> list[str]:
+    """Where this process finds modules; its working folder, as of ``python -c``, comes last.
+
+    An empty entry means the working folder: first, it would let files there hide modules.
+    """
+    here = [str(Path.cwd())] if "" in sys.path else []
+    return [*filter(None, sys.path), *here]
 
 
 IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)

@@ -295,3 +295,12 @@ def test_a_plain_run_starts_neither_mpi_nor_what_only_proposals_need() -> None:
     script += "sys.exit(' '.join({'mpi4py', 'skopt', 'scipy.stats'} & set(sys.modules)) or 0)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+def test_the_working_folder_does_not_hide_modules_from_a_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", "/first", "/second"])
+    found = worker_environment(1, environment={})["PYTHONPATH"].split(os.pathsep)
+    assert found == ["/first", "/second", str(tmp_path)]
