@@ -26,6 +26,7 @@ from ..sweep.versions import revision_note
 from .shipped import located
 from .table import trials_table
 
+# Taken from a record of this version: a key it does not write is one of another version.
 _KNOWN_KEYS = frozenset(
     to_record(Trial(Cell(0), Method.ML, 0, Weights(), ""), TrialResult(TrialStatus.OK))
 )
@@ -37,12 +38,19 @@ _LINES_NAMED = 5
 def load_trials(folder: str | Path) -> pd.DataFrame:
     """One row per finished trial of a study folder or shipped atlas, in the order of the journal.
 
-    Columns: :data:`~tomoatlas.analysis.table.BASE_COLUMNS`, one per axis (its path),
+    A line torn by a crash is left out, and so are attempts that were retried, whose time is part of
+    ``device_seconds``; a trial recorded twice counts once, as first recorded. Warns about lines
+    that are not trials of the study, which are left out.
+
+    Parameters
+    ----------
+    folder : the study folder, or the name of a shipped atlas.
+
+    Returns
+    -------
+    Table with :data:`~tomoatlas.analysis.table.BASE_COLUMNS`, one column per axis (its path), and
     ``nrmse_<El>`` per element. ``worker``, ``host``, ``version`` and ``commit`` are missing in
-    journals of versions that did not record them, and ``revision`` is 0 there. A line torn by a
-    crash is left out, and so are attempts that were tried again, whose time is part of
-    ``device_seconds``; a trial recorded twice counts once, as first recorded. Warns of lines that
-    are no trials of the study, which are left out.
+    journals of versions that did not record them, and ``revision`` is 0 there.
 
     Raises
     ------
@@ -63,7 +71,7 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
 
 
 def _read_once(folder: str | Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Trials and notes; the records are gone when this returns, before a collection sees them."""
+    """Trials and notes; the records are freed on return, before a collection would visit them."""
     reader = JournalReader(located(folder))
     return reader.trials, reader.notes
 
@@ -81,15 +89,18 @@ def _no_collection() -> Iterator[None]:
 
 
 class JournalReader:
-    """The trials of a study folder as its journal stands; :meth:`read` takes in what was added.
+    """The trials of a study folder as its journal stands; :meth:`read` adds what has been appended.
 
-    ``trials``: as :func:`load_trials` gives them, of this study's cells and known methods only. A
-    last line without its end is still being written, and left for the next time.
+    ``trials`` is a table as :func:`load_trials` returns it, of this study's cells and known methods
+    only. A last line without its end is still being written, and left for the next time.
+
+    Parameters
+    ----------
+    folder : the study folder, or the name of a shipped atlas.
 
     Raises
     ------
     BadInput : not the folder of a study.
-
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -101,8 +112,9 @@ class JournalReader:
         self.read()
 
     def read(self) -> bool:
-        """Read what the journal holds by now; whether anything has changed."""
+        """Read what the journal holds by now; return whether anything has changed."""
         size = self._path.stat().st_size if self._path.is_file() else 0
+        # Read again from the start: what was read may no longer be in the file.
         cut = size < self._offset  # a resumed run has dropped a torn line, or the file is another
         if cut:
             self._start()
@@ -133,6 +145,7 @@ class JournalReader:
         return revision_note(Counter(self.trials["revision"].tolist()))
 
     def _start(self) -> None:
+        """Forget everything read, as before the first line."""
         self._offset = self._line = 0
         self._records: list[Record] = []
         self._left_out: dict[str, list[int]] = {}
@@ -140,11 +153,13 @@ class JournalReader:
         self.trials = trials_table([])
 
     def _take_all(self, length: int) -> None:
+        """Take in ``length`` bytes from where the last read ended."""
         with self._path.open("rb") as file:
             file.seek(self._offset)
             lines = file.read(length).splitlines(keepends=True)
         for line in lines:
             record = parsed(line)
+            # The writer is in the middle of this line; the next read takes it.
             if record is None and not line.endswith(b"\n"):
                 break
             self._offset += len(line)
@@ -152,6 +167,7 @@ class JournalReader:
             self._take(record)
 
     def _take(self, record: Record | None) -> None:
+        """Take in one line: a trial, or a reason why it is left out."""
         problem = "not records of trials" if record is None else _problem(record, self._cells)
         if record is None or problem:
             self._left_out.setdefault(problem, []).append(self._line)
@@ -185,6 +201,7 @@ def _problem(record: Mapping[str, Any], cells: Collection[frozenset[Any]]) -> st
 
 
 def _are_weights(given: Mapping[str, Any], names: Collection[str]) -> bool:
+    """Whether a record has exactly the weights of its method, all of them positive and finite."""
     if given.keys() != names:
         return False
     try:
@@ -202,5 +219,6 @@ def _unknown(record: Mapping[str, Any]) -> list[str]:
 
 
 def _places(lines: list[int]) -> str:
+    """Numbers of the first few lines, in words."""
     shown = ", ".join(str(line) for line in lines[:_LINES_NAMED])
     return f"line {shown}" + (", …" if len(lines) > _LINES_NAMED else "")

@@ -56,6 +56,7 @@ class Recommendation:
     haadf_factor : factor within which neighbouring cells agree on the HAADF weight.
     tv_factor : the same for the TV weight.
     notes : limits of the answer, one sentence each.
+    solver : settings that decide what a weight means, as the atlas has them; empty if unknown.
     """
 
     weights: Weights
@@ -109,7 +110,7 @@ def recommend(
 
     Parameters
     ----------
-    atlas : where to look up.
+    atlas : where to look up, or its study folder, file or shipped name.
     haadf_tilts : number of HAADF tilts, >= 0.
     chemical_tilts : number of chemical tilts, >= 1.
     snr : of the chemical maps, > 1; None for any.
@@ -118,6 +119,15 @@ def recommend(
     Raises
     ------
     BadInput : a question out of the physical range, or an atlas without any good cell.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> advice = ta.recommend("fig4_nanocubes_64", haadf_tilts=41, chemical_tilts=9)
+    >>> f"{advice.nrmse:.2f} ± {advice.uncertainty:.2f}"
+    '0.33 ± 0.01'
+    >>> advice.settings.gamma
+    2.0
     """
     atlas = atlas if isinstance(atlas, Atlas) else load_atlas(atlas)
     asked = _asked(haadf_tilts, chemical_tilts, snr, haadf_snr)

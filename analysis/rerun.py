@@ -174,7 +174,6 @@ def rerun_best(
     Raises
     ------
     BadInput : no method has a good trial in this cell.
-
     """
     rows = best_rows(cell, trials, methods)
     if not rows:

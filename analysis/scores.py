@@ -138,6 +138,7 @@ def _resolution_nm(volume: Array, true: Array, truth: Specimen) -> float | None:
     """Resolution by Fourier shell correlation with the truth; None if nothing is resolved."""
     found = shell_correlation(volume, true, truth.voxel_size_nm).resolution_nm(AGAINST_TRUTH)
     # JSON has no infinity; null means that nothing is resolved.
+    # JSON has no infinity; null means that nothing is resolved.
     return found if np.isfinite(found) else None
 
 

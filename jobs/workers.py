@@ -223,6 +223,7 @@ def worker_places(workers: Workers) -> list[Mapping[str, str]]:
     environment = _with_mask(os.environ, uuids, request)
     gpus = () if request.kind == "cpu" or request.gpu_problem else seen_devices(environment, uuids)
     # One worker per GPU, or per core this process may use, if no count is given.
+    # One worker per GPU, or per core this process may use, if no count is given.
     count = workers.count or len(gpus) or usable_cores()
     host = os.uname().nodename
     # The same function that ranks use, with the worker's number in place of the local rank.

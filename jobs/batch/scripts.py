@@ -1,4 +1,9 @@
-"""Batch scripts that continue, job after job, until a study is complete."""
+"""Batch scripts that continue, job after job, until a study is complete.
+
+The template ``sites/job.sh`` is filled in from a site and a request. Each job submits its successor
+before it starts the run, so that a job killed without warning still has one, and cancels it when
+the study is complete. A chain ends by itself if jobs in a row record nothing.
+"""
 
 from __future__ import annotations
 
@@ -149,9 +154,7 @@ def enough(walltime: int | None, scheduler: Scheduler | None) -> str:
 
 
 NOTICE_SECONDS, NOTICE_PART = 300, 10
-"""How long before its end a job is told to drain, in seconds; at most one part in ten of the
-walltime.
-"""
+"""How long before its end a job is asked to drain, in seconds; at most a tenth of the walltime."""
 
 _NAME_LENGTH = 15
 

@@ -26,6 +26,7 @@ SHIPPED = "shipped"
 
 
 def _printable(text: str) -> str:
+    """The text itself, if it fits on one line of a script."""
     if not text.isprintable():
         raise ValueError("one line of text")
     return text
@@ -37,6 +38,7 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 def _walltime(text: str) -> str:
+    """The text itself, if it is a walltime."""
     try:
         parse_walltime(text)
     except BadInput as error:
@@ -45,7 +47,14 @@ def _walltime(text: str) -> str:
 
 
 class Limit(BaseModel):
-    """Jobs that a queue takes: of so many ``nodes``, first and last, for a ``walltime`` at most."""
+    """The jobs that a queue accepts.
+
+    Parameters
+    ----------
+    queue : name of the queue.
+    nodes : fewest and most nodes.
+    walltime : longest job, as ``HH:MM:SS`` or ``D-HH:MM:SS``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +63,13 @@ class Limit(BaseModel):
     walltime: Annotated[str, AfterValidator(_walltime)]
 
     def holds(self, nodes: int, seconds: int) -> bool:
-        """Whether it takes a job of these nodes and seconds."""
+        """Whether the queue accepts a job by this limit.
+
+        Parameters
+        ----------
+        nodes : number of nodes.
+        seconds : walltime.
+        """
         return self.nodes[0] <= nodes <= self.nodes[1] and seconds <= parse_walltime(self.walltime)
 
     def __str__(self) -> str:
@@ -62,7 +77,7 @@ class Limit(BaseModel):
 
 
 class Site(BaseModel):
-    """A machine.
+    """A machine: how its jobs are submitted and its ranks are started.
 
     ``directives``, ``launch`` and ``setup`` may contain ``{nodes} {ranks} {workers_per_node}
     {walltime} {walltime_hhmm} {notice} {account} {queue} {name}``; ``notice`` is how many seconds
@@ -71,19 +86,19 @@ class Site(BaseModel):
     Parameters
     ----------
     about : the machine in a few words.
-    scheduler : name of its scheduler; none for a workstation.
-    workers_per_node : ranks that a job starts on each node.
+    scheduler : a key of :data:`tomoatlas.jobs.batch.SCHEDULERS`, or none for a workstation.
+    workers_per_node : ranks on a node, usually one per GPU.
     launch : command that starts the ranks.
-    directives : lines for the scheduler, without its prefix; one that names an account or queue
-        which is not given is left out.
-    setup : shell lines before ``launch``.
-    rank_environment : shell variables of each rank.
-    queue : used unless another one is given.
-    needs_account : whether a job needs an account.
-    device : name of what the ranks compute on.
-    note : what to know before a job is submitted; ``tomoatlas script`` prints it.
+    directives : lines for the scheduler, without its prefix; one that contains an account or queue
+        that is not given is left out.
+    setup : shell lines before the launch.
+    rank_environment : variable → shell text, set by each rank.
+    queue : used if the command names none.
+    needs_account : whether a job without an account is refused.
+    device : what the ranks compute on.
+    note : a warning shown before a job is submitted.
     hint : modules that the setup may have to load.
-    limits : jobs that queues take; a queue that is not named here is not checked.
+    limits : jobs that queues accept; a queue without any is not checked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -138,7 +153,7 @@ PACKAGES: Registry[ModuleType] = Registry("package of sites", "tomoatlas.sites",
 
 
 def own_folder() -> Path:
-    """Where a person keeps sites of their own."""
+    """The folder of a person's own sites."""
     config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(config).expanduser() / "tomoatlas" / "sites"
 
@@ -172,11 +187,15 @@ def site_files() -> tuple[SiteFile, ...]:
 
 
 def site_file(name: str) -> SiteFile:
-    """The TOML file of a site: a path, or the name of one's own, a shipped or a plugin's site.
+    """The TOML file of a site.
+
+    Parameters
+    ----------
+    name : a path, or the name of a person's own, a shipped or a plugin's site.
 
     Raises
     ------
-    BadInput : none of these; plugins that collide or fail to load.
+    BadInput : none of these, or plugins that collide or fail to load.
     """
     if Path(name).is_file():
         return SiteFile(Path(name).stem, Path(name), name)
@@ -197,11 +216,15 @@ def site_file(name: str) -> SiteFile:
 
 
 def find_site(name: str) -> Site:
-    """The site of a name or in a file; see :func:`site_file`.
+    """The site of a name or in a file.
+
+    Parameters
+    ----------
+    name : as for :func:`site_file`.
 
     Raises
     ------
-    BadInput : no such site; or what is wrong with its file.
+    BadInput : no such site, or an error in its file.
     """
     return read_site(site_file(name))
 
@@ -209,9 +232,13 @@ def find_site(name: str) -> Site:
 def read_site(found: SiteFile) -> Site:
     """The site that a file describes.
 
+    Parameters
+    ----------
+    found : the file.
+
     Raises
     ------
-    BadInput : not TOML, an unknown key, an impossible value.
+    BadInput : not TOML, an unknown key, or an impossible value.
     """
     source = f"{found.name}.toml" if found.origin == SHIPPED else found.origin
     return _parsed(found.text(), source)

@@ -41,6 +41,7 @@ def check(
         return
     click.echo(text)
     # This computer's memory does not matter for a job on another machine.
+    # This computer's memory does not matter for a job on another machine.
     here = [] if site or nodes else memory_warnings(found)
     for warning in [*here, *capacity_warnings(found, workers, walltime)]:
         click.echo(f"warning: {warning}", err=True)

@@ -1,4 +1,4 @@
-"""Commands about pictures and files to take along: figure, export."""
+"""The command ``figure``: one figure from a study folder, an atlas, or files of volumes."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def figure(
     if name is None or not paths:
         raise BadInput("missing", key="NAME DIR|FILE", accepted="a figure of --list and its source")
     out = out or Path(f"{_stem(name)}.png")
+    # Checked before the figure is drawn, which may take minutes.
     kind_of(out)
     entry = FIGURES.get(name)
     refuse_existing(out, force)

@@ -71,6 +71,7 @@ class Study(Table):
         """
         data = self.tables()
         data["axes"] = {}
+        # A kind's own parameters must not be passed on to another kind.
         if "specimen.kind" in self.axes:  # another kind has other parameters
             data["specimen"] = self.specimen.set_apart()
         for path, value in cell.values:
@@ -87,6 +88,7 @@ class Study(Table):
 
     def study_hash(self) -> str:
         """Identity of everything that decides the study's results, hence without its limits."""
+        # Limits decide only whether a trial ends, not its result.
         tables = self.model_dump(mode="json", exclude={"limits"})
         return digest(identifying({**tables, "specimen": self.specimen.set_apart()}))
 
@@ -114,6 +116,8 @@ class Study(Table):
         number : place in the sequence of its search, from 0.
         weights : of the method's terms.
         """
+        # Identities are those of a study of one condition: another study with the same cell shares
+        # them.
         at = self.at(cell) if self.axes else self
         return Trial(
             cell, method, number, weights, trial_id(at.parameters(method), method, weights)
@@ -205,6 +209,7 @@ def _parsed(text: str, source: str | Path, folder: Path) -> Study:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
     if isinstance(data.get("axes"), dict):
+        # TOML reads an unquoted dotted path as nested tables; both forms mean the same axis.
         data["axes"] = flattened(data["axes"])
     return _validated(located(with_defaults(data, source), folder), source)
 
@@ -218,6 +223,7 @@ def _checked(study: Study, source: str | Path) -> Study:
 def _validated(
     data: dict[str, Any], source: str | Path | None, axes: Collection[str] = ()
 ) -> Study:
+    """The study of checked tables; errors name the key as the file has it."""
     # JSON mode: strict about numbers and strings, yet lists are tuples and strings are enums.
     try:
         return Study.model_validate_json(json.dumps(data, default=str), strict=True)
@@ -228,6 +234,7 @@ def _validated(
 def _check_cells(study: Study, source: str | Path) -> None:
     """Check every cell, and that no two of them are the same condition."""
     count = math.prod(len(values) for values in study.axes.values())
+    # Before the product is built, which could fill the memory.
     if count > MAX_CELLS:
         raise BadInput(
             "too many cells", source=source, key="axes", value=count, accepted=f"<= {MAX_CELLS}"
@@ -253,4 +260,5 @@ def _check_cell(study: Study, cell: Cell, source: str | Path) -> str:
     except BadInput as error:
         key = f"axes.{error.key}" if error.key in study.axes else error.key
         raise error.at(source=error.source or source, key=key) from error
+    # One method suffices to compare conditions: methods differ in the method's name alone.
     return digest(at.parameters(Method.FUSED))
