@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from ..recon_core.contrast import PowerLaw
 from ..recon_core.errors import BadInput
 from ..recon_core.geometry import TiltGeometry, spaced_tilts
 from ..recon_core.projection import SparseProjector, cached_projector
 from ..recon_core.tiltseries import TiltSeries
+from .detector import POISSON, Detector
 from .specimen import Specimen
 
 Array = NDArray[np.float32]
@@ -133,7 +135,10 @@ class Channel:
 
 
 def simulate(
-    specimen: Specimen, acquisition: Acquisition | None = None, seed: int = 0
+    specimen: Specimen,
+    acquisition: Acquisition | None = None,
+    seed: int = 0,
+    detector: Detector = POISSON,
 ) -> TiltSeries:
     """Simulate the tilt series of a specimen, in counts.
 
@@ -145,6 +150,7 @@ def simulate(
     specimen : concentrations, on a grid ``acquisition.oversample`` times finer than the data.
     acquisition : tilts, SNRs and background; the defaults of :class:`Acquisition` if left out.
     seed : of the noise, >= 0.
+    detector : makes recorded counts of expected ones.
 
     Returns
     -------
@@ -176,9 +182,9 @@ def simulate(
     # one random stream per channel, named by its atomic number
     streams = zip(channels, specimen.atomic_numbers, strict=True)
     return TiltSeries(
-        haadf=_count(haadf, seed, HAADF_STREAM) if haadf else _no_tilts(maps),
+        haadf=_count(haadf, detector, seed, HAADF_STREAM) if haadf else _no_tilts(maps),
         haadf_angles_deg=haadf_angles,
-        chemical=np.stack([_count(channel, seed, z) for channel, z in streams]),
+        chemical=np.stack([_count(channel, detector, seed, z) for channel, z in streams]),
         chemical_angles_deg=chemical_angles,
         elements=specimen.elements,
         haadf_background=haadf.background if haadf else 0.0,
@@ -186,7 +192,7 @@ def simulate(
         haadf_scale=haadf.scale if haadf else None,
         chemical_scale=tuple(c.scale for c in channels),
         voxel_size_nm=specimen.voxel_size_nm * acquisition.oversample,
-        facts=_facts(specimen, acquisition, seed, haadf, channels),
+        facts=_facts(specimen, acquisition, seed, haadf, channels) | _named(detector),
     )
 
 
@@ -227,25 +233,6 @@ def project(volumes: Array, angles_deg: tuple[float, ...], oversample: int = 1) 
     # mean over k² pixels; the path length shrinks by k more
     blocks = fine.reshape(*fine.shape[:-2], y // k, k, x // k, k)
     return np.asarray(blocks.mean(axis=(-3, -1), dtype=np.float64) / k, dtype=np.float32)
-
-
-def haadf_contrast(specimen: Specimen, gamma: float) -> Array:
-    """Compute Σ_i (Z_i x_i)^γ, the linear incoherent HAADF contrast of every voxel.
-
-    Parameters
-    ----------
-    specimen : concentrations and elements.
-    gamma : exponent.
-
-    Returns
-    -------
-    array : (z, y, x), float32.
-    """
-    # element by element: one volume of temporaries
-    contrast = np.zeros(specimen.shape, np.float32)
-    for z, volume in zip(specimen.atomic_numbers, specimen.volumes, strict=True):
-        contrast += (np.float32(z) * volume) ** np.float32(gamma)
-    return contrast
 
 
 def expose(signal: Array, snr: float, background: float) -> Channel:
@@ -293,7 +280,8 @@ def _haadf_channel(
 ) -> Channel | None:
     if not angles_deg:
         return None
-    contrast = haadf_contrast(specimen, acquisition.gamma)
+    law = PowerLaw(acquisition.gamma)
+    contrast = law.of_volumes(specimen.volumes, specimen.atomic_numbers)
     signal = project(contrast, angles_deg, acquisition.oversample)
     return expose(signal, acquisition.haadf_snr, acquisition.background)
 
@@ -302,10 +290,10 @@ def _no_tilts(maps: Array) -> Array:
     return np.zeros((0, *maps.shape[-2:]), np.float32)
 
 
-def _count(channel: Channel, seed: int, stream: int) -> Array:
+def _count(channel: Channel, detector: Detector, seed: int, stream: int) -> Array:
     # the stream is the atomic number: adding or reordering elements leaves the other channels alone
     rng = np.random.default_rng(np.random.SeedSequence([seed, stream]))
-    return rng.poisson(channel.expected).astype(np.float32)
+    return detector.counts(channel.expected, rng)
 
 
 def _facts(
@@ -328,3 +316,8 @@ def _facts(
         facts[f"snr_a_{name}"] = channel.snr_a
         facts[f"snr_b_{name}"] = channel.snr_b
     return facts
+
+
+def _named(detector: Detector) -> dict[str, float | str]:
+    """The detector, unless it adds nothing to shot noise."""
+    return {} if detector == POISSON else {"detector": repr(detector)}

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contrast import contrast_of
 from ..device import CPU, Device
 from ..errors import BadInput
 from ..gpu import device_named
@@ -144,7 +145,7 @@ def reconstruct_batch(
     method, device = method_named(method), _device(device)
     for each in weights:
         _check(method, each, None)
-    if method is Method.FUSED and not haadf_scale_holds(series, settings.gamma):
+    if method is Method.FUSED and not haadf_scale_holds(series, contrast_of(settings)):
         return tuple(reconstruct(series, method, w, settings, device=device) for w in weights)
     groups = [[i for i, w in enumerate(weights) if (w.haadf > 0) == coupled] for coupled in (0, 1)]
     found: dict[int, Reconstruction] = {}

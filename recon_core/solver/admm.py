@@ -80,11 +80,12 @@ def init(problem: FusedProblem, volumes: Array) -> FusionState:
         volumes = xp.broadcast_to(volumes, problem.shape).copy()
     volumes = xp.ascontiguousarray(volumes, dtype=np.float32)
     rays = xp.empty((batch, *problem.chemistry.counts.shape), np.float32)
+    dual_shape = (batch, elements, problem.regulariser.components, *size)
     state = FusionState(
         volumes=volumes,
         next_volumes=xp.empty_like(volumes),
         point=volumes.copy(),
-        dual=xp.zeros((batch, elements, 3, *size), problem.device.dual_type),
+        dual=xp.zeros(dual_shape, problem.device.dual_type),
         rays=rays,
         workspace=xp.empty((batch, max(volumes[0].size, rays[0].size)), np.float32),
         metric=xp.ones((batch, elements), np.float32),
@@ -241,7 +242,7 @@ def _volume_step(problem: FusedProblem, state: FusionState) -> FusionState:
     following = 0.5 * (1.0 + xp.sqrt(1.0 + 4.0 * state.momentum**2))
     beta = xp.minimum((state.momentum - 1.0) / following, state.limit).astype(np.float32)
     arrays, steps = _fields(problem, state), _steps(problem, state, beta)
-    sums = problem.device.kernels.volume_step(arrays, steps).sum(axis=1)
+    sums = problem.regulariser.step(problem.device, arrays, steps).sum(axis=1)
     change, size, uphill, gap, moved, target = sums.T  # no list as index: each is copied to a GPU
     # relative to |u| and to |x|
     of = xp.maximum(xp.stack([target, target, size], axis=1), 1e-30)

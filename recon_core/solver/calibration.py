@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contrast import Contrast, relative_factors
 from ..device import CPU, Device
 from ..errors import BadInput
 from ..geometry import TiltGeometry
@@ -14,7 +15,7 @@ from ..methods import Weights
 from ..settings import ProjectorName, SolverSettings
 from ..tiltseries import TiltSeries
 from .mlem import MLEM_ITERATIONS, mlem
-from .problem import contrast_weights, fused_problem, summed_contrast
+from .problem import fused_problem, summed_contrast
 
 Array = NDArray[np.float32]
 
@@ -53,17 +54,17 @@ def with_chemical_scale(
 def haadf_scale_at(
     series: TiltSeries,
     volumes: Array,
-    gamma: float,
+    contrast: Contrast,
     device: Device = CPU,
     projector: ProjectorName = "sparse",
 ) -> float:
-    """Fit the HAADF counts per unit of projected sum_i (Z_i x_i)^gamma by least squares.
+    """Fit the HAADF counts per unit of projected contrast by least squares.
 
     Parameters
     ----------
     series : measured counts; its own HAADF scale is not used.
     volumes : concentrations at which the scale is fitted, (element, z, y, x), on ``device``.
-    gamma : exponent of the contrast.
+    contrast : how concentrations become signal.
     device : where it is projected; only the projections are copied to the host.
     projector : as ``solver.projector`` of a study names it.
 
@@ -75,17 +76,17 @@ def haadf_scale_at(
     ------
     BadInput : a signal below its background, to which no positive scale fits.
     """
-    weights, mean = contrast_weights(series, gamma)
-    contrast = summed_contrast(device, volumes[None], device.put(weights), gamma)[0]
+    factors, mean = relative_factors(series, contrast)
+    summed = summed_contrast(device, volumes[None], device.put(factors), contrast.gamma)[0]
     geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
-    model = device.get(device.projector(geometry, projector).forward(contrast))
+    model = device.get(device.projector(geometry, projector).forward(summed))
     norm, along = 0.0, 0.0
     # tilt by tilt: float64 copies of one projection at a time
     for rays, counts in zip(model, series.haadf, strict=True):
         expected = rays.astype(np.float64)
         # scale = <model, data> / <model, model>
         norm += np.vdot(expected, expected)
-        along += np.vdot(expected, counts.astype(np.float64) - series.haadf_background)
+        along += np.vdot(expected, counts.astype(np.float64) - contrast.vacuum(series))
     # the model is in units of the mean contrast
     scale = float(along / norm) / mean if norm > 0 else 0.0
     if scale <= 0:
@@ -98,12 +99,12 @@ def haadf_scale_at(
     return scale
 
 
-def haadf_scale_holds(series: TiltSeries, gamma: float) -> bool:
-    """Check whether the series has a HAADF scale that holds for this exponent.
+def haadf_scale_holds(series: TiltSeries, contrast: Contrast) -> bool:
+    """Check whether the series has a HAADF scale that holds for this contrast.
 
     Parameters
     ----------
     series : measured counts, with the exponent of its scale in ``facts`` if it was simulated.
-    gamma : exponent of the reconstruction.
+    contrast : of the reconstruction.
     """
-    return series.haadf_scale is not None and series.facts.get("gamma", gamma) == gamma
+    return series.haadf_scale is not None and contrast.holds_for(series.facts)

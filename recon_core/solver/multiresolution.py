@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contrast import contrast_of
 from ..device import Device
 from ..methods import Weights
 from ..settings import SolverSettings
@@ -23,6 +24,7 @@ from .admm import init, start_coupling, step
 from .calibration import haadf_scale_at, haadf_scale_holds
 from .mlem import MLEM_ITERATIONS, mlem
 from .problem import FusedProblem, chemical_problem, with_haadf
+from .regularisers import TOTAL_VARIATION
 from .state import FusionState
 
 Array = NDArray[np.float32]
@@ -62,9 +64,8 @@ def initial_state(
     edge = min(series.chemical.shape[-2:])
     if any(n % 2 for n in series.chemical.shape[-2:]) or edge // 2 < smallest:
         return _from_counts(series, weights, settings, device)
-    # the same objective on the coarse grid: an eighth of the voxels, twice the difference between
-    # neighbours, so TV takes four times the weight
-    coarse = [Weights(w.haadf, 4.0 * w.tv) for w in weights]
+    # the same objective on the coarse grid
+    coarse = [Weights(w.haadf, TOTAL_VARIATION.coarser * w.tv) for w in weights]
     problem, state = initial_state(series.binned(), coarse, settings, device, USUAL)
     for _ in range(_within(settings, COARSE_STEPS)):
         state = step(problem, state)
@@ -98,7 +99,7 @@ def _refined(
     _upsample_into(device.xp, coarse.volumes, volumes)
     state = init(problem, volumes)
     _upsample_into(device.xp, coarse.dual, state.dual)
-    _clear_faces(state.dual)
+    problem.regulariser.restrict(state.dual)
     return problem, replace(state, work=state.work + coarse.work / VOXELS)
 
 
@@ -111,7 +112,7 @@ def _switched_on(
 ) -> tuple[FusedProblem, FusionState]:
     """Switch the HAADF term on, after fitting its scale if that is unknown."""
     uses_haadf = any(w.haadf > 0 for w in weights) and len(series.haadf_angles_deg) > 0
-    if uses_haadf and not haadf_scale_holds(series, settings.gamma):
+    if uses_haadf and not haadf_scale_holds(series, contrast_of(settings)):
         return _scale_fitted(problem, state, series, weights, settings)
     problem = with_haadf(problem, series, weights, settings)
     return problem, start_coupling(problem, state)
@@ -130,13 +131,13 @@ def _scale_fitted(
     """
     if len(weights) > 1:
         raise ValueError("trials of one batch share the HAADF scale: it must be known")
-    bare, scale = problem, np.inf
+    bare, scale, contrast = problem, np.inf, contrast_of(settings)
     for _ in range(SCALE_FITS):
         # frees the old coupling before there is a new one
         problem, state = bare, replace(state, coupling=None, gram=None)
         before = scale
         found, device = state.volumes[0], problem.device
-        scale = haadf_scale_at(series, found, settings.gamma, device, settings.projector)
+        scale = haadf_scale_at(series, found, contrast, device, settings.projector)
         problem = with_haadf(bare, replace(series, haadf_scale=scale), weights, settings)
         state = start_coupling(problem, state)
         left = settings.max_iterations - state.work / problem.tilts_per_iteration
@@ -178,13 +179,6 @@ def upsample(xp: Any, volumes: Array) -> Array:
         fine = xp.stack([0.75 * here + 0.25 * before, 0.75 * here + 0.25 * after], axis=1)
         volumes = xp.moveaxis(fine.reshape(-1, *here.shape[1:]), 0, axis)
     return xp.ascontiguousarray(volumes, dtype=np.float32)  # type: ignore[no-any-return]
-
-
-def _clear_faces(dual: Array) -> None:
-    """Zero the components of the dual (..., 3, z, y, x) that point out of the volume."""
-    dual[..., 0, -1, :, :] = 0
-    dual[..., 1, :, -1, :] = 0
-    dual[..., 2, :, :, -1] = 0
 
 
 def _within(settings: SolverSettings, steps: int) -> int:

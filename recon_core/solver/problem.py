@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contrast import Contrast, contrast_of, relative_factors
 from ..device import CPU, Device
 from ..geometry import TiltGeometry
 from ..methods import Weights
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
+from .regularisers import TOTAL_VARIATION, Regulariser
 from .terms import ChemicalTerm, HaadfTerm
 
 Array = NDArray[np.float32]
@@ -60,6 +62,7 @@ class FusedProblem:
     chemistry: ChemicalTerm
     haadf: HaadfTerm | None
     tv: Array
+    regulariser: Regulariser = TOTAL_VARIATION
 
     @property
     def device(self) -> Device:
@@ -119,7 +122,7 @@ class FusedProblem:
         else:
             haadf = self.haadf.value(self.contrast(volumes, contrast), haadf_rays)
         # over all elements: one TV weight per trial
-        roughness = self.device.kernels.total_variation(volumes).sum(axis=1)
+        roughness = self.regulariser.value(self.device, volumes)
         return Terms(haadf, self.chemistry.value(volumes, chemical_rays), self.tv * roughness)
 
     def of(self, trials: Any) -> FusedProblem:
@@ -188,6 +191,7 @@ def with_haadf(
     series: TiltSeries,
     weights: Sequence[Weights],
     settings: SolverSettings,
+    contrast: Contrast | None = None,
 ) -> FusedProblem:
     """Add the HAADF term of a series to a chemical problem.
 
@@ -196,7 +200,8 @@ def with_haadf(
     problem : of the same series.
     series : counts, with a known HAADF scale.
     weights : one pair per trial.
-    settings : exponent of the contrast.
+    settings : exponent of the contrast, projector.
+    contrast : how concentrations become signal; that of the settings if it is not given.
 
     Returns
     -------
@@ -210,7 +215,9 @@ def with_haadf(
     haadf = np.array([w.haadf for w in weights])
     if not haadf.any() or not series.haadf_angles_deg:
         return problem
-    return replace(problem, haadf=_haadf_term(series, haadf, settings, problem.device))
+    contrast = contrast_of(settings) if contrast is None else contrast
+    term = _haadf_term(series, haadf, settings, contrast, problem.device)
+    return replace(problem, haadf=term)
 
 
 def summed_contrast(
@@ -239,33 +246,19 @@ def summed_contrast(
     return out
 
 
-def contrast_weights(series: TiltSeries, gamma: float) -> tuple[Array, float]:
-    """Compute the contrast of each element, Z_i^gamma, relative to their mean.
-
-    Parameters
-    ----------
-    series : for its elements.
-    gamma : exponent of the contrast.
-
-    Returns
-    -------
-    weights : (element,), float32, with mean 1: keeps the split variable near 1.
-    mean : mean of Z_i^gamma.
-    """
-    # divided by their mean: s stays near 1 whatever the elements
-    powers = np.asarray(series.atomic_numbers, np.float64) ** gamma
-    return (powers / powers.mean()).astype(np.float32), float(powers.mean())
-
-
 def _haadf_term(
-    series: TiltSeries, weights: Values, settings: SolverSettings, device: Device
+    series: TiltSeries,
+    weights: Values,
+    settings: SolverSettings,
+    contrast: Contrast,
+    device: Device,
 ) -> HaadfTerm:
     if series.haadf_scale is None:
         raise ValueError("the HAADF scale of the tilt series is not set")
-    relative, mean = contrast_weights(series, settings.gamma)
+    relative, mean = relative_factors(series, contrast)
     counts_per_contrast = series.haadf_scale * mean
     # data in units of the projected contrast: the scale moves into the precision of the term
-    signal = (series.haadf - np.float32(series.haadf_background)) / np.float32(counts_per_contrast)
+    signal = (series.haadf - np.float32(contrast.vacuum(series))) / np.float32(counts_per_contrast)
     # one variance for all pixels keeps A^T A a convolution, which the preconditioner needs
     variance = max(float(series.haadf.mean(dtype=np.float64)), 1e-6)
     return HaadfTerm(
@@ -274,7 +267,7 @@ def _haadf_term(
         device.put(signal),
         device.xp.asarray(weights * counts_per_contrast**2 / variance),
         device.put(relative),
-        settings.gamma,
+        contrast.gamma,
     )
 
 

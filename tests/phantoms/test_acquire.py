@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tomoatlas.phantoms.acquire import Acquisition, expose, haadf_contrast, project, simulate
+from tomoatlas.phantoms.acquire import Acquisition, expose, project, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.paint import mean_of_cells
 from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.contrast import PowerLaw
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -22,13 +23,17 @@ SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
 PAPER = Acquisition(chemical_snr=SNR)
 
 
+def contrast_of(specimen: Specimen, gamma: float) -> np.ndarray:
+    return PowerLaw(gamma).of_volumes(specimen.volumes, specimen.atomic_numbers)
+
+
 def simulated(seed: int = 0, **changes: object) -> TiltSeries:
     return simulate(SPECIMEN, PAPER.model_copy(update=changes), seed)
 
 
 def expected_counts(series: TiltSeries) -> tuple[np.ndarray, np.ndarray]:
     """Noise-free (haadf, chemical) from the scales and backgrounds a series carries."""
-    haadf = series.haadf_scale * project(haadf_contrast(SPECIMEN, 2.0), series.haadf_angles_deg)
+    haadf = series.haadf_scale * project(contrast_of(SPECIMEN, 2.0), series.haadf_angles_deg)
     maps = project(SPECIMEN.volumes, series.chemical_angles_deg)
     scale, level = (
         np.array(v)[:, None, None, None]
@@ -205,4 +210,4 @@ def test_haadf_contrast_is_the_power_of_z_times_x(gamma: float) -> None:
     volumes = np.array([0.5, 0.25], np.float32).reshape(2, 1, 1, 1)
     pair = Specimen(volumes, ("O", "Au"), 1.0)
     truth = (8 * 0.5) ** gamma + (79 * 0.25) ** gamma
-    assert haadf_contrast(pair, gamma).item() == pytest.approx(truth, rel=1e-5)
+    assert contrast_of(pair, gamma).item() == pytest.approx(truth, rel=1e-5)

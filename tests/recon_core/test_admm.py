@@ -20,6 +20,7 @@ from recon_cases import (
 )
 from recon_reference import Reference, differences, negative_divergence
 
+from tomoatlas.recon_core.contrast import PowerLaw
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.result import History, Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings
@@ -35,7 +36,7 @@ CASES = [(0.0, 0.5, 2.0), (0.03, 0.5, 2.0), (0.3, 0.1, 2.0), (0.1, 0.5, 1.7), (0
 def problem(haadf: float, tv: float, gamma: float, likelihood: str = "poisson") -> FusedProblem:
     """12³ nanocubes; the data have gamma = 2, the HAADF scale is that of the truth at ``gamma``."""
     series = tilt_series()
-    scale = haadf_scale_at(series, specimen().volumes, gamma)
+    scale = haadf_scale_at(series, specimen().volumes, PowerLaw(gamma))
     series = replace(series, haadf_scale=scale)
     return problem_of(series, haadf, tv, gamma=gamma, chemistry=likelihood)
 
@@ -238,7 +239,8 @@ def test_a_trial_does_not_depend_on_its_batch(gamma: float, limit: int) -> None:
     """Bit for bit, also when others have converged and left."""
     settings = SolverSettings(gamma=gamma)
     series = replace(
-        tilt_series(), haadf_scale=haadf_scale_at(tilt_series(), specimen().volumes, gamma)
+        tilt_series(),
+        haadf_scale=haadf_scale_at(tilt_series(), specimen().volumes, PowerLaw(gamma)),
     )
     start = start_of(problem_of(series))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from recon_cases import specimen, tilt_series
 
+from tomoatlas.recon_core.contrast import PowerLaw
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import nrmse_by_element
 from tomoatlas.recon_core.settings import SolverSettings
@@ -58,7 +59,7 @@ def test_known_chemical_scale_is_kept() -> None:
 
 def test_haadf_scale_at_the_truth() -> None:
     series = clear()
-    fitted = haadf_scale_at(series, specimen(SIZE).volumes, 2.0)
+    fitted = haadf_scale_at(series, specimen(SIZE).volumes, PowerLaw(2.0))
     assert fitted == pytest.approx(series.haadf_scale, rel=0.005)
 
 
@@ -86,7 +87,7 @@ def test_another_exponent_refits_the_scale_and_still_helps(gamma: float) -> None
 
 def test_scale_holds_for_the_exponent_of_the_data_only() -> None:
     series = clear()
-    assert haadf_scale_holds(series, 2.0)
-    assert not haadf_scale_holds(series, 1.7)
-    assert not haadf_scale_holds(replace(series, haadf_scale=None), 2.0)
-    assert haadf_scale_holds(replace(series, facts={}), 1.7)
+    assert haadf_scale_holds(series, PowerLaw(2.0))
+    assert not haadf_scale_holds(series, PowerLaw(1.7))
+    assert not haadf_scale_holds(replace(series, haadf_scale=None), PowerLaw(2.0))
+    assert haadf_scale_holds(replace(series, facts={}), PowerLaw(1.7))

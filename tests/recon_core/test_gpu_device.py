@@ -15,6 +15,7 @@ from recon_devices import needs_gpu
 from watched import COPIES, WatchedArray, watched
 
 from tomoatlas.recon_core import gpu as cuda_device
+from tomoatlas.recon_core.contrast import PowerLaw
 from tomoatlas.recon_core.device import CPU, Device
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.gpu import CudaDevice, cuda, device_named
@@ -47,7 +48,7 @@ def host() -> CudaDevice:
 def series_at(gamma: float) -> TiltSeries:
     """12³ nanocubes whose HAADF scale is known at ``gamma``."""
     series = tilt_series()
-    scale = haadf_scale_at(series, specimen().volumes, gamma)
+    scale = haadf_scale_at(series, specimen().volumes, PowerLaw(gamma))
     return replace(series, haadf_scale=scale, facts={**series.facts, "gamma": gamma})
 
 

@@ -9,15 +9,16 @@ import pytest
 from recon_cases import problem_of, random_volumes, specimen, tilt_series
 from recon_reference import Reference
 
-from tomoatlas.phantoms.acquire import haadf_contrast
-from tomoatlas.recon_core.solver.problem import contrast_weights
+from tomoatlas.recon_core.contrast import PowerLaw, relative_factors
 
 SERIES = tilt_series(8)
 
 
 def test_haadf_term_is_half_the_squared_counts_over_their_variance() -> None:
     problem, truth = problem_of(SERIES, 0.3, 0.0), specimen(8)
-    projected = problem.haadf.projector.forward(haadf_contrast(truth, 2.0)).astype(float)
+    projected = problem.haadf.projector.forward(
+        PowerLaw(2.0).of_volumes(truth.volumes, truth.atomic_numbers)
+    ).astype(float)
     residual = SERIES.haadf_scale * projected + SERIES.haadf_background - SERIES.haadf
     expected = 0.3 * (residual**2).sum() / (2 * SERIES.haadf.mean(dtype=float))
     assert problem.terms(truth.volumes[None]).haadf[0] == pytest.approx(expected, rel=1e-4)
@@ -40,7 +41,7 @@ def test_contrast(gamma: float) -> None:
     z = np.array([27.0, 29.0, 8.0, 79.0])
     direct = ((z[:, None, None, None] * x[0]) ** gamma).sum(0) / (z**gamma).mean()
     np.testing.assert_allclose(problem.contrast(x)[0], direct, rtol=1e-5)
-    weights, mean = contrast_weights(SERIES, gamma)
+    weights, mean = relative_factors(SERIES, PowerLaw(gamma))
     np.testing.assert_allclose(weights * mean, z**gamma, rtol=1e-6)
 
 

@@ -1,0 +1,43 @@
+"""Detectors: how expected counts become recorded ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Detector(Protocol):
+    """What a simulated acquisition asks of a detector.
+
+    Its ``repr`` is recorded with the tilt series, so it names the detector's settings; a frozen
+    dataclass does.
+    """
+
+    def counts(
+        self, expected: NDArray[np.float64], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Recorded counts, like ``expected`` (angle, y, x), drawn from the channel's own stream."""
+
+
+@dataclass(frozen=True)
+class PoissonDetector:
+    """An ideal counter: shot noise and nothing else.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> PoissonDetector().counts(np.full((1, 1, 3), 100.0), rng).dtype
+    dtype('float32')
+    """
+
+    def counts(
+        self, expected: NDArray[np.float64], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """See :class:`Detector`."""
+        return rng.poisson(expected).astype(np.float32)
+
+
+POISSON = PoissonDetector()
