@@ -27,7 +27,7 @@ from .exits import Exit, exit_with
 from .shipped import load_study
 from .signals import SignalHandler
 from .terminal import display, say
-from .workers import Workers, check_projectors, executor_of, request_of, sees_gpu
+from .workers import AUTO, Workers, check_projectors, executor_of, request_of, sees_gpu
 
 LOCK_SECONDS = 180.0
 """For the lock of a study folder, in a job: the one before may still be dying."""
@@ -73,7 +73,7 @@ def run_study(
         return _ended(name, out, summary, deadline, quiet, slices)
 
     # Decided by the environment: importing mpi4py outside of a launcher may abort the process.
-    if launched_under_mpi() and workers.dask is None:
+    if launched_under_mpi() and workers.dask is None and workers.executor == AUTO:
         from ..sweep.executors.mpi import ranks as mpi
 
         # A single rank is an ordinary run, with child processes that may crash.

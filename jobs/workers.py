@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import click
@@ -18,6 +18,7 @@ from ..recon_core.gpu.kernels import check_shape
 from ..recon_core.machine import available_bytes, usable_cores
 from ..recon_core.memory import FLOAT, GIB, fused_bytes
 from ..recon_core.projection.astra import check_projector
+from ..recon_core.registry import Registry
 from ..sweep.devices import (
     MASKS,
     DeviceRequest,
@@ -29,10 +30,12 @@ from ..sweep.devices import (
 )
 from ..sweep.estimate import data_bytes, solve_size, trial_bytes
 from ..sweep.executors import Executor
+from ..sweep.executors.inline import InlineExecutor
 from ..sweep.executors.local import ProcessExecutor
 from ..sweep.study import Study
 from .batch.capacity import check_workers
 
+AUTO = "auto"
 HALF = 2
 MEBIBYTE = 2**20
 
@@ -123,12 +126,15 @@ class Workers:
         Dask.
     device : auto, cpu, cuda or cuda-half.
     share : whether several workers may use the same GPU.
+    executor : name of :data:`EXECUTORS`, or a Python file that defines one; auto is Dask if
+        ``dask`` is given, else local processes.
     """
 
     count: int | None = None
     dask: str | None = None
     device: str = "auto"
     share: bool = False
+    executor: str = AUTO
 
 
 def request_of(workers: Workers) -> DeviceRequest:
@@ -175,9 +181,39 @@ def sees_gpu(request: DeviceRequest) -> bool:
     return request.kind != "auto" or bool(seen_devices(os.environ, visible_uuids()))
 
 
+@dataclass(frozen=True)
+class ExecutorKind:
+    """A way to run trials.
+
+    Parameters
+    ----------
+    about : one line for listings.
+    start : a context manager of an executor (:class:`tomoatlas.sweep.executors.Executor`) for a
+        study and its workers; it refuses, before any starts, what these cannot hold, and ends them
+        when it is left.
+    """
+
+    about: str
+    start: Callable[[Study, Workers], AbstractContextManager[Executor]]
+
+
+EXECUTORS: Registry[ExecutorKind] = Registry(
+    "executor",
+    "tomoatlas.executors",
+    ExecutorKind,
+    {
+        "local": "tomoatlas.jobs.workers:LOCAL",
+        "dask": "tomoatlas.jobs.workers:DASK",
+        "inline": "tomoatlas.jobs.workers:INLINE",
+    },
+    key="--executor",
+)
+"""Every way to run trials that no MPI launcher has started."""
+
+
 @contextmanager
 def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
-    """The workers of one computer, or of a Dask cluster.
+    """The workers of one computer, of a Dask cluster, or of a plugin.
 
     Parameters
     ----------
@@ -187,20 +223,49 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
     Raises
     ------
     BadInput : more workers than the study can keep busy or the memory holds, a device that cannot
-        be used, a projector that it has not got, or no cluster.
+        be used, a projector that it has not got, no cluster, or no such executor.
     """
     # Without a count the number follows from the machine and is reduced, not refused.
     if workers.count:
         check_workers(study, workers.count)
+    name = workers.executor
+    if name == AUTO:
+        name = "local" if workers.dask is None else "dask"
+    with EXECUTORS.get(name).start(study, workers) as executor:
+        yield executor
+
+
+@contextmanager
+def _local(study: Study, workers: Workers) -> Iterator[Executor]:
+    places = worker_places(workers)
+    _check(study, workers, places)
+    yield ProcessExecutor(len(places), environments=places, device=workers.device)
+
+
+@contextmanager
+def _dask(study: Study, workers: Workers) -> Iterator[Executor]:
+    address = workers.dask or "local"
     # Other machines have memory and devices of their own.
-    places = worker_places(workers) if workers.dask in (None, "local") else []
+    places = worker_places(workers) if address == "local" else []
+    _check(study, workers, places)
+    with _on_dask(address, workers, len(places)) as executor:
+        yield executor
+
+
+@contextmanager
+def _inline(study: Study, workers: Workers) -> Iterator[Executor]:
+    _check(study, workers, [{}])
+    yield InlineExecutor(device=workers.device)
+
+
+def _check(study: Study, workers: Workers, places: Sequence[Mapping[str, str]]) -> None:
     check_projectors(study, on_gpu=any(places))
     check_memory(study, places, workers.device)
-    if workers.dask is not None:
-        with _on_dask(workers.dask, workers, len(places)) as executor:
-            yield executor
-    else:
-        yield ProcessExecutor(len(places), environments=places, device=workers.device)
+
+
+LOCAL = ExecutorKind("processes of this computer, with limits on each trial", _local)
+DASK = ExecutorKind("workers of a Dask cluster (extra: dask)", _dask)
+INLINE = ExecutorKind("one after the other in this process, without limits: to debug", _inline)
 
 
 def worker_places(workers: Workers) -> list[Mapping[str, str]]:

@@ -41,6 +41,14 @@ from . import FilePath, Walltime, device_option, quiet_option
     help="Evaluate on the workers of the Dask cluster with this scheduler; `local` starts one of "
     "--workers processes. Needs the extra `dask`.",
 )
+@click.option(
+    "--executor",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Who evaluates trials: local, dask, inline, a plugin, or a Python file that defines one; "
+    "auto also takes the ranks of mpiexec or srun.",
+)
 @click.option("--no-slices", is_flag=True, help="A report without slices of the middle cell.")
 @quiet_option
 def run(
@@ -51,6 +59,7 @@ def run(
     share_devices: bool,
     walltime: int | None,
     dask: str | None,
+    executor: str,
     no_slices: bool,
     quiet: bool,
 ) -> int:
@@ -72,7 +81,7 @@ def run(
             from ..run import run_study
             from ..workers import Workers
 
-            who = Workers(workers, dask, device, share_devices)
+            who = Workers(workers, dask, device, share_devices, executor)
             return run_study(study, out, who, quiet, walltime, not no_slices, signals)
         except KeyboardInterrupt:
             if not signals.draining:
