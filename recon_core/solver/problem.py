@@ -57,6 +57,8 @@ class FusedProblem:
     chemistry : likelihood of the chemical counts.
     haadf : least squares of HAADF; None if no trial gives it weight, or without data.
     tv : TV weight, (trial,).
+    regulariser : what ``tv`` weighs; total variation, or another of
+        :mod:`tomoatlas.recon_core.solver.regularisers`.
     """
 
     chemistry: ChemicalTerm
