@@ -9,11 +9,14 @@ scikit-optimize takes seconds to load, so it is imported where it is used.
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from ...recon_core.errors import needed
 
 if TYPE_CHECKING:
     from skopt.learning import GaussianProcessRegressor
@@ -48,8 +51,9 @@ def ask(points: Array, scores: Array, seed: int) -> Array:
     -------
     Point (d,).
     """
-    from skopt import Optimizer
-    from skopt.space import Real
+    with _needed():
+        from skopt import Optimizer
+        from skopt.space import Real
 
     optimizer = Optimizer(
         [Real(0.0, 1.0)] * points.shape[1],
@@ -68,6 +72,11 @@ def ask(points: Array, scores: Array, seed: int) -> Array:
             warnings.filterwarnings("ignore", message, UserWarning)
         optimizer.tell(points.tolist(), [*scores.tolist(), *lies])
         return np.array(optimizer.ask(), dtype=np.float64)
+
+
+def _needed() -> AbstractContextManager[None]:
+    accepted = 'pip install scikit-optimize, or search.surrogate = "gp"'
+    return needed("scikit-optimize", purpose="search.surrogate", accepted=accepted)
 
 
 def _surrogate(dimensions: int, seed: int) -> GaussianProcessRegressor:

@@ -1,4 +1,4 @@
-from __future__ import annotations
+from __future__ import sys
 
 import math
 import random
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweep_fakes import score
 
+from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import DEFAULT_WEIGHTS, Weights
 from tomoatlas.sweep.search.propose import initial_point, predict, propose
 from tomoatlas.sweep.study.tables import Surrogate
@@ -168,3 +169,11 @@ def test_a_search_finds_the_bottom_of_a_bowl_and_chance_does_not() -> None:
     found = [search(seed) - bottom for seed in range(2)]
     assert max(found) < 0.01 * bottom
     assert np.median(found) < 0.3 * np.median([random_search(s) - bottom for s in range(50)])
+
+
+def test_without_scikit_optimize_one_line_names_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skopt", None)
+    with pytest.raises(BadInput) as refused:
+        propose(SPACE, told(7), [], 3, Surrogate.GP_HEDGE)
+    assert refused.value.key == "search.surrogate"
+    propose(SPACE, told(7), [], 3, Surrogate.GP)
