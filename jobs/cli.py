@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if sys.platform.startswith("win"):
         return exit_saying("tomoatlas runs on Linux and macOS; on Windows, use WSL.")
-    _within_quota()
+    _set_threads()
     try:
         code = cli.main(argv, prog_name="tomoatlas", standalone_mode=False)
     # Everything a person can mend, or wait out, is one line; a traceback means a fault of ours.
@@ -113,8 +113,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(code or Exit.DONE)
 
 
-def _within_quota() -> None:
-    """Give numba, which counts the cores of the affinity alone, no more threads than the quota."""
+def _set_threads() -> None:
+    """Keep numba, which counts the cores of the affinity alone, within the quota of a container.
+
+    ducc0 is called with one thread, and would fail on OMP_NUM_THREADS=4,2 without one of its own.
+    """
+    os.environ.setdefault("DUCC0_NUM_THREADS", "1")
     quota = core_quota()
     if quota is not None and "numba" not in sys.modules:
         os.environ.setdefault("NUMBA_NUM_THREADS", str(usable_cores()))

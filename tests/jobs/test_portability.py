@@ -142,3 +142,21 @@ def test_numba_keeps_to_the_quota(
     main(["--version"])
     assert os.environ.get("NUMBA_NUM_THREADS") == expected
     monkeypatch.setenv("NUMBA_NUM_THREADS", "to be undone")
+
+
+@pytest.mark.parametrize("threads", ["4,2", "", "auto"])
+def test_omp_num_threads_may_be_a_list(threads: str, tmp_path: Path) -> None:
+    out = tmp_path / "found.h5"
+    words = ["reconstruct", str(tmp_path / "tilts.h5"), "--out", str(out), "--max-iterations", "1"]
+    cubes = ["phantom", "nanocubes", "--size", "8", "--out", str(tmp_path / "cubes.h5")]
+    tilts = ["simulate", str(tmp_path / "cubes.h5"), "--haadf-tilts", "5", "--chemical-tilts", "3"]
+    assert main(cubes) == main([*tilts, "--out", str(tmp_path / "tilts.h5")]) == 0
+    variables = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tomoatlas", *words],
+        env={**variables, "OMP_NUM_THREADS": threads},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

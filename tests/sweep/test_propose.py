@@ -1,7 +1,8 @@
-from __future__ import sys
+from __future__ import annotations
 
 import math
 import random
+import sys
 
 import numpy as np
 import pytest
