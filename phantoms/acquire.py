@@ -319,5 +319,5 @@ def _facts(
 
 
 def _named(detector: Detector) -> dict[str, float | str]:
-    """The detector, unless it adds nothing to shot noise."""
+    """Record the detector, unless it adds nothing to shot noise."""
     return {} if detector == POISSON else {"detector": repr(detector)}

@@ -10,16 +10,26 @@ from numpy.typing import NDArray
 
 
 class Detector(Protocol):
-    """What a simulated acquisition asks of a detector.
+    """A detector, which turns expected counts into recorded ones.
 
-    Its ``repr`` is recorded with the tilt series, so it names the detector's settings; a frozen
-    dataclass does.
+    Its ``repr`` is recorded with the tilt series, so it must name the detector's settings; that of
+    a frozen dataclass does.
     """
 
     def counts(
         self, expected: NDArray[np.float64], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Recorded counts, like ``expected`` (angle, y, x), drawn from the channel's own stream."""
+        """Draw recorded counts.
+
+        Parameters
+        ----------
+        expected : expected counts, (angle, y, x), float64.
+        rng : the channel's own random stream.
+
+        Returns
+        -------
+        array : like ``expected``, float32.
+        """
 
 
 @dataclass(frozen=True)

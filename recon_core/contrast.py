@@ -2,9 +2,9 @@
 
 A contrast is a sum over elements, s = sum_i k_i x_i^gamma (Schwartz et al., Nat. Commun. 15, 3555
 (2024), Eq. 1, with k_i = Z_i^gamma). The compiled loops of the solver, ``power_sum`` and
-``volume_step`` of each device, hold that form for any k_i > 0 and 1 <= gamma <= 2: a law that
-differs in its factors, its exponent or the counts of vacuum is a class as :class:`PowerLaw`. A law
-of another form needs these two loops anew, on every device that it is to run on.
+``volume_step`` of each device, implement that form for any k_i > 0 and 1 <= gamma <= 2: a law that
+differs in its factors, its exponent or the counts of vacuum is a class like :class:`PowerLaw`. A
+law of another form needs its own version of these two loops on every device that it is to run on.
 """
 
 from __future__ import annotations
@@ -23,23 +23,52 @@ Array = NDArray[np.float32]
 
 
 class Contrast(Protocol):
-    """What simulation and solver ask of a HAADF contrast s = sum_i k_i x_i^gamma."""
+    """A HAADF contrast s = sum_i k_i x_i^gamma, as simulation and solver use it."""
 
     @property
     def gamma(self) -> float:
-        """The exponent of a concentration."""
+        """Exponent of a concentration, 1 to 2."""
 
     def factors(self, atomic_numbers: Sequence[int]) -> NDArray[np.float64]:
-        """Return the factor k_i > 0 of each element, (element,)."""
+        """Return the factor k_i > 0 of each element.
+
+        Parameters
+        ----------
+        atomic_numbers : one per element.
+
+        Returns
+        -------
+        array : (element,), float64.
+        """
 
     def vacuum(self, series: TiltSeries) -> float:
-        """Return the HAADF counts of a ray without matter."""
+        """Return the HAADF counts of a ray without matter.
+
+        Parameters
+        ----------
+        series : measured counts, in whose unit the result is.
+        """
 
     def holds_for(self, facts: Mapping[str, float | str]) -> bool:
-        """Check whether the HAADF scale of a tilt series with these facts is of this contrast."""
+        """Check whether the HAADF scale of a tilt series is of this contrast.
+
+        Parameters
+        ----------
+        facts : of the tilt series.
+        """
 
     def of_volumes(self, volumes: Array, atomic_numbers: Sequence[int]) -> Array:
-        """Return the contrast, (z, y, x), of volumes (element, z, y, x): what is simulated."""
+        """Compute the contrast that is simulated.
+
+        Parameters
+        ----------
+        volumes : concentrations, (element, z, y, x).
+        atomic_numbers : one per element.
+
+        Returns
+        -------
+        array : (z, y, x), float32.
+        """
 
 
 @dataclass(frozen=True)
@@ -73,6 +102,7 @@ class PowerLaw:
 
     def of_volumes(self, volumes: Array, atomic_numbers: Sequence[int]) -> Array:
         """See :class:`Contrast`."""
+        # element by element: one volume of temporaries
         contrast = np.zeros(volumes.shape[1:], np.float32)
         for z, volume in zip(atomic_numbers, volumes, strict=True):
             contrast += (np.float32(z) * volume) ** np.float32(self.gamma)
@@ -80,23 +110,29 @@ class PowerLaw:
 
 
 def contrast_of(settings: SolverSettings) -> Contrast:
-    """Return the contrast with which a reconstruction is made."""
+    """Return the contrast with which a reconstruction is made.
+
+    Parameters
+    ----------
+    settings : with the exponent.
+    """
     return PowerLaw(settings.gamma)
 
 
 def relative_factors(series: TiltSeries, contrast: Contrast) -> tuple[Array, float]:
-    """Compute the factor of each element relative to their mean.
+    """Return the factors relative to their mean.
 
     Parameters
     ----------
     series : for its elements.
-    contrast : how concentrations become signal.
+    contrast : of the reconstruction.
 
     Returns
     -------
-    factors : (element,), float32, with mean 1: keeps the split variable near 1.
-    mean : mean of the factors.
+    factors : (element,), float32, with mean 1.
+    mean : what they were divided by.
     """
+    # divided by their mean: s stays near 1 whatever the elements
     # divided by their mean: s stays near 1 whatever the elements
     factors = contrast.factors(series.atomic_numbers)
     return (factors / factors.mean()).astype(np.float32), float(factors.mean())

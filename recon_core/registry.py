@@ -61,6 +61,11 @@ class _Loader(Generic[T]):
     def from_point(self, name: str, origin: Origin) -> T:
         """Import the object of an entry point.
 
+        Parameters
+        ----------
+        name : of the entry.
+        origin : where it comes from.
+
         Raises
         ------
         BadInput : it cannot be imported, or is of another type.
@@ -80,6 +85,10 @@ class _Loader(Generic[T]):
 
     def from_file(self, name: str) -> T:
         """Return the only entry that a Python file defines, or the one that is named.
+
+        Parameters
+        ----------
+        name : ``FILE.py`` or ``FILE.py:NAME``.
 
         Raises
         ------

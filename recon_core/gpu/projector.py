@@ -107,14 +107,26 @@ class CudaProjector:
         object.__setattr__(self, "_tilts", self.launcher.xp.asarray(fields))
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
-        """See :class:`tomoatlas.recon_core.projection.Projector`."""
+        """Project volumes, see :class:`tomoatlas.recon_core.projection.Projector`.
+
+        Parameters
+        ----------
+        volumes : (..., z, y, x), float32, on the device.
+        out : receives the result, (..., angle, y, x), contiguous float32; None allocates it.
+        """
         volumes, out = fitted(volumes, *self._shapes, out, "volume", self.launcher.xp)
         rows = self.geometry.shape[1], self.geometry.angles
         self._launch("forward", rows, self.tiling.forward, volumes, out)
         return out
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
-        """See :class:`tomoatlas.recon_core.projection.Projector`."""
+        """Back-project projections, see :class:`tomoatlas.recon_core.projection.Projector`.
+
+        Parameters
+        ----------
+        projections : (..., angle, y, x), float32, on the device.
+        out : receives the result, (..., z, y, x), contiguous float32; None allocates it.
+        """
         volume, series = self._shapes
         projections, out = fitted(projections, series, volume, out, "projections", self.launcher.xp)
         self._launch("adjoint", volume[::-1], self.tiling.adjoint, projections, out)
@@ -193,13 +205,25 @@ class CupySparseProjector:
         object.__setattr__(self, "_transpose", device_matrix(sparse.csr_array(matrix.T)))
 
     def forward(self, volumes: Array, out: Array | None = None) -> Array:
-        """See :class:`tomoatlas.recon_core.projection.Projector`."""
+        """Project volumes, see :class:`tomoatlas.recon_core.projection.Projector`.
+
+        Parameters
+        ----------
+        volumes : (..., z, y, x), float32, on the device.
+        out : receives the result, (..., angle, y, x), contiguous float32; None allocates it.
+        """
         series = (self.geometry.angles, self.geometry.shape[1])
         fit = fitted(volumes, self.geometry.shape, series, out, "volume", cupy_module())
         return _multiply(self._matrix, *fit)
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
-        """See :class:`tomoatlas.recon_core.projection.Projector`."""
+        """Back-project projections, see :class:`tomoatlas.recon_core.projection.Projector`.
+
+        Parameters
+        ----------
+        projections : (..., angle, y, x), float32, on the device.
+        out : receives the result, (..., z, y, x), contiguous float32; None allocates it.
+        """
         series = (self.geometry.angles, self.geometry.shape[1])
         fit = fitted(projections, series, self.geometry.shape, out, "projections", cupy_module())
         return _multiply(self._transpose, *fit)

@@ -1,9 +1,9 @@
-"""Regularisers: what the solver asks of the term that keeps volumes smooth.
+"""Regularisers: the term that keeps volumes smooth, as the solver uses it.
 
 The proximal map of the regulariser is fused with the coupling to HAADF and with non-negativity into
 one sweep over memory, the volume step (:mod:`tomoatlas.recon_core.cpu.volume_step`). A new
 regulariser therefore brings a ``step`` of its own, compiled for each device that it is to run on;
-the rest of the solver asks of it what is here.
+the rest of the solver uses the protocol alone.
 """
 
 from __future__ import annotations
@@ -27,22 +27,45 @@ class Regulariser(Protocol):
 
     @property
     def components(self) -> int:
-        """Numbers of the dual variable at every voxel of an element."""
+        """Number of components of the dual variable at every voxel of an element."""
 
     @property
     def coarser(self) -> float:
-        """The weight on a grid of half the resolution, over the weight that means the same here."""
+        """Factor of the weight that keeps its meaning on a grid of half the resolution."""
 
     def value(self, device: Device, volumes: Array) -> Values:
-        """Return the sum of R over elements, (trial,), of volumes (trial, element, z, y, x)."""
+        """Sum R over the elements.
+
+        Parameters
+        ----------
+        device : where the volumes are.
+        volumes : concentrations, (trial, element, z, y, x).
+
+        Returns
+        -------
+        array : (trial,), float64.
+        """
 
     def restrict(self, dual: Array) -> None:
-        """Make an upsampled dual (trial, element, component, z, y, x) admissible, in place."""
+        """Make an upsampled dual admissible, in place.
+
+        Parameters
+        ----------
+        dual : (trial, element, component, z, y, x).
+        """
 
     def step(self, device: Device, fields: Fields, steps: Steps) -> Values:
-        """Step the dual and the volumes, in place, and return the sums over blocks of voxels.
+        """Step the dual and the volumes, in place.
 
-        As :func:`tomoatlas.recon_core.cpu.volume_step.volume_step`; the weight is ``steps.tv``.
+        Parameters
+        ----------
+        device : where the arrays are.
+        fields, steps : as of :func:`tomoatlas.recon_core.cpu.volume_step.volume_step`; the weight
+            is ``steps.tv``.
+
+        Returns
+        -------
+        array : sums over blocks of voxels, (trial, block, 6), float64.
         """
 
 
@@ -51,7 +74,8 @@ class TotalVariation:
     """Isotropic total variation: the sum over voxels of |grad x|, with forward differences.
 
     The gradient is zero across the far faces. The dual holds a vector of the unit ball at every
-    voxel (Chambolle, 2004; Beck and Teboulle, 2009).
+    voxel (Chambolle, J. Math. Imaging Vis. 20, 89 (2004); Beck and Teboulle, IEEE Trans. Image
+    Process. 18, 2419 (2009)).
     """
 
     components = DUALS
