@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tomoatlas.analysis.atlas import load_atlas, write_atlas
-from tomoatlas.analysis.figures import draw
+from tomoatlas.analysis.figures import draw_figure
 from tomoatlas.analysis.figures.source import Source
 from tomoatlas.analysis.journal import JournalReader, load_trials
 from tomoatlas.analysis.recommend import recommend
@@ -172,7 +172,7 @@ def test_what_is_solved_again_agrees_with_its_record(solved: Path) -> None:
     source = Source((solved,))
     assert source.rerun.differences == ()
     assert source.notes == ()
-    assert "recorded" not in title(draw("slices", source))
+    assert "recorded" not in title(draw_figure("slices", source))
 
 
 def test_a_score_that_is_not_as_recorded_stands_beside_the_figure(solved: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_score_that_is_not_as_recorded_stands_beside_the_figure(solved: Path) 
     scores = [f"{value:.4f}" for value in (difference.solved, difference.recorded)]
     for name in ("slices", "overlay", "convergence", "pareto"):
         source = Source((solved,))
-        heading = title(draw(name, source))
+        heading = title(draw_figure(name, source))
         assert [score in heading for score in scores] == [True, True], name
     assert all(score in found.slices.title for score in scores)
 
