@@ -20,6 +20,7 @@ from ..exits import Exit
 from . import FilePath, device_option, force_option, out_option, quiet_option, refuse_existing
 
 if TYPE_CHECKING:
+    from ...recon_core.metrics.misfit import Misfit
     from ...recon_core.result import Reconstruction
     from ...recon_core.settings import SolverSettings
     from ...recon_core.tiltseries import TiltSeries
@@ -71,9 +72,10 @@ def reconstruct(
 ) -> int:
     """Reconstruct the concentrations of every element from TILTS.h5.
 
-    Weights are scale-free: haadf 1 is the statistical weight; without any,
-    haadf 0.02 and tv 1 are used and printed. Exit code 3 if the solver diverged; nothing is
-    written then.
+    Weights are scale-free: haadf 1 is the statistical weight; without any, haadf 0.02 and tv 1 are
+    used and printed. The misfit of HAADF (reduced chi-square) and of every element (deviance) is
+    printed in units of the noise and kept in the file. Exit code 3 if the solver diverged; nothing
+    is written then.
     """
     from ...phantoms.formats import load_tilt_series
     from ...recon_core.methods import Method
@@ -275,12 +277,29 @@ def reconstruct_file(
     # A diverged volume looks like one; not writing it is safer.
     if solved.status is Status.DIVERGED:
         return Exit.TRIALS_FAILED, (f"diverged: {solved.message}; nothing was written",)
-    save_reconstruction(out, solved, {"version": package_version("tomoatlas")}, overwrite=force)
+    found = _misfit(series, solved, settings, device)
+    facts = {"version": package_version("tomoatlas"), **found.facts}
+    save_reconstruction(out, solved, facts, overwrite=force)
     return Exit.DONE, (
         *_without_haadf(series, choice),
         *_terms(solved),
+        *map(str, found.channels),
         f"{out}: {', '.join(series.elements)}",
     )
+
+
+def _misfit(
+    series: TiltSeries, solved: Reconstruction, settings: SolverSettings, device: str
+) -> Misfit:
+    """How far the data lie from the projected volumes, in units of their noise."""
+    from ...recon_core.contrast import contrast_of
+    from ...recon_core.gpu import device_named
+    from ...recon_core.metrics.misfit import misfit
+    from ...recon_core.solver.calibration import with_chemical_scale
+
+    # the solver's own scale, which its result does not carry
+    known = with_chemical_scale(series, device_named(device), settings.projector)
+    return misfit(known, solved.volumes, contrast_of(settings))
 
 
 def _without_haadf(series: TiltSeries, choice: MethodChoice) -> tuple[str, ...]:

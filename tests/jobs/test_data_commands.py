@@ -109,6 +109,8 @@ def test_reconstruct_records_how(options, method, weights, tilts, tmp_path, caps
     said = capsys.readouterr().out
     assert "iterations" in said
     assert "terms: HAADF" in said
+    assert "HAADF: " in said
+    assert said.count("times the noise; worst tilt") == 5
     assert ("weights not given" in said) == (options == [])
     volumes, elements, _ = load_volumes(out)
     assert volumes.shape == (4, 16, 16, 16)
@@ -116,6 +118,8 @@ def test_reconstruct_records_how(options, method, weights, tilts, tmp_path, caps
     with h5py.File(out) as file:
         assert file.attrs["method"] == method
         assert file.attrs["max_iterations"] == 15
+        assert file.attrs["misfit_Au"] > 0
+        assert file.attrs["misfit_HAADF_by_tilt"].shape == (9,)
         assert {n: file.attrs[n] for n in ("haadf", "tv") if n in file.attrs} == weights
 
 
