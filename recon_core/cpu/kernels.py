@@ -21,7 +21,7 @@ Sums = NDArray[np.float64]
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 jit = numba.njit(parallel=True, fastmath=FAST, cache=True, error_model="numpy")
 leaf = numba.njit(fastmath=FAST, cache=True, error_model="numpy")
-TINY = np.float32(1e-6)  # least expected count: keeps b / y and log(b / y) finite
+TINY = np.float32(1e-6)  # least concentration of a power below 2: its second derivative is finite
 
 
 @jit
@@ -45,10 +45,13 @@ def power_sum(x: Array, weights: Array, gamma: float, out: Array) -> None:
 
 
 @jit
-def poisson_slope(rays: Array, counts: Array, scale: Array, background: Array, out: Array) -> None:
+def poisson_slope(
+    rays: Array, counts: Array, scale: Array, background: Array, knee: Array, out: Array
+) -> None:
     """Write the gradient of the Poisson deviance by the projections, scale[e] (1 - b / y).
 
-    With y = scale[e] rays + background[e], the expected counts.
+    With y = scale[e] rays + background[e], the expected counts. Below knee[e] the logarithm goes on
+    as its parabola there: 1 / y becomes (2 - y / knee) / knee.
 
     Parameters
     ----------
@@ -56,27 +59,38 @@ def poisson_slope(rays: Array, counts: Array, scale: Array, background: Array, o
     counts : measured counts b, (element, row, x).
     scale : counts per unit of the projection, (element,).
     background : counts, (element,).
+    knee : expected counts > 0, (element,).
     out : like ``rays``, written; may be ``rays`` itself.
     """
     batch, elements, rows, width = rays.shape
+    one = np.float32(1)
     for task in numba.prange(batch * elements * rows):
         trial, e, row = task // (elements * rows), (task // rows) % elements, task % rows
         signal, b, slope = rays[trial, e, row], counts[e, row], out[trial, e, row]
+        if background[e] >= knee[e]:
+            for j in range(width):
+                y = scale[e] * signal[j] + background[e]
+                slope[j] = scale[e] * (one - b[j] / y)
+            continue
         for j in range(width):
-            # without background an empty ray expects no count: bound it away from 0
-            y = max(scale[e] * signal[j] + background[e], TINY)
-            slope[j] = scale[e] * (np.float32(1) - b[j] / y)
+            y = scale[e] * signal[j] + background[e]
+            # without background an empty ray expects no count: 1 / y must stay bounded
+            below = max(knee[e] - y, np.float32(0)) / knee[e]
+            slope[j] = scale[e] * (one - b[j] / max(y, knee[e]) * (one + below))
 
 
 @jit
-def poisson_deviance(rays: Array, counts: Array, scale: Array, background: Array) -> Sums:
+def poisson_deviance(
+    rays: Array, counts: Array, scale: Array, background: Array, knee: Array
+) -> Sums:
     """Sum y - b + b log(b / y) over each row, with y = scale[e] rays + background[e].
 
-    Half the Poisson deviance: the negative log-likelihood less its value at y = b.
+    Half the Poisson deviance: the negative log-likelihood less its value at y = b. Below knee[e]
+    log y is its Taylor polynomial of second order there: convex still, with a bounded curvature.
 
     Parameters
     ----------
-    rays, counts, scale, background : as for :func:`poisson_slope`.
+    rays, counts, scale, background, knee : as for :func:`poisson_slope`.
 
     Returns
     -------
@@ -89,11 +103,15 @@ def poisson_deviance(rays: Array, counts: Array, scale: Array, background: Array
         total = 0.0
         for j in range(width):
             b = counts[e, row, j]
-            y = max(scale[e] * rays[trial, e, row, j] + background[e], TINY)
+            y = scale[e] * rays[trial, e, row, j] + background[e]
             total += y - b
             # b log b is 0 at b = 0
-            if b > 0:
+            if b > 0 and y >= knee[e]:
                 total += b * np.log(b / y)
+            elif b > 0:
+                safe = max(y, knee[e])
+                below = (safe - y) / safe
+                total += b * (np.log(b / safe) + below * (np.float32(1) + np.float32(0.5) * below))
         sums[trial, e * rows + row] = total
     return sums
 

@@ -60,17 +60,19 @@ class CudaKernels:
         )
 
     def poisson_slope(
-        self, rays: Array, counts: Array, scale: Array, background: Array, out: Array
+        self, rays: Array, counts: Array, scale: Array, background: Array, knee: Array, out: Array
     ) -> None:
         """See :func:`tomoatlas.recon_core.cpu.kernels.poisson_slope`."""
         size = _Size.of(rays)
-        args = (rays, counts, scale, background, out, *_channel(counts, size))
+        args = (rays, counts, scale, background, knee, out, *_channel(counts, size))
         self._apply("poisson_slope", size, args)
 
-    def poisson_deviance(self, rays: Array, counts: Array, scale: Array, background: Array) -> Sums:
+    def poisson_deviance(
+        self, rays: Array, counts: Array, scale: Array, background: Array, knee: Array
+    ) -> Sums:
         """See :func:`tomoatlas.recon_core.cpu.kernels.poisson_deviance`; (trial, 1)."""
         size = _Size.of(rays)
-        args = (rays, counts, scale, background, *_channel(counts, size))
+        args = (rays, counts, scale, background, knee, *_channel(counts, size))
         return self._sum("poisson_deviance", size, args)[..., 0]
 
     def squares_slope(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,9 @@ from ..projection import Projector
 Array = NDArray[np.float32]
 Likelihood = Literal["poisson", "least-squares"]
 
+LEAST = 1e-6  # expected counts: keeps b / y finite
+KNEE = 0.1  # of the median of the counts that are not 0, and of the mean count
+
 
 @dataclass(frozen=True)
 class ChemicalTerm:
@@ -22,6 +26,7 @@ class ChemicalTerm:
     With y_i = scale_i A_c x_i + background_i: the Poisson deviance sum(y - b + b log(b/y)), which
     is the negative log-likelihood of Schwartz et al., Nat. Commun. 15, 3555 (2024), Eq. 1, less its
     value at y = b; or least squares with the variance of a Poisson count of the channel's mean.
+    Where next to nothing is expected the logarithm goes on as a parabola, see :attr:`knee`.
     Volumes are (trial, element, z, y, x), or (element, z, y, x) for one trial.
 
     Parameters
@@ -62,7 +67,7 @@ class ChemicalTerm:
         rays, kernels = self._rows(self.projector.forward(volumes, rays)), self.device.kernels
         data = (self._rows(self.counts)[0], self.scale, self.background)
         if self.likelihood == "poisson":
-            sums = kernels.poisson_deviance(rays, *data)
+            sums = kernels.poisson_deviance(rays, *data, self.knee)
         else:
             sums = kernels.weighted_squares(rays, *data, self._precision)
         # rows in a fixed order: the value does not depend on threads
@@ -82,7 +87,7 @@ class ChemicalTerm:
         rows, kernels = self._rows(rays), self.device.kernels
         data = (self._rows(self.counts)[0], self.scale, self.background)
         if self.likelihood == "poisson":
-            kernels.poisson_slope(rows, *data, rows)
+            kernels.poisson_slope(rows, *data, self.knee, rows)
         else:
             kernels.squares_slope(rows, *data, self._precision, rows)
         self.projector.adjoint(rays, out=out)
@@ -108,7 +113,7 @@ class ChemicalTerm:
         expected = self.projector.forward(volumes, out)
         expected *= self.scale[:, None, None, None]
         expected += self.background[:, None, None, None]
-        return self.device.xp.maximum(expected, 1e-6, out=expected)  # type: ignore[no-any-return]
+        return self.device.xp.maximum(expected, LEAST, out=expected)  # type: ignore[no-any-return]
 
     def curvature(
         self, volumes: Array, steps: int, probe: Array, rays: Array, bend: Array
@@ -151,6 +156,15 @@ class ChemicalTerm:
         precision: Array = (1.0 / self.device.xp.maximum(mean, 1e-6)).astype(np.float32)
         return precision
 
+    @cached_property
+    def knee(self) -> Array:
+        """Expected counts below which the Poisson likelihood goes on as a parabola, (element,).
+
+        Where b counts are found and none are expected, its slope b / y and its curvature b / y^2
+        have no bound, and no step length does. A background of some size bounds them by itself.
+        """
+        return self.device.put(_knees(self.device.get(self.counts), self.device.get(self.background)))
+
     def _rows(self, rays: Array) -> Array:
         """Return projections as (trial, element, ray, x)."""
         elements, width = len(self.counts), rays.shape[-1]
@@ -163,6 +177,7 @@ class ChemicalTerm:
             out[...] = self._precision[:, None, None, None]
             return
         self.expected(volumes, out)
+        self.device.xp.maximum(out, self.knee[:, None, None, None], out=out)
         out *= out
         self.device.xp.divide(self.counts, out, out=out)
 
@@ -222,6 +237,14 @@ class HaadfTerm:
         trials : index of the batch: integers or a mask.
         """
         return replace(self, precision=self.precision[trials])
+
+
+def _knees(counts: Array, background: Array) -> Array:
+    """Choose the knee of each element's likelihood, on the host."""
+    typical = [np.median(c[c > 0]) if c.any() else 1.0 for c in counts]
+    means = counts.mean(axis=(1, 2, 3), dtype=np.float64)
+    knees = np.where(background < KNEE * means, KNEE * np.array(typical), LEAST)
+    return np.maximum(knees, LEAST).astype(np.float32)
 
 
 def _energy(device: Device, volumes: Array) -> NDArray[np.float64]:

@@ -153,7 +153,7 @@ def slope(chemistry: ChemicalTerm, state: FusionState) -> None:
     rows = chemistry._rows(state.rays)
     counts = chemistry._rows(chemistry.counts)[0]
     chemistry.device.kernels.poisson_slope(
-        rows, counts, chemistry.scale, chemistry.background, rows
+        rows, counts, chemistry.scale, chemistry.background, chemistry.knee, rows
     )
 
 

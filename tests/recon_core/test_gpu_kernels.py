@@ -128,7 +128,7 @@ class KernelConformance:
     def test_poisson(self, shape: tuple[int, ...], seed: int, slope: bool) -> None:
         case = Case(shape, seed).rays()
         rays, counts = case.positive(), np.floor(case.positive()[0])
-        each = case.numbers(shape[1]), case.numbers(shape[1])
+        each = tuple(case.numbers(shape[1]) for _ in range(3))
         if slope:
             self.agree("poisson_slope", rays, counts, *each, np.full_like(rays, np.nan))
         else:
@@ -201,7 +201,7 @@ class KernelConformance:
     def test_a_gradient_in_place_as_the_solver_calls_it(self) -> None:
         case = Case((2, 2, 3, 4, 5), 0).rays()
         rays, counts, each = case.positive(), case.positive()[0], case.numbers(2)
-        ours, out, rest = self.put(rays.copy()), np.empty_like(rays), (counts, each, each)
+        ours, out, rest = self.put(rays.copy()), np.empty_like(rays), (counts, each, each, each)
         self.ours.poisson_slope(ours, *map(self.put_copy, rest), ours)
         CpuKernels.poisson_slope(rays, *rest, out)
         np.testing.assert_allclose(self.get(ours), out, rtol=1e-5, atol=1e-6)

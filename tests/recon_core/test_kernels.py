@@ -25,6 +25,7 @@ GAMMAS = (1.4, 1.7, 2.0)
 WEIGHTS = np.array([0.3, 0.1, 2.6], np.float32)
 SCALE = np.array([2.0, 0.5], np.float32)
 BACKGROUND = np.array([0.5, 1.5], np.float32)
+KNEE = np.array([0.1, 0.1], np.float32)
 PRECISION = np.array([2.0, 0.25], np.float32)
 
 
@@ -63,18 +64,46 @@ def rays_and_counts() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_poisson_deviance_and_slope() -> None:
     rays, counts, y = rays_and_counts()
-    sums = poisson_deviance(rays, counts, SCALE, BACKGROUND)
+    sums = poisson_deviance(rays, counts, SCALE, BACKGROUND, KNEE)
     logs = np.where(counts > 0, counts * np.log(np.maximum(counts, 1) / y), 0)
     np.testing.assert_allclose(sums.reshape(3, 2, 5), (y - counts + logs).sum(-1), rtol=1e-5)
-    poisson_slope(rays, counts, SCALE, BACKGROUND, rays)
+    poisson_slope(rays, counts, SCALE, BACKGROUND, KNEE, rays)
     np.testing.assert_allclose(rays, SCALE[:, None, None] * (1 - counts / y), rtol=1e-5, atol=1e-6)
+
+
+def test_below_the_knee_the_likelihood_is_the_parabola_of_its_value_slope_and_curvature() -> None:
+    """No count is expected anywhere, and some are found: everything stays finite."""
+    knee, one = np.float32(0.5), np.ones(1, np.float32)
+    rays = np.linspace(0, 1, 6, dtype=np.float32).reshape(1, 1, 1, 6)
+    counts = np.full((1, 1, 6), 3, np.float32)
+    y = rays[0, 0, 0].astype(float)
+    below = y - knee
+    log = np.log(knee) + below / knee - below**2 / (2 * knee**2)
+    value = y - 3 + 3 * (np.log(3) - np.where(y < knee, log, np.log(np.maximum(y, knee))))
+    bent = np.where(y < knee, (2 - y / knee) / knee, 1 / np.maximum(y, knee))
+    sums = poisson_deviance(rays, counts, one, 0 * one, knee * one)
+    np.testing.assert_allclose(sums[0], value.sum(), rtol=1e-6)
+    poisson_slope(rays, counts, one, 0 * one, knee * one, rays)
+    np.testing.assert_allclose(rays[0, 0, 0], 1 - 3 * bent, rtol=1e-6)
+
+
+def test_a_background_above_the_knee_leaves_the_likelihood_as_it_is() -> None:
+    """To the bit: whatever the knee is."""
+    rays, counts, _ = rays_and_counts()
+    data, slopes = (rays, counts, SCALE, BACKGROUND), (np.empty_like(rays), np.empty_like(rays))
+    for knee, out in zip((KNEE, 5 * KNEE), slopes, strict=True):
+        poisson_slope(*data, knee, out)
+    np.testing.assert_array_equal(*slopes)
+    np.testing.assert_array_equal(
+        poisson_deviance(*data, KNEE), poisson_deviance(*data, np.float32(5) * KNEE)
+    )
 
 
 def test_poisson_deviance_is_zero_at_the_counts() -> None:
     counts, one = np.arange(1, 13, dtype=np.float32).reshape(1, 3, 4), np.ones(1, np.float32)
     rays = counts[None].copy()
-    np.testing.assert_allclose(poisson_deviance(rays, counts, one, 0 * one), 0)
-    poisson_slope(rays, counts, one, 0 * one, rays)
+    np.testing.assert_allclose(poisson_deviance(rays, counts, one, 0 * one, KNEE[:1]), 0)
+    poisson_slope(rays, counts, one, 0 * one, KNEE[:1], rays)
     np.testing.assert_array_equal(rays, 0)
 
 
@@ -112,4 +141,4 @@ def test_products_and_update_of_a_descent() -> None:
 def test_nan_is_not_clipped_away() -> None:
     rays, counts, _ = rays_and_counts()
     rays[1, 0, 2, 3] = np.nan
-    assert np.isnan(poisson_deviance(rays, counts, SCALE, BACKGROUND)).sum() == 1
+    assert np.isnan(poisson_deviance(rays, counts, SCALE, BACKGROUND, KNEE)).sum() == 1

@@ -131,3 +131,28 @@ def test_terms_leave_their_input_alone() -> None:
     gradient(chosen, volumes)
     np.testing.assert_array_equal(volumes, before)
     np.testing.assert_array_equal(chosen.chemistry.counts, counts)
+
+
+def test_the_knee_counts_where_the_background_bounds_nothing() -> None:
+    """A tenth of a typical count, however much of the field is vacuum; 0 background alone has it."""
+    series = tilt_series(SIZE)
+    bare = replace(series, chemical_background=(0.0,) * 4)
+    beside = ((4, 4), (0, 0))
+    chemical = np.pad(bare.chemical, ((0, 0), (0, 0), *beside))
+    wide = replace(bare, chemical=chemical, haadf=np.pad(bare.haadf, ((0, 0), *beside)))
+    knees = [problem_of(each).chemistry.knee for each in (series, bare, wide)]
+    assert (knees[0] < np.array(series.chemical_background)).all()
+    typical = [np.median(counts[counts > 0]) for counts in series.chemical]
+    np.testing.assert_allclose(knees[1], 0.1 * np.array(typical), rtol=1e-6)
+    np.testing.assert_array_equal(knees[2], knees[1])
+
+
+def test_the_curvature_is_bounded_where_no_count_is_expected() -> None:
+    chosen = problem_of(replace(tilt_series(SIZE), chemical_background=(0.0,) * 4)).chemistry
+    empty = np.full((1, 4, SIZE, SIZE, SIZE), 1e-9, np.float32)
+    shape = (1, *chosen.counts.shape)
+    work = np.empty_like(empty), np.empty(shape, np.float32), np.empty(shape, np.float32)
+    bend = chosen.curvature(empty, 3, *work)[0] / chosen.scale.astype(float) ** 2
+    counted = chosen.counts.max(axis=(1, 2, 3)) / chosen.knee**2
+    ones = chosen.projector.adjoint(chosen.projector.forward(np.ones_like(empty)))
+    assert (bend <= counted * ones.max()).all()

@@ -36,34 +36,39 @@ extern "C" __global__ void power_sum(const float* __restrict__ x, const float* _
     out[trial_start(count) + at] = sum;
 }
 
-// Expected counts of one ray, before they are kept positive.
+// Expected counts of one ray.
 __device__ inline float expected(float ray, const float* scale, const float* background, int e) {
     return scale[e] * ray + background[e];
 }
 
 extern "C" __global__ void poisson_slope(const float* rays, const float* __restrict__ counts,
                                          const float* __restrict__ scale,
-                                         const float* __restrict__ background, float* out,
-                                         int channel, int count) {
+                                         const float* __restrict__ background,
+                                         const float* __restrict__ knee, float* out, int channel,
+                                         int count) {
     const int at = index_of_thread(), e = at / channel;
     if (at >= count) return;
     const long long here = trial_start(count) + at;
-    const float y = at_least(expected(rays[here], scale, background, e), 1e-6f);
-    out[here] = scale[e] * (1.0f - counts[at] / y);
+    const float y = expected(rays[here], scale, background, e);
+    const float below = at_least(knee[e] - y, 0.0f) / knee[e];
+    out[here] = scale[e] * (1.0f - counts[at] / at_least(y, knee[e]) * (1.0f + below));
 }
 
 extern "C" __global__ void poisson_deviance(double* __restrict__ sums,
                                             const float* __restrict__ rays,
                                             const float* __restrict__ counts,
                                             const float* __restrict__ scale,
-                                            const float* __restrict__ background, int channel,
+                                            const float* __restrict__ background,
+                                            const float* __restrict__ knee, int channel,
                                             int count) {
     rays += trial_start(count);
     sum_each(sums, count, [=](int at) {
-        const float y = at_least(expected(rays[at], scale, background, at / channel), 1e-6f);
-        const float b = counts[at];
+        const int e = at / channel;
+        const float y = expected(rays[at], scale, background, e), safe = at_least(y, knee[e]);
+        const float b = counts[at], below = (safe - y) / safe;
         const double value = y - b;
-        return b > 0.0f ? value + (double)(b * logf(b / y)) : value;
+        const float log_ratio = logf(b / safe) + below * (1.0f + 0.5f * below);
+        return b > 0.0f ? value + (double)(b * log_ratio) : value;
     });
 }
 
