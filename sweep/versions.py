@@ -24,6 +24,8 @@ REVISIONS: dict[int, str] = {
     UNRECORDED: "until 2026-11-28: not recorded, several states of the solver; that of the "
     "committed atlases gave 0.5081 where revision 1 gives 0.5096",
     1: "2026-11-28: the first recorded; strong TV settles, a filter for the first steps",
+    2: "2026-11-28: counts without background have a likelihood of bounded slope and curvature; "
+    "where the background is positive as before",
 }
 """Revision of the algorithm → since when, and what moved.
 
