@@ -163,7 +163,9 @@ class ChemicalTerm:
         Where b counts are found and none are expected, its slope b / y and its curvature b / y^2
         have no bound, and no step length does. A background of some size bounds them by itself.
         """
-        return self.device.put(_knees(self.device.get(self.counts), self.device.get(self.background)))
+        on_host = self.device.get(self.counts), self.device.get(self.background)
+        knees: Array = self.device.put(_knees(*on_host))
+        return knees
 
     def _rows(self, rays: Array) -> Array:
         """Return projections as (trial, element, ray, x)."""

@@ -32,8 +32,9 @@ def value_and_slope(problem: FusedProblem, x: Array) -> tuple[float, Array]:
     rays = problem.chemistry.projector.forward(x)
     rows = rays.reshape(*x.shape[:2], -1, x.shape[-1])
     data = (problem.chemistry.counts.reshape(rows.shape[1:]), *_scales(problem))
-    value = float(problem.device.kernels.poisson_deviance(rows, *data, problem.chemistry.knee).sum())
-    problem.device.kernels.poisson_slope(rows, *data, problem.chemistry.knee, rows)
+    kernels, knee = problem.device.kernels, problem.chemistry.knee
+    value = float(kernels.poisson_deviance(rows, *data, knee).sum())
+    kernels.poisson_slope(rows, *data, knee, rows)
     problem.chemistry.projector.adjoint(rays, out=slope)
     misfit = haadf_misfit(problem, x)
     value += 0.5 * precision(problem) * float(np.sum(np.square(misfit), dtype=np.float64))

@@ -134,7 +134,7 @@ def test_terms_leave_their_input_alone() -> None:
 
 
 def test_the_knee_counts_where_the_background_bounds_nothing() -> None:
-    """A tenth of a typical count, however much of the field is vacuum; 0 background alone has it."""
+    """A tenth of a typical count, however much of the field is vacuum."""
     series = tilt_series(SIZE)
     bare = replace(series, chemical_background=(0.0,) * 4)
     beside = ((4, 4), (0, 0))
