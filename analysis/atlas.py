@@ -159,7 +159,8 @@ class Atlas:
     @property
     def elements(self) -> tuple[str, ...]:
         """Chemical symbols of the columns ``nrmse_<El>``."""
-        names = [str(c) for c in self.table.columns if _of_element(str(c))]
+        columns = [str(c) for c in self.table.columns if _of_element(str(c))]
+        names = [column for column in columns if column.startswith("nrmse_")]
         return tuple(name.removeprefix("nrmse_") for name in names)
 
 
@@ -271,7 +272,9 @@ def _load_file(path: Path) -> Atlas:
 
 
 def _of_element(column: str) -> bool:
-    return column.startswith("nrmse_") and column.removeprefix("nrmse_") in SYMBOLS
+    """Whether a column is a score or a total of one element."""
+    kind, _, element = column.partition("_")
+    return kind in ("nrmse", "total") and element in SYMBOLS
 
 
 def _without_foreign(atlas: Atlas) -> Atlas:

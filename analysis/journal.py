@@ -49,8 +49,9 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     Table with :data:`~tomoatlas.analysis.table.BASE_COLUMNS`, one column per axis (its path), and
-    ``nrmse_<El>`` per element. ``worker``, ``host``, ``version`` and ``commit`` are missing in
-    journals of versions that did not record them, and ``revision`` is 0 there.
+    ``nrmse_<El>`` and ``total_<El>`` per element. ``total_<El>``, ``worker``, ``host``, ``version``
+    and ``commit`` are missing in journals of versions that did not record them, and ``revision`` is
+    0 there.
 
     Raises
     ------
@@ -185,6 +186,7 @@ def _problem(record: Mapping[str, Any], cells: Collection[frozenset[Any]]) -> st
         and isinstance(cell, dict)
         and isinstance(weights or {}, dict)
         and isinstance(record.get("nrmse_by_element") or {}, dict)
+        and isinstance(record.get("totals") or {}, dict)
         and isinstance(record.get("trial_id"), str)
         and isinstance(record.get("status"), str)
         and isinstance(record.get("number"), int)

@@ -21,6 +21,7 @@ from ..recon_core.metrics import (
     ssim,
     stoichiometry,
 )
+from ..recon_core.metrics.amounts import haze, level, totals
 from ..recon_core.metrics.resolution import AGAINST_TRUTH, shell_correlation
 from ..recon_core.result import Reconstruction
 
@@ -45,7 +46,10 @@ def evaluate(
     dict : ``nrmse`` of z-scored volumes (0 equal, 1.41 nothing in common), the mean of
         ``nrmse_by_element``; ``relative_error``, which sees a wrong scale; correlation, resolution
         by Fourier shell correlation in nm (None if nothing is resolved) and SSIM by element;
-        ``stoichiometry`` of every oxide.
+        ``stoichiometry`` of every oxide, and ``stoichiometry_inside``, one voxel from its boundary;
+        by element ``totals`` (reconstructed amount over the true one), ``haze`` (its fraction away
+        from the element's particles) and ``level`` (mean inside over the true one), None where the
+        truth has nothing to compare with.
 
     Raises
     ------
@@ -115,7 +119,6 @@ def _scores(volumes: Array, truth: Specimen) -> dict[str, Any]:
     # Scores are per element: concentrations of different elements have different scales.
     pairs = list(zip(volumes, truth.volumes, strict=True))
     errors = [relative_error(v, t) for v, t in pairs]
-    phases = stoichiometry(volumes, truth.volumes, truth.elements)
     return {
         "nrmse": float(np.mean(by_element)),
         "nrmse_by_element": dict(zip(truth.elements, by_element, strict=True)),
@@ -124,10 +127,22 @@ def _scores(volumes: Array, truth: Specimen) -> dict[str, Any]:
         "correlation_by_element": _named(truth, [correlation(v, t) for v, t in pairs]),
         "resolution_nm_by_element": _named(truth, [_resolution_nm(*p, truth) for p in pairs]),
         "ssim_by_element": _ssim(volumes, truth),
-        "stoichiometry": {
-            p.element: {"mean": p.mean, "sigma": p.sigma, "voxels": p.voxels} for p in phases
-        },
+        "totals": _known(truth, totals(volumes, truth.volumes)),
+        "haze": _known(truth, haze(volumes, truth.volumes)),
+        "level": _known(truth, level(volumes, truth.volumes)),
+        "stoichiometry": _stoichiometry(volumes, truth, 0),
+        "stoichiometry_inside": _stoichiometry(volumes, truth, 1),
     }
+
+
+def _known(truth: Specimen, values: Sequence[float]) -> dict[str, float | None]:
+    """By element; None for NaN, which JSON does not have."""
+    return _named(truth, [value if np.isfinite(value) else None for value in values])
+
+
+def _stoichiometry(volumes: Array, truth: Specimen, depth: int) -> dict[str, dict[str, float]]:
+    phases = stoichiometry(volumes, truth.volumes, truth.elements, depth)
+    return {p.element: {"mean": p.mean, "sigma": p.sigma, "voxels": p.voxels} for p in phases}
 
 
 def _named(truth: Specimen, values: Sequence[float | None]) -> dict[str, float | None]:
@@ -137,7 +152,6 @@ def _named(truth: Specimen, values: Sequence[float | None]) -> dict[str, float |
 def _resolution_nm(volume: Array, true: Array, truth: Specimen) -> float | None:
     """Resolution by Fourier shell correlation with the truth; None if nothing is resolved."""
     found = shell_correlation(volume, true, truth.voxel_size_nm).resolution_nm(AGAINST_TRUTH)
-    # JSON has no infinity; null means that nothing is resolved.
     # JSON has no infinity; null means that nothing is resolved.
     return found if np.isfinite(found) else None
 

@@ -76,6 +76,9 @@ def column_label(name: str) -> str:
     # Checked after the baselines, whose columns also start with nrmse_.
     if name.startswith("nrmse_"):
         return f"NRMSE of {name.removeprefix('nrmse_')}, {METHOD_LABELS[Method.FUSED]}"
+    if name.startswith("total_"):
+        element = name.removeprefix("total_")
+        return f"total of {element} over the true one, {METHOD_LABELS[Method.FUSED]}"
     return axis_label(name)
 
 

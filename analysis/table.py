@@ -60,6 +60,7 @@ WORST = 2.0
 """The largest possible NRMSE, sqrt(2 (1 - rho)), reached by the negative of the truth."""
 
 _LONGEST_S = 1e9
+_LARGEST_TOTAL = 1e30
 
 
 def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -74,7 +75,8 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
     Returns
     -------
-    Table with :data:`BASE_COLUMNS`, one column per axis and one ``nrmse_<El>`` per element.
+    Table with :data:`BASE_COLUMNS`, one column per axis, and ``nrmse_<El>`` and ``total_<El>`` per
+    element, the latter where the journal records them.
     """
     outcomes = _outcomes(records)
     columns: dict[str, Any] = {
@@ -92,8 +94,10 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     columns |= {name: _numbers(weights.get(name, none)) for name in ("haadf", "tv")}
     frame = pd.DataFrame({name: columns[name] for name in BASE_COLUMNS} | _nested(outcomes, "cell"))
     scores = _nested(outcomes, "nrmse_by_element")
+    amounts = _nested(outcomes, "totals")
     return frame.assign(
-        **{f"nrmse_{name}": _within(values, WORST) for name, values in scores.items()}
+        **{f"nrmse_{name}": _within(values, WORST) for name, values in scores.items()},
+        **{f"total_{name}": _within(values, _LARGEST_TOTAL) for name, values in amounts.items()},
     )
 
 
@@ -237,14 +241,15 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     Returns
     -------
     Columns: the axes by path; ``haadf, tv`` (weights of the best fused trial); ``nrmse`` and
-    ``nrmse_<El>`` (its scores); ``nrmse_ml, nrmse_ml_stopped, nrmse_chemistry_tv`` (the best trial
+    ``nrmse_<El>`` (its scores); ``total_<El>`` (its amounts over the true ones, where recorded);
+    ``nrmse_ml, nrmse_ml_stopped, nrmse_chemistry_tv`` (the best trial
     of each baseline); ``tv_chemistry_tv``; ``trials`` (good fused trials); ``failed`` (trials of
     any method that are not good); ``revision`` (of the algorithm that made the best fused trial, 0
     where unrecorded).
     """
     cells = study.cells()
     places = pd.Series(cell_places(trials, study), index=trials.index)
-    elements = [c for c in trials.columns if str(c).startswith("nrmse_")]
+    elements = [c for c in trials.columns if str(c).startswith(("nrmse_", "total_"))]
     best = {method: _best_of_cells(trials, places, method, len(cells)) for method in SCORE_COLUMNS}
     columns = {name: best[Method.FUSED][name] for name in ("haadf", "tv", "nrmse", *elements)}
     columns |= {column: best[method]["nrmse"] for method, column in SCORE_COLUMNS.items()}

@@ -20,6 +20,7 @@ from ..recon_core.gpu import device_named
 from ..recon_core.memory import TooLarge, check_fits
 from ..recon_core.methods import Method
 from ..recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
+from ..recon_core.metrics.amounts import totals
 from ..recon_core.result import Reconstruction, Status
 from ..recon_core.solver import reconstruct
 from ..recon_core.tiltseries import TiltSeries
@@ -161,6 +162,7 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
             phase.element: {"mean": phase.mean, "sigma": phase.sigma}
             for phase in stoichiometry(volumes, truth.volumes, elements)
         },
+        totals=dict(zip(elements, totals(volumes, truth.volumes), strict=True)),
     )
 
 

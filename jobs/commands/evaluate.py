@@ -24,8 +24,9 @@ def evaluate(recon: Path, specimen: Path, as_json: bool, quiet: bool) -> None:
     """Score RECON.h5 against the truth SPECIMEN.h5; elements are matched by name.
 
     NRMSE of z-scored volumes (0 equal, 1.41 nothing in common) per element and their mean, the
-    relative error (which sees a wrong scale), and the stoichiometry of every oxide. With -q only
-    the mean NRMSE is printed.
+    relative error (which sees a wrong scale), the total of each element over the true one, its
+    haze (fraction away from its particles) and its level inside over the true one, and the
+    stoichiometry of every oxide. With -q only the mean NRMSE is printed.
     """
     from ...analysis.scores import evaluate_files
 
@@ -47,12 +48,22 @@ def score_text(scores: Mapping[str, Any]) -> str:
     lines = ["          NRMSE   relative error   correlation   resolution / nm     SSIM"]
     lines += [_element_line(scores, element) for element in scores["nrmse_by_element"]]
     lines.append(f"{'mean':<8} {scores['nrmse']:6.3f}   {scores['relative_error']:14.3f}")
-    for element, phase in scores["stoichiometry"].items():
-        lines.append(
-            f"{element}/({element}+O) in its oxide: {phase['mean']:.3f} ± {phase['sigma']:.3f} "
+    lines.append("          total / truth   haze   level inside / truth")
+    lines += [_amounts_line(scores, element) for element in scores["nrmse_by_element"]]
+    for where, key in (("in its oxide", "stoichiometry"), ("inside", "stoichiometry_inside")):
+        lines += [
+            f"{element}/({element}+O) {where}: {phase['mean']:.3f} ± {phase['sigma']:.3f} "
             f"({phase['voxels']} voxels)"
-        )
+            for element, phase in scores[key].items()
+        ]
     return "\n".join(lines)
+
+
+def _amounts_line(scores: Mapping[str, Any], element: str) -> str:
+    """One row of the table of amounts; a dash for one that is not known."""
+    numbers = [scores[name][element] for name in ("totals", "haze", "level")]
+    texts = ["–" if n is None else format(n, ".3f") for n in numbers]
+    return f"{element:<8} {texts[0]:>14} {texts[1]:>6} {texts[2]:>22}"
 
 
 def _element_line(scores: Mapping[str, Any], element: str) -> str:

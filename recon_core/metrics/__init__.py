@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..errors import BadInput, needed
 
@@ -183,7 +184,9 @@ class Stoichiometry:
     voxels: int
 
 
-def stoichiometry(volumes: Array, truth: Array, elements: tuple[str, ...]) -> list[Stoichiometry]:
+def stoichiometry(
+    volumes: Array, truth: Array, elements: tuple[str, ...], depth: int = 0
+) -> list[Stoichiometry]:
     """Compute the cation fraction of every oxide over the voxels of its true phase.
 
     The phase of a cation is where the truth holds more than half of the cation's largest
@@ -195,6 +198,7 @@ def stoichiometry(volumes: Array, truth: Array, elements: tuple[str, ...]) -> li
     volumes : reconstructed concentrations, (element, z, y, x).
     truth : true concentrations, same shape; it defines the phases.
     elements : chemical symbols, in the order of the first axis.
+    depth : voxels by which each phase is eroded first; 1 leaves out its boundary.
 
     Returns
     -------
@@ -209,7 +213,7 @@ def stoichiometry(volumes: Array, truth: Array, elements: tuple[str, ...]) -> li
     >>> stoichiometry(truth, truth, ("Co", "O"))
     [Stoichiometry(element='Co', mean=0.5, sigma=0.0, voxels=2)]
     """
-    fractions = cation_fractions(volumes, truth, elements)
+    fractions = cation_fractions(volumes, truth, elements, depth)
     return [
         Stoichiometry(element, float(values.mean()), float(values.std()), values.size)
         for element, values in fractions.items()
@@ -218,7 +222,7 @@ def stoichiometry(volumes: Array, truth: Array, elements: tuple[str, ...]) -> li
 
 
 def cation_fractions(
-    volumes: Array, truth: Array, elements: tuple[str, ...]
+    volumes: Array, truth: Array, elements: tuple[str, ...], depth: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """Collect the cation fractions whose moments :func:`stoichiometry` returns.
 
@@ -227,6 +231,7 @@ def cation_fractions(
     volumes : reconstructed concentrations, (element, z, y, x).
     truth : true concentrations, same shape; it defines the phases.
     elements : chemical symbols, in the order of the first axis.
+    depth : voxels by which each phase is eroded first.
 
     Returns
     -------
@@ -239,6 +244,9 @@ def cation_fractions(
     found = {}
     for i, element in enumerate(elements):
         phase = _phase(truth, i, oxygen)
+        # scipy repeats an erosion of 0 iterations until nothing is left
+        if depth:
+            phase = ndimage.binary_erosion(phase, iterations=depth)
         if i == oxygen or not phase.any():
             continue
         cation = volumes[i][phase].astype(np.float64)

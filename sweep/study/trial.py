@@ -86,6 +86,7 @@ class TrialResult:
     solver_status : how the solver ended; None if it did not.
     relative_error : mean over elements of ||x - truth|| / ||truth||.
     stoichiometry : element → mean and sigma of its cation fraction.
+    totals : element → reconstructed amount over the true one.
     worker : who evaluated the trial: a slot of the executor, a rank, or a Dask worker; None if
         unknown. Nothing depends on it.
     host : the node it ran on; None if unknown. Nothing depends on it.
@@ -103,6 +104,7 @@ class TrialResult:
     solver_status: str | None = None
     relative_error: float = math.nan
     stoichiometry: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    totals: Mapping[str, float] = field(default_factory=dict)
     worker: str | None = None
     host: str | None = None
     code: Provenance | None = None
@@ -156,6 +158,7 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
         "stoichiometry": {
             e: {name: _finite(v) for name, v in s.items()} for e, s in result.stoichiometry.items()
         },
+        "totals": {e: _finite(v) for e, v in result.totals.items()},
         "worker": result.worker,
         "host": result.host,
         "revision": code.revision,

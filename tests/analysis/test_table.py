@@ -43,6 +43,13 @@ def test_the_worker_of_a_trial_is_known_where_the_journal_names_it(folder):
     assert old.loc[1, ["worker", "host"]].tolist() == ["3", "node7"]
 
 
+def test_totals_are_columns_where_the_journal_records_them(study):
+    table = trials_table([record(0), record(1, totals={"Co": 1.1, "O": None, "Au": -1})])
+    assert table["total_Co"].tolist() == pytest.approx([math.nan, 1.1], nan_ok=True)
+    assert table[["total_O", "total_Au"]].isna().all(axis=None)
+    assert not [name for name in trials_table([record(0)]) if str(name).startswith("total_")]
+
+
 def test_torn_last_line_is_left_out(folder):
     journal = folder / "trials.jsonl"
     whole = len(load_trials(folder))

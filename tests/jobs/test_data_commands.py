@@ -207,6 +207,10 @@ def test_truth_against_itself(specimen, capsys):
     grid = 2 * load_specimen(specimen).voxel_size_nm
     assert scores["resolution_nm_by_element"]["O"] == pytest.approx(grid, rel=0.05)
     assert scores["stoichiometry"]["Co"]["mean"] == pytest.approx(0.5, abs=0.01)
+    assert scores["stoichiometry_inside"].keys() <= scores["stoichiometry"].keys()
+    assert scores["totals"] == pytest.approx(dict.fromkeys(("Co", "Cu", "O", "Au"), 1.0))
+    assert set(scores["haze"].values()) == {0.0}
+    assert set(scores["level"].values()) <= {1.0, None}
     assert main(["evaluate", str(specimen), str(specimen)]) == 0
     assert "Co/(Co+O) in its oxide: 0." in capsys.readouterr().out
     assert main(["evaluate", str(specimen), str(specimen), "-q"]) == 0

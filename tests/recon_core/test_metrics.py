@@ -108,6 +108,17 @@ def test_stoichiometry_of_a_known_perturbation() -> None:
     assert copper.mean == 0.5
 
 
+def test_stoichiometry_inside_leaves_the_boundary_out() -> None:
+    truth, changed = np.zeros((2, 2, 9, 9, 9), np.float32)
+    truth[:, 1:8, 1:8, 1:8] = 0.5
+    changed[:, 2:7, 2:7, 2:7] = 0.5  # wrong at the boundary only
+    changed[1, 1:8, 1:8, 1:8] = 0.5
+    (found,) = stoichiometry(changed, truth, ("Co", "O"), depth=1)
+    assert (found.mean, found.sigma, found.voxels) == (0.5, 0.0, 125)
+    assert stoichiometry(changed, truth, ("Co", "O"))[0].sigma > 0.2
+    assert stoichiometry(changed, truth, ("Co", "O"), depth=4) == []
+
+
 def test_stoichiometry_counts_only_voxels_that_hold_matter() -> None:
     changed = oxides()
     changed[:, 0, :3] = 0

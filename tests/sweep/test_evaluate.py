@@ -92,6 +92,7 @@ def test_a_reconstruction_is_scored_against_the_truth(monkeypatch: pytest.Monkey
     assert result.relative_error == pytest.approx(1.0)
     assert (result.iterations, result.solver_status) == (12.5, "converged")
     assert result.stoichiometry["Co"]["mean"] == pytest.approx(0.5, abs=0.02)
+    assert result.totals == pytest.approx(dict.fromkeys(TRUTH.elements, 2.0))
     assert result.seconds > 0
     offset = datetime.fromisoformat(result.started).utcoffset()
     assert offset is not None

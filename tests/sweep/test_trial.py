@@ -10,7 +10,7 @@ from tomoatlas.sweep.study.trial import TrialResult, TrialStatus, to_record
 
 KEYS = (
     "trial_id cell method number attempt final weights status nrmse nrmse_by_element iterations "
-    "seconds device started error solver_status relative_error stoichiometry "
+    "seconds device started error solver_status relative_error stoichiometry totals "
     "worker host revision version commit"
 )
 
@@ -35,6 +35,7 @@ def test_numbers_that_are_not_finite_become_null() -> None:
         TrialStatus.FAILED,
         nrmse_by_element={"Co": math.inf},
         stoichiometry={"Co": {"mean": math.nan, "sigma": 0.1}},
+        totals={"Co": 0.9, "Au": math.nan},
         error="diverged",
     )
     record = json.loads(json.dumps(to_record(trial, result), allow_nan=False))
@@ -42,3 +43,4 @@ def test_numbers_that_are_not_finite_become_null() -> None:
     assert record["relative_error"] is None
     assert record["nrmse_by_element"] == {"Co": None}
     assert record["stoichiometry"] == {"Co": {"mean": None, "sigma": 0.1}}
+    assert record["totals"] == {"Co": 0.9, "Au": None}
