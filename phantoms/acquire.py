@@ -1,9 +1,10 @@
 """Simulated acquisition: the tilt series of a specimen, with Poisson noise at a target SNR.
 
 Linear incoherent imaging after Schwartz et al., Nat. Commun. 15, 3555 (2024): HAADF ∝ A_h Σ_i (Z_i
-x_i)^γ, chemical maps ∝ A_c x_i, a vacuum background of 15 % of the maximum. The SNR of a channel is
-1 + its mean counts (E[N²]/Var[N] of Poisson counts), definition A; definition B, <s²>/<s> of the
-expected counts s, is recorded beside it.
+x_i)^γ or, as the atoms of a thin specimen add up, A_h Σ_i Z_i^γ x_i; chemical maps ∝ A_c x_i, a
+vacuum background of 15 % of the maximum. The SNR of a channel is 1 + its mean counts (E[N²]/Var[N]
+of Poisson counts), definition A; definition B, <s²>/<s> of the expected counts s, is recorded
+beside it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from ..recon_core.contrast import PowerLaw
+from ..recon_core.contrast import LAWS
 from ..recon_core.errors import BadInput
 from ..recon_core.geometry import TiltGeometry, spaced_tilts
 from ..recon_core.projection import SparseProjector, cached_projector
+from ..recon_core.settings import ContrastName
 from ..recon_core.tiltseries import TiltSeries
 from .detector import POISSON, Detector
 from .specimen import Specimen
@@ -55,7 +57,8 @@ class Acquisition(BaseModel):
     haadf_snr : SNR by definition A, 1 + mean counts per pixel, signal and background.
     chemical_snr : likewise, one for all elements or one per element.
     background : expected counts of vacuum as a fraction of the largest expected signal.
-    gamma : exponent of the HAADF contrast.
+    contrast : HAADF contrast: ``power``, (Z x)^gamma, or ``linear``, Z^gamma x.
+    gamma : its exponent.
     oversample : how many times finer the specimen's grid is than the data's. 1 is the inverse
         crime: the data come from the very grid and operator that will reconstruct them.
 
@@ -74,6 +77,7 @@ class Acquisition(BaseModel):
     haadf_snr: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2208.67
     chemical_snr: Annotated[float | dict[str, float], AfterValidator(_above_one)] = PAPER_MEAN_SNR
     background: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    contrast: ContrastName = "power"
     gamma: Annotated[float, Field(ge=1, le=2.5)] = 2.0
     oversample: Annotated[int, Field(ge=1, le=4)] = 1
 
@@ -280,7 +284,7 @@ def _haadf_channel(
 ) -> Channel | None:
     if not angles_deg:
         return None
-    law = PowerLaw(acquisition.gamma)
+    law = LAWS[acquisition.contrast](acquisition.gamma)
     contrast = law.of_volumes(specimen.volumes, specimen.atomic_numbers)
     signal = project(contrast, angles_deg, acquisition.oversample)
     return expose(signal, acquisition.haadf_snr, acquisition.background)
@@ -306,6 +310,7 @@ def _facts(
     facts: dict[str, float | str] = {
         "specimen": specimen.name,
         "seed": seed,
+        "contrast": acquisition.contrast,
         "gamma": acquisition.gamma,
         "oversample": acquisition.oversample,
         "background": acquisition.background,

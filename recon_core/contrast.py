@@ -1,22 +1,26 @@
 """HAADF contrast: how concentrations become the signal of the HAADF detector.
 
-A contrast is a sum over elements, s = sum_i k_i x_i^gamma (Schwartz et al., Nat. Commun. 15, 3555
-(2024), Eq. 1, with k_i = Z_i^gamma). The compiled loops of the solver, ``power_sum`` and
-``volume_step`` of each device, implement that form for any k_i > 0 and 1 <= gamma <= 2: a law that
-differs in its factors, its exponent or the counts of vacuum is a class like :class:`PowerLaw`. A
-law of another form needs its own version of these two loops on every device that it is to run on.
+A contrast is a sum over elements, s = sum_i k_i x_i^gamma. With k_i = Z_i^gamma it is that of
+Schwartz et al., Nat. Commun. 15, 3555 (2024), Eq. 1, :class:`PowerLaw`; with the exponent 1 it is
+that of thin specimens imaged incoherently, whose atoms add up (Pennycook and Jesson,
+Ultramicroscopy 37, 14 (1991)), :class:`LinearLaw`. The two differ in voxels that are partly filled.
+
+The compiled loops of the solver, ``power_sum`` and ``volume_step`` of each device, implement that
+form for any k_i > 0 and 1 <= gamma <= 2: a law that differs in its factors, its exponent or the
+counts of vacuum is one more class. A law of another form needs its own version of these two loops
+on every device that it is to run on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .settings import SolverSettings
+from .settings import ContrastName, SolverSettings
 from .tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
@@ -97,8 +101,8 @@ class PowerLaw:
         return series.haadf_background
 
     def holds_for(self, facts: Mapping[str, float | str]) -> bool:
-        """See :class:`Contrast`: only a simulated series records its exponent."""
-        return facts.get("gamma", self.gamma) == self.gamma
+        """See :class:`Contrast`: only a simulated series records its law and exponent."""
+        return _recorded(facts) in (None, (POWER, self.gamma))
 
     def of_volumes(self, volumes: Array, atomic_numbers: Sequence[int]) -> Array:
         """See :class:`Contrast`."""
@@ -109,14 +113,71 @@ class PowerLaw:
         return contrast
 
 
+@dataclass(frozen=True)
+class LinearLaw:
+    """Contrast linear in concentration, s = sum_i Z_i^p x_i.
+
+    Parameters
+    ----------
+    power : exponent p of the atomic number: 2 for Rutherford scattering, 1.4 to 2 in practice.
+
+    Examples
+    --------
+    >>> LinearLaw(2.0).factors((8, 79))
+    array([  64., 6241.])
+    """
+
+    power: float
+
+    @property
+    def gamma(self) -> float:
+        """See :class:`Contrast`: 1, whatever the exponent of the atomic number."""
+        return 1.0
+
+    def factors(self, atomic_numbers: Sequence[int]) -> NDArray[np.float64]:
+        """See :class:`Contrast`: Z_i^p."""
+        powers: NDArray[np.float64] = np.asarray(atomic_numbers, np.float64) ** self.power
+        return powers
+
+    def vacuum(self, series: TiltSeries) -> float:
+        """See :class:`Contrast`: the background that the series records."""
+        return series.haadf_background
+
+    def holds_for(self, facts: Mapping[str, float | str]) -> bool:
+        """See :class:`Contrast`: only a simulated series records its law and exponent."""
+        return _recorded(facts) in (None, (LINEAR, self.power))
+
+    def of_volumes(self, volumes: Array, atomic_numbers: Sequence[int]) -> Array:
+        """See :class:`Contrast`."""
+        contrast = np.zeros(volumes.shape[1:], np.float32)
+        for factor, volume in zip(self.factors(atomic_numbers), volumes, strict=True):
+            contrast += np.float32(factor) * volume
+        return contrast
+
+
+POWER: ContrastName = "power"
+LINEAR: ContrastName = "linear"
+
+LAWS: dict[ContrastName, Callable[[float], Contrast]] = {POWER: PowerLaw, LINEAR: LinearLaw}
+"""The laws that a study can name, each made of the ``gamma`` beside its name."""
+
+
 def contrast_of(settings: SolverSettings) -> Contrast:
     """Return the contrast with which a reconstruction is made.
 
     Parameters
     ----------
-    settings : with the exponent.
+    settings : with the law and its exponent.
     """
-    return PowerLaw(settings.gamma)
+    return LAWS[settings.contrast](settings.gamma)
+
+
+def _recorded(facts: Mapping[str, float | str]) -> tuple[str, float] | None:
+    """Law and exponent that a series was simulated with; None for a measured one."""
+    if "gamma" not in facts:
+        return None
+    # files that are older than the choice of laws
+    return str(facts.get("contrast", POWER)), float(facts["gamma"])
 
 
 def relative_factors(series: TiltSeries, contrast: Contrast) -> tuple[Array, float]:
@@ -132,7 +193,6 @@ def relative_factors(series: TiltSeries, contrast: Contrast) -> tuple[Array, flo
     factors : (element,), float32, with mean 1.
     mean : what they were divided by.
     """
-    # divided by their mean: s stays near 1 whatever the elements
     # divided by their mean: s stays near 1 whatever the elements
     factors = contrast.factors(series.atomic_numbers)
     return (factors / factors.mean()).astype(np.float32), float(factors.mean())

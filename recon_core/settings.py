@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+from .errors import BadInput
+
+ContrastName = Literal["power", "linear"]
 ProjectorName = Literal["sparse", "astra"]
+
+EXPONENTS: dict[ContrastName, tuple[float, float]] = {"power": (1.4, 2.0), "linear": (1.0, 2.0)}
+"""Bounds of ``gamma`` for each law."""
+
+
+# pydantic validates in the order of the fields: the law is there already
+def _allowed(gamma: float, info: ValidationInfo) -> float:
+    low, high = EXPONENTS[info.data.get("contrast", "power")]
+    if not low <= gamma <= high:
+        raise BadInput("out of range", accepted=f"number >= {low:g} and <= {high:g}")
+    return gamma
 
 
 class SolverSettings(BaseModel):
@@ -14,7 +28,9 @@ class SolverSettings(BaseModel):
 
     Parameters
     ----------
-    gamma : exponent of the HAADF contrast in the reconstruction, 1.4 to 2.
+    contrast : HAADF contrast in the reconstruction: ``power``, (Z x)^gamma, or ``linear``, Z^gamma
+        x.
+    gamma : its exponent, 1.4 to 2; of ``linear`` 1 to 2.
     tolerance : stop when the objective changes by less than this fraction over ten iterations.
     max_iterations : limit of the work, in pairs of projections of each modality.
     chemistry : likelihood of the chemical counts, ``poisson`` or ``least-squares``.
@@ -28,7 +44,8 @@ class SolverSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gamma: Annotated[float, Field(ge=1.4, le=2.0)] = 2.0
+    contrast: ContrastName = "power"
+    gamma: Annotated[float, AfterValidator(_allowed)] = 2.0
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     max_iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 400
     chemistry: Literal["poisson", "least-squares"] = "poisson"

@@ -15,6 +15,7 @@ import click
 
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import ACCEPTED_WEIGHT, DEFAULT_WEIGHTS, Method, Weights, is_weight
+from ...sweep.study.identity import LATER
 from ...sweep.versions import package_version
 from ..exits import Exit
 from . import FilePath, device_option, force_option, out_option, quiet_option, refuse_existing
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from ...recon_core.result import Reconstruction
     from ...recon_core.settings import SolverSettings
     from ...recon_core.tiltseries import TiltSeries
+
+_EARLIER = {
+    path.removeprefix("solver."): value
+    for path, value in LATER.items()
+    if path.startswith("solver.")
+}
+"""Settings of an atlas that is older than they are."""
 
 
 @click.command()
@@ -43,9 +51,15 @@ if TYPE_CHECKING:
     "atlas.h5, or a shipped one.",
 )
 @click.option(
+    "--contrast",
+    type=click.Choice(["power", "linear"]),
+    help="HAADF contrast: (Z x)^gamma, or Z^gamma x.  [default: the atlas's, else power]",
+)
+@click.option(
     "--gamma",
     type=float,
-    help="Exponent of the HAADF contrast, 1.4 to 2.  [default: the atlas's, else 2]",
+    help="Exponent of the HAADF contrast, 1.4 to 2; of linear from 1.  "
+    "[default: the atlas's, else 2]",
 )
 @click.option("--tolerance", type=float, help="Relative change at which to stop.  [default: 1e-4]")
 @click.option("--max-iterations", type=int, metavar="N", help="Limit of work.  [default: 400]")
@@ -204,9 +218,10 @@ def settings_for(
     """
     given = {name: value for name, value in options.items() if value is not None}
     settings = settings_of({**choice.solver, **given})
+    theirs = {**_EARLIER, **choice.solver} if choice.solver else {}
     notes = [
         f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
-        for name, value in choice.solver.items()
+        for name, value in theirs.items()
         if name in given and given[name] != value
     ]
     return settings, tuple(notes)

@@ -57,6 +57,11 @@ ANGSTROM_PER_NM = 10.0
 @click.option(
     "--background", type=float, help="Vacuum, as a fraction of the maximum.  [default: 0.15]"
 )
+@click.option(
+    "--contrast",
+    type=click.Choice(["power", "linear"]),
+    help="HAADF contrast: (Z x)^gamma, or Z^gamma x as atoms add up.  [default: power]",
+)
 @click.option("--gamma", type=float, help="Exponent of the HAADF contrast.  [default: 2]")
 @click.option(
     "--oversample",
@@ -80,7 +85,7 @@ def simulate(
 ) -> None:
     """Simulate the tilt series of SPECIMEN.h5, in counts with Poisson noise.
 
-    HAADF is linear incoherent imaging, the sum of (Z x)^gamma along the beam.
+    HAADF is linear incoherent imaging, the sum of (Z x)^gamma, or of Z^gamma x, along the beam.
     """
     from ...phantoms.formats import load_specimen
 

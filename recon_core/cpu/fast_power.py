@@ -32,12 +32,16 @@ def add_power(x: Array, weight: np.float32, gamma: float, total: Array) -> None:
     ----------
     x : (value,), >= 0.
     weight : factor of the power.
-    gamma : exponent, 1 to 2; 2 takes a shortcut.
+    gamma : exponent, 1 to 2; 1 and 2 take a shortcut.
     total : (value,), written.
     """
     if gamma == 2.0:
         for j in range(x.size):
             total[j] += weight * x[j] * x[j]
+        return
+    if gamma == 1.0:
+        for j in range(x.size):
+            total[j] += weight * x[j]
         return
     for j in range(x.size):
         total[j] += weight * x[j] * power(max(x[j], SMALLEST), gamma - 1)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from .fast_power import add_power
 from .kernels import jit, leaf
 from .volume_kernels import (
+    add_active,
     contrast,
     diagonal_solve,
     differences,
@@ -30,10 +31,14 @@ from .volume_kernels import (
     gradient_update,
     newton_update,
     project_dual,
+    prox_center,
     prox_gradient,
+    pulled,
     raise_multiplier,
     sherman_morrison_factor,
     start_misfit,
+    start_pull,
+    start_sums,
 )
 
 Array = NDArray[np.float32]
@@ -124,7 +129,10 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
     new dual; point <- x + beta (x - x before); multiplier += s(x) - u. The Hessian is diagonal plus
     rank one: Sherman-Morrison solves it. The second derivative of the contrast enters by its
     magnitude: the Hessian stays positive, and where the sum is below v no concentration more than
-    doubles.
+    doubles. For gamma = 1 that step would solve the problem without the bound, and clipping it
+    afterwards leaves the sum above v, by as much as the negative concentrations had cancelled: the
+    multiplier then drives the others too low, and the solve settles above the minimum. There the
+    minimum itself is computed instead, whatever the present iterate.
 
     Parameters
     ----------
@@ -213,6 +221,52 @@ def _block(trial: int, z: int, at: int, rows: int, plane: int, width: int) -> Bl
 
 @leaf
 def _backward(
+    f: Any,
+    s: Any,
+    block: Block,
+    origin: Array,
+    scratch: Array,
+) -> None:
+    """Proximal map of one block for the present dual."""
+    if s.gamma == 1.0 and f.u.shape[1] > 0:
+        _minimise(f, s, block, scratch)
+    else:
+        _newton(f, s, block, origin, scratch)
+
+
+@leaf
+def _minimise(f: Any, s: Any, block: Block, scratch: Array) -> None:
+    """Proximal map of one block for a linear contrast: the minimum itself.
+
+    With c_e the minimum without coupling, x_e = max(0, c_e - rho w_e t / metric_e) where t = sum_e
+    w_e x_e - v. The residual of that equation is convex and piecewise linear in t: Newton's method
+    from below, which drops the elements that would be negative, ends at its root.
+    """
+    trial, start, stop, _, _ = block
+    elements, n = f.volumes.shape[1], stop - start
+    pull, a, b = scratch[0, :n], scratch[1, :n], scratch[2, :n]
+    for e in range(elements):
+        center, inverse = scratch[SHARED + 3 * e + 2, :n], np.float32(1) / s.metric[trial, e]
+        _divergence(f.dual[trial, e], block, scratch[3:5], center)
+        point, slope = f.point[trial, e, start:stop], f.slope[trial, e, start:stop]
+        prox_center(point, slope, inverse, s.tv[trial], center)
+    start_pull(pull)
+    # each step but the last drops an element: as many steps as elements
+    for _ in range(elements):
+        start_sums(f.u[trial, start:stop], f.multiplier[trial, start:stop], a, b)
+        for e in range(elements):
+            lean = s.rho[trial] * s.weights[e] / s.metric[trial, e]
+            add_active(scratch[SHARED + 3 * e + 2, :n], s.weights[e], lean, pull, a, b)
+        for j in range(n):
+            pull[j] = a[j] / b[j]
+    for e in range(elements):
+        lean = s.rho[trial] * s.weights[e] / s.metric[trial, e]
+        out = f.next_volumes[trial, e, start:stop]
+        pulled(scratch[SHARED + 3 * e + 2, :n], lean, pull, out)
+
+
+@leaf
+def _newton(
     f: Any,
     s: Any,
     block: Block,

@@ -7,7 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-LATER: dict[str, object] = {"solver.projector": "sparse"}
+LATER: dict[str, object] = {
+    "acquisition.contrast": "power",
+    "solver.contrast": "power",
+    "solver.projector": "sparse",
+}
 """Keys newer than the release of 2026-11-22, dotted, and the value (as JSON has it) that reproduces
 what was done before the key existed.
 

@@ -220,7 +220,7 @@ def kernel_rows(
 
 def kernel_runs(kernels: CudaKernels, size: int) -> Iterator[tuple[str, int, Function]]:
     """Name, bytes that must move, and a call of every kernel, on the arrays of one trial."""
-    k, each, ridge, gammas = kernels, random((ELEMENTS,)) + 1, np.float32(0.1), (2.0, 1.7)
+    k, each, ridge, gammas = kernels, random((ELEMENTS,)) + 1, np.float32(0.1), (2.0, 1.7, 1.0)
     rays, counts = random((2, 1, ELEMENTS, TILTS[1] * size, size))
     ray, data = rays.nbytes, (counts[0], each, each)
     yield "poisson_slope", 3 * ray, partial(k.poisson_slope, rays, *data, each, rays)

@@ -10,6 +10,7 @@ import pytest
 from candidates import CANDIDATES, WINNER, Conjugate
 from convergence import OF_SMALL, Trace, trace
 from convergence_figure import COLOURS
+from first_order import gradient_step
 from smooth import (
     bend,
     dual_step,
@@ -27,8 +28,9 @@ from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.recon_core.solver.admm import _volume_step, init
+from tomoatlas.recon_core.solver.admm import _volume_step, init, solve
 from tomoatlas.recon_core.solver.gram import gram_of
+from tomoatlas.recon_core.solver.multiresolution import initial_state
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -130,6 +132,19 @@ def test_conjugate_gradients_solve_the_linear_half() -> None:
     gram.descend(solution, residual, rays, direction, image)
     there = gram.projector.adjoint(gram.projector.forward(solution)) + gram.ridge * solution
     np.testing.assert_allclose(there, right, atol=1e-3)
+
+
+@pytest.mark.parametrize("haadf", [0.03, 1.0])
+def test_a_linear_contrast_ends_no_higher_than_a_long_proximal_gradient_run(haadf: float) -> None:
+    made = make_specimen("nanocubes", 12, 0)
+    plan = Acquisition(haadf_tilts=18, chemical_snr=20.0, contrast="linear")
+    series, settings = simulate(made, plan, 0), SolverSettings(contrast="linear")
+    weights = [Weights(haadf, 1.0)]
+    problem, state = initial_state(series, weights, settings, CPU, 10**6)
+    for _ in range(1500):
+        state = gradient_step(problem, state)
+    (found,) = solve(*initial_state(series, weights, settings, CPU), 1e-6, 1500)
+    assert found.history.objective[-1] <= 1.0005 * problem.terms(state.volumes).objective[0]
 
 
 @pytest.mark.parametrize("gamma", [1.6, 2.0])

@@ -148,6 +148,37 @@ def test_the_solver_is_set_as_the_atlas_was(options, gamma, tilts, folder, tmp_p
         assert (file.attrs["gamma"], file.attrs["tolerance"]) == (gamma, 1e-4)
 
 
+def test_the_contrast_is_that_of_the_atlas_too(specimen, folder, tmp_path, capsys):
+    tilts, out = tmp_path / "t.h5", tmp_path / "r.h5"
+    argv = ["simulate", str(specimen), *COUNTS, "--contrast", "linear", "--out", str(tilts), "-q"]
+    assert main(argv) == 0
+    assert load_tilt_series(tilts).facts["contrast"] == "linear"
+    assert main(["report", str(folder), "-q"]) == 0
+    argv = ["reconstruct", str(tilts), "--atlas", str(folder / "atlas.h5"), "--out", str(out)]
+    argv += ["--max-iterations", "3", "--force"]
+
+    def used(*options):
+        assert main([*argv, *options]) == 0
+        with h5py.File(out) as file:
+            return file.attrs["contrast"], "note: contrast" in capsys.readouterr().out
+
+    assert used() == ("power", False)
+    assert used("--contrast", "linear") == ("linear", True)
+    with h5py.File(folder / "atlas.h5", "a") as file:
+        tables = tomllib.loads(str(file.attrs["study"]))
+        tables["solver"] |= {"contrast": "linear", "gamma": 1.2}
+        file.attrs["study"] = toml_text(tables)
+    assert used() == ("linear", False)
+    assert used("--contrast", "power", "--gamma", "2") == ("power", True)
+
+
+def test_an_atlas_older_than_the_laws_is_of_the_power_law(specimen, tilts, tmp_path, capsys):
+    argv = ["reconstruct", str(tilts), "--atlas", "fig4_nanocubes_64", "--max-iterations", "3"]
+    argv += ["--contrast", "linear", "--out", str(tmp_path / "r.h5")]
+    assert main(argv) == 0
+    assert "note: contrast linear is not the atlas's, power" in capsys.readouterr().out
+
+
 def test_a_shipped_atlas_is_known_by_name(tilts, tmp_path, capsys):
     out = tmp_path / "r.h5"
     argv = ["reconstruct", str(tilts), "--atlas", "fig4_nanocubes_64", "--out", str(out)]
@@ -171,6 +202,8 @@ def test_a_shipped_atlas_is_known_by_name(tilts, tmp_path, capsys):
         (["--atlas", "a.csv"], "no such file"),
         (["--atlas", "a.csv", "--method", "ml"], "fused"),
         (["--gamma", "3"], "gamma"),
+        (["--contrast", "linear", "--gamma", "0.5"], "gamma = 0.5"),
+        (["--contrast", "log"], "'log' is not one of"),
         (["--tolerance", "0"], "tolerance"),
         (["--max-iterations", "0"], "max_iterations"),
         (["--chemistry", "gaussian"], "'gaussian' is not one of"),

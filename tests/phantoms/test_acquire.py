@@ -196,6 +196,7 @@ def test_matter_outside_the_field_gives_no_signal() -> None:
         {"chemical_snr": {}},
         {"background": 1.0},
         {"gamma": 3.0},
+        {"contrast": "log"},
         {"oversample": 5},
         {"tilts": 3},
     ],
@@ -203,6 +204,25 @@ def test_matter_outside_the_field_gives_no_signal() -> None:
 def test_impossible_acquisitions_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Acquisition.model_validate(wrong)
+
+
+def test_a_linear_contrast_adds_up_atoms() -> None:
+    """Half the concentration in twice the voxels is the same HAADF signal."""
+    dense = np.zeros((1, 4, 4, 4), np.float32)
+    dense[0, 1, 1, 1] = 1
+    thin = dense / 2 + np.roll(dense, 1, 3) / 2
+    sums = {}
+    for contrast in ("power", "linear"):
+        plan = Acquisition(haadf_tilts=3, contrast=contrast, background=0.0, haadf_snr=1e6)
+        dense_counts, thin_counts = (
+            simulate(Specimen(volumes, ("Au",), 1.0), plan, 0) for volumes in (dense, thin)
+        )
+        sums[contrast] = [
+            series.haadf.sum() / series.haadf_scale for series in (dense_counts, thin_counts)
+        ]
+        assert dense_counts.facts["contrast"] == contrast
+    assert sums["linear"][1] == pytest.approx(sums["linear"][0], rel=1e-2)
+    assert sums["power"][1] == pytest.approx(sums["power"][0] / 2, rel=1e-2)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.7, 2.0])

@@ -32,7 +32,7 @@ def specimen(size: int = SIZE) -> Specimen:
 
 
 @cache
-def tilt_series(size: int = SIZE, **acquisition: float) -> TiltSeries:
+def tilt_series(size: int = SIZE, **acquisition: object) -> TiltSeries:
     """Nanocubes at 9 HAADF and 5 chemical tilts by default."""
     defaults = {"haadf_tilts": 9, "chemical_tilts": 5, "chemical_snr": 20.0}
     return simulate(specimen(size), Acquisition(**defaults | acquisition), 0)

@@ -121,6 +121,8 @@ def _newton(f: Fields, s: Steps, t: int, x: np.ndarray, dual: np.ndarray) -> np.
     force = m * (x - f.point) + f.slope + tv * negative_divergence(dual.swapaxes(0, 1))
     if not f.u.size:
         return np.maximum(x - force / m, 0)
+    if s.gamma == 1:
+        return _minimum(x - force / m, f.u - f.multiplier, s, t)
     value, slope, bend = _contrast(x, s)
     misfit = value.sum(0) - f.u + f.multiplier
     diagonal = m + rho * bend * np.abs(misfit)
@@ -128,3 +130,19 @@ def _newton(f: Fields, s: Steps, t: int, x: np.ndarray, dual: np.ndarray) -> np.
     lean = slope / diagonal
     pull = rho * (slope * step).sum(0) / (1 + rho * (slope * lean).sum(0))
     return np.maximum(x - step + lean * pull, 0)
+
+
+def _minimum(center: np.ndarray, target: np.ndarray, s: Steps, t: int) -> np.ndarray:
+    """Minimum of sum m/2 (x - center)^2 + rho/2 (w x - target)^2 over x >= 0, by bisection."""
+    w, m = (v.astype(float)[:, None, None, None] for v in (s.weights, s.metric[t]))
+
+    def at(pull: np.ndarray | float) -> np.ndarray:
+        return np.maximum(center - float(s.rho[t]) * w / m * pull, 0)
+
+    # pull = w x - target, whose right-hand side falls as pull rises
+    low, high = -np.abs(target) - 1, np.maximum((w * at(0.0)).sum(0) - target, 0)
+    for _ in range(100):
+        middle = (low + high) / 2
+        above = (w * at(middle)).sum(0) - target > middle
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return at(high)

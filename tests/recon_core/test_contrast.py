@@ -10,7 +10,14 @@ import pytest
 from recon_cases import random_volumes, specimen, start_of, tilt_series
 
 from tomoatlas.phantoms.acquire import project
-from tomoatlas.recon_core.contrast import Contrast, PowerLaw, relative_factors
+from tomoatlas.recon_core.contrast import (
+    LAWS,
+    Contrast,
+    LinearLaw,
+    PowerLaw,
+    contrast_of,
+    relative_factors,
+)
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.metrics import nrmse
 from tomoatlas.recon_core.settings import SolverSettings
@@ -50,7 +57,9 @@ def linear_series(size: int) -> TiltSeries:
     return replace(series, haadf=haadf.astype(np.float32), haadf_scale=2.0)
 
 
-@pytest.mark.parametrize("law", [PowerLaw(1.4), PowerLaw(2.0), Linear()])
+@pytest.mark.parametrize(
+    "law", [PowerLaw(1.4), PowerLaw(2.0), LinearLaw(1.0), LinearLaw(2.0), Linear()]
+)
 def test_a_contrast_is_the_sum_of_its_factors_times_the_power(law: Contrast) -> None:
     volumes, numbers = random_volumes((2, 3, 4, 5)), (8, 79)
     factors = law.factors(numbers)[:, None, None, None]
@@ -62,6 +71,23 @@ def test_the_scale_of_a_simulated_series_is_of_its_exponent() -> None:
     assert PowerLaw(2.0).holds_for({"gamma": 2.0})
     assert not PowerLaw(1.7).holds_for({"gamma": 2.0})
     assert PowerLaw(1.7).holds_for({})
+
+
+def test_a_scale_holds_for_the_law_of_its_series_alone() -> None:
+    power, linear = (tilt_series(8, contrast=name).facts for name in ("power", "linear"))
+    assert PowerLaw(2.0).holds_for(power)
+    assert LinearLaw(2.0).holds_for(linear)
+    assert not PowerLaw(2.0).holds_for(linear)
+    assert not LinearLaw(2.0).holds_for(power)
+    assert not LinearLaw(1.7).holds_for(linear)
+    assert not LinearLaw(2.0).holds_for({"gamma": 2.0})  # a file older than the choice of laws
+    assert LinearLaw(1.7).holds_for({})
+
+
+def test_the_settings_name_the_law_and_its_exponent() -> None:
+    assert contrast_of(SolverSettings(gamma=1.7)) == PowerLaw(1.7)
+    assert contrast_of(SolverSettings(contrast="linear", gamma=1.2)) == LinearLaw(1.2)
+    assert all(law(2.0).factors((79,)) == 79**2 for law in LAWS.values())
 
 
 def test_the_problem_holds_any_law_of_the_form() -> None:

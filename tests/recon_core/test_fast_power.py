@@ -13,7 +13,7 @@ from tomoatlas.recon_core.cpu.volume_kernels import contrast
 
 ERROR = 2e-7  # what ``power`` promises
 LARGEST = float(np.float32(2.0**127))
-GAMMAS = (1.4, 1.7, 2.0)
+GAMMAS = (1.0, 1.4, 1.7, 2.0)
 
 
 @numba.njit  # type: ignore[misc]

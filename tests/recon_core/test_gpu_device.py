@@ -74,6 +74,11 @@ class DeviceConformance:
         args = series_at(gamma), method, BATCH[0], settings(gamma, likelihood)
         agree(reconstruct(*args, device=self.device()), reconstruct(*args))
 
+    def test_a_linear_contrast(self) -> None:
+        linear = settings().model_copy(update={"contrast": "linear"})
+        args = tilt_series(contrast="linear"), Method.FUSED, BATCH[0], linear
+        agree(reconstruct(*args, device=self.device()), reconstruct(*args))
+
     @pytest.mark.parametrize("method", [Method.FUSED, Method.CHEMISTRY_TV])
     def test_a_batch_is_its_trials(self, method: Method) -> None:
         args = series_at(2.0), method

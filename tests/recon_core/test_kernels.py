@@ -21,7 +21,7 @@ from tomoatlas.recon_core.cpu.kernels import (
 )
 from tomoatlas.recon_core.projection import sparse_product
 
-GAMMAS = (1.4, 1.7, 2.0)
+GAMMAS = (1.0, 1.4, 1.7, 2.0)
 WEIGHTS = np.array([0.3, 0.1, 2.6], np.float32)
 SCALE = np.array([2.0, 0.5], np.float32)
 BACKGROUND = np.array([0.5, 1.5], np.float32)

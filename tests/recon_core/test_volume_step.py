@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from scipy.optimize import minimize
 
 from tomoatlas.recon_core.cpu.volume_step import Fields, Steps, volume_step
 
-GAMMAS = (1.4, 1.7, 2.0)
+GAMMAS = (1.0, 1.4, 1.7, 2.0)
 WEIGHTS = np.array([0.3, 0.1, 2.6], np.float32)
 METRIC = np.array([3.0, 0.5, 7.0], np.float32)
 EDGE = st.integers(1, 7)
@@ -66,8 +68,11 @@ def test_threads_do_not_change_a_step(gamma: float) -> None:
     np.testing.assert_array_equal(with_threads(1, step), with_threads(2, step))
 
 
-@pytest.mark.parametrize("gamma", GAMMAS)
-@pytest.mark.parametrize("name", ["slope", "volumes"])
+@pytest.mark.parametrize(
+    ("gamma", "name"),
+    # a linear step does not depend on the iterate
+    [*product(GAMMAS, ["slope", "point"]), *product(GAMMAS[1:], ["volumes"])],
+)
 def test_nan_is_not_clipped_away(gamma: float, name: str) -> None:
     fields = random_fields((1, 2, 3, 4, 5))
     getattr(fields, name)[0, 1, 1, 1, 1] = np.nan
@@ -129,6 +134,24 @@ def test_newton_steps_settle_at_the_minimum_of_each_voxel(gamma: float, rho: flo
         reached = voxel_objective(x[(0, slice(None), *at)].astype(float), a, v, rho, gamma)
         best = best_of_voxel(a, v, rho, gamma)
         assert reached <= best * 1.001 + 1e-5, (at, a, v)
+
+
+@pytest.mark.parametrize("rho", [0.1, 5.0, 1e4])
+def test_one_step_is_the_minimum_of_each_voxel_where_the_contrast_is_linear(rho: float) -> None:
+    """Whatever the iterate, and whichever elements the bound holds at zero."""
+    case = voxel_case(1.0)
+    case.volumes[...] = random_volumes(case.volumes.shape, 9)
+    after = copied(case)
+    volume_step(after, plain_steps(rho, 1.0))
+    held = 0
+    for at in np.ndindex(case.u.shape[1:]):
+        x = after.next_volumes[(0, slice(None), *at)].astype(float)
+        a, v = case.point[(0, slice(None), *at)].astype(float), float(case.u[(0, *at)])
+        slope = METRIC * (x - a) + rho * WEIGHTS * ((WEIGHTS * x).sum() - v)
+        scale = 1e-4 * (METRIC + rho * WEIGHTS).max()
+        assert (np.where(x > 0, abs(slope), np.maximum(-slope, 0)) <= scale).all(), (at, x, slope)
+        held += int((x == 0).sum())
+    assert held > 3
 
 
 def test_no_concentration_more_than_doubles_where_contrast_is_missing() -> None:

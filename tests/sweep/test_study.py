@@ -12,6 +12,7 @@ from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.sweep.search import Search
 from tomoatlas.sweep.study import Study, load_study, parse_study
 from tomoatlas.sweep.study.toml import toml_text
 
@@ -91,6 +92,12 @@ def test_axes_may_be_written_without_quotes() -> None:
         ("[acquisition]\nbackground = 1", "acquisition.background = 1"),
         ("[acquisition]\noversample = 100", "acquisition.oversample = 100"),
         ("[solver]\ngamma = 3", "solver.gamma = 3: out of range; accepted: number >= 1.4 and <= 2"),
+        ('[solver]\ncontrast = "linear"\ngamma = 0.9', "solver.gamma = 0.9: out of range; "
+         "accepted: number >= 1 and <= 2"),
+        ('[solver]\ncontrast = "log"', "solver.contrast = 'log': not acceptable; accepted: 'power' "
+         "or 'linear'"),
+        ('[solver]\ngamma = 1.2\n[axes]\n"solver.contrast" = ["linear", "power"]', "solver.gamma = "
+         "1.2: out of range"),
         ('[solver]\nchemistry = "gauss"', "solver.chemistry = 'gauss': not acceptable; "
          "accepted: 'poisson' or 'least-squares'"),
         ("[serach]\ntrials = 3", "serach = {'trials': 3}: unknown key, did you mean search?"),
@@ -211,6 +218,20 @@ def test_noise_belongs_to_the_condition_alone() -> None:
     gamma = with_axes('"solver.gamma" = [1.5, 2.0]')
     assert len(set(seeds(gamma).values())) == 1
     assert all(0 <= seed < 2**63 for seed in forward.values())
+
+
+def test_laws_share_noise_but_no_search_and_no_trial() -> None:
+    study = with_axes('"solver.contrast" = ["power", "linear"]')
+    assert len({study.at(cell).noise_seed() for cell in study.cells()}) == 1
+    identities, proposals = set(), set()
+    for cell in study.cells():
+        identities.add(study.trial(cell, Method.FUSED, 0, Weights(0.02, 1.0)).trial_id)
+        search = Search(study.at(cell), cell, Method.FUSED)
+        search.next_trial()  # the default weights, whatever the seed
+        proposals.add(search.next_trial().weights)
+    assert len(identities) == len(proposals) == 2
+    simulated = with_axes('"acquisition.contrast" = ["power", "linear"]')
+    assert len({simulated.at(cell).noise_seed() for cell in simulated.cells()}) == 2
 
 
 def test_a_trial_is_what_decides_its_result_and_not_its_number() -> None:

@@ -84,6 +84,7 @@ struct Contrast {
 
 __device__ inline Contrast contrast_of(float x, float weight, float gamma) {
     if (gamma == 2.0f) return Contrast{weight * x * x, 2.0f * weight * x, 2.0f * weight};
+    if (gamma == 1.0f) return Contrast{weight * x, weight, 0.0f};
     const float base = at_least(x, 1e-6f);
     const float slope = gamma * weight * powf(base, gamma - 1.0f);
     return Contrast{slope * x / gamma, slope, (gamma - 1.0f) * slope / base};

@@ -22,6 +22,11 @@ extern "C" __global__ void fold(double* __restrict__ out, const double* __restri
     write_sums(values, out);
 }
 
+__device__ inline float power_of(float value, float gamma) {
+    if (gamma == 2.0f) return value * value;
+    return gamma == 1.0f ? value : powf(value, gamma);
+}
+
 extern "C" __global__ void power_sum(const float* __restrict__ x, const float* __restrict__ weights,
                                      float gamma, float* __restrict__ out, int elements,
                                      int count) {
@@ -31,7 +36,7 @@ extern "C" __global__ void power_sum(const float* __restrict__ x, const float* _
     float sum = 0.0f;
     for (int e = 0; e < elements; ++e) {
         const float value = mine[(long long)e * count];
-        sum += weights[e] * (gamma == 2.0f ? value * value : powf(value, gamma));
+        sum += weights[e] * power_of(value, gamma);
     }
     out[trial_start(count) + at] = sum;
 }

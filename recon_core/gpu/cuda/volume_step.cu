@@ -9,6 +9,8 @@
 // stored in units of the TV weight, at most 1, as float or Half.
 #include "common.cuh"
 
+constexpr float ALL_ACTIVE = -1e30f;  // a pull towards so low a contrast clips no element
+
 struct Shape {
     int depth, height, width;
 
@@ -72,6 +74,39 @@ __device__ inline float divergence_at(const Dual* dual, int at, Shape s) {
     return (read(pz) - back) + (read(py) - low) + (read(px) - left);
 }
 
+// The minimum of coupling and non-negativity for the trial's dual where the contrast is linear; it
+// replaces x. See _minimise of recon_core/cpu/volume_step.py.
+template <int ELEMENTS, class Dual>
+__device__ inline void minimise(const Trial<Dual>& t, int at, float (&x)[ELEMENTS]) {
+    const long long size = t.shape.size();
+    const float missing = t.multiplier[at] - t.u[at];
+    float center[ELEMENTS], pull = ALL_ACTIVE;
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) {
+        const long long here = e * size + at;
+        const float rise = t.slope[here] - t.tv * divergence_at(t.dual + 3 * e * size, at, t.shape);
+        center[e] = t.point[here] - rise * (1.0f / t.metric[e]);
+    }
+    // Each step but the last drops an element: as many steps as elements.
+    for (int step = 0; step < ELEMENTS; ++step) {
+        float a = missing, b = 1.0f;
+#pragma unroll
+        for (int e = 0; e < ELEMENTS; ++e) {
+            const float lean = t.rho * t.weights[e] / t.metric[e];
+            // NaN is active, so that it spreads to all elements of its voxel.
+            const float on = center[e] <= lean * pull ? 0.0f : t.weights[e];
+            a += on * center[e];
+            b += on * lean;
+        }
+        pull = a / b;
+    }
+#pragma unroll
+    for (int e = 0; e < ELEMENTS; ++e) {
+        const float lean = t.rho * t.weights[e] / t.metric[e];
+        x[e] = at_least(center[e] - lean * pull, 0.0f);
+    }
+}
+
 // One Newton step from x, which it replaces, on coupling and non-negativity for the trial's dual.
 template <int ELEMENTS, class Dual>
 __device__ inline void newton(const Trial<Dual>& t, int at, float (&x)[ELEMENTS]) {
@@ -101,6 +136,15 @@ __device__ inline void newton(const Trial<Dual>& t, int at, float (&x)[ELEMENTS]
     for (int e = 0; e < ELEMENTS; ++e) x[e] = at_least(x[e] - force[e] + slope[e] * a, 0.0f);
 }
 
+// The proximal map: in closed form where there is one.
+template <int ELEMENTS, class Dual>
+__device__ inline void backward(const Trial<Dual>& t, int at, float (&x)[ELEMENTS]) {
+    if (t.coupled && t.gamma == 1.0f)
+        minimise(t, at, x);
+    else
+        newton(t, at, x);
+}
+
 template <int ELEMENTS>
 __device__ inline void load(const float* from, int at, int size, float (&x)[ELEMENTS]) {
 #pragma unroll
@@ -119,7 +163,7 @@ __device__ inline void primal(const Trial<Dual>& t) {
     if (at >= size) return;
     float x[ELEMENTS];
     load(t.volumes, at, size, x);
-    newton(t, at, x);
+    backward(t, at, x);
     store(x, at, size, t.after);
 }
 
@@ -189,7 +233,7 @@ __device__ inline void finish(double* out, const Trial<Dual>& t) {
         float x[ELEMENTS];
         load(t.after, at, size, x);
         if (t.tv > 0.0f) {
-            newton(t, at, x);
+            backward(t, at, x);
             store(x, at, size, t.after);
         }
         extrapolate(t, at, x, sums);
