@@ -40,7 +40,10 @@ Box = Sequence[tuple[float, float]]
 SNR = {"nanocubes": PAPER_SNR, "composite": {"Co": 1.92, "Ni": 2.89, "O": 2.69}}
 SIZES, SEEDS, TUNING_SEED = (32, 48), (0, 1), 100
 OURS: Box = ((0.003, 30.0), (0.1, 5.0))  # haadf, tv
-THEIRS: Box = ((3.0, 1000.0), (0.02, 3.0), (0.01, 1.0))  # HAADF, chemistry, tv
+THEIRS: dict[str, Box] = {  # HAADF, chemistry, tv
+    "nanocubes": ((3.0, 1000.0), (0.02, 3.0), (0.01, 1.0)),
+    "composite": ((30.0, 10000.0), (0.3, 30.0), (0.04, 4.0)),
+}
 TRIALS = {"ours": (16, 8), "theirs": (40, 16)}  # at the first size, at a further one
 NEAR = 3.0
 EVERY = 2  # iterations between scores
@@ -189,7 +192,7 @@ def main(kind: str, sizes: Sequence[int]) -> None:
 
 def rows(kind: str, sizes: Sequence[int]) -> Iterator[tuple[object, ...]]:
     """The rows of one specimen; weights found at one size centre the search at the next."""
-    boxes = (OURS, THEIRS)
+    boxes = (OURS, THEIRS[kind])
     for number, size in enumerate(sizes):
         ours, theirs = best(kind, size, boxes, number > 0)
         boxes = (near(ours), near(theirs))
