@@ -120,18 +120,20 @@ class TiltSeries:
         return atomic_numbers(self.elements)
 
     def binned(self) -> TiltSeries:
-        """Return the same acquisition on pixels and voxels of twice the edge; y and x must be even.
+        """Return the same acquisition on pixels and voxels of twice the edge.
 
         Counts of four pixels add up and stay Poisson. A ray crosses half as many voxels, each twice
-        as long, and a pixel gathers four rays: scales grow eightfold.
+        as long, and a pixel gathers four rays: scales grow eightfold. An odd edge is taken as half
+        a pixel of background longer on both sides, so that the tilt axis stays in the middle.
         """
         # four pixels add up; a coarse voxel is twice as long, and four rays cross it
         four, eight = 4.0, 8.0
+        levels = np.array(self.chemical_background, np.float32)[:, None, None, None]
         chemical = self.chemical_scale
         return replace(
             self,
-            haadf=_binned(self.haadf),
-            chemical=_binned(self.chemical),
+            haadf=_binned(self.haadf, np.float32(self.haadf_background)),
+            chemical=_binned(self.chemical, levels),
             haadf_background=four * self.haadf_background,
             chemical_background=tuple(four * level for level in self.chemical_background),
             haadf_scale=None if self.haadf_scale is None else eight * self.haadf_scale,
@@ -189,12 +191,28 @@ class TiltSeries:
             _check_level(key, value, above)
 
 
-def _binned(projections: Array) -> Array:
-    """Sum (..., y, x) over 2 x 2 pixels."""
+def _binned(projections: Array, level: Array | np.float32) -> Array:
+    """Sum (..., y, x) over 2 x 2 pixels; beyond an odd edge lies the background ``level``."""
     *lead, y, x = projections.shape
+    if y % 2 or x % 2:
+        along_x = _halved(projections, level)
+        along_y = _halved(along_x.swapaxes(-1, -2), np.float32(2) * level)
+        return np.ascontiguousarray(along_y.swapaxes(-1, -2))
     pairs = projections.reshape(*lead, y // 2, 2, x // 2, 2)
     sums: Array = pairs.sum(axis=(-3, -1), dtype=np.float32)
     return sums
+
+
+def _halved(projections: Array, level: Array | np.float32) -> Array:
+    """Sum pairs of pixels along the last axis; of an odd one, halves of both neighbours as well."""
+    *lead, n = projections.shape
+    if n % 2 == 0:
+        pairs: Array = projections.reshape(*lead, n // 2, 2).sum(axis=-1, dtype=np.float32)
+        return pairs
+    beside = np.broadcast_to(level, (*lead, 1))
+    wide = np.concatenate([beside, projections, beside], axis=-1)
+    halves: Array = 0.5 * (wide[..., :-2:2] + wide[..., 2::2]) + wide[..., 1:-1:2]
+    return halves.astype(np.float32)
 
 
 def _check_level(key: str, value: float, above: bool = False) -> None:

@@ -25,7 +25,7 @@ REVISIONS: dict[int, str] = {
     "committed atlases gave 0.5081 where revision 1 gives 0.5096",
     1: "2026-11-28: the first recorded; strong TV settles, a filter for the first steps",
     2: "2026-11-28: counts without background have a likelihood of bounded slope and curvature; "
-    "where the background is positive as before",
+    "grids below 32 voxels and odd ones start from half the resolution too; others as before",
 }
 """Revision of the algorithm → since when, and what moved.
 

@@ -26,9 +26,11 @@ from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds, with_chemical_scale
+from .ceiling import chemical_ceilings
 from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
 from .multiresolution import initial_state
-from .problem import fused_problem
+from .problem import FusedProblem, fused_problem
+from .state import FusionState
 
 Array = NDArray[np.float32]
 
@@ -202,17 +204,32 @@ def _solved(
     monitor: Monitor | None,
 ) -> tuple[Reconstruction, ...]:
     """Initialise and solve a batch by one method."""
+    # a solve that blows up ends as diverged, not with a warning
+    with np.errstate(over="ignore", invalid="ignore"):
+        # before anything else is allocated
+        ceilings = chemical_ceilings(series, weights, settings, device)
+        problem, state = _initialised(series, method, weights, settings, device)
+        limit = settings.max_iterations
+        return solve(problem, state, settings.tolerance, limit, monitor, ceilings)
+
+
+def _initialised(
+    series: TiltSeries,
+    method: Method,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device,
+) -> tuple[FusedProblem, FusionState]:
+    """Build the problem of a method, and the state that its solve begins with."""
     if method is Method.FUSED:
-        problem, state = initial_state(series, weights, settings, device)
-    elif method is Method.CHEMISTRY_TV:
+        return initial_state(series, weights, settings, device)
+    if method is Method.CHEMISTRY_TV:
         # the same solver with HAADF switched off: what differs is the data, not the method
         alone = [Weights(0.0, w.tv) for w in weights]
-        problem, state = initial_state(series, alone, settings, device)
-    else:
-        problem = fused_problem(series, [NO_WEIGHTS] * len(weights), settings, device)
-        # unregularised: no coarse grid and no HAADF to start from
-        state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
-    return solve(problem, state, settings.tolerance, settings.max_iterations, monitor)
+        return initial_state(series, alone, settings, device)
+    problem = fused_problem(series, [NO_WEIGHTS] * len(weights), settings, device)
+    # unregularised: no coarse grid and no HAADF to start from
+    return problem, init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
 
 
 def _size(series: TiltSeries, batch: int, device: Device) -> SolveSize:

@@ -156,6 +156,7 @@ def solve(
     tolerance: float,
     max_iterations: float,
     monitor: Monitor | None = None,
+    ceilings: Values | None = None,
 ) -> tuple[Reconstruction, ...]:
     """Step, at least once, until every trial has converged or has spent its work.
 
@@ -172,6 +173,7 @@ def solve(
         count.
     monitor : sees the volumes of the trials still running, (trial, element, z, y, x), on the host,
         after every iteration; its score is ignored. None to skip the copies.
+    ceilings : chemical term above which no trial converges, (trial,); None for no limit.
 
     Returns
     -------
@@ -182,6 +184,7 @@ def solve(
     records = [[record] for record in first]
     results: dict[int, Reconstruction] = {}
     running = list(range(len(records)))
+    highest = np.full(len(records), np.inf) if ceilings is None else ceilings
     while running:
         state = step(problem, state)
         if monitor is not None:
@@ -194,7 +197,8 @@ def solve(
         for trial, record in zip(running, latest, strict=True):
             records[trial].append(record)
         state = calmed(problem, state, [records[trial] for trial in running])
-        ends = [status_of(records[trial], tolerance if due else 0.0) for trial in running]
+        settles = tolerance if due else 0.0
+        ends = [status_of(records[trial], settles, float(highest[trial])) for trial in running]
         goes_on = [not last and status is Status.ITERATION_LIMIT for status in ends]
         stay = [at for at, goes in enumerate(goes_on) if goes]
         for at, (trial, status) in enumerate(zip(running, ends, strict=True)):

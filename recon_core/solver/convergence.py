@@ -14,6 +14,7 @@ Array = NDArray[np.float32]
 
 CALM = 100.0  # times the tolerance: largest relative change per iteration of settled volumes
 DIVERGED = 1e3  # times the first objective: a trial above it has diverged
+BLOWN_UP = 100.0  # times its ceiling: a chemical term above it has diverged, settled or not
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,17 @@ def record_of(work: float, row: Sequence[np.float64]) -> ConvergenceRecord:
     return ConvergenceRecord(work, *(float(value) if value == value else np.nan for value in row))
 
 
-def status_of(records: Sequence[ConvergenceRecord], tolerance: float) -> Status:
+def status_of(
+    records: Sequence[ConvergenceRecord], tolerance: float, ceiling: float = np.inf
+) -> Status:
     """Judge a trial by its records.
 
     Parameters
     ----------
     records : two or more, oldest first.
     tolerance : relative; 0 never converges.
+    ceiling : chemical term above which a settled trial has diverged
+        (:mod:`tomoatlas.recon_core.solver.ceiling`).
 
     Returns
     -------
@@ -71,11 +76,16 @@ def status_of(records: Sequence[ConvergenceRecord], tolerance: float) -> Status:
     # NaN, and any growth without bound
     if not np.isfinite(value) or value > DIVERGED * first.objective:
         return Status.DIVERGED
+    # the first record may itself be that of a start that blew up: the ceiling is the counts' own
+    if last.chemistry > BLOWN_UP * ceiling:
+        return Status.DIVERGED
     settled = abs(before.objective - value) < tolerance * value and last.change < CALM * tolerance
     # the objective alone can stall while HAADF and chemistry still disagree
     if last.primal == last.primal:  # NaN without HAADF
         settled = settled and max(last.primal, last.dual) < 10.0 * tolerance
-    return Status.CONVERGED if settled else Status.ITERATION_LIMIT
+    if not settled:
+        return Status.ITERATION_LIMIT
+    return Status.CONVERGED if last.chemistry <= ceiling else Status.DIVERGED
 
 
 def result_of(
@@ -92,8 +102,11 @@ def result_of(
 
     Returns
     -------
-    Reconstruction : work in iterations, and the remedy for its status as message.
+    Reconstruction : work in iterations, and the remedy for its status as message; what is not
+        finite in diverged volumes is 0.
     """
+    if status is Status.DIVERGED:
+        volumes = np.where(np.isfinite(volumes), volumes, np.float32(0))
     work = records[-1].work / unit
     return Reconstruction(volumes, status, work, _history(records, unit), _REMEDY[status])
 
@@ -113,5 +126,6 @@ def _history(records: Sequence[ConvergenceRecord], unit: float) -> History:
 _REMEDY = {
     Status.CONVERGED: "",
     Status.ITERATION_LIMIT: "not converged: raise max_iterations or tolerance",
-    Status.DIVERGED: "the objective grew without bound: check counts, backgrounds and scales",
+    Status.DIVERGED: "the volumes fit the maps worse than their start does: check counts, "
+    "backgrounds and scales, or lower the HAADF weight",
 }

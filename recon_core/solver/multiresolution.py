@@ -30,7 +30,7 @@ from .state import FusionState
 Array = NDArray[np.float32]
 
 COARSE_STEPS = 40
-SMALLEST, USUAL = 16, 64  # least edge of the coarse grid: of the first, of any coarser one
+SMALLEST, USUAL = 8, 64  # least edge of the coarse grid: of the first, of any coarser one
 WARM_STEPS = 20  # chemistry + TV steps before the HAADF term is switched on
 SCALE_FITS = 40  # most alternations of fit and short solve for an unknown HAADF scale
 SCALE_SETTLED = 2e-3  # they end once the scale changes by less than this, relative
@@ -53,16 +53,14 @@ def initial_state(
     weights : one pair per trial.
     settings : exponent, likelihood and the most iterations; half of those at most are spent here.
     device : where it is solved.
-    smallest : least edge of the coarser grid, voxels; below it, or with an odd edge, the state
-        starts from the counts.
+    smallest : least edge of the coarser grid, voxels; below it the state starts from the counts.
 
     Returns
     -------
     problem : a trial for each of ``weights``.
     state : its work counts what the coarse grids cost, in projections of this grid.
     """
-    edge = min(series.chemical.shape[-2:])
-    if any(n % 2 for n in series.chemical.shape[-2:]) or edge // 2 < smallest:
+    if not has_coarser(series, smallest):
         return _from_counts(series, weights, settings, device)
     # the same objective on the coarse grid
     coarse = [Weights(w.haadf, TOTAL_VARIATION.coarser * w.tv) for w in weights]
@@ -71,6 +69,18 @@ def initial_state(
         state = step(problem, state)
     problem, state = _refined(series, weights, settings, device, state)  # frees the coarse state
     return _switched_on(problem, state, series, weights, settings)
+
+
+def has_coarser(series: TiltSeries, smallest: int = SMALLEST) -> bool:
+    """Check whether a solve starts from half the resolution.
+
+    Parameters
+    ----------
+    series : for its size.
+    smallest : least edge of the coarser grid, voxels.
+    """
+    edge: int = min(series.chemical.shape[-2:])
+    return (edge + 1) // 2 >= smallest
 
 
 def _from_counts(
@@ -151,20 +161,23 @@ def _scale_fitted(
 def _upsample_into(xp: Any, coarse: Array, fine: Array) -> None:
     """Upsample one volume at a time, to bound temporary memory."""
     for at in np.ndindex(fine.shape[:-3]):
-        fine[at] = upsample(xp, coarse[at].astype(np.float32, copy=False))
+        # a float16 dual too is interpolated in float32
+        fine[at] = upsample(xp, coarse[at].astype(np.float32, copy=False), fine.shape[-3:])
 
 
-def upsample(xp: Any, volumes: Array) -> Array:
+def upsample(xp: Any, volumes: Array, shape: tuple[int, ...] | None = None) -> Array:
     """Interpolate volumes linearly to voxels of half the edge.
 
     Parameters
     ----------
     xp : array module, numpy or cupy.
     volumes : (..., z, y, x).
+    shape : of the fine grid, an odd edge one voxel shorter than twice the coarse one; None for
+        (2 z, 2 y, 2 x).
 
     Returns
     -------
-    array : (..., 2 z, 2 y, 2 x), float32; the mean is preserved inside.
+    array : (..., *shape), float32; the mean is preserved inside.
 
     Examples
     --------
@@ -176,8 +189,14 @@ def upsample(xp: Any, volumes: Array) -> Array:
     for axis in (-3, -2, -1):
         here = xp.moveaxis(volumes, axis, 0)
         before, after = xp.concatenate([here[:1], here[:-1]]), xp.concatenate([here[1:], here[-1:]])
-        fine = xp.stack([0.75 * here + 0.25 * before, 0.75 * here + 0.25 * after], axis=1)
-        volumes = xp.moveaxis(fine.reshape(-1, *here.shape[1:]), 0, axis)
+        if shape is not None and shape[axis] % 2:
+            # centres coincide, or lie half-way; the last pair reaches out of the volume
+            pair = [here, 0.5 * here + 0.5 * after]
+        else:
+            pair = [0.75 * here + 0.25 * before, 0.75 * here + 0.25 * after]
+        fine = xp.stack(pair, axis=1).reshape(-1, *here.shape[1:])
+        fine = fine if shape is None else fine[: shape[axis]]
+        volumes = xp.moveaxis(fine, 0, axis)
     return xp.ascontiguousarray(volumes, dtype=np.float32)  # type: ignore[no-any-return]
 
 

@@ -73,7 +73,9 @@ class Regulariser(Protocol):
 class TotalVariation:
     """Isotropic total variation: the sum over voxels of |grad x|, with forward differences.
 
-    The gradient is zero across the far faces. The dual holds a vector of the unit ball at every
+    Forward differences tell sides apart: mirrored data give volumes about a tenth off the mirrored
+    ones, at the same objective and scores; all else in the objective is symmetric. The gradient is
+    zero across the far faces. The dual holds a vector of the unit ball at every
     voxel (Chambolle, J. Math. Imaging Vis. 20, 89 (2004); Beck and Teboulle, IEEE Trans. Image
     Process. 18, 2419 (2009)).
     """

@@ -107,8 +107,8 @@ def test_work_of_the_coarse_steps_is_an_eighth() -> None:
     assert 40 * bare.tilts_per_iteration < 8 * coarse < 75 * bare.tilts_per_iteration
 
 
-@pytest.mark.parametrize("edge", [33, 20])
-def test_odd_or_small_volumes_start_from_their_counts(edge: int) -> None:
+@pytest.mark.parametrize("edge", [33, 20, 12, 9])
+def test_odd_and_small_volumes_have_a_start(edge: int) -> None:
     series = tilt_series(edge)
     problem, state = initial_state(series, [Weights(0.1, 0.5)], SETTINGS, CPU)
     assert state.volumes.shape[2:] == (edge,) * 3
@@ -125,3 +125,44 @@ def test_fitting_the_haadf_scale_stays_within_the_iterations_allowed(limit: int,
         reconstruct(each, Method.FUSED, Weights(0.1, 0.5), settings) for each in (unknown, series)
     )
     assert found.iterations <= max(limit, known.iterations) + 5
+
+
+def test_an_odd_edge_is_binned_with_half_a_pixel_of_background_on_both_sides() -> None:
+    series = tilt_series(15)
+    coarse = series.binned()
+    assert coarse.chemical.shape == (4, 5, 8, 8)
+    levels = np.array(series.chemical_background)
+    beyond = 31 * levels[:, None]  # pixels beside 15 x 15
+    np.testing.assert_allclose(
+        coarse.chemical.sum((2, 3), dtype=float),
+        series.chemical.sum((2, 3), dtype=float) + beyond,
+        rtol=1e-5,
+    )
+    turned = replace(series, haadf=np.ascontiguousarray(series.haadf[:, ::-1, ::-1])).binned()
+    np.testing.assert_allclose(turned.haadf[:, ::-1, ::-1], coarse.haadf, rtol=1e-6)
+
+
+def test_an_odd_edge_is_binned_alone() -> None:
+    series = tilt_series(15)
+    tall = replace(series, haadf=series.haadf[..., 1:], chemical=series.chemical[..., 1:])
+    coarse = tall.binned()
+    assert coarse.haadf.shape == (9, 8, 7)
+    inner = np.array([0.5, 1.0, 0.5]) @ tall.haadf[0, 7:10, 0:2].sum(axis=1)
+    assert coarse.haadf[0, 4, 0] == pytest.approx(inner, rel=1e-6)
+
+
+def test_ramps_on_an_odd_grid_stay_centred() -> None:
+    ramp = np.broadcast_to(np.arange(4, dtype=np.float32)[:, None, None], (4, 4, 4))
+    fine = upsample(np, ramp, (7, 7, 8))
+    assert fine.shape == (7, 7, 8)
+    np.testing.assert_allclose(fine[:, 3, 1], np.arange(0, 3.5, 0.5))
+
+
+@pytest.mark.parametrize("edge", [16, 21])
+def test_below_32_voxels_too_half_the_resolution_ends_lower(edge: int) -> None:
+    series, weights = tilt_series(edge, chemical_snr=3.0, haadf_tilts=47), Weights(0.01, 0.5)
+    start, alone = (
+        initial_state(series, [weights], SETTINGS, CPU, smallest) for smallest in (8, edge)
+    )
+    found, other = (solve(*each, 1e-4, 200)[0] for each in (start, alone))
+    assert found.history.objective[-1] < other.history.objective[-1]
