@@ -88,8 +88,9 @@ def reconstruct(
 
     Weights are scale-free: haadf 1 is the statistical weight; without any, haadf 0.02 and tv 1 are
     used and printed. The misfit of HAADF (reduced chi-square) and of every element (deviance) is
-    printed in units of the noise and kept in the file. Exit code 3 if the solver diverged; nothing
-    is written then.
+    printed in units of the noise and kept in the file. Before that the data are checked for faults
+    such as angles in radians, hot pixels or a vacuum level that was not given; each gives a warning
+    on stderr. Exit code 3 if the solver diverged; nothing is written then.
     """
     from ...phantoms.formats import load_tilt_series
     from ...recon_core.methods import Method
@@ -98,10 +99,19 @@ def reconstruct(
     series = load_tilt_series(tilts)
     choice = choose_weights(series, Method(method), haadf, tv, atlas)
     settings, notes = settings_for(choice, solver)
+    _warn(series)
     code, lines = reconstruct_file(tilts, series, choice, settings, out, force, device)
     for line in () if quiet else (*choice.notes, *notes, *lines):
         click.echo(line)
     return code
+
+
+def _warn(series: TiltSeries) -> None:
+    """Print what is doubtful about the data, with -q too: volumes would not show it."""
+    from ...recon_core.checks import check_series
+
+    for finding in check_series(series):
+        click.echo(f"warning: {finding}", err=True)
 
 
 @dataclass(frozen=True)

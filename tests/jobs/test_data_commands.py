@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -13,6 +14,7 @@ from tomoatlas.phantoms.formats import (
     load_specimen,
     load_tilt_series,
     load_volumes,
+    save_tilt_series,
     save_volumes,
 )
 from tomoatlas.phantoms.kinds import make_specimen
@@ -121,6 +123,20 @@ def test_reconstruct_records_how(options, method, weights, tilts, tmp_path, caps
         assert file.attrs["misfit_Au"] > 0
         assert file.attrs["misfit_HAADF_by_tilt"].shape == (9,)
         assert {n: file.attrs[n] for n in ("haadf", "tv") if n in file.attrs} == weights
+
+
+def test_doubtful_data_are_reconstructed_with_a_warning(tilts, tmp_path, capsys):
+    series = load_tilt_series(tilts)
+    swapped, out = tmp_path / "swapped.h5", tmp_path / "r.h5"
+    other = replace(series, haadf_angles_deg=tuple(-a for a in series.haadf_angles_deg))
+    save_tilt_series(swapped, other)
+    quick = ["--max-iterations", "3", "--force", "-q"]
+    assert main(["reconstruct", str(swapped), "--out", str(out), *quick]) == 0
+    err = capsys.readouterr().err
+    assert "warning: haadf/angles_deg: " in err
+    assert err.count("\n") == 1
+    assert main(["reconstruct", str(tilts), "--out", str(out), *quick]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_reconstruct_with_an_atlas(tilts, folder, tmp_path, capsys):

@@ -1,0 +1,307 @@
+"""Checks of a tilt series before it is reconstructed: faults whose values are all legal.
+
+Each check looks for one kind of fault of measured data, such as angles in radians or a vacuum level
+that was not given, and needs neither a reconstruction nor a scale. A finding is a doubt for people
+to settle, never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .metrics.agreement import agreement
+from .metrics.noise import PATCH, Noise, estimate_noise
+from .tiltseries import TiltSeries
+
+Array = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+RADIANS, FEWEST_TILTS = 1.6, 5  # all angles within ±1.6: a quarter turn, were they radians
+LEAST_GAIN, MOST_GAIN = 0.5, 8.0  # units per electron that still are counts; structure adds to it
+GAIN_EDGE = 32  # pixels per edge below which structure hides the gain
+HOT_SIGMAS, HOT_FACTOR = 12.0, 3.0  # above the brightest neighbour, here and in the next tilts
+HOT_RARE, HOT_LEAP = 0.999, 3.0  # small particles make peaks too: this quantile of them, a multiple
+BLANK, BRIGHT, BLANK_SIGMAS = 0.5, 2.0, 8.0  # total of a tilt over that of its neighbours
+LEVEL, LEVEL_SIGMAS = 0.1, 6.0  # dark pixels above the background, as a part of the signal
+EDGE = 0.15  # signal at the edges across the tilt axis, as a part of the largest
+UNEXPLAINED, TURN_EVIDENCE = 0.9, 2.0  # another orientation of HAADF fits the maps better
+SHIFT, SHIFT_EVIDENCE = 0.75, 3.0  # pixels
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One doubt about a tilt series.
+
+    Parameters
+    ----------
+    kind : of the fault: ``radians``, ``unit``, ``hot-pixel``, ``blank-tilt``, ``vacuum-level``,
+        ``cut-off``, ``orientation`` or ``shift``.
+    key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
+    value : what was found, in the unit that ``words`` name.
+    words : one line for people, what to do included.
+
+    Examples
+    --------
+    >>> print(Finding("unit", "haadf/projections", 0.1, "no counts"))
+    haadf/projections: no counts
+    """
+
+    kind: str
+    key: str
+    value: float
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.words}"
+
+
+@dataclass(frozen=True)
+class _Signal:
+    """Projections of one signal, in the order of their angles.
+
+    ``total`` are the (angle, y, x) projections of HAADF, or of all elements together.
+    """
+
+    name: str
+    angles_deg: tuple[float, ...]
+    total: Array
+    background: float
+    noise: Noise
+
+
+def check_series(series: TiltSeries) -> tuple[Finding, ...]:
+    """Look for faults of a measured tilt series.
+
+    Parameters
+    ----------
+    series : measured counts, tilts in any order.
+
+    Returns
+    -------
+    tuple of Finding : at most one of a kind for each signal; empty if nothing is doubtful.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> from dataclasses import replace
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=32), ta.Acquisition(haadf_tilts=21))
+    >>> check_series(series)
+    ()
+    >>> [found.kind for found in check_series(replace(series, haadf_background=0.0))]
+    ['vacuum-level']
+    """
+    signals = tuple(_signals(series))
+    found = [finding for signal in signals for finding in _of_signal(signal)]
+    found += _vacuum_levels(series)
+    if any(finding.kind == "radians" for finding in found):
+        return tuple(found)  # what follows compares angles
+    return (*found, *_of_both(series))
+
+
+def _signals(series: TiltSeries) -> Iterator[_Signal]:
+    if series.haadf_angles_deg:
+        yield _signal("haadf", series.haadf_angles_deg, series.haadf, series.haadf_background)
+    total = series.chemical.sum(axis=0, dtype=np.float32)
+    yield _signal("chemical", series.chemical_angles_deg, total, sum(series.chemical_background))
+
+
+def _signal(name: str, angles: tuple[float, ...], total: Array, background: float) -> _Signal:
+    order = np.argsort(angles, kind="stable")
+    if min(total.shape[-2:]) >= PATCH + 2:
+        noise = estimate_noise(total)
+    else:
+        noise = Noise(1.0, 0.0, float(total.min(initial=0.0)))
+    return _Signal(name, tuple(angles[i] for i in order), total[order], background, noise)
+
+
+def _of_signal(signal: _Signal) -> Iterator[Finding]:
+    yield from _radians(signal)
+    yield from _unit(signal)
+    yield from _hot_pixel(signal)
+    yield from _blank_tilt(signal)
+    yield from _cut_off(signal)
+
+
+def _radians(signal: _Signal) -> Iterator[Finding]:
+    largest = max(map(abs, signal.angles_deg), default=0.0)
+    if len(signal.angles_deg) >= FEWEST_TILTS and 0 < largest < RADIANS:
+        yield Finding(
+            "radians",
+            f"{signal.name}/angles_deg",
+            largest,
+            f"all {len(signal.angles_deg)} tilts within ±{largest:.2f}°: angles in radians? "
+            "Degrees are expected",
+        )
+
+
+def _unit(signal: _Signal) -> Iterator[Finding]:
+    """HAADF alone: the maps are counts by their likelihood."""
+    gain, small = signal.noise.gain, min(signal.total.shape[-2:]) < GAIN_EDGE
+    if (
+        signal.name != "haadf"
+        or gain <= 0
+        or LEAST_GAIN <= gain <= (np.inf if small else MOST_GAIN)
+    ):
+        return
+    # with the level subtracted, edges hide the gain
+    if gain > 1 and signal.noise.floor != 0:
+        return
+    yield Finding(
+        "unit",
+        "haadf/projections",
+        gain,
+        f"not in counts: one electron gives {gain:.3g} units, judged by the noise, and the weight "
+        "haadf then means another thing. Divide by it",
+    )
+
+
+def _hot_pixel(signal: _Signal) -> Iterator[Finding]:
+    if not signal.total.size:
+        return
+    images = signal.total.astype(np.float64)
+    beside = np.ones((3, 3, 3), bool)
+    beside[1, 1, 1] = False
+    # the brightest pixel around, in the tilts before and after too
+    around = ndimage.maximum_filter(images, footprint=beside, mode="nearest")
+    excess = (images - around) / np.sqrt(np.maximum(signal.noise.variance(around), 1e-30))
+    usual = float(np.quantile(np.maximum(excess, 0.0), HOT_RARE))
+    dark = _darkest(signal.total)[0]
+    excess[images - dark <= HOT_FACTOR * (around - dark)] = 0.0
+    if excess.max() <= max(HOT_SIGMAS, HOT_LEAP * usual):
+        return
+    tilt, y, x = np.unravel_index(int(np.argmax(excess)), excess.shape)
+    value = float(images[tilt, y, x])
+    yield Finding(
+        "hot-pixel",
+        f"{signal.name}/projections",
+        value,
+        f"hot pixel at tilt {signal.angles_deg[tilt]:.3g}°, (y, x) = ({y}, {x}): {value:.6g}, "
+        f"where its neighbours reach {around[tilt, y, x]:.6g}",
+    )
+
+
+def _blank_tilt(signal: _Signal) -> Iterator[Finding]:
+    totals = signal.total.sum(axis=(1, 2), dtype=np.float64)
+    if len(totals) < 3:
+        return
+    usual = np.array([_beside(totals, i) for i in range(len(totals))])
+    pixels = signal.total[0].size
+    spread = np.sqrt(pixels * np.maximum(signal.noise.variance(usual / pixels), 1e-30))
+    ratio = totals / np.maximum(usual, 1e-30)
+    odd = ((ratio < BLANK) | (ratio > BRIGHT)) & (np.abs(totals - usual) > BLANK_SIGMAS * spread)
+    if not odd.any():
+        return
+    worst = int(np.argmax(np.where(odd, np.abs(totals - usual), -1.0)))
+    yield Finding(
+        "blank-tilt",
+        f"{signal.name}/projections",
+        float(ratio[worst]),
+        f"tilt {signal.angles_deg[worst]:.3g}° holds {ratio[worst]:.2g} times the counts of its "
+        "neighbours: blank or overexposed? Leave it out",
+    )
+
+
+def _beside(totals: Values, i: int) -> float:
+    """Median total of the two tilts on each side of tilt i."""
+    return float(np.median(np.concatenate([totals[max(0, i - 2) : i], totals[i + 1 : i + 3]])))
+
+
+def _cut_off(signal: _Signal) -> Iterator[Finding]:
+    """Material at the edges across the tilt axis, where a tilt moves it in and out."""
+    if signal.total.shape[1] < 8 or not len(signal.total):
+        return
+    rows = signal.total.mean(axis=2, dtype=np.float64)  # (angle, y)
+    dark = max(signal.background, _darkest(signal.total)[0])
+    edges = np.maximum(rows[:, 0], rows[:, -1]) - dark
+    largest = float(rows.max()) - dark
+    worst = int(np.argmax(edges))
+    noise = float(signal.noise.variance(rows[worst].max(keepdims=True))[0])
+    error = np.sqrt(noise / signal.total.shape[2])
+    if largest <= 0 or edges[worst] <= max(EDGE * largest, LEVEL_SIGMAS * error):
+        return
+    part = float(edges[worst] / largest)
+    yield Finding(
+        "cut-off",
+        f"{signal.name}/projections",
+        part,
+        f"the edge across the tilt axis holds {100 * part:.0f} % of the largest signal at tilt "
+        f"{signal.angles_deg[worst]:.3g}°: is the specimen wider than the field of view?",
+    )
+
+
+def _vacuum_levels(series: TiltSeries) -> Iterator[Finding]:
+    """The darkest pixels of the mean over tilts, against the background that is given."""
+    named = list(zip(series.elements, series.chemical, series.chemical_background, strict=True))
+    wrong = [(name, *found) for name, maps, b in named if (found := _above(maps, b)) is not None]
+    if not wrong:
+        # weak signals show it together
+        given = sum(series.chemical_background)
+        found = _above(series.chemical.sum(axis=0, dtype=np.float32), given)
+        wrong = [("all elements", *found)] if found is not None else []
+    if wrong:
+        words = ", ".join(f"{name} {dark:.3g} (given {b:.3g})" for name, dark, b in wrong)
+        yield _level_finding("chemical/background", wrong[0][1], words)
+    if series.haadf_angles_deg:
+        found = _above(series.haadf, series.haadf_background)
+        if found is not None:
+            words = f"{found[0]:.4g} (given {found[1]:.4g})"
+            yield _level_finding("haadf/background", found[0], words)
+
+
+def _level_finding(key: str, value: float, levels: str) -> Finding:
+    return Finding(
+        "vacuum-level",
+        key,
+        value,
+        f"the darkest pixels are above the background: {levels}. Give the counts of vacuum",
+    )
+
+
+def _above(projections: Array, background: float) -> tuple[float, float] | None:
+    """Level of the darkest pixels, and the background, if the former is far above."""
+    dark, error, largest = _darkest(projections)
+    excess = dark - background
+    if excess > max(LEVEL * (largest - background), LEVEL_SIGMAS * error):
+        return dark, background
+    return None
+
+
+def _darkest(projections: Array) -> tuple[float, float, float]:
+    """Level of the darkest patch of the mean over tilts, its error, and the brightest."""
+    mean = projections.mean(axis=0, dtype=np.float64)
+    smooth = ndimage.uniform_filter(mean, PATCH, mode="nearest")
+    y, x = np.unravel_index(int(np.argmin(smooth)), smooth.shape)
+    rows, columns = (slice(max(0, n - PATCH // 2), n + PATCH // 2 + 1) for n in (int(y), int(x)))
+    patch = projections[:, rows, columns].astype(np.float64)
+    error = float(patch.std()) / np.sqrt(patch.size)
+    return float(smooth.min()), error, float(smooth.max())
+
+
+def _of_both(series: TiltSeries) -> Iterator[Finding]:
+    found = agreement(series)
+    if found is None:
+        return
+    y, x = found.shift
+    shifted = max(abs(y), abs(x)) >= SHIFT and found.shift_evidence > SHIFT_EVIDENCE
+    turned = found.unexplained < UNEXPLAINED and found.evidence > TURN_EVIDENCE
+    # one of the two: either also mends a part of the other
+    if turned and not (shifted and found.shift_unexplained < found.unexplained):
+        yield Finding(
+            "orientation",
+            "haadf/angles_deg" if found.turn.sense < 0 else "haadf/projections",
+            found.unexplained,
+            f"HAADF and maps disagree; with {found.turn} HAADF would leave "
+            f"{100 * found.unexplained:.0f} % of the difference",
+        )
+    elif shifted:
+        yield Finding(
+            "shift",
+            "haadf/projections",
+            float(np.hypot(y, x)),
+            f"HAADF lies ({y:+.1f}, {x:+.1f}) pixels (y, x) off the maps: align them first",
+        )

@@ -1,0 +1,181 @@
+"""Checks before a solve: silence on sound data, each kind of fault found, whatever the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.checks import Finding, check_series
+from tomoatlas.recon_core.tiltseries import TiltSeries
+
+
+@pytest.fixture(scope="module", params=["nanocubes", "composite"])
+def series(request: pytest.FixtureRequest) -> TiltSeries:
+    plan = Acquisition(haadf_tilts=21, chemical_tilts=9, oversample=2)
+    return simulate(make_specimen(request.param, 64, 3), plan, 1)
+
+
+def kinds(series: TiltSeries) -> list[str]:
+    return [finding.kind for finding in check_series(series)]
+
+
+def found(series: TiltSeries, kind: str) -> Finding:
+    (finding,) = [finding for finding in check_series(series) if finding.kind == kind]
+    return finding
+
+
+def scaled(series: TiltSeries, factor: float) -> TiltSeries:
+    return replace(
+        series,
+        haadf=np.float32(factor) * series.haadf,
+        haadf_background=factor * series.haadf_background,
+        haadf_scale=None,
+    )
+
+
+def in_order(series: TiltSeries, haadf: np.ndarray, chemical: np.ndarray) -> TiltSeries:
+    return replace(
+        series,
+        haadf=series.haadf[haadf],
+        haadf_angles_deg=tuple(np.asarray(series.haadf_angles_deg)[haadf].tolist()),
+        chemical=series.chemical[:, chemical],
+        chemical_angles_deg=tuple(np.asarray(series.chemical_angles_deg)[chemical].tolist()),
+    )
+
+
+def test_sound_data_raise_no_doubt(series: TiltSeries) -> None:
+    assert check_series(series) == ()
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_tilts_may_come_in_any_order(seed: int) -> None:
+    plan = Acquisition(haadf_tilts=21, chemical_tilts=9)
+    series = simulate(make_specimen("composite", 32, 0), plan, 1)
+    rng = np.random.default_rng(seed)
+    haadf, chemical = rng.permutation(21), rng.permutation(9)
+    assert kinds(in_order(series, haadf, chemical)) == []
+    assert kinds(in_order(series, np.r_[0, haadf], np.r_[0, chemical])) == []
+    blank = replace(series, chemical=series.chemical.copy())
+    blank.chemical[:, 4] = 0
+    shuffled = in_order(blank, haadf, chemical)
+    assert found(shuffled, "blank-tilt") == found(blank, "blank-tilt")
+
+
+@pytest.mark.parametrize("modality", ["haadf", "chemical"])
+def test_radians_are_no_degrees(series: TiltSeries, modality: str) -> None:
+    name = f"{modality}_angles_deg"
+    angles = tuple(float(np.deg2rad(angle)) for angle in getattr(series, name))
+    finding = found(replace(series, **{name: angles}), "radians")
+    assert (finding.key, finding.value) == (f"{modality}/angles_deg", max(angles))
+    assert "radians" in str(finding)
+
+
+@pytest.mark.parametrize("axis", [None, 1, 2])
+def test_another_orientation_is_named(series: TiltSeries, axis: int | None) -> None:
+    if axis is None:
+        other = replace(series, haadf_angles_deg=tuple(-a for a in series.haadf_angles_deg))
+    else:
+        other = replace(series, haadf=np.ascontiguousarray(np.flip(series.haadf, axis)))
+    finding = found(other, "orientation")
+    assert finding.value < 0.7
+    assert ("opposite sign" in finding.words) == (axis is None)
+    assert ("(y)" in finding.words, "(x)" in finding.words) == (axis == 1, axis == 2)
+
+
+@pytest.mark.parametrize("factor", [1e-5, 1 / 300, 20.0, 1000.0])
+def test_haadf_in_no_counts_is_measured(series: TiltSeries, factor: float) -> None:
+    finding = found(scaled(series, factor), "unit")
+    # edges of the specimen add to what is taken for noise
+    assert 0.8 * factor < finding.value < 5 * factor
+
+
+@pytest.mark.parametrize("factor", [1e-3, 50.0])
+def test_faults_are_found_in_any_unit(series: TiltSeries, factor: float) -> None:
+    counts = series.haadf.copy()
+    counts[7, 10, 12] = 65535 * 4
+    bad = scaled(replace(series, haadf=counts, haadf_background=0.0), factor)
+    assert kinds(bad) == ["unit", "hot-pixel", "vacuum-level"]
+
+
+def test_a_hot_pixel_is_located(series: TiltSeries) -> None:
+    counts = series.haadf.copy()
+    counts[7, 10, 12] = 65535 * 4
+    finding = found(replace(series, haadf=counts), "hot-pixel")
+    assert finding.value == 65535 * 4
+    assert f"{series.haadf_angles_deg[7]:.3g}°, (y, x) = (10, 12)" in finding.words
+
+
+def test_blank_tilts_are_named(series: TiltSeries) -> None:
+    maps, counts = series.chemical.copy(), series.haadf.copy()
+    maps[:, 4], counts[10] = 0, 3 * counts[10]
+    finding = found(replace(series, chemical=maps), "blank-tilt")
+    assert (finding.key, finding.value) == ("chemical/projections", 0.0)
+    finding = found(replace(series, haadf=counts), "blank-tilt")
+    assert finding.key == "haadf/projections"
+    assert finding.value == pytest.approx(3.0, rel=0.2)
+
+
+def test_a_cut_field_is_seen_at_the_edge(series: TiltSeries) -> None:
+    inside = slice(8, 24)
+    cut = replace(
+        series,
+        haadf=np.ascontiguousarray(series.haadf[:, inside]),
+        chemical=np.ascontiguousarray(series.chemical[:, :, inside]),
+    )
+    assert "cut-off" in kinds(cut)
+
+
+def test_vacuum_levels_that_were_not_given(series: TiltSeries) -> None:
+    finding = found(replace(series, haadf_background=0.0), "vacuum-level")
+    assert finding.key == "haadf/background"
+    assert finding.value == pytest.approx(series.haadf_background, rel=0.05)
+    finding = found(replace(series, chemical_background=()), "vacuum-level")
+    assert finding.key == "chemical/background"
+
+
+@pytest.mark.parametrize("shift", [(3, 0), (-1, 0), (0, 2), (2, -2)])
+def test_a_shift_is_measured(series: TiltSeries, shift: tuple[int, int]) -> None:
+    moved = replace(series, haadf=np.roll(series.haadf, shift, axis=(1, 2)))
+    assert found(moved, "shift").value == pytest.approx(np.hypot(*shift), abs=0.4)
+
+
+def test_the_order_of_elements_changes_nothing(series: TiltSeries) -> None:
+    moved = replace(series, haadf=np.roll(series.haadf, 2, axis=1))
+    turned = replace(
+        moved,
+        elements=moved.elements[::-1],
+        chemical=moved.chemical[::-1],
+        chemical_background=moved.chemical_background[::-1],
+        chemical_scale=None,
+    )
+    assert found(turned, "shift").value == pytest.approx(found(moved, "shift").value, abs=1e-3)
+
+
+CUT: dict[str, Callable[[TiltSeries], TiltSeries]] = {
+    "no HAADF": lambda s: replace(s, haadf=s.haadf[:0], haadf_angles_deg=()),
+    "one tilt each": lambda s: in_order(s, np.array([10]), np.array([4])),
+    "two tilts each": lambda s: in_order(s, np.array([0, 20]), np.array([0, 8])),
+    "nothing": lambda s: replace(
+        s,
+        haadf=np.zeros_like(s.haadf),
+        chemical=np.zeros_like(s.chemical),
+        haadf_background=0.0,
+        chemical_background=(),
+    ),
+    "few pixels": lambda s: replace(
+        s, haadf=s.haadf[:, 14:18, :4], chemical=s.chemical[:, :, 14:18, :4]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_little_data_pass(series: TiltSeries, name: str) -> None:
+    assert all(np.isfinite(finding.value) for finding in check_series(CUT[name](series)))
