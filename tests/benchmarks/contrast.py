@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterable
 from functools import cache
 
-import numpy as np
 from common import PAPER_SNR, score, table
 
 from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
@@ -21,6 +21,7 @@ from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import nrmse_by_element
+from tomoatlas.recon_core.metrics.amounts import totals
 from tomoatlas.recon_core.result import Reconstruction
 from tomoatlas.recon_core.settings import ContrastName, SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
@@ -61,7 +62,7 @@ def row(size: int, kind: str, data: ContrastName, law: ContrastName) -> tuple[ob
         f"{best.haadf:g}, {best.tv:g}{'' if is_inside(best) else ' (edge)'}",
         f"{score(found.volumes, truth):.3f}",
         named(truth, nrmse_by_element(found.volumes, truth.volumes)),
-        named(truth, totals(found.volumes, truth)),
+        named(truth, totals(found.volumes, truth.volumes)),
         f"{found.status}, {found.iterations:.0f}",
     )
 
@@ -95,13 +96,7 @@ def is_inside(weights: Weights) -> bool:
     return weights.haadf not in (HAADF[0], HAADF[-1]) and weights.tv not in (TV[0], TV[-1])
 
 
-def totals(volumes: np.ndarray, truth: Specimen) -> np.ndarray:
-    """Sum over the volume of each element over its truth."""
-    found, true = (v.sum(axis=(1, 2, 3), dtype=float) for v in (volumes, truth.volumes))
-    return found / true
-
-
-def named(truth: Specimen, values: np.ndarray) -> str:
+def named(truth: Specimen, values: Iterable[float]) -> str:
     """One number per element, as text."""
     return ", ".join(f"{e} {v:.2f}" for e, v in zip(truth.elements, values, strict=True))
 
