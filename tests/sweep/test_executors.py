@@ -158,7 +158,10 @@ def test_a_child_joins_no_mpi_and_finds_the_same_modules() -> None:
 
 
 def has_ended(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    # The first thread may be gone while others are still being ended: such a child is not yet.
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads]
+    return states == ["Z"]
 
 
 def test_a_child_that_died_while_idle_is_replaced() -> None:
