@@ -30,7 +30,7 @@ from tomoatlas.sweep.record.journal import Journal, read_records
 from tomoatlas.sweep.run.deadline import Deadline
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler
-from tomoatlas.sweep.search.propose import Space, Told
+from tomoatlas.sweep.search.propose import Scored, Space
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.identity import seed_from
 from tomoatlas.sweep.study.trial import Record, Trial, TrialResult
@@ -69,7 +69,7 @@ def hashed_proposals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     calls: list[tuple[int, int]] = []
 
     def hashed(
-        space: Space, told: Told, pending: Sequence[Weights], seed: int, surrogate: str
+        space: Space, told: Scored, pending: Sequence[Weights], seed: int, surrogate: str
     ) -> Weights:
         calls.append((len(told), len(pending)))
         known = [[w.haadf, w.tv, s] for w, s in told]
