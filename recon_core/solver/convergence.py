@@ -126,6 +126,6 @@ def _history(records: Sequence[ConvergenceRecord], unit: float) -> History:
 _REMEDY = {
     Status.CONVERGED: "",
     Status.ITERATION_LIMIT: "not converged: raise max_iterations or tolerance",
-    Status.DIVERGED: "the volumes fit the maps worse than their start does: check counts, "
-    "backgrounds and scales, or lower the HAADF weight",
+    Status.DIVERGED: "the objective grew without bound, or the maps are fitted worse than at the "
+    "start: check counts, backgrounds and scales, or lower the HAADF weight",
 }
