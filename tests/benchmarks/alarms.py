@@ -1,7 +1,8 @@
 """False alarms and detections of the checks that ``reconstruct`` makes before it solves.
 
 False alarms: every cell of four shipped studies, specimen and noise of several seeds, at 48³ where
-the study's own size is larger. Detections: the same data with one fault planted. Run:
+the study's own size is larger. Detections: the same data with one fault planted. The
+thresholds were set on the seeds 0 and 1. Run:
 
     python tests/benchmarks/alarms.py [SEEDS]
 """
@@ -25,6 +26,7 @@ from tomoatlas.sweep.study.specimens import build
 
 STUDIES = ("quickstart", "fig4_nanocubes_64", "figs10_composite", "figs21_snr")
 LARGEST = 48
+FIRST_SEED, FIRST_PLANTED = 2, 100
 PLANTED = {  # cells in which faults are planted: (HAADF tilts, chemical tilts) or SNRs
     "quickstart": ((35, 13), (9, 5)),
     "fig4_nanocubes_64": ((47, 9),),
@@ -49,7 +51,7 @@ def false_alarms(seeds: int) -> Iterator[tuple[object, ...]]:
         found = [
             check_series(series_of(study, cell.values, seed))
             for cell in study.cells()
-            for seed in range(seeds)
+            for seed in range(FIRST_SEED, FIRST_SEED + seeds)
         ]
         kinds[name].update(finding.kind for findings in found for finding in findings)
         counts[name] = len(found), sum(map(bool, found))
@@ -67,7 +69,7 @@ def row(name: str, series: int, alarms: int, kinds: Counter[str]) -> tuple[objec
 def detections(seeds: int) -> Iterator[tuple[object, ...]]:
     """One row per fault."""
     clean = [
-        series_of(study, cell.values, 100 + seed)
+        series_of(study, cell.values, FIRST_PLANTED + seed)
         for name, wanted in PLANTED.items()
         for study in [load_study(name)]
         for cell in study.cells()
