@@ -21,14 +21,16 @@ q = DECAY^k shrinks from iteration to iteration k. N_h = ||A_h||_1 ||A_h||_inf, 
 published bound of the step of H, and N_c = ||A_c||_1, so that weights mean the same at every size
 and number of tilts.
 
-Published: the objective, to descend along both gradients and then to evaluate the proximal map,
-non-negativity, the start from the minimum of the likelihood alone, the bound of the step of H, and
-that no such bound exists for C: its step is set by hand or searched. Not found in print, and
-chosen here for the best NRMSE at 32^3 on noise that is not reported: the decay and the number of
-iterations (q = 1: 0.476, 0.99: 0.466, 0.98 and 0.97: 0.453, 0.95 and 120 iterations: 0.443, each at
-its own best weights), and 1 / c_i in C, as of maps scaled to concentrations before (without:
-0.490). Chosen without a search: :data:`START` iterations of MLEM as the start, as the converged
-minimum is noise, and :data:`TV_STEPS` dual steps, from zero.
+The Methods of the 2024 paper could not be consulted: what follows is taken from its objective (Eq.
+1) and from the authors' public text on the two-dimensional method. From there: the objective, to
+descend along both gradients and then to evaluate the proximal map, non-negativity, the start from
+the minimum of the likelihood alone, the bound of the step of H, and that no such bound exists for
+C: its step is set by hand or searched. Not found there, and chosen here for the best NRMSE at 32^3
+on noise that is not reported: the decay and the number of iterations (q = 1: 0.476, 0.99: 0.466,
+0.98 and 0.97: 0.453, 0.95 and 120 iterations: 0.443, each at its own best weights), and 1 / c_i in
+C, as of maps scaled to concentrations before (without: 0.490). Chosen without a search:
+:data:`START` iterations of MLEM as the start, as the converged minimum is noise, and
+:data:`TV_STEPS` dual steps, from zero.
 
 How it differs from our objective: the minimum depends on the ratios of the three weights alone, but
 they are also the lengths of the steps, and it ends at a count, not at a minimum; so all three have

@@ -3,7 +3,7 @@
 Nothing is measured and no GPU is needed. A floor is the larger of bytes over bandwidth, each array
 read and written once, and operations over the float32 peak. What is predicted of a stage is its
 traffic as launched at the part of the bandwidth that large copies reach, and of the projectors the
-lower end of what ``recon_core/cuda_projector.py`` counts from caches and instructions.
+lower end of what ``recon_core/gpu/projector.py`` counts from caches and instructions.
 """
 
 from __future__ import annotations

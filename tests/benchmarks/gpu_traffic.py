@@ -31,7 +31,7 @@ BLOCKS = (  # (ray, tilt) and (y, z), as many of the one as of the other
     ((16, 6), (16, 6)),
 )
 L2, L1 = 5.5e12, 132 * 1.75e9 * 128  # an H200's, bytes per second
-WEIGHTS = 0.9  # bytes per update from L1, as recon_core/cuda_projector.py has it
+WEIGHTS = 0.9  # bytes per update from L1, as recon_core/gpu/projector.py has it
 
 
 def main(arguments: list[str]) -> int:

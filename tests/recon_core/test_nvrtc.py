@@ -16,7 +16,7 @@ from host_launcher import kernel_names
 
 from tomoatlas.recon_core.gpu.source import DEFINES, cuda_source
 
-OPTIONS = ("--std=c++17", *DEFINES)  # as recon_core/backend.py gives them
+OPTIONS = ("--std=c++17", *DEFINES)  # as recon_core/gpu/cupy.py gives them
 
 
 def _candidates() -> Iterator[str]:
