@@ -41,6 +41,15 @@ class Study(Table):
     limits : what a trial may take; not part of any identity.
     axes : dotted path of a scalar of the other tables → the values it takes; the cells of the map
         are their product.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> study = ta.load_study("quickstart")
+    >>> study.search.trials, list(study.axes)
+    (8, ['acquisition.haadf_tilts', 'acquisition.chemical_tilts'])
+    >>> len(study.cells())
+    4
     """
 
     study: StudyTable
@@ -199,6 +208,20 @@ def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".
     Raises
     ------
     BadInput : not TOML, an unknown key, or an impossible value in any cell.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> study = ta.parse_study('''
+    ... [study]
+    ... name = "mine"
+    ... [specimen]
+    ... kind = "composite"
+    ... [axes]
+    ... "acquisition.chemical_tilts" = [5, 9, 18]
+    ... ''')
+    >>> [dict(cell.values)["acquisition.chemical_tilts"] for cell in study.cells()]
+    [5, 9, 18]
     """
     return _checked(_parsed(text, source, Path(folder)), source)
 
