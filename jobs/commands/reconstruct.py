@@ -15,7 +15,6 @@ import click
 
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import ACCEPTED_WEIGHT, DEFAULT_WEIGHTS, Method, Weights, is_weight
-from ...sweep.study.identity import LATER
 from ...sweep.versions import package_version
 from ..exits import Exit
 from . import FilePath, device_option, force_option, out_option, quiet_option, refuse_existing
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
     from ...recon_core.result import Reconstruction
     from ...recon_core.settings import SolverSettings
     from ...recon_core.tiltseries import TiltSeries
-
-_EARLIER = {
-    path.removeprefix("solver."): value
-    for path, value in LATER.items()
-    if path.startswith("solver.")
-}
-"""Settings of an atlas that is older than they are."""
 
 
 @click.command()
@@ -226,9 +218,13 @@ def settings_for(
     ------
     BadInput : a value out of range, or a setting of the atlas that this version does not have.
     """
+    from ...sweep.study.identity import LATER
+
     given = {name: value for name, value in options.items() if value is not None}
     settings = settings_of({**choice.solver, **given})
-    theirs = {**_EARLIER, **choice.solver} if choice.solver else {}
+    # An atlas may be older than a setting: it is for the value that changes nothing.
+    older = {path.removeprefix("solver."): value for path, value in LATER.items()}
+    theirs = {**older, **choice.solver} if choice.solver else {}
     notes = [
         f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
         for name, value in theirs.items()

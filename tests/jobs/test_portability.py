@@ -93,7 +93,9 @@ def test_a_child_ends_with_its_parent_without_the_kernels_help(
 
 
 def children_of(pid: int) -> list[int]:
-    shown = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True)
+    shown = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True
+    )
     rows = (line.split(maxsplit=2) for line in shown.stdout.splitlines())
     return [int(own) for own, parent, args in rows if parent == str(pid) and "serve" in args]
 

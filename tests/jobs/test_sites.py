@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         for each in sites:
             (site / f"{name}_sites" / f"{each}.toml").write_text(text)
         monkeypatch.syspath_prepend(str(site))
+        monkeypatch.delitem(sys.modules, f"{name}_sites", raising=False)
         PACKAGES.refresh()
 
     yield installed
