@@ -32,6 +32,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Make a distribution with sites."""
 
+    made: list[str] = []
+
     def installed(name: str, *sites: str, text: str = SITE) -> None:
         site = tmp_path / name
         info = site / f"{name}-1.0.dist-info"
@@ -43,12 +45,15 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         for each in sites:
             (site / f"{name}_sites" / f"{each}.toml").write_text(text)
         monkeypatch.syspath_prepend(str(site))
-        monkeypatch.delitem(sys.modules, f"{name}_sites", raising=False)
+        sys.modules.pop(f"{name}_sites", None)  # of another test's distribution
+        made.append(f"{name}_sites")
         PACKAGES.refresh()
 
     yield installed
     monkeypatch.undo()
     PACKAGES.refresh()
+    for module in made:
+        sys.modules.pop(module, None)
 
 
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
