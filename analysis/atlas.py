@@ -23,10 +23,10 @@ from ..recon_core.errors import BadInput
 from ..recon_core.tiltseries import SYMBOLS
 from ..sweep.record import StudyFolder
 from ..sweep.study.identity import LATER
-from ..sweep.study.toml import toml_text
+from ..sweep.study.tables import toml_text
 from ..sweep.versions import package_version
+from . import located, shipped_atlas
 from .journal import JournalReader, load_trials
-from .shipped import located, shipped_atlas
 from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS, column_label
 from .table import atlas_table
 

@@ -23,7 +23,7 @@ from ..sweep.record.journal import parsed
 from ..sweep.study import Study
 from ..sweep.study.trial import Cell, Record, Trial, TrialResult, TrialStatus, to_record
 from ..sweep.versions import revision_note
-from .shipped import located
+from . import located
 from .table import trials_table
 
 # Taken from a record of this version: a key it does not write is one of another version.

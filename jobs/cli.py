@@ -16,19 +16,13 @@ from ..recon_core.machine import core_quota, usable_cores
 from ..sweep.versions import package_version
 
 # Only the definitions of commands are imported here; each loads its packages when it runs.
-from .commands.check import check
-from .commands.evaluate import evaluate
-from .commands.export import export
-from .commands.figure import figure
 from .commands.phantom import phantom
-from .commands.recommend import recommend
 from .commands.reconstruct import reconstruct
-from .commands.report import report
-from .commands.run import run
-from .commands.script import script
+from .commands.results import figure, recommend, report
+from .commands.script import script, sites
 from .commands.simulate import simulate
-from .commands.sites import sites
-from .commands.status import status
+from .commands.study import check, run, status
+from .commands.volumes import evaluate, export
 from .exits import Exit, exit_saying, exit_with
 
 

@@ -1,7 +1,9 @@
 """The main job: choose who works, run the study, write atlas and report.
 
 A run that ends early, by a signal, at its walltime or by Ctrl-C, keeps every recorded trial; the
-same command resumes it. Under MPI all ranks come here, and rank 0 manages.
+same command resumes it. Under MPI all ranks come here, and rank 0 manages. :func:`run_study` is the
+command's, with exit codes; :func:`run` is a function for notebooks and scripts: no signals, no exit
+codes, no output.
 """
 
 from __future__ import annotations
@@ -16,16 +18,13 @@ from ..recon_core.errors import BadInput, Trouble
 from ..sweep.executors import Executor
 from ..sweep.executors.child import CannotStart
 from ..sweep.launchers import launched_under_mpi
-from ..sweep.run.deadline import Deadline
-from ..sweep.run.driver import run
+from ..sweep.run import Deadline, driver
 from ..sweep.run.scheduler import Summary
 from ..sweep.study import Study
-from .batch import inside_job, seconds_left
+from . import load_study
+from .batch import for_trials, inside_job, seconds_left
 from .batch.capacity import check_workers
-from .batch.walltime import for_trials
-from .exits import Exit, exit_with
-from .shipped import load_study
-from .signals import SignalHandler
+from .exits import Exit, SignalHandler, exit_with
 from .terminal import display, say
 from .workers import AUTO, Workers, check_projectors, executor_of, request_of, sees_gpu
 
@@ -164,7 +163,7 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Dea
     try:
         note = None if quiet else _say_note
         patience = lock_patience()
-        return run(study, out, executor, shown.result, shown.start, deadline, patience, note)
+        return driver.run(study, out, executor, shown.result, shown.start, deadline, patience, note)
     except CannotStart as error:
         kept = "finished trials are kept, and the same command resumes"
         raise CannotStart(f"{out}: {error}; {kept}") from error
@@ -189,3 +188,67 @@ def lock_patience(environment: Mapping[str, str] = os.environ) -> float:
     environment : environment variables, which show whether this is a job.
     """
     return LOCK_SECONDS if inside_job(environment) else 0.0
+
+
+def run(
+    study: Study | str | Path,
+    folder: str | Path,
+    workers: int | None = None,
+    device: str = "auto",
+    walltime: float | None = None,
+    on_result: driver.OnResult | None = None,
+) -> Summary:
+    """Run or resume a study in a folder, and write its atlas and report there.
+
+    Every trial is evaluated in a child process. Ctrl-C keeps what is done; the same call resumes.
+
+    Parameters
+    ----------
+    study : or its file, or the name of a shipped study.
+    folder : of the record, the atlas and the report; made if need be.
+    workers : processes that evaluate trials; one per core or GPU if left out.
+    device : what they compute on: ``auto``, ``cpu``, ``cuda`` or ``cuda-half``.
+    walltime : seconds within which to end; no trial is started that cannot finish.
+    on_result : called with every trial and its outcome, after it was recorded.
+
+    Returns
+    -------
+    Summary : how many trials there are, are done and have failed.
+
+    Raises
+    ------
+    BadInput : the study, the folder or the workers are not acceptable; called on MPI ranks, which
+        ``mpiexec -n N tomoatlas run`` takes.
+    Trouble : no worker can start, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile, tomoatlas as ta
+    >>> study = ta.parse_study('''
+    ... [study]
+    ... name = "small"
+    ... [specimen]
+    ... kind = "nanocubes"
+    ... size = 8
+    ... [search]
+    ... trials = 2
+    ... methods = ["fused"]
+    ... ''')
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     summary = ta.run(study, folder, workers=1, device="cpu")
+    ...     trials = ta.load_trials(folder)
+    >>> summary.done, list(trials.method)
+    (2, ['fused', 'fused'])
+    """
+    if launched_under_mpi():
+        raise BadInput(
+            "called on MPI ranks", key="run", accepted="mpiexec -n N tomoatlas run STUDY --out DIR"
+        )
+    wanted = study if isinstance(study, Study) else load_study(study)
+    with executor_of(wanted, Workers(workers, None, device)) as executor:
+        deadline = deadline_of(walltime)
+        summary = driver.run(wanted, folder, executor, on_result, deadline=deadline)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+    write_report(folder, () if summary.drained else None)
+    return summary

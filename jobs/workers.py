@@ -30,8 +30,7 @@ from ..sweep.devices import (
 )
 from ..sweep.estimate import data_bytes, solve_size, trial_bytes
 from ..sweep.executors import Executor
-from ..sweep.executors.inline import InlineExecutor
-from ..sweep.executors.local import ProcessExecutor
+from ..sweep.executors.local import InlineExecutor, ProcessExecutor
 from ..sweep.study import Study
 from .batch.capacity import check_workers
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput
 from ...recon_core.metrics import cation_fractions
-from ..volumes import SliceSet
+from ..rerun import SliceSet
 from . import VOLUMES, Entry
 
 BINS = np.linspace(0.0, 1.0, 81)

@@ -26,7 +26,7 @@ from ...recon_core.metrics.resolution import (
 from ...recon_core.settings import SolverSettings
 from ...recon_core.solver import reconstruct
 from ...recon_core.tiltseries import TiltSeries
-from ..volumes import Array, SliceSet
+from ..rerun import Array, SliceSet
 from . import TILTS, VOLUMES, Entry
 from .source import Source
 

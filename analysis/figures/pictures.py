@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from ...recon_core.errors import BadInput
 from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.result import History
-from ..rerun import titled
+from ..rerun import Array, SliceSet, representative_slice, round_length, titled
 from ..style import condition_label
-from ..volumes import Array, SliceSet, representative_slice, round_length
 from . import CELL, VOLUMES, Entry
 from .draw import add_colourbar
 from .source import Source

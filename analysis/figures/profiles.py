@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ...recon_core.metrics.edges import Edge, fit_edge, line_profile
-from ..volumes import Array, SliceSet
+from ..rerun import Array, SliceSet
 from . import VOLUMES, Entry
 from .pictures import draw_scale_bar
 

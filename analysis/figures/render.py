@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput, needed
-from ..volumes import Array, SliceSet
+from ..rerun import Array, SliceSet
 from . import VOLUMES, Entry
 from .pictures import element_colours
 

@@ -22,16 +22,15 @@ from ...sweep.search.propose import Space
 from ...sweep.study import Study
 from ...sweep.study.specimens import build
 from ...sweep.study.trial import Cell
+from .. import located, shipped_atlas
 from ..atlas import atlas_of, load_atlas
 from ..cells import Cells, one_condition, parsed
 from ..journal import JournalReader
 from ..maps import Page, pages
 from ..posterior import WEIGHTS
-from ..rerun import Rerun, cells_from_middle, representative_cell, rerun_best
-from ..shipped import located, shipped_atlas
+from ..rerun import Rerun, SliceSet, cells_from_middle, representative_cell, rerun_best
 from ..style import condition_label
 from ..table import trials_of_cell
-from ..volumes import SliceSet
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
+from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
 from ...phantoms.formats.aside import write_aside
@@ -20,8 +21,10 @@ from ...sweep.study.trial import Cell
 from ..atlas import Atlas, write_atlas
 from ..cells import cell_text, chosen_cells
 from ..cost import method_costs
-from ..figures.files import write_figures
+from ..figures.draw import save_figure
+from ..figures.maps import baselines_figure, gain_figure, nrmse_figure, weights_figure
 from ..journal import JournalReader
+from ..maps import Page, pages
 from ..progress import duration
 from ..rerun import representative_cell
 from ..table import cell_places, good_trials
@@ -185,3 +188,42 @@ def _make_slices(
         if on_cell is not None:
             on_cell(number, len(cells))
     return notes
+
+
+_FIGURES: dict[str, Callable[[Page], Figure | None]] = {
+    "nrmse": nrmse_figure,
+    "baselines": baselines_figure,
+    "gain": gain_figure,
+    "weights": weights_figure,
+}
+
+
+def write_figures(atlas: Atlas, folder: Path) -> list[str]:
+    """Write every figure that an atlas allows, as PNG and PDF.
+
+    Parameters
+    ----------
+    atlas : one row per cell.
+    folder : an existing folder.
+
+    Returns
+    -------
+    Names of the figures, without suffix.
+    """
+    names = []
+    for name, figure in _drawn(atlas):
+        for kind in ("png", "pdf"):
+            save_figure(figure, folder / f"{name}.{kind}")
+        names.append(name)
+    return names
+
+
+def _drawn(atlas: Atlas) -> Iterator[tuple[str, Figure]]:
+    several = pages(atlas)
+    for number, page in enumerate(several):
+        suffix = f"_{number}" if len(several) > 1 else ""
+        for name, draw in _FIGURES.items():
+            if page.axes < 2 and name == "baselines":
+                continue  # with fewer than two axes the first figure shows all methods
+            if (figure := draw(page)) is not None:
+                yield name + suffix, figure

@@ -28,9 +28,16 @@ from ...sweep.study.identity import digest
 from ...sweep.study.trial import Cell
 from ...sweep.versions import REVISION, package_version
 from ..figures.pictures import composite, element_colours
-from ..rerun import Rerun, best_rows, rerun_best
+from ..rerun import (
+    Array,
+    Rerun,
+    SliceSet,
+    best_rows,
+    representative_slice,
+    rerun_best,
+    round_length,
+)
 from ..style import METHOD_LABELS
-from ..volumes import Array, SliceSet, representative_slice, round_length
 
 LARGEST = 128
 """Most pixels per edge of an image; larger slices are averaged down."""

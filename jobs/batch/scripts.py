@@ -15,9 +15,8 @@ from pathlib import Path
 
 from ...recon_core.errors import BadInput
 from ...sweep.study.identity import digest
-from . import SCHEDULERS, Scheduler
+from . import SCHEDULERS, Scheduler, walltime_text
 from .sites import Site
-from .walltime import walltime_text
 
 ENOUGH_SECONDS = 120
 """Least time left of a job, in seconds, for a lost run to be launched again."""

@@ -19,8 +19,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.machine import DeviceName
 from ...recon_core.registry import Registry
 from ...recon_core.validation import validation_error
-from . import SchedulerName
-from .walltime import parse_walltime
+from . import SchedulerName, parse_walltime
 
 SHIPPED = "shipped"
 

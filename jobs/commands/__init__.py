@@ -89,7 +89,7 @@ class Walltime(click.ParamType[int]):
         ------
         BadInput : neither form.
         """
-        from ..batch.walltime import parse_walltime
+        from ..batch import parse_walltime
 
         return value if isinstance(value, int) else parse_walltime(str(value))
 

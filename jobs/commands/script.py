@@ -1,8 +1,4 @@
-"""The command ``script``: batch scripts for the sites people use.
-
-Prints the script to stdout and remarks to stderr, so that it can be redirected into a file; with
-``--submit`` it is written beside the study's results and handed to the scheduler.
-"""
+"""The commands of batch jobs: the ``script`` of a study, and the ``sites`` that it can be for."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...recon_core.errors import BadInput
-from . import FilePath, Walltime, quiet_option
+from . import FilePath, Walltime, force_option, quiet_option, refuse_existing
 
 if TYPE_CHECKING:
     from ..batch.scripts import JobRequest
@@ -54,11 +50,11 @@ def script(
     A site is a small TOML file: copy a shipped one and change it. Each job submits its successor
     first and cancels it when the study is complete; a lost rank or manager is launched again.
     """
+    from .. import load_study
     from ..batch.capacity import capacity_warnings, check_workers
     from ..batch.scripts import JobRequest
     from ..batch.scripts import script as script_of
     from ..batch.sites import find_site
-    from ..shipped import load_study
 
     what, where = load_study(study), find_site(site)
     workers = nodes * where.workers_per_node
@@ -124,3 +120,45 @@ def _submitted(scheduler: str, job: Path, text: str) -> str:
         if new:
             job.unlink()
         raise
+
+
+@click.command()
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--copy", type=FilePath, metavar="F.toml", help="Write its file, to change it.")
+@force_option
+@quiet_option
+def sites(name: str | None, copy: Path | None, force: bool, quiet: bool) -> None:
+    """List the sites, or print the file of the site NAME.
+
+    A site is a small TOML file. Files in ~/.config/tomoatlas/sites are sites by their name, and
+    hide a shipped site of the same name.
+    """
+    from ..batch.sites import site_file
+
+    if name is None:
+        if copy is not None:
+            raise BadInput("missing", key="NAME", accepted="the site that --copy writes")
+        return _print_sites()
+    found = site_file(name)
+    if copy is None:
+        click.echo(found.text(), nl=False)
+        return None
+    refuse_existing(copy, force)
+    copy.write_text(found.text(), encoding="utf-8")
+    if not quiet:
+        click.echo(copy)
+    return None
+
+
+def _print_sites() -> None:
+    from ..batch.sites import own_folder, read_site, site_files
+
+    for found in site_files():
+        try:
+            site = read_site(found)
+        except BadInput as error:  # the others are still there
+            click.echo(f"{found.name:<14} {error}")
+            continue
+        by = f", in place of {found.hides}" if found.hides else ""
+        click.echo(f"{found.name:<14} {site.scheduler:<7} {site.about}  [{found.origin}{by}]")
+    click.echo(f"Your own: {own_folder()}/NAME.toml")

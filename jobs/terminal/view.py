@@ -1,18 +1,21 @@
-"""A study on one screen: progress, time left, failures, the map as far as it is filled.
+"""A study on the terminal: progress, time left, failures, the map as far as it is filled.
 
-:func:`view_of` gathers the numbers, :func:`screen` and :func:`plain_line` draw them; nothing here
-reads files or waits.
+:func:`view_of` gathers the numbers, :func:`screen` and :func:`plain_line` draw them, and
+:func:`follow` does so until the study is complete: a live screen, or in a log a line a minute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +27,7 @@ from ...analysis.progress import Progress, Throughput, duration, progress, throu
 from ...analysis.style import axis_label, condition_label, value_label
 from ...analysis.table import atlas_table, cell_places
 from ...recon_core.methods import Method
+from ...sweep.launchers import first_rank
 from ...sweep.study import Study
 from .map import Grid, draw_grid, legend
 
@@ -233,3 +237,74 @@ def _values(page: Page, column: str) -> np.ndarray[tuple[int, int], np.dtype[np.
     if page.upwards is not None:
         return page.map(column).values
     return page.curve(column)[1][np.newaxis]
+
+
+SCREEN_EVERY_S, LINE_EVERY_S = 2.0, 60.0
+
+Sleep = Callable[[float], None]
+
+
+def follow(
+    folder: Path,
+    every: float | None,
+    quiet: bool = False,
+    console: Console | None = None,
+    sleep: Sleep = time.sleep,
+) -> None:
+    """Show a study again and again until it is complete or Ctrl-C is pressed.
+
+    Only reads the folder. Of several MPI ranks only the first shows anything.
+
+    Parameters
+    ----------
+    folder : the study folder.
+    every : seconds between two looks; None for 2 on a terminal and 60 in a log.
+    quiet : whether to wait without printing.
+    console : where to print; None for stdout.
+    sleep : waits for a number of seconds.
+
+    Raises
+    ------
+    BadInput : not the folder of a study.
+    """
+    if not first_rank():
+        return
+    console = console or Console(quiet=quiet)
+    reader = JournalReader(folder)
+    # A log gets whole lines: escape sequences of a live screen would fill it.
+    show = _live if console.is_terminal else _lines
+    pause = every or (SCREEN_EVERY_S if console.is_terminal else LINE_EVERY_S)
+    try:
+        show(reader, console, lambda: sleep(pause))
+    except KeyboardInterrupt:
+        console.print("stopped watching; the run continues")
+
+
+def _live(reader: JournalReader, console: Console, pause: Callable[[], None]) -> None:
+    """Redraw the screen in place until the study is complete."""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            shown = _now(reader)
+            width, height = console.size
+            # One line is left for the cursor; a full screen would scroll by one line at every look.
+            live.update(screen(shown, width, height - 1), refresh=True)
+            if shown.state.complete:
+                return
+            pause()
+
+
+def _lines(reader: JournalReader, console: Console, pause: Callable[[], None]) -> None:
+    """Print a line with the time until the study is complete."""
+    while True:
+        shown = _now(reader)
+        stamp = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        console.print(f"{stamp}  {plain_line(shown)}", soft_wrap=True, highlight=False)
+        if shown.state.complete:
+            return
+        pause()
+
+
+def _now(reader: JournalReader) -> StudyView:
+    """Read what has been added to the journal, and summarise it."""
+    reader.read()
+    return view_of(reader, datetime.now(UTC))

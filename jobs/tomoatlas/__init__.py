@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .analysis.journal import load_trials
     from .analysis.recommend import recommend
     from .analysis.scores import evaluate
-    from .jobs.session import run
-    from .jobs.shipped import load_study
+    from .jobs import load_study
+    from .jobs.run import run
     from .phantoms.acquire import Acquisition, simulate
     from .phantoms.formats import (
         load_specimen,
@@ -70,8 +70,8 @@ _HOMES = {
     "evaluate": "analysis.scores",
     "Study": "sweep.study",
     "parse_study": "sweep.study",
-    "load_study": "jobs.shipped",
-    "run": "jobs.session",
+    "load_study": "jobs",
+    "run": "jobs.run",
     "load_trials": "analysis.journal",
     "load_atlas": "analysis.atlas",
     "recommend": "analysis.recommend",

@@ -1,4 +1,7 @@
-"""Trials in local child processes: one that dies costs the trial it was evaluating, no more."""
+"""Executors of this machine: child processes, or this process itself.
+
+A child that dies costs the trial it was evaluating, no more; in this process nothing is protected.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from ...recon_core.machine import usable_cores
 from ..evaluate import evaluate
 from ..study import Study
 from ..study.trial import Trial, TrialResult
-from . import Evaluate, Limits, signed
+from . import Evaluate, Limits, attempt, signed
 from .child import CannotStart, Child, Task
 from .serve import worker_environment
 
@@ -272,3 +275,38 @@ class ProcessExecutor:
         self._watchdog.release(child)
         child.end()
         return self._slot_of.pop(child)
+
+
+class InlineExecutor:
+    """Evaluates each trial in this process when it is collected.
+
+    No limit is enforced here: for limits, and for a trial that may kill its process, use
+    :class:`~tomoatlas.sweep.executors.local.ProcessExecutor` with one worker.
+
+    Parameters
+    ----------
+    evaluate : evaluates a trial.
+    device : name of what to compute on.
+    """
+
+    slots = 1
+
+    def __init__(self, evaluate: Evaluate = evaluate, device: str = "cpu") -> None:
+        self._evaluate, self._device = evaluate, device
+        self._queue: deque[tuple[Study, Trial]] = deque()
+
+    def submit(self, study: Study, trial: Trial) -> None:
+        """Keep the trial until it is collected."""
+        self._queue.append((study, trial))
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        """Evaluate the trial submitted first, however long it takes; else wait ``timeout``."""
+        if not self._queue:
+            time.sleep(timeout or 0.0)
+            return None
+        study, trial = self._queue.popleft()
+        return trial, signed(attempt(self._evaluate, study, trial, self._device), "0")
+
+    def close(self) -> None:
+        """Drop what was submitted."""
+        self._queue.clear()

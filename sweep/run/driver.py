@@ -16,7 +16,7 @@ from ..record.journal import Journal
 from ..study import Study
 from ..study.trial import Trial, TrialResult, is_final
 from ..versions import revision_note, revision_of
-from .deadline import Deadline
+from . import Deadline
 from .scheduler import Scheduler, Summary
 
 OnResult = Callable[[Trial, TrialResult], None]

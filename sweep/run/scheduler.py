@@ -30,7 +30,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from ...recon_core.errors import BadInput
@@ -39,8 +39,8 @@ from ..estimate import DurationModel
 from ..executors import Executor
 from ..search import Search
 from ..study import Study
-from ..study.trial import Record, Trial, TrialResult, TrialStatus, is_final, to_record
-from .deadline import Deadline
+from ..study.trial import Record, Scalar, Trial, TrialResult, TrialStatus, is_final, to_record
+from . import Deadline
 
 LAST_ROUNDS = 6
 """Trials left for every worker when the end decides the order: 4 are too late for it, 12 no better
@@ -53,6 +53,9 @@ finds the data of its last trial again: to simulate them takes as long as a tria
 LEAST_LIMIT_SECONDS, LIMIT_MARGIN = 600.0, 20.0
 """The time limit of a trial where its study sets none: this long, or this many times its expected
 duration. A trial that hangs must not take the whole walltime of every job."""
+
+SearchKey = tuple[tuple[tuple[str, Scalar], ...], Method]
+"""Values of a cell, and a method."""
 
 
 class PriorityOrder:
@@ -185,7 +188,9 @@ class Scheduler:
         self._running: dict[Trial, Running] = {}
         self._reconsider = True
         for record in records:
-            self._resume(record)
+            search, trial = planned_by(self._searches, record)
+            if trial.number not in search.scores:
+                self._resume(search, trial, record)
         self.resumed = self.done
         self._order = PriorityOrder(self._searches.values(), self._durations.estimate)
 
@@ -246,7 +251,10 @@ class Scheduler:
         if not self._reconsider:  # nothing has changed since the last look
             return False
         self._reconsider = False
-        back = [p for p in self._deferred if self._fits(p, deadline)] or self._probes()
+        back = [p for p in self._deferred if self._fits(p, deadline)]
+        if not back:
+            running = {trial.method for trial in self._running}
+            back = probes(self._deferred, running, self._durations)
         trials = {plan.trial for plan in back}
         self._deferred = [plan for plan in self._deferred if plan.trial not in trials]
         self._ready.extend(back)
@@ -256,16 +264,6 @@ class Scheduler:
         if deadline.endless or plan.probe:
             return True
         return deadline.allows(self._durations.expected(plan.search))
-
-    def _probes(self) -> list[Planned]:
-        """The shortest deferred trial of every method without a finished or running one."""
-        running = {trial.method for trial in self._running}
-        shortest: dict[Method, Planned] = {}
-        for plan in sorted(self._deferred, key=lambda p: self._durations.expected(p.search)):
-            method = plan.trial.method
-            if not (self._durations.knows(method) or method in running):
-                shortest.setdefault(method, Planned(plan.search, plan.trial, probe=True))
-        return list(shortest.values())
 
     # What has come back.
 
@@ -310,19 +308,10 @@ class Scheduler:
         drained = not interrupted and not self.finished
         return Summary(self.total, self.done, self.failed, self.resumed, interrupted, drained)
 
-    def _resume(self, record: Record) -> None:
-        try:
-            search = self._searches[tuple(record["cell"].items()), Method(record["method"])]
-            trial = search.trial(int(record["number"]), Weights(**record["weights"]))
-            score = record["nrmse"] if record["status"] == TrialStatus.OK else None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _foreign(record) from error
-        if trial.trial_id != record.get("trial_id"):
-            raise _foreign(record)
-        if trial.number in search.scores:
-            return
+    def _resume(self, search: Search, trial: Trial, record: Record) -> None:
         self._attempts[trial] += 1
         if is_final(record):
+            score = record["nrmse"] if record["status"] == TrialStatus.OK else None
             self._count(search, trial, score, None if score is None else record.get("seconds"))
 
     def _count(
@@ -340,6 +329,48 @@ def searches(study: Study) -> list[Search]:
     """Every method in every cell, in the order of the cells."""
     at = [(cell, study.at(cell)) for cell in study.cells()]
     return [Search(there, cell, method) for cell, there in at for method in study.search.methods]
+
+
+def planned_by(searches: Mapping[SearchKey, Search], record: Record) -> tuple[Search, Trial]:
+    """The search that a record belongs to, and its trial.
+
+    Parameters
+    ----------
+    searches : values of a cell and a method → search.
+    record : of the journal.
+
+    Raises
+    ------
+    BadInput : the trial is none of the study's.
+    """
+    try:
+        search = searches[tuple(record["cell"].items()), Method(record["method"])]
+        trial = search.trial(int(record["number"]), Weights(**record["weights"]))
+        known = trial.trial_id == record["trial_id"] and {"nrmse", "status"} <= record.keys()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _foreign(record) from error
+    if not known:
+        raise _foreign(record)
+    return search, trial
+
+
+def probes(
+    deferred: Iterable[Planned], running: Container[Method], durations: DurationModel
+) -> list[Planned]:
+    """The shortest deferred trial of every method without a finished or running one.
+
+    Parameters
+    ----------
+    deferred : trials that would outlast the run.
+    running : methods with a trial in flight.
+    durations : what is known of the durations.
+    """
+    shortest: dict[Method, Planned] = {}
+    for plan in sorted(deferred, key=lambda p: durations.expected(p.search)):
+        method = plan.trial.method
+        if not (durations.knows(method) or method in running):
+            shortest.setdefault(method, Planned(plan.search, plan.trial, probe=True))
+    return list(shortest.values())
 
 
 def _limited(study: Study, expected: float) -> Study:

@@ -1,6 +1,7 @@
-"""Expected improvement under a Gaussian process on the unit cube, in milliseconds.
+"""The surrogates of a search: which point of the unit cube to try next.
 
-The kernel is Matern-5/2 with a length per dimension (Rasmussen and Williams 2006, eq. 4.17), the
+:func:`ask`, in milliseconds, asks for the best expected improvement under a Gaussian process. The
+kernel is Matern-5/2 with a length per dimension (Rasmussen and Williams 2006, eq. 4.17), the
 criterion expected improvement (Jones et al. 1998). Lengths and noise are not fitted but averaged
 over: a grid of them, each weighted by its posterior probability, with the constant mean and the
 variance of the process at their best values. With tens of points that is more robust than one best
@@ -8,18 +9,30 @@ fit, needs no restarts, and costs a few small Cholesky factors.
 
 A pending point is assumed to give what the model predicts there ("kriging believer", Ginsbourger et
 al. 2010): that narrows the variance, leaves the mean alone, and may be the value to improve on.
+
+:func:`ask_gp_hedge` asks scikit-optimize's gp_hedge: the reference, a hundred times slower. Its
+optimizer is made anew for every proposal and given all results in one batch, because replaying its
+``tell`` calls one by one does not reproduce a run.
 """
 
 from __future__ import annotations
 
 import itertools
+import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from ...recon_core.errors import needed
+
+if TYPE_CHECKING:
+    from skopt.learning import GaussianProcessRegressor
 
 Array = NDArray[np.float64]
 
@@ -263,3 +276,73 @@ def _best_point(models: Models, points: Array, scores: Array, rng: np.random.Gen
 def _around(point: Array, scale: float, number: int, rng: np.random.Generator) -> Array:
     """Normally distributed points (number, d) around a point, moved into the cube."""
     return np.clip(point + scale * rng.standard_normal((number, len(point))), 0.0, 1.0)
+
+
+HEDGE_NOISE = 1e-6
+"""Variance of the standardised objective: a repeated trial gives the same score."""
+
+HEDGE_RESTARTS = 2
+"""Restarts of the fit of the kernel's parameters."""
+
+HARMLESS_WARNINGS = ("Predicted variances smaller than 0", "The objective has been evaluated at")
+"""Beginnings of scikit-optimize's warnings that change nothing: rounding at points already
+tried, which a random one then replaces.
+"""
+
+
+def ask_gp_hedge(points: Array, scores: Array, seed: int) -> Array:
+    """The point of the unit cube that scikit-optimize's gp_hedge would try next.
+
+    A pending point is assumed to give the best score known (constant liar, Ginsbourger et al.
+    2010).
+
+    Parameters
+    ----------
+    points : (n, d), known ones first, then the pending.
+    scores : (m,), m <= n, of the known points, standardised, lower is better.
+    seed : of the optimizer.
+
+    Returns
+    -------
+    Point (d,).
+    """
+    with _needed():
+        from skopt import Optimizer
+        from skopt.space import Real
+
+    optimizer = Optimizer(
+        [Real(0.0, 1.0)] * points.shape[1],
+        base_estimator=_hedge_surrogate(points.shape[1], seed),
+        n_initial_points=0,
+        acq_func="gp_hedge",
+        random_state=seed,
+        model_queue_size=1,
+    )
+    # As many lies as pending points, each with the best score known.
+    lies = [float(scores.min())] * (len(points) - len(scores))
+    # Several BLAS threads sum in another order and change the last digits.
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        for message in HARMLESS_WARNINGS:
+            # Only these two: any other warning is an error in the tests.
+            warnings.filterwarnings("ignore", message, UserWarning)
+        optimizer.tell(points.tolist(), [*scores.tolist(), *lies])
+        return np.array(optimizer.ask(), dtype=np.float64)
+
+
+def _needed() -> AbstractContextManager[None]:
+    accepted = 'pip install scikit-optimize, or search.surrogate = "gp"'
+    return needed("scikit-optimize", purpose="search.surrogate", accepted=accepted)
+
+
+def _hedge_surrogate(dimensions: int, seed: int) -> GaussianProcessRegressor:
+    from skopt.learning import GaussianProcessRegressor
+    from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern
+
+    shape = Matern([1.0] * dimensions, [(0.01, 100.0)] * dimensions, nu=2.5)
+    return GaussianProcessRegressor(
+        kernel=ConstantKernel(1.0, (0.01, 1000.0)) * shape,
+        normalize_y=True,
+        noise=HEDGE_NOISE,
+        n_restarts_optimizer=HEDGE_RESTARTS,
+        random_state=seed,
+    )

@@ -121,13 +121,10 @@ def predict(space: Space, scored: Scored, at: Array) -> tuple[Array, Array]:
 
 def _ask(surrogate: Surrogate, points: Array, scores: Array, seed: int) -> Array:
     """The point that the chosen surrogate asks for; it is imported only then."""
-    if surrogate is Surrogate.GP_HEDGE:
-        from . import gp_hedge
-
-        return gp_hedge.ask(points, scores, seed)
     from . import gp
 
-    return gp.ask(points, scores, seed)
+    ask = gp.ask_gp_hedge if surrogate is Surrogate.GP_HEDGE else gp.ask
+    return ask(points, scores, seed)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,9 @@ from ...recon_core.methods import Method, Weights
 from ...recon_core.settings import SolverSettings
 from ...recon_core.validation import validation_error
 from .axes import check_axes, flattened, put
-from .editions import with_defaults
-from .identity import digest, identifying, seed_from
+from .identity import digest, identifying, seed_from, with_defaults
 from .specimens import check_specimen, located, specimen_identity
-from .tables import LimitsTable, SearchSettings, SpecimenTable, StudyTable, Table
-from .toml import toml_text
+from .tables import LimitsTable, SearchSettings, SpecimenTable, StudyTable, Table, toml_text
 from .trial import Cell, Scalar, Trial, weights_of
 
 MAX_CELLS = 100_000

@@ -1,20 +1,17 @@
-"""The tables of a study file that are the sweep's own; all frozen, unknown keys refused."""
+"""The tables of a study file that are the sweep's own, and how tables are written as TOML.
+
+All tables are frozen, and unknown keys refused.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from ...phantoms.formats.registry import reads_volumes
@@ -22,7 +19,7 @@ from ...phantoms.kinds import SIZES, SPECIMENS, SpecimenKind
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import WEIGHT_BOUNDS, Method
 from ...recon_core.registry import is_file, split_file
-from .editions import FIRST, check_edition
+from .identity import FIRST, check_edition
 
 Bounds = tuple[float, float]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -48,7 +45,7 @@ class StudyTable(Table):
     name : shown in reports and used for jobs.
     seed : of all noise and proposals.
     edition : the set of defaults for keys that the file leaves out; see
-        :mod:`tomoatlas.sweep.study.editions`.
+        :mod:`tomoatlas.sweep.study.identity`.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -281,3 +278,59 @@ def kind_of(kind: object) -> SpecimenKind | None:
         return None
     there = split_file(kind)[0].exists() if is_file(kind) else kind in SPECIMENS
     return SPECIMENS.get(kind) if there else None
+
+
+BARE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+def toml_text(sections: Mapping[str, Mapping[str, object]]) -> str:
+    """Tables as TOML text; reading it back gives equal values.
+
+    Parameters
+    ----------
+    sections : name of a table → its scalars, lists and tables.
+
+    Raises
+    ------
+    TypeError : a value that TOML cannot hold.
+
+    Examples
+    --------
+    >>> print(toml_text({"study": {"name": "fig4", "seed": 0}}), end="")
+    [study]
+    name = "fig4"
+    seed = 0
+    """
+    return "\n".join(_section(name, table) for name, table in sections.items())
+
+
+def _section(name: str, table: Mapping[str, object]) -> str:
+    lines = [f"{_key(key)} = {_value(value)}\n" for key, value in table.items()]
+    return f"[{_key(name)}]\n" + "".join(lines)
+
+
+def _key(key: str) -> str:
+    return key if key and BARE.issuperset(key) else _string(key)
+
+
+def _string(text: str) -> str:
+    # JSON's escapes are valid TOML; only DEL, which JSON leaves as it is, must be escaped.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _value(value: object) -> str:
+    match value:
+        # Before int: a bool is an int in Python.
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            # The shortest text that reads back as the same float.
+            return repr(value)
+        case str():
+            return _string(value)
+        case list() | tuple():
+            return "[" + ", ".join(_value(item) for item in value) + "]"
+        case Mapping():
+            pairs = ", ".join(f"{_key(key)} = {_value(item)}" for key, item in value.items())
+            return f"{{ {pairs} }}"
+    raise TypeError(f"TOML holds no {type(value).__name__}: {value!r}")

@@ -11,7 +11,7 @@ import pytest
 from tomoatlas.analysis.figures import render
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus

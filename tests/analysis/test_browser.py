@@ -17,7 +17,7 @@ from tomoatlas.analysis.report import data as page_data
 from tomoatlas.analysis.report import write_page
 from tomoatlas.analysis.report.slice_images import make_slices
 from tomoatlas.recon_core.methods import Method
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.trial import TrialResult, TrialStatus

@@ -19,7 +19,7 @@ from tomoatlas.analysis.progress import failure_classes
 from tomoatlas.analysis.report.data import page_data
 from tomoatlas.analysis.report.text import page_text
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
 

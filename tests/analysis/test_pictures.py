@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tomoatlas.analysis.figures.draw import figure_bytes
 from tomoatlas.analysis.figures.pictures import convergence_figure, overlay_figure, slices_figure
-from tomoatlas.analysis.volumes import SliceSet, representative_slice, round_length
+from tomoatlas.analysis.rerun import SliceSet, representative_slice, round_length
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.recon_core.result import History
 

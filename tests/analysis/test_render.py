@@ -10,7 +10,7 @@ import pytest
 from tomoatlas.analysis.figures import render
 from tomoatlas.analysis.figures.pictures import element_colours
 from tomoatlas.analysis.figures.render import render_figure, surfaces, usual_concentration
-from tomoatlas.analysis.volumes import SliceSet
+from tomoatlas.analysis.rerun import SliceSet
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
 

@@ -16,7 +16,7 @@ from tomoatlas.analysis.report import data as page_data
 from tomoatlas.analysis.table import trials_of_cell
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
 from tomoatlas.sweep.study.trial import TrialResult, TrialStatus

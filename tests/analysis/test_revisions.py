@@ -21,7 +21,7 @@ from tomoatlas.analysis.rerun import Difference, difference, rerun_best, titled
 from tomoatlas.jobs.cli import main
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.evaluate import evaluate
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.versions import REVISION, ROUNDING, provenance

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tomoatlas.analysis import atlas_names, located, shipped_atlas
 from tomoatlas.analysis.atlas import load_atlas, write_atlas
 from tomoatlas.analysis.recommend import recommend
-from tomoatlas.analysis.shipped import atlas_names, located, shipped_atlas
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.sweep.record import StudyFolder

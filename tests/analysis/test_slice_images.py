@@ -12,8 +12,7 @@ from PIL import Image
 from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.analysis.report import write_report
 from tomoatlas.analysis.report.slice_images import LARGEST, kept_slices, make_slices, slice_facts
-from tomoatlas.analysis.rerun import Rerun
-from tomoatlas.analysis.volumes import SliceSet
+from tomoatlas.analysis.rerun import Rerun, SliceSet
 from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.methods import Method
@@ -39,7 +38,7 @@ chemistry_tv_trials = 1
 @pytest.fixture(scope="module")
 def sliced(tmp_path_factory, response):
     """A study folder with slices of its second cell, made from real reconstructions."""
-    from tomoatlas.sweep.executors.inline import InlineExecutor
+    from tomoatlas.sweep.executors.local import InlineExecutor
     from tomoatlas.sweep.run.driver import run
 
     folder = tmp_path_factory.mktemp("sliced") / "out"

@@ -12,7 +12,7 @@ from tomoatlas.analysis.figures.draw import figure_bytes
 from tomoatlas.analysis.figures.fourier import fsc_figure, spectra_figure, tilts_figure
 from tomoatlas.analysis.figures.pictures import composite, element_colours, overlay_figure
 from tomoatlas.analysis.figures.profiles import profiles_figure, sharpest_edge
-from tomoatlas.analysis.volumes import SliceSet
+from tomoatlas.analysis.rerun import SliceSet
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.recon_core.metrics import stoichiometry

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 from common import table
 
-from tomoatlas.jobs.shipped import load_study
+from tomoatlas.jobs import load_study
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.recon_core.checks import check_series
 from tomoatlas.recon_core.tiltseries import TiltSeries

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from common import table
 
-from tomoatlas.jobs.shipped import load_study
+from tomoatlas.jobs import load_study
 from tomoatlas.recon_core.memory import FLOAT
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.recon_core.solver.admm import RECORD_EVERY

@@ -24,8 +24,7 @@ from sweep_fakes import EATS, HANGS, faulty, small_study
 from sweep_launch import mpiexec
 
 from tomoatlas.sweep.executors import MEBIBYTE, Executor, Limits
-from tomoatlas.sweep.executors.inline import InlineExecutor
-from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.study.trial import TrialResult
 
 TRIALS = 500

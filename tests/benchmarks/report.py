@@ -18,9 +18,8 @@ from itertools import pairwise
 from common import table
 
 from tomoatlas.analysis.atlas import write_atlas
-from tomoatlas.analysis.figures.files import write_figures
 from tomoatlas.analysis.journal import JournalReader
-from tomoatlas.analysis.report import write_page
+from tomoatlas.analysis.report import write_figures, write_page
 from tomoatlas.sweep.record import StudyFolder
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.identity import digest

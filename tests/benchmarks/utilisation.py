@@ -28,7 +28,7 @@ from common import table
 from tomoatlas.analysis.journal import load_trials
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep.estimate import trial_seconds
-from tomoatlas.sweep.run.deadline import Deadline
+from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.search.propose import initial_point, propose
 from tomoatlas.sweep.study import Study, parse_study

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from tomoatlas.jobs import load_study
 from tomoatlas.jobs.batch.capacity import (
     capacity_warnings,
     least_seconds,
     most_at_once,
     steadily_at_once,
 )
-from tomoatlas.jobs.shipped import load_study
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.estimate import estimate, trial_seconds
 from tomoatlas.sweep.study import Study

@@ -13,7 +13,7 @@ from tomoatlas.jobs import terminal as console
 from tomoatlas.jobs.cli import main
 from tomoatlas.jobs.terminal import Bar, Lines, SafeDisplay, Silent, display
 from tomoatlas.recon_core.methods import Method, Weights
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.study.trial import Cell, Trial, TrialResult, TrialStatus
 
 TRIAL = Trial(Cell(0), Method.FUSED, 0, Weights(0.1, 1.0), "id")

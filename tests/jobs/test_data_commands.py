@@ -20,7 +20,7 @@ from tomoatlas.phantoms.formats import (
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core import solver as solving
 from tomoatlas.recon_core.result import Reconstruction, Status
-from tomoatlas.sweep.study.toml import toml_text
+from tomoatlas.sweep.study.tables import toml_text
 
 COUNTS = ["--haadf-tilts", "9", "--chemical-tilts", "5"]
 

@@ -9,8 +9,7 @@ import pytest
 from tomoatlas.jobs.cli import main
 from tomoatlas.jobs.workers import EXECUTORS, Workers, executor_of
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.sweep.executors.inline import InlineExecutor
-from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.study import parse_study
 
 STUDY = """

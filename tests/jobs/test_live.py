@@ -17,11 +17,10 @@ from rich.console import Console
 
 from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.terminal.live import follow
 from tomoatlas.jobs.terminal.map import Grid, cell_text, draw_grid
-from tomoatlas.jobs.terminal.view import plain_line, screen, view_of
+from tomoatlas.jobs.terminal.view import follow, plain_line, screen, view_of
 from tomoatlas.recon_core.methods import Method
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.launchers import first_rank
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study

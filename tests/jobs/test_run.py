@@ -12,10 +12,10 @@ import pytest
 from tomoatlas.jobs import run as running
 from tomoatlas.jobs.batch import SCHEDULERS, SchedulerName
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.signals import SignalHandler
+from tomoatlas.jobs.exits import SignalHandler
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.sweep.executors.child import CannotStart
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 
 
 def test_a_dask_cluster_without_dask_is_refused_in_one_line(

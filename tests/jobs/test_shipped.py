@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from tomoatlas.jobs.shipped import load_study, shipped_names
+from tomoatlas.jobs import load_study, shipped_names
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
 

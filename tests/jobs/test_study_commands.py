@@ -113,7 +113,7 @@ def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
     ],
 )
 def test_exit_codes_of_a_run(summary, code, said, study_file, folder, monkeypatch, capsys):
-    monkeypatch.setattr(running, "run", lambda *args: summary)
+    monkeypatch.setattr(running.driver, "run", lambda *args: summary)
     assert main(["run", str(study_file), "--out", str(folder), "--workers", "1", "-q"]) == code
     out, err = capsys.readouterr()
     assert out == ""

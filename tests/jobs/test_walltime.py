@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tomoatlas.jobs import run as running
-from tomoatlas.jobs.batch import seconds_left
-from tomoatlas.jobs.batch.walltime import for_trials, parse_walltime, walltime_text
+from tomoatlas.jobs.batch import for_trials, parse_walltime, seconds_left, walltime_text
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.signals import DRAIN, SignalHandler, handling_signals
+from tomoatlas.jobs.exits import DRAIN, SignalHandler, handling_signals
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.sweep.run.deadline import Deadline
+from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.scheduler import Summary
 from tomoatlas.sweep.study import Study
 
@@ -166,7 +165,7 @@ def test_a_drained_run_writes_its_report_whatever_is_asked(
             signal.raise_signal(number)
         return SimpleNamespace(index=out)
 
-    monkeypatch.setattr(running, "run", ends)
+    monkeypatch.setattr(running.driver, "run", ends)
     monkeypatch.setattr(running, "write_report", disturbed)
     assert main(["run", str(study_file), "--out", str(folder), "--workers", "1", "-q"]) == 4
 
@@ -204,7 +203,7 @@ def test_exit_codes_of_runs_that_end_early(
             signal.raise_signal(signal.SIGTERM)
         return summary
 
-    monkeypatch.setattr(running, "run", ends)
+    monkeypatch.setattr(running.driver, "run", ends)
     assert main(["run", str(study_file), "--out", str(folder), "--workers", "1", "-q"]) == code
     assert capsys.readouterr().err.startswith(said)
 

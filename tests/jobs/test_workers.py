@@ -15,8 +15,7 @@ from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.machine import usable_cores
 from tomoatlas.sweep.devices import DeviceRequest
 from tomoatlas.sweep.executors import mpi
-from tomoatlas.sweep.executors.inline import InlineExecutor
-from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.study import parse_study
 
 STUDY = """

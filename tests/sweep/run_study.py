@@ -12,8 +12,7 @@ from sweep_fakes import EVALUATIONS
 from sweep_threads import Threads
 
 from tomoatlas.sweep.executors import Executor
-from tomoatlas.sweep.executors.inline import InlineExecutor
-from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.study import load_study
 
 

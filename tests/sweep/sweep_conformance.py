@@ -14,7 +14,7 @@ from sweep_fakes import DIES, EATS, HANGS, RAISES, atlas_of, bowl, faulty, small
 
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep.executors import MEBIBYTE, Executor, Limits
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study

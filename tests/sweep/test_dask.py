@@ -28,8 +28,7 @@ from sweep_launch import wait_for
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.gpu.cupy import has_device
 from tomoatlas.sweep.devices import DeviceRequest
-from tomoatlas.sweep.executors.inline import InlineExecutor
-from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus

@@ -25,9 +25,9 @@ from sweep_fakes import (
 
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Weights
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record.journal import Journal, read_records
-from tomoatlas.sweep.run.deadline import Deadline
+from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler
 from tomoatlas.sweep.search.propose import Scored, Space

@@ -8,8 +8,7 @@ import pytest
 from sweep_fakes import atlas_of
 
 from tomoatlas.sweep.executors import Executor
-from tomoatlas.sweep.executors.inline import InlineExecutor
-from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study

@@ -36,8 +36,7 @@ from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.machine import usable_cores
 from tomoatlas.sweep.executors import Limits, attempt, child, local
 from tomoatlas.sweep.executors.child import CannotStart
-from tomoatlas.sweep.executors.inline import InlineExecutor
-from tomoatlas.sweep.executors.local import ProcessExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.executors.serve import THREAD_VARIABLES, worker_environment
 from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run

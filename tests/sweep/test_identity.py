@@ -11,23 +11,29 @@ import pytest
 from pydantic import BaseModel, create_model
 from sweep_fakes import SMALL
 
+from tomoatlas.jobs import load_study, shipped_names
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.shipped import load_study, shipped_names
 from tomoatlas.phantoms.acquire import Acquisition
 from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record import StudyFolder
 from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler
 from tomoatlas.sweep.search import Search
 from tomoatlas.sweep.study import Study, parse_study
-from tomoatlas.sweep.study.editions import EDITIONS, newest_edition
-from tomoatlas.sweep.study.identity import LATER, UNHASHED, digest, identifying
+from tomoatlas.sweep.study.identity import (
+    EDITIONS,
+    LATER,
+    UNHASHED,
+    digest,
+    identifying,
+    newest_edition,
+)
 from tomoatlas.sweep.study.tables import SearchSettings, SearchSpace, SpecimenTable, StudyTable
 from tomoatlas.sweep.study.trial import Trial, TrialResult
 
@@ -165,7 +171,7 @@ def test_every_key_is_of_the_release_or_has_a_neutral_value() -> None:
 def test_a_later_key_is_neutral_by_default() -> None:
     defaults = dict(fields(Study))
     wrong = {key: LATER[key] for key in LATER if key in defaults and defaults[key] != LATER[key]}
-    assert not wrong, "a better default belongs in EDITIONS, in sweep/study/editions.py"
+    assert not wrong, "a better default belongs in EDITIONS, in sweep/study/identity.py"
     assert not LATER.keys() & RELEASE
 
 

@@ -19,7 +19,7 @@ from sweep_launch import (
     wait_for,
 )
 
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study

@@ -16,7 +16,7 @@ from sweep_fakes import faulty, small_study
 
 from tomoatlas.sweep.executors import Limits
 from tomoatlas.sweep.executors.child import CannotStart
-from tomoatlas.sweep.executors.inline import InlineExecutor
+from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.executors.mpi import manager
 from tomoatlas.sweep.executors.mpi.manager import MpiExecutor
 from tomoatlas.sweep.executors.mpi.worker import ManagerLost, Report, Tag, work

@@ -41,7 +41,7 @@ class Tag(IntEnum):
 class Transport(Protocol):
     """Carries the messages of one rank and never waits.
 
-    See :class:`~tomoatlas.sweep.executors.mpi.transport.MpiTransport`.
+    See :class:`~tomoatlas.sweep.executors.mpi.ranks.MpiTransport`.
     """
 
     @property

@@ -1,0 +1,180 @@
+"""The commands that show what a study found: ``report``, ``figure`` and ``recommend``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ...recon_core.errors import BadInput
+from ...recon_core.registry import is_file, split_file
+from . import FilePath, force_option, quiet_option, refuse_existing
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=FilePath)
+@click.option(
+    "--slices/--no-slices",
+    default=None,
+    help="Reconstruct the best trials of the middle cell again, and show slices and convergence.  "
+    "[default: if it takes up to a minute]",
+)
+@click.option(
+    "--cell",
+    "cells",
+    multiple=True,
+    metavar="CELL",
+    help="Slices of other cells: all, or haadf_tilts=47,chemical_tilts=9; an axis left out means "
+    "all its values. Given several times, an axis not named before narrows the choice, one named "
+    "again adds cells.",
+)
+@quiet_option
+def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: bool) -> None:
+    """Write DIR/report/index.html (one self-contained page), figures, atlas.csv, .h5 and .nc.
+
+    Works on a study that is still running or was interrupted; the page then carries a notice.
+    Slices stay on the page until a better trial is found.
+    """
+    from ...analysis import shipped_atlas
+    from ...analysis.report import MIDDLE, write_report
+    from ..terminal import cell_counter
+
+    if shipped_atlas(folder) is not None:
+        raise BadInput(
+            "is shipped with tomoatlas, and not written to",
+            source=folder,
+            accepted="a study folder; tomoatlas figure, recommend and status take a shipped atlas",
+        )
+
+    # None leaves the choice to the time it takes; an option decides.
+    middle = None if slices is None else (MIDDLE,) if slices else ()
+    written = write_report(folder, cells or middle, None if quiet else cell_counter())
+    for note in () if quiet else written.notes:
+        click.echo(f"note: {note}")
+    if not quiet:
+        click.echo(written.index)
+
+
+@click.command()
+@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("paths", metavar="[DIR|FILE]...", type=FilePath, nargs=-1)
+@click.option("--list", "as_list", is_flag=True, help="List the available figures and exit.")
+@click.option(
+    "--cell",
+    multiple=True,
+    metavar="CELL",
+    help="The condition to show, as in haadf_tilts=47,chemical_tilts=9 or with a --cell for each; "
+    "axes left out take the value nearest to the middle.",
+)
+@click.option(
+    "--out", type=FilePath, metavar="F", help="A .png, .svg or .pdf file.  [default: NAME.png]"
+)
+@force_option
+@quiet_option
+def figure(
+    name: str | None,
+    paths: tuple[Path, ...],
+    as_list: bool,
+    cell: tuple[str, ...],
+    out: Path | None,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Draw the figure NAME from a study folder, an atlas, or files of volumes.
+
+    NAME is one of --list, or a Python file that defines a figure.
+
+    Figures of a cell reconstruct its best trials again, with the same result as in the run. A cell
+    without a result is hatched or labelled, never drawn as a number; a note on stderr counts the
+    lines of the journal that are left out. With files of volumes the first is the truth.
+    """
+    from ...analysis.figures import FIGURES
+    from ...analysis.figures.draw import kind_of, save_figure
+    from ...analysis.figures.source import Source
+
+    if as_list:
+        return _print_figures()
+    if name is None or not paths:
+        raise BadInput("missing", key="NAME DIR|FILE", accepted="a figure of --list and its source")
+    out = out or Path(f"{_stem(name)}.png")
+    # Checked before the figure is drawn, which may take minutes.
+    kind_of(out)
+    entry = FIGURES.get(name)
+    refuse_existing(out, force)
+    source = Source(paths, cell)
+    save_figure(entry.draw(source), out)
+    for note in () if quiet else source.notes:
+        click.echo(f"note: {note}", err=True)
+    if not quiet:
+        click.echo(out)
+    return None
+
+
+def _print_figures() -> None:
+    from ...analysis.figures import FIGURES
+
+    for name in FIGURES.names():
+        try:
+            entry = FIGURES.get(name)
+        except BadInput as error:  # the others are still there
+            click.echo(f"{name:<14} {error}")
+            continue
+        click.echo(f"{name:<14} {entry.shows}  [{entry.needs}]")
+
+
+def _stem(name: str) -> str:
+    """The name of a figure without the folder and the suffix of the file that defines it."""
+    if not is_file(name):
+        return name
+    path, entry = split_file(name)
+    return entry or path.stem
+
+
+@click.command()
+@click.argument("atlas", metavar="ATLAS")
+@click.option("--haadf-tilts", type=int, required=True, metavar="N", help="Number of HAADF tilts.")
+@click.option(
+    "--chemical-tilts", type=int, required=True, metavar="N", help="Number of chemical tilts."
+)
+@click.option(
+    "--snr",
+    type=float,
+    metavar="S",
+    help="SNR of the chemical maps: 1 + mean counts per pixel, mean over the elements.",
+)
+@click.option(
+    "--haadf-snr",
+    type=float,
+    metavar="S",
+    help="SNR of the HAADF images: 1 + mean counts per pixel.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@quiet_option
+def recommend(
+    atlas: str,
+    haadf_tilts: int,
+    chemical_tilts: int,
+    snr: float | None,
+    haadf_snr: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Weights to use and accuracy to expect, read off ATLAS.
+
+    ATLAS is a study folder, an atlas.csv or atlas.h5, or a shipped atlas, as fig4_nanocubes_64.
+    Interpolates between the cells. The uncertainty is the error of predicting cells of the atlas
+    from their neighbours. Notes name what the atlas does not vary and conditions outside its
+    range; -q leaves them out.
+    """
+    from ...analysis.recommend import recommend as look_up
+    from ..terminal.text import recommendation_facts, recommendation_text
+
+    found = look_up(atlas, haadf_tilts, chemical_tilts, snr, haadf_snr)
+    if as_json:
+        click.echo(json.dumps(recommendation_facts(found)))
+        return
+    click.echo(recommendation_text(found))
+    # Notes limit the answer; only -q, for scripts, may hide them.
+    for note in () if quiet else found.notes:
+        click.echo(f"note: {note}")

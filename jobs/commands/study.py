@@ -1,0 +1,165 @@
+"""The commands that work on a study: ``check`` it, ``run`` it, ask for its ``status``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ...recon_core.errors import BadInput
+from . import FilePath, Walltime, device_option, quiet_option
+
+
+@click.command()
+@click.argument("study", metavar="STUDY")
+@click.option("--nodes", type=click.IntRange(1, 100_000), metavar="N", help="Nodes of a job.")
+@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Time limit of a job.")
+@click.option(
+    "--site", metavar="NAME", help="Site that the nodes belong to. Default: one worker per node."
+)
+@quiet_option
+def check(
+    study: str, nodes: int | None, walltime: int | None, site: str | None, quiet: bool
+) -> None:
+    """Validate STUDY and estimate its cost; runs nothing.
+
+    STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
+    device-hours (one device: one worker process, or one GPU), and warns if a job of these nodes
+    and this walltime does not fit, or, without --nodes and --site, if this computer's memory does
+    not suffice. Exit code 2 if the study is invalid.
+    """
+    from .. import load_study
+    from ..batch.capacity import capacity_warnings
+    from ..batch.sites import find_site
+    from ..terminal.text import estimate_text
+    from ..workers import memory_warnings
+
+    found = load_study(study)
+    text = estimate_text(found)
+    workers = (nodes or 1) * (find_site(site).workers_per_node if site else 1)
+    if quiet:
+        return
+    click.echo(text)
+    # This computer's memory does not matter for a job on another machine.
+    here = [] if site or nodes else memory_warnings(found)
+    for warning in [*here, *capacity_warnings(found, workers, walltime)]:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@click.command()
+@click.argument("study", metavar="STUDY")
+@click.option("--out", type=FilePath, required=True, metavar="DIR", help="The study folder.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processes that evaluate trials. Default: all cores, or all GPUs. Under mpiexec or srun "
+    "the ranks are the workers.",
+)
+@device_option
+@click.option(
+    "--share-devices",
+    is_flag=True,
+    help="Allow several workers or ranks to share a GPU; refused otherwise.",
+)
+@click.option(
+    "--walltime",
+    type=Walltime(),
+    metavar="HH:MM:SS",
+    help="End within this time: start no trial that cannot finish. Not needed in a Slurm, "
+    "PBS or LSF job.",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    help="Evaluate on the workers of the Dask cluster with this scheduler; `local` starts one of "
+    "--workers processes. Needs the extra `dask`.",
+)
+@click.option(
+    "--executor",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Who evaluates trials: local, dask, inline, a plugin, or a Python file that defines one; "
+    "auto also takes the ranks of mpiexec or srun.",
+)
+@click.option("--no-slices", is_flag=True, help="A report without slices of the middle cell.")
+@quiet_option
+def run(
+    study: str,
+    out: Path,
+    workers: int | None,
+    device: str,
+    share_devices: bool,
+    walltime: int | None,
+    dask: str | None,
+    executor: str,
+    no_slices: bool,
+    quiet: bool,
+) -> int:
+    """Run STUDY into DIR: trials, atlas and report.
+
+    STUDY is a TOML file or the name of a shipped study. The same command resumes a run that was
+    interrupted or killed. On SIGTERM, SIGUSR1 or SIGUSR2 running trials finish and no new ones
+    start; a second signal stops them.
+    Exit code 3 if some trials failed, 4 if time was up before the end, 5 if the machine is in
+    trouble and the same command may succeed later, 130 if interrupted.
+    """
+    from ..exits import Exit, SignalHandler, handling_signals
+
+    signals = SignalHandler()
+    # Installed before the slow imports: a signal without a handler kills the process.
+    with handling_signals(signals):
+        try:
+            from ..run import run_study
+            from ..workers import Workers
+
+            who = Workers(workers, dask, device, share_devices, executor)
+            return run_study(study, out, who, quiet, walltime, not no_slices, signals)
+        except KeyboardInterrupt:
+            if not signals.draining:
+                raise
+            # A drained run can be resumed: for a batch script that is the walltime's case.
+            return Exit.WALLTIME
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=FilePath)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--watch", is_flag=True, help="Show it live until the study is complete; Ctrl-C stops watching."
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1, 86400),
+    metavar="S",
+    help="With --watch: seconds between updates.  [default: 2 on a terminal, 60 in a log]",
+)
+@quiet_option
+def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet: bool) -> None:
+    """Show how far the study in DIR has come; safe while it runs.
+
+    Progress, failures by class, the best trial of each cell, device-hours, and the device time that
+    the missing trials will take. With --watch the map fills up on the terminal; in a log it is one
+    plain line per minute.
+    """
+    from ...analysis import located
+    from ..terminal.text import status_facts, status_text
+
+    if watch and as_json:
+        raise BadInput("given beside --watch", key="--json", accepted="one of the two")
+    if every is not None and not watch:
+        raise BadInput("given without --watch", key="--every", value=every, accepted="--watch too")
+    folder = located(folder)
+    if watch:
+        from ..terminal.view import follow
+
+        follow(folder, every, quiet)
+        return
+    # The same facts for people and for programs.
+    facts = status_facts(folder)
+    if as_json:
+        click.echo(json.dumps(facts, allow_nan=False))
+    elif not quiet:
+        click.echo(status_text(facts))
