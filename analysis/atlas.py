@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..phantoms.formats.aside import write_aside
+from ..phantoms.formats.files import write_aside
 from ..recon_core.errors import BadInput
 from ..recon_core.tiltseries import SYMBOLS
 from ..sweep.record import StudyFolder

@@ -16,12 +16,14 @@ from ..recon_core.errors import BadInput
 from ..recon_core.metrics import (
     SSIM_WINDOW,
     correlation,
+    haze,
+    level,
     nrmse_by_element,
     relative_error,
     ssim,
     stoichiometry,
+    totals,
 )
-from ..recon_core.metrics.amounts import haze, level, totals
 from ..recon_core.metrics.resolution import AGAINST_TRUTH, shell_correlation
 from ..recon_core.result import Reconstruction
 

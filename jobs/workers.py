@@ -17,7 +17,7 @@ from ..recon_core.gpu.cupy import device_count, device_problem
 from ..recon_core.gpu.kernels import check_shape
 from ..recon_core.machine import available_bytes, usable_cores
 from ..recon_core.memory import FLOAT, GIB, fused_bytes
-from ..recon_core.projection.astra import check_projector
+from ..recon_core.projection import check_projector
 from ..recon_core.registry import Registry
 from ..sweep.devices import (
     MASKS,
@@ -162,7 +162,7 @@ def check_projectors(study: Study, on_gpu: bool) -> None:
 
     Raises
     ------
-    BadInput : as :func:`~tomoatlas.recon_core.projection.astra.check_projector`.
+    BadInput : as :func:`~tomoatlas.recon_core.projection.check_projector`.
     """
     for kind in sorted({study.at(cell).solver.projector for cell in study.cells()}):
         check_projector(kind, on_gpu)

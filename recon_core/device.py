@@ -13,8 +13,7 @@ from .cpu import kernels, volume_step
 from .cpu.filters import SlabFilter
 from .geometry import TiltGeometry
 from .machine import available_bytes
-from .projection import Projector, cached_projector
-from .projection.astra import cached_astra_projector
+from .projection import Projector, cached_astra_projector, cached_projector
 from .settings import ProjectorName
 
 Array = NDArray[np.float32]

@@ -19,8 +19,7 @@ from ..recon_core.errors import BadInput
 from ..recon_core.gpu import device_named
 from ..recon_core.memory import TooLarge, check_fits
 from ..recon_core.methods import Method
-from ..recon_core.metrics import nrmse_by_element, relative_error, stoichiometry
-from ..recon_core.metrics.amounts import totals
+from ..recon_core.metrics import nrmse_by_element, relative_error, stoichiometry, totals
 from ..recon_core.result import Reconstruction, Status
 from ..recon_core.solver import reconstruct
 from ..recon_core.tiltseries import TiltSeries

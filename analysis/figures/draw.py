@@ -25,7 +25,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from ...phantoms.formats.aside import write_aside
+from ...phantoms.formats.files import write_aside
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ..maps import PhaseMap

@@ -13,7 +13,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
-from ...phantoms.formats.aside import write_aside
+from ...phantoms.formats.files import write_aside
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...sweep.record import StudyFolder

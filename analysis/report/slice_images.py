@@ -20,7 +20,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...phantoms.formats.aside import write_aside
+from ...phantoms.formats.files import write_aside
 from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.result import History
 from ...sweep.study import Study

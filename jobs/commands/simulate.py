@@ -145,7 +145,7 @@ def snr_of_dose(
     ------
     BadInput : an SNR beside the dose, a missing dose or yield, or a value that is not positive.
     """
-    from ...phantoms.dose import snr_from_dose
+    from ...phantoms.detector import snr_from_dose
 
     if dose is None:
         raise BadInput(

@@ -89,11 +89,12 @@ def export(source: Path, out: Path, force: bool, quiet: bool) -> None:
     Chimera (one file per element: F.mrc becomes F_Co.mrc and so on). Installed plugins add formats;
     one that holds tilt series alone takes a tilt series.
     """
-    from ...phantoms.formats import load_tilt_series, load_volumes
-    from ...phantoms.formats.exchange import (
+    from ...phantoms.formats import (
         export_series,
         export_volumes,
         exported_paths,
+        load_tilt_series,
+        load_volumes,
         takes_series_alone,
     )
 

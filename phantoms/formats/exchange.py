@@ -8,120 +8,299 @@ suffix     opened by                    holds
 ``.mrc``   IMOD, Chimera, tomviz        one file per element: ``F.mrc`` becomes ``F_Co.mrc`` ...
 =========  ===========================  ========================================================
 
-Concentrations as float32, with the edge of a voxel. Other formats are added by the registry,
-:data:`tomoatlas.phantoms.formats.registry.FORMATS`.
+Concentrations as float32, with the edge of a voxel.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...recon_core.tiltseries import TiltSeries
-from .aside import write_aside
-from .registry import Concentrations, Format, format_to_write, writes
+from ...recon_core.errors import BadInput, needed
+from ...recon_core.tiltseries import SYMBOLS
+from . import files
+from .registry import Concentrations, Format
 
-Array = NDArray[np.float32]
+EMD_NM = {"n_m": 1.0, "nm": 1.0, "Å": 0.1, "A": 0.1, "u_m": 1e3, "um": 1e3, "µm": 1e3}
+"""Nanometres of a unit, as EMD and tomviz write it."""
+IMAGEJ_NM = {"nm": 1.0, "micron": 1e3, "um": 1e3, "µm": 1e3, "\\u00B5m": 1e3}
+"""Nanometres of a unit, as ImageJ writes it."""
+HYPERSTACK = "an ImageJ hyperstack (z, channel, y, x) whose labels begin with elements, as exported"
+ANGSTROM_PER_NM = 10.0
+LABEL = "tomoatlas: concentration of "
+"""Start of the label that holds the element: MRC has no field for it."""
 
 
-def exported_paths(out: Path, elements: tuple[str, ...]) -> list[Path]:
-    """List the files that :func:`export_volumes` writes.
+def write_emd(path: Path, content: Concentrations) -> None:
+    """Write EMD 0.2: a group per element, and ``/data/tomography`` with all of them for tomviz.
+
+    The groups share their arrays by hard links. EMD's axes are x, y, z, the first slowest.
 
     Parameters
     ----------
-    out : path whose suffix names the format.
-    elements : chemical symbols.
-
-    Raises
-    ------
-    BadInput : a suffix that no format writes volumes to.
-
-    Examples
-    --------
-    >>> [path.name for path in exported_paths(Path("F.mrc"), ("Co", "O"))]
-    ['F_Co.mrc', 'F_O.mrc']
+    path : of a file that does not exist yet.
+    content : volumes, elements and voxel size.
     """
-    return _paths(format_to_write(out, "volumes"), out, elements)
+    volumes, elements = content.volumes, content.elements
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"version_major": 0, "version_minor": 2})
+        # RosettaSciIO reads a shared array once, under its alphabetically first name, and stacks
+        # groups whose paths begin alike: hence a name before "data", and a number before C or Cu.
+        places = [f"concentrations/{i:02}/{e}" for i, e in enumerate(elements, start=1)]
+        for element, place, volume in zip(elements, places, volumes, strict=True):
+            group = file.create_group(place)
+            _dimensions(group, volume.shape, content.voxel_size_nm)
+            group["data"] = volume.T
+            group["data"].attrs["name"] = np.bytes_(element)
+        together = file.create_group("data/tomography")
+        _dimensions(together, volumes.shape[1:], content.voxel_size_nm)
+        # a hard link: tomviz shows the first channel as the volume, the others as scalars
+        together["data"] = file[f"{places[0]}/data"]
+        for element, place in zip(elements[1:], places[1:], strict=True):
+            together[f"tomviz_scalars/{element}"] = file[f"{place}/data"]
 
 
-def export_volumes(
-    out: Path, volumes: Array, elements: tuple[str, ...], voxel_size_nm: float
-) -> list[Path]:
-    """Write volumes in the format that a path's suffix names.
+def _dimensions(group: h5py.Group, shape: tuple[int, ...], voxel_size_nm: float) -> None:
+    group.attrs["emd_group_type"] = 1
+    for number, (name, count) in enumerate(zip("xyz", reversed(shape), strict=True), start=1):
+        # EMD gives positions, not a step
+        group[f"dim{number}"] = voxel_size_nm * np.arange(count)
+        group[f"dim{number}"].attrs["name"] = np.bytes_(name)
+        group[f"dim{number}"].attrs["units"] = np.bytes_("[n_m]")
+
+
+def is_emd(path: Path) -> bool:
+    """Check whether a file is HDF5 with an EMD group below ``data``.
 
     Parameters
     ----------
-    out : the file, or the stem of one per element.
-    volumes : concentrations, (element, z, y, x).
-    elements : chemical symbols, in the order of ``volumes``.
-    voxel_size_nm : edge of a voxel, nm.
+    path : of the file.
+    """
+    return files.holds(path, lambda file: _group(file) is not None)
+
+
+def read_emd(path: Path) -> Concentrations:
+    """Read the first group below ``data`` as tomviz writes it: one channel for each element.
+
+    Parameters
+    ----------
+    path : of the file.
 
     Returns
     -------
-    list of Path : the files written.
+    Concentrations : in the order of this project's own groups if there are any, else by atomic
+        number.
 
     Raises
     ------
-    BadInput : another suffix, a missing package (extra ``export``), a folder that cannot be
-        written.
+    BadInput : no such group; a channel without the name of an element; other than three axes.
     """
-    found = format_to_write(out, "volumes")
-    data = np.ascontiguousarray(volumes, dtype=np.float32)
-    # one file of all elements, unless the format holds a single volume
-    whole = Concentrations(data, tuple(elements), voxel_size_nm)
-    paths = _paths(found, out, elements)
-    parts = [whole]
-    if found.one_per_element:
-        parts = [
-            Concentrations(volume[None], (element,), voxel_size_nm)
-            for volume, element in zip(data, elements, strict=True)
-        ]
-    for path, part in zip(paths, parts, strict=True):
-        _write_volumes(found, path, part)
-    return paths
+    with files.reading(path) as file:
+        group = _group(file)
+        if group is None:
+            raise BadInput("no EMD group", key="data", accepted="data/tomography of tomviz")
+        channels = _channels(group)
+        elements = tuple(sorted(channels, key=lambda e: _place(file, e)))
+        volumes = np.stack([channels[element] for element in elements])
+        return Concentrations(volumes, elements, _voxel_size_nm(group))
 
 
-def takes_series_alone(out: Path) -> bool:
-    """Check whether the format of a suffix holds tilt series and no volumes.
+def _group(file: h5py.File) -> h5py.Group | None:
+    data = file.get("data")
+    groups = data.values() if isinstance(data, h5py.Group) else ()
+    found = (g for g in groups if isinstance(g, h5py.Group) and "emd_group_type" in g.attrs)
+    return next(found, None)
+
+
+def _channels(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
+    """Read volumes (z, y, x) by element: ``data``, named by its attribute, and tomviz's scalars."""
+    scalars = group.get("tomviz_scalars")
+    others = {name: f"tomviz_scalars/{name}" for name in (scalars or ())}
+    first = files.attribute([group.get("data")], "name")
+    name = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+    found = {}
+    for element, key in ({name: "data"} | others).items():
+        values = files.floats(group, key)
+        if element not in SYMBOLS or values.ndim != 3:
+            raise BadInput(
+                "no volume of an element",
+                key=f"{group.name}/{key}",
+                value=element,
+                accepted="three axes, named by a chemical symbol such as Co",
+            )
+        # EMD's (x, y, z) to (z, y, x)
+        found[element] = np.ascontiguousarray(values.T)
+    return found
+
+
+def _place(file: h5py.File, element: str) -> tuple[str, int]:
+    """Sort key of an element: its place when it was exported from here, else its atomic number."""
+    ours = file.get("concentrations")
+    places = [n for n, g in ours.items() if element in g] if isinstance(ours, h5py.Group) else []
+    return (places or ["~"])[0], SYMBOLS.index(element)
+
+
+def _voxel_size_nm(group: h5py.Group) -> float:
+    """Return the step of the first axis that has one; 1 nm for a single plane."""
+    for number in (1, 2, 3):
+        places = files.numbers(group, f"dim{number}")
+        unit = files.attribute([group[f"dim{number}"]], "units")
+        text = unit.decode(errors="replace") if isinstance(unit, bytes) else str(unit)
+        if len(places) > 1:
+            if text.strip("[] ") not in EMD_NM:
+                raise BadInput(
+                    "unknown unit",
+                    key=f"{group.name}/dim{number}.attrs[units]",
+                    value=text,
+                    accepted=", ".join(EMD_NM),
+                )
+            return (places[1] - places[0]) * EMD_NM[text.strip("[] ")]
+    return 1.0
+
+
+EMD = Format("EMD", (".emd",), is_emd, read_emd, write_emd)
+
+
+def write_tiff(path: Path, content: Concentrations) -> None:
+    """Write a hyperstack with elements as channels, labelled ``Co z=0``.
 
     Parameters
     ----------
-    out : path whose suffix names the format.
-    """
-    return not writes(out, "volumes") and writes(out, "series")
-
-
-def export_series(out: Path, series: TiltSeries) -> list[Path]:
-    """Write a tilt series in the format that a path's suffix names.
-
-    Parameters
-    ----------
-    out : the file.
-    series : counts, angles and elements.
-
-    Returns
-    -------
-    list of Path : the one file written.
+    path : of a file that does not exist yet.
+    content : volumes, elements and voxel size.
 
     Raises
     ------
-    BadInput : a suffix that no format writes tilt series to, a folder that cannot be written.
+    BadInput : tifffile is not installed (extra ``export``).
     """
-    write = format_to_write(out, "series").write_series
-    if write is not None:
-        write_aside(out, lambda aside: write(aside, series))
-    return [out]
+    with needed("tifffile", "export", "TIFF files"):
+        import tifffile
+    planes = np.moveaxis(content.volumes, 0, 1)  # ImageJ wants (z, channel, y, x)
+    labels = [f"{element} z={z}" for z in range(len(planes)) for element in content.elements]
+    facts = {
+        "axes": "ZCYX",
+        "spacing": content.voxel_size_nm,
+        "unit": "nm",
+        "mode": "grayscale",
+        "Labels": labels,
+        "min": 0.0,
+        "max": float(content.volumes.max(initial=0.0)),
+    }
+    # resolution in pixels per unit, here nm
+    per_nm = (1.0 / content.voxel_size_nm, 1.0 / content.voxel_size_nm)
+    tifffile.imwrite(path, planes, imagej=True, resolution=per_nm, metadata=facts)
 
 
-def _write_volumes(found: Format, path: Path, content: Concentrations) -> None:
-    write = found.write_volumes
-    if write is not None:
-        write_aside(path, lambda aside: write(aside, content))
+def read_tiff(path: Path) -> Concentrations:
+    """Read a hyperstack that names the element of each channel in its labels.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Raises
+    ------
+    BadInput : tifffile is not installed; another TIFF; labels without elements.
+    """
+    with needed("tifffile", "export", "TIFF files"):
+        import tifffile
+    try:
+        with tifffile.TiffFile(path) as file:
+            facts: dict[str, Any] = file.imagej_metadata or {}
+            stored, axes = file.series[0].asarray(), file.series[0].axes
+    except (tifffile.TiffFileError, ValueError, IndexError) as fault:
+        raise BadInput(f"unreadable TIFF ({fault})", accepted="a whole TIFF file") from fault
+    if not set(axes) <= set("ZCYX"):
+        raise BadInput("wrong axes", key="axes", value=axes, accepted=HYPERSTACK)
+    # ImageJ leaves out axes of length one.
+    for axis in "CZ":
+        if axis not in axes:
+            stored, axes = stored[None], axis + axes
+    volumes = np.moveaxis(stored, [axes.index(axis) for axis in "CZYX"], range(4))
+    elements = _elements(facts, len(volumes))
+    return Concentrations(
+        np.ascontiguousarray(volumes, dtype=np.float32), elements, _plane_distance_nm(facts)
+    )
 
 
-def _paths(found: Format, out: Path, elements: tuple[str, ...]) -> list[Path]:
-    if found.one_per_element:
-        return [out.with_name(f"{out.stem}_{element}{out.suffix}") for element in elements]
-    return [out]
+def _elements(facts: dict[str, Any], channels: int) -> tuple[str, ...]:
+    labels = facts.get("Labels", ())
+    labels = [labels] if isinstance(labels, str) else labels
+    elements = tuple(str(label).split(" ")[0] for label in labels[:channels])
+    if len(elements) != channels or not set(elements) <= set(SYMBOLS):
+        raise BadInput("no elements", key="Labels", value=list(elements), accepted=HYPERSTACK)
+    return elements
+
+
+def _plane_distance_nm(facts: dict[str, Any]) -> float:
+    """Return the distance of the planes; 1 nm if the file gives none."""
+    if "spacing" not in facts:
+        return 1.0
+    unit = facts.get("unit", "")
+    if unit not in IMAGEJ_NM:
+        raise BadInput("unknown unit", key="unit", value=unit, accepted=", ".join(IMAGEJ_NM))
+    return float(facts["spacing"]) * IMAGEJ_NM[unit]
+
+
+TIFF = Format("TIFF", (".tif", ".tiff"), None, read_tiff, write_tiff)
+
+
+def write_mrc(path: Path, content: Concentrations) -> None:
+    """Write the volume of one element.
+
+    Parameters
+    ----------
+    path : of a file that does not exist yet.
+    content : a single volume, its element and voxel size.
+
+    Raises
+    ------
+    BadInput : mrcfile is not installed (extra ``export``).
+    """
+    with needed("mrcfile", "export", "MRC files"):
+        import mrcfile
+    (volume,), (element,) = content.volumes, content.elements
+    with mrcfile.new(path) as file:
+        file.set_data(volume)
+        # mark as a volume, which MRC otherwise takes for an image stack
+        file.set_volume()
+        file.voxel_size = ANGSTROM_PER_NM * content.voxel_size_nm
+        file.header.nlabl = 0  # in place of mrcfile's own label, which holds the time
+        file.add_label(f"{LABEL}{element}")
+
+
+def read_mrc(path: Path) -> Concentrations:
+    """Read a volume whose label names its element, as :func:`write_mrc` writes it.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Raises
+    ------
+    BadInput : mrcfile is not installed; a damaged file, or one of another program, which names no
+        element.
+    """
+    with needed("mrcfile", "export", "MRC files"):
+        import mrcfile
+    try:
+        with mrcfile.open(path) as file:
+            data = np.array(file.data, dtype=np.float32)
+            labels = [label for label in file.get_labels() if label.startswith(LABEL)]
+            voxel_size_nm = float(file.voxel_size.z) / ANGSTROM_PER_NM
+    except ValueError as fault:
+        raise BadInput(f"unreadable MRC ({fault})", accepted="a whole MRC file") from fault
+    if not labels or data.ndim != 3:
+        raise BadInput(
+            "no volume of a named element",
+            key="label",
+            accepted=f"a volume with the label '{LABEL}Co', as exported; else HDF5 or EMD",
+        )
+    return Concentrations(data[None], (labels[0].removeprefix(LABEL).strip(),), voxel_size_nm)
+
+
+MRC = Format("MRC", (".mrc",), None, read_mrc, write_mrc, one_per_element=True)

@@ -1,12 +1,16 @@
-"""The layout of this project's own HDF5 files.
+"""The layouts of HDF5 files: this project's own, and the tilt series of the paper's authors.
 
-Volumes: ``volumes (element, z, y, x)`` with attributes ``elements, atomic_numbers,
+Ours. Volumes: ``volumes (element, z, y, x)`` with attributes ``elements, atomic_numbers,
 voxel_size_nm``, on the dataset and on the file. Tilt series: ``haadf/projections (angle, y, x)``,
 ``haadf/angles_deg``, ``chemical/projections (element, angle, y, x)``, ``chemical/angles_deg``,
 ``chemical/background (element,)``, ``chemical/scale (element,)``; attributes ``elements`` on
 ``chemical``, ``background`` and ``scale`` on ``haadf``, ``pixel_size_nm`` on the file; what else is
 known as attributes of ``facts``. Missing backgrounds are read as 0, missing scales as unknown,
 missing sizes as 1 nm.
+
+Of the authors of Schwartz et al., Nat. Commun. 15, 3555 (2024): ``haadf/tiltSeries (x, y, angle)``,
+``haadf/tiltAngles``, ``eels/<Element>`` or ``edx/<Element> (x, y, angle)`` and
+``eels|edx/tiltAngles``; x is the tilt axis.
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...recon_core.tiltseries import TiltSeries, atomic_numbers
-from . import h5
+from ...recon_core.errors import BadInput
+from ...recon_core.tiltseries import SYMBOLS, TiltSeries, atomic_numbers
+from . import files
 from .registry import Concentrations, Format
 
 Array = NDArray[np.float32]
+SPECTRA = ("eels", "edx")
 
 
 def is_hdf5(path: Path) -> bool:
@@ -31,13 +37,13 @@ def is_hdf5(path: Path) -> bool:
     ----------
     path : of the file.
     """
-    return h5.holds(path, lambda file: any(name in file for name in ("volumes", "chemical")))
+    return files.holds(path, lambda file: any(name in file for name in ("volumes", "chemical")))
 
 
 def write_hdf5_volumes(
     path: Path,
     content: Concentrations,
-    attributes: h5.Attributes = h5.NONE,
+    attributes: files.Attributes = files.NONE,
     overwrite: bool = False,
 ) -> None:
     """Write volumes with their elements and voxel size as attributes.
@@ -59,10 +65,10 @@ def write_hdf5_volumes(
     known["elements"] = content.elements
     known["atomic_numbers"] = np.asarray(atomic_numbers(content.elements))
     known["voxel_size_nm"] = content.voxel_size_nm
-    with h5.writing(path, overwrite) as file:
+    with files.writing(path, overwrite) as file:
         # attributes on dataset and file, as readers look in either place
-        h5.write_array(file, "volumes", np.asarray(content.volumes, np.float32), known)
-        h5.write_attributes(file, known)
+        files.write_array(file, "volumes", np.asarray(content.volumes, np.float32), known)
+        files.write_attributes(file, known)
 
 
 def read_hdf5_volumes(path: Path) -> Concentrations:
@@ -80,16 +86,16 @@ def read_hdf5_volumes(path: Path) -> Concentrations:
     ------
     BadInput : unreadable or incomplete.
     """
-    with h5.reading(path) as file:
-        volumes = h5.floats(file, "volumes")
+    with files.reading(path) as file:
+        volumes = files.floats(file, "volumes")
         nodes = [file["volumes"], file]
-        elements = h5.symbols(h5.attribute(nodes, "elements"), "volumes.attrs[elements]")
-        size = h5.attribute(nodes, "voxel_size_nm")
-        name = h5.attribute(nodes, "name")
+        elements = files.symbols(files.attribute(nodes, "elements"), "volumes.attrs[elements]")
+        size = files.attribute(nodes, "voxel_size_nm")
+        name = files.attribute(nodes, "name")
         return Concentrations(
             volumes,
             elements,
-            1.0 if size is None else h5.number(size, "voxel_size_nm"),
+            1.0 if size is None else files.number(size, "voxel_size_nm"),
             name if isinstance(name, str) else None,
         )
 
@@ -107,21 +113,23 @@ def write_hdf5_series(path: Path, series: TiltSeries, overwrite: bool = False) -
     ------
     BadInput : the file exists, or cannot be written.
     """
-    with h5.writing(path, overwrite) as file:
-        h5.write_attributes(file, {"pixel_size_nm": series.voxel_size_nm})
-        h5.write_array(file, "haadf/projections", series.haadf)
-        h5.write_array(file, "haadf/angles_deg", np.asarray(series.haadf_angles_deg, np.float64))
-        h5.write_attributes(file["haadf"], {"background": series.haadf_background})
+    with files.writing(path, overwrite) as file:
+        files.write_attributes(file, {"pixel_size_nm": series.voxel_size_nm})
+        files.write_array(file, "haadf/projections", series.haadf)
+        files.write_array(file, "haadf/angles_deg", np.asarray(series.haadf_angles_deg, np.float64))
+        files.write_attributes(file["haadf"], {"background": series.haadf_background})
         if series.haadf_scale is not None:
-            h5.write_attributes(file["haadf"], {"scale": series.haadf_scale})
+            files.write_attributes(file["haadf"], {"scale": series.haadf_scale})
         named = {"elements": series.elements, "atomic_numbers": np.asarray(series.atomic_numbers)}
-        h5.write_array(file, "chemical/projections", series.chemical, named)
-        h5.write_attributes(file["chemical"], named)
-        h5.write_array(file, "chemical/angles_deg", np.asarray(series.chemical_angles_deg))
-        h5.write_array(file, "chemical/background", np.asarray(series.chemical_background), named)
+        files.write_array(file, "chemical/projections", series.chemical, named)
+        files.write_attributes(file["chemical"], named)
+        files.write_array(file, "chemical/angles_deg", np.asarray(series.chemical_angles_deg))
+        files.write_array(
+            file, "chemical/background", np.asarray(series.chemical_background), named
+        )
         if series.chemical_scale is not None:
-            h5.write_array(file, "chemical/scale", np.asarray(series.chemical_scale), named)
-        h5.write_attributes(file.create_group("facts"), series.facts)
+            files.write_array(file, "chemical/scale", np.asarray(series.chemical_scale), named)
+        files.write_attributes(file.create_group("facts"), series.facts)
 
 
 def read_hdf5_series(path: Path) -> TiltSeries:
@@ -135,29 +143,29 @@ def read_hdf5_series(path: Path) -> TiltSeries:
     ------
     BadInput : unreadable, truncated or incomplete; projections and angles disagree.
     """
-    with h5.reading(path) as file:
+    with files.reading(path) as file:
         return _series(file)
 
 
 def _series(file: h5py.File) -> TiltSeries:
-    chemical = h5.floats(file, "chemical/projections")
+    chemical = files.floats(file, "chemical/projections")
     # files by other hands keep the elements in any of these places
     nodes = [file["chemical"], file["chemical/projections"], file.get("chemical/background"), file]
-    elements = h5.symbols(h5.attribute(nodes, "elements"), "chemical.attrs[elements]")
+    elements = files.symbols(files.attribute(nodes, "elements"), "chemical.attrs[elements]")
     haadf, haadf_angles = _haadf(file, chemical.shape)
-    size = h5.attribute([file], "pixel_size_nm")
+    size = files.attribute([file], "pixel_size_nm")
     return TiltSeries(
         haadf=haadf,
         haadf_angles_deg=haadf_angles,
         chemical=chemical,
-        chemical_angles_deg=h5.numbers(file, "chemical/angles_deg"),
+        chemical_angles_deg=files.numbers(file, "chemical/angles_deg"),
         elements=elements,
         # a missing level means vacuum without counts; a missing scale means unknown, and is fitted
         haadf_background=_level(file, "background") or 0.0,
         chemical_background=_levels(file, "chemical/background") or (),
         haadf_scale=_level(file, "scale"),
         chemical_scale=_levels(file, "chemical/scale"),
-        voxel_size_nm=1.0 if size is None else h5.number(size, "pixel_size_nm"),
+        voxel_size_nm=1.0 if size is None else files.number(size, "pixel_size_nm"),
         facts=_facts(file),
     )
 
@@ -166,23 +174,23 @@ def _haadf(file: h5py.File, chemical: tuple[int, ...]) -> tuple[Array, tuple[flo
     """Read HAADF projections and angles; a file without the group holds no HAADF tilt."""
     if "haadf" not in file:
         return np.zeros((0, *chemical[-2:]), np.float32), ()
-    return h5.floats(file, "haadf/projections"), h5.numbers(file, "haadf/angles_deg")
+    return files.floats(file, "haadf/projections"), files.numbers(file, "haadf/angles_deg")
 
 
 def _level(file: h5py.File, name: str) -> float | None:
-    value = h5.attribute([file.get("haadf")], name)
-    return None if value is None else h5.number(value, f"haadf.attrs[{name}]")
+    value = files.attribute([file.get("haadf")], name)
+    return None if value is None else files.number(value, f"haadf.attrs[{name}]")
 
 
 def _levels(file: h5py.File, key: str) -> tuple[float, ...] | None:
-    return h5.numbers(file, key) if key in file else None
+    return files.numbers(file, key) if key in file else None
 
 
 def _facts(file: h5py.File) -> dict[str, float | str]:
     # facts are text or numbers; anything else is an error
     attributes = file["facts"].attrs if "facts" in file else {}
     return {
-        name: value if isinstance(value, str) else h5.number(value, f"facts.attrs[{name}]")
+        name: value if isinstance(value, str) else files.number(value, f"facts.attrs[{name}]")
         for name, value in attributes.items()
     }
 
@@ -195,4 +203,105 @@ HDF5 = Format(
     write_hdf5_volumes,
     read_hdf5_series,
     write_hdf5_series,
+)
+
+
+def is_authors_file(path: Path) -> bool:
+    """Check whether a file has the authors' groups and not those of this project.
+
+    Parameters
+    ----------
+    path : of the file.
+    """
+    return files.holds(path, _has_their_groups)
+
+
+def _has_their_groups(file: h5py.File) -> bool:
+    return "chemical" not in file and (
+        "haadf/tiltSeries" in file or any(group in file for group in SPECTRA)
+    )
+
+
+def read_authors_series(path: Path) -> TiltSeries:
+    """Read a tilt series in the authors' layout.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Returns
+    -------
+    TiltSeries : elements in the order of atomic number; backgrounds 0 and scales unknown.
+
+    Raises
+    ------
+    BadInput : a dataset missing, both or none of ``eels`` and ``edx``, axes and angles that
+        disagree.
+    """
+    with files.reading(path) as file:
+        return _authors_series(file)
+
+
+def _authors_series(file: h5py.File) -> TiltSeries:
+    group = _spectra(file)
+    angles = files.numbers(file, f"{group}/tiltAngles")
+    # HDF5 lists by name: sort by atomic number, and pass over what is no element
+    elements = tuple(sorted((e for e in file[group] if e in SYMBOLS), key=SYMBOLS.index))
+    if not elements:
+        raise BadInput("no element", key=group, value=sorted(file[group]), accepted=f"{group}/Co …")
+    maps = [_tilt_series(file, f"{group}/{element}", angles) for element in elements]
+    _check_alike(maps, [f"{group}/{element}" for element in elements])
+    haadf_angles = files.numbers(file, "haadf/tiltAngles")
+    return TiltSeries(
+        haadf=_tilt_series(file, "haadf/tiltSeries", haadf_angles),
+        haadf_angles_deg=haadf_angles,
+        chemical=np.stack(maps),
+        chemical_angles_deg=angles,
+        elements=elements,
+    )
+
+
+def _spectra(file: h5py.File) -> str:
+    found = [group for group in SPECTRA if isinstance(file.get(group), h5py.Group)]
+    # with both present neither is the obvious one
+    if len(found) != 1:
+        raise BadInput(
+            "one group of chemical maps expected",
+            key="eels|edx",
+            value=found,
+            accepted="either eels or edx",
+        )
+    return found[0]
+
+
+def _tilt_series(file: h5py.File, key: str, angles: tuple[float, ...]) -> Array:
+    """Read a dataset (x, y, angle) as (angle, y, x)."""
+    stored = files.floats(file, key)
+    if stored.ndim != 3 or stored.shape[2] != len(angles):
+        raise BadInput(
+            "projections and tiltAngles disagree",
+            key=key,
+            value=stored.shape,
+            accepted=f"(x, y, angle) with {len(angles)} angles",
+        )
+    # their x is the tilt axis too, but first; here it is last
+    return np.ascontiguousarray(stored.transpose(2, 1, 0))
+
+
+def _check_alike(maps: list[Array], keys: list[str]) -> None:
+    for key, projections in zip(keys, maps, strict=True):
+        if projections.shape != maps[0].shape:
+            raise BadInput(
+                "elements of different shapes",
+                key=key,
+                value=projections.shape[::-1],
+                accepted=f"{maps[0].shape[::-1]} as {keys[0]}",
+            )
+
+
+AUTHORS = Format(
+    "the authors' HDF5",
+    (".h5", ".hdf5"),
+    is_authors_file,
+    read_series=read_authors_series,
 )

@@ -97,11 +97,11 @@ FORMATS: Registry[Format] = Registry(
     "tomoatlas.formats",
     Format,
     {
-        "emd": "tomoatlas.phantoms.formats.emd:EMD",
-        "tiff": "tomoatlas.phantoms.formats.tiff:TIFF",
-        "mrc": "tomoatlas.phantoms.formats.mrc:MRC",
+        "emd": "tomoatlas.phantoms.formats.exchange:EMD",
+        "tiff": "tomoatlas.phantoms.formats.exchange:TIFF",
+        "mrc": "tomoatlas.phantoms.formats.exchange:MRC",
         "hdf5": "tomoatlas.phantoms.formats.hdf5:HDF5",
-        "authors": "tomoatlas.phantoms.formats.authors:AUTHORS",
+        "authors": "tomoatlas.phantoms.formats.hdf5:AUTHORS",
     },
 )
 """Every file format; those that ship take precedence."""

@@ -12,16 +12,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .fast_power import add_power
+from . import add_power, jit
 
 Array = NDArray[np.float32]
 Sums = NDArray[np.float64]
-
-# No "nnan": a NaN must survive to be seen by the solver.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-jit = numba.njit(parallel=True, fastmath=FAST, cache=True, error_model="numpy")
-leaf = numba.njit(fastmath=FAST, cache=True, error_model="numpy")
-TINY = np.float32(1e-6)  # least concentration of a power below 2: its second derivative is finite
 
 
 @jit

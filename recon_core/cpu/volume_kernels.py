@@ -13,8 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .fast_power import power
-from .kernels import TINY, leaf
+from . import TINY, leaf, power
 
 Array = NDArray[np.float32]
 

@@ -20,8 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .fast_power import add_power
-from .kernels import jit, leaf
+from . import add_power, jit, leaf
 from .volume_kernels import (
     add_active,
     contrast,

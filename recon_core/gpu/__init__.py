@@ -14,12 +14,11 @@ from ..device import CPU, Device, Filter
 from ..errors import BadInput
 from ..geometry import TiltGeometry
 from ..machine import DEVICES
-from ..projection.astra import check_projector
+from ..projection import check_projector
 from ..settings import ProjectorName
 from .cupy import CupyLauncher, device_name, fft_of, has_device, to_host
-from .kernels import CudaKernels, check_shape
+from .kernels import CudaKernels, Launcher, check_shape
 from .projector import CudaProjector
-from .source import Launcher
 
 Array = NDArray[np.float32]
 

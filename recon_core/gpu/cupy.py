@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import fft, sparse
 
 from ..errors import BadInput
-from .source import DEFINES, Size, cuda_source
+from .kernels import DEFINES, Size, cuda_source
 
 Array = NDArray[np.float32]
 
@@ -175,11 +175,11 @@ class CupyLauncher:
     _kernels: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def free_bytes(self) -> int:
-        """See :class:`tomoatlas.recon_core.gpu.source.Launcher`."""
+        """See :class:`tomoatlas.recon_core.gpu.kernels.Launcher`."""
         return device_memory()[0]
 
     def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
-        """See :class:`tomoatlas.recon_core.gpu.source.Launcher`."""
+        """See :class:`tomoatlas.recon_core.gpu.kernels.Launcher`."""
         # a look-up by name costs more than a launch
         if name not in self._kernels:
             self._kernels[name] = _module().get_function(name)

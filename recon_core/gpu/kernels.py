@@ -1,8 +1,9 @@
-"""The loops of :mod:`tomoatlas.recon_core.cpu.kernels` and the volume step as CUDA kernels.
+"""The CUDA kernels: their source text, and the compiled loops of the CPU as launches of them.
 
-Same names, arguments and results, on the arrays of a launcher; nothing is copied to the host. Sums
-are taken on the device in float64, block by block and then over the blocks of each trial, always in
-the same order: they come back as one row per trial, and depend on that trial alone.
+The names, arguments and results are those of :mod:`tomoatlas.recon_core.cpu.kernels` and of the
+volume step, on the arrays of a launcher; nothing is copied to the host. Sums are taken on the
+device in float64, block by block and then over the blocks of each trial, always in the same order:
+they come back as one row per trial, and depend on that trial alone.
 
 Every kernel is bound by memory. Pointwise loops read and write each array once, neighbours come
 from cache. The volume step reads what its own launches wrote, so it takes three; with E elements it
@@ -16,20 +17,90 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from importlib.resources import files
+from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cpu.volume_step import Fields, Steps
 from ..errors import BadInput
-from .source import THREADS, Launcher, Size, cover, int32
 
 Array = NDArray[np.float32]
 Sums = NDArray[np.float64]
+Size = tuple[int, int, int]
 
+GROUPS = 4  # columns of one thread of the projector
+CHUNK = 8  # layers, or tilts, whose weights a block of the projector holds
+ROWS = 96  # rays, or voxel rows, of such a block at most: their weights take 14 KB of shared memory
+BLOCK = 768  # threads of such a block at most: they may have 80 registers each
+THREADS = 256  # of a block of every other kernel
 MAX_ELEMENTS = 8  # kernels primal_1 ... 8, all elements of a voxel in registers
 MAX_VALUES = 2**31 - THREADS  # threads of one trial in a launch, counted by an int
+_CONSTANTS = {"GROUPS": GROUPS, "CHUNK": CHUNK, "ROWS": ROWS, "BLOCK": BLOCK, "THREADS": THREADS}
+DEFINES = tuple(f"-D{name}={value}" for name, value in _CONSTANTS.items())
+SOURCES = ("projector.cu", "pointwise.cu", "volume_step.cu")
+
+_COMMON = '#include "common.cuh"'
+
+
+class Launcher(Protocol):
+    """Compiler and launcher of the kernels in ``cuda/``, on arrays of its module ``xp``."""
+
+    @property
+    def xp(self) -> ModuleType:
+        """Array module whose arrays :meth:`launch` takes: numpy or cupy."""
+
+    def free_bytes(self) -> int:
+        """Return the memory available for further arrays, bytes."""
+
+    def launch(self, name: str, grid: Size, block: Size, args: tuple[Any, ...]) -> None:
+        """Queue a kernel; whatever reads its arrays afterwards waits for it.
+
+        Parameters
+        ----------
+        name : of the kernel.
+        grid : number of blocks along (x, y, z).
+        block : number of threads in a block along (x, y, z).
+        args : in the kernel's order: contiguous arrays, and NumPy scalars of the exact type.
+        """
+
+
+@cache
+def cuda_source() -> str:
+    """Join all kernels to one translation unit of CUDA C++17 that includes nothing."""
+    folder = files("tomoatlas.recon_core.gpu") / "cuda"
+    # one translation unit: NVRTC needs no include path, and compiles once
+    texts = [(folder / name).read_text(encoding="utf-8") for name in ("common.cuh", *SOURCES)]
+    return "\n".join(texts).replace(_COMMON, "").replace("#pragma once", "")
+
+
+def cover(extent: int, tile: int) -> int:
+    """Count the tiles that cover an extent.
+
+    Parameters
+    ----------
+    extent : length, 0 or more.
+    tile : length of a tile, 1 or more.
+
+    Examples
+    --------
+    >>> cover(10, 4)
+    3
+    """
+    return -(-extent // tile)
+
+
+def int32(*values: int) -> tuple[np.int32, ...]:
+    """Convert integers to kernel arguments of type int.
+
+    Parameters
+    ----------
+    values : within the range of an int.
+    """
+    return tuple(np.int32(value) for value in values)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ..geometry import TiltGeometry
 from ..projection import fitted
 from ..projection.rays import projection_matrix, ray_table
 from .cupy import address_of, cupy_module, device_matrix
-from .source import BLOCK, GROUPS, ROWS, Launcher, cover, int32
+from .kernels import BLOCK, GROUPS, ROWS, Launcher, cover, int32
 
 Array = NDArray[np.float32]
 

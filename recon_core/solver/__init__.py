@@ -26,9 +26,8 @@ from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds, with_chemical_scale
-from .ceiling import chemical_ceilings
 from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
-from .multiresolution import initial_state
+from .multiresolution import chemical_ceilings, initial_state
 from .problem import FusedProblem, fused_problem
 from .state import FusionState
 

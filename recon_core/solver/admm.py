@@ -45,8 +45,7 @@ from ..result import Reconstruction, Status
 from .convergence import ConvergenceRecord, record_of, result_of, status_of
 from .gram import gram_of
 from .problem import FusedProblem
-from .state import Coupling, FusionState
-from .workspace import compacted, view_of
+from .state import Coupling, FusionState, compacted, view_of
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]

@@ -65,7 +65,7 @@ def status_of(
     records : two or more, oldest first.
     tolerance : relative; 0 never converges.
     ceiling : chemical term above which a settled trial has diverged
-        (:mod:`tomoatlas.recon_core.solver.ceiling`).
+        (:mod:`tomoatlas.recon_core.solver.multiresolution`).
 
     Returns
     -------

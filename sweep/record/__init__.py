@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...phantoms.formats.aside import unwritable, write_aside
+from ...phantoms.formats.files import unwritable, write_aside
 from ...recon_core.errors import BadInput
 from ..study import Study, recorded_study
 from ..study.axes import flattened

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tomoatlas.phantoms.formats.exchange import export_volumes, exported_paths
+from tomoatlas.phantoms.formats import export_volumes, exported_paths
 from tomoatlas.recon_core.errors import BadInput
 
 ELEMENTS = ("Co", "O", "Au")

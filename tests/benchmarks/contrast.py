@@ -20,8 +20,7 @@ from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights
-from tomoatlas.recon_core.metrics import nrmse_by_element
-from tomoatlas.recon_core.metrics.amounts import totals
+from tomoatlas.recon_core.metrics import nrmse_by_element, totals
 from tomoatlas.recon_core.result import Reconstruction
 from tomoatlas.recon_core.settings import ContrastName, SolverSettings
 from tomoatlas.recon_core.solver import reconstruct

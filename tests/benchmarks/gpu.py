@@ -34,9 +34,8 @@ from tomoatlas.recon_core.cpu.volume_step import Fields, Steps
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
 from tomoatlas.recon_core.gpu.cupy import CupyLauncher, cupy_module, device_memory, device_name
-from tomoatlas.recon_core.gpu.kernels import CudaKernels
+from tomoatlas.recon_core.gpu.kernels import BLOCK, CudaKernels
 from tomoatlas.recon_core.gpu.projector import CudaProjector, CupySparseProjector, Tiling
-from tomoatlas.recon_core.gpu.source import BLOCK
 
 ELEMENTS = 4
 TILTS = (47, 9)

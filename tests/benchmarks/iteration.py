@@ -29,9 +29,8 @@ from tomoatlas.recon_core.projection import Projector
 from tomoatlas.recon_core.settings import ProjectorName, SolverSettings
 from tomoatlas.recon_core.solver.admm import _fields, _steps, init, step
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
-from tomoatlas.recon_core.solver.state import FusionState
+from tomoatlas.recon_core.solver.state import FusionState, view_of
 from tomoatlas.recon_core.solver.terms import ChemicalTerm
-from tomoatlas.recon_core.solver.workspace import view_of
 
 FLOAT = 4
 REPEATS = 30

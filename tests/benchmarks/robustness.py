@@ -21,8 +21,7 @@ from tomoatlas.recon_core.result import Reconstruction
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.solver.admm import init, solve
-from tomoatlas.recon_core.solver.ceiling import chemical_ceilings
-from tomoatlas.recon_core.solver.multiresolution import initial_state
+from tomoatlas.recon_core.solver.multiresolution import chemical_ceilings, initial_state
 from tomoatlas.recon_core.solver.problem import fused_problem
 from tomoatlas.recon_core.tiltseries import TiltSeries
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tomoatlas.recon_core.gpu.source import DEFINES, Size, cuda_source
+from tomoatlas.recon_core.gpu.kernels import DEFINES, Size, cuda_source
 from tomoatlas.recon_core.machine import available_bytes
 
 COMPILER = shutil.which("g++")
@@ -33,7 +33,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++ to run the 
 
 
 class HostLauncher:
-    """A :class:`tomoatlas.recon_core.gpu.source.Launcher` on NumPy arrays.
+    """A :class:`tomoatlas.recon_core.gpu.kernels.Launcher` on NumPy arrays.
 
     Kernels work on copies between guards of NaN: a write outside an array is an error, a read
     outside shows in the result.

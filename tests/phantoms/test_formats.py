@@ -14,6 +14,7 @@ import pytest
 from tomoatlas.jobs.cli import main
 from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.formats import (
+    export_volumes,
     load_specimen,
     load_tilt_series,
     load_volumes,
@@ -21,7 +22,6 @@ from tomoatlas.phantoms.formats import (
     save_tilt_series,
     save_volumes,
 )
-from tomoatlas.phantoms.formats.exchange import export_volumes
 from tomoatlas.phantoms.formats.registry import FORMATS, Concentrations, Format, format_to_read
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput

@@ -16,8 +16,8 @@ from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
 from tomoatlas.recon_core.gpu import cuda, device_named
 from tomoatlas.recon_core.gpu import cupy as backend
+from tomoatlas.recon_core.gpu.kernels import DEFINES, cuda_source
 from tomoatlas.recon_core.gpu.projector import CupySparseProjector
-from tomoatlas.recon_core.gpu.source import DEFINES, cuda_source
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.projection import SparseProjector
 from tomoatlas.recon_core.settings import SolverSettings

@@ -19,8 +19,7 @@ from recon_volume_step import copied, random_fields, random_steps, reference_ste
 from tomoatlas.recon_core.cpu.volume_step import Fields, Steps
 from tomoatlas.recon_core.gpu import CudaDevice, cuda
 from tomoatlas.recon_core.gpu.cupy import CupyLauncher
-from tomoatlas.recon_core.gpu.kernels import CudaKernels
-from tomoatlas.recon_core.gpu.source import Launcher
+from tomoatlas.recon_core.gpu.kernels import CudaKernels, Launcher
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import nrmse_by_element
 from tomoatlas.recon_core.result import Reconstruction

@@ -18,8 +18,7 @@ from tomoatlas.recon_core.cpu.volume_step import Fields, Steps
 from tomoatlas.recon_core.device import CpuKernels
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.gpu.cupy import CupyLauncher
-from tomoatlas.recon_core.gpu.kernels import MAX_ELEMENTS, CudaKernels, check_shape
-from tomoatlas.recon_core.gpu.source import Launcher, Size
+from tomoatlas.recon_core.gpu.kernels import MAX_ELEMENTS, CudaKernels, Launcher, Size, check_shape
 
 SHAPES = st.tuples(*(st.integers(1, n) for n in (3, 4, 5, 6, 19)))
 GAMMAS = st.sampled_from([2.0, 1.7, 1.4, 1.0])

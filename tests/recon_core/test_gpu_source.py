@@ -13,8 +13,15 @@ import numpy as np
 import pytest
 from host_launcher import HostLauncher, kernel_names, needs_compiler
 
-from tomoatlas.recon_core.gpu.kernels import MAX_ELEMENTS
-from tomoatlas.recon_core.gpu.source import DEFINES, SOURCES, THREADS, cover, cuda_source, int32
+from tomoatlas.recon_core.gpu.kernels import (
+    DEFINES,
+    MAX_ELEMENTS,
+    SOURCES,
+    THREADS,
+    cover,
+    cuda_source,
+    int32,
+)
 
 NVCC = shutil.which("nvcc")
 FOLDER = Path(str(files("tomoatlas.recon_core.gpu") / "cuda"))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from host_launcher import kernel_names
 
-from tomoatlas.recon_core.gpu.source import DEFINES, cuda_source
+from tomoatlas.recon_core.gpu.kernels import DEFINES, cuda_source
 
 OPTIONS = ("--std=c++17", *DEFINES)  # as recon_core/gpu/cupy.py gives them
 

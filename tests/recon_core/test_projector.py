@@ -16,11 +16,13 @@ from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
 from tomoatlas.recon_core.gpu import CudaDevice
-from tomoatlas.recon_core.projection import Projector, SparseProjector, cached_projector
-from tomoatlas.recon_core.projection.astra import (
+from tomoatlas.recon_core.projection import (
     AstraProjector,
+    Projector,
+    SparseProjector,
     astra_matrix,
     cached_astra_projector,
+    cached_projector,
 )
 from tomoatlas.recon_core.projection.rays import projection_matrix
 from tomoatlas.recon_core.settings import SolverSettings

@@ -19,9 +19,9 @@ from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.solver.admm import init, solve
 from tomoatlas.recon_core.solver.calibration import with_chemical_scale
-from tomoatlas.recon_core.solver.ceiling import chemical_ceilings
 from tomoatlas.recon_core.solver.convergence import ConvergenceRecord, status_of
 from tomoatlas.recon_core.solver.mlem import MLEM_ITERATIONS, mlem
+from tomoatlas.recon_core.solver.multiresolution import chemical_ceilings
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SIZE = 12

@@ -8,7 +8,7 @@ import pytest
 from sweep_fakes import SMALL, small_study
 
 from tomoatlas.phantoms.formats import save_specimen
-from tomoatlas.phantoms.formats.aside import write_aside
+from tomoatlas.phantoms.formats.files import write_aside
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.sweep.record import StudyFolder

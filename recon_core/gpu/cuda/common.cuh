@@ -1,6 +1,6 @@
 #pragma once
 
-// Every kernel runs THREADS threads (recon_core/gpu/source.py) per block, blocks along x over the
+// Every kernel runs THREADS threads (recon_core/gpu/kernels.py) per block, blocks along x over the
 // values of one trial and along y over the trials: what a thread does depends on its trial alone.
 
 __device__ inline int index_of_thread() {

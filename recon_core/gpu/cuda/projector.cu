@@ -9,7 +9,7 @@
 // Which pair, and its weights, is the same for all columns: the threads of an output row, lanes of
 // one warp, work it out once and share it. Both kernels find the position of a ray in a layer by
 // the same fixed-point sum, so that their weights agree to the last bit. GROUPS, CHUNK, ROWS and
-// BLOCK are defined by the launcher (recon_core/gpu/source.py).
+// BLOCK are defined by the launcher (recon_core/gpu/kernels.py).
 #include "common.cuh"
 
 __device__ inline int whole(long long position) {

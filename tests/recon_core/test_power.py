@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomoatlas.recon_core.cpu.fast_power import SMALLEST, add_power, power
+from tomoatlas.recon_core.cpu import SMALLEST, add_power, power
 from tomoatlas.recon_core.cpu.volume_kernels import contrast
 
 ERROR = 2e-7  # what ``power`` promises
