@@ -20,7 +20,7 @@ from ..recon_core.contrast import LAWS
 from ..recon_core.errors import BadInput
 from ..recon_core.geometry import TiltGeometry, spaced_tilts
 from ..recon_core.projection import SparseProjector, cached_projector
-from ..recon_core.settings import ContrastName
+from ..recon_core.settings import LawName
 from ..recon_core.tiltseries import TiltSeries
 from .detector import POISSON, Detector
 from .specimen import Specimen
@@ -77,7 +77,7 @@ class Acquisition(BaseModel):
     haadf_snr: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2208.67
     chemical_snr: Annotated[float | dict[str, float], AfterValidator(_above_one)] = PAPER_MEAN_SNR
     background: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    contrast: ContrastName = "power"
+    contrast: LawName = "power"
     gamma: Annotated[float, Field(ge=1, le=2.5)] = 2.0
     oversample: Annotated[int, Field(ge=1, le=4)] = 1
 

@@ -4,9 +4,11 @@ A contrast is a sum over elements, s = sum_i k_i x_i^gamma. With k_i = Z_i^gamma
 Schwartz et al., Nat. Commun. 15, 3555 (2024), Eq. 1, :class:`PowerLaw`; with the exponent 1 it is
 that of thin specimens imaged incoherently, whose atoms add up (Pennycook and Jesson,
 Ultramicroscopy 37, 14 (1991)), :class:`LinearLaw`. The two differ in voxels that are partly filled.
+With factors fitted to the data, :class:`FittedLaw`, neither scales nor cross-sections need be
+known.
 
 The compiled loops of the solver, ``power_sum`` and ``volume_step`` of each device, implement that
-form for any k_i > 0 and 1 <= gamma <= 2: a law that differs in its factors, its exponent or the
+form for any k_i >= 0 and 1 <= gamma <= 2: a law that differs in its factors, its exponent or the
 counts of vacuum is one more class. A law of another form needs its own version of these two loops
 on every device that it is to run on.
 """
@@ -20,10 +22,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .settings import ContrastName, SolverSettings
+from .settings import ContrastName, LawName, SolverSettings
 from .tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
+Values = NDArray[np.float64]
 
 
 class Contrast(Protocol):
@@ -34,7 +37,7 @@ class Contrast(Protocol):
         """Exponent of a concentration, 1 to 2."""
 
     def factors(self, atomic_numbers: Sequence[int]) -> NDArray[np.float64]:
-        """Return the factor k_i > 0 of each element.
+        """Return the factor k_i >= 0 of each element.
 
         Parameters
         ----------
@@ -45,8 +48,8 @@ class Contrast(Protocol):
         array : (element,), float64.
         """
 
-    def vacuum(self, series: TiltSeries) -> float:
-        """Return the HAADF counts of a ray without matter.
+    def vacuum(self, series: TiltSeries) -> float | Values:
+        """Return the HAADF counts of a ray without specimen: one number, or (angle,).
 
         Parameters
         ----------
@@ -96,9 +99,9 @@ class PowerLaw:
         powers: NDArray[np.float64] = np.asarray(atomic_numbers, np.float64) ** self.gamma
         return powers
 
-    def vacuum(self, series: TiltSeries) -> float:
-        """See :class:`Contrast`: the background that the series records."""
-        return series.haadf_background
+    def vacuum(self, series: TiltSeries) -> Values:
+        """See :class:`Contrast`: the level and the film that the series records."""
+        return series.haadf_vacuum
 
     def holds_for(self, facts: Mapping[str, float | str]) -> bool:
         """See :class:`Contrast`: only a simulated series records its law and exponent."""
@@ -139,9 +142,9 @@ class LinearLaw:
         powers: NDArray[np.float64] = np.asarray(atomic_numbers, np.float64) ** self.power
         return powers
 
-    def vacuum(self, series: TiltSeries) -> float:
-        """See :class:`Contrast`: the background that the series records."""
-        return series.haadf_background
+    def vacuum(self, series: TiltSeries) -> Values:
+        """See :class:`Contrast`: the level and the film that the series records."""
+        return series.haadf_vacuum
 
     def holds_for(self, facts: Mapping[str, float | str]) -> bool:
         """See :class:`Contrast`: only a simulated series records its law and exponent."""
@@ -155,11 +158,63 @@ class LinearLaw:
         return contrast
 
 
-POWER: ContrastName = "power"
-LINEAR: ContrastName = "linear"
+@dataclass(frozen=True)
+class FittedLaw:
+    """Contrast with factors fitted to the data, s = sum_i k_i x_i^gamma.
 
-LAWS: dict[ContrastName, Callable[[float], Contrast]] = {POWER: PowerLaw, LINEAR: LinearLaw}
-"""The laws that a study can name, each made of the ``gamma`` beside its name."""
+    Parameters
+    ----------
+    gamma : exponent.
+    coefficients : k_i, HAADF counts per voxel of concentration 1, one per element; empty before
+        they are fitted (:mod:`tomoatlas.recon_core.solver.haadf_fit`).
+
+    Examples
+    --------
+    >>> FittedLaw(1.2, (3.0, 250.0)).factors((8, 79))
+    array([  3., 250.])
+    >>> FittedLaw(1.2).holds_for({})
+    False
+    """
+
+    gamma: float
+    coefficients: tuple[float, ...] = ()
+
+    def factors(self, atomic_numbers: Sequence[int]) -> NDArray[np.float64]:
+        """See :class:`Contrast`.
+
+        Raises
+        ------
+        ValueError : the coefficients have not been fitted, or are those of other elements.
+        """
+        if len(self.coefficients) != len(atomic_numbers):
+            raise ValueError(
+                f"{len(self.coefficients)} coefficients, {len(atomic_numbers)} elements"
+            )
+        return np.asarray(self.coefficients, np.float64)
+
+    def vacuum(self, series: TiltSeries) -> Values:
+        """See :class:`Contrast`: the level and the film that the series records."""
+        return series.haadf_vacuum
+
+    def holds_for(self, facts: Mapping[str, float | str]) -> bool:
+        """See :class:`Contrast`: fitted coefficients are counts, of scale 1, of their series."""
+        del facts  # fitted to the very series
+        return bool(self.coefficients)
+
+    def of_volumes(self, volumes: Array, atomic_numbers: Sequence[int]) -> Array:
+        """See :class:`Contrast`."""
+        contrast = np.zeros(volumes.shape[1:], np.float32)
+        for factor, volume in zip(self.factors(atomic_numbers), volumes, strict=True):
+            contrast += np.float32(factor) * volume ** np.float32(self.gamma)
+        return contrast
+
+
+POWER: LawName = "power"
+LINEAR: LawName = "linear"
+FITTED: ContrastName = "fitted"
+
+LAWS: dict[LawName, Callable[[float], Contrast]] = {POWER: PowerLaw, LINEAR: LinearLaw}
+"""The laws that data can be simulated by, each made of the ``gamma`` beside its name."""
 
 
 def contrast_of(settings: SolverSettings) -> Contrast:
@@ -168,7 +223,13 @@ def contrast_of(settings: SolverSettings) -> Contrast:
     Parameters
     ----------
     settings : with the law and its exponent.
+
+    Returns
+    -------
+    Contrast : for ``fitted`` a law without coefficients yet, which holds for no series.
     """
+    if settings.contrast == "fitted":
+        return FittedLaw(settings.gamma)
     return LAWS[settings.contrast](settings.gamma)
 
 

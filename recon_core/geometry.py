@@ -11,8 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import BadInput
+
+EDGE_ON = 0.01  # least cosine of a tilt: a film seen edge-on is not infinitely thick
 
 
 @dataclass(frozen=True)
@@ -96,3 +99,23 @@ def spaced_tilts(count: int, tilt_range_deg: tuple[float, float]) -> tuple[float
     if count == 1:
         return (0.5 * (low + high),)
     return tuple(float(angle) for angle in np.linspace(low, high, count))
+
+
+def film_thickness(angles_deg: tuple[float, ...]) -> NDArray[np.float64]:
+    """Compute the path of the beam through a film, in its thickness.
+
+    Parameters
+    ----------
+    angles_deg : tilt angles, degrees.
+
+    Returns
+    -------
+    array : (angle,), 1 at 0 degrees.
+
+    Examples
+    --------
+    >>> film_thickness((0.0, 60.0)).round(6).tolist()
+    [1.0, 2.0]
+    """
+    cosines = np.cos(np.deg2rad(np.asarray(angles_deg, np.float64)))
+    return np.asarray(1.0 / np.maximum(cosines, EDGE_ON), np.float64)

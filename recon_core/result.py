@@ -9,6 +9,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from .haadf_model import HaadfModel
+
 Array = NDArray[np.float32]
 
 
@@ -67,6 +69,7 @@ class Reconstruction:
     elements : chemical symbols, in the order of ``volumes``.
     voxel_size_nm : edge of a voxel, nm.
     facts : the method, its weights and the settings of the solver, for the file.
+    haadf : model of HAADF that was fitted to the data; None where none was.
 
     Examples
     --------
@@ -85,3 +88,4 @@ class Reconstruction:
     elements: tuple[str, ...] = ()
     voxel_size_nm: float = 1.0
     facts: Mapping[str, float | str] = field(default_factory=dict)
+    haadf: HaadfModel | None = None

@@ -8,10 +8,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from .errors import BadInput
 
-ContrastName = Literal["power", "linear"]
+LawName = Literal["power", "linear"]
+"""Laws that data are simulated by."""
+
+ContrastName = Literal[LawName, "fitted"]
+"""Laws to reconstruct with."""
+
 ProjectorName = Literal["sparse", "astra"]
 
-EXPONENTS: dict[ContrastName, tuple[float, float]] = {"power": (1.4, 2.0), "linear": (1.0, 2.0)}
+EXPONENTS: dict[ContrastName, tuple[float, float]] = {
+    "power": (1.4, 2.0),
+    "linear": (1.0, 2.0),
+    "fitted": (1.0, 2.0),
+}
 """Bounds of ``gamma`` for each law."""
 
 
@@ -23,18 +32,27 @@ def _allowed(gamma: float, info: ValidationInfo) -> float:
     return gamma
 
 
+def _for_fitted(film: bool, info: ValidationInfo) -> bool:
+    if film and info.data.get("contrast") != "fitted":
+        raise BadInput("a film is fitted with the contrast fitted alone", accepted="false")
+    return film
+
+
 class SolverSettings(BaseModel):
     """Settings of the solver, the ``[solver]`` table of a study.
 
     Parameters
     ----------
-    contrast : HAADF contrast in the reconstruction: ``power``, (Z x)^gamma, or ``linear``, Z^gamma
-        x.
-    gamma : its exponent, 1.4 to 2; of ``linear`` 1 to 2.
+    contrast : HAADF contrast in the reconstruction: ``power``, (Z x)^gamma, ``linear``, Z^gamma x,
+        or ``fitted``, k x^gamma with a factor k of each element, and a vacuum level, fitted to the
+        data.
+    gamma : its exponent, 1.4 to 2; of ``linear`` and ``fitted`` 1 to 2.
     tolerance : stop when the objective changes by less than this fraction over ten iterations.
     max_iterations : limit of the work, in pairs of projections of each modality.
     chemistry : likelihood of the chemical counts, ``poisson`` or ``least-squares``.
     projector : ``sparse``, this project's own matrix or kernels, or ``astra``, on the CPU only.
+    film : whether HAADF holds the signal of a supporting film, 1/cos(tilt), to be fitted too; with
+        ``fitted`` alone.
 
     Examples
     --------
@@ -50,3 +68,4 @@ class SolverSettings(BaseModel):
     max_iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 400
     chemistry: Literal["poisson", "least-squares"] = "poisson"
     projector: ProjectorName = "sparse"
+    film: Annotated[bool, AfterValidator(_for_fitted)] = False

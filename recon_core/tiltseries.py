@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BadInput
-from .geometry import check_angles
+from .geometry import check_angles, film_thickness
 
 _TABLE = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
@@ -76,6 +76,8 @@ class TiltSeries:
     chemical_scale : counts per unit concentration and voxel, (element,); None if unknown.
     voxel_size_nm : edge of a voxel, nm.
     facts : provenance worth keeping (SNRs by both definitions, seed, gamma, oversample).
+    haadf_film : HAADF counts per pixel of a supporting film at 0 degrees; 1/cos(tilt) times that at
+        a tilt.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class TiltSeries:
     chemical_scale: tuple[float, ...] | None = None
     voxel_size_nm: float = 1.0
     facts: Mapping[str, float | str] = field(default_factory=dict)
+    haadf_film: float = 0.0
 
     def __post_init__(self) -> None:
         # the default depends on the number of elements
@@ -119,6 +122,12 @@ class TiltSeries:
         """Atomic number of each element, (element,)."""
         return atomic_numbers(self.elements)
 
+    @property
+    def haadf_vacuum(self) -> NDArray[np.float64]:
+        """HAADF counts of a pixel without specimen at each tilt, film included, (angle,)."""
+        film = self.haadf_film * film_thickness(self.haadf_angles_deg)
+        return self.haadf_background + film
+
     def binned(self) -> TiltSeries:
         """Return the same acquisition on pixels and voxels of twice the edge.
 
@@ -132,13 +141,14 @@ class TiltSeries:
         chemical = self.chemical_scale
         return replace(
             self,
-            haadf=_binned(self.haadf, np.float32(self.haadf_background)),
+            haadf=_binned(self.haadf, self.haadf_vacuum.astype(np.float32)[:, None, None]),
             chemical=_binned(self.chemical, levels),
             haadf_background=four * self.haadf_background,
             chemical_background=tuple(four * level for level in self.chemical_background),
             haadf_scale=None if self.haadf_scale is None else eight * self.haadf_scale,
             chemical_scale=None if chemical is None else tuple(eight * c for c in chemical),
             voxel_size_nm=2.0 * self.voxel_size_nm,
+            haadf_film=four * self.haadf_film,
         )
 
     def _check_shapes(self) -> None:
@@ -175,6 +185,7 @@ class TiltSeries:
     def _check_levels(self) -> None:
         self._check_channels("chemical/background", self.chemical_background)
         _check_level("haadf/background", self.haadf_background)
+        _check_level("haadf/film", self.haadf_film)
         if self.chemical_scale is not None:
             self._check_channels("chemical/scale", self.chemical_scale, above=True)
         if self.haadf_scale is not None:

@@ -7,7 +7,7 @@ defaults; what was used is printed and kept in the attributes of the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,14 +44,21 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--contrast",
-    type=click.Choice(["power", "linear"]),
-    help="HAADF contrast: (Z x)^gamma, or Z^gamma x.  [default: the atlas's, else power]",
+    type=click.Choice(["power", "linear", "fitted"]),
+    help="HAADF contrast: (Z x)^gamma, Z^gamma x, or k x^gamma with k and the vacuum level fitted "
+    "to the data.  [default: the atlas's, else power]",
 )
 @click.option(
     "--gamma",
     type=float,
-    help="Exponent of the HAADF contrast, 1.4 to 2; of linear from 1.  "
+    help="Exponent of the HAADF contrast, 1.4 to 2; of linear and fitted from 1.  "
     "[default: the atlas's, else 2]",
+)
+@click.option(
+    "--film",
+    is_flag=True,
+    default=None,
+    help="Fit the HAADF signal of a supporting film too (contrast fitted).",
 )
 @click.option("--tolerance", type=float, help="Relative change at which to stop.  [default: 1e-4]")
 @click.option("--max-iterations", type=int, metavar="N", help="Limit of work.  [default: 400]")
@@ -304,6 +311,7 @@ def reconstruct_file(
     return Exit.DONE, (
         *_without_haadf(series, choice),
         *_terms(solved),
+        *(() if solved.haadf is None else solved.haadf.lines),
         *map(str, found.channels),
         f"{out}: {', '.join(series.elements)}",
     )
@@ -313,13 +321,18 @@ def _misfit(
     series: TiltSeries, solved: Reconstruction, settings: SolverSettings, device: str
 ) -> Misfit:
     """How far the data lie from the projected volumes, in units of their noise."""
-    from ...recon_core.contrast import contrast_of
+    from ...recon_core.contrast import FITTED, LinearLaw, contrast_of
     from ...recon_core.gpu import device_named
     from ...recon_core.metrics.misfit import misfit
     from ...recon_core.solver.calibration import with_chemical_scale
 
     # the solver's own scale, which its result does not carry
     known = with_chemical_scale(series, device_named(device), settings.projector)
+    if (model := solved.haadf) is not None:
+        return misfit(model.applied_to(known), solved.volumes, model.coefficients.law)
+    if settings.contrast == FITTED:
+        # without HAADF weight nothing was fitted: any law, scaled by least squares
+        return misfit(replace(known, haadf_scale=None), solved.volumes, LinearLaw(settings.gamma))
     return misfit(known, solved.volumes, contrast_of(settings))
 
 

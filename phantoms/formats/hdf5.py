@@ -120,6 +120,8 @@ def write_hdf5_series(path: Path, series: TiltSeries, overwrite: bool = False) -
         files.write_attributes(file["haadf"], {"background": series.haadf_background})
         if series.haadf_scale is not None:
             files.write_attributes(file["haadf"], {"scale": series.haadf_scale})
+        if series.haadf_film:
+            files.write_attributes(file["haadf"], {"film": series.haadf_film})
         named = {"elements": series.elements, "atomic_numbers": np.asarray(series.atomic_numbers)}
         files.write_array(file, "chemical/projections", series.chemical, named)
         files.write_attributes(file["chemical"], named)
@@ -167,6 +169,7 @@ def _series(file: h5py.File) -> TiltSeries:
         chemical_scale=_levels(file, "chemical/scale"),
         voxel_size_nm=1.0 if size is None else files.number(size, "pixel_size_nm"),
         facts=_facts(file),
+        haadf_film=_level(file, "film") or 0.0,
     )
 
 

@@ -125,14 +125,14 @@ def _haadf(series: TiltSeries, volumes: Array, contrast: Contrast) -> ChannelMis
         return None
     noise = estimate_noise(series.haadf)
     rays = _projected(series.haadf_angles_deg, _contrast_of(volumes, series, contrast))
-    vacuum = contrast.vacuum(series)
+    vacuum = np.broadcast_to(contrast.vacuum(series), len(rays))
     scale = series.haadf_scale if contrast.holds_for(series.facts) else None
     if scale is None:
         scale = _least_squares(rays, series.haadf, vacuum)
     squares = np.empty(len(rays))
     # tilt by tilt: float64 copies of one projection at a time
-    for i, (row, counts) in enumerate(zip(rays, series.haadf, strict=True)):
-        expected = scale * row.astype(np.float64) + vacuum
+    for i, (row, counts, level) in enumerate(zip(rays, series.haadf, vacuum, strict=True)):
+        expected = scale * row.astype(np.float64) + level
         variance = noise.variance(expected)
         residual = (counts - expected) ** 2
         # projections of constant value have no noise: any residual is then infinitely far
@@ -150,11 +150,11 @@ def _contrast_of(volumes: Array, series: TiltSeries, contrast: Contrast) -> Arra
     return summed
 
 
-def _least_squares(rays: Array, counts: Array, vacuum: float) -> float:
+def _least_squares(rays: Array, counts: Array, vacuum: Values) -> float:
     """Return the scale at which projections are nearest to counts; 0 for empty volumes."""
     pairs = [
-        (row.astype(np.float64), b - vacuum)
-        for row, b in zip(rays, counts.astype(float), strict=True)
+        (row.astype(np.float64), b - level)
+        for row, b, level in zip(rays, counts.astype(float), vacuum, strict=True)
     ]
     norm = sum(float(np.vdot(row, row)) for row, _ in pairs)
     along = sum(float(np.vdot(row, b)) for row, b in pairs)

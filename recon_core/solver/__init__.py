@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contrast import contrast_of
+from ..contrast import FITTED, contrast_of
 from ..device import CPU, Device
 from ..errors import BadInput
 from ..gpu import device_named
+from ..haadf_model import HaadfModel
 from ..memory import SolveSize, check_fits
 from ..methods import (
     ACCEPTED_WEIGHT,
@@ -21,11 +22,13 @@ from ..methods import (
     is_weight,
     method_named,
 )
+from ..metrics.vacuum import Vacuum
 from ..result import History, Reconstruction, Status
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds, with_chemical_scale
+from .haadf_fit import vacuum_of
 from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
 from .multiresolution import chemical_ceilings, initial_state
 from .problem import FusedProblem, fused_problem
@@ -174,6 +177,8 @@ def _described(
     """Add what the file of a reconstruction records: elements, voxel size, method and settings."""
     own = {name: getattr(weights, name) for name in method.weight_names}
     facts = {"method": str(method), **own, **settings.model_dump()}
+    if found.haadf is not None:
+        facts |= found.haadf.facts
     size = series.voxel_size_nm
     return replace(found, elements=series.elements, voxel_size_nm=size, facts=facts)
 
@@ -207,9 +212,25 @@ def _solved(
     with np.errstate(over="ignore", invalid="ignore"):
         # before anything else is allocated
         ceilings = chemical_ceilings(series, weights, settings, device)
-        problem, state = _initialised(series, method, weights, settings, device)
+        vacuum = _vacuum(series, method, weights, settings)
+        seen = series if vacuum is None else vacuum.of(series)
+        problem, state = _initialised(seen, method, weights, settings, device)
         limit = settings.max_iterations
-        return solve(problem, state, settings.tolerance, limit, monitor, ceilings)
+        found = solve(problem, state, settings.tolerance, limit, monitor, ceilings)
+    if vacuum is None or problem.fitted is None:
+        return found
+    model = HaadfModel(problem.fitted, vacuum, series.haadf_background)
+    return tuple(replace(each, haadf=model) for each in found)
+
+
+def _vacuum(
+    series: TiltSeries, method: Method, weights: Sequence[Weights], settings: SolverSettings
+) -> Vacuum | None:
+    """Find the vacuum of HAADF where it is fitted; None where the series gives it, or without."""
+    uses_haadf = method is Method.FUSED and any(w.haadf > 0 for w in weights)
+    if settings.contrast != FITTED or not uses_haadf or not series.haadf_angles_deg:
+        return None
+    return vacuum_of(series, settings)
 
 
 def _initialised(

@@ -82,11 +82,12 @@ def haadf_scale_at(
     model = device.get(device.projector(geometry, projector).forward(summed))
     norm, along = 0.0, 0.0
     # tilt by tilt: float64 copies of one projection at a time
-    for rays, counts in zip(model, series.haadf, strict=True):
+    levels = np.broadcast_to(contrast.vacuum(series), len(model))
+    for rays, counts, level in zip(model, series.haadf, levels, strict=True):
         expected = rays.astype(np.float64)
         # scale = <model, data> / <model, model>
         norm += np.vdot(expected, expected)
-        along += np.vdot(expected, counts.astype(np.float64) - contrast.vacuum(series))
+        along += np.vdot(expected, counts.astype(np.float64) - level)
     # the model is in units of the mean contrast
     scale = float(along / norm) / mean if norm > 0 else 0.0
     if scale <= 0:

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contrast import contrast_of
+from ..contrast import FITTED, contrast_of
 from ..device import Device
+from ..haadf_model import Coefficients
 from ..methods import Weights
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import init, start_coupling, step
 from .calibration import haadf_scale_at, haadf_scale_holds
+from .haadf_fit import fitted_coefficients
 from .mlem import MLEM_ITERATIONS, mlem, sensitivity_of
 from .problem import FusedProblem, chemical_problem, with_haadf
 from .regularisers import TOTAL_VARIATION
@@ -52,8 +54,8 @@ def initial_state(
 
     Parameters
     ----------
-    series : counts, with a known chemical scale; an unknown HAADF scale is fitted, for one trial
-        only.
+    series : counts, with a known chemical scale; an unknown HAADF scale, or the coefficients of
+        the contrast ``fitted``, are fitted, for one trial only.
     weights : one pair per trial.
     settings : exponent, likelihood and the most iterations; half of those at most are spent here.
     device : where it is solved.
@@ -71,8 +73,12 @@ def initial_state(
     problem, state = initial_state(series.binned(), coarse, settings, device, USUAL)
     for _ in range(_within(settings, COARSE_STEPS)):
         state = step(problem, state)
+    fitted = problem.fitted
     problem, state = _refined(series, weights, settings, device, state)  # frees the coarse state
-    return _switched_on(problem, state, series, weights, settings)
+    if fitted is not None:
+        # to counts per fine voxel
+        fitted = fitted.scaled(1.0 / VOXELS)
+    return _switched_on(problem, state, series, weights, settings, fitted)
 
 
 def has_coarser(series: TiltSeries, smallest: int = SMALLEST) -> bool:
@@ -123,13 +129,37 @@ def _switched_on(
     series: TiltSeries,
     weights: Sequence[Weights],
     settings: SolverSettings,
+    fitted: Coefficients | None = None,
 ) -> tuple[FusedProblem, FusionState]:
-    """Switch the HAADF term on, after fitting its scale if that is unknown."""
+    """Switch the HAADF term on, after fitting its scale or coefficients if they are unknown."""
     uses_haadf = any(w.haadf > 0 for w in weights) and len(series.haadf_angles_deg) > 0
+    if uses_haadf and settings.contrast == FITTED:
+        return _with_coefficients(problem, state, series, weights, settings, fitted)
     if uses_haadf and not haadf_scale_holds(series, contrast_of(settings)):
         return _scale_fitted(problem, state, series, weights, settings)
     problem = with_haadf(problem, series, weights, settings)
     return problem, start_coupling(problem, state)
+
+
+def _with_coefficients(
+    problem: FusedProblem,
+    state: FusionState,
+    series: TiltSeries,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    fitted: Coefficients | None,
+) -> tuple[FusedProblem, FusionState]:
+    """Switch the HAADF term on with the coefficients of the coarser grid, or fitted here.
+
+    They are fitted once, to the first volumes: all later ones have seen HAADF.
+    """
+    if len(weights) > 1:
+        raise ValueError("trials of one batch share the HAADF coefficients: fit them one by one")
+    if fitted is None:
+        fitted = fitted_coefficients(series, state.volumes[0], settings, problem.device)
+    known = replace(series, haadf_scale=1.0)  # the coefficients are counts
+    problem = with_haadf(problem, known, weights, settings, fitted.law)
+    return replace(problem, fitted=fitted), start_coupling(problem, state)
 
 
 def _scale_fitted(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..contrast import Contrast, contrast_of, relative_factors
 from ..device import CPU, Device
 from ..geometry import TiltGeometry
+from ..haadf_model import Coefficients
 from ..methods import Weights
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
@@ -59,12 +60,15 @@ class FusedProblem:
     tv : TV weight, (trial,).
     regulariser : what ``tv`` weighs; total variation, or another of
         :mod:`tomoatlas.recon_core.solver.regularisers`.
+    fitted : coefficients of the HAADF contrast that were fitted to the data, in the counts of this
+        grid; None for another law.
     """
 
     chemistry: ChemicalTerm
     haadf: HaadfTerm | None
     tv: Array
     regulariser: Regulariser = TOTAL_VARIATION
+    fitted: Coefficients | None = None
 
     @property
     def device(self) -> Device:
@@ -260,7 +264,8 @@ def _haadf_term(
     relative, mean = relative_factors(series, contrast)
     counts_per_contrast = series.haadf_scale * mean
     # data in units of the projected contrast: the scale moves into the precision of the term
-    signal = (series.haadf - np.float32(contrast.vacuum(series))) / np.float32(counts_per_contrast)
+    levels = np.asarray(contrast.vacuum(series), np.float32).reshape(-1, 1, 1)
+    signal = (series.haadf - levels) / np.float32(counts_per_contrast)
     # one variance for all pixels keeps A^T A a convolution, which the preconditioner needs
     variance = max(float(series.haadf.mean(dtype=np.float64)), 1e-6)
     return HaadfTerm(

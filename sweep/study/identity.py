@@ -20,6 +20,7 @@ from ...recon_core.errors import BadInput
 LATER: dict[str, object] = {
     "acquisition.contrast": "power",
     "solver.contrast": "power",
+    "solver.film": False,
     "solver.projector": "sparse",
 }
 """Keys newer than the release of 2026-11-22, dotted, and the value (as JSON has it) that reproduces

@@ -164,6 +164,19 @@ def test_the_solver_is_set_as_the_atlas_was(options, gamma, tilts, folder, tmp_p
         assert (file.attrs["gamma"], file.attrs["tolerance"]) == (gamma, 1e-4)
 
 
+def test_a_fitted_contrast_is_reported_and_kept(tilts, tmp_path, capsys):
+    out = tmp_path / "r.h5"
+    argv = ["reconstruct", str(tilts), "--contrast", "fitted", "--gamma", "1.2", "--out", str(out)]
+    assert main([*argv, "--film", "--max-iterations", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "HAADF coefficients" in said
+    assert "HAADF vacuum" in said
+    with h5py.File(out) as file:
+        assert file.attrs["haadf_vacuum"] > 0
+        assert file.attrs["contrast"] == "fitted"
+        assert np.isfinite(file.attrs["haadf_film_error"])
+
+
 def test_the_contrast_is_that_of_the_atlas_too(specimen, folder, tmp_path, capsys):
     tilts, out = tmp_path / "t.h5", tmp_path / "r.h5"
     argv = ["simulate", str(specimen), *COUNTS, "--contrast", "linear", "--out", str(tilts), "-q"]

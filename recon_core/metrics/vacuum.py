@@ -1,0 +1,154 @@
+"""The vacuum level of projections, and that of a supporting film, from their darkest pixels.
+
+Where a projection is darkest no specimen lies in the beam; what is recorded there is the level of
+the detector and, at a tilt of theta, the film it lies on, thicker by 1/cos(theta). No
+reconstruction enters, so that neither its haze nor its model of the contrast does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..geometry import film_thickness
+from ..tiltseries import TiltSeries
+
+Array = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+DARKEST = 0.1  # of the pixels of a projection are taken for vacuum
+INNER, OUTER = 3, 7  # pixels: edges of the square left out and of the square around a pixel
+UNEVEN = 0.02  # of the signal: levels of the tilts scatter more where specimen covers the field
+SURE = 1e-9  # least relative error of a level, for projections without noise
+
+
+@dataclass(frozen=True)
+class Vacuum:
+    """Counts per pixel where the beam meets no specimen, ``level + film / cos(tilt)``.
+
+    Parameters
+    ----------
+    level : at every tilt.
+    film : what a film adds at no tilt; 0 where none was looked for.
+    level_error, film_error : standard uncertainties.
+    scatter : of the tilts about these levels beyond their noise, as a part of the largest signal.
+
+    Examples
+    --------
+    >>> print(Vacuum(1663.2, 0.0, 0.6))
+    1663.2 ± 0.6 counts
+    """
+
+    level: float
+    film: float = 0.0
+    level_error: float = 0.0
+    film_error: float = 0.0
+    scatter: float = 0.0
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the darkest pixels are alike at all tilts, as vacuum is."""
+        return self.scatter <= UNEVEN
+
+    def at(self, angles_deg: tuple[float, ...]) -> Values:
+        """Compute the counts of each tilt, (angle,).
+
+        Parameters
+        ----------
+        angles_deg : tilt angles, degrees.
+        """
+        return self.level + self.film * film_thickness(angles_deg)
+
+    def of(self, series: TiltSeries) -> TiltSeries:
+        """Return a tilt series with these HAADF levels.
+
+        Parameters
+        ----------
+        series : whose own levels are not used.
+        """
+        return replace(series, haadf_background=self.level, haadf_film=self.film)
+
+    def __str__(self) -> str:
+        words = f"{self.level:.6g} ± {self.level_error:.1g} counts"
+        if self.film or self.film_error:
+            words += f", film {self.film:.4g} ± {self.film_error:.1g} counts at 0°"
+        return words
+
+
+def estimate_vacuum(
+    projections: Array, angles_deg: tuple[float, ...], film: bool = False
+) -> Vacuum:
+    """Estimate the vacuum level of projections, and that of a film if there may be one.
+
+    The pixels that count are those with the darkest surroundings: a pixel itself does not decide
+    whether it counts, so that the level is not that of chance minima. The levels of the tilts are
+    averaged, or fitted by ``level + film / cos(tilt)``, with weights from their scatter.
+
+    Parameters
+    ----------
+    projections : (angle, y, x), one or more, any unit.
+    angles_deg : tilt angles, degrees.
+    film : whether to look for a film.
+
+    Returns
+    -------
+    Vacuum : not below 0; without meaning unless it :attr:`~Vacuum.is_seen`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> angles = (-60.0, 0.0, 60.0)
+    >>> dark = np.ones((3, 16, 16), np.float32) * np.array([25, 20, 25], np.float32)[:, None, None]
+    >>> found = estimate_vacuum(dark, angles, film=True)
+    >>> round(found.level, 6), round(found.film, 6), found.is_seen
+    (15.0, 5.0, True)
+    """
+    levels, errors, brightest = _darkest(projections)
+    columns = np.ones((len(levels), 1))
+    if film:
+        columns = np.column_stack([columns, film_thickness(angles_deg)])
+    found, covariance = _fitted(columns, levels, errors)
+    residual = levels - columns @ found
+    beyond = max(float((residual**2 - errors**2).mean()), 0.0)
+    level, behind = (*np.maximum(found, 0.0), 0.0)[:2]
+    error, behind_error = (*np.sqrt(np.diag(covariance)), 0.0)[:2]
+    signal = max(brightest - level - behind, 1e-30)
+    scatter = np.sqrt(beyond) / signal
+    return Vacuum(*(float(value) for value in (level, behind, error, behind_error, scatter)))
+
+
+def _darkest(projections: Array) -> tuple[Values, Values, float]:
+    """Mean and standard error of the darkest pixels of every tilt, and the brightest of all."""
+    shape = projections.shape[-2:]
+    around = np.maximum(_around(np.ones(shape)), 1.0)
+    levels, errors = np.empty(len(projections)), np.empty(len(projections))
+    brightest = 0.0
+    for i, projection in enumerate(projections):
+        image = projection.astype(np.float64)
+        surroundings = _around(image) / around
+        chosen = image[surroundings <= np.quantile(surroundings, DARKEST)]
+        brightest = max(brightest, float(image.max()))
+        levels[i], errors[i] = chosen.mean(), chosen.std() / np.sqrt(chosen.size)
+    return levels, np.maximum(errors, SURE * max(brightest, SURE)), brightest
+
+
+def _around(image: Values) -> Values:
+    """Sum the square around each pixel without its own middle; nothing lies beyond the edges."""
+    outer = ndimage.uniform_filter(image, OUTER, mode="constant") * OUTER**2
+    inner = ndimage.uniform_filter(image, INNER, mode="constant") * INNER**2
+    summed: Values = outer - inner
+    return summed
+
+
+def _fitted(columns: Values, levels: Values, errors: Values) -> tuple[Values, Values]:
+    """Weighted least squares: parameters, and their covariance with the reduced chi-square."""
+    weighted = columns / errors[:, None]
+    found, *_ = np.linalg.lstsq(weighted, levels / errors, rcond=None)
+    residual = (levels - columns @ found) / errors
+    freedom = max(len(levels) - columns.shape[1], 1)
+    spread = max(float(residual @ residual) / freedom, 1.0)
+    covariance: Values = spread * np.linalg.pinv(weighted.T @ weighted)
+    return np.asarray(found, np.float64), covariance

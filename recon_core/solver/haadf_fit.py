@@ -1,0 +1,229 @@
+"""The HAADF model fitted to the data: vacuum, film, and one coefficient per element.
+
+    b = A_h sum_i k_i x_i^gamma + vacuum + film / cos(tilt),    k_i >= 0
+
+Vacuum and film come from the darkest pixels of HAADF (:mod:`tomoatlas.recon_core.metrics.vacuum`),
+as the haze of volumes would bias a fit. The coefficients are fitted by non-negative least squares
+(Lawson and Hanson, Solving Least Squares Problems, 1974) to volumes of chemistry and TV alone, and
+then stay: volumes that have seen HAADF agree with whatever coefficients it was given, and a fit to
+them runs away from the truth (``tests/benchmarks/fitted.py``). For the same reason they make good
+for what TV took from each element: they are best for prediction, not cross-sections.
+
+Where elements cannot be told apart (O where it is the sum of Co and Cu) they are held near c Z^p,
+with c fitted too, by the penalty sum_i (k_i - c Z_i^p)^2 / (2 (spread c0 Z_i^p)^2) beside
+||residual||^2 / (2 variance), with c0 the best c alone and the variance as the residual has it:
+that of a pixel times the number of pixels whose residuals go together, found from slabs across the
+tilt axis.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from ..device import CPU, Device
+from ..errors import BadInput
+from ..geometry import TiltGeometry
+from ..haadf_model import PRIOR_POWER, Coefficients
+from ..metrics.vacuum import Vacuum, estimate_vacuum
+from ..settings import SolverSettings
+from ..tiltseries import TiltSeries
+from .problem import summed_contrast
+
+Array = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+PRIOR_SPREAD = 2.0  # relative width of the prior: tighter holds back what TV's shrinkage needs
+SLABS = 8  # across the tilt axis; their residuals are all but independent
+NEGLIGIBLE = 1e-13  # of the largest eigenvalue: below it the normal equations have no direction
+
+
+def vacuum_of(series: TiltSeries, settings: SolverSettings) -> Vacuum:
+    """Find the vacuum level of HAADF, and the film if there may be one.
+
+    Parameters
+    ----------
+    series : measured counts.
+    settings : whether there may be a film.
+
+    Returns
+    -------
+    Vacuum : what the series records where no vacuum is in view.
+    """
+    found = estimate_vacuum(series.haadf, series.haadf_angles_deg, settings.film)
+    if found.is_seen:
+        return found
+    return Vacuum(series.haadf_background, series.haadf_film, scatter=found.scatter)
+
+
+def fitted_coefficients(
+    series: TiltSeries,
+    volumes: Array,
+    settings: SolverSettings,
+    device: Device = CPU,
+) -> Coefficients:
+    """Fit a HAADF coefficient of each element.
+
+    Parameters
+    ----------
+    series : counts, with the vacuum level and film that hold.
+    volumes : concentrations that the counts of the elements alone have given, (element, z, y, x),
+        on ``device``.
+    settings : exponent and projector.
+    device : where it is projected; the projections are copied to the host.
+
+    Returns
+    -------
+    Coefficients : in counts per voxel of the volumes' grid.
+
+    Raises
+    ------
+    BadInput : a signal that rises above its vacuum nowhere where there is specimen.
+    """
+    normal = _normal_equations(series, volumes, settings, device)
+    prior = np.asarray(series.atomic_numbers, np.float64) ** PRIOR_POWER
+    amount = _amount(normal, prior)
+    if amount <= 0:
+        raise BadInput(
+            "the HAADF signal does not rise above its background where the specimen is",
+            key="haadf/background",
+            value=series.haadf_background,
+            accepted="counts of the vacuum",
+        )
+    values, errors, shares = _posterior(normal, prior, amount)
+    return Coefficients(
+        settings.gamma, series.elements, _plain(values), _plain(errors), _plain(shares)
+    )
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Sums over pixels of a least-squares fit, by slab across the tilt axis.
+
+    Parameters
+    ----------
+    gram : products of the columns, (slab, element, element).
+    right : products of columns and data, (slab, element).
+    energy : squares of the data, summed.
+    pixels : number of pixels.
+    """
+
+    gram: Values
+    right: Values
+    energy: float
+    pixels: int
+
+    @property
+    def whole(self) -> tuple[Values, Values]:
+        """Gram matrix and right-hand side of all slabs."""
+        return self.gram.sum(axis=0), self.right.sum(axis=0)
+
+    def variance(self, values: Values) -> float:
+        """Mean square of the residual, at least rounding.
+
+        Parameters
+        ----------
+        values : coefficients, (element,).
+        """
+        gram, right = self.whole
+        left = float(self.energy - 2.0 * values @ right + values @ gram @ values)
+        return max(left, 1e-12 * self.energy) / self.pixels
+
+    def inflation(self, values: Values) -> float:
+        """How many pixels' worth of variance a coefficient has, for residuals that go together.
+
+        The variance that the scatter of the slabs gives (a sandwich: Liang and Zeger, Biometrika
+        73, 13 (1986)) over that of independent pixels, averaged over the coefficients above 0.
+
+        Parameters
+        ----------
+        values : coefficients, (element,), of the least-squares solution.
+        """
+        on = np.flatnonzero(values > 0)
+        slabs = len(self.gram)
+        if slabs < 2 or not on.size:
+            return 1.0
+        slopes = (self.right - self.gram @ values)[:, on]
+        slopes -= slopes.mean(axis=0)
+        inverse = np.linalg.pinv(self.whole[0][np.ix_(on, on)])
+        scatter = slopes.T @ slopes * slabs / (slabs - 1)
+        robust = np.diag(inverse @ scatter @ inverse)
+        alone = np.diag(inverse) * self.variance(values)
+        return max(float((robust / alone).mean()), 1.0)
+
+
+def _normal_equations(
+    series: TiltSeries, volumes: Array, settings: SolverSettings, device: Device
+) -> NormalEquations:
+    columns = _columns(series, volumes, settings, device)
+    levels = series.haadf_vacuum[:, None, None]
+    edges = np.linspace(0, columns.shape[-1], min(SLABS, columns.shape[-1]) + 1).astype(int)
+    gram, right, energy = [], [], 0.0
+    # slab by slab: float64 copies of one at a time
+    for first, last in itertools.pairwise(edges):
+        part = columns[..., first:last].reshape(len(columns), -1).astype(np.float64)
+        data = (series.haadf[..., first:last] - levels).ravel()
+        gram.append(part @ part.T)
+        right.append(part @ data)
+        energy += float(data @ data)
+    return NormalEquations(np.array(gram), np.array(right), energy, series.haadf.size)
+
+
+def _columns(series: TiltSeries, volumes: Array, settings: SolverSettings, device: Device) -> Array:
+    """Project x^gamma of each element, (element, angle, y, x), on the host."""
+    geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
+    projector, one = device.projector(geometry, settings.projector), device.put(np.ones(1))
+    columns = np.empty((len(volumes), *series.haadf.shape), np.float32)
+    for i in range(len(volumes)):
+        power = summed_contrast(device, volumes[None, i : i + 1], one, settings.gamma)[0]
+        columns[i] = device.get(projector.forward(power))
+    return columns
+
+
+def _amount(normal: NormalEquations, prior: Values) -> float:
+    """The c of coefficients c Z^p that fits best."""
+    gram, right = normal.whole
+    norm = float(prior @ gram @ prior)
+    return float(prior @ right) / norm if norm > 0 else 0.0
+
+
+def _posterior(
+    normal: NormalEquations, prior: Values, amount: float
+) -> tuple[Values, Values, Values]:
+    """Coefficients with the prior, their standard uncertainties, and the share of the prior."""
+    gram, right = normal.whole
+    free = _non_negative(gram, right)
+    # what one unit of the normal equations is worth, in the squares of sigmas
+    worth = 1.0 / (normal.variance(free) * normal.inflation(free))
+    pull = 1.0 / (PRIOR_SPREAD * amount * prior) ** 2
+    # one more unknown: the c of the prior
+    elements = len(prior)
+    whole = np.zeros((elements + 1, elements + 1))
+    whole[:elements, :elements] = worth * gram + np.diag(pull)
+    whole[:elements, elements] = whole[elements, :elements] = -pull * prior
+    whole[elements, elements] = float(pull @ prior**2)
+    values = _non_negative(whole, np.append(worth * right, 0.0))[:elements]
+    scale = np.append(1.0 / np.sqrt(pull), amount)
+    covariance = np.linalg.pinv(whole * np.outer(scale, scale)) * np.outer(scale, scale)
+    variances = np.maximum(np.diag(covariance)[:elements], 0.0)
+    return values, np.sqrt(variances), np.minimum(variances * pull, 1.0)
+
+
+def _non_negative(matrix: Values, right: Values) -> Values:
+    """Minimise x^T M x / 2 - r^T x over x >= 0."""
+    # through a square root of the matrix, each unknown in its own unit
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+    scale[np.diag(matrix) <= 0] = 0.0
+    values, vectors = np.linalg.eigh(matrix * np.outer(scale, scale))
+    values = np.maximum(values, NEGLIGIBLE * max(values[-1], 1e-300))
+    root = (vectors * np.sqrt(values)).T
+    found, _ = optimize.nnls(root, (vectors.T @ (scale * right)) / np.sqrt(values))
+    return np.asarray(scale * found, np.float64)
+
+
+def _plain(values: Values) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
