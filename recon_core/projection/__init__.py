@@ -13,16 +13,15 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Protocol
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..cpu import jit
 from ..errors import BadInput, needed
 from ..geometry import TiltGeometry
 from ..settings import ProjectorName
 from .rays import projection_matrix
+from .sparse_product import OrderedMatrix, by_layers, by_tiles, sparse_product
 
 Array = NDArray[np.float32]
 
@@ -90,14 +89,14 @@ class SparseProjector:
     """
 
     geometry: TiltGeometry
-    _matrix: sparse.csr_array = field(init=False, repr=False, compare=False)
-    _transpose: sparse.csr_array = field(init=False, repr=False, compare=False)
+    _matrix: OrderedMatrix = field(init=False, repr=False, compare=False)
+    _transpose: OrderedMatrix = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        matrix = self._slice_matrix()
-        object.__setattr__(self, "_matrix", matrix)
+        matrix, shape = self._slice_matrix(), self.geometry.shape
+        object.__setattr__(self, "_matrix", by_layers(matrix, shape))
         # a transpose of its own: the adjoint then reads rows too, and is exact
-        object.__setattr__(self, "_transpose", sparse.csr_array(matrix.T))
+        object.__setattr__(self, "_transpose", by_tiles(sparse.csr_array(matrix.T), shape))
 
     def _slice_matrix(self) -> sparse.csr_array:
         """Build the matrix of one slice, (angle * y, z * y), float32; its rows are rays."""
@@ -112,7 +111,8 @@ class SparseProjector:
         out : receives the result, (..., angle, y, x), contiguous float32; None allocates it.
         """
         z, y = self.geometry.shape
-        return _apply(self._matrix, volumes, (z, y), (self.geometry.angles, y), out, "volume")
+        fit = fitted(volumes, (z, y), (self.geometry.angles, y), out, "volume")
+        return _apply(self._matrix, *fit)
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
         """Back-project projections, see :class:`Projector`.
@@ -124,7 +124,8 @@ class SparseProjector:
         """
         z, y = self.geometry.shape
         shape = (self.geometry.angles, y)
-        return _apply(self._transpose, projections, shape, (z, y), out, "projections")
+        fit = fitted(projections, shape, (z, y), out, "projections")
+        return _apply(self._transpose, *fit)
 
 
 @lru_cache(maxsize=16)
@@ -138,59 +139,11 @@ def cached_projector(geometry: TiltGeometry) -> SparseProjector:
     return SparseProjector(geometry)
 
 
-def _apply(
-    matrix: sparse.csr_array,
-    array: Array,
-    source: tuple[int, int],
-    target: tuple[int, int],
-    out: Array | None,
-    name: str,
-) -> Array:
-    array, out = fitted(array, source, target, out, name)
+def _apply(matrix: OrderedMatrix, array: Array, out: Array) -> Array:
     # trials and elements are one leading axis: all share the matrix
-    dense = array.reshape(-1, source[0] * source[1], array.shape[-1])
-    flat = out.reshape(-1, target[0] * target[1], array.shape[-1])
-    sparse_product(matrix.indptr, matrix.indices, matrix.data, dense, flat)
+    dense, flat = (a.reshape(-1, a.shape[-3] * a.shape[-2], a.shape[-1]) for a in (array, out))
+    sparse_product(matrix, dense, flat)
     return out
-
-
-@jit
-def sparse_product(
-    indptr: NDArray[np.int32],
-    indices: NDArray[np.int32],
-    weights: Array,
-    dense: Array,
-    out: Array,
-) -> None:
-    """Multiply a sparse matrix with rows of x: out[e, row] = sum_k weights[k] dense[e, indices[k]].
-
-    Parameters
-    ----------
-    indptr, indices, weights : the matrix in csr form, (row + 1,), (nonzero,), (nonzero,).
-    dense : (e, column, x).
-    out : (e, row, x), written.
-    """
-    elements, rows, width = out.shape
-    for task in numba.prange(elements * rows):
-        e, row = task // rows, task % rows
-        source, acc = dense[e], out[e, row]
-        for j in range(width):
-            acc[j] = np.float32(0)
-        k, stop = indptr[row], indptr[row + 1]
-        while k + 4 <= stop:  # four at a time: a fourth of the loads and stores of acc
-            w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-            # unsigned: an index that may be negative costs a comparison a voxel
-            i0, i1 = np.uint32(indices[k]), np.uint32(indices[k + 1])
-            i2, i3 = np.uint32(indices[k + 2]), np.uint32(indices[k + 3])
-            for j in range(width):
-                near = w0 * source[i0, j] + w1 * source[i1, j]
-                acc[j] += near + (w2 * source[i2, j] + w3 * source[i3, j])
-            k += 4
-        while k < stop:
-            w0, i0 = weights[k], np.uint32(indices[k])
-            for j in range(width):
-                acc[j] += w0 * source[i0, j]
-            k += 1
 
 
 def fitted(

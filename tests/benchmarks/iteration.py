@@ -101,7 +101,8 @@ def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
     flat = (1, -1, coupling.u.shape[-1])
     image = view_of(state.next_volumes, coupling.u.shape)
     nonzeros = [
-        p._matrix.nnz * coupling.u.shape[-1] for p in (haadf.projector, chemistry.projector)
+        p._matrix.indices.size * coupling.u.shape[-1]
+        for p in (haadf.projector, chemistry.projector)
     ]
     yield Stage(
         "ramp filter of the residual (FFT)",

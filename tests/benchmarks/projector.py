@@ -72,6 +72,11 @@ def _pair(projector: Projector, volume: np.ndarray) -> np.ndarray:
 class ScipyProjector(SparseProjector):
     """The same matrix multiplied by SciPy: the simple reference."""
 
+    def __post_init__(self) -> None:
+        matrix = self._slice_matrix()
+        object.__setattr__(self, "_matrix", matrix)
+        object.__setattr__(self, "_transpose", sparse.csr_array(matrix.T))
+
     def forward(self, volumes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Projections (..., angle, y, x) of volumes (..., z, y, x)."""
         series = self.geometry.angles, self.geometry.shape[1]

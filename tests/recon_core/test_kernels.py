@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from recon_cases import random_volumes
-from scipy import sparse
 
 from tomoatlas.recon_core.cpu.kernels import (
     descend,
@@ -19,7 +16,6 @@ from tomoatlas.recon_core.cpu.kernels import (
     squares_slope,
     weighted_squares,
 )
-from tomoatlas.recon_core.projection import sparse_product
 
 GAMMAS = (1.0, 1.4, 1.7, 2.0)
 WEIGHTS = np.array([0.3, 0.1, 2.6], np.float32)
@@ -27,20 +23,6 @@ SCALE = np.array([2.0, 0.5], np.float32)
 BACKGROUND = np.array([0.5, 1.5], np.float32)
 KNEE = np.array([0.1, 0.1], np.float32)
 PRECISION = np.array([2.0, 0.25], np.float32)
-
-
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(
-    st.integers(1, 12), st.integers(1, 12), st.integers(1, 9), st.floats(0, 1), st.integers(0, 9)
-)
-def test_sparse_product(rows: int, columns: int, width: int, density: float, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    matrix = sparse.random_array((rows, columns), density=density, rng=rng, dtype=np.float32)
-    matrix = sparse.csr_array(matrix)
-    dense = rng.standard_normal((2, columns, width)).astype(np.float32)
-    out = np.full((2, rows, width), np.nan, np.float32)
-    sparse_product(matrix.indptr, matrix.indices, matrix.data, dense, out)
-    np.testing.assert_allclose(out, [matrix @ d for d in dense], atol=1e-5)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
