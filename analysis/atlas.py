@@ -20,15 +20,15 @@ import pandas as pd
 
 from ..phantoms.formats.files import write_aside
 from ..recon_core.errors import BadInput
-from ..recon_core.tiltseries import SYMBOLS
 from ..sweep.record import StudyFolder
 from ..sweep.study.identity import LATER
 from ..sweep.study.tables import toml_text
+from ..sweep.study.trial import GAMMA, SCORES, Score
 from ..sweep.versions import package_version
 from . import located, shipped_atlas
 from .journal import JournalReader, load_trials
 from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS, column_label
-from .table import atlas_table
+from .table import atlas_table, element_of
 
 SINGLE = "cell"
 """Name of the dimension of an atlas without axes, which has one cell."""
@@ -95,7 +95,7 @@ NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
 """Columns every atlas has besides its axes; all of them numbers."""
 
 # What :func:`~tomoatlas.analysis.table.atlas_table` adds; an older atlas may lack them.
-_EXTRA_COLUMNS = ("tv_chemistry_tv", "failed", "revision")
+_EXTRA_COLUMNS = (GAMMA, "score", "tv_chemistry_tv", "failed", "revision")
 
 _NUMERIC_AXES = (HAADF_TILTS, CHEMICAL_TILTS, HAADF_SNR, CHEMICAL_SNR)
 
@@ -148,18 +148,33 @@ class Atlas:
 
         Parameters
         ----------
-        name : ``haadf`` or ``tv``.
+        name : ``haadf``, ``tv``, or ``gamma`` where it is searched.
         """
         # A weight that is not positive has no place on a logarithmic scale.
         found = self.table[name].where(self.table[name] > 0)
-        if name == "haadf" and HAADF_TILTS in self.axes:
+        if name != "tv" and HAADF_TILTS in self.axes:
             found = found.where(self.table[HAADF_TILTS] > 0)
         return found
 
     @property
+    def weight_names(self) -> tuple[str, ...]:
+        """What was searched for the fused method: ``haadf``, ``tv``, and ``gamma`` if it was."""
+        return ("haadf", "tv", GAMMA) if GAMMA in self.table else ("haadf", "tv")
+
+    def with_acting_weights(self) -> pd.DataFrame:
+        """The table with weights where they have an effect; see :meth:`weights`."""
+        return self.table.assign(**{name: self.weights(name) for name in self.weight_names})
+
+    @property
+    def score(self) -> Score:
+        """What the best trial of a cell is the best by."""
+        named = self.setting("search.score")
+        return Score(named) if named in SCORES else Score.NRMSE
+
+    @property
     def elements(self) -> tuple[str, ...]:
         """Chemical symbols of the columns ``nrmse_<El>``."""
-        columns = [str(c) for c in self.table.columns if _of_element(str(c))]
+        columns = [str(c) for c in self.table.columns if element_of(str(c))]
         names = [column for column in columns if column.startswith("nrmse_")]
         return tuple(name.removeprefix("nrmse_") for name in names)
 
@@ -265,22 +280,18 @@ def _load_file(path: Path) -> Atlas:
         raise BadInput("missing column", source=path, key=missing[0], accepted=_COLUMNS_TEXT)
     if atlas.table.empty:
         raise BadInput("holds no cell", source=path, accepted="one row per cell")
-    for name in (*NUMERIC_COLUMNS, *(axis for axis in atlas.axes if axis in _NUMERIC_AXES)):
+    there = [name for name in (GAMMA, "score") if name in atlas.table]
+    there += [axis for axis in atlas.axes if axis in _NUMERIC_AXES]
+    for name in (*NUMERIC_COLUMNS, *there):
         if not pd.api.types.is_numeric_dtype(atlas.table[name]):
             raise BadInput("column is not numeric", source=path, key=name, accepted="numbers")
     return _without_foreign(atlas)
 
 
-def _of_element(column: str) -> bool:
-    """Whether a column is a score or a total of one element."""
-    kind, _, element = column.partition("_")
-    return kind in ("nrmse", "total") and element in SYMBOLS
-
-
 def _without_foreign(atlas: Atlas) -> Atlas:
     """Without columns that an atlas of this version does not have, and a note that names them."""
     known = {*atlas.axes, *NUMERIC_COLUMNS, *_EXTRA_COLUMNS}
-    foreign = [str(c) for c in atlas.table if c not in known and not _of_element(str(c))]
+    foreign = [str(c) for c in atlas.table if c not in known and not element_of(str(c))]
     if not foreign:
         return atlas
     note = f"written by another version of tomoatlas? Columns left out: {', '.join(foreign)}"

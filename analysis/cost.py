@@ -11,8 +11,12 @@ import pandas as pd
 
 from ..recon_core.methods import Method
 from ..sweep.study import Study
+from ..sweep.study.trial import GAMMA
 from .progress import failure_classes
 from .table import good_trials
+
+GAMMA_STEP = 0.1
+"""Difference between neighbours of that grid where the exponent is searched too."""
 
 GRID_STEP = 2.0
 """Factor between neighbours of the grid compared with. Coarse: the range of a weight within
@@ -159,6 +163,10 @@ def grid_cost(trials: pd.DataFrame, study: Study) -> GridCost | None:
 
 def _points(study: Study, method: Method) -> int:
     """Points per cell of a grid that covers the space of a method's weights, both ends included."""
-    bounds = study.search.space.of(method).values()
+    space = study.search.space.of(method)
+    steps = [
+        (high - low) / GAMMA_STEP if name == GAMMA else math.log(high / low, GRID_STEP)
+        for name, (low, high) in space.items()
+    ]
     # The subtracted 1e-9 keeps a whole number of steps from rounding up to one more.
-    return math.prod(1 + math.ceil(math.log(high / low, GRID_STEP) - 1e-9) for low, high in bounds)
+    return math.prod(1 + math.ceil(number - 1e-9) for number in steps)

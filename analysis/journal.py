@@ -31,7 +31,6 @@ _KNOWN_KEYS = frozenset(
     to_record(Trial(Cell(0), Method.ML, 0, Weights(), ""), TrialResult(TrialStatus.OK))
 )
 _KNOWN_STATUS = frozenset(TrialStatus)
-_WEIGHTS_OF = {str(method): set(method.weight_names) for method in Method}
 _LINES_NAMED = 5
 
 
@@ -49,9 +48,9 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     Table with :data:`~tomoatlas.analysis.table.BASE_COLUMNS`, one column per axis (its path), and
-    ``nrmse_<El>`` and ``total_<El>`` per element. ``total_<El>``, ``worker``, ``host``, ``version``
-    and ``commit`` are missing in journals of versions that did not record them, and ``revision`` is
-    0 there.
+    per element those of :data:`~tomoatlas.analysis.table.ELEMENT_COLUMNS`, as ``nrmse_<El>`` and
+    ``total_<El>``. What a journal of an earlier version does not record is missing, and
+    ``revision`` is 0 there.
 
     Raises
     ------
@@ -109,6 +108,7 @@ class JournalReader:
         self.study: Study = files.study()
         self._path = files.journal_file
         self._cells = {frozenset(cell.values) for cell in self.study.cells()}
+        self._weights = {str(m): set(self.study.search.space.of(m)) for m in Method}
         self._start()
         self.read()
 
@@ -124,7 +124,7 @@ class JournalReader:
             if size > self._offset:
                 self._take_all(size - self._offset)
             if self._line > before:
-                self.trials = trials_table(self._records)
+                self.trials = trials_table(self._records, self.study.search.score)
         return cut or self._line > before
 
     @property
@@ -169,7 +169,7 @@ class JournalReader:
 
     def _take(self, record: Record | None) -> None:
         """Take in one line: a trial, or a reason why it is left out."""
-        problem = "not records of trials" if record is None else _problem(record, self._cells)
+        problem = "not records of trials" if record is None else self._problem(record)
         if record is None or problem:
             self._left_out.setdefault(problem, []).append(self._line)
             return
@@ -177,29 +177,37 @@ class JournalReader:
             self._unknown.update(_unknown(record))
         self._records.append(record)
 
+    def _problem(self, record: Mapping[str, Any]) -> str:
+        """Why a record is no trial of the study; empty if it is one."""
+        if not _is_trial(record):
+            return "not records of trials"
+        if record["method"] not in self._weights:
+            return f"of an unknown method, {record['method']!r}"
+        if not _are_weights(record.get("weights") or {}, self._weights[record["method"]]):
+            return "without the weights of their method"
+        try:
+            cell = frozenset((record.get("cell") or {}).items())
+            return "" if cell in self._cells else "of no cell of this study"
+        except TypeError:  # a list where an axis has its value
+            return "of no cell of this study"
 
-def _problem(record: Mapping[str, Any], cells: Collection[frozenset[Any]]) -> str:
-    """Why a record is no trial of the study; empty if it is one."""
-    method, cell, weights = record.get("method"), record.get("cell") or {}, record.get("weights")
-    if not (
-        isinstance(method, str)
-        and isinstance(cell, dict)
-        and isinstance(weights or {}, dict)
-        and isinstance(record.get("nrmse_by_element") or {}, dict)
-        and isinstance(record.get("totals") or {}, dict)
-        and isinstance(record.get("trial_id"), str)
-        and isinstance(record.get("status"), str)
-        and isinstance(record.get("number"), int)
-    ):
-        return "not records of trials"
-    if method not in _WEIGHTS_OF:
-        return f"of an unknown method, {method!r}"
-    if not _are_weights(weights or {}, _WEIGHTS_OF[method]):
-        return "without the weights of their method"
-    try:
-        return "" if frozenset(cell.items()) in cells else "of no cell of this study"
-    except TypeError:  # a list where an axis has its value
-        return "of no cell of this study"
+
+_TABLES = (
+    "cell",
+    "weights",
+    "nrmse_by_element",
+    "totals",
+    "haze",
+    "level",
+    "stoichiometry_inside",
+)
+
+
+def _is_trial(record: Mapping[str, Any]) -> bool:
+    """Whether the values of a record have the types of a trial's."""
+    texts = all(isinstance(record.get(name), str) for name in ("method", "trial_id", "status"))
+    tables = all(isinstance(record.get(name) or {}, dict) for name in _TABLES)
+    return texts and tables and isinstance(record.get("number"), int)
 
 
 def _are_weights(given: Mapping[str, Any], names: Collection[str]) -> bool:

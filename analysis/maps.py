@@ -143,7 +143,7 @@ def pages(atlas: Atlas) -> list[Page]:
     across, upwards = shown_axes(atlas.axes)
     others = [axis for axis in atlas.axes if axis not in (across, upwards)]
     # Weights that act on nothing are blanked once, for every page.
-    shown = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
+    shown = atlas.with_acting_weights()
     found = []
     # The product, not the combinations present: an empty page shows what is still to be run.
     for values in product(*(atlas.values(axis) for axis in others)):

@@ -4,10 +4,14 @@ Inside the grid: linear interpolation of log10 weights and of <NRMSE> over log2(
 SNR (1 + tilts, since a map may start at no HAADF tilt). Outside: the nearest edge, with a note. The
 uncertainty is measured, not assumed: each inner cell is predicted from its two neighbours along an
 axis, and the root mean square error of those predictions is reported.
+
+A weight means nothing under another contrast, exponent or likelihood. So the answer names the
+atlas's own, and an atlas that varies them is asked once for each: the best answer is given.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,9 +29,11 @@ from ..recon_core.errors import BadInput
 from ..recon_core.methods import Weights
 from ..recon_core.settings import SolverSettings
 from ..recon_core.validation import validation_error
+from ..sweep.study.identity import FIRST, LATER
+from ..sweep.study.trial import GAMMA, SCORES, Score, WeightsAndGamma
 from ..sweep.versions import UNRECORDED, revision_note
 from .atlas import Atlas, load_atlas
-from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_label
+from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, axis_label, condition_label
 
 Array = NDArray[np.float64]
 
@@ -40,8 +46,11 @@ _WITHOUT_MEANING = ("tolerance", "max_iterations", "projector")
 _QUANTITIES: dict[str, Callable[[Array], Array]] = {
     "haadf": np.log10,
     "tv": np.log10,
+    GAMMA: np.asarray,
+    "score": np.asarray,
     "nrmse": np.asarray,
 }
+"""Columns to interpolate, where an atlas has them, and the scale on which that is done."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +59,17 @@ class Recommendation:
 
     Parameters
     ----------
-    weights : the recommended weights.
+    weights : the recommended weights; with ``gamma`` where the atlas searched it.
     nrmse : expected ⟨NRMSE⟩.
     uncertainty : standard error of ``nrmse``.
     haadf_factor : factor within which neighbouring cells agree on the HAADF weight.
     tv_factor : the same for the TV weight.
     notes : limits of the answer, one sentence each.
-    solver : settings that decide what a weight means, as the atlas has them; empty if unknown.
+    solver : settings that decide what a weight means, as the atlas has them, with the recommended
+        ``gamma``; empty if unknown.
+    gamma_error : standard error of a ``gamma`` that the atlas searched; None for a given one.
+    score : what the weights are the best by.
+    edition : of the defaults of the atlas's study; None if unknown.
     """
 
     weights: Weights
@@ -66,6 +79,9 @@ class Recommendation:
     tv_factor: float
     notes: tuple[str, ...] = ()
     solver: Mapping[str, Any] = field(default_factory=dict)
+    gamma_error: float | None = None
+    score: Score = Score.NRMSE
+    edition: int | None = None
 
     @property
     def settings(self) -> SolverSettings:
@@ -131,18 +147,52 @@ def recommend(
     """
     atlas = atlas if isinstance(atlas, Atlas) else load_atlas(atlas)
     asked = _asked(haadf_tilts, chemical_tilts, snr, haadf_snr)
-    axes = tuple(axis for axis in asked if axis in atlas.axes)
-    table = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
-    table = table[np.isfinite(table["nrmse"])]
-    if table.empty:
+    parts = [part for part in _by_meaning(atlas) if np.isfinite(part.table["nrmse"]).any()]
+    if not parts:
         raise BadInput("atlas has no finished cell", accepted="an atlas with results")
+    found = [_answer(part, asked) for part in parts]
+    return min(found, key=lambda answer: answer[0])[1]
+
+
+def _by_meaning(atlas: Atlas) -> list[Atlas]:
+    """Atlases in each of which a weight means one thing; their axes are conditions of the data."""
+    varied = [axis for axis in atlas.axes if _gives_meaning(axis)]
+    if not varied:
+        return [atlas]
+    kept = tuple(axis for axis in atlas.axes if axis not in varied)
+    parts = []
+    for values, table in atlas.table.groupby(varied, sort=False):
+        settings = copy.deepcopy(dict(atlas.settings))
+        for axis, value in zip(varied, values, strict=True):
+            settings.setdefault("solver", {})[axis.removeprefix("solver.")] = value
+        chosen = condition_label(dict(zip(varied, values, strict=True)))
+        note = f"the best of the atlas's settings here is {chosen}"
+        parts.append(Atlas(table, kept, settings, (note, *atlas.notes)))
+    return parts
+
+
+def _gives_meaning(path: str) -> bool:
+    table, _, key = path.partition(".")
+    return table == "solver" and key not in _WITHOUT_MEANING
+
+
+def _answer(atlas: Atlas, asked: dict[str, float]) -> tuple[float, Recommendation]:
+    """What an atlas recommends, after the score by which it is the best."""
+    axes = tuple(axis for axis in asked if axis in atlas.axes)
+    table = atlas.with_acting_weights()
+    table = table[np.isfinite(table["nrmse"])]
     grid = _grid(table, axes)
     point = np.array([_coordinate(axis, asked[axis]) for axis in axes])
     inside = _clamped(grid, point)
-    found = {name: _interpolate(grid, name, inside) for name in _QUANTITIES}
-    error = {name: _leave_one_out(grid, name) for name in _QUANTITIES}
-    return Recommendation(
-        Weights(haadf=10.0 ** found["haadf"], tv=10.0 ** found["tv"]),
+    found = {name: _interpolate(grid, name, inside) for name in grid.values}
+    error = {name: _leave_one_out(grid, name) for name in grid.values}
+    weights = Weights(haadf=10.0 ** found["haadf"], tv=10.0 ** found["tv"])
+    solver = _meaning(atlas)
+    if math.isfinite(gamma := found.get(GAMMA, math.nan)):
+        weights = WeightsAndGamma(weights.haadf, weights.tv, gamma)
+        solver |= {GAMMA: gamma}
+    return found.get("score", found["nrmse"]), Recommendation(
+        weights,
         found["nrmse"],
         error["nrmse"],
         10.0 ** error["haadf"],
@@ -151,17 +201,42 @@ def recommend(
             *_range_notes(table, axes, asked),
             *_fixed_notes(atlas, axes, asked),
             *_revision_notes(table),
+            *_score_notes(atlas, found, error),
+            *_unknown_notes(atlas),
             *atlas.notes,
         ),
-        _meaning(atlas),
+        solver,
+        error.get(GAMMA),
+        atlas.score,
+        atlas.setting("study.edition") or (FIRST if atlas.settings else None),
     )
 
 
 def _meaning(atlas: Atlas) -> dict[str, Any]:
-    """The solver's settings that decide what a weight means."""
+    """The solver's settings that decide what a weight means; later keys at their neutral value."""
     solver = atlas.setting("solver")
-    solver = solver if isinstance(solver, Mapping) else {}
-    return {key: value for key, value in solver.items() if key not in _WITHOUT_MEANING}
+    if not isinstance(solver, Mapping):
+        return {}
+    later = {path.removeprefix("solver."): v for path, v in LATER.items() if _gives_meaning(path)}
+    return {key: v for key, v in {**later, **solver}.items() if key not in _WITHOUT_MEANING}
+
+
+def _unknown_notes(atlas: Atlas) -> list[str]:
+    """On an atlas without its study, whose weights may mean anything."""
+    if atlas.settings:
+        return []
+    return ["the atlas does not name the settings its weights are for: the first edition's assumed"]
+
+
+def _score_notes(atlas: Atlas, found: Mapping[str, float], error: Mapping[str, float]) -> list[str]:
+    """On weights that are the best by another score than the one printed."""
+    if "score" not in found:
+        return []
+    label = SCORES[atlas.score].label
+    return [
+        f"the weights are the best by the {label}, {found['score']:.3g} ± {error['score']:.2g} "
+        "here, not by the NRMSE"
+    ]
 
 
 def _asked(
@@ -186,13 +261,12 @@ def _coordinate(axis: str, value: float) -> float:
 
 
 def _grid(table: pd.DataFrame, axes: tuple[str, ...]) -> _Grid:
-    numbers = table.assign(
-        **{name: as_used(table[name].to_numpy()) for name, as_used in _QUANTITIES.items()}
-    )
+    scales = {name: scale for name, scale in _QUANTITIES.items() if name in table}
+    numbers = table.assign(**{name: use(table[name].to_numpy()) for name, use in scales.items()})
     if not axes:
-        return _Grid((), {name: np.asarray(numbers[name].mean()) for name in _QUANTITIES})
+        return _Grid((), {name: np.asarray(numbers[name].mean()) for name in scales})
     # Weights are averaged as logarithms: their mean is a geometric one.
-    mean = numbers.groupby(list(axes))[list(_QUANTITIES)].mean().reset_index()
+    mean = numbers.groupby(list(axes))[list(scales)].mean().reset_index()
     levels = [np.unique(mean[axis]) for axis in axes]
     places = tuple(
         np.searchsorted(level, mean[axis]) for axis, level in zip(axes, levels, strict=True)
@@ -202,7 +276,7 @@ def _grid(table: pd.DataFrame, axes: tuple[str, ...]) -> _Grid:
         for axis, level in zip(axes, levels, strict=True)
     )
     values = {}
-    for name in _QUANTITIES:
+    for name in scales:
         # A grid over the axes asked about; a cell whose trials failed stays NaN.
         sparse = np.full([len(level) for level in levels], np.nan)
         sparse[places] = mean[name]

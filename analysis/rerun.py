@@ -22,7 +22,7 @@ from ..recon_core.result import History
 from ..recon_core.tiltseries import TiltSeries
 from ..sweep.evaluate import reconstruct_trial
 from ..sweep.study import Study
-from ..sweep.study.trial import Cell
+from ..sweep.study.trial import GAMMA, Cell, weights_named
 from ..sweep.versions import REVISION, ROUNDING, revision_name
 from .style import METHOD_LABELS, METHOD_STYLE, condition_label
 from .table import best_trial, trials_of_cell
@@ -276,7 +276,7 @@ def rerun_best(
     history, weights = History(), None
     differences: list[Difference] = []
     for method, row in rows.items():
-        trial = study.trial(cell, method, int(row["number"]), _weights(row))
+        trial = study.trial(cell, method, int(row["number"]), weights_of_row(row))
         solved, truth, series = reconstruct_trial(study, trial, device)
         volumes[method] = solved.volumes
         score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
@@ -308,6 +308,12 @@ def best_rows(
     return {method: row for method, row in rows.items() if row is not None}
 
 
-def _weights(row: pd.Series) -> Weights:
-    given = {name: float(row[name]) for name in ("haadf", "tv") if pd.notna(row[name])}
-    return Weights(**given)
+def weights_of_row(row: pd.Series) -> Weights:
+    """The weights of a trial, with the exponent where that was searched.
+
+    Parameters
+    ----------
+    row : of the table of trials.
+    """
+    names = [name for name in ("haadf", "tv", GAMMA) if pd.notna(row[name])]
+    return weights_named({name: float(row[name]) for name in names})

@@ -19,7 +19,7 @@ METHOD_STYLE: dict[Method, tuple[str, str]] = {
 }
 """Colour and marker of each method."""
 
-WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight"}
+WEIGHT_LABELS = {"haadf": "HAADF weight", "tv": "TV weight", "gamma": "exponent γ"}
 
 _AXIS_LABELS = {
     HAADF_TILTS: "HAADF tilts",
@@ -29,9 +29,19 @@ _AXIS_LABELS = {
 }
 
 # Long names of columns, written into the files of an atlas; axes are labelled by _AXIS_LABELS.
+_ELEMENT_LABELS = {
+    "nrmse": "NRMSE of {}",
+    "total": "total of {} over the true one",
+    "level": "level of {} inside its particles over the true one",
+    "haze": "fraction of {} away from its particles",
+    "stoichiometry": "fraction of {} beside O, one voxel inside its oxide",
+}
+
 _COLUMN_LABELS = {
     "haadf": "HAADF weight of the best fused trial",
     "tv": "TV weight of the best fused trial",
+    "gamma": "exponent of the HAADF contrast of the best fused trial",
+    "score": "score of the best fused trial, as search.score names it",
     "tv_chemistry_tv": "TV weight of the best trial of Chemistry + TV",
     "trials": "good fused trials",
     "failed": "trials of any method that are not good",
@@ -74,11 +84,9 @@ def column_label(name: str) -> str:
         if name == column:
             return f"mean NRMSE over the elements, {METHOD_LABELS[method]}"
     # Checked after the baselines, whose columns also start with nrmse_.
-    if name.startswith("nrmse_"):
-        return f"NRMSE of {name.removeprefix('nrmse_')}, {METHOD_LABELS[Method.FUSED]}"
-    if name.startswith("total_"):
-        element = name.removeprefix("total_")
-        return f"total of {element} over the true one, {METHOD_LABELS[Method.FUSED]}"
+    kind, _, element = name.partition("_")
+    if kind in _ELEMENT_LABELS and element:
+        return f"{_ELEMENT_LABELS[kind].format(element)}, {METHOD_LABELS[Method.FUSED]}"
     return axis_label(name)
 
 

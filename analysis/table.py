@@ -1,13 +1,15 @@
 """Journal → tidy table of trials → table of cells, the atlas.
 
-A cell's value is that of its best *good* trial (status ``ok`` and a finite score); a cell without
-one holds NaN and never a number that looks like a result.
+A cell's value is that of its best *good* trial (status ``ok`` and a finite score), that of the
+lowest score (``search.score``); a cell without one holds NaN and never a number that looks like a
+result.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..recon_core.methods import Method
+from ..recon_core.tiltseries import SYMBOLS
 from ..sweep.study import Study
-from ..sweep.study.trial import is_final
+from ..sweep.study.trial import GAMMA, Score, is_final, score_of
 from ..sweep.versions import revision_of
 from .style import SCORE_COLUMNS
 
@@ -40,6 +43,8 @@ BASE_COLUMNS = (
     "status",
     "haadf",
     "tv",
+    "gamma",
+    "score",
     "nrmse",
     "relative_error",
     "iterations",
@@ -60,10 +65,51 @@ WORST = 2.0
 """The largest possible NRMSE, sqrt(2 (1 - rho)), reached by the negative of the truth."""
 
 _LONGEST_S = 1e9
-_LARGEST_TOTAL = 1e30
 
 
-def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class ElementColumn:
+    """Columns with a number of every element.
+
+    Parameters
+    ----------
+    key : of a record that holds the numbers by element.
+    most : the largest that can be meant; they are not negative.
+    part : key of the number in the table of an element; None for a plain number.
+    """
+
+    key: str
+    most: float
+    part: str | None = None
+
+
+ELEMENT_COLUMNS = {
+    "nrmse": ElementColumn("nrmse_by_element", WORST),
+    "total": ElementColumn("totals", 1e30),
+    "level": ElementColumn("level", 1e30),
+    "haze": ElementColumn("haze", 1.0),
+    "stoichiometry": ElementColumn("stoichiometry_inside", 1.0, "mean"),
+}
+"""Beginning of a column's name, before ``_<El>``, and what it holds."""
+
+
+def element_of(column: str) -> str | None:
+    """The element of a column of :data:`ELEMENT_COLUMNS`; None for any other column.
+
+    Parameters
+    ----------
+    column : its name.
+
+    Examples
+    --------
+    >>> element_of("total_Au"), element_of("nrmse_ml")
+    ('Au', None)
+    """
+    kind, _, element = column.partition("_")
+    return element if kind in ELEMENT_COLUMNS and element in SYMBOLS else None
+
+
+def trials_table(records: Sequence[Mapping[str, Any]], score: Score = Score.NRMSE) -> pd.DataFrame:
     """One row per outcome of a trial, in the order of the records.
 
     A value of another type than its column, or a score that no volume can have, becomes NaN or
@@ -72,11 +118,12 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     Parameters
     ----------
     records : lines of a journal, parsed.
+    score : what the study minimises, column ``score``.
 
     Returns
     -------
-    Table with :data:`BASE_COLUMNS`, one column per axis, and ``nrmse_<El>`` and ``total_<El>`` per
-    element, the latter where the journal records them.
+    Table with :data:`BASE_COLUMNS`, one column per axis, and per element those of
+    :data:`ELEMENT_COLUMNS` that the journal records. ``gamma`` is NaN where it is not searched.
     """
     outcomes = _outcomes(records)
     columns: dict[str, Any] = {
@@ -84,6 +131,7 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         "number": _numbers([record.get("number") for record in outcomes]),
         "nrmse": _within([record.get("nrmse") for record in outcomes], WORST),
     }
+    columns["score"] = columns["nrmse"] if score is Score.NRMSE else _scores(outcomes, score)
     columns |= {name: _texts([record.get(name) for record in outcomes]) for name in _TEXTS}
     columns |= {name: _numbers([record.get(name) for record in outcomes]) for name in _NUMBERS}
     columns["revision"] = np.array([revision_of(record) for record in outcomes], dtype=np.int64)
@@ -91,14 +139,24 @@ def trials_table(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     columns["device_seconds"] = columns["seconds"] + _spent_before(records, outcomes)
     weights = _nested(outcomes, "weights")
     none = [None] * len(outcomes)
-    columns |= {name: _numbers(weights.get(name, none)) for name in ("haadf", "tv")}
+    columns |= {name: _numbers(weights.get(name, none)) for name in ("haadf", "tv", GAMMA)}
     frame = pd.DataFrame({name: columns[name] for name in BASE_COLUMNS} | _nested(outcomes, "cell"))
-    scores = _nested(outcomes, "nrmse_by_element")
-    amounts = _nested(outcomes, "totals")
-    return frame.assign(
-        **{f"nrmse_{name}": _within(values, WORST) for name, values in scores.items()},
-        **{f"total_{name}": _within(values, _LARGEST_TOTAL) for name, values in amounts.items()},
-    )
+    by_element = {
+        f"{column}_{element}": _within(_parts(values, row.part), row.most)
+        for column, row in ELEMENT_COLUMNS.items()
+        for element, values in _nested(outcomes, row.key).items()
+    }
+    return frame.assign(**by_element)
+
+
+def _parts(values: list[Any], name: str | None) -> list[Any]:
+    if name is None:
+        return values
+    return [value.get(name) if isinstance(value, Mapping) else None for value in values]
+
+
+def _scores(records: Sequence[Mapping[str, Any]], score: Score) -> NDArray[np.float64]:
+    return np.array([score_of(score, dict(record)) for record in records], dtype=np.float64)
 
 
 def _outcomes(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -163,20 +221,20 @@ def _nested(records: Sequence[Mapping[str, Any]], table: str) -> dict[str, list[
 
 
 def good_trials(trials: pd.DataFrame, method: Method | None = None) -> pd.DataFrame:
-    """Trials that ended well with a finite score.
+    """Trials that ended well with a finite NRMSE, and a finite score where the study has another.
 
     Parameters
     ----------
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     method : keep only its trials; None for all methods.
     """
-    good = (trials["status"] == "ok") & np.isfinite(trials["nrmse"])
+    good = (trials["status"] == "ok") & np.isfinite(trials["nrmse"]) & np.isfinite(trials["score"])
     found: pd.DataFrame = trials[good if method is None else good & (trials["method"] == method)]
     return found
 
 
 def best_trial(trials: pd.DataFrame, method: Method) -> pd.Series | None:
-    """The good trial with the lowest mean NRMSE; the earlier one of equals.
+    """The good trial with the lowest score, by default the NRMSE; the earlier one of equals.
 
     Parameters
     ----------
@@ -191,7 +249,7 @@ def best_trial(trials: pd.DataFrame, method: Method) -> pd.Series | None:
     if mine.empty:
         return None
     # Ties go to the earlier proposal, so that the best does not depend on the order of arrival.
-    return mine.sort_values(["nrmse", "number"], kind="stable").iloc[0]
+    return mine.sort_values(["score", "number"], kind="stable").iloc[0]
 
 
 def trials_of_cell(trials: pd.DataFrame, cell: Mapping[str, object]) -> pd.DataFrame:
@@ -240,18 +298,22 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
 
     Returns
     -------
-    Columns: the axes by path; ``haadf, tv`` (weights of the best fused trial); ``nrmse`` and
-    ``nrmse_<El>`` (its scores); ``total_<El>`` (its amounts over the true ones, where recorded);
-    ``nrmse_ml, nrmse_ml_stopped, nrmse_chemistry_tv`` (the best trial
-    of each baseline); ``tv_chemistry_tv``; ``trials`` (good fused trials); ``failed`` (trials of
-    any method that are not good); ``revision`` (of the algorithm that made the best fused trial, 0
-    where unrecorded).
+    Columns: the axes by path; ``haadf, tv`` (weights of the best fused trial), and ``gamma`` where
+    it is searched; ``score`` (its score, where that is not the NRMSE); ``nrmse`` and those of
+    :data:`ELEMENT_COLUMNS` (of the same trial, where recorded); ``nrmse_ml, nrmse_ml_stopped,
+    nrmse_chemistry_tv`` (the best trial of each baseline); ``tv_chemistry_tv``; ``trials`` (good
+    fused trials); ``failed`` (trials of any method that are not good); ``revision`` (of the
+    algorithm that made the best fused trial, 0 where unrecorded). The best trial is that of the
+    lowest score.
     """
     cells = study.cells()
     places = pd.Series(cell_places(trials, study), index=trials.index)
-    elements = [c for c in trials.columns if str(c).startswith(("nrmse_", "total_"))]
+    elements = [column for column in map(str, trials.columns) if element_of(column)]
+    gamma = [GAMMA] if study.search.space.gamma is not None else []
+    other = ["score"] if study.search.score is not Score.NRMSE else []
     best = {method: _best_of_cells(trials, places, method, len(cells)) for method in SCORE_COLUMNS}
-    columns = {name: best[Method.FUSED][name] for name in ("haadf", "tv", "nrmse", *elements)}
+    names = ("haadf", "tv", *gamma, *other, "nrmse", *elements)
+    columns = {name: best[Method.FUSED][name] for name in names}
     columns |= {column: best[method]["nrmse"] for method, column in SCORE_COLUMNS.items()}
     columns["tv_chemistry_tv"] = best[Method.CHEMISTRY_TV]["tv"]
     good = good_trials(trials)
@@ -268,7 +330,7 @@ def _best_of_cells(
     trials: pd.DataFrame, places: pd.Series, method: Method, cells: int
 ) -> pd.DataFrame:
     """The row of the best good trial of ``method`` in every cell; NaN for a cell without one."""
-    mine = good_trials(trials, method).sort_values(["nrmse", "number"], kind="stable")
+    mine = good_trials(trials, method).sort_values(["score", "number"], kind="stable")
     # Sorted by score before: the first row of a cell is its best, duplicates are worse.
     mine = mine.set_axis(places[mine.index].to_numpy())
     return mine[~mine.index.duplicated()].reindex(range(cells))

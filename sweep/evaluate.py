@@ -19,7 +19,14 @@ from ..recon_core.errors import BadInput
 from ..recon_core.gpu import device_named
 from ..recon_core.memory import TooLarge, check_fits
 from ..recon_core.methods import Method
-from ..recon_core.metrics import nrmse_by_element, relative_error, stoichiometry, totals
+from ..recon_core.metrics import (
+    haze,
+    level,
+    nrmse_by_element,
+    relative_error,
+    stoichiometry,
+    totals,
+)
 from ..recon_core.result import Reconstruction, Status
 from ..recon_core.solver import reconstruct
 from ..recon_core.tiltseries import TiltSeries
@@ -98,7 +105,7 @@ def reconstruct_trial(
         at.specimen.model_dump_json(), at.acquisition.model_dump_json(), at.noise_seed()
     )
     oracle = _mean_nrmse(truth.volumes) if trial.method is Method.ML_STOPPED else None
-    solved = reconstruct(series, trial.method, trial.weights, at.solver, oracle, device)
+    solved = reconstruct(series, trial.method, trial.weights, at.solver_of(trial), oracle, device)
     return solved, truth, series
 
 
@@ -161,8 +168,20 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
             phase.element: {"mean": phase.mean, "sigma": phase.sigma}
             for phase in stoichiometry(volumes, truth.volumes, elements)
         },
+        stoichiometry_inside=_inside(volumes, truth),
         totals=dict(zip(elements, totals(volumes, truth.volumes), strict=True)),
+        haze=dict(zip(elements, haze(volumes, truth.volumes), strict=True)),
+        level=dict(zip(elements, level(volumes, truth.volumes), strict=True)),
     )
+
+
+def _inside(volumes: Array, truth: Specimen) -> dict[str, dict[str, float]]:
+    """Cation fractions one voxel from the boundary of every phase, with the truth's own."""
+    pair = (stoichiometry(v, truth.volumes, truth.elements, 1) for v in (volumes, truth.volumes))
+    return {
+        found.element: {"mean": found.mean, "sigma": found.sigma, "true": true.mean}
+        for found, true in zip(*pair, strict=True)
+    }
 
 
 def _raised(error: Exception, device: str) -> TrialResult:

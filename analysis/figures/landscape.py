@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...sweep.search.propose import Space
+from ...sweep.study.trial import SCORES, Score
 from ..posterior import NEAR_BEST, Floats, Posterior, least, posterior
 from ..style import condition_label
 from ..table import best_trial, good_trials
@@ -20,8 +21,10 @@ GRID = 81
 _FAILED = "failed, taken as worse"
 
 
-def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Figure:
-    """Expected ⟨NRMSE⟩ over the weights and its uncertainty, with every fused trial of the cell.
+def landscape_figure(
+    trials: pd.DataFrame, space: Space, title: str = "", score: Score = Score.NRMSE
+) -> Figure:
+    """Expected score over the weights and its uncertainty, with every fused trial of the cell.
 
     The model is the one the search uses. Dots: good trials; star: the best; crosses: failed trials,
     which count as worse than the worst. White outline: expected within
@@ -33,6 +36,7 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
     trials : trials of one cell, of any method.
     space : bounds of each weight searched, linear.
     title : the condition, on a line below the heading.
+    score : what the search minimised.
 
     Raises
     ------
@@ -44,11 +48,12 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
         raise BadInput(
             "too few good fused trials for a landscape",
             value=good,
-            accepted=f">= {least(Method.FUSED)}",
+            accepted=f">= {least(Method.FUSED, space)}",
         )
+    label = SCORES[score].label
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    _draw(figure, left, found, found.mean, "⟨NRMSE⟩")
+    _draw(figure, left, found, found.mean, label if score is Score.NRMSE else "score")
     _draw(figure, right, found, found.sigma, "σ", "magma")
     # Relative to the model's own minimum, which may lie between trials.
     level = (1.0 + NEAR_BEST) * float(found.mean.min())
@@ -58,10 +63,12 @@ def landscape_figure(trials: pd.DataFrame, space: Space, title: str = "") -> Fig
         _draw_trials(ax, trials)
     left.set_ylabel("TV weight")
     outlined = f"outlined: within {NEAR_BEST:.0%} of the best"
-    left.set_title(f"expected ⟨NRMSE⟩\n{outlined}; hatched: a guess", fontsize=9)
+    left.set_title(f"expected {label}\n{outlined}; hatched: a guess", fontsize=9)
     right.set_title("its uncertainty (standard deviation)", fontsize=9)
     right.legend(fontsize=8, loc="upper left", framealpha=0.9)
-    figure.suptitle("\n".join(filter(None, ("Landscape of the weights, fused method", title))))
+    at = "" if found.gamma is None else f", at γ = {found.gamma:.3g} of the best trial"
+    heading = f"Landscape of the weights, fused method{at}"
+    figure.suptitle("\n".join(filter(None, (heading, title))))
     return figure
 
 
@@ -105,7 +112,7 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
     if len(failed):
         ax.plot(failed["haadf"], failed["tv"], "X", color="#D55E00", markersize=8, label=_FAILED)
     if best is not None:
-        label = f"best, {best['nrmse']:.3f}"
+        label = f"best, {best['score']:.3f}"
         ax.plot(
             best["haadf"],
             best["tv"],
@@ -119,7 +126,7 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
 
 def _landscape(source: Source) -> Figure:
     title = condition_label(dict(source.cell.values))
-    return landscape_figure(source.cell_trials, source.space, title)
+    return landscape_figure(source.cell_trials, source.space, title, source.study.search.score)
 
 
 LANDSCAPE_FIGURE = Entry(

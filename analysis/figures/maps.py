@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ...recon_core.methods import Method
+from ...sweep.search.propose import LINEAR
+from ...sweep.study.trial import SCORES, Score
 from ..maps import Page, PhaseMap
 from ..style import (
     CHEMICAL_TILTS,
@@ -237,12 +239,12 @@ def weights_figure(page: Page) -> Figure | None:
     """
     if page.axes == 0:
         return None
-    figure = Figure(figsize=(11.0, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _draw_weight(figure, left, page, "haadf")
-    _draw_weight(figure, right, page, "tv")
-    if page.axes == 2:
-        right.set_ylabel("")
+    names = page.atlas.weight_names
+    figure = Figure(figsize=(5.5 * len(names), 4.6), layout="constrained")
+    for ax, name in zip(figure.subplots(1, len(names)), names, strict=True):
+        _draw_weight(figure, ax, page, name)
+        if page.axes == 2 and name != names[0]:
+            ax.set_ylabel("")
     figure.suptitle(titled("Best weights of the fused method", page))
     return figure
 
@@ -250,22 +252,24 @@ def weights_figure(page: Page) -> Figure | None:
 def _draw_weight(figure: Figure, ax: Axes, page: Page, weight: str) -> None:
     """Draw one weight, as a map for two axes and as a curve for one."""
     low, high = _searched(page, weight)
+    linear, label = weight in LINEAR, WEIGHT_LABELS[weight]
     if page.axes == 2:
-        ends = _found(page, weight)
-        colours = draw_map(
-            ax, page.map(weight), LogNorm(*ends), cmap="cividis", text="{:.2g}".format
-        )
-        bar = add_colourbar(figure, colours, ax, WEIGHT_LABELS[weight], above=True)
-        plain_log_ticks(bar.ax.yaxis, *ends)
-        notes = (f"searched from {low:g} to {high:g}", _smoothness(page.map(weight)))
+        grid, ends = page.map(weight), (low, high) if linear else _found(page, weight)
+        norm, text = (Normalize(*ends), "{:.2f}") if linear else (LogNorm(*ends), "{:.2g}")
+        colours = draw_map(ax, grid, norm, cmap="cividis", text=text.format)
+        bar = add_colourbar(figure, colours, ax, label, above=True)
+        if not linear:
+            plain_log_ticks(bar.ax.yaxis, *ends)
+        notes = (f"searched from {low:g} to {high:g}", _smoothness(grid))
         ax.set_title("\n".join(filter(None, notes)), fontsize=10)
         return
     draw_curve(ax, str(page.across), *page.curve(weight), Method.FUSED)
     mark_if_empty(ax)
-    ax.set_yscale("log")
     ax.set_ylim(low, high)
-    ax.set_ylabel(WEIGHT_LABELS[weight])
-    plain_log_ticks(ax.yaxis, low, high)
+    ax.set_ylabel(label)
+    if not linear:
+        ax.set_yscale("log")
+        plain_log_ticks(ax.yaxis, low, high)
 
 
 def _smoothness(grid: PhaseMap) -> str:
@@ -368,14 +372,16 @@ def _nrmse_norm(page: Page, columns: list[str]) -> Normalize:
 
 
 def titled(title: str, page: Page) -> str:
-    """The title, with the axes held fixed on a line of their own.
+    """The title, with the axes held fixed, and a score that is not the NRMSE, on further lines.
 
     Parameters
     ----------
     title : the first line.
     page : the page shown, whose ``fixed`` axes make the second line.
     """
-    return f"{title}\n{condition_label(page.fixed)}" if page.fixed else title
+    score = page.atlas.score
+    by = "" if score is Score.NRMSE else f"best by the {SCORES[score].label}, not by {NRMSE}"
+    return "\n".join(filter(None, (title, condition_label(page.fixed), by)))
 
 
 NRMSE_FIGURE = Entry(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ from ...recon_core.result import Status
 from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
-from ..rerun import difference, titled
+from ..rerun import difference, titled, weights_of_row
 from ..style import condition_label
 from ..table import best_trial
 from . import CELL, Entry
@@ -56,7 +56,7 @@ class Compromise:
 
 
 def compromises(
-    study: Study, cell: Cell, haadf: float, tvs: Sequence[float], device: str = "cpu"
+    study: Study, cell: Cell, weights: Weights, tvs: Sequence[float], device: str = "cpu"
 ) -> list[Compromise]:
     """Reconstruct ``cell`` at one HAADF weight and every TV weight.
 
@@ -64,7 +64,7 @@ def compromises(
     ----------
     study : the study of the cell.
     cell : the condition to reconstruct.
-    haadf : weight of the HAADF term.
+    weights : of which all but ``tv`` are kept.
     tvs : TV weights, > 0.
     device : what to compute on, as the command line names it.
 
@@ -74,7 +74,7 @@ def compromises(
     """
     found = []
     for number, tv in enumerate(tvs):
-        trial = study.trial(cell, Method.FUSED, number, Weights(haadf, float(tv)))
+        trial = study.trial(cell, Method.FUSED, number, replace(weights, tv=float(tv)))
         solved, truth, _ = reconstruct_trial(study, trial, device)
         history = solved.history
         score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
@@ -193,7 +193,7 @@ def _ring_best(ax: Axes, places: Sequence[tuple[float, float]], best: Weights) -
 
 def _pareto(source: Source) -> Figure:
     row = _best_fused(source)
-    best = Weights(haadf=float(row["haadf"]), tv=float(row["tv"]))
+    best = weights_of_row(row)
     points = _compromises(source, best)
     found = [difference(row, point.nrmse) for point in points if point.tv == best.tv]
     label = condition_label(dict(source.cell.values))
@@ -203,7 +203,7 @@ def _pareto(source: Source) -> Figure:
 def _compromises(source: Source, best: Weights) -> list[Compromise]:
     """Over the range searched, and at the best trial's weight."""
     tvs = {*np.geomspace(*source.space["tv"], STEPS).tolist(), best.tv}
-    return compromises(source.study, source.cell, best.haadf, sorted(tvs))
+    return compromises(source.study, source.cell, best, sorted(tvs))
 
 
 def _best_fused(source: Source) -> pd.Series:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ...recon_core.errors import BadInput
-from ...recon_core.methods import Method, Weights
-from ...sweep.search.propose import Space, predict
+from ...recon_core.methods import Method
+from ...sweep.search.propose import LINEAR, Space, predict
+from ...sweep.study.trial import GAMMA, SCORES, Score, weights_named
 from ..posterior import WEIGHTS, Floats, unit_grid
 from ..style import HAADF_TILTS, WEIGHT_LABELS, axis_label, value_label
 from ..table import good_trials
@@ -24,8 +25,9 @@ from . import TRIALS, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
 from .timeline import device_hours
 
-_BLUE, _ORANGE = "#0072B2", "#D55E00"
-GRID = 33
+_BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
+# Points along each weight, by the number of weights.
+_GRID = {2: 33, 3: 15}
 LEAST = 10
 """Fewest good fused trials from which importance is estimated."""
 MOST = 1000
@@ -35,7 +37,7 @@ O(n³).
 
 
 def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """Lowest fused ⟨NRMSE⟩ of each cell after each of its trials.
+    """Lowest score of the fused trials of each cell after each of its trials.
 
     A failed trial leaves the best unchanged.
 
@@ -51,9 +53,9 @@ def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     """
     fused = trials[trials["method"] == "fused"].copy()
     # A failed trial may carry a number; it must not become the best.
-    fused.loc[fused["status"] != "ok", "nrmse"] = np.nan
+    fused.loc[fused["status"] != "ok", "score"] = np.nan
     fused["cell"] = _cell_numbers(fused, axes)
-    table = fused.pivot_table(index="cell", columns="number", values="nrmse", dropna=False)
+    table = fused.pivot_table(index="cell", columns="number", values="score", dropna=False)
     best = table.cummin(axis=1).ffill(axis=1)
     last = fused.groupby("cell")["number"].max()
     # A cell that ended early has no value at later trial numbers; ffill alone would invent one.
@@ -70,7 +72,7 @@ def _cell_numbers(trials: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
 
 
 def mean_best(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """Mean over the cells of the best fused ⟨NRMSE⟩ so far, against device time.
+    """Mean over the cells of the best fused score so far, against device time.
 
     Only cells that have a result in the end count, and the mean is NaN until the last of them has
     its first: a mean over the cells known so far would rise whenever a hard cell joined.
@@ -86,9 +88,9 @@ def mean_best(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     a result so far), one row per trial by the time it ended.
     """
     ended = device_hours(trials)
-    good = ended[(ended["method"] == "fused") & (ended["status"] == "ok") & ended["nrmse"].notna()]
+    good = ended[(ended["method"] == "fused") & (ended["status"] == "ok") & ended["score"].notna()]
     cells = _cell_numbers(good, axes)
-    best = good["nrmse"].groupby(cells).cummin()
+    best = good["score"].groupby(cells).cummin()
     # Increments per trial: their running sum is the sum of all cells' bests at any moment.
     gained = best - best.groupby(cells).shift().fillna(0.0)
     known = (~cells.duplicated()).cumsum().reindex(ended.index).ffill().fillna(0).astype(int)
@@ -98,7 +100,7 @@ def mean_best(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"device_hours": hours, "mean": mean.where(whole), "cells": known})
 
 
-def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
+def search_figure(trials: pd.DataFrame, axes: Sequence[str], score: Score = Score.NRMSE) -> Figure:
     """How far the best trial so far lies above the final best, against trials and device-hours.
 
     Left: each cell's excess over its own final best in percent, as median, middle half and full
@@ -108,6 +110,7 @@ def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
     ----------
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     axes : paths of the study's axes.
+    score : what the search minimised.
 
     Raises
     ------
@@ -118,7 +121,7 @@ def search_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_regret(left, best_so_far(trials, axes))
-    _draw_hours(right, mean_best(trials, axes))
+    _draw_hours(right, mean_best(trials, axes), SCORES[score].label)
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -153,7 +156,7 @@ def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
     ax.legend(fontsize=8, frameon=False)
 
 
-def _draw_hours(ax: Axes, means: pd.DataFrame) -> None:
+def _draw_hours(ax: Axes, means: pd.DataFrame, score: str) -> None:
     """Draw the mean best score and the number of cells with a result against device-hours."""
     if means.empty:
         ax.text(0.5, 0.5, "no times recorded", transform=ax.transAxes, ha="center")
@@ -169,24 +172,28 @@ def _draw_hours(ax: Axes, means: pd.DataFrame) -> None:
     known.yaxis.set_major_locator(MaxNLocator(integer=True))
     known.spines[["top"]].set_visible(False)
     ax.set_xlabel("device-hours, all methods")
-    ax.set_ylabel("best ⟨NRMSE⟩ so far, mean of all cells", color=_BLUE)
+    ax.set_ylabel(f"best {score} so far, mean of all cells", color=_BLUE)
     ax.set_title(f"the mean starts when all {cells} cells have a result", fontsize=10)
 
 
-def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -> Figure:
-    """How much of the variation of ⟨NRMSE⟩ each weight explains, and how it depends on each.
+def importance_figure(
+    trials: pd.DataFrame, space: Space, axes: Sequence[str], score: Score = Score.NRMSE
+) -> Figure:
+    """How much of the variation of the score each weight explains, and how it depends on each.
 
-    The search's Gaussian process is fitted to the logarithm of ⟨NRMSE⟩ relative to the best of its
-    cell, over all cells with HAADF together. Left: first-order Sobol indices (Sobol 1993) of its
-    mean over the range searched, and what only both weights together explain. Middle, right:
-    geometric mean over the other weight, the range of its middle 80 %, and the trials. The title
-    gives the part of the range that is far from any trial, where the model extrapolates.
+    The search's Gaussian process is fitted to the logarithm of the score relative to the best of
+    its cell, over all cells with HAADF together. Left: first-order Sobol indices (Sobol 1993) of
+    its mean over the range searched, and what only several weights together explain. Further
+    panels, one for each weight (and the exponent, where it is searched): geometric mean over the
+    others, the range of its middle 80 %, and the trials. The title gives the part of the range that
+    is far from any trial, where the model extrapolates.
 
     Parameters
     ----------
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     space : bounds of each weight searched, linear (the model works on their logarithms).
     axes : paths of the study's axes.
+    score : what the search minimised.
 
     Raises
     ------
@@ -201,16 +208,19 @@ def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -
     # Relative to the best of its own cell: pooled over cells, only the effect of the weights is
     # left.
     excess = 100.0 * (
-        good["nrmse"] / good.groupby(_cell_numbers(good, axes))["nrmse"].transform("min") - 1
+        good["score"] / good.groupby(_cell_numbers(good, axes))["score"].transform("min") - 1
     )
     # Logarithms make the model's variance comparable at small and large scores.
     scores = np.log1p(excess.to_numpy() / 100.0)
     mean, sigma = _expected(good, space, scores)
-    figure = Figure(figsize=(12.0, 4.2), layout="constrained")
-    bars, *panels = figure.subplots(1, 3, width_ratios=[1, 1.4, 1.4])
-    _draw_shares(bars, mean)
-    for ax, weight, surface in zip(panels, WEIGHTS, (mean, mean.T), strict=True):
-        _draw_dependence(ax, weight, space, good[weight], excess, surface)
+    figure = Figure(figsize=(4.0 * (1 + len(space)), 4.2), layout="constrained")
+    bars, *panels = figure.subplots(1, 1 + len(space), width_ratios=[1, *[1.4] * len(space)])
+    _draw_shares(bars, shares_of_variance(mean, tuple(space)))
+    # The last axis of the surface is the first weight.
+    for place, (ax, weight) in enumerate(zip(panels, space, strict=True), start=1):
+        surface = np.moveaxis(mean, -place, -1).reshape(-1, mean.shape[0])
+        drawn = excess.set_axis(good[weight])
+        _draw_dependence(ax, weight, space, drawn, surface, SCORES[score].label)
     guessed = float((sigma > 0.5 * scores.std()).mean())
     note = f"; {guessed:.0%} of the range is far from any trial" if guessed >= 0.01 else ""
     figure.suptitle(f"Which weight matters: {len(good)} fused trials{note}")
@@ -218,121 +228,135 @@ def importance_figure(trials: pd.DataFrame, space: Space, axes: Sequence[str]) -
 
 
 def _expected(good: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation (tv, haadf) of the search's model of ``scores``, one per
+    """Mean and standard deviation (…, tv, haadf) of the search's model of ``scores``, one per
     trial.
     """
     # The last points held out validate the model, so they must come from all cells and times.
     order = np.random.default_rng(0).permutation(len(good))[:MOST]
-    weights = good[list(WEIGHTS)].to_numpy(dtype=float)[order].tolist()
-    pairs = [(Weights(*w), s) for w, s in zip(weights, scores[order].tolist(), strict=True)]
-    bounds = {name: space[name] for name in WEIGHTS}
-    mean, sigma = predict(bounds, pairs, unit_grid(len(WEIGHTS), GRID))
-    return mean.reshape(GRID, GRID), sigma.reshape(GRID, GRID)
+    weights = good[list(space)].to_numpy(dtype=float)[order].tolist()
+    pairs = [
+        (weights_named(dict(zip(space, at, strict=True))), found)
+        for at, found in zip(weights, scores[order].tolist(), strict=True)
+    ]
+    points = _GRID[len(space)]
+    mean, sigma = predict(space, pairs, unit_grid(len(space), points))
+    shape = (points,) * len(space)
+    return mean.reshape(shape), sigma.reshape(shape)
 
 
-def shares_of_variance(mean: Floats) -> dict[str, float]:
+def shares_of_variance(mean: Floats, names: Sequence[str]) -> dict[str, float]:
     """First-order Sobol indices of a response surface: Var(E[f | w]) / Var(f) for each weight w.
 
     Parameters
     ----------
-    mean : surface (tv, haadf) at equal steps of the logarithms of the weights.
+    mean : surface at equal steps of each weight; its last axis is the first weight.
+    names : of the weights.
 
     Returns
     -------
-    Shares of ``haadf``, ``tv`` and ``both`` (the remainder, which only the pair explains); NaN
-    where the surface is flat.
+    The share of each weight, and ``together``, the remainder, which only several of them explain;
+    NaN where the surface is flat.
 
     Examples
     --------
     >>> import numpy as np
-    >>> shares_of_variance(np.array([[0.0, 1.0], [0.0, 1.0]]))
-    {'haadf': 1.0, 'tv': 0.0, 'both': 0.0}
+    >>> shares_of_variance(np.array([[0.0, 1.0], [0.0, 1.0]]), ("haadf", "tv"))
+    {'haadf': 1.0, 'tv': 0.0, 'together': 0.0}
     """
     total = float(mean.var())
     if total <= 0:
-        return {"haadf": np.nan, "tv": np.nan, "both": np.nan}
-    # Averaging over the other weight leaves the effect of one alone.
-    haadf, tv = float(mean.mean(axis=0).var()) / total, float(mean.mean(axis=1).var()) / total
-    return {"haadf": haadf, "tv": tv, "both": max(0.0, 1.0 - haadf - tv)}
+        return dict.fromkeys((*names, "together"), np.nan)
+    axes = range(mean.ndim)
+    # Averaging over the other weights leaves the effect of one alone.
+    alone = [mean.mean(axis=tuple(a for a in axes if a != mean.ndim - 1 - i)) for i in axes]
+    shares = {n: float(a.var()) / total for n, a in zip(names, alone, strict=True)}
+    return {**shares, "together": max(0.0, 1.0 - sum(shares.values()))}
 
 
-def _draw_shares(ax: Axes, mean: Floats) -> None:
-    shares = shares_of_variance(mean)
-    labels = ("HAADF\nalone", "TV\nalone", "only both\ntogether")
-    bars = ax.bar(labels, [100.0 * s for s in shares.values()], color=[_BLUE, _ORANGE, "#999999"])
+def _draw_shares(ax: Axes, shares: Mapping[str, float]) -> None:
+    short = {"haadf": "HAADF", "tv": "TV", "gamma": "γ"}
+    few = "only both" if len(shares) == 3 else "only several"
+    labels = [f"{short[name]}\nalone" if name in short else f"{few}\ntogether" for name in shares]
+    colours = [*(_BLUE, _ORANGE, _GREEN)[: len(shares) - 1], "#999999"]
+    bars = ax.bar(labels, [100.0 * s for s in shares.values()], color=colours)
     ax.bar_label(bars, fmt="%.0f %%", padding=2)
     ax.set(ylim=(0, 110), ylabel="variance over the range searched / %")
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_dependence(
-    ax: Axes, weight: str, space: Space, drawn: pd.Series, excess: pd.Series, surface: Floats
+    ax: Axes, weight: str, space: Space, excess: pd.Series, surface: Floats, score: str
 ) -> None:
-    """Draw the dependence on ``weight``, given ``surface`` (other weight, ``weight``) of
-    logarithms, whose mean is therefore a geometric one.
+    """Draw the dependence on ``weight``, the index of ``excess``, given ``surface`` (other weights,
+    ``weight``) of logarithms, whose mean is therefore a geometric one.
     """
     low, high = space[weight]
-    along = np.geomspace(low, high, GRID)
+    spaced = np.linspace if weight in LINEAR else np.geomspace
+    along = spaced(low, high, surface.shape[1])
+    others = "the other weight" if len(space) == 2 else "the others"
     curve, *ends = (
         100.0 * np.expm1(values)
         for values in (surface.mean(axis=0), *np.quantile(surface, (0.1, 0.9), axis=0))
     )
-    ax.plot(drawn, excess, ".", color="0.65", markersize=4, label="trials")
-    ax.fill_between(
-        along, *ends, color=_BLUE, alpha=0.2, lw=0, label="middle 80 % over the other weight"
-    )
-    ax.plot(along, curve, color=_BLUE, linewidth=2, label="geometric mean over the other weight")
-    ax.set(xscale="log", xlabel=WEIGHT_LABELS[weight], ylabel="⟨NRMSE⟩ above the cell's best / %")
-    plain_log_ticks(ax.xaxis, low, high)
+    ax.plot(excess, ".", color="0.65", markersize=4, label="trials")
+    ax.fill_between(along, *ends, color=_BLUE, alpha=0.2, lw=0, label=f"middle 80 % over {others}")
+    ax.plot(along, curve, color=_BLUE, linewidth=2, label=f"geometric mean over {others}")
+    ax.set(xlabel=WEIGHT_LABELS[weight], ylabel=f"{score} above the cell's best / %")
+    if weight not in LINEAR:
+        ax.set_xscale("log")
+        plain_log_ticks(ax.xaxis, low, high)
     top = max(float(excess.max()), float(ends[1].max()), 1.0)
     ax.set_ylim(min(-0.03 * top, float(ends[0].min())), 1.35 * top)  # the legend above
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(fontsize=8, frameon=False, loc="upper center", ncols=1)
 
 
-def parallel_figure(trials: pd.DataFrame, axes: Sequence[str]) -> Figure:
+def parallel_figure(
+    trials: pd.DataFrame, axes: Sequence[str], score: Score = Score.NRMSE
+) -> Figure:
     """Parallel coordinates: every good fused trial as a line through its condition, weights and
     score.
 
-    Coloured by ⟨NRMSE⟩, the best drawn last; weights on logarithmic scales, axes in equal steps.
+    Coloured by the score, the best drawn last; weights on logarithmic scales, axes in equal steps.
 
     Parameters
     ----------
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     axes : paths of the study's axes.
+    score : what the search minimised.
 
     Raises
     ------
     BadInput : no good fused trial.
     """
-    good = good_trials(trials, Method.FUSED).sort_values("nrmse", ascending=False)
+    good = good_trials(trials, Method.FUSED).sort_values("score", ascending=False)
     if good.empty:
         raise BadInput("no good fused trial yet", accepted="a study with results")
-    columns = [*axes, *WEIGHTS, "nrmse"]
+    columns = [*axes, *WEIGHTS, *([GAMMA] if good[GAMMA].notna().any() else []), "score"]
     figure = Figure(figsize=(2.2 * len(columns) + 1.5, 4.8), layout="constrained")
     ax = figure.subplots()
     heights = [_upright(ax, place, good[column], column) for place, column in enumerate(columns)]
     # One collection for all lines: thousands of artists would take seconds.
     lines = [list(enumerate(values)) for values in np.stack(heights, axis=1)]
-    norm = Normalize(float(good["nrmse"].min()), float(good["nrmse"].max()))
-    colours = colormaps[SEQUENTIAL](norm(good["nrmse"]))
+    norm = Normalize(float(good["score"].min()), float(good["score"].max()))
+    colours = colormaps[SEQUENTIAL](norm(good["score"]))
     ax.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, alpha=0.6))
     ax.set(xlim=(-0.3, len(columns) - 0.7), ylim=(-0.05, 1.05), yticks=[])
-    ax.set_xticks(range(len(columns)), [_column_label(column) for column in columns])
+    ax.set_xticks(range(len(columns)), [_column_label(column, score) for column in columns])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    add_colourbar(figure, ScalarMappable(norm, SEQUENTIAL), ax, "⟨NRMSE⟩")
+    add_colourbar(figure, ScalarMappable(norm, SEQUENTIAL), ax, SCORES[score].label)
     return figure
 
 
-def _column_label(column: str) -> str:
-    return {**WEIGHT_LABELS, "nrmse": "⟨NRMSE⟩"}.get(column, axis_label(column))
+def _column_label(column: str, score: Score) -> str:
+    return {**WEIGHT_LABELS, "score": SCORES[score].label}.get(column, axis_label(column))
 
 
 def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:
     """Draw one upright axis with its ticks; return the heights of the values, 0 to 1."""
     ax.axvline(place, color="0.3", linewidth=0.8)
-    if column in WEIGHTS or column == "nrmse":
+    if column in WEIGHTS or column in (GAMMA, "score"):
         numbers = np.log10(values.to_numpy(dtype=float)) if column in WEIGHTS else values.to_numpy()
         low, high = float(numbers.min()), float(numbers.max())
         ticks = np.linspace(low, high, 4)
@@ -356,15 +380,17 @@ def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:
 SEARCH_FIGURE = Entry(
     "best trial so far against trials and device-hours",
     TRIALS,
-    lambda source: search_figure(source.trials, source.axes),
+    lambda source: search_figure(source.trials, source.axes, source.study.search.score),
 )
 IMPORTANCE_FIGURE = Entry(
     "which weight matters",
     TRIALS,
-    lambda source: importance_figure(source.trials, source.space, source.axes),
+    lambda source: importance_figure(
+        source.trials, source.space, source.axes, source.study.search.score
+    ),
 )
 PARALLEL_FIGURE = Entry(
     "all fused trials in parallel coordinates",
     TRIALS,
-    lambda source: parallel_figure(source.trials, source.axes),
+    lambda source: parallel_figure(source.trials, source.axes, source.study.search.score),
 )

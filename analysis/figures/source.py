@@ -27,7 +27,6 @@ from ..atlas import atlas_of, load_atlas
 from ..cells import Cells, one_condition, parsed
 from ..journal import JournalReader
 from ..maps import Page, pages
-from ..posterior import WEIGHTS
 from ..rerun import Rerun, SliceSet, cells_from_middle, representative_cell, rerun_best
 from ..style import condition_label
 from ..table import trials_of_cell
@@ -97,8 +96,8 @@ class Source:
 
     @property
     def space(self) -> Space:
-        """Bounds of each weight searched, linear."""
-        return {name: tuple(getattr(self.study.search.space, name)) for name in WEIGHTS}
+        """Bounds of each weight searched for the fused method, linear; of the exponent too."""
+        return self.study.search.space.of(Method.FUSED)
 
     @cached_property
     def page(self) -> Page:

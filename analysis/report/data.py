@@ -13,13 +13,21 @@ from numpy.typing import NDArray
 
 from ...recon_core.methods import Method
 from ...sweep.study import Study
+from ...sweep.study.trial import SCORES
 from ..atlas import Atlas
 from ..cells import cell_text
 from ..figures.maps import ACCURACY
 from ..maps import shown_axes
 from ..posterior import NEAR_BEST, Floats, least, posterior
 from ..progress import failure_classes
-from ..style import METHOD_LABELS, METHOD_STYLE, SCORE_COLUMNS, axis_label, value_label
+from ..style import (
+    METHOD_LABELS,
+    METHOD_STYLE,
+    SCORE_COLUMNS,
+    WEIGHT_LABELS,
+    axis_label,
+    value_label,
+)
 from ..table import cell_places
 
 
@@ -66,7 +74,16 @@ def map_columns(atlas: Atlas) -> list[MapColumn]:
         gain = 100.0 * (1.0 - fused / scores[method])
         key, label = f"gain_{SCORE_COLUMNS[method]}", f"Gain over {_name(method)}"
         found.append(MapColumn(key, label, "Gain of fusion", "gain", gain))
-    return [*found, *_elements(atlas), *_weights(atlas), *_counts(atlas.table)]
+    return [*found, *_score(atlas), *_elements(atlas), *_weights(atlas), *_counts(atlas.table)]
+
+
+def _score(atlas: Atlas) -> list[MapColumn]:
+    """The score of the best fused trials, where the study minimises another than the NRMSE."""
+    if "score" not in atlas.table:
+        return []
+    label = SCORES[atlas.score].label
+    values = atlas.table["score"].to_numpy(dtype=float)
+    return [MapColumn("score", f"{label[0].upper()}{label[1:]}, fused", "Score", "score", values)]
 
 
 def _name(method: Method) -> str:
@@ -91,11 +108,12 @@ def _elements(atlas: Atlas) -> list[MapColumn]:
 
 def _weights(atlas: Atlas) -> list[MapColumn]:
     found = []
-    for name, label in (("haadf", "HAADF weight"), ("tv", "TV weight")):
+    for name in atlas.weight_names:
         bounds = atlas.setting(f"search.space.{name}")
         values = atlas.weights(name).to_numpy(dtype=float)
         # The range searched, so that weights of different studies share a scale of colours.
         limits = (float(bounds[0]), float(bounds[1])) if bounds else None
+        label = WEIGHT_LABELS[name]
         found.append(MapColumn(name, label, "Best weights, fused", "weight", values, limits))
     return found
 
@@ -160,9 +178,10 @@ def page_data(
         ],
         "methods": _methods(study),
         "elements": list(atlas.elements),
-        "space": {name: list(getattr(study.search.space, name)) for name in ("haadf", "tv")},
+        "space": {name: list(ends) for name, ends in study.search.space.of(Method.FUSED).items()},
+        "score": SCORES[study.search.score].label.strip("⟨⟩"),
         "near": NEAR_BEST,
-        "least": {str(method): least(method) for method in Method},
+        "least": {str(m): least(m, study.search.space.of(m)) for m in Method},
         "landscapes": _landscapes(atlas, trials, study),
         "trials": _trials(atlas, trials, study),
         "slices": {str(index): found for index, found in slices.items()},
@@ -189,19 +208,19 @@ def _landscapes(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, A
     :data:`LANDSCAPES`.
     """
     order = np.argsort(
-        atlas.table["nrmse"].to_numpy(), kind="stable"
+        atlas.table["score" if "score" in atlas.table else "nrmse"].to_numpy(), kind="stable"
     )  # NaN, an empty cell, sorts last
     selected = set(order[:LANDSCAPES].tolist())
     space = study.search.space.of(Method.FUSED)
     found: dict[str, Any] = {str(cell): {} for cell in sorted(selected)}
-    slim = trials[["method", "number", "status", "nrmse", *space]]  # each group copies its columns
+    slim = trials[["method", "number", "status", "score", *space]]  # each group copies its columns
     for (cell, name), mine in slim.groupby([cell_places(trials, study), "method"]):
         method = Method(str(name))
         if cell in selected and method.weight_names:
             landscape = posterior(mine, space, method, _POINTS[len(method.weight_names)])
             if landscape is not None:
                 surfaces = {"mean": _compact(landscape.mean), "sigma": _compact(landscape.sigma)}
-                found[str(cell)][str(method)] = surfaces
+                found[str(cell)][str(method)] = {**surfaces, "gamma": landscape.gamma}
     return found
 
 
@@ -216,7 +235,7 @@ def _trials(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:
     """The trials as columns: JSON repeats no name per trial."""
     scores = [f"nrmse_{element}" for element in atlas.elements]
     columns: dict[str, Any] = {"cell": cell_places(trials, study).tolist()}
-    for name in ("number", "haadf", "tv", "nrmse", "seconds", *scores):
+    for name in ("number", *atlas.weight_names, "score", "nrmse", "seconds", *scores):
         columns[name] = rounded(trials[name])
     columns["method"] = trials["method"].tolist()
     columns["failure"] = failure_classes(trials).tolist()

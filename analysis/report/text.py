@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ...recon_core.methods import Method
 from ...sweep.study import Study
 from ...sweep.study.tables import is_volume
+from ...sweep.study.trial import GAMMA, SCORES, Score
 from ...sweep.versions import versions
 from ..atlas import Atlas
 from ..cells import cell_text
-from ..cost import GRID_STEP, GridCost, failure_costs, grid_cost, method_costs
+from ..cost import GAMMA_STEP, GRID_STEP, GridCost, failure_costs, grid_cost, method_costs
 from ..figures.maps import ACCURACY
 from ..journal import JournalReader
 from ..progress import Progress, duration, progress
@@ -47,7 +49,7 @@ def page_text(
     return {
         "name": study.study.name,
         "partial": "" if state.complete else _partial(state),
-        "notices": [*reader.notes, *_edges(atlas), *notes],
+        "notices": [*_best_by(atlas), *reader.notes, *_edges(atlas), *notes],
         "facts": _facts(study, state, trials),
         "methods": _methods(atlas),
         "accuracy": ACCURACY,
@@ -122,17 +124,34 @@ def _facts(study: Study, state: Progress, trials: pd.DataFrame) -> dict[str, str
 def _edges(atlas: Atlas) -> list[str]:
     """Notes on best weights at the edge of the search space, which are bounds and not optima."""
     notes = []
-    for weight in ("haadf", "tv"):
+    for weight in atlas.weight_names:
         low, high = atlas.setting(f"search.space.{weight}")
         found = atlas.weights(weight)
+        least, most = _inside(weight, low, high)
         # NaN, where the weight has no effect, compares false and is not counted.
-        count = int(((found < _NEAR * low) | (found > high / _NEAR)).sum())
+        count = int(((found < least) | (found > most)).sum())
         if count:
             notes.append(
                 f"{count} of {len(found)} cells have their best {weight} at the edge of its "
                 f"search space, {low:g} to {high:g}: a wider space may do better."
             )
     return notes
+
+
+def _inside(weight: str, low: float, high: float) -> tuple[float, float]:
+    """Where the edges of a search space end; an exponent's at a twentieth of its range."""
+    if weight == GAMMA:
+        margin = 0.05 * (high - low)
+        return low + margin, high - margin
+    return _NEAR * low, high / _NEAR
+
+
+def _best_by(atlas: Atlas) -> list[str]:
+    """What the best trials are the best by, where that is not the NRMSE."""
+    if atlas.score is Score.NRMSE:
+        return []
+    label = SCORES[atlas.score].label
+    return [f"Best trials are those of the lowest {label} (search.score), not of the lowest NRMSE."]
 
 
 def _methods(atlas: Atlas) -> list[dict[str, Any]]:
@@ -165,7 +184,7 @@ def _header(atlas: Atlas, name: str) -> str:
 
 def _rows(atlas: Atlas) -> list[list[tuple[str, str]]]:
     """Every value of every cell as shown, and as sorted: a missing value sorts last."""
-    table = atlas.table.assign(haadf=atlas.weights("haadf"), tv=atlas.weights("tv"))
+    table = atlas.with_acting_weights()
     shown = _shown_columns(atlas)
     digits = {name: ".3f" if str(name).startswith("nrmse") else ".3g" for name in shown}
     columns = [
@@ -196,12 +215,18 @@ def _grid(grid: GridCost | None, study: Study) -> dict[str, Any] | None:
     return {
         "step": f"{GRID_STEP:g}",
         "points": points or "one point",
-        "space": study.search.space.model_dump(),
+        "space": _space(study.search.space.of(Method.FUSED)),
         "hours": grid.hours,
         "search_hours": grid.search_hours,
         "ratio": grid.hours / grid.search_hours if grid.search_hours else math.nan,
         "longer": duration(3600.0 * grid.hours),
     }
+
+
+def _space(space: Mapping[str, tuple[float, float]]) -> str:
+    """Bounds in words; those of the exponent with its own step."""
+    texts = [f"{name} {low:g} to {high:g}" for name, (low, high) in space.items()]
+    return ", ".join(texts) + (f" in steps of {GAMMA_STEP:g}" if GAMMA in space else "")
 
 
 def _missing(atlas: Atlas, study: Study, trials: pd.DataFrame) -> list[str]:

@@ -157,11 +157,6 @@ def own_folder() -> Path:
     return Path(config).expanduser() / "tomoatlas" / "sites"
 
 
-def shipped_sites() -> tuple[str, ...]:
-    """Names of the sites that come with tomoatlas."""
-    return tuple(found.name for found in _shipped())
-
-
 def site_files() -> tuple[SiteFile, ...]:
     """Every site that can be named, by name; a person's own hide others of the name.
 

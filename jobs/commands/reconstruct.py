@@ -7,7 +7,7 @@ defaults; what was used is printed and kept in the attributes of the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ...recon_core.result import Reconstruction
     from ...recon_core.settings import SolverSettings
     from ...recon_core.tiltseries import TiltSeries
+
+
+_OF_CONTRAST = ("contrast", "gamma", "film")
 
 
 @click.command()
@@ -113,6 +116,12 @@ def _warn(series: TiltSeries) -> None:
         click.echo(f"warning: {finding}", err=True)
 
 
+def _newest_solver() -> dict[str, object]:
+    from ...sweep.study.identity import newest_defaults
+
+    return newest_defaults("solver")
+
+
 @dataclass(frozen=True)
 class MethodChoice:
     """A method with its weights.
@@ -122,13 +131,15 @@ class MethodChoice:
     method : what to reconstruct with.
     weights : of its terms; 0 for a term the method does not have.
     notes : where the weights come from, if they were not given.
-    solver : settings that the weights were found with, for weights of an atlas.
+    solver : settings that the weights are for: the atlas's, or those of the newest edition.
+    of_atlas : whether an atlas names them.
     """
 
     method: Method
     weights: Weights
     notes: tuple[str, ...] = ()
-    solver: Mapping[str, object] = field(default_factory=dict)
+    solver: Mapping[str, object] = field(default_factory=_newest_solver)
+    of_atlas: bool = False
 
 
 def choose_weights(
@@ -197,9 +208,9 @@ def _from_atlas(
         1.0 + float(series.chemical.mean()),
         1.0 + float(series.haadf.mean()) if series.haadf.size else None,
     )
-    weights = {"haadf": found.weights.haadf, "tv": found.weights.tv}
-    notes = (f"weights of the atlas: {_written(weights)}", *found.notes)
-    return MethodChoice(method, found.weights, notes, found.solver)
+    notes = (f"weights of the atlas: {_written(asdict(found.weights))}", *found.notes)
+    weights = Weights(found.weights.haadf, found.weights.tv)
+    return MethodChoice(method, weights, notes, found.solver, of_atlas=True)
 
 
 def _written(weights: Mapping[str, float]) -> str:
@@ -210,7 +221,7 @@ def _written(weights: Mapping[str, float]) -> str:
 def settings_for(
     choice: MethodChoice, options: Mapping[str, object]
 ) -> tuple[SolverSettings, tuple[str, ...]]:
-    """Solver settings from options, then from the atlas.
+    """Solver settings from options, then from the atlas or the newest edition.
 
     Parameters
     ----------
@@ -228,10 +239,15 @@ def settings_for(
     from ...sweep.study.identity import LATER
 
     given = {name: value for name, value in options.items() if value is not None}
-    settings = settings_of({**choice.solver, **given})
+    usual = dict(choice.solver)
+    contrast = usual.get("contrast")
+    if not choice.of_atlas and given.get("contrast", contrast) != contrast:
+        # The edition's exponent and film are for its own contrast.
+        usual = {name: value for name, value in usual.items() if name not in _OF_CONTRAST}
+    settings = settings_of({**usual, **given})
     # An atlas may be older than a setting: it is for the value that changes nothing.
     older = {path.removeprefix("solver."): value for path, value in LATER.items()}
-    theirs = {**older, **choice.solver} if choice.solver else {}
+    theirs = {**older, **choice.solver} if choice.of_atlas and choice.solver else {}
     notes = [
         f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
         for name, value in theirs.items()

@@ -6,6 +6,7 @@ Each output comes as facts, plain values for ``--json``, and as text made from t
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from ...analysis.recommend import Recommendation
 from ...analysis.style import axis_label, value_label
 from ...sweep.estimate import Estimate, estimate
 from ...sweep.study import Study
+from ...sweep.study.trial import GAMMA, SCORES, Score
 
 _SHOWN_CELLS = 100
+_WEIGHTS = ("haadf", "tv", GAMMA)
 
 
 def estimate_text(study: Study) -> str:
@@ -70,7 +73,8 @@ def status_facts(folder: Path) -> dict[str, Any]:
     reader = JournalReader(folder)
     study, state = reader.study, progress(reader.trials, reader.study)
     atlas = atlas_of(folder, reader.trials)
-    rows = atlas.table[[*atlas.axes, "haadf", "tv", "nrmse", "trials", "failed"]]
+    score = [name for name in ("score",) if name in atlas.table]
+    rows = atlas.table[[*atlas.axes, *atlas.weight_names, *score, "nrmse", "trials", "failed"]]
     # JSON has no NaN: unknown scores become null.
     best = [{str(k): _finite(v) for k, v in row.items()} for row in rows.to_dict("records")]
     return {
@@ -83,6 +87,7 @@ def status_facts(folder: Path) -> dict[str, Any]:
         "device_hours": state.device_hours,
         "device_seconds": state.device_seconds,
         "device_seconds_left": state.seconds_left,
+        "score": str(study.search.score),
         "best": best,
         "notes": [*reader.notes, *filter(None, [reader.revision_note])],
     }
@@ -113,27 +118,29 @@ def status_text(facts: dict[str, Any]) -> str:
     lines += [f"note           {note}" for note in facts["notes"]]
     best = facts["best"]
     # A map of thousands of cells belongs into a file, not on a terminal.
-    lines += [_best_line(row) for row in best[:_SHOWN_CELLS]]
+    score = Score(facts["score"])
+    lines += [_best_line(row, score) for row in best[:_SHOWN_CELLS]]
     if len(best) > _SHOWN_CELLS:
         lines.append(f"... and {len(best) - _SHOWN_CELLS} cells more: see --json or atlas.csv")
     return "\n".join(lines)
 
 
-def _best_line(row: dict[str, Any]) -> str:
+def _best_line(row: dict[str, Any], score: Score) -> str:
     """A line on the best trial of a cell."""
-    columns = ("haadf", "tv", "nrmse", "trials", "failed")
+    columns = (*_WEIGHTS, "score", "nrmse", "trials", "failed")
     where = ", ".join(
         f"{axis_label(k)} {value_label(v)}" for k, v in row.items() if k not in columns
     )
     prefix = f"best           {where}: " if where else "best           "
     if row["nrmse"] is None:
         return f"{prefix}none yet"
-    weights = [f"{name} {row[name]:.3g}" for name in ("haadf", "tv") if row[name] is not None]
-    return f"{prefix}NRMSE {row['nrmse']:.3f} at {', '.join(weights)}"
+    weights = [f"{name} {row[name]:.3g}" for name in _WEIGHTS if row.get(name) is not None]
+    by = f"{SCORES[score].label} {row['score']:.3g}, " if "score" in row else ""
+    return f"{prefix}{by}NRMSE {row['nrmse']:.3f} at {', '.join(weights)}"
 
 
 def recommendation_text(found: Recommendation) -> str:
-    """A recommendation for people, in three lines.
+    """A recommendation for people: the weights, what they are for, and the accuracy.
 
     Parameters
     ----------
@@ -143,9 +150,23 @@ def recommendation_text(found: Recommendation) -> str:
         [
             f"haadf   {found.weights.haadf:.4g}  (within a factor {found.haadf_factor:.2g})",
             f"tv      {found.weights.tv:.4g}  (within a factor {found.tv_factor:.2g})",
+            *_meaning_lines(found),
             f"NRMSE   {found.nrmse:.3f} ± {found.uncertainty:.3f}",
         ]
     )
+
+
+def _meaning_lines(found: Recommendation) -> list[str]:
+    """Lines on the exponent and the contrast that the weights are for, where they are known."""
+    if not found.solver:
+        return []
+    error = "" if found.gamma_error is None else f"  (± {found.gamma_error:.2g})"
+    edition = "" if found.edition is None else f", edition {found.edition}"
+    settings = found.settings
+    return [
+        f"gamma   {settings.gamma:.4g}{error}",
+        f"for     contrast {settings.contrast}{edition}",
+    ]
 
 
 def recommendation_facts(found: Recommendation) -> dict[str, Any]:
@@ -156,10 +177,13 @@ def recommendation_facts(found: Recommendation) -> dict[str, Any]:
     found : what the atlas recommends.
     """
     return {
-        "weights": {"haadf": found.weights.haadf, "tv": found.weights.tv},
+        "weights": asdict(found.weights),
         "factors": {"haadf": found.haadf_factor, "tv": found.tv_factor},
         "nrmse": found.nrmse,
         "uncertainty": found.uncertainty,
+        "gamma_error": found.gamma_error,
+        "score": str(found.score),
+        "edition": found.edition,
         "solver": dict(found.solver),
         "notes": list(found.notes),
     }

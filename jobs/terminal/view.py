@@ -29,6 +29,7 @@ from ...analysis.table import atlas_table, cell_places
 from ...recon_core.methods import Method
 from ...sweep.launchers import first_rank
 from ...sweep.study import Study
+from ...sweep.study.trial import SCORES
 from .map import Grid, draw_grid, legend
 
 _FAILURES_SHOWN = 3
@@ -62,7 +63,8 @@ class StudyView:
     @property
     def best(self) -> pd.Series | None:
         """The most accurate cell so far; None before the first result."""
-        ranked = self.atlas.table.dropna(subset="nrmse").sort_values("nrmse", kind="stable")
+        by = "score" if "score" in self.atlas.table else "nrmse"
+        ranked = self.atlas.table.dropna(subset=by).sort_values(by, kind="stable")
         return None if ranked.empty else ranked.iloc[0]
 
 
@@ -104,7 +106,7 @@ def plain_line(shown: StudyView) -> str:
     parts = [f"{state.done}/{state.planned} trials", *_failed(state.failures)]
     parts += [f"{state.device_hours:.3f} device-hours", _when(shown)]
     if best is not None:
-        parts.append(f"best NRMSE {best['nrmse']:.3f}")
+        parts.append(f"best {_scores(shown, best)}")
     return ", ".join(parts)
 
 
@@ -174,13 +176,20 @@ def _facts(shown: StudyView, width: int) -> list[Text]:
         f"{state.device_hours:.3f} device-hours{at}" + ("" if state.failures else ", no failures")
     ]
     if best is not None:
-        lines.append(f"best NRMSE {best['nrmse']:.3f}{_at(shown.atlas, best)}")
+        lines.append(f"best {_scores(shown, best)}{_at(shown.atlas, best)}")
     kinds = list(state.failures.items())
     lines += [f"failed: {count} × {kind}" for kind, count in kinds[:_FAILURES_SHOWN]]
     if len(kinds) > _FAILURES_SHOWN:
         lines.append(f"failed: {sum(c for _, c in kinds[_FAILURES_SHOWN:])} × other classes")
     lines += shown.notes[:_NOTES_SHOWN]
     return [_one_line(line, width) for line in lines]
+
+
+def _scores(shown: StudyView, best: pd.Series) -> str:
+    """The NRMSE of the best cell, after the score that makes it the best where that is another."""
+    label = SCORES[shown.study.search.score].label
+    other = f"{label} {best['score']:.3g}, " if "score" in best else ""
+    return f"{other}NRMSE {best['nrmse']:.3f}"
 
 
 def _at(atlas: Atlas, best: pd.Series) -> str:

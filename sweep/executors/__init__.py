@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ...recon_core.errors import BadInput
 from ..study import Study
-from ..study.trial import Trial, TrialResult, TrialStatus
+from ..study.trial import SCORES, Score, Trial, TrialResult, TrialStatus, score_of
 
 MEBIBYTE = 1 << 20
 
@@ -113,6 +113,13 @@ def attempt(evaluate: Evaluate, study: Study, trial: Trial, device: str) -> Tria
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         chance = isinstance(error, MemoryError)
         return TrialResult(TrialStatus.CRASHED if chance else TrialStatus.FAILED, error=reason)
-    if result.status is TrialStatus.OK and not math.isfinite(result.nrmse):
-        return replace(result, status=TrialStatus.FAILED, error=f"the score is {result.nrmse}")
+    return _finite(result, study.search.score) if result.status is TrialStatus.OK else result
+
+
+def _finite(result: TrialResult, score: Score) -> TrialResult:
+    """A result that has the score of its study, or a failed one."""
+    for which in (Score.NRMSE, score):
+        if not math.isfinite(value := score_of(which, result)):
+            error = f"the score is {value}" if which is Score.NRMSE else f"no {SCORES[which].label}"
+            return replace(result, status=TrialStatus.FAILED, error=error)
     return result

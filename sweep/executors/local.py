@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 
 from ...recon_core.machine import usable_cores
-from ..evaluate import evaluate
+from ..evaluate import clear_caches, evaluate
 from ..study import Study
 from ..study.trial import Trial, TrialResult
 from . import Evaluate, Limits, attempt, signed
@@ -308,5 +308,6 @@ class InlineExecutor:
         return trial, signed(attempt(self._evaluate, study, trial, self._device), "0")
 
     def close(self) -> None:
-        """Drop what was submitted."""
+        """Drop what was submitted, and the data kept for a next trial."""
         self._queue.clear()
+        clear_caches()

@@ -20,22 +20,6 @@ LOOK_SECONDS = 1.0
 """Time between two attempts to take the lock, seconds."""
 
 
-def read_records(path: str | Path) -> list[Record]:
-    """The records of a journal, in order, without a torn last line; none if the file is missing.
-
-    Reads only, so a journal may be read while a run appends to it.
-
-    Parameters
-    ----------
-    path : the journal.
-
-    Raises
-    ------
-    BadInput : unreadable, or a complete line that is not a record.
-    """
-    return _parsed(Path(path))[0]
-
-
 class Journal:
     """The journal of a running study, locked against a second writer until closed.
 

@@ -34,12 +34,22 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from ...recon_core.errors import BadInput
-from ...recon_core.methods import Method, Weights
+from ...recon_core.methods import Method
 from ..estimate import DurationModel
 from ..executors import Executor
 from ..search import Search
 from ..study import Study
-from ..study.trial import Record, Scalar, Trial, TrialResult, TrialStatus, is_final, to_record
+from ..study.trial import (
+    Record,
+    Scalar,
+    Trial,
+    TrialResult,
+    TrialStatus,
+    is_final,
+    score_of,
+    to_record,
+    weights_named,
+)
 from . import Deadline
 
 LAST_ROUNDS = 6
@@ -177,7 +187,7 @@ class Scheduler:
     """
 
     def __init__(self, study: Study, records: Iterable[Record] = ()) -> None:
-        self._retries = study.limits.retries
+        self._retries, self._score = study.limits.retries, study.search.score
         self._searches = {(s.cell.values, s.method): s for s in searches(study)}
         self.total = sum(search.budget for search in self._searches.values())
         self.done = self.failed = 0
@@ -289,7 +299,7 @@ class Scheduler:
             self._ready.appendleft(plan)
             return
         ok = result.status is TrialStatus.OK
-        score, seconds = (result.nrmse, result.seconds) if ok else (None, None)
+        score, seconds = (score_of(self._score, result), result.seconds) if ok else (None, None)
         self._count(plan.search, trial, score, seconds)
         self._order.add(plan.search)
 
@@ -311,7 +321,8 @@ class Scheduler:
     def _resume(self, search: Search, trial: Trial, record: Record) -> None:
         self._attempts[trial] += 1
         if is_final(record):
-            score = record["nrmse"] if record["status"] == TrialStatus.OK else None
+            ok = record["status"] == TrialStatus.OK
+            score = score_of(self._score, record) if ok else None
             self._count(search, trial, score, None if score is None else record.get("seconds"))
 
     def _count(
@@ -345,7 +356,7 @@ def planned_by(searches: Mapping[SearchKey, Search], record: Record) -> tuple[Se
     """
     try:
         search = searches[tuple(record["cell"].items()), Method(record["method"])]
-        trial = search.trial(int(record["number"]), Weights(**record["weights"]))
+        trial = search.trial(int(record["number"]), weights_named(record["weights"]))
         known = trial.trial_id == record["trial_id"] and {"nrmse", "status"} <= record.keys()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _foreign(record) from error

@@ -26,7 +26,7 @@ class Search:
     cell : the cell.
     method : the method whose weights are searched.
     weights : trial number → weights, of every started trial.
-    scores : trial number → ⟨NRMSE⟩ of every finished trial, None for a failed one.
+    scores : trial number → score of every finished trial, None for a failed one.
     """
 
     study: Study
@@ -91,7 +91,7 @@ class Search:
         ----------
         number : place in the sequence, from 0.
         weights : its weights.
-        score : ⟨NRMSE⟩; None if it failed.
+        score : what ``search.score`` names; None if it failed.
         """
         self.weights[number] = weights
         self.scores[number] = score
@@ -110,7 +110,7 @@ class Search:
             return Weights()
         # The design depends on the seed alone, so that it can run fully in parallel.
         if self._designed(t):
-            return initial_point(space, t, self._seed())
+            return initial_point(space, t, self._seed(), self.study.solver.gamma)
         known = self._known(t)
         finished = [(self.weights[i], self.scores[i]) for i in range(known)]
         # Also those whose scores are known already: the proposal must not depend on timing.

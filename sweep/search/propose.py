@@ -18,10 +18,14 @@ from numpy.typing import NDArray
 from ...recon_core.methods import DEFAULT_WEIGHTS, Weights
 from ..study.identity import short_seed
 from ..study.tables import Surrogate
+from ..study.trial import GAMMA, weights_named
 
 Space = Mapping[str, tuple[float, float]]
 Array = NDArray[np.float64]
 Scored = Sequence[tuple[Weights, float | None]]
+
+LINEAR = frozenset({GAMMA})
+"""Dimensions that are searched linearly; all others by their logarithms."""
 
 DIGITS = 6
 """Significant digits of a proposed weight."""
@@ -30,7 +34,7 @@ DESIGN_BLOCK = 64
 """Fewest points of a Sobol sequence drawn at once; a power of two keeps it balanced."""
 
 
-def initial_point(space: Space, number: int, seed: int) -> Weights:
+def initial_point(space: Space, number: int, seed: int, gamma: float = 2.0) -> Weights:
     """A point of the design that starts a search: the default weights, then a Sobol sequence.
 
     The sequence (Sobol 1967, scrambled) is of low discrepancy in the logarithms of the weights and
@@ -41,9 +45,11 @@ def initial_point(space: Space, number: int, seed: int) -> Weights:
     space : bounds of each weight, linear.
     number : place in the design, from 0.
     seed : of the scrambling.
+    gamma : exponent to start with, where it is searched.
     """
     if number == 0:
-        return _weights(space, [_clipped(getattr(DEFAULT_WEIGHTS, n), space[n]) for n in space])
+        usual = {"haadf": DEFAULT_WEIGHTS.haadf, "tv": DEFAULT_WEIGHTS.tv, GAMMA: gamma}
+        return _weights(space, [_clipped(usual[name], space[name]) for name in space])
     # A power of two keeps the sequence balanced; a point does not depend on how many are drawn.
     block = max(DESIGN_BLOCK, 1 << number.bit_length())
     return _at(space, _sobol(len(space), block, seed)[number - 1])
@@ -69,7 +75,7 @@ def propose(
 
     Parameters
     ----------
-    space : bounds of each weight, searched log-uniformly.
+    space : bounds of each weight, searched log-uniformly; of the exponent linearly.
     scored : weights and their scores, lower is better; None is a failed trial, which counts as
         worse than the worst score.
     pending : weights whose scores are not known yet; the proposal keeps away from them.
@@ -99,7 +105,7 @@ def predict(space: Space, scored: Scored, at: Array) -> tuple[Array, Array]:
     space : bounds of each weight, linear.
     scored : weights and their scores in the order of the trials, as for :func:`propose`; at least
         one score.
-    at : positions (number, weight) in [0, 1] of each weight's logarithmic range.
+    at : positions (number, weight) in [0, 1] of each weight's range.
 
     Returns
     -------
@@ -177,22 +183,36 @@ def _aside(space: Space, weights: Weights, step: int) -> Array:
 
 
 def _unit(space: Space, points: Sequence[Sequence[float]]) -> Array:
-    """Positions (number, d) in [0, 1] of ``points`` in the logarithmic range of each dimension."""
-    lows, highs = np.log(np.array(list(space.values()))).T
-    # Logarithms: a weight matters by its order of magnitude.
-    unit: Array = np.clip((np.log(np.array(points)) - lows) / (highs - lows), 0.0, 1.0)
+    """Positions (number, d) in [0, 1] of ``points`` in the range of each dimension."""
+    lows, highs = _scaled_bounds(space)
+    linear, given = _linear(space), np.array(points)
+    # Logarithms: a weight matters by its order of magnitude. An exponent does not.
+    scaled = np.where(linear, given, np.log(given))
+    unit: Array = np.clip((scaled - lows) / (highs - lows), 0.0, 1.0)
     return unit
 
 
+def _scaled_bounds(space: Space) -> Array:
+    """Lower and upper bounds (2, d) on the scales that are searched evenly."""
+    bounds = np.array(list(space.values()))
+    scaled: Array = np.where(_linear(space)[:, None], bounds, np.log(bounds))
+    return scaled.T
+
+
+def _linear(space: Space) -> NDArray[np.bool_]:
+    return np.array([name in LINEAR for name in space], dtype=bool)
+
+
 def _at(space: Space, unit: Array) -> Weights:
-    """The weights at ``unit`` in [0, 1] of each dimension's logarithmic range."""
-    lows, highs = np.log(np.array(list(space.values()))).T
-    return _weights(space, list(np.exp(lows + unit * (highs - lows))))
+    """The weights at ``unit`` in [0, 1] of each dimension's range."""
+    lows, highs = _scaled_bounds(space)
+    scaled = lows + unit * (highs - lows)
+    return _weights(space, list(np.where(_linear(space), scaled, np.exp(scaled))))
 
 
 def _weights(space: Space, point: Sequence[float]) -> Weights:
     named = dict(zip(space, point, strict=True))
-    return Weights(**{name: _rounded(value, space[name]) for name, value in named.items()})
+    return weights_named({name: _rounded(value, space[name]) for name, value in named.items()})
 
 
 def _rounded(value: float, bounds: tuple[float, float]) -> float:

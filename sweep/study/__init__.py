@@ -15,13 +15,13 @@ from pydantic import Field, ValidationError
 from ...phantoms.acquire import Acquisition
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
-from ...recon_core.settings import SolverSettings
+from ...recon_core.settings import EXPONENTS, SolverSettings
 from ...recon_core.validation import validation_error
 from .axes import check_axes, flattened, put
 from .identity import digest, identifying, seed_from, with_defaults
-from .specimens import check_specimen, located, specimen_identity
+from .specimens import check_specimen, located, outline, specimen_identity
 from .tables import LimitsTable, SearchSettings, SpecimenTable, StudyTable, Table, toml_text
-from .trial import Cell, Scalar, Trial, weights_of
+from .trial import GAMMA, SCORES, Cell, Scalar, Score, Trial, weights_of
 
 MAX_CELLS = 100_000
 
@@ -92,6 +92,16 @@ class Study(Table):
     def toml(self) -> str:
         """The study as a TOML file that :func:`parse_study` reads back as an equal study."""
         return toml_text(self.tables())
+
+    def solver_of(self, trial: Trial) -> SolverSettings:
+        """The settings of a trial of a study without axes: with the exponent that it searches.
+
+        Parameters
+        ----------
+        trial : of this condition.
+        """
+        gamma = trial.weights_record().get(GAMMA)
+        return self.solver if gamma is None else self.solver.model_copy(update={GAMMA: gamma})
 
     def study_hash(self) -> str:
         """Identity of everything that decides the study's results, hence without its limits."""
@@ -237,6 +247,14 @@ def _parsed(text: str, source: str | Path, folder: Path) -> Study:
 
 def _checked(study: Study, source: str | Path) -> Study:
     check_axes(study.axes, study.model_dump(mode="json"), source)
+    if "solver.gamma" in study.axes and study.search.space.gamma is not None:
+        raise BadInput(
+            "searched in every cell, and an axis",
+            source=source,
+            key="axes.solver.gamma",
+            value=list(study.axes["solver.gamma"]),
+            accepted="search.space.gamma or this axis, not both",
+        )
     _check_cells(study, source)
     return study
 
@@ -278,8 +296,35 @@ def _check_cell(study: Study, cell: Cell, source: str | Path) -> str:
     try:
         at = study.at(cell)
         check_specimen(at.specimen, at.acquisition)
+        _check_gamma(at)
+        _check_score(at)
     except BadInput as error:
         key = f"axes.{error.key}" if error.key in study.axes else error.key
         raise error.at(source=error.source or source, key=key) from error
     # One method suffices to compare conditions: methods differ in the method's name alone.
     return digest(at.parameters(Method.FUSED))
+
+
+def _check_gamma(at: Study) -> None:
+    """Refuse to search the exponent where the contrast does not allow it."""
+    bounds, (low, high) = at.search.space.gamma, EXPONENTS[at.solver.contrast]
+    if bounds is not None and not low <= bounds[0] < bounds[1] <= high:
+        raise BadInput(
+            f"not the bounds of an exponent of the contrast {at.solver.contrast}",
+            key="search.space.gamma",
+            value=list(bounds),
+            accepted=f"[low, high], {low:g} <= low < high <= {high:g}",
+        )
+
+
+def _check_score(at: Study) -> None:
+    """Refuse a score that the specimen cannot have."""
+    elements = set(outline(at.specimen).elements)
+    if at.search.score is Score.STOICHIOMETRY and not ("O" in elements and len(elements) > 1):
+        accepted = ", ".join(score for score in SCORES if score is not Score.STOICHIOMETRY)
+        raise BadInput(
+            "the specimen has no oxide",
+            key="search.score",
+            value=str(at.search.score),
+            accepted=accepted,
+        )

@@ -19,6 +19,8 @@ from ...recon_core.errors import BadInput
 
 LATER: dict[str, object] = {
     "acquisition.contrast": "power",
+    "search.score": "nrmse",
+    "search.space.gamma": None,
     "solver.contrast": "power",
     "solver.film": False,
     "solver.projector": "sparse",
@@ -146,9 +148,21 @@ An edition that was released never changes; a better default is a new edition.
 """
 
 
-def newest_edition() -> int:
-    """The edition that a study written today should name."""
-    return max(EDITIONS)
+def newest_defaults(table: str) -> dict[str, object]:
+    """The defaults of a table in the newest edition, where they differ from those of the first.
+
+    Parameters
+    ----------
+    table : its name in a study file.
+
+    Examples
+    --------
+    >>> newest_defaults("limits")
+    {}
+    """
+    newest = EDITIONS[max(EDITIONS)]
+    inside = {path: value for path, value in newest.items() if path.startswith(f"{table}.")}
+    return {path.removeprefix(f"{table}."): value for path, value in inside.items()}
 
 
 def check_edition(edition: int, source: str | Path | None = None) -> None:

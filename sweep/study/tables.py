@@ -20,6 +20,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.methods import WEIGHT_BOUNDS, Method
 from ...recon_core.registry import is_file, split_file
 from .identity import FIRST, check_edition
+from .trial import GAMMA, Score, takes_gamma
 
 Bounds = tuple[float, float]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -128,17 +129,20 @@ class Surrogate(StrEnum):
 
 
 class SearchSpace(Table):
-    """``search.space``: bounds of the weights, searched log-uniformly.
+    """``search.space``: bounds of the weights, searched log-uniformly, and of the exponent.
 
     Parameters
     ----------
     haadf : bounds of the HAADF weight. They end a little above 1, the statistical weight: larger
         weights help only if the data were projected from the reconstruction's own grid.
     tv : bounds of the weight of the total variation.
+    gamma : bounds of the exponent of the HAADF contrast, searched linearly; None to leave it at
+        ``solver.gamma``.
     """
 
     haadf: Bounds = (1e-3, 3.0)
     tv: Bounds = (0.1, 6.0)
+    gamma: Bounds | None = None
 
     @field_validator("haadf", "tv")
     @classmethod
@@ -150,7 +154,7 @@ class SearchSpace(Table):
         return bounds
 
     def of(self, method: Method) -> dict[str, Bounds]:
-        """Bounds of the weights that a method has.
+        """Bounds of the weights that a method has, and of the exponent where it is searched.
 
         Parameters
         ----------
@@ -161,7 +165,8 @@ class SearchSpace(Table):
         Weight → (low, high), linear.
         """
         # In the order of the method's weights, which is that of the model's dimensions.
-        return {name: getattr(self, name) for name in method.weight_names}
+        space = {name: getattr(self, name) for name in method.weight_names}
+        return {**space, GAMMA: self.gamma} if self.gamma and takes_gamma(method) else space
 
 
 class SearchSettings(Table):
@@ -177,6 +182,8 @@ class SearchSettings(Table):
     methods : what is run in every cell.
     surrogate : the model that makes the proposals.
     space : bounds of the weights.
+    score : what the search minimises, and by which the best trial of a cell is chosen; see
+        :data:`tomoatlas.sweep.study.trial.SCORES`.
     """
 
     trials: Count = 20
@@ -186,6 +193,7 @@ class SearchSettings(Table):
     methods: tuple[Method, ...] = tuple(Method)
     surrogate: Surrogate = Surrogate.GP
     space: SearchSpace = SearchSpace()
+    score: Score = Score.NRMSE
 
     @field_validator("methods")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -13,6 +13,9 @@ from ..versions import Provenance, provenance
 
 Scalar = bool | int | float | str
 Record = dict[str, Any]
+
+GAMMA = "gamma"
+"""The exponent of the HAADF contrast, among the weights of a trial that searches it."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,37 @@ class Trial:
         return weights_of(self.method, self.weights)
 
 
+@dataclass(frozen=True)
+class WeightsAndGamma(Weights):
+    """Weights, and the exponent of the HAADF contrast that was searched beside them.
+
+    Parameters
+    ----------
+    gamma : the exponent, in place of ``solver.gamma``.
+    """
+
+    gamma: float = 2.0
+
+
+def weights_named(values: Mapping[str, float]) -> Weights:
+    """The weights of a record or a proposal.
+
+    Parameters
+    ----------
+    values : weight → value; with ``gamma`` where that is searched.
+
+    Raises
+    ------
+    TypeError : another name.
+
+    Examples
+    --------
+    >>> weights_named({"haadf": 0.1, "tv": 2.0, "gamma": 1.6})
+    WeightsAndGamma(haadf=0.1, tv=2.0, gamma=1.6)
+    """
+    return WeightsAndGamma(**values) if GAMMA in values else Weights(**values)
+
+
 class TrialStatus(StrEnum):
     """How an attempt of a trial ended; after a crash or timeout it may be retried."""
 
@@ -86,7 +120,11 @@ class TrialResult:
     solver_status : how the solver ended; None if it did not.
     relative_error : mean over elements of ||x - truth|| / ||truth||.
     stoichiometry : element → mean and sigma of its cation fraction.
+    stoichiometry_inside : the same one voxel from the boundary, and the truth's own mean as
+        ``true``.
     totals : element → reconstructed amount over the true one.
+    haze : element → fraction of it away from its particles.
+    level : element → mean inside its particles over the true one.
     worker : who evaluated the trial: a slot of the executor, a rank, or a Dask worker; None if
         unknown. Nothing depends on it.
     host : the node it ran on; None if unknown. Nothing depends on it.
@@ -104,14 +142,17 @@ class TrialResult:
     solver_status: str | None = None
     relative_error: float = math.nan
     stoichiometry: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    stoichiometry_inside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     totals: Mapping[str, float] = field(default_factory=dict)
+    haze: Mapping[str, float] = field(default_factory=dict)
+    level: Mapping[str, float] = field(default_factory=dict)
     worker: str | None = None
     host: str | None = None
     code: Provenance | None = None
 
 
 def weights_of(method: Method, weights: Weights) -> dict[str, float]:
-    """The weights that a method has, by name.
+    """The weights that a method has, by name, and the exponent where it is searched.
 
     Parameters
     ----------
@@ -123,7 +164,20 @@ def weights_of(method: Method, weights: Weights) -> dict[str, float]:
     >>> weights_of(Method.CHEMISTRY_TV, Weights(haadf=0.1, tv=2.0))
     {'tv': 2.0}
     """
-    return {name: float(getattr(weights, name)) for name in method.weight_names}
+    found = {name: float(getattr(weights, name)) for name in method.weight_names}
+    if isinstance(weights, WeightsAndGamma) and takes_gamma(method):
+        found[GAMMA] = float(weights.gamma)
+    return found
+
+
+def takes_gamma(method: Method) -> bool:
+    """Whether the exponent of the HAADF contrast has an effect on a method.
+
+    Parameters
+    ----------
+    method : the method.
+    """
+    return "haadf" in method.weight_names
 
 
 def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool = True) -> Record:
@@ -147,7 +201,7 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
         "weights": trial.weights_record(),
         "status": str(result.status),
         "nrmse": _finite(result.nrmse),
-        "nrmse_by_element": {e: _finite(v) for e, v in result.nrmse_by_element.items()},
+        "nrmse_by_element": _finite_all(result.nrmse_by_element),
         "iterations": _finite(result.iterations),
         "seconds": result.seconds,
         "device": result.device,
@@ -155,10 +209,9 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
         "error": result.error,
         "solver_status": result.solver_status,
         "relative_error": _finite(result.relative_error),
-        "stoichiometry": {
-            e: {name: _finite(v) for name, v in s.items()} for e, s in result.stoichiometry.items()
-        },
-        "totals": {e: _finite(v) for e, v in result.totals.items()},
+        "stoichiometry": _finite_phases(result.stoichiometry),
+        "stoichiometry_inside": _finite_phases(result.stoichiometry_inside),
+        **{name: _finite_all(getattr(result, name)) for name in ("totals", "haze", "level")},
         "worker": result.worker,
         "host": result.host,
         "revision": code.revision,
@@ -180,3 +233,89 @@ def is_final(record: Mapping[str, Any]) -> bool:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _finite_all(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in values.items()}
+
+
+def _finite_phases(
+    phases: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float | None]]:
+    return {element: _finite_all(phase) for element, phase in phases.items()}
+
+
+class Score(StrEnum):
+    """What a search minimises; see :data:`SCORES`."""
+
+    NRMSE = "nrmse"
+    RELATIVE_ERROR = "relative-error"
+    TOTALS = "totals"
+    LEVEL = "level"
+    HAZE = "haze"
+    STOICHIOMETRY = "stoichiometry"
+
+
+@dataclass(frozen=True)
+class ScoreTraits:
+    """What a score is made of, and what it is called.
+
+    Parameters
+    ----------
+    label : name in figures, tables and sentences.
+    key : of a record that holds its parts: a number, or one for every element.
+    error : of one part, 0 where that is right.
+    """
+
+    label: str
+    key: str
+    error: Callable[[Any], float] = float
+
+
+def _beside_one(ratio: float) -> float:
+    return abs(ratio - 1.0)
+
+
+def _beside_truth(phase: Mapping[str, float]) -> float:
+    return abs(phase["mean"] - phase["true"])
+
+
+SCORES: dict[Score, ScoreTraits] = {
+    Score.NRMSE: ScoreTraits("⟨NRMSE⟩", "nrmse"),
+    Score.RELATIVE_ERROR: ScoreTraits("relative error", "relative_error"),
+    Score.TOTALS: ScoreTraits("error of the totals", "totals", _beside_one),
+    Score.LEVEL: ScoreTraits("error of the level inside", "level", _beside_one),
+    Score.HAZE: ScoreTraits("haze", "haze"),
+    Score.STOICHIOMETRY: ScoreTraits(
+        "error of the stoichiometry inside", "stoichiometry_inside", _beside_truth
+    ),
+}
+"""Every score that a search can minimise: 0 is perfect, and each is a mean over the elements."""
+
+
+def score_of(score: Score, result: TrialResult | Record) -> float:
+    """The score of a result.
+
+    Parameters
+    ----------
+    score : which.
+    result : of a trial, or its record in a journal.
+
+    Returns
+    -------
+    Mean over the elements that have it; NaN where none has, or the record is damaged.
+
+    Examples
+    --------
+    >>> score_of(Score.TOTALS, TrialResult(TrialStatus.OK, 0.4, totals={"Co": 1.5, "Au": 0.75}))
+    0.375
+    """
+    row = SCORES[score]
+    found = result.get(row.key) if isinstance(result, dict) else getattr(result, row.key)
+    parts = found.values() if isinstance(found, Mapping) else (found,)
+    try:
+        errors = [row.error(part) for part in parts if part is not None]
+    except (TypeError, ValueError, KeyError):
+        return math.nan
+    known = [error for error in errors if math.isfinite(error)]
+    return math.fsum(known) / len(known) if known else math.nan

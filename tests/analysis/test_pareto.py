@@ -28,7 +28,7 @@ max_iterations = 80
 def test_more_tv_weight_buys_less_variation_with_worse_data_terms():
     study = parse_study(TINY)
     cell = study.cells()[0]
-    found = compromises(study, cell, 0.05, [0.1, 1.0, 10.0])
+    found = compromises(study, cell, Weights(0.05), [0.1, 1.0, 10.0])
     assert [p.tv for p in found] == [0.1, 1.0, 10.0]
     assert found[0].variation > found[1].variation > found[2].variation > 0
     assert found[0].data < found[1].data < found[2].data

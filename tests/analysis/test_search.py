@@ -27,6 +27,7 @@ from tomoatlas.analysis.figures.timeline import (
     utilisation,
 )
 from tomoatlas.analysis.journal import load_trials
+from tomoatlas.analysis.posterior import WEIGHTS
 from tomoatlas.analysis.table import trials_table
 from tomoatlas.recon_core.errors import BadInput
 
@@ -100,11 +101,13 @@ def test_what_is_known_in_steps_is_drawn_in_steps():
 
 def test_shares_of_variance_of_known_surfaces():
     tv, haadf = np.meshgrid(np.linspace(-1, 1, 33), np.linspace(-1, 1, 33), indexing="ij")
-    assert shares_of_variance(2 * haadf) == pytest.approx({"haadf": 1, "tv": 0, "both": 0})
-    both = shares_of_variance(haadf + tv)
-    assert both == pytest.approx({"haadf": 0.5, "tv": 0.5, "both": 0}, abs=1e-9)
-    assert shares_of_variance(haadf * tv)["both"] == pytest.approx(1)
-    assert np.isnan(list(shares_of_variance(np.ones((3, 3))).values())).all()
+    assert shares_of_variance(2 * haadf, WEIGHTS) == pytest.approx(
+        {"haadf": 1, "tv": 0, "together": 0}
+    )
+    both = shares_of_variance(haadf + tv, WEIGHTS)
+    assert both == pytest.approx({"haadf": 0.5, "tv": 0.5, "together": 0}, abs=1e-9)
+    assert shares_of_variance(haadf * tv, WEIGHTS)["together"] == pytest.approx(1)
+    assert np.isnan(list(shares_of_variance(np.ones((3, 3)), WEIGHTS).values())).all()
 
 
 def test_importance_finds_the_weight_that_matters():

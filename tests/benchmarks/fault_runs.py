@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
+from sweep_fakes import read_records
 from sweep_threads import Threads
 
 from tomoatlas.recon_core.errors import BadInput, Trouble
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.identity import short_seed

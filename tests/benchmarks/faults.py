@@ -26,10 +26,10 @@ import faults_manager
 from fault_resume import job_killed_twice
 from fault_table import Row, Rows, main
 from occupation import Occupation
+from sweep_fakes import read_records
 from sweep_launch import finished, group_is_gone, launcher, lines, open_mpi, rank_processes
 
 from tomoatlas.sweep.executors.local import ProcessExecutor
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tomoatlas.jobs.cli import main
+from tomoatlas.jobs.commands.reconstruct import MethodChoice, settings_for
 from tomoatlas.phantoms.formats import (
     load_specimen,
     load_tilt_series,
@@ -19,7 +20,10 @@ from tomoatlas.phantoms.formats import (
 )
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core import solver as solving
+from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.result import Reconstruction, Status
+from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.sweep.study.identity import EDITIONS
 from tomoatlas.sweep.study.tables import toml_text
 
 COUNTS = ["--haadf-tilts", "9", "--chemical-tilts", "5"]
@@ -394,3 +398,18 @@ def test_phantom_refuses_another_parameter(tmp_path, capsys, setting, named):
     error = capsys.readouterr().err
     assert named in error
     assert error.count("\n") == 1
+
+
+def test_without_an_atlas_the_newest_edition_has_the_defaults(monkeypatch):
+    monkeypatch.setitem(EDITIONS, 99, {"solver.gamma": 1.75, "search.trials": 7})
+    plain = MethodChoice(Method.FUSED, Weights(0.1, 1.0))
+    assert settings_for(plain, {})[0].gamma == 1.75
+    assert settings_for(plain, {"gamma": 1.5}) == (SolverSettings(gamma=1.5), ())
+    monkeypatch.setitem(EDITIONS, 100, {"solver.contrast": "linear", "solver.gamma": 1.1})
+    assert settings_for(MethodChoice(Method.FUSED, plain.weights), {})[0].gamma == 1.1
+    other = MethodChoice(Method.FUSED, plain.weights)
+    assert settings_for(other, {"contrast": "power"})[0] == SolverSettings()
+    first = MethodChoice(Method.FUSED, Weights(0.1, 1.0), (), {"gamma": 2.0}, of_atlas=True)
+    settings, notes = settings_for(first, {})
+    assert (settings.gamma, notes) == (2.0, ())
+    assert len(settings_for(first, {"gamma": 1.5})[1]) == 1

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from tomoatlas.jobs.batch import CARRIED, SCHEDULERS
 from tomoatlas.jobs.batch.scripts import JobRequest, script
-from tomoatlas.jobs.batch.sites import Site, find_site, shipped_sites
+from tomoatlas.jobs.batch.sites import Site, find_site, site_files
 
 GOLDEN = Path(__file__).parent / "golden"
 REQUEST = JobRequest("fig4.toml", "fig4", Path("fig4 out"), 2, 7200, "ABC123")
 """A folder with a space in its name, which every line must survive."""
 
 ONE_NODE = JobRequest("fig4.toml", "fig4", Path("fig4 out"), 1)
+SITES = tuple(found.name for found in site_files() if found.origin == "shipped")
 BY_SCHEDULER = {"slurm": "frontier", "pbs": "polaris", "lsf": "summit", "cobalt": "thetagpu"}
 
 
@@ -31,12 +32,12 @@ def text_of(site: str) -> str:
     return script(find_site(site), special.get(site, REQUEST))
 
 
-@pytest.mark.parametrize("site", shipped_sites())
+@pytest.mark.parametrize("site", SITES)
 def test_every_site_gives_the_script_that_was_looked_over(site: str) -> None:
     assert text_of(site) == (GOLDEN / f"{site}.sh").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("site", shipped_sites())
+@pytest.mark.parametrize("site", SITES)
 def test_every_script_is_sound_bash(site: str) -> None:
     golden = GOLDEN / f"{site}.sh"
     subprocess.run(["bash", "-n", golden], check=True)
@@ -47,7 +48,7 @@ def test_every_script_is_sound_bash(site: str) -> None:
         assert done.stdout.decode() == ""
 
 
-@pytest.mark.parametrize("site", [s for s in shipped_sites() if s != "workstation"])
+@pytest.mark.parametrize("site", [s for s in SITES if s != "workstation"])
 def test_directives_follow_the_first_line_without_a_gap(site: str) -> None:
     lines = text_of(site).splitlines()
     prefix = SCHEDULERS[find_site(site).scheduler].prefix
@@ -65,7 +66,7 @@ def test_no_job_is_told_to_drain_before_most_of_its_time_is_used(site: str, wall
 
 
 def test_sites_with_nvidia_gpus_ask_for_them_and_those_without_say_so() -> None:
-    devices = {site: find_site(site).device for site in shipped_sites()}
+    devices = {site: find_site(site).device for site in SITES}
     assert {site for site, device in devices.items() if device == "cuda"} == {
         "perlmutter", "polaris", "summit", "thetagpu",
     }  # fmt: skip

@@ -222,7 +222,8 @@ def test_a_shipped_atlas_is_read_by_name_and_not_written_to(tmp_path, monkeypatc
     name = "fig4_nanocubes_64"
     assert main(["recommend", name, "--haadf-tilts", "41", "--chemical-tilts", "9", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["solver"] == {"gamma": 2.0, "chemistry": "poisson"}
+    of_first = {"gamma": 2.0, "chemistry": "poisson", "contrast": "power", "film": False}
+    assert facts["solver"] == of_first
     assert main(["status", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trials"]["done"] == 1088
     assert main(["figure", "weights", name, "-q"]) == 0

@@ -10,12 +10,11 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from sweep_fakes import DIES, EATS, HANGS, RAISES, atlas_of, bowl, faulty, small_study
+from sweep_fakes import DIES, EATS, HANGS, RAISES, atlas_of, bowl, faulty, read_records, small_study
 
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep.executors import MEBIBYTE, Executor, Limits
 from tomoatlas.sweep.executors.local import InlineExecutor
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus

@@ -13,9 +13,9 @@ from pathlib import Path
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.sweep.executors import Evaluate
 from tomoatlas.sweep.executors.serve import THREAD_VARIABLES
-from tomoatlas.sweep.record.journal import read_records
+from tomoatlas.sweep.record.journal import parsed
 from tomoatlas.sweep.study import Study, parse_study
-from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.sweep.study.trial import Record, Trial, TrialResult, TrialStatus
 
 SMALL = """
 [study]
@@ -166,6 +166,14 @@ EVALUATIONS: dict[str, Evaluate] = {
 }
 
 Atlas = set[tuple[object, ...]]
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a journal; a last line without its end may be torn, and counts if whole."""
+    *lines, last = path.read_bytes().split(b"\n")
+    records = [parsed(line) for line in lines]
+    assert None not in records, f"{path} holds a line that is no record"
+    return [record for record in (*records, parsed(last)) if record is not None]
 
 
 def atlas_of(journal: Path) -> Atlas:

@@ -20,13 +20,14 @@ from sweep_fakes import (
     bowl,
     failing_bowl,
     raising_bowl,
+    read_records,
     small_study,
 )
 
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.sweep.executors.local import InlineExecutor
-from tomoatlas.sweep.record.journal import Journal, read_records
+from tomoatlas.sweep.record.journal import Journal
 from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler

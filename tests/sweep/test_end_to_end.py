@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sweep_fakes import atlas_of
+from sweep_fakes import atlas_of, read_records
 
 from tomoatlas.sweep.executors import Executor
 from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
 

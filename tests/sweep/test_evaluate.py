@@ -29,7 +29,7 @@ from tomoatlas.sweep.executors.serve import may_be_poisoned
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.specimens import build
 from tomoatlas.sweep.study.tables import SpecimenTable
-from tomoatlas.sweep.study.trial import Trial, TrialStatus
+from tomoatlas.sweep.study.trial import Trial, TrialStatus, WeightsAndGamma
 
 Solve = Callable[..., Reconstruction]
 STUDY = parse_study(SMALL)
@@ -93,6 +93,10 @@ def test_a_reconstruction_is_scored_against_the_truth(monkeypatch: pytest.Monkey
     assert (result.iterations, result.solver_status) == (12.5, "converged")
     assert result.stoichiometry["Co"]["mean"] == pytest.approx(0.5, abs=0.02)
     assert result.totals == pytest.approx(dict.fromkeys(TRUTH.elements, 2.0))
+    assert result.haze == dict.fromkeys(TRUTH.elements, 0.0)
+    assert result.level["Co"] == pytest.approx(2.0)
+    inside = result.stoichiometry_inside["Co"]
+    assert inside["mean"] == pytest.approx(inside["true"])
     assert result.seconds > 0
     offset = datetime.fromisoformat(result.started).utcoffset()
     assert offset is not None
@@ -330,3 +334,13 @@ def test_a_study_may_compare_projectors() -> None:
     assert ours.status is theirs.status is TrialStatus.OK
     assert ours.nrmse != theirs.nrmse
     assert ours.nrmse == pytest.approx(theirs.nrmse, rel=0.02)
+
+
+def test_a_searched_exponent_takes_the_place_of_the_solvers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = solved(monkeypatch, perfect)
+    for method, gamma in ((Method.FUSED, 1.6), (Method.CHEMISTRY_TV, SolverSettings().gamma)):
+        weights = WeightsAndGamma(0.02, 1.0, 1.6)
+        evaluate(STUDY, STUDY.trial(STUDY.cells()[0], method, 0, weights))
+        assert calls[-1][1][2] == SolverSettings(gamma=gamma)  # type: ignore[index]

@@ -28,6 +28,7 @@ from sweep_fakes import (
     device_or_death,
     environment_seen,
     faulty,
+    read_records,
     small_study,
 )
 from sweep_launch import mpiexec, wait_for
@@ -38,7 +39,6 @@ from tomoatlas.sweep.executors import Limits, attempt, child, local
 from tomoatlas.sweep.executors.child import CannotStart
 from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.executors.serve import THREAD_VARIABLES, worker_environment
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
 from tomoatlas.sweep.study.trial import TrialResult, TrialStatus

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from sweep_fakes import SMALL
+from sweep_fakes import SMALL, read_records
 from sweep_launch import (
     SCRIPT,
     finished,
@@ -18,7 +18,6 @@ from sweep_launch import (
     wait_for,
 )
 
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.study.trial import is_final
 
 pytestmark = pytest.mark.mpi

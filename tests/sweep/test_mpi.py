@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from sweep_fakes import SMALL, atlas_of, bowl
+from sweep_fakes import SMALL, atlas_of, bowl, read_records
 from sweep_launch import (
     SCRIPT,
     Launcher,
@@ -20,7 +20,6 @@ from sweep_launch import (
 )
 
 from tomoatlas.sweep.executors.local import InlineExecutor
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
 from tomoatlas.sweep.versions import REVISION

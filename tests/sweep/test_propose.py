@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 import sys
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import DEFAULT_WEIGHTS, Weights
 from tomoatlas.sweep.search.propose import initial_point, predict, propose
 from tomoatlas.sweep.study.tables import Surrogate
+from tomoatlas.sweep.study.trial import WeightsAndGamma
 
 SPACE = {"haadf": (1e-3, 10.0), "tv": (0.03, 10.0)}
 TV_ONLY = {"tv": (0.03, 10.0)}
@@ -170,6 +172,41 @@ def test_a_search_finds_the_bottom_of_a_bowl_and_chance_does_not() -> None:
     found = [search(seed) - bottom for seed in range(2)]
     assert max(found) < 0.01 * bottom
     assert np.median(found) < 0.3 * np.median([random_search(s) - bottom for s in range(50)])
+
+
+WITH_GAMMA = {**SPACE, "gamma": (1.0, 2.0)}
+
+
+def with_gamma(number: int, seed: int = 0) -> WeightsAndGamma:
+    found = initial_point(WITH_GAMMA, number, seed, 1.7)
+    assert isinstance(found, WeightsAndGamma)
+    return found
+
+
+def test_an_exponent_starts_at_the_solvers_and_is_spread_evenly() -> None:
+    assert with_gamma(0) == WeightsAndGamma(*astuple(DEFAULT_WEIGHTS), 1.7)
+    assert initial_point({**SPACE, "gamma": (1.0, 1.5)}, 0, 0, 1.7).gamma == 1.5
+    found = [with_gamma(number).gamma for number in range(1, 64)]
+    assert np.mean(found) == pytest.approx(1.5, abs=0.02), "1.44, were it the logarithm"
+    assert [np.sum(np.array(found) < end) for end in (1.25, 1.5, 1.75)] == pytest.approx(
+        [16, 32, 48], abs=1
+    )
+
+
+@pytest.mark.parametrize("surrogate", Surrogate)
+def test_an_exponent_is_proposed_with_the_weights(surrogate: Surrogate) -> None:
+    def result(weights: WeightsAndGamma) -> float:
+        return score(weights) + 2.0 * (weights.gamma - 1.3) ** 2
+
+    known = [(w, result(w)) for w in map(with_gamma, range(16))]
+    for seed in range(4):
+        found = propose(WITH_GAMMA, known, [], seed, surrogate)
+        assert isinstance(found, WeightsAndGamma)
+        assert found not in [w for w, _ in known]
+        known.append((found, result(found)))
+    best = min(known, key=lambda pair: pair[1])
+    assert best[0] in [w for w, _ in known[16:]]
+    assert best[0].gamma == pytest.approx(1.3, abs=0.15)
 
 
 def test_without_scikit_optimize_one_line_names_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

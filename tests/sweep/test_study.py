@@ -3,18 +3,20 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sweep_fakes import SMALL
 
-from tomoatlas.phantoms.formats import save_specimen
+from tomoatlas.phantoms.formats import save_specimen, save_volumes
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep.search import Search
 from tomoatlas.sweep.study import Study, load_study, parse_study
 from tomoatlas.sweep.study.tables import toml_text
+from tomoatlas.sweep.study.trial import weights_named
 
 BASE = """
 [study]
@@ -94,8 +96,8 @@ def test_axes_may_be_written_without_quotes() -> None:
         ("[solver]\ngamma = 3", "solver.gamma = 3: out of range; accepted: number >= 1.4 and <= 2"),
         ('[solver]\ncontrast = "linear"\ngamma = 0.9', "solver.gamma = 0.9: out of range; "
          "accepted: number >= 1 and <= 2"),
-        ('[solver]\ncontrast = "log"', "solver.contrast = 'log': not acceptable; accepted: 'power' "
-         "or 'linear'"),
+        ('[solver]\ncontrast = "log"', "solver.contrast = 'log': not acceptable; accepted: "
+         "'power', 'linear' or 'fitted'"),
         ('[solver]\ngamma = 1.2\n[axes]\n"solver.contrast" = ["linear", "power"]', "solver.gamma = "
          "1.2: out of range"),
         ('[solver]\nchemistry = "gauss"', "solver.chemistry = 'gauss': not acceptable; "
@@ -109,6 +111,16 @@ def test_axes_may_be_written_without_quotes() -> None:
          "you mean haadf?"),
         ("[search]\nspace = { tv = [0.1, 1, 2] }", "tv = [0.1, 1, 2]: not acceptable; accepted: 2 "
          "values"),
+        ("[search]\nspace = { gamma = [1, 2] }", "gamma = [1.0, 2.0]: not the bounds of an "
+         "exponent of the contrast power; accepted: [low, high], 1.4 <= low < high <= 2"),
+        ("[search]\nspace = { gamma = [2, 1.5] }", "search.space.gamma = [2.0, 1.5]: not"),
+        ("[search]\nspace = { gamma = 1.5 }", "search.space.gamma = 1.5: not acceptable"),
+        ('[search]\nspace = { gamma = [1, 2] }\n[axes]\n"solver.contrast" = ["linear", "power"]',
+         "search.space.gamma = [1.0, 2.0]: not the bounds of an exponent of the contrast power"),
+        ('[search]\nspace = { gamma = [1.5, 2] }\n[axes]\n"solver.gamma" = [1.5, 2]',
+         "axes.solver.gamma = [1.5, 2]: searched in every cell"),
+        ('[search]\nscore = "ssim"', "search.score = 'ssim': not acceptable; accepted: 'nrmse', "
+         "'relative-error', 'totals', 'level', 'haze' or 'stoichiometry'"),
         ("[search]\nmethods = []", "search.methods = []"),
         ('[search]\nmethods = ["fuse"]', "search.methods.0 = 'fuse'"),
         ("[axes]\n'acquisition.haadf_tilt' = [1]", "axes.acquisition.haadf_tilt = [1]: unknown "
@@ -232,6 +244,32 @@ def test_laws_share_noise_but_no_search_and_no_trial() -> None:
     assert len(identities) == len(proposals) == 2
     simulated = with_axes('"acquisition.contrast" = ["power", "linear"]')
     assert len({simulated.at(cell).noise_seed() for cell in simulated.cells()}) == 2
+
+
+def test_an_exponent_is_searched_where_haadf_is() -> None:
+    study = parse_study(BASE + "[search]\nspace = { gamma = [1.5, 2.0] }")
+    assert parse_study(study.toml()) == study
+    space = study.search.space
+    assert list(space.of(Method.FUSED)) == ["haadf", "tv", "gamma"]
+    assert list(space.of(Method.CHEMISTRY_TV)) == ["tv"]
+    cell = study.cells()[0]
+    weights = weights_named({"haadf": 0.1, "tv": 1.0, "gamma": 1.7})
+    fused, other = (study.trial(cell, m, 0, weights) for m in (Method.FUSED, Method.CHEMISTRY_TV))
+    assert (study.solver_of(fused).gamma, study.solver_of(other).gamma) == (1.7, 2.0)
+    assert fused.weights_record() == {"haadf": 0.1, "tv": 1.0, "gamma": 1.7}
+    assert other.weights_record() == {"tv": 1.0}
+    plain = study.trial(cell, Method.FUSED, 0, Weights(0.1, 1.0))
+    assert plain.trial_id != fused.trial_id
+    assert plain.trial_id == parse_study(BASE).trial(cell, Method.FUSED, 0, plain.weights).trial_id
+
+
+def test_a_score_that_the_specimen_cannot_have_is_refused(tmp_path: Path) -> None:
+    save_volumes(tmp_path / "gold.h5", np.ones((1, 4, 4, 4), np.float32), ("Au",), 1.0)
+    text = '[study]\nname = "t"\n[specimen]\nkind = "gold.h5"\n[search]\nscore = "stoichiometry"\n'
+    with pytest.raises(BadInput) as refused:
+        parse_study(text, "my.toml", tmp_path)
+    assert (refused.value.key, refused.value.value) == ("search.score", "stoichiometry")
+    assert "totals" in str(refused.value.accepted)
 
 
 def test_a_trial_is_what_decides_its_result_and_not_its_number() -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from sweep_fakes import bowl, small_study
+from sweep_fakes import bowl, read_records, small_study
 
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep import versions as versions_module
 from tomoatlas.sweep.evaluate import evaluate
 from tomoatlas.sweep.executors.local import InlineExecutor
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
 from tomoatlas.sweep.study.trial import TrialResult, TrialStatus, to_record

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sweep_fakes import SMALL, atlas_of, bowl
+from sweep_fakes import SMALL, atlas_of, bowl, read_records
 
 from tomoatlas.analysis.journal import load_trials
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.estimate import OTHERS_MARGIN, OWN_MARGIN, DurationModel, trial_seconds
 from tomoatlas.sweep.executors import Limits
 from tomoatlas.sweep.executors.local import InlineExecutor
-from tomoatlas.sweep.record.journal import read_records
 from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler, Summary, searches

@@ -66,7 +66,7 @@ const finished = (cell) => trialsOf[cell].length >= planned;
 function bestOf(trials) {
   return trials
     .filter((t) => !t.failure)
-    .reduce((best, t) => (best && best.nrmse <= t.nrmse ? best : t), null);
+    .reduce((best, t) => (best && best.score <= t.score ? best : t), null);
 }
 
 /** Members by the key of each, in the order in which keys first occur. */
@@ -78,6 +78,10 @@ function grouped(members, keyOf) {
   }
   return groups;
 }
+
+/** What was searched, in the order of display. */
+const weightNames = Object.keys(D.space);
+const weightText = (t) => weightNames.filter((name) => t[name] != null).map((name) => `${name} ${number(t[name])}`).join(", ");
 
 const quantity = (key) => D.quantities.find((q) => q.key === key);
 

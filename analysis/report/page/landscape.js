@@ -42,7 +42,9 @@ const scoredTrials = (cell, method) => trialsOf[cell].filter((t) =>
 function cellLandscapes(cell) {
   return D.methods.filter((method) => method.weights.length).flatMap((method) => {
     const why = noLandscape(cell, method);
-    const heading = el("h3", {}, `Landscape of the weights, ${method.label}`);
+    const gamma = D.landscapes[cell]?.[method.key]?.gamma;
+    const at = gamma == null ? "" : `, at gamma ${number(gamma)} of the best trial`;
+    const heading = el("h3", {}, `Landscape of the weights, ${method.label}${at}`);
     if (why) return [heading, el("p", { className: "caption" }, ...why)];
     const two = method.weights.length > 1;
     return [heading,
@@ -76,7 +78,7 @@ function drawSurfaces(cell, method, found) {
   const [across, up] = method.weights;
   const [x, y] = [logarithms(across, found.mean[0].length), logarithms(up, found.mean.length)];
   const hovertext = found.mean.map((row, r) => row.map((mean, c) =>
-    `${across} ${number(10 ** x[c])}, ${up} ${number(10 ** y[r])}<br>expected NRMSE ${fixedPoint(mean)} ± ${number(found.sigma[r][c], 2)}`));
+    `${across} ${number(10 ** x[c])}, ${up} ${number(10 ** y[r])}<br>expected ${D.score} ${fixedPoint(mean)} ± ${number(found.sigma[r][c], 2)}`));
   const map = (z, title, colorscale) => ({ type: "heatmap", x, y, z, colorscale, zsmooth: "best", hoverinfo: "text", hovertext,
     colorbar: { orientation: "h", thickness: 10, outlinewidth: 0, x: 0.5, xanchor: "center", y: 1.02, yanchor: "bottom", ypad: 0, nticks: 5,
       title: { text: title, side: "top" } } });
@@ -86,8 +88,8 @@ function drawSurfaces(cell, method, found) {
   const trials = trialMarks(cell, method, (t) => Math.log10(t[across]), (t) => Math.log10(t[up]), "#fff", "#000");
   const figure = layout({ height: 360, margin: { l: 50, r: 12, t: 58, b: 42 }, showlegend: false,
     xaxis: weightAxis(across), yaxis: weightAxis(up) });
-  Plotly.newPlot(`mean-${method.key}`, [map(found.mean, "expected NRMSE", "Viridis"), near, ...trials], figure, CONFIG);
-  Plotly.newPlot(`sigma-${method.key}`, [map(found.sigma, "uncertainty (σ of NRMSE)", MAGMA), ...trials], figure, CONFIG);
+  Plotly.newPlot(`mean-${method.key}`, [map(found.mean, `expected ${D.score}`, "Viridis"), near, ...trials], figure, CONFIG);
+  Plotly.newPlot(`sigma-${method.key}`, [map(found.sigma, `uncertainty (σ of ${D.score})`, MAGMA), ...trials], figure, CONFIG);
 }
 
 /** Mean and band of uncertainty over one weight. */
@@ -95,18 +97,18 @@ function drawOneWeight(cell, method, found) {
   const [name] = method.weights;
   const x = logarithms(name, found.mean.length);
   const edge = (sign) => found.mean.map((mean, i) => mean + sign * found.sigma[i]);
-  const at = (t) => t.nrmse ?? Math.max(...edge(1));
+  const at = (t) => t.score ?? Math.max(...edge(1));
   const line = { type: "scatter", mode: "lines", x, line: { color: method.colour, width: 2 } };
   const band = { ...line, hoverinfo: "skip", legendgroup: "band", line: { width: 0 } };
   const traces = [
     { ...band, y: edge(-1), showlegend: false },
     { ...band, y: edge(1), name: "± σ", fill: "tonexty", fillcolor: `${method.colour}50` },
     { ...line, y: found.mean, name: "expected", hoverinfo: "text",
-      hovertext: found.mean.map((mean, i) => `${name} ${number(10 ** x[i])}<br>expected NRMSE ${fixedPoint(mean)} ± ${number(found.sigma[i], 2)}`) },
+      hovertext: found.mean.map((mean, i) => `${name} ${number(10 ** x[i])}<br>expected ${D.score} ${fixedPoint(mean)} ± ${number(found.sigma[i], 2)}`) },
     ...trialMarks(cell, method, (t) => Math.log10(t[name]), at, css("--bg"), css("--ink")),
   ];
   Plotly.newPlot(`curve-${method.key}`, traces, layout({ height: 300, margin: { l: 55, r: 12, t: 30, b: 42 },
-    xaxis: weightAxis(name), yaxis: { title: { text: "NRMSE" } } }), CONFIG);
+    xaxis: weightAxis(name), yaxis: { title: { text: D.score } } }), CONFIG);
 }
 
 /** Good trials as dots, the best as a star, failed ones as crosses. */

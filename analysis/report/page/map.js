@@ -50,9 +50,10 @@ function colourScale(q, range) {
 }
 
 const UNITS = { score: "NRMSE", gain: "gain / %", weight: "weight", count: "trials" };
+const unitOf = (q) => (q.key === "score" ? D.score : UNITS[q.kind]);
 
 function colourBar(q, range) {
-  const bar = { title: { text: UNITS[q.kind], side: "right" }, thickness: 12, outlinewidth: 0 };
+  const bar = { title: { text: unitOf(q), side: "right" }, thickness: 12, outlinewidth: 0 };
   if (q.kind !== "weight") return bar;
   const ticks = [];
   for (let e = Math.ceil(range[0] - 1e-9); e <= range[1] + 1e-9; e++) ticks.push(e);
@@ -66,8 +67,8 @@ function hoverText(cell) {
     lines.push(`${plain(method.label)}: ${best ? fixedPoint(best.nrmse) : "no result"}`);
     if (!best) continue;
     lines.push(D.elements.map((name) => `   ${plain(name)} ${fixedPoint(best[`nrmse_${name}`])}`).join(","));
-    const weights = ["haadf", "tv"].filter((name) => best[name] != null).map((name) => `${name} ${number(best[name])}`);
-    if (weights.length) lines.push(`   at ${weights.join(", ")}`);
+    const weights = weightText(best);
+    if (weights) lines.push(`   at ${weights}`);
   }
   return [...lines, ...gains(cell), trialCount(cell)].join("<br>");
 }
@@ -193,7 +194,7 @@ function drawCurve() {
   const log = q.kind === "weight";
   Plotly.react(mapBox, traces, layout({ height: 420, margin: { l: 55, r: 10, t: 60, b: 45 },
     xaxis: ticks(D.across),
-    yaxis: { title: { text: UNITS[q.kind] }, type: log ? "log" : "linear", rangemode: log ? "normal" : "tozero" },
+    yaxis: { title: { text: unitOf(q) }, type: log ? "log" : "linear", rangemode: log ? "normal" : "tozero" },
     shapes: [{ type: "line", xref: "x", yref: "paper", x0: state.place[D.across], x1: state.place[D.across],
       y0: 0, y1: 1, line: { color: css("--accent"), width: 2, dash: "dot" } }] }), CONFIG);
   caption(cells.map((cell) => q.values[cell]), cells);
@@ -209,7 +210,7 @@ function drawBars() {
     cliponaxis: false, customdata: shown.map(() => 0), hoverinfo: "text", hovertext: shown.map(() => hoverText(0)),
     marker: { color: shown.map((other) => colourOf(other) ?? COLOURS[0]) } }],
   layout({ height: 380, xaxis: { tickangle: 0 },
-    yaxis: { title: { text: UNITS[q.kind] }, rangemode: "tozero", type: q.kind === "weight" ? "log" : "linear" } }), CONFIG);
+    yaxis: { title: { text: unitOf(q) }, rangemode: "tozero", type: q.kind === "weight" ? "log" : "linear" } }), CONFIG);
   caption([q.values[0]], [0]);
 }
 

@@ -32,18 +32,18 @@ function cellNotice(cell) {
 
 /** All methods with their scores and weights; ``counts``: with the number of good trials. */
 function methodTable(cell, counts = true) {
-  const head = ["method", "NRMSE", ...D.elements, "haadf", "tv", ...(counts ? ["good trials"] : [])];
+  const head = ["method", "NRMSE", ...D.elements, ...weightNames, ...(counts ? ["good trials"] : [])];
   const body = el("tbody");
   for (const method of D.methods) {
     const trials = trialsOf[cell].filter((t) => t.method === method.key);
     const best = bestOf(trials);
-    const acts = (name) => best && best[name] != null && !(name === "haadf" && quantity("haadf").values[cell] == null);
+    const acts = (name) => best && best[name] != null && !(name !== "tv" && quantity("haadf").values[cell] == null);
     const good = `${trials.filter((t) => !t.failure).length} of ${method.budget}`;
     body.append(el("tr", {},
       el("th", { scope: "row" }, method.label),
       el("td", {}, best ? fixedPoint(best.nrmse) : "no result"),
       ...D.elements.map((name) => el("td", {}, fixedPoint(best?.[`nrmse_${name}`]))),
-      ...["haadf", "tv"].map((name) => el("td", {}, acts(name) ? number(best[name]) : "–")),
+      ...weightNames.map((name) => el("td", {}, acts(name) ? number(best[name]) : "–")),
       ...(counts ? [el("td", {}, good)] : [])));
   }
   const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))));
@@ -59,7 +59,7 @@ function drawProgress(cell) {
     const good = trials.filter((t) => !t.failure);
     if (!good.length) continue;
     let best = Infinity;
-    const line = trials.map((t) => (t.failure ? best : (best = Math.min(best, t.nrmse))));
+    const line = trials.map((t) => (t.failure ? best : (best = Math.min(best, t.score))));
     const colour = { color: method.colour };
     if (method.budget === 1) {
       const last = Math.max(...D.methods.map((m) => m.budget));
@@ -67,17 +67,17 @@ function drawProgress(cell) {
       continue;
     }
     traces.push({ x: trials.map((t) => t.number + 1), y: line.map((v) => (v === Infinity ? null : v)), mode: "lines", name: method.label, legendgroup: method.key, line: { ...colour, shape: "hv" } });
-    traces.push({ x: good.map((t) => t.number + 1), y: good.map((t) => t.nrmse), mode: "markers", showlegend: false, legendgroup: method.key, marker: { ...colour, size: 7 },
+    traces.push({ x: good.map((t) => t.number + 1), y: good.map((t) => t.score), mode: "markers", showlegend: false, legendgroup: method.key, marker: { ...colour, size: 7 },
       hoverinfo: "text", hovertext: good.map((t) => trialText(t)) });
   }
   plotOrSay("progress", traces, "No good trial yet", layout({ height: 310,
     margin: { l: 50, r: 10, t: 10, b: 85 }, legend: LEGEND_BELOW,
-    xaxis: { title: { text: "trial", standoff: 6 }, rangemode: "tozero" }, yaxis: { title: { text: "NRMSE" } } }));
+    xaxis: { title: { text: "trial", standoff: 6 }, rangemode: "tozero" }, yaxis: { title: { text: D.score } } }));
 }
 
 function trialText(t) {
-  const weights = ["haadf", "tv"].filter((name) => t[name] != null).map((name) => `${name} ${number(t[name])}`);
-  return [`trial ${t.number + 1}: NRMSE ${fixedPoint(t.nrmse)}`, weights.join(", "), `${number(t.seconds)} s, ${plain(t.ended ?? "")}`].join("<br>");
+  const score = D.score === "NRMSE" ? "" : `${D.score} ${fixedPoint(t.score)}, `;
+  return [`trial ${t.number + 1}: ${score}NRMSE ${fixedPoint(t.nrmse)}`, weightText(t), `${number(t.seconds)} s, ${plain(t.ended ?? "")}`].join("<br>");
 }
 
 function plotOrSay(id, traces, otherwise, figure) {
