@@ -10,6 +10,8 @@ rho s^T D^-1 s), which needs two running sums, ``a`` and ``b``, instead of a mat
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,16 +49,10 @@ def contrast(
     ----------
     x : concentration of one element, (voxel,), >= 0.
     weight : contrast of the element.
-    gamma : exponent, 1 to 2.
+    gamma : exponent, 1 to below 2.
     slope, bend : first and second derivative, (voxel,), written.
     total : (voxel,), added to.
     """
-    if gamma == 2.0:
-        for j in range(x.size):
-            slope[j] = np.float32(2) * weight * x[j]
-            bend[j] = np.float32(2) * weight
-            total[j] += weight * x[j] * x[j]
-        return
     # one power per voxel serves value, slope and second derivative
     scale, order = np.float32(gamma) * weight, np.float32(gamma - 1)
     for j in range(x.size):
@@ -69,24 +65,30 @@ def contrast(
 
 
 @leaf
-def differences(
-    pz: Array, back: Array, py: Array, low: Array, px: Array, left: Array, out: Array
-) -> None:
+def differences(dual: Any, before: Any, out: Array) -> None:
     """Write the sum of three backward differences, the divergence of the dual.
 
     Parameters
     ----------
-    pz, py, px : components of the dual, (voxel,).
-    back, low, left : the same components one voxel back along z, y and x, (voxel,).
+    dual : its components along z, y and x, three of (voxel,).
+    before : the same one voxel back along z, y and x, three of (voxel,).
     out : (voxel,), written.
     """
+    (pz, py, px), (back, low, left) = dual, before
     for j in range(out.size):
         out[j] = (pz[j] - back[j]) + (py[j] - low[j]) + (px[j] - left[j])
 
 
 @leaf
 def prox_gradient(
-    x: Array, point: Array, slope: Array, metric: np.float32, tv: np.float32, force: Array
+    x: Array,
+    point: Array,
+    slope: Array,
+    dual: Any,
+    before: Any,
+    metric: np.float32,
+    tv: np.float32,
+    force: Array,
 ) -> None:
     """Write the gradient of the smooth part of the prox, metric (x - point) + slope - tv div dual.
 
@@ -94,12 +96,15 @@ def prox_gradient(
     ----------
     x, point : iterate and extrapolated iterate of one element, (voxel,).
     slope : gradient of the chemical term at ``point``, (voxel,).
+    dual, before : as for :func:`differences`.
     metric : estimated curvature of the chemical term.
     tv : TV weight.
-    force : div dual on entry, the gradient on return, (voxel,).
+    force : (voxel,), written.
     """
-    for j in range(x.size):
-        force[j] = metric * (x[j] - point[j]) + slope[j] - tv * force[j]
+    (pz, py, px), (back, low, left) = dual, before
+    for j in range(force.size):
+        div = (pz[j] - back[j]) + (py[j] - low[j]) + (px[j] - left[j])
+        force[j] = metric * (x[j] - point[j]) + slope[j] - tv * div
 
 
 @leaf
@@ -133,6 +138,38 @@ def diagonal_solve(
         a[j] += slope[j] * prox_gradient
         b[j] += slope[j] * lean
         force[j], slope[j] = prox_gradient, lean
+
+
+@leaf
+def diagonal_solve_of_square(
+    force: Array,
+    x: Array,
+    weight: np.float32,
+    misfit: Array,
+    metric: np.float32,
+    rho: np.float32,
+    a: Array,
+    b: Array,
+    out: Array,
+) -> None:
+    """Do the same for the contrast weight * x**2, whose derivatives need no memory.
+
+    Parameters
+    ----------
+    force, misfit, metric, rho, a, b : as for :func:`diagonal_solve`.
+    x : concentration of one element, (voxel,).
+    weight : contrast of the element.
+    out : D^-1 s, (voxel,), written.
+    """
+    bend = np.float32(2) * weight
+    for j in range(force.size):
+        slope = bend * x[j]
+        inverse = np.float32(1) / (metric + rho * bend * abs(misfit[j]))
+        prox_gradient = (force[j] + rho * slope * misfit[j]) * inverse
+        lean = slope * inverse
+        a[j] += slope * prox_gradient
+        b[j] += slope * lean
+        force[j], out[j] = prox_gradient, lean
 
 
 @leaf

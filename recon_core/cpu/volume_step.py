@@ -1,9 +1,9 @@
 """The volume step of the solver in one sweep over memory (numba, float32, all cores).
 
 At every voxel: the proximal map of coupling and non-negativity for the present TV dual, the step of
-the dual, the proximal map again, then momentum and multiplier. Planes are taken in order of z, so
-that the next stage finds in the cache what the previous one wrote: each array is read and written
-once, where four separate passes would move 2.4 times the bytes.
+the dual, the proximal map again, then momentum and multiplier. Rows are taken in strips, and the
+planes of a strip in order of z, so that the next stage finds in the cache what the previous one
+wrote: each array is read and written once, where four passes would move 2.4 times the bytes.
 
 Volumes are flat here: voxel i of (z, y, x) has its neighbours at i + 1, i + width, i + plane. The
 TV dual is zero where its difference would leave the volume (far faces), so only the first plane
@@ -25,6 +25,7 @@ from .volume_kernels import (
     add_active,
     contrast,
     diagonal_solve,
+    diagonal_solve_of_square,
     differences,
     extrapolate,
     gradient_update,
@@ -42,9 +43,9 @@ from .volume_kernels import (
 
 Array = NDArray[np.float32]
 
-BLOCK = 2048  # voxels: the scratch arrays of so many stay in the first and second cache
+BLOCK = 4096  # voxels: what the stages share of so many stays in the second cache
 PLANES = 4  # least number in each thread's part of a volume
-SHARED = 5  # scratch arrays beside the three of each element
+SHARED = 6  # scratch arrays beside the three of each element
 TV_DIVISOR = np.float32(12)  # ||grad||^2 in 3D: the dual step is metric / 12
 
 
@@ -164,40 +165,38 @@ def _volume_step(
     batch, elements, size = f.volumes.shape
     plane = size // depth
     rows = max(1, BLOCK // width) * width
-    blocks = (plane + rows - 1) // rows
+    blocks, most = (plane + rows - 1) // rows, rows + width
     sums = np.zeros((batch, depth * blocks, 6))
     # Parts meet at their first planes: each is stepped before, and finished after, all others.
     for task in numba.prange(batch * parts):
         trial, z = task // parts, (task % parts) * depth // parts
-        scratch = np.empty((SHARED + 3 * elements, rows), np.float32)
+        scratch = np.empty((SHARED + 3 * elements, most), np.float32)
         for b in range(blocks):
             block = _block(trial, z, b, rows, plane, width)
             _backward(f, s, block, f.volumes, scratch)
     for task in numba.prange(batch * parts):
         trial, part = task // parts, task % parts
         first, last = part * depth // parts, (part + 1) * depth // parts
-        scratch = np.empty((SHARED + 3 * elements, rows), np.float32)
-        for z in range(first, last):
-            # the dual of plane z needs the new iterate of plane z + 1
-            if z + 1 < last:
-                for b in range(blocks):
+        scratch = np.empty((SHARED + 3 * elements, most), np.float32)
+        # a strip of all planes before the next: what one stage wrote is still near for the next one
+        for b in range(blocks):
+            for z in range(first, last):
+                # the dual of plane z needs the new iterate of plane z + 1
+                if z + 1 < last:
                     block = _block(trial, z + 1, b, rows, plane, width)
                     _backward(f, s, block, f.volumes, scratch)
-            if s.tv[trial] > 0:
-                for b in range(blocks):
-                    block = _block(trial, z, b, rows, plane, width)
+                # and that of the next row, which belongs to the next strip at the end of this one
+                block = _lagging(trial, z, b, rows, plane, width)
+                if s.tv[trial] > 0:
                     _ascend(f, s, block, inside, scratch)
-            # needs the dual of plane z - 1: that of the first plane is another thread's
-            if z > first:
-                for b in range(blocks):
-                    block = _block(trial, z, b, rows, plane, width)
-                    total = sums[trial, z * blocks + b]
-                    _finish(f, s, block, scratch, total)
+                # needs the dual of plane z - 1: that of the first plane is another thread's
+                if z > first:
+                    _finish(f, s, block, scratch, sums[trial, z * blocks + b])
     for task in numba.prange(batch * parts):
         trial, z = task // parts, (task % parts) * depth // parts
-        scratch = np.empty((SHARED + 3 * elements, rows), np.float32)
+        scratch = np.empty((SHARED + 3 * elements, most), np.float32)
         for b in range(blocks):
-            block = _block(trial, z, b, rows, plane, width)
+            block = _lagging(trial, z, b, rows, plane, width)
             _finish(f, s, block, scratch, sums[trial, z * blocks + b])
     return sums
 
@@ -219,13 +218,15 @@ def _block(trial: int, z: int, at: int, rows: int, plane: int, width: int) -> Bl
 
 
 @leaf
-def _backward(
-    f: Any,
-    s: Any,
-    block: Block,
-    origin: Array,
-    scratch: Array,
-) -> None:
+def _lagging(trial: int, z: int, at: int, rows: int, plane: int, width: int) -> Block:
+    """Return block ``at`` of plane z one row back; the last one reaches to the end of the plane."""
+    start, stop = at * rows - width, (at + 1) * rows - width
+    stop = stop if stop + width < plane else plane
+    return Block(trial, z * plane + max(0, start), z * plane + stop, plane, width)
+
+
+@leaf
+def _backward(f: Any, s: Any, block: Block, origin: Array, scratch: Array) -> None:
     """Proximal map of one block for the present dual."""
     if s.gamma == 1.0 and f.u.shape[1] > 0:
         _minimise(f, s, block, scratch)
@@ -246,7 +247,8 @@ def _minimise(f: Any, s: Any, block: Block, scratch: Array) -> None:
     pull, a, b = scratch[0, :n], scratch[1, :n], scratch[2, :n]
     for e in range(elements):
         center, inverse = scratch[SHARED + 3 * e + 2, :n], np.float32(1) / s.metric[trial, e]
-        _divergence(f.dual[trial, e], block, scratch[3:5], center)
+        dual, before = _dual_of(f.dual[trial, e], block, scratch[3:SHARED])
+        differences(dual, before, center)
         point, slope = f.point[trial, e, start:stop], f.slope[trial, e, start:stop]
         prox_center(point, slope, inverse, s.tv[trial], center)
     start_pull(pull)
@@ -265,33 +267,35 @@ def _minimise(f: Any, s: Any, block: Block, scratch: Array) -> None:
 
 
 @leaf
-def _newton(
-    f: Any,
-    s: Any,
-    block: Block,
-    origin: Array,
-    scratch: Array,
-) -> None:
+def _newton(f: Any, s: Any, block: Block, origin: Array, scratch: Array) -> None:
     """Proximal map of one block for the present dual, by one Newton step from ``origin``."""
     trial, start, stop, _, _ = block
     elements, n = f.volumes.shape[1], stop - start
     # empty arrays stand for a problem without HAADF, so one signature serves both
     coupled = f.u.shape[1] > 0
     misfit, a, b = scratch[0, :n], scratch[1, :n], scratch[2, :n]
+    square = s.gamma == 2.0
     if coupled:
         start_misfit(f.u[trial, start:stop], f.multiplier[trial, start:stop], misfit, a, b)
         for e in range(elements):
             slope, bend = scratch[SHARED + 3 * e, :n], scratch[SHARED + 3 * e + 1, :n]
             x = origin[trial, e, start:stop]
-            contrast(x, s.weights[e], s.gamma, slope, bend, misfit)
+            if square:
+                add_power(x, s.weights[e], 2.0, misfit)
+            else:
+                contrast(x, s.weights[e], s.gamma, slope, bend, misfit)
     for e in range(elements):
+        lean, bend = scratch[SHARED + 3 * e, :n], scratch[SHARED + 3 * e + 1, :n]
         force, metric = scratch[SHARED + 3 * e + 2, :n], s.metric[trial, e]
-        _divergence(f.dual[trial, e], block, scratch[3:5], force)
-        x, slope = origin[trial, e, start:stop], f.slope[trial, e, start:stop]
-        prox_gradient(x, f.point[trial, e, start:stop], slope, metric, s.tv[trial], force)
-        if coupled:
-            slope, bend = scratch[SHARED + 3 * e, :n], scratch[SHARED + 3 * e + 1, :n]
-            diagonal_solve(force, slope, bend, misfit, metric, s.rho[trial], a, b)
+        dual, before = _dual_of(f.dual[trial, e], block, scratch[3:SHARED])
+        x, point = origin[trial, e, start:stop], f.point[trial, e, start:stop]
+        slope = f.slope[trial, e, start:stop]
+        prox_gradient(x, point, slope, dual, before, metric, s.tv[trial], force)
+        if coupled and square:
+            rho = s.rho[trial]
+            diagonal_solve_of_square(force, x, s.weights[e], misfit, metric, rho, a, b, lean)
+        elif coupled:
+            diagonal_solve(force, lean, bend, misfit, metric, s.rho[trial], a, b)
     if coupled:
         sherman_morrison_factor(s.rho[trial], a, b)
     for e in range(elements):
@@ -304,40 +308,27 @@ def _newton(
 
 
 @leaf
-def _divergence(dual: Array, block: Block, before: Array, out: Array) -> None:
-    """Write div dual of one block, the negative adjoint of the forward difference."""
+def _dual_of(dual: Array, block: Block, zeros: Array) -> Any:
+    """Return the dual of one block, and the same one voxel back along z, y and x."""
     _, start, stop, plane, width = block
     pz, py, px = dual[0], dual[1], dual[2]
+    here = (pz[start:stop], py[start:stop], px[start:stop])
     # all neighbours exist: far faces are zero, so even rows that wrap around contribute nothing
     if start >= plane:
-        differences(
-            pz[start:stop],
-            pz[start - plane : stop - plane],
-            py[start:stop],
-            py[start - width : stop - width],
-            px[start:stop],
-            px[start - 1 : stop - 1],
-            out,
-        )
-        return
-    low, left = before[0, : out.size], before[1, : out.size]
-    for j in range(out.size):
+        back, low = pz[start - plane : stop - plane], py[start - width : stop - width]
+        return here, (back, low, px[start - 1 : stop - 1])
+    n = stop - start
+    back, low, left = zeros[0, :n], zeros[1, :n], zeros[2, :n]
+    for j in range(n):
         i = start + j
+        back[j] = np.float32(0)
         low[j] = py[i - width] if i >= width else np.float32(0)
         left[j] = px[i - 1] if i >= 1 else np.float32(0)
-    for j in range(out.size):
-        i = start + j
-        out[j] = pz[i] + (py[i] - low[j]) + (px[i] - left[j])
+    return here, (back, low, left)
 
 
 @leaf
-def _ascend(
-    f: Any,
-    s: Any,
-    block: Block,
-    inside: Array,
-    scratch: Array,
-) -> None:
+def _ascend(f: Any, s: Any, block: Block, inside: Array, scratch: Array) -> None:
     """Step the dual by metric/(12 tv) grad of the next iterate; project it on the unit ball."""
     trial, start, stop, plane, width = block
     size, n = f.volumes.shape[2], stop - start
@@ -370,13 +361,7 @@ def _ascend(
 
 
 @leaf
-def _finish(
-    f: Any,
-    s: Any,
-    block: Block,
-    scratch: Array,
-    sums: NDArray[np.float64],
-) -> None:
+def _finish(f: Any, s: Any, block: Block, scratch: Array, sums: NDArray[np.float64]) -> None:
     """Apply the proximal map for the new dual, then momentum and multiplier, to one block."""
     trial, start, stop, _, _ = block
     if s.tv[trial] > 0:
