@@ -1,37 +1,27 @@
 """Reading a journal that may be growing, damaged, or written by a newer version.
 
-What is a trial of the study is kept; everything else in the file is counted and reported, and never
-stops a reader: people open reports and watch runs just when something went wrong.
+What counts as a trial is decided where a run decides it, by
+:class:`~tomoatlas.sweep.record.lines.TrialLines`.
 """
 
 from __future__ import annotations
 
 import gc
-import math
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from ..recon_core.methods import Method, Weights
 from ..sweep.record import StudyFolder
-from ..sweep.record.journal import parsed
+from ..sweep.record.lines import TrialLines, parsed
 from ..sweep.study import Study
-from ..sweep.study.trial import Cell, Record, Trial, TrialResult, TrialStatus, to_record
+from ..sweep.study.trial import Record
 from ..sweep.versions import revision_note
 from . import located
 from .table import trials_table
-
-# Taken from a record of this version: a key it does not write is one of another version.
-_KNOWN_KEYS = frozenset(
-    to_record(Trial(Cell(0), Method.ML, 0, Weights(), ""), TrialResult(TrialStatus.OK))
-)
-_KNOWN_STATUS = frozenset(TrialStatus)
-_LINES_NAMED = 5
 
 
 def load_trials(folder: str | Path) -> pd.DataFrame:
@@ -107,8 +97,6 @@ class JournalReader:
         files = StudyFolder(folder)
         self.study: Study = files.study()
         self._path = files.journal_file
-        self._cells = {frozenset(cell.values) for cell in self.study.cells()}
-        self._weights = {str(m): set(self.study.search.space.of(m)) for m in Method}
         self._start()
         self.read()
 
@@ -119,26 +107,18 @@ class JournalReader:
         cut = size < self._offset  # a resumed run has dropped a torn line, or the file is another
         if cut:
             self._start()
-        before = self._line
+        before = self._lines.count
         with _no_collection():
             if size > self._offset:
                 self._take_all(size - self._offset)
-            if self._line > before:
+            if self._lines.count > before:
                 self.trials = trials_table(self._records, self.study.search.score)
-        return cut or self._line > before
+        return cut or self._lines.count > before
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the journal holds besides trials of the study, one sentence each."""
-        found = [
-            f"{len(lines)} of {self._line} lines of the journal are {problem} "
-            f"({_places(lines)}): left out."
-            for problem, lines in self._left_out.items()
-        ]
-        if self._unknown:
-            what = ", ".join(f"{kind} ({count}×)" for kind, count in self._unknown.items())
-            found.append(f"Written by another version of tomoatlas? Not known here: {what}.")
-        return tuple(found)
+        return self._lines.notes
 
     @property
     def revision_note(self) -> str | None:
@@ -147,10 +127,9 @@ class JournalReader:
 
     def _start(self) -> None:
         """Forget everything read, as before the first line."""
-        self._offset = self._line = 0
+        self._offset = 0
+        self._lines = TrialLines(self.study)
         self._records: list[Record] = []
-        self._left_out: dict[str, list[int]] = {}
-        self._unknown: Counter[str] = Counter()
         self.trials = trials_table([])
 
     def _take_all(self, length: int) -> None:
@@ -159,76 +138,10 @@ class JournalReader:
             file.seek(self._offset)
             lines = file.read(length).splitlines(keepends=True)
         for line in lines:
-            record = parsed(line)
             # The writer is in the middle of this line; the next read takes it.
-            if record is None and not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and parsed(line) is None:
                 break
             self._offset += len(line)
-            self._line += 1
-            self._take(record)
-
-    def _take(self, record: Record | None) -> None:
-        """Take in one line: a trial, or a reason why it is left out."""
-        problem = "not records of trials" if record is None else self._problem(record)
-        if record is None or problem:
-            self._left_out.setdefault(problem, []).append(self._line)
-            return
-        if record["status"] not in _KNOWN_STATUS or not _KNOWN_KEYS.issuperset(record):
-            self._unknown.update(_unknown(record))
-        self._records.append(record)
-
-    def _problem(self, record: Mapping[str, Any]) -> str:
-        """Why a record is no trial of the study; empty if it is one."""
-        if not _is_trial(record):
-            return "not records of trials"
-        if record["method"] not in self._weights:
-            return f"of an unknown method, {record['method']!r}"
-        if not _are_weights(record.get("weights") or {}, self._weights[record["method"]]):
-            return "without the weights of their method"
-        try:
-            cell = frozenset((record.get("cell") or {}).items())
-            return "" if cell in self._cells else "of no cell of this study"
-        except TypeError:  # a list where an axis has its value
-            return "of no cell of this study"
-
-
-_TABLES = (
-    "cell",
-    "weights",
-    "nrmse_by_element",
-    "totals",
-    "haze",
-    "level",
-    "stoichiometry_inside",
-)
-
-
-def _is_trial(record: Mapping[str, Any]) -> bool:
-    """Whether the values of a record have the types of a trial's."""
-    texts = all(isinstance(record.get(name), str) for name in ("method", "trial_id", "status"))
-    tables = all(isinstance(record.get(name) or {}, dict) for name in _TABLES)
-    return texts and tables and isinstance(record.get("number"), int)
-
-
-def _are_weights(given: Mapping[str, Any], names: Collection[str]) -> bool:
-    """Whether a record has exactly the weights of its method, all of them positive and finite."""
-    if given.keys() != names:
-        return False
-    try:
-        return all(map(math.isfinite, given.values())) and (not given or min(given.values()) > 0.0)
-    except TypeError:
-        return False
-
-
-def _unknown(record: Mapping[str, Any]) -> list[str]:
-    """Keys and states that a newer version may have added; they do not stop a reader."""
-    found = [f"key {key!r}" for key in record if key not in _KNOWN_KEYS]
-    if record["status"] not in _KNOWN_STATUS:
-        found.append(f"status {record['status']!r}")
-    return found
-
-
-def _places(lines: list[int]) -> str:
-    """Numbers of the first few lines, in words."""
-    shown = ", ".join(str(line) for line in lines[:_LINES_NAMED])
-    return f"line {shown}" + (", …" if len(lines) > _LINES_NAMED else "")
+            record = self._lines.take(line)
+            if record is not None:
+                self._records.append(record)

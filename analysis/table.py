@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..recon_core.methods import Method
 from ..recon_core.tiltseries import SYMBOLS
+from ..sweep.record.lines import LONGEST_S, WORST
 from ..sweep.study import Study
 from ..sweep.study.trial import GAMMA, Score, is_final, score_of
 from ..sweep.versions import revision_of
@@ -60,11 +61,6 @@ BASE_COLUMNS = (
     "version",
     "commit",
 )
-
-WORST = 2.0
-"""The largest possible NRMSE, sqrt(2 (1 - rho)), reached by the negative of the truth."""
-
-_LONGEST_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -202,7 +198,7 @@ def _numbers(values: list[Any]) -> NDArray[np.float64]:
 
 
 def _seconds(records: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    return _within([record.get("seconds") for record in records], _LONGEST_S)
+    return _within([record.get("seconds") for record in records], LONGEST_S)
 
 
 def _within(values: list[Any], most: float) -> NDArray[np.float64]:

@@ -1,43 +1,61 @@
-"""The record of a study: append-only JSON lines, synced to disk one per finished trial."""
+"""The record of a study: append-only JSON lines, synced to disk one per finished trial.
+
+A line is one write, and what is in the file is never changed: a line that a crash cut short is left
+as it is, and the next one begins on a line of its own. A run holds what it has recorded, so that
+nothing is lost where somebody replaces, cuts or removes the file meanwhile: then all of it goes to
+a new file beside the journal, and the next run on the folder takes that in.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import sys
-import time
-import warnings
+import tempfile
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import orjson
-
-from ...recon_core.errors import BadInput, Trouble, from_os_error, needed
+from ...recon_core.errors import BadInput, Trouble, from_os_error
 from ..study.trial import Record
+from .lines import parsed, whole_lines
+from .lock import FolderLock
 
-LOOK_SECONDS = 1.0
-"""Time between two attempts to take the lock, seconds."""
+BLOCK = 1 << 20
+"""Bytes that are read, and held compressed, at once."""
+
+TAIL = 256
+"""Bytes at the end of what was written that are compared before every append."""
+
+KEPT = ".kept-"
+"""In the names of files that hold what a journal could not take."""
+
+
+MOVED, CUT = "was removed or moved", "was cut"
+
+
+class JournalLost(Trouble):
+    """The journal is no longer the file that the run was writing; what the run held is kept."""
 
 
 class Journal:
     """The journal of a running study, locked against a second writer until closed.
 
-    Opening it drops a torn last line. The lock is the operating system's: it ends with the process,
-    however that dies.
+    Opening it changes nothing, whatever it holds.
 
     Parameters
     ----------
     path : the file; created if missing.
     patience : seconds to wait for the lock: a run that is being killed may hold it a while longer.
 
-    Attributes
-    ----------
-    written : number of records appended.
-
     Raises
     ------
-    BadInput : unwritable, already being written by another run, or a line that is not a record.
+    BadInput : unwritable, or already being written by another run.
     Trouble : the disk is full or fails, or a lock was not released although nothing was written.
     """
 
@@ -48,20 +66,34 @@ class Journal:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        self.written = 0
+        self._lock: FolderLock | None = None
+        self._held, self._state = _Held(), _State()
+        self._lost: JournalLost | None = None
         try:
-            self._lock(patience)
-            self._records = self._mended()
+            self._lock = FolderLock(self._file, self.path, patience)
+            self._take_up()
         except BaseException:
             self.close()
             raise
 
+    @property
+    def written(self) -> int:
+        """Number of records appended that are in the file."""
+        self._account()
+        return self._state.written
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines that the journal holds, with their ends."""
+        return whole_lines(self._held.blocks())
+
     def records(self) -> list[Record]:
-        """The records that were there when the journal was opened."""
-        return list(self._records)
+        """The lines that are records, parsed."""
+        return [record for line in self.lines() if (record := parsed(line)) is not None]
 
     def append(self, *records: Record) -> None:
-        """Write records; they are on the disk when this returns, and none of them if it raises.
+        """Write records, each in one line; they are on the disk when this returns.
+
+        Where it raises, those that are in the file count as :attr:`written`.
 
         Parameters
         ----------
@@ -70,28 +102,74 @@ class Journal:
         Raises
         ------
         BadInput, Trouble : the disk is full or gone.
+        JournalLost : the file was changed by something else; names where the records are kept.
         """
         if not records:
             return
-        text = "".join(
-            json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n" for record in records
-        )
-        before, written = os.fstat(self._file).st_size, self.written
+        lines = tuple(_line(record) for record in records)
+        self.check(lines)
+        self._state = replace(self._state, trying=lines)
         try:
-            _write_all(self._file, text.encode())
+            for line in lines:
+                self._write(line)
             # A result that was reported must survive a power cut a moment later.
             os.fsync(self._file)
-            self.written += len(records)
-        except BaseException as error:
-            self.written = written
-            # All or nothing: half a line would end the readable part of the journal.
-            os.ftruncate(self._file, before)
-            if isinstance(error, OSError):
-                raise _unwritable(self.path, error) from error
-            raise
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        finally:
+            self._account()
+        if self._state.trying:
+            # The file was changed between the comparison and now.
+            self._lost = self._kept(self._change() or CUT, self._state.trying)
+            raise self._lost
+        if self._state.shared:
+            raise Trouble(f"{self.path}: another run has written here; this one stops")
+
+    def check(self, lines: tuple[bytes, ...] = (), whole: bool = False) -> None:
+        """Compare the file with what was written, and keep all that is held if it differs.
+
+        Parameters
+        ----------
+        lines : that are about to be written, and are kept as well.
+        whole : compare every byte, as at the end of a run, not only the last ones.
+
+        Raises
+        ------
+        JournalLost : it was removed, replaced, cut or overwritten, or another run took the lock.
+        """
+        if self._lost is not None:
+            raise self._lost
+        self._account()
+        change = self._change() or ("was overwritten" if whole and not self._is_as_held() else "")
+        if change:
+            self._lost = self._kept(change, (*self._state.trying, *lines))
+            raise self._lost
+
+    def take_in(self) -> int:
+        """Take in what earlier runs kept beside the journal; return the number of new records.
+
+        Raises
+        ------
+        BadInput, Trouble : it cannot be read or written.
+        """
+        files = sorted(self.path.parent.glob(f"{self.path.stem}{KEPT}*{self.path.suffix}"))
+        if not files:
+            return 0
+        before, known = self.written, {_attempt(record) for record in self.records()}
+        try:
+            lines = whole_lines([path.read_bytes() for path in files])
+        except OSError as error:
+            raise from_os_error(error, source=self.path.parent) from error
+        kept = {_attempt(record): record for record in filter(None, map(parsed, lines))}
+        self.append(*(record for attempt, record in kept.items() if attempt not in known))
+        for path in files:
+            path.unlink()
+        return self.written - before
 
     def close(self) -> None:
         """Close the file and release the lock; closing twice does nothing."""
+        if self._lock is not None:
+            self._lock.release()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -107,120 +185,162 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _lock(self, patience: float) -> None:
-        """Take the lock, waiting for up to ``patience`` seconds."""
-        size = os.fstat(self._file).st_size
-        if self._locked():
-            return
-        if patience:
-            waiting = f"another run is writing here; waiting {patience:g} s for it to end"
-            print(f"{self.path}: {waiting}", file=sys.stderr)
-        until = time.monotonic() + patience
-        while (left := until - time.monotonic()) > 0.0:
-            time.sleep(min(left, LOOK_SECONDS))
-            if self._locked():
+    def _take_up(self) -> None:
+        """Hold what the file holds."""
+        place = 0
+        while block := os.pread(self._file, BLOCK, place):
+            self._held.add(block)
+            place += len(block)
+        self._state = _State(size=place, tail=os.pread(self._file, TAIL, max(0, place - TAIL)))
+
+    def _write(self, line: bytes) -> None:
+        """Write a line in one call; after half a line, all of it again on a line of its own."""
+        for _ in range(2):
+            last = os.pread(self._file, 1, max(0, os.fstat(self._file).st_size - 1))
+            text = line if last in (b"", b"\n") else b"\n" + line
+            if os.write(self._file, text) == len(text):
                 return
-        # A journal that grew while waiting belongs to a run that is alive.
-        raise self._held(alive=not patience or os.fstat(self._file).st_size > size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _held(self, alive: bool) -> BadInput | Trouble:
-        """The error for a lock held by a run that is alive, or by one that may be dying."""
-        one = "one run on a folder at a time"
-        bad = BadInput("another run is writing here", source=self.path, accepted=one)
-        return bad if alive else Trouble(str(bad))
+    def _account(self) -> None:
+        """Count what has reached the file since the last look.
 
-    def _locked(self) -> bool:
-        """Try once to take the lock."""
-        with needed("fcntl", purpose=sys.platform, accepted="Linux or macOS; on Windows, WSL"):
-            import fcntl
+        Also where an append was cut short, as by Ctrl-C: what is in the file is found in it.
+        """
+        grown = self._file >= 0 and os.fstat(self._file).st_size > self._state.size
+        # What was written over before it grew is no place to look in.
+        if not grown or not self._ends_as_known():
+            return
+        text, state = b"", self._state
+        while block := os.pread(self._file, BLOCK, state.size + len(text)):
+            text += block
+        found, rest = [], text
+        for line in state.trying:
+            before, own, after = rest.partition(line)
+            if not own:
+                break
+            found.append(before)
+            rest = after
+        foreign = {line + b"\n" for line in b"".join([*found, rest]).splitlines()}
+        self._state = _State(
+            size=state.size + len(text),
+            tail=(state.tail + text)[-TAIL:],
+            written=state.written + len(found),
+            trying=state.trying[len(found) :],
+            shared=state.shared or any(map(parsed, foreign.difference(state.trying))),
+        )
+        self._held.add(text)
+
+    def _change(self) -> str:
+        """What has become of the file that was being written; empty if it is as it was."""
+        state, here = self._state, os.fstat(self._file)
         try:
-            # An advisory lock of the operating system: the kernel frees it when the process dies.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+            there = self.path.stat()
+        except FileNotFoundError:
+            return MOVED
         except OSError as error:
-            # Some parallel file systems have no locks; a run must not depend on them.
-            warnings.warn(
-                f"{self.path}: no lock ({error.strerror}); start one run on this folder only",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+            return f"cannot be found any more ({error.strerror})"
+        if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+            return "was replaced"
+        if here.st_size < state.size:
+            return CUT
+        if not self._ends_as_known():
+            return "was overwritten"
+        taken = self._lock.lost_to if self._lock is not None else ""
+        return f"was taken over by another run ({taken})" if taken else ""
+
+    def _ends_as_known(self) -> bool:
+        """Whether the last bytes that are known are where they were."""
+        tail = self._state.tail
+        return os.pread(self._file, len(tail), self._state.size - len(tail)) == tail
+
+    def _is_as_held(self) -> bool:
+        place = 0
+        for block in self._held.blocks():
+            if os.pread(self._file, len(block), place) != block:
+                return False
+            place += len(block)
         return True
 
-    def _mended(self) -> list[Record]:
-        """The records, after a torn last line has been cut off."""
-        records, whole = _parsed(self.path)
-        size = os.fstat(self._file).st_size
-        if size > whole:
-            os.ftruncate(self._file, whole)
-        # A complete record whose newline alone was lost.
-        if whole and os.pread(self._file, 1, whole - 1) != b"\n":
-            _write_all(self._file, b"\n")
-        return records
+    def _kept(self, change: str, lines: tuple[bytes, ...]) -> JournalLost:
+        """Write all that is held, and ``lines``, to a new file; the error that names both."""
+        text = b"".join(self._held.blocks())
+        text += b"" if text.endswith(b"\n") or not text else b"\n"
+        text += b"".join(lines)
+        # A file that was only moved takes them as well.
+        with suppress(OSError):
+            for line in lines if change == MOVED and os.fstat(self._file).st_nlink else ():
+                self._write(line)
+        number = sum(1 for line in whole_lines([text]) if parsed(line) is not None)
+        try:
+            path = self._keep(text)
+        except OSError as error:
+            return JournalLost(f"{self.path}: {change}; its results cannot be kept: {error}")
+        return JournalLost(
+            f"{self.path}: {change} while a run was writing it; all {number} results are in {path}"
+            + (", and the next run takes them in" if path.parent == self.path.parent else "")
+        )
+
+    def _keep(self, text: bytes) -> Path:
+        """Write a text to a file that did not exist, in the folder if at all possible."""
+        for folder in (self.path.parent, Path(tempfile.gettempdir())):
+            with suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                path = folder / f"{self.path.stem}{KEPT}{uuid.uuid4().hex[:8]}{self.path.suffix}"
+                with path.open("xb") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                return path
+        raise OSError(errno.EACCES, "no folder can be written")
 
 
-def _parsed(path: Path) -> tuple[list[Record], int]:
-    """Records of a journal, and the number of bytes that hold them."""
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return [], 0
-    except OSError as error:
-        raise from_os_error(error, source=path) from error
-    records: list[Record] = []
-    whole = 0
-    for number, line in enumerate(lines, start=1):
-        record = parsed(line)
-        if record is None and not line.endswith(b"\n"):
-            break
-        if record is None:
-            raise BadInput(
-                "not a record of a trial", source=path, key=f"line {number}", accepted="JSON lines"
-            )
-        records.append(record)
-        # Counts complete records only: what follows is cut off when the journal is opened for
-        # writing.
-        whole += len(line)
-    return records, whole
-
-
-def parsed(line: bytes) -> Record | None:
-    """The record in a line of a journal.
+@dataclass(frozen=True)
+class _State:
+    """How far a journal has been written; replaced as a whole, so that Ctrl-C cannot split it.
 
     Parameters
     ----------
-    line : with or without its end.
-
-    Returns
-    -------
-    The record, its NaN and Infinity as None; None if the line holds no record.
-
-    Examples
-    --------
-    >>> parsed(b'{"nrmse": NaN}')
-    {'nrmse': None}
-    >>> parsed(b'{"nrmse": 0.') is None
-    True
+    size : bytes of the file that are known.
+    tail : the last of them.
+    written : records that were appended.
+    trying : lines of the last append that are not known to have reached the file.
+    shared : whether another run has appended records.
     """
-    try:
-        record = orjson.loads(line)
-    except ValueError:
-        record = _beyond_json(line)
-    return record if isinstance(record, dict) else None
+
+    size: int = 0
+    tail: bytes = b""
+    written: int = 0
+    trying: tuple[bytes, ...] = ()
+    shared: bool = False
 
 
-def _beyond_json(line: bytes) -> object:
-    """What ``json.dumps`` may have written: numbers that are not finite, which become None."""
-    try:
-        return orjson.loads(orjson.dumps(json.loads(line)))
-    except (ValueError, TypeError, RecursionError):
-        return None
+class _Held:
+    """All that a journal holds, compressed: a run must be able to write it once more."""
+
+    def __init__(self) -> None:
+        self._packed: list[bytes] = []
+        self._open = bytearray()
+
+    def add(self, text: bytes) -> None:
+        self._open += text
+        if len(self._open) > BLOCK:
+            self._packed.append(zlib.compress(self._open, 1))
+            self._open = bytearray()
+
+    def blocks(self) -> Iterator[bytes]:
+        for packed in tuple(self._packed):
+            yield zlib.decompress(packed)
+        yield bytes(self._open)
 
 
-def _write_all(file: int, data: bytes) -> None:
-    """Write all bytes: one call may write only some of them."""
-    while data:
-        data = data[os.write(file, data) :]
+def _line(record: Record) -> bytes:
+    return (json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _attempt(record: Record) -> tuple[str, str, str]:
+    """What a record is of, whatever its values are."""
+    return repr(record.get("trial_id")), repr(record.get("number")), repr(record.get("attempt"))
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput | Trouble:

@@ -6,15 +6,16 @@ The order of the trials is explained in :mod:`tomoatlas.sweep.run.scheduler`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from ..executors import Executor
 from ..record import StudyFolder
-from ..record.journal import Journal
+from ..record.journal import Journal, JournalLost
+from ..record.lines import TrialLines
 from ..study import Study
-from ..study.trial import Trial, TrialResult, is_final
+from ..study.trial import Record, Trial, TrialResult, is_final
 from ..versions import revision_note, revision_of
 from . import Deadline
 from .scheduler import Scheduler, Summary
@@ -52,7 +53,8 @@ def run(
     deadline : when the run has to end: no trial is started that would last longer, and what is
         still in flight then is given up. None: the run takes as long as it takes.
     patience : seconds to wait for another run that is writing in the folder to end.
-    on_note : called with one line if another revision of the algorithm made trials of the folder.
+    on_note : called with one line for everything that is unusual about the journal: lines that are
+        no trials of the study and are passed over, or trials of another revision of the algorithm.
 
     Returns
     -------
@@ -62,26 +64,59 @@ def run(
     ------
     BadInput : the folder belongs to another study or run, or cannot be written.
     Trouble : no worker can start any more, the disk is full or fails.
+    JournalLost : something else changed the journal meanwhile; names the file that holds the
+        results.
     """
     home = StudyFolder(folder)
     with closing(executor), home.open_or_create(study, patience) as journal:
-        scheduler = Scheduler(study, journal.records())
+        scheduler, notes = _resumed(study, journal)
         home.keep(study)
-        note = revision_note(Counter(map(revision_of, filter(is_final, journal.records()))))
-        if note is not None and on_note is not None:
-            on_note(note)
+        for note in notes:
+            if on_note is not None:
+                on_note(note)
         if on_start is not None:
             on_start(scheduler.done, scheduler.total)
         deadline = deadline or Deadline()
         running = _Run(scheduler, executor, deadline, journal, on_result)
         try:
-            running.work()
-        except KeyboardInterrupt:
-            running.settle()
-            return scheduler.summary(interrupted=True)
+            return _worked(running, scheduler, journal)
+        except JournalLost:
+            # The folder may have gone with the journal; the next run must know what it was of.
+            home.keep(study)
+            raise
         finally:
             deadline.close()
-    return scheduler.summary()
+
+
+def _worked(running: _Run, scheduler: Scheduler, journal: Journal) -> Summary:
+    """Work to the end, or to an interruption; nothing may have become of the journal by then."""
+    interrupted = False
+    try:
+        running.work()
+    except KeyboardInterrupt:
+        interrupted = True
+        running.settle()
+    journal.check(whole=True)
+    return scheduler.summary(interrupted)
+
+
+def _resumed(study: Study, journal: Journal) -> tuple[Scheduler, list[str]]:
+    """The scheduler of what is left to do, and one line on everything unusual in the journal."""
+    lines, revisions = TrialLines(study), Counter[int]()
+
+    def records() -> Iterator[Record]:
+        for record in filter(None, map(lines.take, journal.lines())):
+            revisions[revision_of(record)] += is_final(record)
+            yield record
+
+    taken = journal.take_in()
+    scheduler = Scheduler(study, records())
+    notes = [*lines.notes, *scheduler.notes]
+    if taken:
+        notes.append(f"{taken} results that a run had kept beside its journal are in it again.")
+    if (note := revision_note(revisions)) is not None:
+        notes.append(note)
+    return scheduler, notes
 
 
 class _Run:
@@ -120,9 +155,8 @@ class _Run:
         Idempotent: a call cut short by Ctrl-C is completed by the next.
         """
         records = [self._scheduler.record(trial, result) for trial, result in self._held]
-        # An earlier call may have been cut short when they were written and nothing else was done.
-        if self._journal.written == self._settled:
-            self._journal.append(*records)
+        # An earlier call may have been cut short when some were written and nothing else was done.
+        self._journal.append(*records[self._journal.written - self._settled :])
         self._settled, held, self._held = self._journal.written, self._held, []
         for (trial, result), record in zip(held, records, strict=True):
             final = is_final(record)

@@ -197,10 +197,8 @@ class Scheduler:
         self._deferred: list[Planned] = []
         self._running: dict[Trial, Running] = {}
         self._reconsider = True
-        for record in records:
-            search, trial = planned_by(self._searches, record)
-            if trial.number not in search.scores:
-                self._resume(search, trial, record)
+        self._passed_over = 0
+        self._take_up(records)
         self.resumed = self.done
         self._order = PriorityOrder(self._searches.values(), self._durations.estimate)
 
@@ -317,6 +315,38 @@ class Scheduler:
         """The counts so far."""
         drained = not interrupted and not self.finished
         return Summary(self.total, self.done, self.failed, self.resumed, interrupted, drained)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What earlier runs left that is no trial of the study, in one sentence if any."""
+        if not self._passed_over:
+            return ()
+        return (
+            f"{self._passed_over} trials of the journal do not have the identity of their "
+            "settings: passed over.",
+        )
+
+    def _take_up(self, records: Iterable[Record]) -> None:
+        """Count what earlier runs have done.
+
+        A trial whose identity is wrong is damaged if others of its cell are sound, and passed over;
+        otherwise the study or its data are others by now.
+        """
+        sound: set[str] = set()
+        strange: dict[str, BadInput] = {}
+        for record in records:
+            try:
+                search, trial = planned_by(self._searches, record)
+            except BadInput as error:
+                self._passed_over += 1
+                strange.setdefault(repr(record.get("cell")), error)
+                continue
+            sound.add(repr(record["cell"]))
+            if trial.number not in search.scores:
+                self._resume(search, trial, record)
+        for cell, foreign in strange.items():
+            if cell not in sound:
+                raise foreign
 
     def _resume(self, search: Search, trial: Trial, record: Record) -> None:
         self._attempts[trial] += 1

@@ -45,7 +45,8 @@ def evaluate(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     time.sleep(mark % 8 / 1000.0)
     if mark % 10 == 0:
         return TrialResult(TrialStatus.CRASHED, error="injected")
-    score = 0.4 + (trial.weights.haadf - 0.1) ** 2 + (trial.weights.tv - 1.0) ** 2
+    far = (trial.weights.haadf - 0.1) ** 2 + (trial.weights.tv - 1.0) ** 2
+    score = 0.4 + far / (1.0 + far)
     return TrialResult(TrialStatus.OK, score, {"Co": score}, 10.0, mark % 8 / 1000.0)
 
 

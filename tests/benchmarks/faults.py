@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
 import fault_fakes as fakes
+import faults_journal
 import faults_manager
 from fault_resume import job_killed_twice
 from fault_table import Row, Rows, main
@@ -227,7 +228,7 @@ _OWN = (
     late_worker,
     skewed_clocks,
 )
-ROWS: Rows = {row.__name__: row for row in _OWN} | faults_manager.ROWS
+ROWS: Rows = {row.__name__: row for row in _OWN} | faults_manager.ROWS | faults_journal.ROWS
 
 if __name__ == "__main__":
     sys.exit(main(ROWS))

@@ -302,11 +302,6 @@ def change(record: dict[str, object], **changes: object) -> str:
     [
         {"trial_id": "0" * 64},
         {"weights": {"haadf": 0.5, "tv": 0.5}},
-        {"weights": {"hadf": 0.5}},
-        {"cell": {"acquisition.haadf_tilts": 6}},
-        {"cell": None},
-        {"method": "fuse"},
-        {"number": "x"},
     ],
 )
 def test_a_record_that_is_not_the_studys_is_refused(

@@ -1,0 +1,265 @@
+"""The lines of a journal: which are trials of a study, and what else there is.
+
+Every reader of a journal takes its lines through :class:`TrialLines`: a run that resumes, a report,
+a live view. What is a trial of the study is kept; everything else is counted and reported, and
+never stops a reader: people resume runs and open reports just when something went wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ...recon_core.methods import Method, Weights
+from ..study import Study
+from ..study.trial import (
+    Cell,
+    Record,
+    Trial,
+    TrialResult,
+    TrialStatus,
+    is_final,
+    to_record,
+)
+
+WORST = 2.0
+"""The largest possible NRMSE, sqrt(2 (1 - rho)), reached by the negative of the truth."""
+
+LONGEST_S = 1e9
+"""More than any trial can have taken, seconds."""
+
+NO_RECORD = "not records of trials"
+
+# Taken from a record of this version: a key it does not write is one of another version.
+_KNOWN_KEYS = frozenset(
+    to_record(Trial(Cell(0), Method.ML, 0, Weights(), ""), TrialResult(TrialStatus.OK))
+)
+_KNOWN_STATUS = frozenset(TrialStatus)
+_MOST = {"nrmse_by_element": WORST, "totals": 1e30, "level": 1e30, "haze": 1.0}
+_TABLES = ("cell", "weights", *_MOST, "stoichiometry_inside")
+_LINES_NAMED = 5
+_PADDING = b"\0 \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def parsed(line: bytes) -> Record | None:
+    """The record in a line of a journal.
+
+    Parameters
+    ----------
+    line : with or without its end, and the zeros that a power cut leaves.
+
+    Returns
+    -------
+    The record, its NaN and Infinity as None; None if the line holds no record.
+
+    Examples
+    --------
+    >>> parsed(b'{"nrmse": NaN}')
+    {'nrmse': None}
+    >>> parsed(b'{"nrmse": 0.') is None
+    True
+    """
+    try:
+        record = orjson.loads(line)
+    except ValueError:
+        record = _beyond_json(line.removeprefix(_BYTE_ORDER_MARK).strip(_PADDING))
+    return record if isinstance(record, dict) else None
+
+
+def _beyond_json(line: bytes) -> object:
+    """What ``json.dumps`` may have written: numbers that are not finite, which become None."""
+    try:
+        return orjson.loads(orjson.dumps(json.loads(line)))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a text that comes in blocks; the last one may lack its end.
+
+    Parameters
+    ----------
+    blocks : pieces of the text, in order.
+    """
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + block).splitlines(keepends=True) or [b""]
+        yield from lines
+        if rest.endswith(b"\n"):
+            yield rest
+            rest = b""
+    if rest:
+        yield rest
+
+
+@dataclass
+class _Places:
+    """How many lines share a problem, and where the first of them are."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, line: int) -> None:
+        self.count += 1
+        if len(self.first) < _LINES_NAMED:
+            self.first.append(line)
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.first))
+        return f"line {shown}" + (", …" if self.count > len(self.first) else "")
+
+
+class TrialLines:
+    """Takes the lines of a journal one after another, and gives the trials of a study in them.
+
+    Parameters
+    ----------
+    study : whose trials are wanted.
+
+    Attributes
+    ----------
+    count : number of lines taken.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._cells = {frozenset(cell.values): dict(cell.values) for cell in study.cells()}
+        methods = study.search.methods
+        self._weights = {str(m): frozenset(study.search.space.of(m)) for m in methods}
+        self._budgets = {str(method): study.search.budget(method) for method in methods}
+        self.count = 0
+        self._left_out: dict[str, _Places] = {}
+        self._unknown: Counter[str] = Counter()
+        self._results: dict[int, int] = {}
+        self._conflicts = _Places()
+
+    def take(self, line: bytes) -> Record | None:
+        """Take in the next line.
+
+        Parameters
+        ----------
+        line : with its end.
+
+        Returns
+        -------
+        The record of a trial of the study: its cell with the study's own values in its order, its
+        score and seconds numbers that are possible, or None. None for a line that holds no such
+        record, and for a trial that an earlier line holds: the first one counts.
+        """
+        self.count += 1
+        record = parsed(line)
+        problem = NO_RECORD if record is None else self._problem(record)
+        if record is None or problem:
+            # A blank line holds nothing that could be missed.
+            if line.strip():
+                self._left_out.setdefault(problem, _Places()).add(self.count)
+            return None
+        record["cell"] = self._cells[frozenset((record.get("cell") or {}).items())]
+        _keep_numbers(record)
+        if record["status"] not in _KNOWN_STATUS or not _KNOWN_KEYS.issuperset(record):
+            self._unknown.update(_unknown(record))
+        return None if self._known_already(record) else record
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the lines held besides trials of the study, one sentence each."""
+        found = [
+            f"{places.count} of {self.count} lines of the journal are {problem} ({places}): "
+            "left out."
+            for problem, places in self._left_out.items()
+        ]
+        if self._conflicts.count:
+            found.append(
+                f"{self._conflicts.count} lines of the journal give a trial another result than an "
+                f"earlier line ({self._conflicts}): the earlier one counts."
+            )
+        if self._unknown:
+            what = ", ".join(f"{kind} ({count}×)" for kind, count in self._unknown.items())
+            found.append(f"Written by another version of tomoatlas? Not known here: {what}.")
+        return tuple(found)
+
+    def _problem(self, record: Mapping[str, Any]) -> str:
+        """Why a record is no trial of the study; empty if it is one."""
+        if not _is_trial(record):
+            return NO_RECORD
+        method, weights, cell = record["method"], record.get("weights"), record.get("cell") or {}
+        if method not in self._weights:
+            return f"of {_not_ours(method)}, {method!r}"
+        if not _are_weights(weights or {}, self._weights[method]):
+            return "without the weights of their method"
+        if not 0 <= record["number"] < self._budgets[method]:
+            return "beyond the trials of this study"
+        try:
+            return "" if frozenset(cell.items()) in self._cells else "of no cell of this study"
+        except TypeError:  # a list where an axis has its value
+            return "of no cell of this study"
+
+    def _known_already(self, record: Record) -> bool:
+        """Whether an earlier line holds the same attempt; one with another result is a conflict."""
+        attempt = None if is_final(record) else repr(record.get("attempt"))
+        # Settings as well: a line with a damaged number must not hide the sound one.
+        settings = (record["method"], *record["cell"].values(), *(record["weights"] or {}).values())
+        # The hashes alone: a journal may hold a million lines.
+        key = hash((record["trial_id"], record["number"], attempt, settings))
+        result = hash((record["status"], record["nrmse"]))
+        first = self._results.get(key)
+        if first is None:
+            self._results[key] = result
+            return False
+        if first != result:
+            self._conflicts.add(self.count)
+        return True
+
+
+def _is_trial(record: Mapping[str, Any]) -> bool:
+    """Whether the values of a record have the types of a trial's."""
+    texts = all(isinstance(record.get(name), str) for name in ("method", "trial_id", "status"))
+    tables = all(isinstance(record.get(name) or {}, dict) for name in _TABLES)
+    return texts and tables and type(record.get("number")) is int
+
+
+def _keep_numbers(record: Record) -> None:
+    """Make None of what cannot be the score, or the part of one, that it should be."""
+    record["nrmse"] = _within(record.get("nrmse"), WORST)
+    record["seconds"] = _within(record.get("seconds"), LONGEST_S)
+    if record.get("relative_error") is not None:
+        record["relative_error"] = _within(record["relative_error"], 1e30)
+    for name, most in _MOST.items():
+        if record.get(name):
+            record[name] = {e: _within(value, most) for e, value in record[name].items()}
+
+
+def _not_ours(method: str) -> str:
+    known = method in set(Method)
+    return "a method that this study does not have" if known else "an unknown method"
+
+
+def _are_weights(given: Mapping[str, Any], names: Collection[str]) -> bool:
+    """Whether a record has exactly the weights of its method, all of them positive and finite."""
+    if given.keys() != names or bool in map(type, given.values()):
+        return False
+    try:
+        return all(map(math.isfinite, given.values())) and (not given or min(given.values()) > 0.0)
+    except (TypeError, OverflowError):
+        return False
+
+
+def _within(value: object, most: float) -> float | None:
+    """A number from 0 to ``most``, else None: it cannot be the quantity meant."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= most:
+        return None
+    return value
+
+
+def _unknown(record: Mapping[str, Any]) -> list[str]:
+    """Keys and states that a newer version may have added; they do not stop a reader."""
+    found = [f"key {key!r}" for key in record if key not in _KNOWN_KEYS]
+    if record["status"] not in _KNOWN_STATUS:
+        found.append(f"status {record['status']!r}")
+    return found

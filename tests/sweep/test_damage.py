@@ -1,0 +1,267 @@
+"""Journals that went wrong before a run or under it: nothing finished is lost, nothing refused."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from sweep_fakes import atlas_of, bowl, raising_bowl, read_records, small_study
+
+from tomoatlas.analysis.journal import JournalReader
+from tomoatlas.recon_core.errors import BadInput, Trouble
+from tomoatlas.sweep.executors.local import InlineExecutor
+from tomoatlas.sweep.record.journal import Journal, JournalLost
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study.trial import Trial, TrialResult
+
+
+def changed(line: str, changes: Mapping[str, object]) -> str:
+    return json.dumps(json.loads(line) | changes)
+
+
+DAMAGES: dict[str, dict[str, object]] = {
+    "identity": {"trial_id": "0" * 64},
+    "weights": {"weights": {"haadf": 0.5, "tv": 0.5}},
+    "name of a weight": {"weights": {"hadf": 0.5}},
+    "infinite weight": {"weights": {"haadf": math.inf, "tv": 1.0}},
+    "cell": {"cell": {"acquisition.haadf_tilts": 6}},
+    "no cell": {"cell": None},
+    "method": {"method": "fuse"},
+    "number as text": {"number": "x"},
+    "number true": {"number": True},
+    "number of nothing": {"number": 10**9},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_line_is_passed_over_reported_and_evaluated_again(
+    tmp_path: Path, name: str
+) -> None:
+    study = small_study()
+    notes: list[str] = []
+    run(study, tmp_path, InlineExecutor(bowl))
+    whole, journal = atlas_of(tmp_path / "trials.jsonl"), tmp_path / "trials.jsonl"
+    first, *rest = journal.read_text().splitlines(keepends=True)
+    damaged = changed(first, DAMAGES[name]) + "\n"
+    journal.write_text("".join([damaged, "\n", *rest]))
+    summary = run(study, tmp_path, InlineExecutor(bowl), on_note=notes.append)
+    assert (summary.resumed, summary.done, len(notes)) == (23, 24, 1)
+    assert journal.read_text().startswith(damaged)
+    (tmp_path / "sound").write_text(journal.read_text().removeprefix(damaged))
+    assert atlas_of(tmp_path / "sound") == whole
+    assert run(study, tmp_path, InlineExecutor(raising_bowl)).resumed == 24
+
+
+@pytest.mark.parametrize("score", ["0.1", -5.0, True, 2.1, math.inf])
+def test_a_score_that_is_none_counts_as_none(tmp_path: Path, score: object) -> None:
+    study = small_study()
+    run(study, tmp_path, InlineExecutor(bowl))
+    journal = tmp_path / "trials.jsonl"
+    first, *rest = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([changed(first, {"nrmse": score}) + "\n", *rest]))
+    again = run(study, tmp_path, InlineExecutor(raising_bowl))
+    assert (again.done, again.failed, again.resumed) == (24, 1, 24)
+
+
+def test_two_results_of_one_trial_are_named_and_the_first_counts(tmp_path: Path) -> None:
+    study = small_study()
+    notes: list[str] = []
+    run(study, tmp_path, InlineExecutor(bowl))
+    journal = tmp_path / "trials.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    same, other = lines[3], changed(lines[4], {"nrmse": 0.0001}) + "\n"
+    journal.write_text("".join([*lines, same, other]))
+    run(study, tmp_path, InlineExecutor(raising_bowl), on_note=notes.append)
+    (note,) = notes
+    assert "line 26" in note
+    assert JournalReader(tmp_path).notes == (note,)
+    assert JournalReader(tmp_path).trials["nrmse"].min() > 0.1
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "cut", "overwritten", "moved"])
+def test_a_journal_changed_under_a_run_costs_no_result(tmp_path: Path, how: str) -> None:
+    study, folder = small_study(), tmp_path / "run"
+    run(study, tmp_path / "whole", InlineExecutor(bowl))
+    whole = atlas_of(tmp_path / "whole" / "trials.jsonl")
+    journal = folder / "trials.jsonl"
+    done: list[Trial] = []
+
+    def spoil(trial: Trial, result: TrialResult) -> None:
+        done.append(trial)
+        if len(done) != 9:
+            return
+        if how == "removed":
+            journal.unlink()
+        elif how == "replaced":
+            (folder / "new").write_bytes(journal.read_bytes())
+            (folder / "new").replace(journal)
+        elif how == "cut":
+            os.truncate(journal, journal.stat().st_size // 2)
+        elif how == "overwritten":
+            journal.write_bytes(b"x" * journal.stat().st_size)
+        else:
+            folder.rename(tmp_path / "moved")
+
+    with pytest.raises(JournalLost) as lost:
+        run(study, folder, InlineExecutor(bowl), spoil)
+    (kept,) = folder.glob("*kept*")
+    assert str(kept) in str(lost.value)
+    assert str(journal) in str(lost.value)
+    known = {trial.trial_id for trial in done}
+    assert known <= {record["trial_id"] for record in read_records(kept)}
+    notes: list[str] = []
+    again = run(study, folder, InlineExecutor(bowl), on_note=notes.append)
+    assert again.resumed >= len(done)
+    assert atlas_of(journal) == whole
+    assert not list(folder.glob("*kept*"))
+    assert len(read_records(journal)) == 24
+
+
+RUN = """
+import fcntl, sys, time
+from pathlib import Path
+def flock(file, how):
+    if {number}:
+        raise OSError({number}, "No locks available")
+fcntl.flock = flock
+from sweep_fakes import bowl, small_study
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.sweep.executors.local import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+def slow(study, trial, device="cpu"):
+    time.sleep(0.02)
+    return bowl(study, trial)
+try:
+    summary = run(small_study(), sys.argv[1], InlineExecutor(slow))
+except BadInput as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, 0])
+def test_of_three_runs_at_once_without_working_locks_one_works(tmp_path: Path, number: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent)])}
+    command = [sys.executable, "-c", RUN.format(number=number), str(tmp_path / "run")]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(3)
+    ]
+    said = [run.communicate(timeout=120)[0] for run in runs]
+    codes = sorted(run.returncode for run in runs)
+    # A run that starts when another has ended finds nothing to do.
+    assert codes[0] == 0
+    assert set(codes) <= {0, 2}
+    assert all("another run is writing here (host" in line for line in said if line)
+    assert len(read_records(tmp_path / "run" / "trials.jsonl")) == 24
+    assert not list((tmp_path / "run").glob("*lock*"))
+
+
+class Lockless:
+    """A file system whose locks hold nothing."""
+
+    @pytest.fixture(autouse=True)
+    def _no_locks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def flock(file: int, how: int) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+
+class TestLockFile(Lockless):
+    def test_the_holder_is_named_and_the_lock_goes_with_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "trials.jsonl"
+        with Journal(path), pytest.raises(BadInput, match=f"process {os.getpid()}"):
+            Journal(path)
+        assert [file.name for file in tmp_path.iterdir()] == ["trials.jsonl"]
+        Journal(path).close()
+
+    def test_a_dead_process_of_this_node_holds_nothing(self, tmp_path: Path) -> None:
+        holder = lock_of(tmp_path, process=2**22 + 1)
+        Journal(tmp_path / "trials.jsonl").close()
+        assert not holder.exists()
+
+    def test_a_process_number_that_is_used_again_holds_nothing(self, tmp_path: Path) -> None:
+        lock_of(tmp_path, process=os.getpid(), began="1")
+        Journal(tmp_path / "trials.jsonl").close()
+
+    def test_of_another_node_the_sign_of_life_decides(self, tmp_path: Path) -> None:
+        holder = lock_of(tmp_path, namespace="another", host="node7")
+        with pytest.raises(BadInput, match="node7"):
+            Journal(tmp_path / "trials.jsonl")
+        os.utime(holder, (0, time.time() - 61.0))
+        Journal(tmp_path / "trials.jsonl").close()
+
+    def test_a_missed_sign_of_life_is_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        holder = lock_of(tmp_path, namespace="another", host="node7")
+        os.utime(holder, (0, time.time() - 20.0))
+        monkeypatch.setattr(
+            "tomoatlas.sweep.record.lock.time.sleep",
+            lambda seconds: os.utime(holder, (0, time.time() - 61.0)),
+        )
+        Journal(tmp_path / "trials.jsonl").close()
+
+    def test_half_a_lock_file_is_somebodys_unless_it_is_old(self, tmp_path: Path) -> None:
+        holder = tmp_path / "trials.jsonl.lock"
+        holder.write_text('{"tok')
+        with pytest.raises(BadInput, match="another run"):
+            Journal(tmp_path / "trials.jsonl")
+        os.utime(holder, (0, time.time() - 61.0))
+        Journal(tmp_path / "trials.jsonl").close()
+
+    def test_a_lock_that_another_run_has_taken_stops_the_first(self, tmp_path: Path) -> None:
+        path = tmp_path / "trials.jsonl"
+        with Journal(path) as journal:
+            journal.append({"trial_id": "a"})
+            lock_of(tmp_path, token="other", host="node7")
+            with pytest.raises(JournalLost, match="node7"):
+                journal.append({"trial_id": "b"})
+        (kept,) = tmp_path.glob("*kept*")
+        assert [record["trial_id"] for record in read_records(kept)] == ["a", "b"]
+        assert (tmp_path / "trials.jsonl.lock").exists(), "it is the other's"
+
+    def test_a_second_writer_is_noticed(self, tmp_path: Path) -> None:
+        path = tmp_path / "trials.jsonl"
+        with Journal(path) as journal:
+            journal.append({"trial_id": "a"})
+            with path.open("ab") as other:
+                other.write(b"no record\n")
+            journal.append({"trial_id": "b"})
+            with path.open("ab") as other:
+                other.write(b'{"trial_id": "c"}\n')
+            with pytest.raises(Trouble, match="another run"):
+                journal.append({"trial_id": "d"})
+        assert [record["trial_id"] for record in read_records(path)] == ["a", "b", "c", "d"]
+
+    def test_a_line_that_another_writer_is_in_the_middle_of_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "trials.jsonl"
+        path.write_bytes(b'{"trial_id": "a"}\n{"trial')
+        with Journal(path) as journal, path.open("ab") as other:
+            other.write(b'_id": "b"}\n')
+            other.flush()
+            journal.append({"trial_id": "c"})
+        assert [record["trial_id"] for record in read_records(path)] == ["a", "b", "c"]
+
+
+def lock_of(folder: Path, **changes: object) -> Path:
+    """The lock file of somebody who differs from this process."""
+    path = folder / "trials.jsonl"
+    lock = folder / "trials.jsonl.lock"
+    if not lock.exists():
+        with Journal(path):
+            holder = json.loads(lock.read_text())
+    else:
+        holder = json.loads(lock.read_text())
+    lock.write_text(json.dumps(holder | changes))
+    return lock
