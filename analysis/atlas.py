@@ -280,12 +280,16 @@ def _load_file(path: Path) -> Atlas:
         raise BadInput("missing column", source=path, key=missing[0], accepted=_COLUMNS_TEXT)
     if atlas.table.empty:
         raise BadInput("holds no cell", source=path, accepted="one row per cell")
-    there = [name for name in (GAMMA, "score") if name in atlas.table]
-    there += [axis for axis in atlas.axes if axis in _NUMERIC_AXES]
-    for name in (*NUMERIC_COLUMNS, *there):
-        if not pd.api.types.is_numeric_dtype(atlas.table[name]):
+    for name in (*NUMERIC_COLUMNS, GAMMA, "score", *atlas.axes):
+        if not _is_numeric(atlas, name):
             raise BadInput("column is not numeric", source=path, key=name, accepted="numbers")
     return _without_foreign(atlas)
+
+
+def _is_numeric(atlas: Atlas, name: str) -> bool:
+    """Whether a column holds numbers, or need not: an axis of names, or a column that is absent."""
+    named = name in atlas.axes and name not in _NUMERIC_AXES
+    return named or name not in atlas.table or pd.api.types.is_numeric_dtype(atlas.table[name])
 
 
 def _without_foreign(atlas: Atlas) -> Atlas:

@@ -261,12 +261,12 @@ def _coordinate(axis: str, value: float) -> float:
 
 
 def _grid(table: pd.DataFrame, axes: tuple[str, ...]) -> _Grid:
-    scales = {name: scale for name, scale in _QUANTITIES.items() if name in table}
-    numbers = table.assign(**{name: use(table[name].to_numpy()) for name, use in scales.items()})
+    numbers = _on_scales(table)
+    names = [str(name) for name in numbers]
     if not axes:
-        return _Grid((), {name: np.asarray(numbers[name].mean()) for name in scales})
+        return _Grid((), {name: np.asarray(numbers[name].mean()) for name in names})
     # Weights are averaged as logarithms: their mean is a geometric one.
-    mean = numbers.groupby(list(axes))[list(scales)].mean().reset_index()
+    mean = numbers.groupby([table[axis] for axis in axes]).mean().reset_index()
     levels = [np.unique(mean[axis]) for axis in axes]
     places = tuple(
         np.searchsorted(level, mean[axis]) for axis, level in zip(axes, levels, strict=True)
@@ -276,12 +276,20 @@ def _grid(table: pd.DataFrame, axes: tuple[str, ...]) -> _Grid:
         for axis, level in zip(axes, levels, strict=True)
     )
     values = {}
-    for name in scales:
+    for name in names:
         # A grid over the axes asked about; a cell whose trials failed stays NaN.
         sparse = np.full([len(level) for level in levels], np.nan)
         sparse[places] = mean[name]
         values[name] = _filled(nodes, sparse)
     return _Grid(nodes, values)
+
+
+def _on_scales(table: pd.DataFrame) -> pd.DataFrame:
+    """The quantities that an atlas has, on the scales on which they are interpolated."""
+    scales = {name: scale for name, scale in _QUANTITIES.items() if name in table}
+    return pd.DataFrame(
+        {name: use(table[name].to_numpy()) for name, use in scales.items()}, table.index
+    )
 
 
 def _filled(nodes: tuple[Array, ...], values: Array) -> Array:

@@ -122,27 +122,40 @@ def trials_table(records: Sequence[Mapping[str, Any]], score: Score = Score.NRMS
     :data:`ELEMENT_COLUMNS` that the journal records. ``gamma`` is NaN where it is not searched.
     """
     outcomes = _outcomes(records)
-    columns: dict[str, Any] = {
-        "trial_id": [record.get("trial_id") for record in outcomes],
-        "number": _numbers([record.get("number") for record in outcomes]),
-        "nrmse": _within([record.get("nrmse") for record in outcomes], WORST),
-    }
+    columns = _plain(outcomes) | _weights(outcomes)
     columns["score"] = columns["nrmse"] if score is Score.NRMSE else _scores(outcomes, score)
-    columns |= {name: _texts([record.get(name) for record in outcomes]) for name in _TEXTS}
-    columns |= {name: _numbers([record.get(name) for record in outcomes]) for name in _NUMBERS}
     columns["revision"] = np.array([revision_of(record) for record in outcomes], dtype=np.int64)
     columns["seconds"] = _seconds(outcomes)
     columns["device_seconds"] = columns["seconds"] + _spent_before(records, outcomes)
-    weights = _nested(outcomes, "weights")
-    none = [None] * len(outcomes)
-    columns |= {name: _numbers(weights.get(name, none)) for name in ("haadf", "tv", GAMMA)}
     frame = pd.DataFrame({name: columns[name] for name in BASE_COLUMNS} | _nested(outcomes, "cell"))
-    by_element = {
+    return frame.assign(**_by_element(outcomes))
+
+
+def _plain(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Columns of what stands in a record by the same name."""
+    of = {
+        name: [record.get(name) for record in outcomes]
+        for name in ("trial_id", "number", "nrmse", *_TEXTS, *_NUMBERS)
+    }
+    return {
+        **of,
+        **{name: _numbers(of[name]) for name in ("number", *_NUMBERS)},
+        **{name: _texts(of[name]) for name in _TEXTS},
+        "nrmse": _within(of["nrmse"], WORST),
+    }
+
+
+def _weights(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    weights, none = _nested(outcomes, "weights"), [None] * len(outcomes)
+    return {name: _numbers(weights.get(name, none)) for name in ("haadf", "tv", GAMMA)}
+
+
+def _by_element(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
+    return {
         f"{column}_{element}": _within(_parts(values, row.part), row.most)
         for column, row in ELEMENT_COLUMNS.items()
         for element, values in _nested(outcomes, row.key).items()
     }
-    return frame.assign(**by_element)
 
 
 def _parts(values: list[Any], name: str | None) -> list[Any]:

@@ -236,24 +236,23 @@ def settings_for(
     ------
     BadInput : a value out of range, or a setting of the atlas that this version does not have.
     """
-    from ...sweep.study.identity import LATER
-
     given = {name: value for name, value in options.items() if value is not None}
-    usual = dict(choice.solver)
-    contrast = usual.get("contrast")
-    if not choice.of_atlas and given.get("contrast", contrast) != contrast:
-        # The edition's exponent and film are for its own contrast.
-        usual = {name: value for name, value in usual.items() if name not in _OF_CONTRAST}
-    settings = settings_of({**usual, **given})
-    # An atlas may be older than a setting: it is for the value that changes nothing.
-    older = {path.removeprefix("solver."): value for path, value in LATER.items()}
-    theirs = {**older, **choice.solver} if choice.of_atlas and choice.solver else {}
+    if not choice.of_atlas:
+        return settings_of({**_of_edition(choice.solver, given), **given}), ()
     notes = [
         f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
-        for name, value in theirs.items()
+        for name, value in choice.solver.items()
         if name in given and given[name] != value
     ]
-    return settings, tuple(notes)
+    return settings_of({**choice.solver, **given}), tuple(notes)
+
+
+def _of_edition(usual: Mapping[str, object], given: Mapping[str, object]) -> Mapping[str, object]:
+    """The edition's defaults; exponent and film are for its own contrast alone."""
+    contrast = usual.get("contrast")
+    if given.get("contrast", contrast) == contrast:
+        return usual
+    return {name: value for name, value in usual.items() if name not in _OF_CONTRAST}
 
 
 def settings_of(options: Mapping[str, object]) -> SolverSettings:

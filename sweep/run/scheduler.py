@@ -30,25 +30,22 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
-from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ..estimate import DurationModel
 from ..executors import Executor
-from ..search import Search
+from ..search import Search, recognised, searches
 from ..study import Study
 from ..study.trial import (
     Record,
-    Scalar,
     Trial,
     TrialResult,
     TrialStatus,
     is_final,
     score_of,
     to_record,
-    weights_named,
 )
 from . import Deadline
 
@@ -63,9 +60,6 @@ finds the data of its last trial again: to simulate them takes as long as a tria
 LEAST_LIMIT_SECONDS, LIMIT_MARGIN = 600.0, 20.0
 """The time limit of a trial where its study sets none: this long, or this many times its expected
 duration. A trial that hangs must not take the whole walltime of every job."""
-
-SearchKey = tuple[tuple[tuple[str, Scalar], ...], Method]
-"""Values of a cell, and a method."""
 
 
 class PriorityOrder:
@@ -197,8 +191,10 @@ class Scheduler:
         self._deferred: list[Planned] = []
         self._running: dict[Trial, Running] = {}
         self._reconsider = True
-        self._passed_over = 0
-        self._take_up(records)
+        known, self._passed_over = recognised(self._searches, records)
+        for search, trial, record in known:
+            if trial.number not in search.scores:
+                self._resume(search, trial, record)
         self.resumed = self.done
         self._order = PriorityOrder(self._searches.values(), self._durations.estimate)
 
@@ -326,28 +322,6 @@ class Scheduler:
             "settings: passed over.",
         )
 
-    def _take_up(self, records: Iterable[Record]) -> None:
-        """Count what earlier runs have done.
-
-        A trial whose identity is wrong is damaged if others of its cell are sound, and passed over;
-        otherwise the study or its data are others by now.
-        """
-        sound: set[str] = set()
-        strange: dict[str, BadInput] = {}
-        for record in records:
-            try:
-                search, trial = planned_by(self._searches, record)
-            except BadInput as error:
-                self._passed_over += 1
-                strange.setdefault(repr(record.get("cell")), error)
-                continue
-            sound.add(repr(record["cell"]))
-            if trial.number not in search.scores:
-                self._resume(search, trial, record)
-        for cell, foreign in strange.items():
-            if cell not in sound:
-                raise foreign
-
     def _resume(self, search: Search, trial: Trial, record: Record) -> None:
         self._attempts[trial] += 1
         if is_final(record):
@@ -364,35 +338,6 @@ class Scheduler:
         self.failed += not ok
         if seconds:
             self._durations.learn(search, seconds)
-
-
-def searches(study: Study) -> list[Search]:
-    """Every method in every cell, in the order of the cells."""
-    at = [(cell, study.at(cell)) for cell in study.cells()]
-    return [Search(there, cell, method) for cell, there in at for method in study.search.methods]
-
-
-def planned_by(searches: Mapping[SearchKey, Search], record: Record) -> tuple[Search, Trial]:
-    """The search that a record belongs to, and its trial.
-
-    Parameters
-    ----------
-    searches : values of a cell and a method → search.
-    record : of the journal.
-
-    Raises
-    ------
-    BadInput : the trial is none of the study's.
-    """
-    try:
-        search = searches[tuple(record["cell"].items()), Method(record["method"])]
-        trial = search.trial(int(record["number"]), weights_named(record["weights"]))
-        known = trial.trial_id == record["trial_id"] and {"nrmse", "status"} <= record.keys()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _foreign(record) from error
-    if not known:
-        raise _foreign(record)
-    return search, trial
 
 
 def probes(
@@ -427,13 +372,3 @@ def _limited(study: Study, expected: float) -> Study:
 def _over(seconds: float) -> TrialResult:
     error = f"given up when time was up, after {seconds:.0f} s"
     return TrialResult(TrialStatus.TIMEOUT, seconds=seconds, error=error)
-
-
-def _foreign(record: Record) -> BadInput:
-    return BadInput(
-        "holds a trial that is not the study's",
-        source="trials.jsonl",
-        key="trial_id",
-        value=record.get("trial_id"),
-        accepted="the trials of this study and its data; otherwise a new folder",
-    )

@@ -7,12 +7,14 @@ on the number of workers, their order, or on restarts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ..study import Study, trial_id
 from ..study.identity import short_seed
-from ..study.trial import Cell, Trial
+from ..study.trial import Cell, Record, Scalar, Trial, weights_named
 from .propose import initial_point, propose
 
 
@@ -127,3 +129,81 @@ class Search:
 
     def _seed(self, *parts: int) -> int:
         return short_seed(*self._seeds, *parts)
+
+
+SearchKey = tuple[tuple[tuple[str, Scalar], ...], Method]
+"""Values of a cell, and a method."""
+
+
+def searches(study: Study) -> list[Search]:
+    """Every method in every cell, in the order of the cells."""
+    at = [(cell, study.at(cell)) for cell in study.cells()]
+    return [Search(there, cell, method) for cell, there in at for method in study.search.methods]
+
+
+def planned_by(places: Mapping[SearchKey, Search], record: Record) -> tuple[Search, Trial]:
+    """The search that a record belongs to, and its trial.
+
+    Parameters
+    ----------
+    places : values of a cell and a method → search.
+    record : of the journal.
+
+    Raises
+    ------
+    BadInput : the trial is none of the study's.
+    """
+    try:
+        search = places[tuple(record["cell"].items()), Method(record["method"])]
+        trial = search.trial(int(record["number"]), weights_named(record["weights"]))
+        known = trial.trial_id == record["trial_id"] and {"nrmse", "status"} <= record.keys()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _foreign(record) from error
+    if not known:
+        raise _foreign(record)
+    return search, trial
+
+
+def recognised(
+    places: Mapping[SearchKey, Search], records: Iterable[Record]
+) -> tuple[list[tuple[Search, Trial, Record]], int]:
+    """Sort out what earlier runs have done.
+
+    A trial whose identity is wrong is damaged if others of its cell are sound, and passed over;
+    otherwise the study or its data are others by now.
+
+    Parameters
+    ----------
+    places : values of a cell and a method → search.
+    records : of the journal.
+
+    Returns
+    -------
+    The sound records with their searches and trials, in their order, and how many are damaged.
+
+    Raises
+    ------
+    BadInput : a cell has trials of another study alone.
+    """
+    sound: list[tuple[Search, Trial, Record]] = []
+    strange: list[tuple[str, BadInput]] = []
+    for record in records:
+        try:
+            sound.append((*planned_by(places, record), record))
+        except BadInput as error:
+            strange.append((repr(record.get("cell")), error))
+    cells = {repr(record["cell"]) for *_, record in sound}
+    for cell, foreign in strange:
+        if cell not in cells:
+            raise foreign
+    return sound, len(strange)
+
+
+def _foreign(record: Record) -> BadInput:
+    return BadInput(
+        "holds a trial that is not the study's",
+        source="trials.jsonl",
+        key="trial_id",
+        value=record.get("trial_id"),
+        accepted="the trials of this study and its data; otherwise a new folder",
+    )

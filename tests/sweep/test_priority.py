@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tomoatlas.recon_core.methods import Weights
-from tomoatlas.sweep.run.scheduler import LAST_ROUNDS, PriorityOrder, searches
-from tomoatlas.sweep.search import Search
+from tomoatlas.sweep.run.scheduler import LAST_ROUNDS, PriorityOrder
+from tomoatlas.sweep.search import Search, searches
 from tomoatlas.sweep.study import parse_study
 
 STUDY = """

@@ -19,7 +19,8 @@ from tomoatlas.sweep.executors import Limits
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.driver import run
-from tomoatlas.sweep.run.scheduler import Scheduler, Summary, searches
+from tomoatlas.sweep.run.scheduler import Scheduler, Summary
+from tomoatlas.sweep.search import searches
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
