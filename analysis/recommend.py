@@ -156,7 +156,7 @@ def recommend(
 
 def _by_meaning(atlas: Atlas) -> list[Atlas]:
     """Atlases in each of which a weight means one thing; their axes are conditions of the data."""
-    varied = [axis for axis in atlas.axes if _gives_meaning(axis)]
+    varied = [axis for axis in atlas.axes if gives_meaning(axis)]
     if not varied:
         return [atlas]
     kept = tuple(axis for axis in atlas.axes if axis not in varied)
@@ -171,7 +171,18 @@ def _by_meaning(atlas: Atlas) -> list[Atlas]:
     return parts
 
 
-def _gives_meaning(path: str) -> bool:
+def gives_meaning(path: str) -> bool:
+    """Whether weights mean one thing only at one value of a key of a study.
+
+    Parameters
+    ----------
+    path : dotted path of the key.
+
+    Examples
+    --------
+    >>> gives_meaning("solver.contrast"), gives_meaning("acquisition.haadf_tilts")
+    (True, False)
+    """
     table, _, key = path.partition(".")
     return table == "solver" and key not in _WITHOUT_MEANING
 
@@ -217,7 +228,7 @@ def _meaning(atlas: Atlas) -> dict[str, Any]:
     solver = atlas.setting("solver")
     if not isinstance(solver, Mapping):
         return {}
-    later = {path.removeprefix("solver."): v for path, v in LATER.items() if _gives_meaning(path)}
+    later = {path.removeprefix("solver."): v for path, v in LATER.items() if gives_meaning(path)}
     return {key: v for key, v in {**later, **solver}.items() if key not in _WITHOUT_MEANING}
 
 

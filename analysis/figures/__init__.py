@@ -68,7 +68,7 @@ FIGURES: Registry[Entry] = Registry(
         "profiles": f"{_HERE}.profiles:PROFILES_FIGURE",
         "fsc": f"{_HERE}.fourier:FSC_FIGURE",
         "search": f"{_HERE}.search:SEARCH_FIGURE",
-        "importance": f"{_HERE}.search:IMPORTANCE_FIGURE",
+        "importance": f"{_HERE}.landscape:IMPORTANCE_FIGURE",
         "parallel": f"{_HERE}.search:PARALLEL_FIGURE",
         "timeline": f"{_HERE}.timeline:TIMELINE_FIGURE",
     },

@@ -1,8 +1,8 @@
-"""How the search went: what more trials would gain, and which weight matters."""
+"""How the search went: what more trials would gain, and all of them at a glance."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,24 +16,15 @@ from matplotlib.ticker import MaxNLocator
 
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
-from ...sweep.search.propose import LINEAR, Space, predict
-from ...sweep.study.trial import GAMMA, SCORES, Score, weights_named
-from ..posterior import WEIGHTS, Floats, unit_grid
-from ..style import HAADF_TILTS, WEIGHT_LABELS, axis_label, value_label
+from ...sweep.study.trial import GAMMA, SCORES, Score
+from ..posterior import WEIGHTS, Floats
+from ..style import WEIGHT_LABELS, axis_label, value_label
 from ..table import good_trials
 from . import TRIALS, Entry
-from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
+from .draw import SEQUENTIAL, add_colourbar
 from .timeline import device_hours
 
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
-# Points along each weight, by the number of weights.
-_GRID = {2: 33, 3: 15}
-LEAST = 10
-"""Fewest good fused trials from which importance is estimated."""
-MOST = 1000
-"""Most good fused trials the model is fitted to; of more, a random subset, as fitting costs
-O(n³).
-"""
 
 
 def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
@@ -54,7 +45,7 @@ def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     fused = trials[trials["method"] == "fused"].copy()
     # A failed trial may carry a number; it must not become the best.
     fused.loc[fused["status"] != "ok", "score"] = np.nan
-    fused["cell"] = _cell_numbers(fused, axes)
+    fused["cell"] = cell_numbers(fused, axes)
     table = fused.pivot_table(index="cell", columns="number", values="score", dropna=False)
     best = table.cummin(axis=1).ffill(axis=1)
     last = fused.groupby("cell")["number"].max()
@@ -64,8 +55,14 @@ def best_so_far(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     return best
 
 
-def _cell_numbers(trials: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
-    """A number per trial that is the same within a cell."""
+def cell_numbers(trials: pd.DataFrame, axes: Sequence[str]) -> pd.Series:
+    """A number per trial that is the same within a cell.
+
+    Parameters
+    ----------
+    trials : table of trials.
+    axes : paths of the study's axes; none for a study of one cell.
+    """
     if not axes:
         return pd.Series(0, index=trials.index)
     return trials.groupby(list(axes), sort=False).ngroup()
@@ -89,7 +86,7 @@ def mean_best(trials: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
     """
     ended = device_hours(trials)
     good = ended[(ended["method"] == "fused") & (ended["status"] == "ok") & ended["score"].notna()]
-    cells = _cell_numbers(good, axes)
+    cells = cell_numbers(good, axes)
     best = good["score"].groupby(cells).cummin()
     # Increments per trial: their running sum is the sum of all cells' bests at any moment.
     gained = best - best.groupby(cells).shift().fillna(0.0)
@@ -176,141 +173,6 @@ def _draw_hours(ax: Axes, means: pd.DataFrame, score: str) -> None:
     ax.set_title(f"the mean starts when all {cells} cells have a result", fontsize=10)
 
 
-def importance_figure(
-    trials: pd.DataFrame, space: Space, axes: Sequence[str], score: Score = Score.NRMSE
-) -> Figure:
-    """How much of the variation of the score each weight explains, and how it depends on each.
-
-    The search's Gaussian process is fitted to the logarithm of the score relative to the best of
-    its cell, over all cells with HAADF together. Left: first-order Sobol indices (Sobol 1993) of
-    its mean over the range searched, and what only several weights together explain. Further
-    panels, one for each weight (and the exponent, where it is searched): geometric mean over the
-    others, the range of its middle 80 %, and the trials. The title gives the part of the range that
-    is far from any trial, where the model extrapolates.
-
-    Parameters
-    ----------
-    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
-    space : bounds of each weight searched, linear (the model works on their logarithms).
-    axes : paths of the study's axes.
-    score : what the search minimised.
-
-    Raises
-    ------
-    BadInput : fewer than :data:`LEAST` good fused trials whose HAADF weight has an effect.
-    """
-    good = good_trials(trials, Method.FUSED)
-    # Without HAADF tilts the HAADF weight multiplies nothing and would dilute its importance.
-    if HAADF_TILTS in axes:
-        good = good[good[HAADF_TILTS] > 0]
-    if len(good) < LEAST:
-        raise BadInput("too few good fused trials", value=len(good), accepted=f">= {LEAST}")
-    # Relative to the best of its own cell: pooled over cells, only the effect of the weights is
-    # left.
-    excess = 100.0 * (
-        good["score"] / good.groupby(_cell_numbers(good, axes))["score"].transform("min") - 1
-    )
-    # Logarithms make the model's variance comparable at small and large scores.
-    scores = np.log1p(excess.to_numpy() / 100.0)
-    mean, sigma = _expected(good, space, scores)
-    figure = Figure(figsize=(4.0 * (1 + len(space)), 4.2), layout="constrained")
-    bars, *panels = figure.subplots(1, 1 + len(space), width_ratios=[1, *[1.4] * len(space)])
-    _draw_shares(bars, shares_of_variance(mean, tuple(space)))
-    # The last axis of the surface is the first weight.
-    for place, (ax, weight) in enumerate(zip(panels, space, strict=True), start=1):
-        surface = np.moveaxis(mean, -place, -1).reshape(-1, mean.shape[0])
-        drawn = excess.set_axis(good[weight])
-        _draw_dependence(ax, weight, space, drawn, surface, SCORES[score].label)
-    guessed = float((sigma > 0.5 * scores.std()).mean())
-    note = f"; {guessed:.0%} of the range is far from any trial" if guessed >= 0.01 else ""
-    figure.suptitle(f"Which weight matters: {len(good)} fused trials{note}")
-    return figure
-
-
-def _expected(good: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation (…, tv, haadf) of the search's model of ``scores``, one per
-    trial.
-    """
-    # The last points held out validate the model, so they must come from all cells and times.
-    order = np.random.default_rng(0).permutation(len(good))[:MOST]
-    weights = good[list(space)].to_numpy(dtype=float)[order].tolist()
-    pairs = [
-        (weights_named(dict(zip(space, at, strict=True))), found)
-        for at, found in zip(weights, scores[order].tolist(), strict=True)
-    ]
-    points = _GRID[len(space)]
-    mean, sigma = predict(space, pairs, unit_grid(len(space), points))
-    shape = (points,) * len(space)
-    return mean.reshape(shape), sigma.reshape(shape)
-
-
-def shares_of_variance(mean: Floats, names: Sequence[str]) -> dict[str, float]:
-    """First-order Sobol indices of a response surface: Var(E[f | w]) / Var(f) for each weight w.
-
-    Parameters
-    ----------
-    mean : surface at equal steps of each weight; its last axis is the first weight.
-    names : of the weights.
-
-    Returns
-    -------
-    The share of each weight, and ``together``, the remainder, which only several of them explain;
-    NaN where the surface is flat.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> shares_of_variance(np.array([[0.0, 1.0], [0.0, 1.0]]), ("haadf", "tv"))
-    {'haadf': 1.0, 'tv': 0.0, 'together': 0.0}
-    """
-    total = float(mean.var())
-    if total <= 0:
-        return dict.fromkeys((*names, "together"), np.nan)
-    axes = range(mean.ndim)
-    # Averaging over the other weights leaves the effect of one alone.
-    alone = [mean.mean(axis=tuple(a for a in axes if a != mean.ndim - 1 - i)) for i in axes]
-    shares = {n: float(a.var()) / total for n, a in zip(names, alone, strict=True)}
-    return {**shares, "together": max(0.0, 1.0 - sum(shares.values()))}
-
-
-def _draw_shares(ax: Axes, shares: Mapping[str, float]) -> None:
-    short = {"haadf": "HAADF", "tv": "TV", "gamma": "γ"}
-    few = "only both" if len(shares) == 3 else "only several"
-    labels = [f"{short[name]}\nalone" if name in short else f"{few}\ntogether" for name in shares]
-    colours = [*(_BLUE, _ORANGE, _GREEN)[: len(shares) - 1], "#999999"]
-    bars = ax.bar(labels, [100.0 * s for s in shares.values()], color=colours)
-    ax.bar_label(bars, fmt="%.0f %%", padding=2)
-    ax.set(ylim=(0, 110), ylabel="variance over the range searched / %")
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _draw_dependence(
-    ax: Axes, weight: str, space: Space, excess: pd.Series, surface: Floats, score: str
-) -> None:
-    """Draw the dependence on ``weight``, the index of ``excess``, given ``surface`` (other weights,
-    ``weight``) of logarithms, whose mean is therefore a geometric one.
-    """
-    low, high = space[weight]
-    spaced = np.linspace if weight in LINEAR else np.geomspace
-    along = spaced(low, high, surface.shape[1])
-    others = "the other weight" if len(space) == 2 else "the others"
-    curve, *ends = (
-        100.0 * np.expm1(values)
-        for values in (surface.mean(axis=0), *np.quantile(surface, (0.1, 0.9), axis=0))
-    )
-    ax.plot(excess, ".", color="0.65", markersize=4, label="trials")
-    ax.fill_between(along, *ends, color=_BLUE, alpha=0.2, lw=0, label=f"middle 80 % over {others}")
-    ax.plot(along, curve, color=_BLUE, linewidth=2, label=f"geometric mean over {others}")
-    ax.set(xlabel=WEIGHT_LABELS[weight], ylabel=f"{score} above the cell's best / %")
-    if weight not in LINEAR:
-        ax.set_xscale("log")
-        plain_log_ticks(ax.xaxis, low, high)
-    top = max(float(excess.max()), float(ends[1].max()), 1.0)
-    ax.set_ylim(min(-0.03 * top, float(ends[0].min())), 1.35 * top)  # the legend above
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, frameon=False, loc="upper center", ncols=1)
-
-
 def parallel_figure(
     trials: pd.DataFrame, axes: Sequence[str], score: Score = Score.NRMSE
 ) -> Figure:
@@ -381,13 +243,6 @@ SEARCH_FIGURE = Entry(
     "best trial so far against trials and device-hours",
     TRIALS,
     lambda source: search_figure(source.trials, source.axes, source.study.search.score),
-)
-IMPORTANCE_FIGURE = Entry(
-    "which weight matters",
-    TRIALS,
-    lambda source: importance_figure(
-        source.trials, source.space, source.axes, source.study.search.score
-    ),
 )
 PARALLEL_FIGURE = Entry(
     "all fused trials in parallel coordinates",

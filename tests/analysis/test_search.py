@@ -11,13 +11,12 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from tomoatlas.analysis.figures.draw import figure_bytes
+from tomoatlas.analysis.figures.landscape import importance_figure, shares_of_variance
 from tomoatlas.analysis.figures.search import (
     best_so_far,
-    importance_figure,
     mean_best,
     parallel_figure,
     search_figure,
-    shares_of_variance,
 )
 from tomoatlas.analysis.figures.timeline import (
     device_hours,

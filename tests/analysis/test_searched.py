@@ -12,7 +12,8 @@ import pytest
 
 from tomoatlas.analysis.atlas import Atlas, atlas_of, load_atlas, write_atlas
 from tomoatlas.analysis.figures import draw_figure
-from tomoatlas.analysis.figures.search import best_so_far, shares_of_variance
+from tomoatlas.analysis.figures.landscape import shares_of_variance
+from tomoatlas.analysis.figures.search import best_so_far
 from tomoatlas.analysis.figures.source import Source
 from tomoatlas.analysis.journal import JournalReader, load_trials
 from tomoatlas.analysis.posterior import posterior
@@ -261,3 +262,17 @@ def test_an_atlas_older_than_a_setting_is_for_its_neutral_value() -> None:
     unknown = recommend(Atlas(table, ()), 35, 9)
     assert (unknown.solver, unknown.edition) == ({}, None)
     assert len(unknown.notes) == len(known.notes) + 1
+
+
+def test_no_model_is_of_two_contrasts(study: Study, response, tmp_path: Path) -> None:
+    text = study.toml().replace("[axes]\n", '[axes]\n"solver.contrast" = ["linear", "fitted"]\n')
+    both = parse_study(text.replace('score = "totals"', 'score = "nrmse"'))
+    run(both, tmp_path / "out", InlineExecutor(response))
+    trials = load_trials(tmp_path / "out")
+    fused = trials[(trials["method"] == "fused") & (trials["acquisition.haadf_tilts"] > 0)]
+    best = fused.loc[fused["score"].idxmin()]
+    figure = draw_figure("importance", Source((tmp_path / "out",)))
+    same = (fused["solver.contrast"] == best["solver.contrast"]).sum()
+    assert same < len(fused)
+    assert f"{same} fused trials" in figure.get_suptitle()
+    assert f"contrast {best['solver.contrast']}" in figure.get_suptitle()

@@ -64,7 +64,8 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
     assert main(["report", str(out), "-q", "--cell", "haadf_tilts=9"]) == 0
     assert len(list((out / "report" / "slices").iterdir())) == 2
     assert main(["report", str(out), "--cell", "haadf_tilts=8"]) == 2
-    assert "haadf_tilts = '8': no such value; accepted: 5, 9" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert all(word in err for word in ("haadf_tilts = '8'", "5, 9"))
 
 
 def test_the_commands_of_a_report_run_when_pasted(study_file, tmp_path, monkeypatch, capsys):
