@@ -124,6 +124,7 @@ class CpuKernels:
     squares_slope = staticmethod(kernels.squares_slope)
     weighted_squares = staticmethod(kernels.weighted_squares)
     total_variation = staticmethod(kernels.total_variation)
+    guided_variation = staticmethod(kernels.guided_variation)
     distance = staticmethod(kernels.distance)
     descent_products = staticmethod(kernels.descent_products)
     descend = staticmethod(kernels.descend)

@@ -16,6 +16,7 @@ FLOAT = 4
 ITERATES = 3  # volumes, next volumes and point of every element
 DUALS = 3  # components of every element's TV dual
 COUPLING = 4  # u, multiplier, contrast, residual
+GUIDE = 2  # the guide of TV, and its copy for those that stay while trials leave a batch
 FILTER = 5  # spectra before and after each axis, and cuFFT's own workspace
 SLABS = 2  # spectra of the slabs that the threads of a CPU filter, at most
 UPSAMPLING = 3  # temporaries of the interpolation to half the voxel edge
@@ -37,6 +38,7 @@ class SolveSize:
     chemical_tilts : number of chemical projections of each element.
     batch : number of trials solved together.
     dual_bytes : bytes of a stored number of the TV dual: 4, or 2 for a float16 dual.
+    guided : whether TV has a guide.
 
     Examples
     --------
@@ -52,12 +54,14 @@ class SolveSize:
     chemical_tilts: int
     batch: int = 1
     dual_bytes: int = FLOAT
+    guided: bool = False
 
     @property
     def binned(self) -> SolveSize:
         """The same solve on the coarse grid, voxels of twice the edge."""
         elements, z, y, x = self.shape
-        return replace(self, shape=(elements, -(-z // 2), -(-y // 2), -(-x // 2)))
+        shape = (elements, -(-z // 2), -(-y // 2), -(-x // 2))
+        return replace(self, shape=shape, guided=False)
 
     @property
     def specimen_bytes(self) -> int:
@@ -201,4 +205,5 @@ def _trial_bytes(size: SolveSize, method: Method) -> int:
 
 def _kept_bytes(size: SolveSize) -> int:
     """Arrays that the state keeps of one trial, the coupling to HAADF included."""
-    return size.iterate_bytes + COUPLING * size.volume_bytes + size.haadf_bytes
+    beside = COUPLING + (GUIDE if size.guided else 0)
+    return size.iterate_bytes + beside * size.volume_bytes + size.haadf_bytes

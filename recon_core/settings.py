@@ -16,6 +16,10 @@ ContrastName = Literal[LawName, "fitted"]
 
 ProjectorName = Literal["sparse", "astra"]
 
+RegulariserName = Literal["tv", "guided"]
+
+GUIDED: RegulariserName = "guided"
+
 EXPONENTS: dict[ContrastName, tuple[float, float]] = {
     "power": (1.4, 2.0),
     "linear": (1.0, 2.0),
@@ -50,6 +54,10 @@ class SolverSettings(BaseModel):
     tolerance : stop when the objective changes by less than this fraction over ten iterations.
     max_iterations : limit of the work, in pairs of projections of each modality.
     chemistry : likelihood of the chemical counts, ``poisson`` or ``least-squares``.
+    regulariser : what the TV weight weighs: ``tv``, or ``guided``, TV that spares the edges which
+        HAADF has found; without HAADF they are the same.
+    totals : whether the volumes of each element hold as much as its counts above background add up
+        to.
     projector : ``sparse``, this project's own matrix or kernels, or ``astra``, on the CPU only.
     film : whether HAADF holds the signal of a supporting film, 1/cos(tilt), to be fitted too; with
         ``fitted`` alone.
@@ -67,5 +75,7 @@ class SolverSettings(BaseModel):
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     max_iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 400
     chemistry: Literal["poisson", "least-squares"] = "poisson"
+    regulariser: RegulariserName = "tv"
+    totals: bool = False
     projector: ProjectorName = "sparse"
     film: Annotated[bool, AfterValidator(_for_fitted)] = False

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..recon_core.memory import FLOAT, SolveSize, fused_bytes, matrix_bytes
 from ..recon_core.methods import Method
+from ..recon_core.settings import GUIDED
 from .search import Search
 from .study import Study
 from .study.specimens import Outline, outline
@@ -93,7 +94,8 @@ def solve_size(study: Study, dual_bytes: int = FLOAT) -> SolveSize:
     size, acquisition = outline(study.specimen), study.acquisition
     shape = (len(size.elements), *size.shape)
     tilts = acquisition.haadf_tilts, acquisition.chemical_tilts
-    return SolveSize(shape, *tilts, dual_bytes=dual_bytes)
+    guided = study.solver.regulariser == GUIDED
+    return SolveSize(shape, *tilts, dual_bytes=dual_bytes, guided=guided)
 
 
 def trial_seconds(study: Study, method: Method) -> float:

@@ -70,6 +70,18 @@ _OF_CONTRAST = ("contrast", "gamma", "film")
     type=click.Choice(["poisson", "least-squares"]),
     help="Likelihood of the chemical counts.  [default: the atlas's, else poisson]",
 )
+@click.option(
+    "--regulariser",
+    type=click.Choice(["tv", "guided"]),
+    help="What TV weighs: every edge, or those that HAADF has not found.  "
+    "[default: the atlas's, else tv]",
+)
+@click.option(
+    "--totals/--no-totals",
+    default=None,
+    help="Hold the amount of each element at what its counts add up to.  "
+    "[default: the atlas's, else no]",
+)
 @device_option
 @out_option
 @force_option

@@ -26,6 +26,7 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 jit = numba.njit(parallel=True, fastmath=FAST, cache=True, error_model="numpy")
 leaf = numba.njit(fastmath=FAST, cache=True, error_model="numpy")
 TINY = np.float32(1e-6)  # least concentration of a power below 2: its second derivative is finite
+STEEPEST = np.float32(24)  # squared gradient of a guide, at most: TV keeps 1/25 of its weight
 # Not FAST: "reassoc" would undo the sums whose order keeps the digits.
 _leaf = numba.njit(fastmath={"contract"}, cache=True, error_model="numpy")
 

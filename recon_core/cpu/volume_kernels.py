@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import TINY, leaf, power
+from . import STEEPEST, TINY, leaf, power
 
 Array = NDArray[np.float32]
 
@@ -330,6 +330,86 @@ def project_dual(
         # projection on the unit ball: vectors inside it stay as they are
         shrink = np.float32(1) / np.sqrt(max(a * a + b * b + c * c, np.float32(1)))
         pz[j], py[j], px[j] = a * shrink, b * shrink, c * shrink
+
+
+@leaf
+def guide_gradient(
+    here: Array,
+    deeper: Array,
+    higher: Array,
+    right: Array,
+    inside_y: Array,
+    inside_x: Array,
+    gz: Array,
+    gy: Array,
+    gx: Array,
+    along: Array,
+) -> None:
+    """Write the gradient g of the guide, and what is left of TV's weight along it.
+
+    Parameters
+    ----------
+    here : guide, in units of the gradient from which on TV yields, (voxel,).
+    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
+    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
+    gz, gy, gx : components of g, |g|^2 cut at :data:`~tomoatlas.recon_core.cpu.STEEPEST`, (voxel,),
+        written.
+    along : 1 / (1 + |g|^2), (voxel,), written.
+    """
+    for j in range(here.size):
+        a, b, c = deeper[j] - here[j], higher[j] - here[j], right[j] - here[j]
+        b, c = inside_y[j] * b, inside_x[j] * c
+        steep = a * a + b * b + c * c
+        limit = np.sqrt(STEEPEST / max(steep, STEEPEST))
+        gz[j], gy[j], gx[j] = limit * a, limit * b, limit * c
+        along[j] = np.float32(1) / (np.float32(1) + min(steep, STEEPEST))
+
+
+@leaf
+def project_guided_dual(
+    here: Array,
+    deeper: Array,
+    higher: Array,
+    right: Array,
+    inside_y: Array,
+    inside_x: Array,
+    gz: Array,
+    gy: Array,
+    gx: Array,
+    along: Array,
+    pz: Array,
+    py: Array,
+    px: Array,
+    step: np.float32,
+) -> None:
+    """Step the dual of TV along a guide, as :func:`project_dual` does that of TV.
+
+    The weight of a difference is P = 1 - g g^T / (1 + |g|^2), so that the dual p = P q with q in
+    the unit ball. P^-1 = 1 + g g^T takes p to q, which is stepped along P grad x and projected.
+
+    Parameters
+    ----------
+    here : concentration of one element, (voxel,).
+    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
+    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
+    gz, gy, gx, along : of :func:`guide_gradient`, (voxel,).
+    pz, py, px : components of the dual, (voxel,), updated.
+    step : metric / (12 tv); |P| is at most 1.
+    """
+    for j in range(here.size):
+        a, b, c = deeper[j] - here[j], higher[j] - here[j], right[j] - here[j]
+        b, c = inside_y[j] * b, inside_x[j] * c
+        # q = P^-1 p + step P grad x, one term along g
+        lean = gz[j] * pz[j] + gy[j] * py[j] + gx[j] * px[j]
+        lean -= step * along[j] * (gz[j] * a + gy[j] * b + gx[j] * c)
+        a = pz[j] + step * a + lean * gz[j]
+        b = py[j] + step * b + lean * gy[j]
+        c = px[j] + step * c + lean * gx[j]
+        shrink = np.float32(1) / np.sqrt(max(a * a + b * b + c * c, np.float32(1)))
+        lean = along[j] * (gz[j] * a + gy[j] * b + gx[j] * c)
+        pz[j] = shrink * (a - lean * gz[j])
+        py[j] = shrink * (b - lean * gy[j])
+        px[j] = shrink * (c - lean * gx[j])
 
 
 @leaf

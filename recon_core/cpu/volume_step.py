@@ -29,8 +29,10 @@ from .volume_kernels import (
     differences,
     extrapolate,
     gradient_update,
+    guide_gradient,
     newton_update,
     project_dual,
+    project_guided_dual,
     prox_center,
     prox_gradient,
     pulled,
@@ -64,6 +66,8 @@ class Fields(NamedTuple):
     multiplier : scaled multiplier, like ``u``, updated.
     contrast : contrast s of the iterate, like ``u``, updated.
     residual : residual of the u-step, like ``u``, updated.
+    guide : volume whose edges cost no TV, in units of the gradient from which on TV yields, (trial,
+        z, y, x); empty without one.
     """
 
     volumes: Array
@@ -75,6 +79,7 @@ class Fields(NamedTuple):
     multiplier: Array
     contrast: Array
     residual: Array
+    guide: Array
 
 
 class Steps(NamedTuple):
@@ -125,11 +130,12 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
 
         minimise over x >= 0: sum_e metric_e/2 (x_e - a_e)^2 + rho/2 (sum_e w_e x_e^gamma - v)^2,
 
-    then dual += metric/(12 tv) grad x projected on |dual| <= 1, then the same from that x with the
-    new dual; point <- x + beta (x - x before); multiplier += s(x) - u. The Hessian is diagonal plus
-    rank one: Sherman-Morrison solves it. The second derivative of the contrast enters by its
-    magnitude: the Hessian stays positive, and where the sum is below v no concentration more than
-    doubles. For gamma = 1 that step would solve the problem without the bound, and clipping it
+    then dual += metric/(12 tv) grad x projected on |dual| <= 1 (with a guide on its ellipsoids,
+    :func:`~tomoatlas.recon_core.cpu.volume_kernels.project_guided_dual`), then the same from that x
+    with the new dual; point <- x + beta (x - x before); multiplier += s(x) - u. The Hessian is
+    diagonal plus rank one: Sherman-Morrison solves it. The second derivative of the contrast enters
+    by its magnitude: the Hessian stays positive, and where the sum is below v no concentration more
+    than doubles. For gamma = 1 that step would solve the problem without the bound, and clipping it
     afterwards leaves the sum above v, by as much as the negative concentrations had cancelled: the
     multiplier then drives the others too low, and the solve settles above the minimum. There the
     minimum itself is computed instead, whatever the present iterate.
@@ -329,35 +335,58 @@ def _dual_of(dual: Array, block: Block, zeros: Array) -> Any:
 
 @leaf
 def _ascend(f: Any, s: Any, block: Block, inside: Array, scratch: Array) -> None:
-    """Step the dual by metric/(12 tv) grad of the next iterate; project it on the unit ball."""
-    trial, start, stop, plane, width = block
-    size, n = f.volumes.shape[2], stop - start
-    at = start % plane
+    """Step the dual by metric/(12 tv) grad of the next iterate; project it on its ball."""
+    trial, start, stop, plane, _ = block
+    n, at = stop - start, start % plane
+    inside_y, inside_x = inside[0, at : at + n], inside[1, at : at + n]
+    guided = f.guide.shape[1] > 0
+    gz, gy, gx, along = scratch[2, :n], scratch[3, :n], scratch[4, :n], scratch[5, :n]
+    if guided:
+        here, deeper, higher, right = _ahead(f.guide[trial], block, scratch)
+        guide_gradient(here, deeper, higher, right, inside_y, inside_x, gz, gy, gx, along)
     for e in range(f.volumes.shape[1]):
-        x, dual = f.next_volumes[trial, e], f.dual[trial, e]
-        here = x[start:stop]
-        # in the last plane the difference along z is zero: here - here
-        deeper, higher, right = here, scratch[0, :n], scratch[1, :n]
-        if stop + plane <= size:
-            deeper = x[start + plane : stop + plane]
-        if stop + width <= size:
-            higher, right = x[start + width : stop + width], x[start + 1 : stop + 1]
+        here, deeper, higher, right = _ahead(f.next_volumes[trial, e], block, scratch)
+        pz, py, px = f.dual[trial, e, 0], f.dual[trial, e, 1], f.dual[trial, e, 2]
+        pz, py, px = pz[start:stop], py[start:stop], px[start:stop]
+        step = s.metric[trial, e] / TV_DIVISOR / s.tv[trial]
+        if guided:
+            project_guided_dual(
+                here,
+                deeper,
+                higher,
+                right,
+                inside_y,
+                inside_x,
+                gz,
+                gy,
+                gx,
+                along,
+                pz,
+                py,
+                px,
+                step,
+            )
         else:
-            for j in range(n):
-                higher[j] = x[min(start + j + width, size - 1)]
-                right[j] = x[min(start + j + 1, size - 1)]
-        project_dual(
-            here,
-            deeper,
-            higher,
-            right,
-            inside[0, at : at + n],
-            inside[1, at : at + n],
-            dual[0, start:stop],
-            dual[1, start:stop],
-            dual[2, start:stop],
-            s.metric[trial, e] / TV_DIVISOR / s.tv[trial],
-        )
+            project_dual(here, deeper, higher, right, inside_y, inside_x, pz, py, px, step)
+
+
+@leaf
+def _ahead(x: Array, block: Block, scratch: Array) -> tuple[Array, Array, Array, Array]:
+    """Return a block of a volume, and the same one voxel on along z, y and x."""
+    _, start, stop, plane, width = block
+    size, n = x.size, stop - start
+    here = x[start:stop]
+    # in the last plane the difference along z is zero: here - here
+    deeper, higher, right = here, scratch[0, :n], scratch[1, :n]
+    if stop + plane <= size:
+        deeper = x[start + plane : stop + plane]
+    if stop + width <= size:
+        higher, right = x[start + width : stop + width], x[start + 1 : stop + 1]
+    else:
+        for j in range(n):
+            higher[j] = x[min(start + j + width, size - 1)]
+            right[j] = x[min(start + j + 1, size - 1)]
+    return here, deeper, higher, right
 
 
 @leaf

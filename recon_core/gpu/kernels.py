@@ -175,6 +175,13 @@ class CudaKernels:
         sums = self._sum("total_variation", size, (x, *int32(*shape)))
         return sums.reshape(batch, elements)
 
+    def guided_variation(self, x: Array, guide: Array) -> Sums:
+        """See :func:`tomoatlas.recon_core.cpu.kernels.guided_variation`; (trial, element)."""
+        batch, elements, *shape = x.shape
+        size = _Size(batch * elements, math.prod(shape))
+        args = (x, guide, *int32(elements, *shape))
+        return self._sum("guided_variation", size, args).reshape(batch, elements)
+
     def distance(self, rays: Array, signal: Array) -> Sums:
         """See :func:`tomoatlas.recon_core.cpu.kernels.distance`; (trial, 1)."""
         size = _Size.of(rays)
@@ -218,7 +225,7 @@ class CudaKernels:
         _check_elements(elements)
         size = _Size(batch, math.prod(shape))
         numbers = np.float32(s.ridge), s.weights, np.float32(s.gamma)
-        args = (*f, *s[:4], *numbers, *int32(f.u.size > 0, *shape))
+        args = (*f, *s[:4], *numbers, *int32(f.u.size > 0, f.guide.size > 0, *shape))
         # the type of the dual selects the kernel; arithmetic is float32 in both
         float16_dual = f.dual if f.dual.dtype == np.float16 else None
         kind = f"{elements}" if float16_dual is None else f"half_{elements}"

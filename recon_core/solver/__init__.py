@@ -24,13 +24,13 @@ from ..methods import (
 )
 from ..metrics.vacuum import Vacuum
 from ..result import History, Reconstruction, Status
-from ..settings import SolverSettings
+from ..settings import GUIDED, SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds, with_chemical_scale
 from .haadf_fit import vacuum_of
 from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
-from .multiresolution import chemical_ceilings, initial_state
+from .multiresolution import chemical_ceilings, initial_state, with_guide
 from .problem import FusedProblem, fused_problem
 from .state import FusionState
 
@@ -101,7 +101,7 @@ def _reconstructed(
     if empty:
         return _bad_data(series, empty)
     # before anything is allocated
-    check_fits(_size(series, 1, device), device, method)
+    check_fits(_size(series, 1, device, settings), device, method)
     series = with_chemical_scale(series, device, settings.projector)
     if method is Method.ML_STOPPED and monitor is not None:
         return _stopped(series, settings, monitor, device)
@@ -194,7 +194,7 @@ def _together(
     empty = _empty_channels(series, method, weights)
     if empty:
         return (_bad_data(series, empty),) * len(weights)
-    check_fits(_size(series, len(weights), device), device, method)
+    check_fits(_size(series, len(weights), device, settings), device, method)
     series = with_chemical_scale(series, device, settings.projector)
     return _solved(series, method, weights, settings, device, None)
 
@@ -242,22 +242,26 @@ def _initialised(
 ) -> tuple[FusedProblem, FusionState]:
     """Build the problem of a method, and the state that its solve begins with."""
     if method is Method.FUSED:
-        return initial_state(series, weights, settings, device)
+        problem, state = initial_state(series, weights, settings, device)
+        guided = settings.regulariser == GUIDED
+        return with_guide(problem, state, settings) if guided else (problem, state)
     if method is Method.CHEMISTRY_TV:
         # the same solver with HAADF switched off: what differs is the data, not the method
         alone = [Weights(0.0, w.tv) for w in weights]
         return initial_state(series, alone, settings, device)
     problem = fused_problem(series, [NO_WEIGHTS] * len(weights), settings, device)
-    # unregularised: no coarse grid and no HAADF to start from
+    # unregularised: no coarse grid and no HAADF to start from; the likelihood alone decides
+    problem = replace(problem, chemistry=replace(problem.chemistry, totals=False))
     return problem, init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
 
 
-def _size(series: TiltSeries, batch: int, device: Device) -> SolveSize:
+def _size(series: TiltSeries, batch: int, device: Device, settings: SolverSettings) -> SolveSize:
     """Sizes of a solve; the slice is square, as thick as the detector is high."""
     elements, chemical, height, width = series.chemical.shape
     shape = (elements, height, height, width)
     dual = np.dtype(device.dual_type).itemsize
-    return SolveSize(shape, len(series.haadf_angles_deg), chemical, batch, dual)
+    guided = settings.regulariser == GUIDED
+    return SolveSize(shape, len(series.haadf_angles_deg), chemical, batch, dual, guided)
 
 
 def _first_trial(monitor: Monitor) -> Monitor:

@@ -92,6 +92,7 @@ def init(problem: FusedProblem, volumes: Array) -> FusionState:
         limit=xp.where(problem.tv > 0, MOMENTUM, 1.0),
         caution=xp.ones(batch),
         residuals=xp.full((batch, 3), np.nan),
+        push=xp.zeros((batch, elements)),
     )
     # every later array is a view of these: the loop allocates no volume
     return start_coupling(problem, refresh_metric(problem, state))
@@ -143,7 +144,7 @@ def step(problem: FusedProblem, state: FusionState) -> FusionState:
     if _due(state.iteration):
         state = refresh_metric(problem, state)
     # x-step: gradient at the extrapolated point, then prox, momentum and dual in one kernel
-    problem.chemistry.gradient(state.point, state.rays, out=state.slope)
+    problem.chemistry.gradient(state.point, state.rays, state.slope, state.push)
     state = _volume_step(problem, state)
     work = state.work + problem.tilts_per_iteration
     return replace(state, iteration=state.iteration + 1, work=work)
@@ -264,13 +265,14 @@ def _volume_step(problem: FusedProblem, state: FusionState) -> FusionState:
 
 def _fields(problem: FusedProblem, state: FusionState) -> Fields:
     """Collect the arrays of the volume step; those of the coupling are empty without HAADF."""
+    none = problem.device.xp.empty((len(problem.tv), 0, 0, 0), np.float32)
     if state.coupling is None:
-        none = problem.device.xp.empty((len(problem.tv), 0, 0, 0), np.float32)
         coupled = (none, none, none, none)
     else:
         coupling = state.coupling
         coupled = (coupling.u, coupling.d, coupling.contrast, coupling.residual)
-    return Fields(state.volumes, state.next_volumes, state.point, state.slope, state.dual, *coupled)
+    volumes = state.volumes, state.next_volumes, state.point
+    return Fields(*volumes, state.slope, state.dual, *coupled, none)
 
 
 def _steps(problem: FusedProblem, state: FusionState, beta: Array) -> Steps:

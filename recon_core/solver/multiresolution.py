@@ -21,12 +21,12 @@ from ..haadf_model import Coefficients
 from ..methods import Weights
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
-from .admm import init, start_coupling, step
+from .admm import init, refresh_metric, start_coupling, step
 from .calibration import haadf_scale_at, haadf_scale_holds
 from .haadf_fit import fitted_coefficients
 from .mlem import MLEM_ITERATIONS, mlem, sensitivity_of
 from .problem import FusedProblem, chemical_problem, with_haadf
-from .regularisers import TOTAL_VARIATION
+from .regularisers import TOTAL_VARIATION, guided_by
 from .state import FusionState
 from .terms import ChemicalTerm
 
@@ -38,6 +38,7 @@ SMALLEST, USUAL = 8, 64  # least edge of the coarse grid: of the first, of any c
 WARM_STEPS = 20  # chemistry + TV steps before the HAADF term is switched on
 SCALE_FITS = 40  # most alternations of fit and short solve for an unknown HAADF scale
 SCALE_SETTLED = 2e-3  # they end once the scale changes by less than this, relative
+GUIDE_STEPS = 30  # fused steps before the edges of the contrast are taken for a guide
 VOXELS = 8.0  # fine voxels in a coarse one: ratio of the work of a projection
 ALLOWED = 2.0
 """Times the start's: what HAADF may add. At weights of 1e-4 to 100 it added at most 0.9 times."""
@@ -81,6 +82,32 @@ def initial_state(
     return _switched_on(problem, state, series, weights, settings, fitted)
 
 
+def with_guide(
+    problem: FusedProblem, state: FusionState, settings: SolverSettings
+) -> tuple[FusedProblem, FusionState]:
+    """Solve a little, and from then on spare the edges of the HAADF contrast that was found.
+
+    Once: the noise of a guide that was found along a guide has edges of its own, and grows.
+
+    Parameters
+    ----------
+    problem : with TV.
+    state : its work grows.
+    settings : the most iterations; half of those at most are spent here.
+
+    Returns
+    -------
+    problem, state : the given ones without HAADF.
+    """
+    if problem.haadf is None:
+        return problem, state
+    left = max(0.0, settings.max_iterations - state.work / problem.tilts_per_iteration)
+    for _ in range(min(_within(settings, GUIDE_STEPS), int(left))):
+        state = step(problem, state)
+    guide = guided_by(problem.device, problem.contrast(state.volumes))
+    return replace(problem, regulariser=guide), refresh_metric(problem, state)
+
+
 def has_coarser(series: TiltSeries, smallest: int = SMALLEST) -> bool:
     """Check whether a solve starts from half the resolution.
 
@@ -120,7 +147,7 @@ def _refined(
     state = init(problem, volumes)
     _upsample_into(device.xp, coarse.dual, state.dual)
     problem.regulariser.restrict(state.dual)
-    return problem, replace(state, work=state.work + coarse.work / VOXELS)
+    return problem, replace(state, push=coarse.push, work=state.work + coarse.work / VOXELS)
 
 
 def _switched_on(

@@ -138,9 +138,9 @@ class FusedProblem:
         ----------
         trials : index of the batch: integers or a mask.
         """
-        return replace(
-            self, haadf=self.haadf.of(trials) if self.haadf else None, tv=self.tv[trials]
-        )
+        haadf = self.haadf.of(trials) if self.haadf else None
+        regulariser = self.regulariser.of(trials)
+        return replace(self, haadf=haadf, tv=self.tv[trials], regulariser=regulariser)
 
 
 def fused_problem(
@@ -188,8 +188,10 @@ def chemical_problem(
         device.put(np.asarray(series.chemical_scale)),
         device.put(np.asarray(series.chemical_background)),
         settings.chemistry,
+        settings.totals,
     )
-    return FusedProblem(chemistry, None, device.put(np.array([w.tv for w in weights])))
+    tv = device.put(np.array([w.tv for w in weights]))
+    return FusedProblem(chemistry, None, tv)
 
 
 def with_haadf(

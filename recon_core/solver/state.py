@@ -55,6 +55,8 @@ class FusionState:
     caution : factor of the metric, (trial,): 1, doubled whenever the objective has risen.
     residuals : relative primal and dual residual, and relative change of the volumes, (trial, 3);
         the first two are NaN without HAADF.
+    push : multiplier that holds the total counts of each element, -1 to 1, (trial, element); 0
+        where they are not held.
     coupling : None without HAADF.
     gram : Gram operator of the u-step; None without HAADF.
     iteration : steps taken on this grid.
@@ -72,6 +74,7 @@ class FusionState:
     limit: Values
     caution: Values
     residuals: Values
+    push: Values
     coupling: Coupling | None = None
     gram: Gram | None = None
     iteration: int = 0

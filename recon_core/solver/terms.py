@@ -13,9 +13,21 @@ from ..device import Device
 from ..projection import Projector
 
 Array = NDArray[np.float32]
+Values = NDArray[np.float64]
 Likelihood = Literal["poisson", "least-squares"]
 
 LEAST = 1e-6  # expected counts: keeps b / y finite
+SLACK = 0.2
+"""What a multiplier of 1 lets the total counts of an element exceed the measured, of the signal.
+
+Where volumes must not be negative, noise can only add to them: the likelihood is content with more
+counts than there are, wherever they lie. With the excess e of the expected counts over the measured
+ones, as part of the signal S, totals are held by the penalty S e^2 / (2 SLACK), linear from e =
+SLACK * FIRMEST on. Its multiplier e / SLACK is a uniform push on the concentrations. The penalty
+would be stiff: the multiplier is stepped instead, by gradient ascent on its dual.
+"""
+FIRMEST = 0.8  # the largest multiplier: totals from a wrong background are not followed far
+PUSH = 0.05  # step of the multiplier, per iteration
 KNEE = 0.1  # of the median of the counts that are not 0, and of the mean count
 
 
@@ -37,6 +49,8 @@ class ChemicalTerm:
     scale : counts per unit concentration and voxel, (element,), float32.
     background : counts, (element,), float32.
     likelihood : ``poisson`` or ``least-squares``.
+    totals : whether a penalty holds the total of each element at that of its counts, see
+        :data:`SLACK`.
     """
 
     device: Device
@@ -45,6 +59,7 @@ class ChemicalTerm:
     scale: Array
     background: Array
     likelihood: Likelihood = "poisson"
+    totals: bool = False
 
     @property
     def tilts(self) -> int:
@@ -64,17 +79,19 @@ class ChemicalTerm:
         -------
         array : (trial,), float64.
         """
-        rays, kernels = self._rows(self.projector.forward(volumes, rays)), self.device.kernels
+        rays, kernels = self.projector.forward(volumes, rays), self.device.kernels
+        held = self._penalty(rays) if self.totals else 0.0
+        rays = self._rows(rays)
         data = (self._rows(self.counts)[0], self.scale, self.background)
         if self.likelihood == "poisson":
             sums = kernels.poisson_deviance(rays, *data, self.knee)
         else:
             sums = kernels.weighted_squares(rays, *data, self._precision)
         # rows in a fixed order: the value does not depend on threads
-        total: NDArray[np.float64] = sums.sum(axis=1)
+        total: NDArray[np.float64] = sums.sum(axis=1) + held
         return total
 
-    def gradient(self, volumes: Array, rays: Array, out: Array) -> None:
+    def gradient(self, volumes: Array, rays: Array, out: Array, push: Values | None = None) -> None:
         """Write the gradient, scale_i A_c^T (1 - b_i / y_i) for the Poisson likelihood.
 
         Parameters
@@ -82,15 +99,53 @@ class ChemicalTerm:
         volumes : concentrations.
         rays : workspace, (trial, element, angle, y, x).
         out : like ``volumes``, written.
+        push : multiplier of the total counts of each element, (trial, element); where totals are
+            held its gradient is added, and it is stepped for the next iteration. None for 0.
         """
         self.projector.forward(volumes, out=rays)
+        held = push if self.totals else None
+        following = None if held is None else self._pushed(held, rays)
         rows, kernels = self._rows(rays), self.device.kernels
         data = (self._rows(self.counts)[0], self.scale, self.background)
         if self.likelihood == "poisson":
             kernels.poisson_slope(rows, *data, self.knee, rows)
         else:
             kernels.squares_slope(rows, *data, self._precision, rows)
+        if held is not None:
+            rays += (held * self.scale).astype(np.float32)[..., None, None, None]
+            held[...] = following
         self.projector.adjoint(rays, out=out)
+
+    def _pushed(self, push: Values, rays: Array) -> Values:
+        """Return the multiplier a step up the dual; ``rays`` are the projected volumes."""
+        step = PUSH * (self._excess(rays) - SLACK * push)
+        pushed: Values = self.device.xp.clip(push + step, -FIRMEST, FIRMEST)
+        return pushed
+
+    def _penalty(self, rays: Array) -> Values:
+        """Penalty of the total counts, (trial,); ``rays`` are the projected volumes."""
+        xp, size = self.device.xp, self._signal[1]
+        excess = xp.abs(self._excess(rays))
+        near = xp.minimum(excess, SLACK * FIRMEST)
+        penalty = size * (near**2 / (2.0 * SLACK) + FIRMEST * (excess - near))
+        total: Values = penalty.sum(axis=-1)
+        return total
+
+    def _excess(self, rays: Array) -> Values:
+        """By what part of the signal the expected counts exceed the measured, (trial, element)."""
+        expected = self.scale * rays.sum(axis=(-3, -2, -1), dtype=np.float64)
+        signal, size = self._signal
+        excess: Values = (expected - signal) / size
+        return excess
+
+    @cached_property
+    def _signal(self) -> tuple[Values, Values]:
+        """Counts above background of each element, and their size or noise, (element,)."""
+        xp, counts = self.device.xp, self.counts
+        total = counts.sum(axis=(1, 2, 3), dtype=np.float64)
+        signal = total - self.background * float(counts[0].size)
+        # a signal below its noise deserves no firm push
+        return signal, xp.maximum(xp.abs(signal), xp.sqrt(total) + 1.0)
 
     def ratio(self, volumes: Array) -> Array:
         """Divide counts by expected counts, b / y, (..., element, angle, y, x).

@@ -24,6 +24,8 @@ LATER: dict[str, object] = {
     "solver.contrast": "power",
     "solver.film": False,
     "solver.projector": "sparse",
+    "solver.regulariser": "tv",
+    "solver.totals": False,
 }
 """Keys newer than the release of 2026-11-22, dotted, and the value (as JSON has it) that reproduces
 what was done before the key existed.

@@ -254,7 +254,9 @@ def step_fields(size: int) -> Fields:
     shape = (1, ELEMENTS, size, size, size)
     dual = random((1, ELEMENTS, 3, size, size, size)) / 10
     dual[:, :, 0, -1], dual[:, :, 1, :, -1], dual[:, :, 2, :, :, -1] = 0, 0, 0
-    return Fields(*(random(shape) for _ in range(4)), dual, *random((4, 1, size, size, size)))
+    guide = cupy_module().empty((1, 0, 0, 0), np.float32)
+    coupling = random((4, 1, size, size, size))
+    return Fields(*(random(shape) for _ in range(4)), dual, *coupling, guide)
 
 
 def tiling_rows(launcher: CupyLauncher, size: int) -> Iterator[tuple[object, ...]]:

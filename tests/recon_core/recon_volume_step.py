@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from recon_cases import random_volumes
 from recon_reference import differences, negative_divergence
 
+from tomoatlas.recon_core.cpu import STEEPEST
 from tomoatlas.recon_core.cpu.volume_step import Fields, Steps
 
 
@@ -31,16 +34,20 @@ def uncoupled(start: np.ndarray, slope: np.ndarray, dual: np.ndarray) -> Fields:
         none,
         none,
         none,
+        none,
     )
 
 
-def random_fields(shape: tuple[int, ...], coupled: bool = True, seed: int = 0) -> Fields:
-    """Fields of ``shape`` (trial, element, z, y, x)."""
+def random_fields(
+    shape: tuple[int, ...], coupled: bool = True, seed: int = 0, guided: bool = False
+) -> Fields:
+    """Fields of ``shape`` (trial, element, z, y, x); a guide's gradients are cut here and there."""
     batch, elements, *size = shape
     volumes, following, point = (random_volumes(shape, seed + i) for i in range(3))
     slope = random_volumes(shape, seed + 3) - np.float32(0.6)
     dual = random_volumes((batch, elements, 3, *size), seed + 4) - np.float32(0.6)
     coupling = (batch, *size) if coupled else (batch, 0, 0, 0)
+    guide = 6 * random_volumes((batch, *size) if guided else (batch, 0, 0, 0), seed + 9)
     return Fields(
         volumes,
         following,
@@ -48,6 +55,7 @@ def random_fields(shape: tuple[int, ...], coupled: bool = True, seed: int = 0) -
         slope,
         clear_faces(dual),
         *(random_volumes(coupling, seed + 5 + i) for i in range(4)),
+        guide,
     )
 
 
@@ -71,6 +79,28 @@ def copied(fields: Fields) -> Fields:
     return Fields(*(array.copy() for array in fields))
 
 
+@dataclass(frozen=True)
+class AlongGuide:
+    """P = 1 - g g^T / (1 + |g|^2) at every voxel, for vectors (3, element, z, y, x)."""
+
+    g: np.ndarray
+
+    def weighted(self, vectors: np.ndarray) -> np.ndarray:
+        """P v."""
+        return vectors - self.inverse(vectors) / (1 + (self.g**2).sum(0))
+
+    def inverse(self, vectors: np.ndarray) -> np.ndarray:
+        """P^-1 v - v = g (g . v)."""
+        return self.g * (self.g * vectors).sum(0)
+
+
+def along_guide(guide: np.ndarray, shape: tuple[int, ...]) -> AlongGuide:
+    """The weights of a guide (z, y, x); of an empty one P = 1."""
+    g = differences(guide if guide.size else np.zeros(shape))
+    steep = np.maximum((g**2).sum(0), STEEPEST)
+    return AlongGuide((g * np.sqrt(STEEPEST / steep))[:, None])
+
+
 def reference_step(
     f: Fields, s: Steps, dual: np.ndarray | None = None
 ) -> tuple[Fields, np.ndarray]:
@@ -91,8 +121,10 @@ def _trial(f: Fields, s: Steps, t: int, stored: np.ndarray | None) -> tuple[Fiel
     m = metric[:, None, None, None]
     dual, new = f.dual, _newton(f, s, t, f.volumes, f.dual)
     if tv > 0:
-        p = dual.swapaxes(0, 1) + m / 12 / tv * differences(new)
-        p /= np.maximum(np.sqrt((p**2).sum(0)), 1)
+        along = along_guide(f.guide, new.shape[1:])
+        q = dual.swapaxes(0, 1) + along.inverse(dual.swapaxes(0, 1))
+        q += m / 12 / tv * along.weighted(differences(new))
+        p = along.weighted(q / np.maximum(np.sqrt((q**2).sum(0)), 1))
         dual = p.swapaxes(0, 1) if stored is None else stored.astype(float)
         new = _newton(f, s, t, new, dual)
     step = new - f.volumes
@@ -104,7 +136,7 @@ def _trial(f: Fields, s: Steps, t: int, stored: np.ndarray | None) -> tuple[Fiel
         sums[3:] = [(gap**2).sum(), (moved**2).sum(), (f.u**2).sum()]
         d, contrast, residual = d + gap, now, residual + float(s.ridge) * (moved + gap)
     return (
-        Fields(f.volumes, new, new + beta * step, f.slope, dual, u, d, contrast, residual),
+        Fields(f.volumes, new, new + beta * step, f.slope, dual, u, d, contrast, residual, f.guide),
         np.array(sums),
     )
 

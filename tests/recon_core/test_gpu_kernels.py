@@ -56,7 +56,7 @@ class Case:
         batch, _, depth, height, width = self.shape
         return self.of(batch, depth * height, width)
 
-    def fields(self, coupled: bool) -> Fields:
+    def fields(self, coupled: bool, guided: bool = False) -> Fields:
         """Arrays in the midst of a solve."""
         batch, elements, *size = self.shape
         dual = self.of(batch, elements, 3, *size).signed()
@@ -64,7 +64,9 @@ class Case:
         one = self.of(batch, *size) if coupled else self.of(batch, 0, 0, 0)
         following = np.full(self.shape, np.nan, np.float32)
         four = self.positive(), following, self.positive(), self.signed()
-        return Fields(*four, dual, one.positive(), one.signed(), one.positive(), one.signed())
+        coupling = one.positive(), one.signed(), one.positive(), one.signed()
+        guide = self.of(batch, *size).signed() if guided else np.empty((batch, 0, 0, 0), np.float32)
+        return Fields(*four, dual, *coupling, 4 * guide)
 
     def steps(self, gamma: float) -> Steps:
         """Numbers of a solve, tv and rho of the first trial 0 where there are several."""
@@ -151,6 +153,12 @@ class KernelConformance:
 
     @SHORT
     @given(SHAPES, SEEDS)
+    def test_guided_variation(self, shape: tuple[int, ...], seed: int) -> None:
+        case, (batch, _, *size) = Case(shape, seed), shape
+        self.agree("guided_variation", case.positive(), 4 * case.of(batch, *size).signed())
+
+    @SHORT
+    @given(SHAPES, SEEDS)
     def test_distance(self, shape: tuple[int, ...], seed: int) -> None:
         case = Case(shape, seed).rows()
         self.agree("distance", case.signed(), case.signed()[0])
@@ -171,12 +179,12 @@ class KernelConformance:
         self.same_sums(sums, expected)
 
     @SHORT
-    @given(SHAPES, SEEDS, GAMMAS, st.booleans())
+    @given(SHAPES, SEEDS, GAMMAS, st.booleans(), st.booleans())
     def test_volume_step(
-        self, shape: tuple[int, ...], seed: int, gamma: float, coupled: bool
+        self, shape: tuple[int, ...], seed: int, gamma: float, coupled: bool, guided: bool
     ) -> None:
         case = Case(shape, seed)
-        self.step_agrees(case.fields(coupled), case.steps(gamma))
+        self.step_agrees(case.fields(coupled, guided), case.steps(gamma))
 
     @pytest.mark.parametrize("elements", range(1, MAX_ELEMENTS + 1))
     def test_volume_step_for_every_number_of_elements(self, elements: int) -> None:

@@ -39,27 +39,35 @@ def check(fields: Fields, steps: Steps) -> None:
     st.integers(1, 4),
     st.tuples(EDGE, EDGE, EDGE),
     st.sampled_from(GAMMAS),
-    st.booleans(),
+    st.sampled_from([(True, True), (True, False), (False, True), (False, False)]),
     st.integers(0, 99),
 )
 def test_a_step_is_that_of_the_equations(
-    batch: int, elements: int, size: tuple[int, ...], gamma: float, coupled: bool, seed: int
+    batch: int,
+    elements: int,
+    size: tuple[int, ...],
+    gamma: float,
+    kind: tuple[bool, bool],
+    seed: int,
 ) -> None:
-    fields = random_fields((batch, elements, *size), coupled, seed)
+    coupled, guided = kind
+    fields = random_fields((batch, elements, *size), coupled, seed, guided)
     check(fields, random_steps(batch, elements, gamma, seed))
 
 
+@pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("size", [(9, 90, 60), (5, 3, 4200)])
-def test_volumes_of_several_blocks_and_parts(size: tuple[int, ...]) -> None:
+def test_volumes_of_several_blocks_and_parts(size: tuple[int, ...], guided: bool) -> None:
     """More voxels than a block holds, rows longer than a block, planes for several threads."""
-    check(random_fields((1, 2, *size)), random_steps(1, 2, 2.0))
+    check(random_fields((1, 2, *size), guided=guided), random_steps(1, 2, 2.0))
 
 
 @two_threads
+@pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("size", [(13, 8, 9), (9, 90, 60)])
-def test_threads_do_not_change_a_step(gamma: float, size: tuple[int, ...]) -> None:
-    fields, steps = random_fields((2, 3, *size)), random_steps(2, 3, gamma)
+def test_threads_do_not_change_a_step(gamma: float, size: tuple[int, ...], guided: bool) -> None:
+    fields, steps = random_fields((2, 3, *size), guided=guided), random_steps(2, 3, gamma)
 
     def step() -> np.ndarray:
         ours = copied(fields)
@@ -94,7 +102,16 @@ def voxel_case(gamma: float) -> Fields:
     dual = np.zeros((1, 3, 3, 2, 2, 3), np.float32)
     following = np.empty_like(start)
     return Fields(
-        start, following, point, np.zeros_like(start), dual, target, zero, zero, zero.copy()
+        start,
+        following,
+        point,
+        np.zeros_like(start),
+        dual,
+        target,
+        zero,
+        zero,
+        zero.copy(),
+        np.empty((1, 0, 0, 0), np.float32),
     )
 
 

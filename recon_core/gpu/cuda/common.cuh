@@ -41,6 +41,9 @@ __device__ inline void write_sums(const double (&values)[COUNT], double* sums) {
     sums[((long long)blockIdx.y * gridDim.x + blockIdx.x) * COUNT + threadIdx.x] = total;
 }
 
+// Squared gradient of a guide, at most: see recon_core/cpu/__init__.py.
+constexpr float STEEPEST = 24.0f;
+
 // A number stored as float16, rounded to nearest; arithmetic is float32.
 struct Half {
     unsigned short bits;

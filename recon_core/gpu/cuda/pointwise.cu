@@ -155,3 +155,24 @@ extern "C" __global__ void total_variation(double* __restrict__ sums, const floa
         return sqrtf(dz * dz + dy * dy + dx * dx);
     });
 }
+
+// One row of blocks per element of a trial, whose elements share its guide.
+extern "C" __global__ void guided_variation(double* __restrict__ sums, const float* __restrict__ x,
+                                            const float* __restrict__ guide, int elements,
+                                            int depth, int height, int width) {
+    const int plane = height * width, count = depth * plane;
+    x += trial_start(count);
+    guide += (long long)(blockIdx.y / elements) * count;
+    sum_each(sums, count, [=](int at) {
+        const int deeper = at / plane + 1 < depth ? at + plane : at;
+        const int higher = at / width % height + 1 < height ? at + width : at;
+        const int right = at % width + 1 < width ? at + 1 : at;
+        const float gz = guide[deeper] - guide[at], gy = guide[higher] - guide[at];
+        const float gx = guide[right] - guide[at], steep = gz * gz + gy * gy + gx * gx;
+        const float along = steep > STEEPEST ? STEEPEST / steep : 1.0f;
+        float dz = x[deeper] - x[at], dy = x[higher] - x[at], dx = x[right] - x[at];
+        const float lean = along / (1.0f + along * steep) * (gz * dz + gy * dy + gx * dx);
+        dz -= lean * gz, dy -= lean * gy, dx -= lean * gx;
+        return sqrtf(dz * dz + dy * dy + dx * dx);
+    });
+}

@@ -27,40 +27,44 @@ struct Trial {
     Dual* dual;
     const float* u;
     float *multiplier, *contrast, *residual;
-    const float *metric, *weights;
+    const float *guide, *metric, *weights;
     float tv, rho, beta, ridge, gamma;
-    bool coupled;
+    bool coupled, guided;
     Shape shape;
 };
 
 #define FIELDS(Dual)                                                                              \
     const float *__restrict__ volumes, float *__restrict__ after, float *__restrict__ point,      \
         const float *__restrict__ slope, Dual *__restrict__ dual, const float *__restrict__ u,   \
-        float *__restrict__ multiplier, float *__restrict__ contrast, float *__restrict__ residual
+        float *__restrict__ multiplier, float *__restrict__ contrast,                             \
+        float *__restrict__ residual, const float *__restrict__ guide
 #define STEPS                                                                                     \
     const float *__restrict__ metric, const float *__restrict__ tv,                               \
         const float *__restrict__ rho, const float *__restrict__ beta, float ridge,               \
         const float *__restrict__ weights, float gamma
-#define SHAPE int coupled, int depth, int height, int width
+#define SHAPE int coupled, int guided, int depth, int height, int width
 #define TRIAL(ELEMENTS)                                                                           \
     trial_of<ELEMENTS>(volumes, after, point, slope, dual, u, multiplier, contrast, residual,     \
-                       metric, tv, rho, beta, ridge, weights, gamma, coupled, depth, height,      \
-                       width)
+                       guide, metric, tv, rho, beta, ridge, weights, gamma, coupled, guided,      \
+                       depth, height, width)
 
 template <int ELEMENTS, class Dual>
 __device__ inline Trial<Dual> trial_of(FIELDS(Dual), STEPS, SHAPE) {
     const Shape s{depth, height, width};
     const int trial = blockIdx.y;
     const long long each = trial_start(s.size()), all = each * ELEMENTS, one = coupled ? each : 0;
+    const long long shown = guided ? each : 0;
     return Trial<Dual>{volumes + all,     after + all,
                        point + all,       slope + all,
                        dual + 3 * all,    u + one,
                        multiplier + one,  contrast + one,
-                       residual + one,    metric + (long long)trial * ELEMENTS,
+                       residual + one,    guide + shown,
+                       metric + (long long)trial * ELEMENTS,
                        weights,           tv[trial],
                        rho[trial],        beta[trial],
                        ridge,             gamma,
-                       coupled != 0,      s};
+                       coupled != 0,      guided != 0,
+                       s};
 }
 
 // div of one element's dual (3, z, y, x), the negative adjoint of the forward differences.
@@ -167,24 +171,49 @@ __device__ inline void primal(const Trial<Dual>& t) {
     store(x, at, size, t.after);
 }
 
-// Dual += metric/(12 tv) grad of the next volumes, each voxel's vector projected on the unit ball.
+// Forward difference of a volume from its voxel `here`; zero at the far faces.
+struct Difference {
+    float z, y, x;
+};
+
+__device__ inline Difference difference_at(const float* here, int at, Shape s) {
+    const bool z = at + s.plane() < s.size(), y = at / s.width % s.height + 1 < s.height;
+    const bool x = at % s.width + 1 < s.width;
+    return Difference{z ? here[s.plane()] - *here : 0.0f, y ? here[s.width] - *here : 0.0f,
+                      x ? here[1] - *here : 0.0f};
+}
+
+// Dual += metric/(12 tv) grad of the next volumes, each voxel's vector projected on the unit ball;
+// along a guide on an ellipsoid, see project_guided_dual of recon_core/cpu/volume_kernels.py.
+// Without one g = 0, and the same lines are those of TV.
 template <int ELEMENTS, class Dual>
 __device__ inline void ascend(const Trial<Dual>& t) {
     const Shape s = t.shape;
     const int at = index_of_thread(), size = s.size();
     if (at >= size || !(t.tv > 0.0f)) return;
-    const bool z = at + s.plane() < size, y = at / s.width % s.height + 1 < s.height;
-    const bool x = at % s.width + 1 < s.width;
+    Difference g{0.0f, 0.0f, 0.0f};
+    float along = 0.0f;
+    if (t.guided) {
+        g = difference_at(t.guide + at, at, s);
+        const float steep = g.z * g.z + g.y * g.y + g.x * g.x;
+        const float limit = sqrtf(STEEPEST / at_least(steep, STEEPEST));
+        g.z *= limit, g.y *= limit, g.x *= limit;
+        along = 1.0f / (1.0f + (steep < STEEPEST ? steep : STEEPEST));
+    }
 #pragma unroll
     for (int e = 0; e < ELEMENTS; ++e) {
-        const float *after = t.after + (long long)e * size + at, here = *after;
         Dual *pz = t.dual + 3ll * e * size + at, *py = pz + size, *px = py + size;
-        const float step = t.metric[e] / 12.0f / t.tv;
-        const float a = read(pz) + step * (z ? after[s.plane()] - here : 0.0f);
-        const float b = read(py) + step * (y ? after[s.width] - here : 0.0f);
-        const float c = read(px) + step * (x ? after[1] - here : 0.0f);
+        const float z = read(pz), y = read(py), x = read(px), step = t.metric[e] / 12.0f / t.tv;
+        const Difference d = difference_at(t.after + (long long)e * size + at, at, s);
+        float lean = g.z * z + g.y * y + g.x * x;
+        lean -= step * along * (g.z * d.z + g.y * d.y + g.x * d.x);
+        const float a = z + step * d.z + lean * g.z;
+        const float b = y + step * d.y + lean * g.y;
+        const float c = x + step * d.x + lean * g.x;
         const float shrink = 1.0f / sqrtf(at_least(a * a + b * b + c * c, 1.0f));
-        write(a * shrink, pz), write(b * shrink, py), write(c * shrink, px);
+        lean = along * (g.z * a + g.y * b + g.x * c);
+        write(shrink * (a - lean * g.z), pz), write(shrink * (b - lean * g.y), py);
+        write(shrink * (c - lean * g.x), px);
     }
 }
 
