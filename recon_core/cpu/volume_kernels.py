@@ -19,8 +19,6 @@ from . import STEEPEST, TINY, leaf, power
 
 Array = NDArray[np.float32]
 
-ALL_ACTIVE = np.float32(-1e30)  # a pull towards so low a contrast clips no element
-
 
 @leaf
 def start_misfit(u: Array, multiplier: Array, misfit: Array, a: Array, b: Array) -> None:
@@ -141,35 +139,41 @@ def diagonal_solve(
 
 
 @leaf
-def diagonal_solve_of_square(
-    force: Array,
+def solve_square(
     x: Array,
-    weight: np.float32,
+    point: Array,
+    slope: Array,
+    dual: Any,
+    before: Any,
+    numbers: Any,
     misfit: Array,
-    metric: np.float32,
-    rho: np.float32,
-    a: Array,
-    b: Array,
-    out: Array,
+    sums: Any,
+    force: Array,
+    lean: Array,
 ) -> None:
-    """Do the same for the contrast weight * x**2, whose derivatives need no memory.
+    """Do both in one loop for the contrast weight * x**2, whose derivatives need no memory.
 
     Parameters
     ----------
-    force, misfit, metric, rho, a, b : as for :func:`diagonal_solve`.
-    x : concentration of one element, (voxel,).
-    weight : contrast of the element.
-    out : D^-1 s, (voxel,), written.
+    x, point, slope, dual, before : as for :func:`prox_gradient`.
+    numbers : weight of the contrast, metric, tv and rho.
+    misfit : as for :func:`diagonal_solve`.
+    sums : its a and b.
+    force, lean : D^-1 g and D^-1 s, (voxel,), written.
     """
+    (pz, py, px), (back, low, left) = dual, before
+    weight, metric, tv, rho = numbers
+    a, b = sums
     bend = np.float32(2) * weight
     for j in range(force.size):
-        slope = bend * x[j]
+        div = (pz[j] - back[j]) + (py[j] - low[j]) + (px[j] - left[j])
+        gradient = metric * (x[j] - point[j]) + slope[j] - tv * div
+        tangent = bend * x[j]
         inverse = np.float32(1) / (metric + rho * bend * abs(misfit[j]))
-        prox_gradient = (force[j] + rho * slope * misfit[j]) * inverse
-        lean = slope * inverse
-        a[j] += slope * prox_gradient
-        b[j] += slope * lean
-        force[j], out[j] = prox_gradient, lean
+        step, along = (gradient + rho * tangent * misfit[j]) * inverse, tangent * inverse
+        a[j] += tangent * step
+        b[j] += tangent * along
+        force[j], lean[j] = step, along
 
 
 @leaf
@@ -199,87 +203,6 @@ def newton_update(x: Array, force: Array, slope: Array, a: Array, out: Array) ->
     for j in range(x.size):
         # the projection on x >= 0 closes the proximal map
         out[j] = max(x[j] - force[j] + slope[j] * a[j], np.float32(0))
-
-
-@leaf
-def prox_center(
-    point: Array, slope: Array, inverse: np.float32, tv: np.float32, center: Array
-) -> None:
-    """Write the minimum of the prox without coupling and bound, point - (slope - tv div)/metric.
-
-    Parameters
-    ----------
-    point : extrapolated iterate of one element, (voxel,).
-    slope : gradient of the chemical term at ``point``, (voxel,).
-    inverse : 1 / metric.
-    tv : TV weight.
-    center : div dual on entry, the minimum on return, (voxel,).
-    """
-    for j in range(center.size):
-        center[j] = point[j] - (slope[j] - tv * center[j]) * inverse
-
-
-@leaf
-def start_pull(pull: Array) -> None:
-    """Initialise the pull so low that every element is active.
-
-    Parameters
-    ----------
-    pull : (voxel,), written.
-    """
-    for j in range(pull.size):
-        pull[j] = ALL_ACTIVE
-
-
-@leaf
-def start_sums(u: Array, multiplier: Array, a: Array, b: Array) -> None:
-    """Initialise the two sums over the active elements, a = multiplier - u and b = 1.
-
-    Parameters
-    ----------
-    u : split variable of the coupling, (voxel,).
-    multiplier : scaled multiplier d of the coupling, (voxel,).
-    a, b : (voxel,), written.
-    """
-    for j in range(u.size):
-        a[j] = multiplier[j] - u[j]
-        b[j] = np.float32(1)
-
-
-@leaf
-def add_active(
-    center: Array, weight: np.float32, lean: np.float32, pull: Array, a: Array, b: Array
-) -> None:
-    """Add an element to the sums where it is positive at the present pull.
-
-    Parameters
-    ----------
-    center : its minimum without coupling, (voxel,).
-    weight : contrast of the element.
-    lean : rho weight / metric, what a unit of pull takes away.
-    pull : estimate of w x + multiplier - u at the minimum, (voxel,).
-    a, b : the sums, (voxel,), added to.
-    """
-    for j in range(center.size):
-        # NaN is active, so that it spreads to all elements of its voxel
-        on = np.float32(0) if center[j] <= lean * pull[j] else weight
-        a[j] += on * center[j]
-        b[j] += on * lean
-
-
-@leaf
-def pulled(center: Array, lean: np.float32, pull: Array, out: Array) -> None:
-    """Write the minimum with coupling and bound.
-
-    Parameters
-    ----------
-    center : minimum of one element without coupling, (voxel,).
-    lean : rho weight / metric.
-    pull : w x + multiplier - u at the minimum, (voxel,).
-    out : (voxel,), written.
-    """
-    for j in range(center.size):
-        out[j] = max(center[j] - lean * pull[j], np.float32(0))
 
 
 @leaf
@@ -440,6 +363,39 @@ def extrapolate(
         # the generalised gradient at the point is metric (point - new)
         uphill += (point[j] - new[j]) * d
         point[j] = new[j] + beta * d
+    sums[0] += change
+    sums[1] += size
+    sums[2] += metric * uphill
+
+
+@leaf
+def newton_extrapolate(
+    old: Array,
+    new: Array,
+    point: Array,
+    force: Array,
+    slope: Array,
+    a: Array,
+    beta: np.float32,
+    metric: np.float32,
+    sums: NDArray[np.float64],
+) -> None:
+    """Update ``new`` as :func:`newton_update`, and :func:`extrapolate` from it, in one loop.
+
+    Parameters
+    ----------
+    old, point, beta, metric, sums : as for :func:`extrapolate`.
+    new : iterate of one element after the first map, (voxel,), updated.
+    force, slope, a : as for :func:`newton_update`.
+    """
+    change, size, uphill = np.float32(0), np.float32(0), np.float32(0)
+    for j in range(new.size):
+        x = max(new[j] - force[j] + slope[j] * a[j], np.float32(0))
+        d = x - old[j]
+        change += d * d
+        size += x * x
+        uphill += (point[j] - x) * d
+        new[j], point[j] = x, x + beta * d
     sums[0] += change
     sums[1] += size
     sums[2] += metric * uphill

@@ -21,26 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import add_power, jit, leaf
+from .linear_kernels import add_active, prox_center, pulled, start_pull, start_sums
 from .volume_kernels import (
-    add_active,
     contrast,
     diagonal_solve,
-    diagonal_solve_of_square,
     differences,
     extrapolate,
     gradient_update,
     guide_gradient,
+    newton_extrapolate,
     newton_update,
     project_dual,
     project_guided_dual,
-    prox_center,
     prox_gradient,
-    pulled,
     raise_multiplier,
     sherman_morrison_factor,
+    solve_square,
     start_misfit,
-    start_pull,
-    start_sums,
 )
 
 Array = NDArray[np.float32]
@@ -238,6 +235,7 @@ def _backward(f: Any, s: Any, block: Block, origin: Array, scratch: Array) -> No
         _minimise(f, s, block, scratch)
     else:
         _newton(f, s, block, origin, scratch)
+        _update(f, s, block, origin, scratch)
 
 
 @leaf
@@ -274,7 +272,7 @@ def _minimise(f: Any, s: Any, block: Block, scratch: Array) -> None:
 
 @leaf
 def _newton(f: Any, s: Any, block: Block, origin: Array, scratch: Array) -> None:
-    """Proximal map of one block for the present dual, by one Newton step from ``origin``."""
+    """Prepare the proximal map of one block for the present dual: a Newton step from ``origin``."""
     trial, start, stop, _, _ = block
     elements, n = f.volumes.shape[1], stop - start
     # empty arrays stand for a problem without HAADF, so one signature serves both
@@ -295,15 +293,24 @@ def _newton(f: Any, s: Any, block: Block, origin: Array, scratch: Array) -> None
         force, metric = scratch[SHARED + 3 * e + 2, :n], s.metric[trial, e]
         dual, before = _dual_of(f.dual[trial, e], block, scratch[3:SHARED])
         x, point = origin[trial, e, start:stop], f.point[trial, e, start:stop]
-        slope = f.slope[trial, e, start:stop]
-        prox_gradient(x, point, slope, dual, before, metric, s.tv[trial], force)
+        slope, tv, rho = f.slope[trial, e, start:stop], s.tv[trial], s.rho[trial]
         if coupled and square:
-            rho = s.rho[trial]
-            diagonal_solve_of_square(force, x, s.weights[e], misfit, metric, rho, a, b, lean)
-        elif coupled:
-            diagonal_solve(force, lean, bend, misfit, metric, s.rho[trial], a, b)
+            numbers = (s.weights[e], metric, tv, rho)
+            solve_square(x, point, slope, dual, before, numbers, misfit, (a, b), force, lean)
+            continue
+        prox_gradient(x, point, slope, dual, before, metric, tv, force)
+        if coupled:
+            diagonal_solve(force, lean, bend, misfit, metric, rho, a, b)
     if coupled:
         sherman_morrison_factor(s.rho[trial], a, b)
+
+
+@leaf
+def _update(f: Any, s: Any, block: Block, origin: Array, scratch: Array) -> None:
+    """Take the Newton step of one block from ``origin``."""
+    trial, start, stop, _, _ = block
+    elements, n = f.volumes.shape[1], stop - start
+    coupled, a = f.u.shape[1] > 0, scratch[1, :n]
     for e in range(elements):
         force, slope = scratch[SHARED + 3 * e + 2, :n], scratch[SHARED + 3 * e, :n]
         x, out = origin[trial, e, start:stop], f.next_volumes[trial, e, start:stop]
@@ -393,14 +400,21 @@ def _ahead(x: Array, block: Block, scratch: Array) -> tuple[Array, Array, Array,
 def _finish(f: Any, s: Any, block: Block, scratch: Array, sums: NDArray[np.float64]) -> None:
     """Apply the proximal map for the new dual, then momentum and multiplier, to one block."""
     trial, start, stop, _, _ = block
-    if s.tv[trial] > 0:
+    n, coupled, moves = stop - start, f.u.shape[1] > 0, s.tv[trial] > 0
+    newton = moves and coupled and s.gamma != 1.0
+    if newton:
+        _newton(f, s, block, f.next_volumes, scratch)
+    elif moves:
         _backward(f, s, block, f.next_volumes, scratch)
     for e in range(f.volumes.shape[1]):
         old, new = f.volumes[trial, e, start:stop], f.next_volumes[trial, e, start:stop]
-        point = f.point[trial, e, start:stop]
-        extrapolate(old, new, point, s.beta[trial], s.metric[trial, e], sums)
-    if f.u.shape[1] > 0:
-        n = stop - start
+        point, beta, metric = f.point[trial, e, start:stop], s.beta[trial], s.metric[trial, e]
+        if newton:
+            force, slope = scratch[SHARED + 3 * e + 2, :n], scratch[SHARED + 3 * e, :n]
+            newton_extrapolate(old, new, point, force, slope, scratch[1, :n], beta, metric, sums)
+        else:
+            extrapolate(old, new, point, beta, metric, sums)
+    if coupled:
         # contrast of the new iterate, in scratch that the Newton step no longer needs
         total = scratch[0, :n]
         total[:] = np.float32(0)
