@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import STEEPEST, TINY, leaf, power
+from . import TINY, leaf, power
 
 Array = NDArray[np.float32]
+
+ALL_ACTIVE = np.float32(-1e30)  # a pull towards so low a contrast clips no element
 
 
 @leaf
@@ -60,21 +62,6 @@ def contrast(
         slope[j] = scale * first
         bend[j] = order * scale * first / base
         total[j] += weight * first * x[j]
-
-
-@leaf
-def differences(dual: Any, before: Any, out: Array) -> None:
-    """Write the sum of three backward differences, the divergence of the dual.
-
-    Parameters
-    ----------
-    dual : its components along z, y and x, three of (voxel,).
-    before : the same one voxel back along z, y and x, three of (voxel,).
-    out : (voxel,), written.
-    """
-    (pz, py, px), (back, low, left) = dual, before
-    for j in range(out.size):
-        out[j] = (pz[j] - back[j]) + (py[j] - low[j]) + (px[j] - left[j])
 
 
 @leaf
@@ -206,6 +193,87 @@ def newton_update(x: Array, force: Array, slope: Array, a: Array, out: Array) ->
 
 
 @leaf
+def prox_center(
+    point: Array, slope: Array, inverse: np.float32, tv: np.float32, center: Array
+) -> None:
+    """Write the minimum of the prox without coupling and bound, point - (slope - tv div)/metric.
+
+    Parameters
+    ----------
+    point : extrapolated iterate of one element, (voxel,).
+    slope : gradient of the chemical term at ``point``, (voxel,).
+    inverse : 1 / metric.
+    tv : TV weight.
+    center : div dual on entry, the minimum on return, (voxel,).
+    """
+    for j in range(center.size):
+        center[j] = point[j] - (slope[j] - tv * center[j]) * inverse
+
+
+@leaf
+def start_pull(pull: Array) -> None:
+    """Initialise the pull so low that every element is active.
+
+    Parameters
+    ----------
+    pull : (voxel,), written.
+    """
+    for j in range(pull.size):
+        pull[j] = ALL_ACTIVE
+
+
+@leaf
+def start_sums(u: Array, multiplier: Array, a: Array, b: Array) -> None:
+    """Initialise the two sums over the active elements, a = multiplier - u and b = 1.
+
+    Parameters
+    ----------
+    u : split variable of the coupling, (voxel,).
+    multiplier : scaled multiplier d of the coupling, (voxel,).
+    a, b : (voxel,), written.
+    """
+    for j in range(u.size):
+        a[j] = multiplier[j] - u[j]
+        b[j] = np.float32(1)
+
+
+@leaf
+def add_active(
+    center: Array, weight: np.float32, lean: np.float32, pull: Array, a: Array, b: Array
+) -> None:
+    """Add an element to the sums where it is positive at the present pull.
+
+    Parameters
+    ----------
+    center : its minimum without coupling, (voxel,).
+    weight : contrast of the element.
+    lean : rho weight / metric, what a unit of pull takes away.
+    pull : estimate of w x + multiplier - u at the minimum, (voxel,).
+    a, b : the sums, (voxel,), added to.
+    """
+    for j in range(center.size):
+        # NaN is active, so that it spreads to all elements of its voxel
+        on = np.float32(0) if center[j] <= lean * pull[j] else weight
+        a[j] += on * center[j]
+        b[j] += on * lean
+
+
+@leaf
+def pulled(center: Array, lean: np.float32, pull: Array, out: Array) -> None:
+    """Write the minimum with coupling and bound.
+
+    Parameters
+    ----------
+    center : minimum of one element without coupling, (voxel,).
+    lean : rho weight / metric.
+    pull : w x + multiplier - u at the minimum, (voxel,).
+    out : (voxel,), written.
+    """
+    for j in range(center.size):
+        out[j] = max(center[j] - lean * pull[j], np.float32(0))
+
+
+@leaf
 def gradient_update(x: Array, force: Array, inverse: np.float32, out: Array) -> None:
     """Write x less the step without coupling, clipped at 0.
 
@@ -218,121 +286,6 @@ def gradient_update(x: Array, force: Array, inverse: np.float32, out: Array) -> 
     """
     for j in range(x.size):
         out[j] = max(x[j] - inverse * force[j], np.float32(0))
-
-
-@leaf
-def project_dual(
-    here: Array,
-    deeper: Array,
-    higher: Array,
-    right: Array,
-    inside_y: Array,
-    inside_x: Array,
-    pz: Array,
-    py: Array,
-    px: Array,
-    step: np.float32,
-) -> None:
-    """Step the dual along the forward differences and project each voxel's vector on the unit ball.
-
-    One step of the dual prox of isotropic TV (Chambolle, J. Math. Imaging Vis. 20, 89 (2004); Beck
-    and Teboulle, IEEE Trans. Image Process. 18, 2419 (2009)).
-
-    Parameters
-    ----------
-    here : concentration of one element, (voxel,).
-    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
-    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
-    pz, py, px : components of the dual, (voxel,), updated; their length is at most 1.
-    step : metric / (12 tv), as ||grad||^2 <= 12 in 3D.
-    """
-    for j in range(here.size):
-        a = pz[j] + step * (deeper[j] - here[j])
-        b = py[j] + step * inside_y[j] * (higher[j] - here[j])
-        c = px[j] + step * inside_x[j] * (right[j] - here[j])
-        # projection on the unit ball: vectors inside it stay as they are
-        shrink = np.float32(1) / np.sqrt(max(a * a + b * b + c * c, np.float32(1)))
-        pz[j], py[j], px[j] = a * shrink, b * shrink, c * shrink
-
-
-@leaf
-def guide_gradient(
-    here: Array,
-    deeper: Array,
-    higher: Array,
-    right: Array,
-    inside_y: Array,
-    inside_x: Array,
-    gz: Array,
-    gy: Array,
-    gx: Array,
-    along: Array,
-) -> None:
-    """Write the gradient g of the guide, and what is left of TV's weight along it.
-
-    Parameters
-    ----------
-    here : guide, in units of the gradient from which on TV yields, (voxel,).
-    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
-    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
-    gz, gy, gx : components of g, |g|^2 cut at :data:`~tomoatlas.recon_core.cpu.STEEPEST`, (voxel,),
-        written.
-    along : 1 / (1 + |g|^2), (voxel,), written.
-    """
-    for j in range(here.size):
-        a, b, c = deeper[j] - here[j], higher[j] - here[j], right[j] - here[j]
-        b, c = inside_y[j] * b, inside_x[j] * c
-        steep = a * a + b * b + c * c
-        limit = np.sqrt(STEEPEST / max(steep, STEEPEST))
-        gz[j], gy[j], gx[j] = limit * a, limit * b, limit * c
-        along[j] = np.float32(1) / (np.float32(1) + min(steep, STEEPEST))
-
-
-@leaf
-def project_guided_dual(
-    here: Array,
-    deeper: Array,
-    higher: Array,
-    right: Array,
-    inside_y: Array,
-    inside_x: Array,
-    gz: Array,
-    gy: Array,
-    gx: Array,
-    along: Array,
-    pz: Array,
-    py: Array,
-    px: Array,
-    step: np.float32,
-) -> None:
-    """Step the dual of TV along a guide, as :func:`project_dual` does that of TV.
-
-    The weight of a difference is P = 1 - g g^T / (1 + |g|^2), so that the dual p = P q with q in
-    the unit ball. P^-1 = 1 + g g^T takes p to q, which is stepped along P grad x and projected.
-
-    Parameters
-    ----------
-    here : concentration of one element, (voxel,).
-    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
-    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
-    gz, gy, gx, along : of :func:`guide_gradient`, (voxel,).
-    pz, py, px : components of the dual, (voxel,), updated.
-    step : metric / (12 tv); |P| is at most 1.
-    """
-    for j in range(here.size):
-        a, b, c = deeper[j] - here[j], higher[j] - here[j], right[j] - here[j]
-        b, c = inside_y[j] * b, inside_x[j] * c
-        # q = P^-1 p + step P grad x, one term along g
-        lean = gz[j] * pz[j] + gy[j] * py[j] + gx[j] * px[j]
-        lean -= step * along[j] * (gz[j] * a + gy[j] * b + gx[j] * c)
-        a = pz[j] + step * a + lean * gz[j]
-        b = py[j] + step * b + lean * gy[j]
-        c = px[j] + step * c + lean * gx[j]
-        shrink = np.float32(1) / np.sqrt(max(a * a + b * b + c * c, np.float32(1)))
-        lean = along[j] * (gz[j] * a + gy[j] * b + gx[j] * c)
-        pz[j] = shrink * (a - lean * gz[j])
-        py[j] = shrink * (b - lean * gy[j])
-        px[j] = shrink * (c - lean * gx[j])
 
 
 @leaf

@@ -4,16 +4,11 @@ At every voxel: the proximal map of coupling and non-negativity for the present 
 the dual, the proximal map again, then momentum and multiplier. Rows are taken in strips, and the
 planes of a strip in order of z, so that the next stage finds in the cache what the previous one
 wrote: each array is read and written once, where four passes would move 2.4 times the bytes.
-
-Volumes are flat here: voxel i of (z, y, x) has its neighbours at i + 1, i + width, i + plane. The
-TV dual is zero where its difference would leave the volume (far faces), so only the first plane
-needs a case of its own in the divergence.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numba
@@ -21,23 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import add_power, jit, leaf
-from .linear_kernels import add_active, prox_center, pulled, start_pull, start_sums
+from .dual_step import Block, ascend, differences, dual_of, inside_plane
 from .volume_kernels import (
+    add_active,
     contrast,
     diagonal_solve,
-    differences,
     extrapolate,
     gradient_update,
-    guide_gradient,
     newton_extrapolate,
     newton_update,
-    project_dual,
-    project_guided_dual,
+    prox_center,
     prox_gradient,
+    pulled,
     raise_multiplier,
     sherman_morrison_factor,
     solve_square,
     start_misfit,
+    start_pull,
+    start_sums,
 )
 
 Array = NDArray[np.float32]
@@ -45,7 +41,6 @@ Array = NDArray[np.float32]
 BLOCK = 4096  # voxels: what the stages share of so many stays in the second cache
 PLANES = 4  # least number in each thread's part of a volume
 SHARED = 6  # scratch arrays beside the three of each element
-TV_DIVISOR = np.float32(12)  # ||grad||^2 in 3D: the dual step is metric / 12
 
 
 class Fields(NamedTuple):
@@ -102,23 +97,6 @@ class Steps(NamedTuple):
     gamma: float
 
 
-class Block(NamedTuple):
-    """Voxels of one plane, a stretch of a trial's flat volumes.
-
-    Parameters
-    ----------
-    trial : index of the trial.
-    start, stop : range of flat voxel indices.
-    plane, width : voxels of a plane (z) and of a row (z, y).
-    """
-
-    trial: int
-    start: int
-    stop: int
-    plane: int
-    width: int
-
-
 def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
     """Write the next iterate, and update dual, point, multiplier, contrast and residual.
 
@@ -128,7 +106,7 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
         minimise over x >= 0: sum_e metric_e/2 (x_e - a_e)^2 + rho/2 (sum_e w_e x_e^gamma - v)^2,
 
     then dual += metric/(12 tv) grad x projected on |dual| <= 1 (with a guide on its ellipsoids,
-    :func:`~tomoatlas.recon_core.cpu.volume_kernels.project_guided_dual`), then the same from that x
+    :func:`~tomoatlas.recon_core.cpu.dual_step.project_guided_dual`), then the same from that x
     with the new dual; point <- x + beta (x - x before); multiplier += s(x) - u. The Hessian is
     diagonal plus rank one: Sherman-Morrison solves it. The second derivative of the contrast enters
     by its magnitude: the Hessian stays positive, and where the sum is below v no concentration more
@@ -151,7 +129,7 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
     depth, height, width = f.volumes.shape[2:]
     # a part of few planes would spend its time on the two planes it shares
     parts = max(1, min(numba.get_num_threads(), depth // PLANES))
-    inside = _inside(height, width)
+    inside = inside_plane(height, width)
     sums: NDArray[np.float64] = _volume_step(_flat(f), s, inside, depth, width, parts)
     return sums
 
@@ -191,7 +169,7 @@ def _volume_step(
                 # and that of the next row, which belongs to the next strip at the end of this one
                 block = _lagging(trial, z, b, rows, plane, width)
                 if s.tv[trial] > 0:
-                    _ascend(f, s, block, inside, scratch)
+                    ascend(f, s, block, inside, scratch)
                 # needs the dual of plane z - 1: that of the first plane is another thread's
                 if z > first:
                     _finish(f, s, block, scratch, sums[trial, z * blocks + b])
@@ -202,15 +180,6 @@ def _volume_step(
             block = _lagging(trial, z, b, rows, plane, width)
             _finish(f, s, block, scratch, sums[trial, z * blocks + b])
     return sums
-
-
-@lru_cache(maxsize=16)
-def _inside(height: int, width: int) -> Array:
-    """Return 1 where the differences along y and x stay inside a plane, else 0; (2, plane)."""
-    inside = np.ones((2, height, width), np.float32)
-    inside[0, height - 1] = 0
-    inside[1, :, width - 1] = 0
-    return inside.reshape(2, height * width)
 
 
 @leaf
@@ -251,7 +220,7 @@ def _minimise(f: Any, s: Any, block: Block, scratch: Array) -> None:
     pull, a, b = scratch[0, :n], scratch[1, :n], scratch[2, :n]
     for e in range(elements):
         center, inverse = scratch[SHARED + 3 * e + 2, :n], np.float32(1) / s.metric[trial, e]
-        dual, before = _dual_of(f.dual[trial, e], block, scratch[3:SHARED])
+        dual, before = dual_of(f.dual[trial, e], block, scratch[3:SHARED])
         differences(dual, before, center)
         point, slope = f.point[trial, e, start:stop], f.slope[trial, e, start:stop]
         prox_center(point, slope, inverse, s.tv[trial], center)
@@ -291,7 +260,7 @@ def _newton(f: Any, s: Any, block: Block, origin: Array, scratch: Array) -> None
     for e in range(elements):
         lean, bend = scratch[SHARED + 3 * e, :n], scratch[SHARED + 3 * e + 1, :n]
         force, metric = scratch[SHARED + 3 * e + 2, :n], s.metric[trial, e]
-        dual, before = _dual_of(f.dual[trial, e], block, scratch[3:SHARED])
+        dual, before = dual_of(f.dual[trial, e], block, scratch[3:SHARED])
         x, point = origin[trial, e, start:stop], f.point[trial, e, start:stop]
         slope, tv, rho = f.slope[trial, e, start:stop], s.tv[trial], s.rho[trial]
         if coupled and square:
@@ -318,82 +287,6 @@ def _update(f: Any, s: Any, block: Block, origin: Array, scratch: Array) -> None
             newton_update(x, force, slope, a, out)
         else:
             gradient_update(x, force, np.float32(1) / s.metric[trial, e], out)
-
-
-@leaf
-def _dual_of(dual: Array, block: Block, zeros: Array) -> Any:
-    """Return the dual of one block, and the same one voxel back along z, y and x."""
-    _, start, stop, plane, width = block
-    pz, py, px = dual[0], dual[1], dual[2]
-    here = (pz[start:stop], py[start:stop], px[start:stop])
-    # all neighbours exist: far faces are zero, so even rows that wrap around contribute nothing
-    if start >= plane:
-        back, low = pz[start - plane : stop - plane], py[start - width : stop - width]
-        return here, (back, low, px[start - 1 : stop - 1])
-    n = stop - start
-    back, low, left = zeros[0, :n], zeros[1, :n], zeros[2, :n]
-    for j in range(n):
-        i = start + j
-        back[j] = np.float32(0)
-        low[j] = py[i - width] if i >= width else np.float32(0)
-        left[j] = px[i - 1] if i >= 1 else np.float32(0)
-    return here, (back, low, left)
-
-
-@leaf
-def _ascend(f: Any, s: Any, block: Block, inside: Array, scratch: Array) -> None:
-    """Step the dual by metric/(12 tv) grad of the next iterate; project it on its ball."""
-    trial, start, stop, plane, _ = block
-    n, at = stop - start, start % plane
-    inside_y, inside_x = inside[0, at : at + n], inside[1, at : at + n]
-    guided = f.guide.shape[1] > 0
-    gz, gy, gx, along = scratch[2, :n], scratch[3, :n], scratch[4, :n], scratch[5, :n]
-    if guided:
-        here, deeper, higher, right = _ahead(f.guide[trial], block, scratch)
-        guide_gradient(here, deeper, higher, right, inside_y, inside_x, gz, gy, gx, along)
-    for e in range(f.volumes.shape[1]):
-        here, deeper, higher, right = _ahead(f.next_volumes[trial, e], block, scratch)
-        pz, py, px = f.dual[trial, e, 0], f.dual[trial, e, 1], f.dual[trial, e, 2]
-        pz, py, px = pz[start:stop], py[start:stop], px[start:stop]
-        step = s.metric[trial, e] / TV_DIVISOR / s.tv[trial]
-        if guided:
-            project_guided_dual(
-                here,
-                deeper,
-                higher,
-                right,
-                inside_y,
-                inside_x,
-                gz,
-                gy,
-                gx,
-                along,
-                pz,
-                py,
-                px,
-                step,
-            )
-        else:
-            project_dual(here, deeper, higher, right, inside_y, inside_x, pz, py, px, step)
-
-
-@leaf
-def _ahead(x: Array, block: Block, scratch: Array) -> tuple[Array, Array, Array, Array]:
-    """Return a block of a volume, and the same one voxel on along z, y and x."""
-    _, start, stop, plane, width = block
-    size, n = x.size, stop - start
-    here = x[start:stop]
-    # in the last plane the difference along z is zero: here - here
-    deeper, higher, right = here, scratch[0, :n], scratch[1, :n]
-    if stop + plane <= size:
-        deeper = x[start + plane : stop + plane]
-    if stop + width <= size:
-        higher, right = x[start + width : stop + width], x[start + 1 : stop + 1]
-    else:
-        for j in range(n):
-            higher[j] = x[min(start + j + width, size - 1)]
-            right[j] = x[min(start + j + 1, size - 1)]
-    return here, deeper, higher, right
 
 
 @leaf

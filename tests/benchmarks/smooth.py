@@ -11,8 +11,8 @@ from dataclasses import replace
 import numba
 import numpy as np
 
+from tomoatlas.recon_core.cpu.dual_step import TV_DIVISOR
 from tomoatlas.recon_core.cpu.kernels import jit
-from tomoatlas.recon_core.cpu.volume_step import TV_DIVISOR
 from tomoatlas.recon_core.geometry import TiltGeometry
 from tomoatlas.recon_core.solver.problem import FusedProblem
 

@@ -184,7 +184,7 @@ __device__ inline Difference difference_at(const float* here, int at, Shape s) {
 }
 
 // Dual += metric/(12 tv) grad of the next volumes, each voxel's vector projected on the unit ball;
-// along a guide on an ellipsoid, see project_guided_dual of recon_core/cpu/volume_kernels.py.
+// along a guide on an ellipsoid, see project_guided_dual of recon_core/cpu/dual_step.py.
 // Without one g = 0, and the same lines are those of TV.
 template <int ELEMENTS, class Dual>
 __device__ inline void ascend(const Trial<Dual>& t) {
