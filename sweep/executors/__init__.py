@@ -118,8 +118,10 @@ def attempt(evaluate: Evaluate, study: Study, trial: Trial, device: str) -> Tria
 
 def _finite(result: TrialResult, score: Score) -> TrialResult:
     """A result that has the score of its study, or a failed one."""
-    for which in (Score.NRMSE, score):
-        if not math.isfinite(value := score_of(which, result)):
-            error = f"the score is {value}" if which is Score.NRMSE else f"no {SCORES[which].label}"
-            return replace(result, status=TrialStatus.FAILED, error=error)
-    return result
+    if not math.isfinite(result.nrmse):
+        error = f"the score is {result.nrmse}"
+    elif not math.isfinite(score_of(score, result)):
+        error = f"the {SCORES[score].label} is not known"
+    else:
+        return result
+    return replace(result, status=TrialStatus.FAILED, error=error)

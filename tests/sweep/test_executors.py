@@ -137,6 +137,14 @@ def test_a_score_that_is_no_number_is_a_failure(score: float) -> None:
     assert (result.status, result.error) == (TrialStatus.FAILED, f"the score is {score}")
 
 
+def test_a_result_without_the_score_of_its_study_is_a_failure() -> None:
+    study = small_study(score='"haze"')
+    trial = trial_number(study, 0)
+    for haze, status in (({"Co": 0.1}, TrialStatus.OK), ({}, TrialStatus.FAILED)):
+        scored = TrialResult(TrialStatus.OK, 0.4, haze=haze)
+        assert attempt(lambda *_, scored=scored: scored, study, trial, "cpu").status is status
+
+
 def test_a_child_joins_no_mpi_and_finds_the_same_modules() -> None:
     inherited = {
         "PATH": "/bin",
