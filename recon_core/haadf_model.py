@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .contrast import FittedLaw
@@ -59,6 +59,20 @@ class Coefficients:
         factor : new units in an old one.
         """
         values, errors = (tuple(factor * v for v in part) for part in (self.values, self.errors))
+        return replace(self, values=values, errors=errors)
+
+    def at_levels(self, levels: Sequence[float]) -> Coefficients:
+        """Return the coefficients for which volumes times these levels have the same contrast.
+
+        Parameters
+        ----------
+        levels : factor of the concentrations of each element, > 0.
+        """
+        factors = [level**-self.gamma for level in levels]
+        values, errors = (
+            tuple(f * v for f, v in zip(factors, part, strict=True))
+            for part in (self.values, self.errors)
+        )
         return replace(self, values=values, errors=errors)
 
 

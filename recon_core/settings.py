@@ -57,7 +57,7 @@ class SolverSettings(BaseModel):
     regulariser : what the TV weight weighs: ``tv``, or ``guided``, TV that spares the edges which
         HAADF has found; without HAADF they are the same.
     totals : whether the volumes of each element hold as much as its counts above background add up
-        to.
+        to; coefficients of the contrast ``fitted`` are brought to those levels.
     projector : ``sparse``, this project's own matrix or kernels, or ``astra``, on the CPU only.
     film : whether HAADF holds the signal of a supporting film, 1/cos(tilt), to be fitted too; with
         ``fitted`` alone.

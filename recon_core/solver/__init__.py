@@ -30,7 +30,7 @@ from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds, with_chemical_scale
 from .haadf_fit import vacuum_of
 from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
-from .multiresolution import chemical_ceilings, initial_state, with_guide
+from .multiresolution import chemical_ceilings, initial_state, with_guide, with_levels
 from .problem import FusedProblem, fused_problem
 from .state import FusionState
 
@@ -242,9 +242,15 @@ def _initialised(
 ) -> tuple[FusedProblem, FusionState]:
     """Build the problem of a method, and the state that its solve begins with."""
     if method is Method.FUSED:
-        problem, state = initial_state(series, weights, settings, device)
-        guided = settings.regulariser == GUIDED
-        return with_guide(problem, state, settings) if guided else (problem, state)
+        # totals that disagree with the coefficients of HAADF would only make haze
+        levels = settings.totals and settings.contrast == FITTED
+        first = settings.model_copy(update={"totals": False}) if levels else settings
+        problem, state = initial_state(series, weights, first, device)
+        if settings.regulariser == GUIDED:
+            problem, state = with_guide(problem, state, first)
+        if levels:
+            problem, state = with_levels(problem, state, series, weights[0], settings)
+        return problem, state
     if method is Method.CHEMISTRY_TV:
         # the same solver with HAADF switched off: what differs is the data, not the method
         alone = [Weights(0.0, w.tv) for w in weights]

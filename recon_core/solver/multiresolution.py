@@ -39,6 +39,7 @@ WARM_STEPS = 20  # chemistry + TV steps before the HAADF term is switched on
 SCALE_FITS = 40  # most alternations of fit and short solve for an unknown HAADF scale
 SCALE_SETTLED = 2e-3  # they end once the scale changes by less than this, relative
 GUIDE_STEPS = 30  # fused steps before the edges of the contrast are taken for a guide
+LEVEL_STEPS = 20  # fused steps before fitted coefficients are brought to the levels of the counts
 VOXELS = 8.0  # fine voxels in a coarse one: ratio of the work of a projection
 ALLOWED = 2.0
 """Times the start's: what HAADF may add. At weights of 1e-4 to 100 it added at most 0.9 times."""
@@ -101,11 +102,59 @@ def with_guide(
     """
     if problem.haadf is None:
         return problem, state
-    left = max(0.0, settings.max_iterations - state.work / problem.tilts_per_iteration)
-    for _ in range(min(_within(settings, GUIDE_STEPS), int(left))):
-        state = step(problem, state)
+    problem, state = _stepped(problem, state, settings, GUIDE_STEPS)
     guide = guided_by(problem.device, problem.contrast(state.volumes))
     return replace(problem, regulariser=guide), refresh_metric(problem, state)
+
+
+def with_levels(
+    problem: FusedProblem,
+    state: FusionState,
+    series: TiltSeries,
+    weights: Weights,
+    settings: SolverSettings,
+) -> tuple[FusedProblem, FusionState]:
+    """Solve a little, then bring fitted coefficients to the levels that the counts have.
+
+    TV has lowered the volumes that the coefficients were fitted to, and HAADF holds them there.
+    Concentrations times a factor have the same contrast if the coefficients are divided by its
+    power gamma: HAADF cannot tell the two apart, the counts of the element can. Once: what TV takes
+    afterwards would be given back each time, and coefficients of what counts hardly show run away.
+
+    Parameters
+    ----------
+    problem : of one trial; totals not held yet. Without fitted coefficients they are held, and
+        nothing else changes.
+    state : its work grows, its volumes are scaled.
+    series, weights, settings : as of :func:`initial_state`.
+
+    Returns
+    -------
+    problem : with the new coefficients; totals are held.
+    state : its coupling starts anew.
+    """
+    fitted, held = problem.fitted, replace(problem.chemistry, totals=settings.totals)
+    if fitted is None:
+        return replace(problem, chemistry=held), state
+    problem, state = _stepped(problem, state, settings, LEVEL_STEPS)
+    found = problem.chemistry.levels(state.volumes)[0]
+    factors = problem.device.put(found)[:, None, None, None]
+    state.volumes[...] *= factors
+    bare, old = replace(problem, haadf=None), replace(state, coupling=None, gram=None)
+    fitted = fitted.at_levels([float(level) for level in found])
+    problem, state = _with_coefficients(bare, old, series, [weights], settings, fitted)
+    problem = replace(problem, chemistry=held)
+    return problem, refresh_metric(problem, state)
+
+
+def _stepped(
+    problem: FusedProblem, state: FusionState, settings: SolverSettings, steps: int
+) -> tuple[FusedProblem, FusionState]:
+    """Take some steps, within half of the iterations allowed and what is left of them."""
+    left = max(0.0, settings.max_iterations - state.work / problem.tilts_per_iteration)
+    for _ in range(min(_within(settings, steps), int(left))):
+        state = step(problem, state)
+    return problem, state
 
 
 def has_coarser(series: TiltSeries, smallest: int = SMALLEST) -> bool:

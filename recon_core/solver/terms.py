@@ -28,6 +28,8 @@ would be stiff: the multiplier is stepped instead, by gradient ascent on its dua
 """
 FIRMEST = 0.8  # the largest multiplier: totals from a wrong background are not followed far
 PUSH = 0.05  # step of the multiplier, per iteration
+LEVELS = 4.0  # a level further off is no level
+NEWTON_STEPS = 20
 KNEE = 0.1  # of the median of the counts that are not 0, and of the mean count
 
 
@@ -115,6 +117,32 @@ class ChemicalTerm:
             rays += (held * self.scale).astype(np.float32)[..., None, None, None]
             held[...] = following
         self.projector.adjoint(rays, out=out)
+
+    def levels(self, volumes: Array) -> Values:
+        """Fit one factor of the concentrations of each element to its counts.
+
+        The Poisson likelihood of the level alone, by Newton steps: volumes that TV has lowered and
+        hazed fit best at the factor that restores the rays through the particles.
+
+        Parameters
+        ----------
+        volumes : concentrations, (..., element, z, y, x).
+
+        Returns
+        -------
+        array : (..., element), float64, on the host, 1 / :data:`LEVELS` to :data:`LEVELS`; 1 for an
+            element without volume or counts.
+        """
+        device = self.device
+        counts, scale, background = map(device.get, (self.counts, self.scale, self.background))
+        rays = device.get(self.projector.forward(volumes))
+        found = np.ones(rays.shape[:-3])
+        for at in np.ndindex(found.shape):
+            e = at[-1]
+            if counts[e].any() and rays[at].any():
+                signal = scale[e] * rays[at].astype(np.float64)
+                found[at] = _level(signal, counts[e], max(float(background[e]), LEAST))
+        return found
 
     def _pushed(self, push: Values, rays: Array) -> Values:
         """Return the multiplier a step up the dual; ``rays`` are the projected volumes."""
@@ -302,6 +330,16 @@ def _knees(counts: Array, background: Array) -> Array:
     means = counts.mean(axis=(1, 2, 3), dtype=np.float64)
     knees = np.where(background < KNEE * means, KNEE * np.array(typical), LEAST)
     return np.maximum(knees, LEAST).astype(np.float32)
+
+
+def _level(signal: Values, counts: Array, background: float) -> float:
+    """Factor of an expected signal that makes its counts most likely."""
+    level = 1.0
+    for _ in range(NEWTON_STEPS):
+        ratio = signal / (level * signal + background)
+        slope, bend = (signal - counts * ratio).sum(), (counts * ratio**2).sum()
+        level = min(max(level - slope / max(bend, 1e-30), 1 / LEVELS), LEVELS)
+    return float(level)
 
 
 def _energy(device: Device, volumes: Array) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from recon_cases import problem_of, random_volumes, specimen, start_of, tilt_series
 
+from tomoatlas.recon_core.haadf_model import Coefficients
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import haze, level, totals
 from tomoatlas.recon_core.result import Reconstruction, Status
@@ -156,3 +157,55 @@ def test_a_gradient_without_multiplier_holds_nothing() -> None:
     for term, out in zip((problem.chemistry, free), outs, strict=True):
         term.gradient(x, rays, out)
     np.testing.assert_array_equal(*outs)
+
+
+def test_levels_are_the_factor_that_volumes_lack() -> None:
+    series = tilt_series(16, chemical_snr=1e4)
+    problem, factors = problem_of(series, 0.0), np.array([1.0, 0.5, 2.0, 0.8])
+    truth = specimen(16).volumes
+    scaled = (truth / factors[:, None, None, None]).astype(np.float32)
+    found = problem.chemistry.levels(scaled[None])
+    np.testing.assert_allclose(found, factors[None], rtol=2e-2)
+    assert problem.chemistry.levels(0 * scaled).tolist() == [1.0] * 4
+
+
+def test_coefficients_at_other_levels_have_the_same_contrast() -> None:
+    found = Coefficients(1.4, ("O", "Au"), (3.0, 250.0), (2.0, 5.0), (0.8, 0.0))
+    levels = (2.0, 0.5)
+    x = np.random.default_rng(0).uniform(0, 1, (2, 3, 3, 3)).astype(np.float32)
+    higher = x * np.array(levels, np.float32)[:, None, None, None]
+    given, moved = found.law.factors((8, 79)), found.at_levels(levels).law.factors((8, 79))
+    sums = [(k[:, None, None, None] * v**1.4).sum(0) for k, v in ((given, x), (moved, higher))]
+    np.testing.assert_allclose(*sums, rtol=1e-5)
+    assert found.at_levels(levels).errors[1] == pytest.approx(5.0 * 2**1.4)
+
+
+def test_fitted_coefficients_are_brought_to_the_levels_of_the_counts() -> None:
+    truth = specimen(SIZE).volumes
+    bare = replace(noisy(), haadf_scale=None)
+    plain, held = (
+        reconstruct(
+            bare,
+            Method.FUSED,
+            Weights(0.1, 1.0),
+            SolverSettings(contrast="fitted", gamma=1.4, regulariser=name, totals=on),
+        )
+        for name, on in (("tv", False), ("guided", True))
+    )
+    apart, kept = (np.abs(np.array(level(r.volumes, truth)[:3]) - 1) for r in (plain, held))
+    assert kept.max() < 0.6 * apart.max()
+    amounts = held.volumes.sum(axis=(1, 2, 3), dtype=np.float64) / counted(noisy())
+    np.testing.assert_allclose(amounts[:3], 1, atol=0.06)
+    assert held.haadf is not None
+    assert plain.haadf is not None
+    # volumes that TV had lowered asked for more contrast of each
+    pairs = zip(held.haadf.coefficients.values, plain.haadf.coefficients.values, strict=True)
+    assert all(one < other for one, other in pairs)
+
+
+def test_totals_of_a_fitted_contrast_without_haadf_are_held_too() -> None:
+    series, settings = noisy(), SolverSettings(contrast="fitted", gamma=1.4, totals=True)
+    found = reconstruct(series, Method.FUSED, Weights(0.0, 2.0), settings)
+    plain = reconstruct(series, Method.CHEMISTRY_TV, Weights(0.0, 2.0), settings)
+    a, b = (r.volumes.sum(axis=(1, 2, 3)) / counted(series) for r in (found, plain))
+    np.testing.assert_allclose(a, b, atol=0.05)
