@@ -3,6 +3,8 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -312,3 +314,63 @@ def test_a_cluster_without_workers_is_waited_for_but_not_in_silence(
     ):
         assert [executor.collect(0.0) for _ in range(3)] == [None] * 3
     assert capsys.readouterr().err == "no Dask workers: waiting for some to join\n"
+
+
+STRANGER = """
+import asyncio, os, sys, ssl
+from distributed import Security
+from distributed.comm import CommClosedError
+from distributed.core import rpc
+address, certificates = sys.argv[1:]
+security = Security.temporary() if certificates == "own" else Security()
+arguments = security.get_connection_args("client")
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+async def ask():
+    async with rpc(address, connection_args=arguments, timeout=5) as scheduler:
+        print(await scheduler.identity())
+try:
+    asyncio.run(asyncio.wait_for(ask(), 30))
+except (OSError, CommClosedError, asyncio.TimeoutError) as error:
+    print(repr(error))
+    sys.exit(9)
+"""
+
+
+def asked_by_a_stranger(address: str, certificates: str) -> subprocess.CompletedProcess[str]:
+    """By another user, where the tests run as root."""
+    return subprocess.run(
+        [sys.executable, "-c", STRANGER, address, certificates],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("certificates", ["none", "own"])
+def test_another_user_is_refused_by_a_local_cluster(certificates: str) -> None:
+    pytest.importorskip("cryptography", reason="the extra `dask` is not installed")
+    from tomoatlas.sweep.executors.dask import connected
+
+    with connected("local", 1) as client:
+        workers = list(client.scheduler_info()["workers"])
+        for address in [client.scheduler.address, *workers]:
+            assert address.startswith("tls://")
+            address = address if certificates == "own" else address.replace("tls", "tcp")
+            asked = asked_by_a_stranger(address, certificates)
+            assert asked.returncode == 9, asked.stdout + asked.stderr
+        assert client.submit(sum, [1, 2]).result() == 3, "its own run goes on"
+
+
+def test_a_cluster_without_tls_takes_anybody_and_is_said_to(
+    cluster: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tomoatlas.sweep.executors.dask import connected
+
+    assert asked_by_a_stranger(cluster.scheduler_address, "none").returncode == 0
+    with connected(cluster.scheduler_address, 1):
+        pass
+    assert cluster.scheduler_address in capsys.readouterr().err

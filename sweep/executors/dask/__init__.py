@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import tempfile
 import time
 import uuid
 from collections import Counter
@@ -12,15 +13,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
 
+import dask
 from distributed import (
     Client,
     Future,
     KilledWorker,
     LocalCluster,
+    Security,
     get_worker,
 )
 
-from ....recon_core.errors import BadInput
+from ....recon_core.errors import BadInput, needed
 from ...devices import DeviceRequest
 from ...evaluate import evaluate
 from ...study import Study
@@ -37,6 +40,11 @@ NOTICE_SECONDS = 60.0
 
 CONNECT_SECONDS = 30
 """For a scheduler to answer."""
+
+UNPROTECTED = (
+    "warning: the Dask cluster {address} has no TLS: whoever can reach its ports can run programs "
+    "as you; see https://distributed.dask.org/en/stable/tls.html"
+)
 
 
 class DaskExecutor:
@@ -152,20 +160,18 @@ def connected(address: str, workers: int) -> Iterator[Client]:
 
     Parameters
     ----------
-    address : of the scheduler; ``local`` starts a cluster on this machine, and ends it.
+    address : of the scheduler; ``local`` starts a cluster on this machine, and ends it. Only this
+        run can speak to it: it has certificates that are made for it and never leave its memory.
+        Any other cluster has the security that Dask's own configuration gives it; where that is
+        none, a line on stderr says so.
     workers : number of processes of a local cluster.
 
     Raises
     ------
-    BadInput : no scheduler answers.
+    BadInput : no scheduler answers, or a package is not installed.
     """
     if address == "local":
-        with (
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with _local_cluster(workers) as cluster, Client(cluster) as client:
             yield client
         return
     accepted = "host:port of a running Dask scheduler, or local"
@@ -174,7 +180,32 @@ def connected(address: str, workers: int) -> Iterator[Client]:
     except (OSError, ValueError) as error:
         raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
     with client:
+        if not client.scheduler.address.startswith("tls://"):
+            print(UNPROTECTED.format(address=address), file=sys.stderr)
         yield client
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[LocalCluster]:
+    """A cluster of processes of this machine that no other user can use or look into."""
+    # Whoever reaches a scheduler without TLS can have it run anything as its owner.
+    with needed("cryptography", "dask", "--dask local"):
+        security = Security.temporary()
+    with (
+        dask.config.set(
+            {f"distributed.{part}.http.routes": [] for part in ("scheduler", "worker")}
+        ),
+        # What workers write to the disk is loaded again as code.
+        tempfile.TemporaryDirectory(prefix="tomoatlas-dask-") as private,
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            security=security,
+            local_directory=private,
+        ) as cluster,
+    ):
+        yield cluster
 
 
 @dataclass(frozen=True)
