@@ -9,7 +9,7 @@ same on a grid over the axes, NetCDF-4 as xarray reads it.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..phantoms.formats.files import write_aside
-from ..recon_core.errors import BadInput
+from ..phantoms.formats.files import DAMAGE, check_size, created, opened, write_aside
+from ..recon_core.errors import BadInput, printable
 from ..sweep.record import StudyFolder
 from ..sweep.study.identity import LATER
 from ..sweep.study.tables import toml_text
@@ -58,7 +58,7 @@ def write_netcdf(
     levels = {name: list(dict.fromkeys(frame[name].tolist())) for name in names}
     grid = pd.MultiIndex.from_product([levels[name] for name in names], names=names)
     whole = frame.set_index(names).reindex(grid if len(names) > 1 else levels[names[0]])
-    with h5py.File(path, "w", track_order=True) as file:
+    with created(path, track_order=True) as file:
         for name in names:
             file.create_dataset(name, data=_stored(levels[name]), track_order=True)
             # A dataset that is a dimension scale is how NetCDF-4, an HDF5 file, marks a coordinate.
@@ -98,6 +98,9 @@ NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
 _EXTRA_COLUMNS = (GAMMA, "score", "tv_chemistry_tv", "failed", "revision")
 
 _NUMERIC_AXES = (HAADF_TILTS, CHEMICAL_TILTS, HAADF_SNR, CHEMICAL_SNR)
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a cell that spreadsheets evaluate."""
 
 _COLUMNS_TEXT = "axes, " + ", ".join(NUMERIC_COLUMNS)
 
@@ -211,7 +214,10 @@ def write_atlas(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas
     atlas = atlas_of(folder, trials)
     files = StudyFolder(folder)
     # Each file is complete at any moment, so that a reader during a run never sees half of one.
-    write_aside(files.atlas_csv, lambda path: atlas.table.to_csv(path, index=False))
+    write_aside(
+        files.atlas_csv,
+        lambda path: _texts_changed(atlas.table, _no_formula).to_csv(path, index=False),
+    )
     write_aside(files.atlas_h5, lambda path: _write_h5(path, atlas))
     write_aside(
         files.atlas_nc, lambda path: write_netcdf(path, atlas.table, atlas.axes, _facts(atlas))
@@ -219,8 +225,28 @@ def write_atlas(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas
     return atlas
 
 
+def _texts_changed(table: pd.DataFrame, change: Callable[[object], object]) -> pd.DataFrame:
+    """A table with a function applied to every value that is no number."""
+    changed = table.copy()
+    for name in table.select_dtypes(exclude="number").columns:
+        changed[name] = table[name].map(change)
+    return changed
+
+
+def _no_formula(value: object) -> object:
+    """A text that is no formula to a spreadsheet; see :func:`_from_csv`."""
+    text = printable(value) if isinstance(value, str) else value
+    # An apostrophe makes text of a cell, and is taken away again where an atlas is read.
+    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
+
+
+def _from_csv(value: object) -> object:
+    quoted = isinstance(value, str) and value[:1] == "'" and value[1:].startswith(FORMULA)
+    return value[1:] if isinstance(value, str) and quoted else value
+
+
 def _write_h5(path: Path, atlas: Atlas) -> None:
-    with h5py.File(path, "w", track_order=True) as file:
+    with created(path, track_order=True) as file:
         for name, column in atlas.table.items():
             file[str(name)] = _as_stored(column)
         file.attrs["axes"] = np.array(atlas.axes, dtype=h5py.string_dtype())
@@ -298,15 +324,20 @@ def _without_foreign(atlas: Atlas) -> Atlas:
     foreign = [str(c) for c in atlas.table if c not in known and not element_of(str(c))]
     if not foreign:
         return atlas
-    note = f"written by another version of tomoatlas? Columns left out: {', '.join(foreign)}"
+    columns = printable(", ".join(foreign))
+    note = f"written by another version of tomoatlas? Columns left out: {columns}"
     return replace(atlas, table=atlas.table.drop(columns=foreign), notes=(*atlas.notes, note))
 
 
 def _load_csv(path: Path) -> Atlas:
     try:
+        check_size((path.stat().st_size,), np.dtype(np.uint8), "size")
         table = pd.read_csv(path)
+    except BadInput as error:
+        raise error.at(source=path) from error
     except (ValueError, UnicodeDecodeError) as error:
         raise BadInput("not a table", source=path, accepted=_COLUMNS_TEXT) from error
+    table = _texts_changed(table, _from_csv)
     columns = [str(name) for name in table.columns]
     # By convention all columns before the first weight are axes.
     axes = columns[: columns.index("haadf")] if "haadf" in columns else []
@@ -334,11 +365,13 @@ def _settings(text: str, source: Path) -> Mapping[str, Any]:
 
 def _load_h5(path: Path) -> Atlas:
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             columns = {name: _as_read(file[name]) for name in file}
             axes = tuple(str(axis) for axis in file.attrs.get("axes", ()))
             text = str(file.attrs.get("study", ""))
-    except (OSError, AttributeError) as error:
+    except BadInput as error:
+        raise error.at(source=path) from error
+    except DAMAGE as error:
         raise BadInput("not an atlas", source=path, accepted="an atlas.csv or atlas.h5") from error
     # Also refuses other HDF5 files, as a specimen, whose datasets are volumes.
     shapes = {column.shape for column in columns.values()}
@@ -349,5 +382,6 @@ def _load_h5(path: Path) -> Atlas:
 
 def _as_read(dataset: h5py.Dataset) -> np.ndarray[Any, Any]:
     text = h5py.check_string_dtype(dataset.dtype) is not None
+    check_size(dataset.shape, dataset.dtype, dataset.name)
     values = dataset.asstr()[()] if text else dataset[()]
     return np.atleast_1d(np.asarray(values))

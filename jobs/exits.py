@@ -15,7 +15,7 @@ from enum import IntEnum
 
 import click
 
-from ..recon_core.errors import BadInput, Trouble, from_os_error
+from ..recon_core.errors import BadInput, Trouble, from_os_error, printable
 from ..sweep.launchers import first_rank
 from ..sweep.run import Deadline
 
@@ -47,7 +47,7 @@ def exit_saying(line: str, code: Exit = Exit.BAD_INPUT) -> int:
     """
     # Hundreds of ranks fail alike; one line is enough.
     if first_rank():
-        click.echo(" ".join(line.split()), err=True)
+        click.echo(printable(" ".join(line.split())), err=True)
     return code
 
 

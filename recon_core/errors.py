@@ -96,7 +96,28 @@ class BadInput(ValueError):
         if self.accepted is not None:
             line += f"; accepted: {self.accepted}"
         # one line, whatever the parts contain
-        return " ".join(line.split())
+        return printable(" ".join(line.split()))
+
+
+def printable(text: str) -> str:
+    r"""A text of which a terminal shows every character and obeys none.
+
+    Parameters
+    ----------
+    text : of any origin, as a name out of a file.
+
+    Returns
+    -------
+    What is not printable as an escape; line breaks as well.
+
+    Examples
+    --------
+    >>> printable("Co\x1b[2J")
+    'Co\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Trouble(RuntimeError):

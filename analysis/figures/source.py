@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import pandas as pd
 
 from ...phantoms.formats import load_specimen, load_tilt_series, load_volumes
+from ...phantoms.formats.files import reading
 from ...recon_core.errors import BadInput
 from ...recon_core.geometry import spaced_tilts
 from ...recon_core.methods import Method
@@ -219,6 +219,6 @@ def _of_files(paths: tuple[Path, ...]) -> SliceSet:
 
 def _method_of(path: Path) -> str | None:
     """The method recorded in a reconstruction file; None if absent or unknown."""
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         name = file.attrs.get("method")
     return name if name in list(Method) else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ...recon_core.errors import BadInput
+from ...recon_core.errors import BadInput, printable
 from ...recon_core.registry import is_file, split_file
 from . import FilePath, force_option, quiet_option, refuse_existing
 
@@ -51,7 +51,7 @@ def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: boo
     middle = None if slices is None else (MIDDLE,) if slices else ()
     written = write_report(folder, cells or middle, None if quiet else cell_counter())
     for note in () if quiet else written.notes:
-        click.echo(f"note: {note}")
+        click.echo(printable(f"note: {note}"))
     if not quiet:
         click.echo(written.index)
 
@@ -105,7 +105,7 @@ def figure(
     source = Source(paths, cell)
     save_figure(entry.draw(source), out)
     for note in () if quiet else source.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(printable(f"note: {note}"), err=True)
     if not quiet:
         click.echo(out)
     return None
@@ -174,7 +174,7 @@ def recommend(
     if as_json:
         click.echo(json.dumps(recommendation_facts(found)))
         return
-    click.echo(recommendation_text(found))
+    click.echo("\n".join(map(printable, recommendation_text(found).splitlines())))
     # Notes limit the answer; only -q, for scripts, may hide them.
     for note in () if quiet else found.notes:
-        click.echo(f"note: {note}")
+        click.echo(printable(f"note: {note}"))

@@ -46,7 +46,7 @@ def write_emd(path: Path, content: Concentrations) -> None:
     content : volumes, elements and voxel size.
     """
     volumes, elements = content.volumes, content.elements
-    with h5py.File(path, "w") as file:
+    with files.created(path) as file:
         file.attrs.update({"version_major": 0, "version_minor": 2})
         # RosettaSciIO reads a shared array once, under its alphabetically first name, and stacks
         # groups whose paths begin alike: hence a name before "data", and a number before C or Cu.
@@ -211,8 +211,14 @@ def read_tiff(path: Path) -> Concentrations:
     try:
         with tifffile.TiffFile(path) as file:
             facts: dict[str, Any] = file.imagej_metadata or {}
-            stored, axes = file.series[0].asarray(), file.series[0].axes
-    except (tifffile.TiffFileError, ValueError, IndexError) as fault:
+            series = file.series[0]
+            if series.dtype is None or series.dtype.kind not in "fiu":
+                raise BadInput("not numbers", value=str(series.dtype), accepted="a numeric image")
+            files.check_size(series.shape, series.dtype, "TIFF")
+            stored, axes = series.asarray(), series.axes
+    except BadInput:
+        raise
+    except (tifffile.TiffFileError, *files.DAMAGE) as fault:
         raise BadInput(f"unreadable TIFF ({fault})", accepted="a whole TIFF file") from fault
     if not set(axes) <= set("ZCYX"):
         raise BadInput("wrong axes", key="axes", value=axes, accepted=HYPERSTACK)
@@ -287,12 +293,18 @@ def read_mrc(path: Path) -> Concentrations:
     """
     with needed("mrcfile", "export", "MRC files"):
         import mrcfile
+    # A voxel has four bytes in most files.
+    files.check_size((path.stat().st_size // 4,), np.dtype(np.float32), "MRC")
     try:
         with mrcfile.open(path) as file:
+            if file.data is None or file.data.dtype.kind not in "fiu":
+                raise BadInput("not numbers", key="mode", accepted="a volume of numbers")
             data = np.array(file.data, dtype=np.float32)
             labels = [label for label in file.get_labels() if label.startswith(LABEL)]
             voxel_size_nm = float(file.voxel_size.z) / ANGSTROM_PER_NM
-    except ValueError as fault:
+    except BadInput:
+        raise
+    except files.DAMAGE as fault:
         raise BadInput(f"unreadable MRC ({fault})", accepted="a whole MRC file") from fault
     if not labels or data.ndim != 3:
         raise BadInput(

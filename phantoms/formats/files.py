@@ -2,21 +2,86 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput, Trouble, from_os_error
+from ...recon_core.machine import available_bytes
 
+GIB = 1 << 30
 Attributes = Mapping[str, object]
 NONE: Attributes = MappingProxyType({})
 HDF5 = "a whole HDF5 file"
+OWN = "a file that holds all of its data itself"
+
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What h5py raises, depending on where a file is damaged."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, without HDF5's locks: some file systems have none.
+
+    Parameters
+    ----------
+    path : of a file.
+
+    Raises
+    ------
+    BadInput : data are in another file: it could be any that its reader may read.
+    """
+    with h5py.File(path, "r", locking=False) as file:
+        _refuse_links(file)
+        yield file
+
+
+def created(path: Path, **options: bool) -> h5py.File:
+    """Open a new HDF5 file for writing, without HDF5's locks: nobody else has its name yet.
+
+    Parameters
+    ----------
+    path : of the file.
+    options : further ones of h5py.
+    """
+    return h5py.File(path, "w", locking=False, **options)
+
+
+def _refuse_links(file: h5py.File) -> None:
+    """Refuse external links, external storage and virtual datasets, wherever they are."""
+    groups, seen = [file["/"]], set()
+    while groups:
+        group = groups.pop()
+        for name in group:
+            link, key = group.get(name, getlink=True), f"{group.name}/{name}".replace("//", "/")
+            if isinstance(link, h5py.ExternalLink):
+                raise BadInput("a link to another file", key=key, accepted=OWN)
+            if isinstance(link, h5py.SoftLink):
+                continue  # to an object that a hard link leads to as well
+            found = group[name]
+            if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external):
+                raise BadInput("its data are in another file", key=key, accepted=OWN)
+            place = h5py.h5o.get_info(found.id).addr
+            if isinstance(found, h5py.Group) and place not in seen:
+                seen.add(place)
+                groups.append(found)
 
 
 @contextmanager
@@ -34,12 +99,11 @@ def reading(path: Path) -> Iterator[h5py.File]:
     try:
         if not path.is_file():
             raise BadInput("not a file" if path.exists() else "no such file", accepted=HDF5)
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             yield file
     except BadInput as fault:
         raise fault.at(source=path) from fault
-    except (OSError, RuntimeError, KeyError, MemoryError) as fault:
-        # h5py raises any of these, depending on where the file is damaged.
+    except DAMAGE as fault:
         raise BadInput(
             f"unreadable or truncated HDF5 ({fault})", source=path, accepted=HDF5
         ) from fault
@@ -52,11 +116,17 @@ def holds(path: Path, condition: Callable[[h5py.File], bool]) -> bool:
     ----------
     path : of any file.
     condition : of the file, open for reading.
+
+    Raises
+    ------
+    BadInput : data are in another file.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with opened(path) as file:
             return condition(file)
-    except (OSError, RuntimeError, KeyError, ValueError, MemoryError):
+    except BadInput as fault:
+        raise fault.at(source=path) from fault
+    except DAMAGE:
         return False
 
 
@@ -77,7 +147,7 @@ def writing(path: Path, overwrite: bool) -> Iterator[h5py.File]:
     try:
         if path.exists() and not overwrite:
             raise BadInput("exists already", source=path, accepted="another name, or overwriting")
-        with h5py.File(aside, "w") as file:
+        with created(aside) as file:
             yield file
         # whole or not at all
         aside.replace(path)
@@ -145,10 +215,35 @@ def array(file: h5py.Group, key: str) -> NDArray[np.generic]:
     dataset = file[key] if key in file else None  # noqa: SIM401
     if not isinstance(dataset, h5py.Dataset):
         raise BadInput("dataset missing", key=key, accepted=f"a file with {key}")
-    if dataset.dtype.kind not in "fiu":
+    if dataset.dtype.kind not in "fiu" or dataset.shape is None:
         raise BadInput("not numbers", key=key, value=str(dataset.dtype), accepted="a numeric array")
+    check_size(dataset.shape, dataset.dtype, key)
     values: NDArray[np.generic] = dataset[()]
     return np.asarray(values)
+
+
+def check_size(shape: tuple[int, ...], dtype: np.dtype[Any], key: str) -> None:
+    """Refuse an array that the memory cannot hold, before it is read.
+
+    Parameters
+    ----------
+    shape, dtype : as the file declares them, whatever it really holds.
+    key : what the error calls it.
+
+    Raises
+    ------
+    BadInput : names the shape and the memory that is free.
+    """
+    # Python's integers: a shape may be made up to overflow.
+    needed = math.prod(map(int, shape)) * (dtype.itemsize + np.dtype(np.float32).itemsize)
+    free = available_bytes()
+    if needed > free:
+        raise BadInput(
+            f"needs {needed / GIB:.3g} GiB of memory; {free / GIB:.3g} GiB are free",
+            key=key,
+            value=tuple(map(int, shape)),
+            accepted="an array that fits the memory",
+        )
 
 
 def floats(file: h5py.Group, key: str) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...recon_core.errors import BadInput
+from ...recon_core.errors import BadInput, printable
 from ...recon_core.tiltseries import SYMBOLS, TiltSeries, atomic_numbers
 from . import files
 from .registry import Concentrations, Format
@@ -96,7 +96,7 @@ def read_hdf5_volumes(path: Path) -> Concentrations:
             volumes,
             elements,
             1.0 if size is None else files.number(size, "voxel_size_nm"),
-            name if isinstance(name, str) else None,
+            printable(name) if isinstance(name, str) else None,
         )
 
 
@@ -193,7 +193,9 @@ def _facts(file: h5py.File) -> dict[str, float | str]:
     # facts are text or numbers; anything else is an error
     attributes = file["facts"].attrs if "facts" in file else {}
     return {
-        name: value if isinstance(value, str) else files.number(value, f"facts.attrs[{name}]")
+        printable(name): printable(value)
+        if isinstance(value, str)
+        else files.number(value, f"facts.attrs[{name}]")
         for name, value in attributes.items()
     }
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from ...recon_core.errors import printable
 from ...recon_core.methods import Method, Weights
 from ..study import Study
 from ..study.trial import (
@@ -43,6 +44,17 @@ _KNOWN_KEYS = frozenset(
 _KNOWN_STATUS = frozenset(TrialStatus)
 _MOST = {"nrmse_by_element": WORST, "totals": 1e30, "level": 1e30, "haze": 1.0}
 _TABLES = ("cell", "weights", *_MOST, "stoichiometry_inside")
+_TEXTS = (
+    "status",
+    "device",
+    "started",
+    "error",
+    "solver_status",
+    "worker",
+    "host",
+    "version",
+    "commit",
+)
 _LINES_NAMED = 5
 _PADDING = b"\0 \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -161,7 +173,7 @@ class TrialLines:
                 self._left_out.setdefault(problem, _Places()).add(self.count)
             return None
         record["cell"] = self._cells[frozenset((record.get("cell") or {}).items())]
-        _keep_numbers(record)
+        _keep_values(record)
         if record["status"] not in _KNOWN_STATUS or not _KNOWN_KEYS.issuperset(record):
             self._unknown.update(_unknown(record))
         return None if self._known_already(record) else record
@@ -224,15 +236,20 @@ def _is_trial(record: Mapping[str, Any]) -> bool:
     return texts and tables and type(record.get("number")) is int
 
 
-def _keep_numbers(record: Record) -> None:
-    """Make None of what cannot be the score, or the part of one, that it should be."""
+def _keep_values(record: Record) -> None:
+    """Make None of what cannot be the number that it should be, and texts printable."""
     record["nrmse"] = _within(record.get("nrmse"), WORST)
     record["seconds"] = _within(record.get("seconds"), LONGEST_S)
     if record.get("relative_error") is not None:
         record["relative_error"] = _within(record["relative_error"], 1e30)
     for name, most in _MOST.items():
         if record.get(name):
-            record[name] = {e: _within(value, most) for e, value in record[name].items()}
+            # A name becomes a column's: nothing else than letters and digits.
+            names = filter(str.isalnum, record[name])
+            record[name] = {e: _within(record[name][e], most) for e in names}
+    for name in _TEXTS:
+        if isinstance(text := record.get(name), str) and not text.isprintable():
+            record[name] = printable(text)
 
 
 def _not_ours(method: str) -> str:

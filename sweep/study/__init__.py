@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import stat
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ from .tables import LimitsTable, SearchSettings, SpecimenTable, StudyTable, Tabl
 from .trial import GAMMA, SCORES, Cell, Scalar, Score, Trial, weights_of
 
 MAX_CELLS = 100_000
+MOST_BYTES = 16 << 20
+"""Of a study file."""
 
 
 class Study(Table):
@@ -197,11 +200,22 @@ def recorded_study(path: str | Path) -> Study:
     """
     path = Path(path)
     try:
+        _refuse_huge(path)
         return _parsed(path.read_text(encoding="utf-8"), path, path.parent)
     except OSError as error:
         raise BadInput(error.strerror or "unreadable", source=path) from error
     except UnicodeDecodeError as error:
         raise BadInput("not UTF-8 text", source=path, accepted="a TOML file") from error
+
+
+def _refuse_huge(path: Path) -> None:
+    """Refuse what would be read for ever: a device, a pipe, or gigabytes of another file."""
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        return
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_BYTES:
+        accepted = f"a TOML file of up to {MOST_BYTES >> 20} MiB"
+        raise BadInput("not a study file", source=path, accepted=accepted)
 
 
 def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".") -> Study:

@@ -38,6 +38,17 @@ def _known_edition(edition: int) -> int:
     return edition
 
 
+NAME_LENGTH = 200
+
+
+def _shown_name(name: str) -> str:
+    """Refuse a name that a terminal would obey, or not show."""
+    if not name.strip() or not name.isprintable() or len(name) > NAME_LENGTH:
+        accepted = f"up to {NAME_LENGTH} printable characters"
+        raise BadInput("not a name to be shown", value=name[:NAME_LENGTH], accepted=accepted)
+    return name
+
+
 class StudyTable(Table):
     """``[study]``: the study's name, and the seed from which all noise and proposals derive.
 
@@ -49,7 +60,7 @@ class StudyTable(Table):
         :mod:`tomoatlas.sweep.study.identity`.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1), AfterValidator(_shown_name)]
     seed: Seed = 0
     edition: Annotated[int, AfterValidator(_known_edition)] = FIRST
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import tomllib
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -47,6 +49,31 @@ def test_axes_of_words_and_no_axes_survive(folder_of, name):
         read = load_atlas(folder / name)
         assert read.axes == atlas.axes
         pd.testing.assert_frame_equal(read.table, atlas.table, check_dtype=False)
+
+
+def test_a_text_is_no_formula_in_the_csv_and_comes_back(written, monkeypatch):
+    atlas = atlas_of(written)
+    texts = [f"{start}SUM(1)" for start in "=+-@"] + ["a", "'b", "-c", "d", "e"]
+    axis = "specimen.kind"
+    table = pd.DataFrame({axis: texts}).join(atlas.table)
+    odd = replace(atlas, table=table, axes=(axis, *atlas.axes))
+    monkeypatch.setattr("tomoatlas.analysis.atlas.atlas_of", lambda folder, trials=None: odd)
+    write_atlas(written)
+    lines = (written / "atlas.csv").read_text().splitlines()
+    assert not any(line.startswith(tuple("=+-@")) for line in lines)
+    assert load_atlas(written / "atlas.csv").table[axis].tolist() == texts
+    assert load_atlas(written / "atlas.h5").table[axis].tolist() == texts
+
+
+@pytest.mark.parametrize("lock", [fcntl.LOCK_SH, fcntl.LOCK_EX])
+def test_locks_of_files_do_not_matter(written, lock):
+    with (written / "atlas.h5").open("rb") as file:
+        fcntl.flock(file, lock)
+        write_atlas(written)
+        load_atlas(written / "atlas.h5")
+    with (written / "atlas.h5").open("rb") as file:
+        fcntl.flock(file, lock)
+        load_atlas(written / "atlas.h5")
 
 
 def test_csv_alone_knows_no_study(written, tmp_path):

@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from sweep_fakes import atlas_of, bowl, raising_bowl, read_records, small_study
+from sweep_fakes import SMALL, atlas_of, bowl, raising_bowl, read_records, small_study
 
 from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.recon_core.errors import BadInput, Trouble
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record.journal import Journal, JournalLost
 from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import load_study, parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult
 
 
@@ -70,6 +71,34 @@ def test_a_score_that_is_none_counts_as_none(tmp_path: Path, score: object) -> N
     journal.write_text("".join([changed(first, {"nrmse": score}) + "\n", *rest]))
     again = run(study, tmp_path, InlineExecutor(raising_bowl))
     assert (again.done, again.failed, again.resumed) == (24, 1, 24)
+
+
+def test_texts_of_a_journal_are_printable_and_name_no_columns(tmp_path: Path) -> None:
+    run(small_study(), tmp_path, InlineExecutor(bowl))
+    journal = tmp_path / "trials.jsonl"
+    first, *rest = journal.read_text().splitlines(keepends=True)
+    evil = {"host": "\x1b[2J", "nrmse_by_element": {"=cmd|' /C calc'!A0": 0.2, "Co": 0.3}}
+    journal.write_text("".join([changed(first, evil) + "\n", *rest]))
+    trials = JournalReader(tmp_path).trials
+    assert trials["host"][0] == "\\x1b[2J"
+    assert [name for name in trials if name.startswith("nrmse_")] == ["nrmse_Co"]
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "\u202eevil", " ", "x" * 1000, "\0"])
+def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse_study(SMALL.replace('name = "small"', f"name = {json.dumps(name)}"))
+    assert refused.value.key == "study.name"
+    assert str(refused.value).isprintable()
+
+
+def test_what_is_no_file_of_a_study_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with (tmp_path / "large.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    for name in ("pipe.toml", "large.toml"):
+        with pytest.raises(BadInput):
+            load_study(tmp_path / name)
 
 
 def test_two_results_of_one_trial_are_named_and_the_first_counts(tmp_path: Path) -> None:
