@@ -39,8 +39,8 @@ class Finding:
 
     Parameters
     ----------
-    kind : of the fault: ``radians``, ``unit``, ``hot-pixel``, ``blank-tilt``, ``vacuum-level``,
-        ``cut-off``, ``orientation`` or ``shift``.
+    kind : of the fault: ``no-counts``, ``radians``, ``unit``, ``hot-pixel``, ``blank-tilt``,
+        ``vacuum-level``, ``cut-off``, ``orientation`` or ``shift``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -96,11 +96,24 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     ['vacuum-level']
     """
     signals = tuple(_signals(series))
-    found = [finding for signal in signals for finding in _of_signal(signal)]
+    found = list(_no_counts(series))
+    found += [finding for signal in signals for finding in _of_signal(signal)]
     found += _vacuum_levels(series)
     if any(finding.kind == "radians" for finding in found):
         return tuple(found)  # what follows compares angles
     return (*found, *_of_both(series))
+
+
+def _no_counts(series: TiltSeries) -> Iterator[Finding]:
+    pairs = zip(series.elements, series.chemical, strict=True)
+    absent = [name for name, counts in pairs if not counts.any()]
+    if absent:
+        yield Finding(
+            "no-counts",
+            "chemical/projections",
+            float(len(absent)),
+            f"no counts at all in {', '.join(absent)}: reconstructed as empty",
+        )
 
 
 def _signals(series: TiltSeries) -> Iterator[_Signal]:

@@ -255,5 +255,6 @@ def relative_factors(series: TiltSeries, contrast: Contrast) -> tuple[Array, flo
     mean : what they were divided by.
     """
     # divided by their mean: s stays near 1 whatever the elements
-    factors = contrast.factors(series.atomic_numbers)
+    # x is in units: k_i (unit x)^gamma = k_i unit^gamma x^gamma
+    factors = contrast.factors(series.atomic_numbers) * np.array(series.unit) ** contrast.gamma
     return (factors / factors.mean()).astype(np.float32), float(factors.mean())

@@ -51,6 +51,19 @@ class Coefficients:
             name for name, share in zip(self.elements, self.prior, strict=True) if share > UNDECIDED
         )
 
+    def among(self, elements: tuple[str, ...]) -> Coefficients:
+        """Return the coefficients of more elements, 0 for those that have none here.
+
+        Parameters
+        ----------
+        elements : chemical symbols, those of these coefficients among them, in the same order.
+        """
+        columns = zip(self.values, self.errors, self.prior, strict=True)
+        known = dict(zip(self.elements, columns, strict=True))
+        rows = [known.get(name, (0.0, 0.0, 0.0)) for name in elements]
+        values, errors, prior = (tuple(row[i] for row in rows) for i in range(3))
+        return replace(self, elements=elements, values=values, errors=errors, prior=prior)
+
     def scaled(self, factor: float) -> Coefficients:
         """Return the coefficients in another unit of counts per voxel.
 

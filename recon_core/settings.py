@@ -15,6 +15,8 @@ ContrastName = Literal[LawName, "fitted"]
 """Laws to reconstruct with."""
 
 ProjectorName = Literal["sparse", "astra"]
+NoiseName = Literal["counts", "residual"]
+UnitsName = Literal["percentile", "noise"]
 
 RegulariserName = Literal["tv", "guided"]
 
@@ -58,6 +60,10 @@ class SolverSettings(BaseModel):
         HAADF has found; without HAADF they are the same.
     totals : whether the volumes of each element hold as much as its counts above background add up
         to; coefficients of the contrast ``fitted`` are brought to those levels.
+    noise : unit of the HAADF weight: ``counts``, over the mean as the variance of counts, or
+        ``residual``, over noise times residual of the chemistry + TV start, whatever the detector.
+    units : of the volumes while they are solved, hence of the TV weight: ``percentile``,
+        concentrations, where the scale is unknown of the largest; or ``noise`` of each element.
     projector : ``sparse``, this project's own matrix or kernels, or ``astra``, on the CPU only.
     film : whether HAADF holds the signal of a supporting film, 1/cos(tilt), to be fitted too; with
         ``fitted`` alone.
@@ -78,4 +84,6 @@ class SolverSettings(BaseModel):
     regulariser: RegulariserName = "tv"
     totals: bool = False
     projector: ProjectorName = "sparse"
+    noise: NoiseName = "counts"
+    units: UnitsName = "percentile"
     film: Annotated[bool, AfterValidator(_for_fitted)] = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,8 @@ class TiltSeries:
     facts : provenance worth keeping (SNRs by both definitions, seed, gamma, oversample).
     haadf_film : HAADF counts per pixel of a supporting film at 0 degrees; 1/cos(tilt) times that at
         a tilt.
+    unit : concentration that 1 in a volume stands for, (element,); empty means 1. The solver sets
+        others, never a file; ``chemical_scale`` is per such unit.
 
     Raises
     ------
@@ -104,11 +107,14 @@ class TiltSeries:
     voxel_size_nm: float = 1.0
     facts: Mapping[str, float | str] = field(default_factory=dict)
     haadf_film: float = 0.0
+    unit: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         # the default depends on the number of elements
         if not self.chemical_background:
             object.__setattr__(self, "chemical_background", (0.0,) * len(self.elements))
+        if not self.unit:
+            object.__setattr__(self, "unit", (1.0,) * len(self.elements))
         atomic_numbers(self.elements)
         self._check_shapes()
         check_angles(self.haadf_angles_deg, "haadf/angles_deg")
@@ -127,6 +133,27 @@ class TiltSeries:
         """HAADF counts of a pixel without specimen at each tilt, film included, (angle,)."""
         film = self.haadf_film * film_thickness(self.haadf_angles_deg)
         return self.haadf_background + film
+
+    def of(self, chosen: NDArray[np.bool_]) -> TiltSeries:
+        """Return the series of some of the elements.
+
+        Parameters
+        ----------
+        chosen : mask, (element,).
+        """
+
+        def taken(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(v for v, there in zip(values, chosen, strict=True) if there)
+
+        scale = self.chemical_scale
+        return replace(
+            self,
+            chemical=self.chemical[chosen],
+            elements=taken(self.elements),
+            chemical_background=taken(self.chemical_background),
+            chemical_scale=None if scale is None else taken(scale),
+            unit=taken(self.unit),
+        )
 
     def binned(self) -> TiltSeries:
         """Return the same acquisition on pixels and voxels of twice the edge.
@@ -188,6 +215,7 @@ class TiltSeries:
         _check_level("haadf/film", self.haadf_film)
         if self.chemical_scale is not None:
             self._check_channels("chemical/scale", self.chemical_scale, above=True)
+        self._check_channels("unit", self.unit, above=True)
         if self.haadf_scale is not None:
             _check_level("haadf/scale", self.haadf_scale, above=True)
         if not (np.isfinite(self.voxel_size_nm) and self.voxel_size_nm > 0):

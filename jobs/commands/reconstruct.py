@@ -351,10 +351,10 @@ def _misfit(
     from ...recon_core.contrast import FITTED, LinearLaw, contrast_of
     from ...recon_core.gpu import device_named
     from ...recon_core.metrics.misfit import misfit
-    from ...recon_core.solver.calibration import with_chemical_scale
+    from ...recon_core.solver.normalisation import with_scale
 
     # the solver's own scale, which its result does not carry
-    known = with_chemical_scale(series, device_named(device), settings.projector)
+    known = with_scale(series, settings, device_named(device))
     if (model := solved.haadf) is not None:
         return misfit(model.applied_to(known), solved.volumes, model.coefficients.law)
     if settings.contrast == FITTED:

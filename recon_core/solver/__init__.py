@@ -27,10 +27,11 @@ from ..result import History, Reconstruction, Status
 from ..settings import GUIDED, SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
-from .calibration import haadf_scale_holds, with_chemical_scale
+from .calibration import haadf_scale_holds
 from .haadf_fit import vacuum_of
 from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
 from .multiresolution import chemical_ceilings, initial_state, with_guide, with_levels
+from .normalisation import haadf_normalised, in_noise_units, with_scale
 from .problem import FusedProblem, fused_problem
 from .state import FusionState
 
@@ -63,7 +64,8 @@ def reconstruct(
 
     Returns
     -------
-    Reconstruction : with status ``bad-data`` if a channel that is needed holds no counts.
+    Reconstruction : with status ``bad-data`` if HAADF is needed and holds no counts, or no element
+        holds any. One element without counts has an empty volume, and ``message`` names it.
 
     Raises
     ------
@@ -84,29 +86,8 @@ def reconstruct(
     method, device = method_named(method), _device(device)
     weights = DEFAULT_WEIGHTS if weights is None else weights
     _check(method, weights, monitor)
-    found = _reconstructed(series, method, weights, settings, monitor, device)
+    (found,) = _together(series, method, [weights], settings, device, monitor)
     return _described(found, series, method, weights, settings)
-
-
-def _reconstructed(
-    series: TiltSeries,
-    method: Method,
-    weights: Weights,
-    settings: SolverSettings,
-    monitor: Monitor | None,
-    device: Device,
-) -> Reconstruction:
-    """Reconstruct one trial, from the check of its data to the volumes."""
-    empty = _empty_channels(series, method, [weights])
-    if empty:
-        return _bad_data(series, empty)
-    # before anything is allocated
-    check_fits(_size(series, 1, device, settings), device, method)
-    series = with_chemical_scale(series, device, settings.projector)
-    if method is Method.ML_STOPPED and monitor is not None:
-        return _stopped(series, settings, monitor, device)
-    watch = _first_trial(monitor) if monitor is not None else None
-    return _solved(series, method, [weights], settings, device, watch)[0]
 
 
 def reconstruct_batch(
@@ -189,14 +170,57 @@ def _together(
     weights: Sequence[Weights],
     settings: SolverSettings,
     device: Device,
+    monitor: Monitor | None = None,
 ) -> tuple[Reconstruction, ...]:
-    """Solve trials that all have a HAADF weight, or none."""
-    empty = _empty_channels(series, method, weights)
+    """Solve trials that all have a HAADF weight, or none, from the check of the data on."""
+    counted = np.array([counts.any() for counts in series.chemical])
+    empty = _unusable(series, method, weights, counted)
     if empty:
         return (_bad_data(series, empty),) * len(weights)
+    if counted.all():
+        return _all_counted(series, method, weights, settings, device, monitor)
+    watch = _completing(monitor, counted) if monitor is not None else None
+    found = _all_counted(series.of(counted), method, weights, settings, device, watch)
+    return tuple(_completed(each, series.elements, counted) for each in found)
+
+
+def _all_counted(
+    series: TiltSeries,
+    method: Method,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device,
+    monitor: Monitor | None,
+) -> tuple[Reconstruction, ...]:
+    """Solve trials of a series in which every element has counts."""
+    # before anything is allocated
     check_fits(_size(series, len(weights), device, settings), device, method)
-    series = with_chemical_scale(series, device, settings.projector)
-    return _solved(series, method, weights, settings, device, None)
+    series = with_scale(series, settings, device)
+    if method is Method.ML_STOPPED and monitor is not None:
+        return (_stopped(series, settings, monitor, device),)
+    watch = _first_trial(monitor) if monitor is not None else None
+    return _in_units(series, method, weights, settings, device, watch)
+
+
+def _in_units(
+    series: TiltSeries,
+    method: Method,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device,
+    monitor: Monitor | None,
+) -> tuple[Reconstruction, ...]:
+    """Solve in the units of the settings; the volumes return in those of the series."""
+    own: Sequence[Weights] = weights
+    if method is Method.FUSED and settings.noise == "residual":
+        own = haadf_normalised(in_noise_units(series), weights, settings, device)
+    if settings.units != "noise" or not method.weight_names:
+        return _solved(series, method, own, settings, device, monitor)
+    inner = in_noise_units(series)
+    unit = np.array(inner.unit, np.float32)[:, None, None, None]
+    watch = _rescaling(monitor, unit) if monitor is not None else None
+    found = _solved(inner, method, own, settings, device, watch)
+    return tuple(replace(each, volumes=unit * each.volumes) for each in found)
 
 
 def _solved(
@@ -274,13 +298,47 @@ def _first_trial(monitor: Monitor) -> Monitor:
     return lambda volumes: monitor(volumes[0])
 
 
-def _empty_channels(series: TiltSeries, method: Method, weights: Sequence[Weights]) -> list[str]:
-    """Name the channels without a single count among those that the method uses."""
+def _rescaling(monitor: Monitor, unit: Array) -> Monitor:
+    return lambda volumes: monitor(unit * volumes)
+
+
+def _completing(monitor: Monitor, counted: NDArray[np.bool_]) -> Monitor:
+    return lambda volumes: monitor(_with_empty(volumes, counted))
+
+
+def _with_empty(volumes: Array, counted: NDArray[np.bool_]) -> Array:
+    """Add empty volumes of the elements without counts."""
+    full = np.zeros((len(counted), *volumes.shape[1:]), np.float32)
+    full[counted] = volumes
+    return full
+
+
+def _completed(
+    found: Reconstruction, elements: tuple[str, ...], counted: NDArray[np.bool_]
+) -> Reconstruction:
+    """Add empty volumes of the elements without counts, and name them."""
+    absent = ", ".join(name for name, there in zip(elements, counted, strict=True) if not there)
+    words = f"no counts at all in {absent}: reconstructed as empty"
+    message = f"{found.message}; {words}" if found.message else words
+    model = found.haadf
+    if model is not None:
+        model = replace(model, coefficients=model.coefficients.among(elements))
+    volumes = _with_empty(found.volumes, counted)
+    return replace(found, volumes=volumes, haadf=model, message=message)
+
+
+def _unusable(
+    series: TiltSeries,
+    method: Method,
+    weights: Sequence[Weights],
+    counted: NDArray[np.bool_],
+) -> list[str]:
+    """Name what the method cannot do without and has not a single count."""
+    if not counted.any():
+        return list(series.elements)
     # without counts a channel's Hessian is zero and its volume undetermined
-    channels = dict(zip(series.elements, series.chemical, strict=True))
-    if method is Method.FUSED and any(w.haadf > 0 for w in weights) and len(series.haadf):
-        channels["HAADF"] = series.haadf
-    return [name for name, counts in channels.items() if not counts.any()]
+    needed = method is Method.FUSED and any(w.haadf > 0 for w in weights) and len(series.haadf)
+    return ["HAADF"] if needed and not series.haadf.any() else []
 
 
 def _stopped(

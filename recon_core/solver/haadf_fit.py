@@ -159,7 +159,7 @@ class NormalEquations:
 def _normal_equations(
     series: TiltSeries, volumes: Array, settings: SolverSettings, device: Device
 ) -> NormalEquations:
-    columns = _columns(series, volumes, settings, device)
+    columns = projected_powers(series, volumes, settings.gamma, settings, device)
     levels = series.haadf_vacuum[:, None, None]
     edges = np.linspace(0, columns.shape[-1], min(SLABS, columns.shape[-1]) + 1).astype(int)
     gram, right, energy = [], [], 0.0
@@ -173,13 +173,29 @@ def _normal_equations(
     return NormalEquations(np.array(gram), np.array(right), energy, series.haadf.size)
 
 
-def _columns(series: TiltSeries, volumes: Array, settings: SolverSettings, device: Device) -> Array:
-    """Project x^gamma of each element, (element, angle, y, x), on the host."""
+def projected_powers(
+    series: TiltSeries, volumes: Array, gamma: float, settings: SolverSettings, device: Device
+) -> Array:
+    """Project x^gamma of each element, with x its concentration.
+
+    Parameters
+    ----------
+    series : for its HAADF tilts, and the unit of the volumes.
+    volumes : (element, z, y, x), on ``device``.
+    gamma : exponent.
+    settings : for the projector.
+    device : where it is projected.
+
+    Returns
+    -------
+    array : (element, angle, y, x), float32, on the host.
+    """
     geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
-    projector, one = device.projector(geometry, settings.projector), device.put(np.ones(1))
+    projector = device.projector(geometry, settings.projector)
     columns = np.empty((len(volumes), *series.haadf.shape), np.float32)
-    for i in range(len(volumes)):
-        power = summed_contrast(device, volumes[None, i : i + 1], one, settings.gamma)[0]
+    for i, unit in enumerate(series.unit):
+        factor = device.put(np.array([unit**gamma]))
+        power = summed_contrast(device, volumes[None, i : i + 1], factor, gamma)[0]
         columns[i] = device.get(projector.forward(power))
     return columns
 
@@ -196,7 +212,7 @@ def _posterior(
 ) -> tuple[Values, Values, Values]:
     """Coefficients with the prior, their standard uncertainties, and the share of the prior."""
     gram, right = normal.whole
-    free = _non_negative(gram, right)
+    free = non_negative(gram, right)
     # what one unit of the normal equations is worth, in the squares of sigmas
     worth = 1.0 / (normal.variance(free) * normal.inflation(free))
     pull = 1.0 / (PRIOR_SPREAD * amount * prior) ** 2
@@ -206,15 +222,25 @@ def _posterior(
     whole[:elements, :elements] = worth * gram + np.diag(pull)
     whole[:elements, elements] = whole[elements, :elements] = -pull * prior
     whole[elements, elements] = float(pull @ prior**2)
-    values = _non_negative(whole, np.append(worth * right, 0.0))[:elements]
+    values = non_negative(whole, np.append(worth * right, 0.0))[:elements]
     scale = np.append(1.0 / np.sqrt(pull), amount)
     covariance = np.linalg.pinv(whole * np.outer(scale, scale)) * np.outer(scale, scale)
     variances = np.maximum(np.diag(covariance)[:elements], 0.0)
     return values, np.sqrt(variances), np.minimum(variances * pull, 1.0)
 
 
-def _non_negative(matrix: Values, right: Values) -> Values:
-    """Minimise x^T M x / 2 - r^T x over x >= 0."""
+def non_negative(matrix: Values, right: Values) -> Values:
+    """Minimise x^T M x / 2 - r^T x over x >= 0.
+
+    Parameters
+    ----------
+    matrix : M, symmetric and positive, singular at most, (unknown, unknown).
+    right : r, (unknown,).
+
+    Returns
+    -------
+    array : (unknown,), float64; 0 where M is.
+    """
     # through a square root of the matrix, each unknown in its own unit
     scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
     scale[np.diag(matrix) <= 0] = 0.0

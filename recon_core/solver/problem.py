@@ -269,7 +269,7 @@ def _haadf_term(
     levels = np.asarray(contrast.vacuum(series), np.float32).reshape(-1, 1, 1)
     signal = (series.haadf - levels) / np.float32(counts_per_contrast)
     # one variance for all pixels keeps A^T A a convolution, which the preconditioner needs
-    variance = max(float(series.haadf.mean(dtype=np.float64)), 1e-6)
+    variance = mean_count(series.haadf)
     return HaadfTerm(
         device,
         device.projector(_geometry(series, series.haadf_angles_deg), settings.projector),
@@ -278,6 +278,16 @@ def _haadf_term(
         device.put(relative),
         contrast.gamma,
     )
+
+
+def mean_count(counts: Array) -> float:
+    """Return the mean of counts, the variance of Poisson ones, kept above 0.
+
+    Parameters
+    ----------
+    counts : any shape.
+    """
+    return max(float(counts.mean(dtype=np.float64)), 1e-6)
 
 
 def _geometry(series: TiltSeries, angles_deg: tuple[float, ...]) -> TiltGeometry:

@@ -23,9 +23,11 @@ LATER: dict[str, object] = {
     "search.space.gamma": None,
     "solver.contrast": "power",
     "solver.film": False,
+    "solver.noise": "counts",
     "solver.projector": "sparse",
     "solver.regulariser": "tv",
     "solver.totals": False,
+    "solver.units": "percentile",
 }
 """Keys newer than the release of 2026-11-22, dotted, and the value (as JSON has it) that reproduces
 what was done before the key existed.

@@ -124,12 +124,37 @@ def test_zero_background_works() -> None:
 
 
 @pytest.mark.parametrize("method", list(Method))
-def test_an_element_without_counts_is_bad_data(method: Method) -> None:
-    chemical = SERIES.chemical.copy()
-    chemical[2] = 0
-    result = reconstruct(replace(SERIES, chemical=chemical), method, WEIGHTS, SHORT, score)
+def test_an_element_without_counts_costs_the_others_nothing(method: Method) -> None:
+    there = np.array([True, True, False, True])
+    chemical = SERIES.chemical * there[:, None, None, None].astype(np.float32)
+    seen: list[tuple[int, ...]] = []
+
+    def watched(volumes: np.ndarray) -> float:
+        seen.append(volumes.shape)
+        return float(np.linalg.norm(volumes[there] - specimen().volumes[there]))
+
+    result = reconstruct(replace(SERIES, chemical=chemical), method, WEIGHTS, SHORT, watched)
+    alone = reconstruct(
+        SERIES.of(there),
+        method,
+        WEIGHTS,
+        SHORT,
+        lambda volumes: float(np.linalg.norm(volumes - specimen().volumes[there])),
+    )
+    assert result.status is alone.status
+    assert "no counts at all in O" in result.message
+    assert result.elements == SERIES.elements
+    assert not result.volumes[2].any()
+    np.testing.assert_array_equal(result.volumes[there], alone.volumes)
+    assert set(seen) == {(4, 12, 12, 12)}
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_maps_without_any_count_are_bad_data(method: Method) -> None:
+    dark = replace(SERIES, chemical=np.zeros_like(SERIES.chemical))
+    result = reconstruct(dark, method, WEIGHTS, SHORT, score)
     assert (result.status, result.iterations) == (Status.BAD_DATA, 0)
-    assert result.message == "no counts at all in O"
+    assert result.message == "no counts at all in Co, Cu, O, Au"
     assert result.volumes.shape == (4, 12, 12, 12)
     assert not result.volumes.any()
 
