@@ -113,8 +113,10 @@ class Weights:
     Parameters
     ----------
     haadf : factor of ||r||²/(2 sigma²), sigma² the noise variance of HAADF: 1 is the statistical
-        (maximum a posteriori) weight, 0 leaves HAADF out.
-    tv : factor of the isotropic total variation of the concentrations, summed over the voxels.
+        (maximum a posteriori) weight, 0 leaves HAADF out. With ``solver.noise = "residual"`` sigma²
+        is noise times residual of the chemistry + TV start.
+    tv : factor of the isotropic total variation of the concentrations, summed over the voxels; with
+        ``solver.units = "noise"`` of the concentrations in units of each element's noise.
 
     Examples
     --------

@@ -256,6 +256,8 @@ def chemistry_start(series: TiltSeries, settings: SolverSettings, device: Device
     -------
     array : (element, z, y, x), on the device.
     """
+    # one start for every study: what else the settings ask for does not move the unit
+    settings = settings.model_copy(update={"totals": False})
     if not has_coarser(series):
         problem = chemical_problem(series, [Weights(0.0, REFERENCE_TV)], settings, device)
         state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
@@ -292,6 +294,11 @@ def _explained(rays: Array, data: Values) -> tuple[Values, Values, Values]:
     factors = non_negative(gram, along)
     model: Values = np.tensordot(factors, rays, 1)
     return factors, model, centred - (model - model.mean(axis=axes, keepdims=True))
+
+
+def _channels(series: TiltSeries) -> list[tuple[Array, float]]:
+    """Counts and background of each element."""
+    return list(zip(series.chemical, series.chemical_background, strict=True))
 
 
 def _levels(volumes: Array) -> Values:

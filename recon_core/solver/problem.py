@@ -48,7 +48,8 @@ class FusedProblem:
 
         haadf/(2 sigma^2) ||h A_h sum_i (Z_i x_i)^gamma - b_h||^2 + chemistry(x) + tv sum_i TV(x_i)
 
-    with sigma^2 the mean HAADF count (its Poisson variance), h the HAADF scale and the chemical
+    with sigma^2 the mean HAADF count (its Poisson variance; weights in other units are converted
+    before, :mod:`tomoatlas.recon_core.solver.normalisation`), h the HAADF scale and the chemical
     log-likelihood in counts (Schwartz et al., Nat. Commun. 15, 3555 (2024), Eq. 1, in units of the
     likelihood). The trials share data and geometry and differ in their weights; no trial depends on
     another.

@@ -242,3 +242,36 @@ def test_the_start_needs_no_other_weights() -> None:
     start = chemistry_start(in_noise_units(series()), SETTINGS, CPU)
     assert start.shape == (4, SIZE, SIZE, SIZE)
     assert (start >= 0).all()
+
+
+@pytest.mark.parametrize("film", [False, True])
+def test_the_fitted_law_knows_neither_gain_nor_unit_nor_absent_elements(film: bool) -> None:
+    settings = SolverSettings(
+        noise="residual", units="noise", contrast="fitted", gamma=1.4, max_iterations=60, film=film
+    )
+    plain = reconstruct(series(), Method.FUSED, WEIGHTS, settings)
+    other = reconstruct(amplified(series(), 7.0), Method.FUSED, WEIGHTS, settings)
+    assert np.linalg.norm(other.volumes - plain.volumes) < 1e-3 * np.linalg.norm(plain.volumes)
+    assert plain.haadf is not None
+    assert other.haadf is not None
+    ours, theirs = (np.array(r.haadf.coefficients.values) for r in (other, plain))
+    np.testing.assert_allclose(ours, 7.0 * theirs, rtol=1e-3)
+    dark = replace(series(), chemical=series().chemical * np.float32([[[[0]]], *[[[[1]]]] * 3]))
+    without = reconstruct(dark, Method.FUSED, WEIGHTS, settings)
+    assert without.haadf is not None
+    assert without.haadf.coefficients.elements == dark.elements
+    assert without.haadf.coefficients.values[0] == 0
+    assert not without.volumes[0].any()
+
+
+def test_coefficients_are_those_of_concentrations_whatever_the_unit_of_the_solve() -> None:
+    settings = SolverSettings(contrast="fitted", gamma=1.4, max_iterations=60)
+    clear = tilt_series(SIZE, haadf_tilts=15, chemical_tilts=15, chemical_snr=400.0)
+    weights = Weights(0.01, 0.1)  # light regularisation: both solve the same problem but for TV
+    plain = reconstruct(clear, Method.FUSED, weights, settings)
+    inner = settings.model_copy(update={"units": "noise"})
+    other = reconstruct(clear, Method.FUSED, weights, inner)
+    assert plain.haadf is not None
+    assert other.haadf is not None
+    ours, theirs = (np.array(r.haadf.coefficients.values) for r in (other, plain))
+    np.testing.assert_allclose(ours, theirs, rtol=0.4)
