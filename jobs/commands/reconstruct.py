@@ -77,6 +77,18 @@ _OF_CONTRAST = ("contrast", "gamma", "film")
     "[default: the atlas's, else tv]",
 )
 @click.option(
+    "--units",
+    type=click.Choice(["percentile", "noise"]),
+    help="Unit of the TV weight: concentrations, or the noise of each element.  "
+    "[default: the atlas's, else percentile]",
+)
+@click.option(
+    "--noise",
+    type=click.Choice(["counts", "residual"]),
+    help="Unit of the HAADF weight: the variance of counts, or noise times what chemistry + TV "
+    "leaves unexplained, which no gain changes.  [default: the atlas's, else counts]",
+)
+@click.option(
     "--totals/--no-totals",
     default=None,
     help="Hold the amount of each element at what its counts add up to.  "
