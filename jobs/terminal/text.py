@@ -15,6 +15,7 @@ from ...analysis.journal import JournalReader
 from ...analysis.progress import duration, progress
 from ...analysis.recommend import Recommendation
 from ...analysis.style import axis_label, value_label
+from ...recon_core.settings import SolverSettings
 from ...sweep.estimate import Estimate, estimate
 from ...sweep.study import Study
 from ...sweep.study.trial import GAMMA, SCORES, Score
@@ -157,15 +158,18 @@ def recommendation_text(found: Recommendation) -> str:
 
 
 def _meaning_lines(found: Recommendation) -> list[str]:
-    """Lines on the exponent and the contrast that the weights are for, where they are known."""
+    """Lines on the exponent, the contrast and other settings that the weights are for, if known."""
     if not found.solver:
         return []
     error = "" if found.gamma_error is None else f"  (± {found.gamma_error:.2g})"
-    edition = "" if found.edition is None else f", edition {found.edition}"
-    settings = found.settings
+    settings, usual = found.settings, SolverSettings().model_dump()
+    of = {name: value for name, value in found.solver.items() if name not in ("contrast", GAMMA)}
+    other = [name if value is True else f"{name} {value}" for name, value in of.items()
+             if value != usual.get(name)]  # fmt: skip
+    edition = [] if found.edition is None else [f"edition {found.edition}"]
     return [
         f"gamma   {settings.gamma:.4g}{error}",
-        f"for     contrast {settings.contrast}{edition}",
+        f"for     {', '.join([f'contrast {settings.contrast}', *other, *edition])}",
     ]
 
 

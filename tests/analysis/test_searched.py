@@ -23,9 +23,11 @@ from tomoatlas.analysis.rerun import best_rows, weights_of_row
 from tomoatlas.analysis.table import best_trial, trials_of_cell
 from tomoatlas.jobs.cli import main
 from tomoatlas.jobs.commands.reconstruct import choose_weights, settings_for
+from tomoatlas.jobs.terminal.text import recommendation_text
 from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import Study, parse_study
@@ -253,6 +255,16 @@ def test_a_weight_means_nothing_under_another_contrast() -> None:
     assert any("contrast linear" in note for note in found.notes)
     one = Atlas(pd.DataFrame(rows[:2]), axes, settings)
     assert recommend(one, 35, 9).settings.contrast == "power"
+
+
+def test_every_setting_that_weights_are_for_is_carried() -> None:
+    solver = {"contrast": "fitted", "gamma": 1.6, "regulariser": "guided", "totals": True}
+    table = pd.DataFrame([{"haadf": 0.1, "tv": 1.0, "nrmse": 0.3}])
+    atlas = Atlas(table, (), {"study": {"edition": 2}, "solver": {**solver, "tolerance": 1e-3}})
+    found = recommend(atlas, 35, 9)
+    assert found.settings == SolverSettings.model_validate(solver)
+    line = recommendation_text(found).splitlines()[3]
+    assert all(word in line for word in ("fitted", "guided", "totals", "edition 2"))
 
 
 def test_an_atlas_older_than_a_setting_is_for_its_neutral_value() -> None:
