@@ -181,6 +181,7 @@ class Registry(Generic[T]):
         self._loader = _Loader(noun, group, kind)
         self._builtin = dict(builtin)
         self._registered: dict[str, T] = {}
+        self._shipped: dict[str, T] = {}
 
     def get(self, name: str) -> T:
         """Return the entry of a name, or the one that a Python file defines.
@@ -197,7 +198,10 @@ class Registry(Generic[T]):
         if name in self._registered:
             return self._registered[name]
         if name in self._builtin:
-            return self._loader.from_point(name, Origin(SHIPPED, self._builtin[name]))
+            if name not in self._shipped:
+                origin = Origin(SHIPPED, self._builtin[name])
+                self._shipped[name] = self._loader.from_point(name, origin)
+            return self._shipped[name]
         if is_file(name):
             return self._loader.from_file(name)
         if name in self._plugins:

@@ -56,18 +56,13 @@ def estimate(study: Study) -> Estimate:
     ------
     BadInput : a specimen that cannot be read.
     """
-    cells = [study.at(cell) for cell in study.cells()]
-    methods = study.search.methods
-    return Estimate(
-        cells=len(cells),
-        trials={method: study.search.budget(method) * len(cells) for method in methods},
-        memory_bytes=max(trial_bytes(at) for at in cells),
-        seconds=sum(
-            study.search.budget(method) * trial_seconds(at, method)
-            for at in cells
-            for method in methods
-        ),
-    )
+    cells, methods = study.cells(), study.search.methods
+    memory, seconds = 0, 0.0
+    for at in map(study.at, cells):
+        memory = max(memory, trial_bytes(at))
+        seconds += sum(study.search.budget(m) * trial_seconds(at, m) for m in methods)
+    trials = {method: study.search.budget(method) * len(cells) for method in methods}
+    return Estimate(len(cells), trials, memory, seconds)
 
 
 def trial_bytes(study: Study) -> int:

@@ -28,7 +28,8 @@ class Search:
     cell : the cell.
     method : the method whose weights are searched.
     weights : trial number → weights, of every started trial.
-    scores : trial number → score of every finished trial, None for a failed one.
+    scores : trial number → score of every finished trial as a proposal sees it, None for a failed
+        one.
     """
 
     study: Study
@@ -96,7 +97,8 @@ class Search:
         score : what ``search.score`` names; None if it failed.
         """
         self.weights[number] = weights
-        self.scores[number] = score
+        digits = self.study.search.score_digits
+        self.scores[number] = score if score is None else rounded(score, digits)
         self._advance()
 
     def _advance(self) -> None:
@@ -129,6 +131,22 @@ class Search:
 
     def _seed(self, *parts: int) -> int:
         return short_seed(*self._seeds, *parts)
+
+
+def rounded(score: float, digits: int | None) -> float:
+    """A score of so many significant digits; all of them for None.
+
+    Parameters
+    ----------
+    score : finite.
+    digits : their number.
+
+    Examples
+    --------
+    >>> rounded(0.2234567, 4), rounded(0.2234567, None)
+    (0.2235, 0.2234567)
+    """
+    return score if digits is None else float(f"{score:.{digits}g}")
 
 
 SearchKey = tuple[tuple[tuple[str, Scalar], ...], Method]

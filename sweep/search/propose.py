@@ -30,6 +30,10 @@ LINEAR = frozenset({GAMMA})
 DIGITS = 6
 """Significant digits of a proposed weight."""
 
+MODELLED, BEST_MODELLED, PENDING_MODELLED = 512, 128, 256
+"""Most results that a model is made of, how many of them are the best ones of all, and most pending
+trials. A model's memory grows with the square of their number, its time with the cube."""
+
 DESIGN_BLOCK = 64
 """Fewest points of a Sobol sequence drawn at once; a power of two keeps it balanced."""
 
@@ -88,11 +92,24 @@ def propose(
     ones. Without any score they are the next point of the initial design.
     """
     tried = [_point(space, w) for w, _ in scored] + [_point(space, w) for w in pending]
+    scored = _telling(scored)
     scores = _standardised([score for _, score in scored])
     if scores is None:
         return _untried(space, initial_point(space, len(tried), seed), tried)
-    unit = _unit(space, tried)
+    modelled = [*(w for w, _ in scored), *pending[-PENDING_MODELLED:]]
+    unit = _unit(space, [_point(space, w) for w in modelled])
     return _untried(space, _at(space, _ask(surrogate, unit, np.array(scores.values), seed)), tried)
+
+
+def _telling(scored: Scored) -> Scored:
+    """Of many results those that a model is made of, in order: the latest and the best ones."""
+    if len(scored) <= MODELLED:
+        return scored
+    worst = [math.inf if s is None or not math.isfinite(s) else s for _, s in scored]
+    # Stable, so that ties do not depend on the machine.
+    best = sorted(range(len(scored)), key=worst.__getitem__)[:BEST_MODELLED]
+    latest = range(len(scored) - MODELLED + BEST_MODELLED, len(scored))
+    return [scored[i] for i in sorted({*best, *latest})]
 
 
 def predict(space: Space, scored: Scored, at: Array) -> tuple[Array, Array]:
@@ -117,6 +134,7 @@ def predict(space: Space, scored: Scored, at: Array) -> tuple[Array, Array]:
     """
     from . import gp
 
+    scored = _telling(scored)
     scores = _standardised([score for _, score in scored])
     if scores is None:
         raise ValueError("no score is known")

@@ -20,6 +20,7 @@ from ...recon_core.errors import BadInput
 LATER: dict[str, object] = {
     "acquisition.contrast": "power",
     "search.score": "nrmse",
+    "search.score_digits": None,
     "search.space.gamma": None,
     "solver.contrast": "power",
     "solver.film": False,

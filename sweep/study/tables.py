@@ -195,6 +195,8 @@ class SearchSettings(Table):
     space : bounds of the weights.
     score : what the search minimises, and by which the best trial of a cell is chosen; see
         :data:`tomoatlas.sweep.study.trial.SCORES`.
+    score_digits : significant digits of a score that a proposal depends on: the last ones are
+        another processor's, and far below what a solve settles to. None for all.
     """
 
     trials: Count = 20
@@ -205,6 +207,7 @@ class SearchSettings(Table):
     surrogate: Surrogate = Surrogate.GP
     space: SearchSpace = SearchSpace()
     score: Score = Score.NRMSE
+    score_digits: Annotated[int, Field(ge=2, le=17)] | None = None
 
     @field_validator("methods")
     @classmethod
@@ -260,7 +263,8 @@ def is_volume(kind: str) -> bool:
     >>> is_volume("nanocubes"), is_volume("data/particle.EMD")
     (False, True)
     """
-    suffix = Path(kind).suffix
+    # Most kinds are plain names, and this is asked of every cell.
+    suffix = Path(kind).suffix if "." in kind else ""
     return bool(suffix) and not is_file(kind) and reads_volumes(suffix)
 
 
