@@ -127,6 +127,7 @@ class CpuKernels:
     guided_variation = staticmethod(kernels.guided_variation)
     distance = staticmethod(kernels.distance)
     descent_products = staticmethod(kernels.descent_products)
+    plane_products = staticmethod(kernels.plane_products)
     descend = staticmethod(kernels.descend)
     volume_step = staticmethod(volume_step.volume_step)
 

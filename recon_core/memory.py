@@ -15,7 +15,7 @@ from .methods import Method
 FLOAT = 4
 ITERATES = 3  # volumes, next volumes and point of every element
 DUALS = 3  # components of every element's TV dual
-COUPLING = 4  # u, multiplier, contrast, residual
+COUPLING = 6  # u, multiplier, contrast, residual, last step and its image
 GUIDE = 2  # the guide of TV, and its copy for those that stay while trials leave a batch
 FILTER = 5  # spectra before and after each axis, and cuFFT's own workspace
 SLABS = 2  # spectra of the slabs that the threads of a CPU filter, at most

@@ -303,31 +303,82 @@ def descent_products(
 
 
 @jit
-def descend(
-    length: Array,
+def plane_products(
+    residual: Array,
     direction: Array,
     image: Array,
+    last: Array,
+    last_image: Array,
+    ridge: np.float32,
+) -> NDArray[np.float64]:
+    """Sum, over each row, what the minimum in the plane of two directions needs.
+
+    With H = A^T A + ridge: <residual, direction>, <residual, last>, <direction, H direction>,
+    <direction, H last> and <last, H last>.
+
+    Parameters
+    ----------
+    residual, direction, last : (trial, row, x).
+    image, last_image : A^T A applied to ``direction`` and to ``last``, (trial, row, x).
+    ridge : multiple of the identity added to A^T A.
+
+    Returns
+    -------
+    array : (trial, row, 5), float64.
+    """
+    batch, rows, width = residual.shape
+    sums = np.empty((batch, rows, 5))
+    for task in numba.prange(batch * rows):
+        trial, row = task // rows, task % rows
+        r, d, a = residual[trial, row], direction[trial, row], image[trial, row]
+        p, q = last[trial, row], last_image[trial, row]
+        gain, gain_last = np.float32(0), np.float32(0)
+        bend, across, bend_last = np.float32(0), np.float32(0), np.float32(0)
+        for j in range(width):
+            gain += r[j] * d[j]
+            gain_last += r[j] * p[j]
+            bend += d[j] * (a[j] + ridge * d[j])
+            across += d[j] * (q[j] + ridge * p[j])
+            bend_last += p[j] * (q[j] + ridge * p[j])
+        total = sums[trial, row]
+        total[0], total[1], total[2], total[3], total[4] = gain, gain_last, bend, across, bend_last
+    return sums
+
+
+@jit
+def descend(
+    lengths: Array,
+    direction: Array,
+    image: Array,
+    last: Array,
+    last_image: Array,
     ridge: np.float32,
     solution: Array,
     residual: Array,
 ) -> None:
-    """Step the solution along the direction and keep its residual up to date, both in place.
+    """Step the solution in the plane of two directions, and keep its residual up to date, in place.
 
-    Solution += length direction, residual -= length (image + ridge direction).
+    With the step p = lengths[0] direction + lengths[1] last: solution += p, residual -= A^T A p +
+    ridge p; the step and its image replace ``last`` and ``last_image``.
 
     Parameters
     ----------
-    length : step of each trial, (trial,).
-    direction, image : (trial, row, x), as for :func:`descent_products`.
+    lengths : of each trial along ``direction`` and along ``last``, (trial, 2).
+    direction, image, last, last_image : (trial, row, x), as for :func:`plane_products`; the latter
+        two are written.
     ridge : multiple of the identity added to A^T A.
     solution, residual : (trial, row, x), written.
     """
     batch, rows, width = residual.shape
     for task in numba.prange(batch * rows):
         trial, row = task // rows, task % rows
-        # one pass over memory for both updates
+        # one pass over memory for all updates
         s, r = solution[trial, row], residual[trial, row]
-        d, a, step = direction[trial, row], image[trial, row], length[trial]
+        d, a = direction[trial, row], image[trial, row]
+        p, q = last[trial, row], last_image[trial, row]
+        along, onward = lengths[trial, 0], lengths[trial, 1]
         for j in range(width):
-            s[j] += step * d[j]
-            r[j] -= step * (a[j] + ridge * d[j])
+            p[j] = along * d[j] + onward * p[j]
+            q[j] = along * a[j] + onward * q[j]
+            s[j] += p[j]
+            r[j] -= q[j] + ridge * p[j]

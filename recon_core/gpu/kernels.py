@@ -195,19 +195,37 @@ class CudaKernels:
         args = (residual, direction, image, np.float32(ridge), *int32(size.each))
         return self._sum("descent_products", size, args, sums=2)
 
-    def descend(
+    def plane_products(
         self,
-        length: Array,
+        residual: Array,
         direction: Array,
         image: Array,
+        last: Array,
+        last_image: Array,
+        ridge: np.float32,
+    ) -> Sums:
+        """See :func:`tomoatlas.recon_core.cpu.kernels.plane_products`; (trial, 1, 5)."""
+        size = _Size.of(residual)
+        arrays = (residual, direction, image, last, last_image)
+        args = (*arrays, np.float32(ridge), *int32(size.each))
+        return self._sum("plane_products", size, args, sums=5)
+
+    def descend(
+        self,
+        lengths: Array,
+        direction: Array,
+        image: Array,
+        last: Array,
+        last_image: Array,
         ridge: np.float32,
         solution: Array,
         residual: Array,
     ) -> None:
         """See :func:`tomoatlas.recon_core.cpu.kernels.descend`."""
         size = _Size.of(residual)
-        arrays = (length, direction, image, np.float32(ridge), solution, residual)
-        self._apply("descend", size, (*arrays, *int32(size.each)))
+        arrays = (lengths, direction, image, last, last_image)
+        args = (*arrays, np.float32(ridge), solution, residual, *int32(size.each))
+        self._apply("descend", size, args)
 
     def volume_step(self, f: Fields, s: Steps) -> Sums:
         """See :func:`tomoatlas.recon_core.cpu.volume_step.volume_step`; (trial, 1, 6).

@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from ..cpu.volume_step import Fields, Steps
 from ..result import Reconstruction, Status
 from .convergence import ConvergenceRecord, record_of, result_of, status_of
-from .gram import gram_of
+from .gram import Line, gram_of
 from .problem import FusedProblem
 from .state import Coupling, FusionState, compacted, view_of
 
@@ -55,7 +55,8 @@ RIDGE = 0.02  # rho / (precision ||A_h||^2): larger is slower, smaller stalls
 POWER_STEPS = 3
 CURVATURE_MARGIN = 1.25  # three power iterations come to about 0.85 of the eigenvalue
 REFRESH_EVERY = 5  # a new curvature estimate after 5, 10, 20, 40 ... iterations
-MOMENTUM = 0.5  # more, with one dual step per iteration, lets the TV dual lag and oscillate
+RESTART = 6  # steps of u after which its last one is forgotten: more swing up
+MOMENTUM = 0.9  # more lets the TV dual, of one step per iteration, lag and oscillate
 CALMED = 0.5  # factor of that limit wherever the objective has risen: strong TV takes less
 RAISED = 2.0  # factor of the metric there; less takes more rises to settle, more is slower after
 RECORD_EVERY = 10  # iterations between evaluations of the objective
@@ -118,7 +119,8 @@ def start_coupling(problem: FusedProblem, state: FusionState) -> FusionState:
     # at u = s(x), d = 0 the ridge drops out: the residual of the u-step is A^T (b - A u)
     rays = haadf.projector.forward(contrast)
     residual = haadf.projector.adjoint(haadf.signal - rays)
-    coupling = Coupling(contrast.copy(), xp.zeros_like(contrast), contrast, residual, rays)
+    multiplier, *last = (xp.zeros_like(contrast) for _ in range(3))
+    coupling = Coupling(contrast.copy(), multiplier, contrast, residual, rays, *last)
     return replace(state, coupling=coupling, gram=gram, work=state.work + haadf.tilts)
 
 
@@ -137,10 +139,11 @@ def step(problem: FusedProblem, state: FusionState) -> FusionState:
     FusionState : one iteration on.
     """
     if state.coupling is not None and state.gram is not None:
-        u, residual, rays = state.coupling.u, state.coupling.residual, state.coupling.rays
-        direction, image = view_of(state.workspace, u.shape), view_of(state.next_volumes, u.shape)
+        coupling, u = state.coupling, state.coupling.u
         # u-step, in memory that gradient and next iterate do not need yet
-        state.gram.descend(u, residual, rays, direction, image)
+        along = Line(view_of(state.workspace, u.shape), view_of(state.next_volumes, u.shape))
+        last, restart = Line(coupling.last, coupling.last_image), state.iteration % RESTART == 0
+        state.gram.descend(u, coupling.residual, coupling.rays, along, last, restart)
     if _due(state.iteration):
         state = refresh_metric(problem, state)
     # x-step: gradient at the extrapolated point, then prox, momentum and dual in one kernel

@@ -1,9 +1,10 @@
-"""The u-step of the splitting: (A^T A + ridge) u = f by preconditioned descent."""
+"""The u-step of the splitting: (A^T A + ridge) u = f by conjugate steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,22 @@ from ..device import Device, Filter
 from ..projection import Projector
 
 Array = NDArray[np.float32]
+
+
+PARALLEL = 1e-6  # share of the area that two directions would span if they were conjugate
+
+
+class Line(NamedTuple):
+    """A direction of the u-step.
+
+    Parameters
+    ----------
+    direction : (trial, z, y, x).
+    image : A^T A applied to it.
+    """
+
+    direction: Array
+    image: Array
 
 
 @dataclass(frozen=True)
@@ -38,29 +55,49 @@ class Gram:
     precondition: Filter
 
     def descend(
-        self, solution: Array, residual: Array, rays: Array, direction: Array, image: Array
+        self, solution: Array, residual: Array, rays: Array, along: Line, last: Line, restart: bool
     ) -> None:
-        """Take one preconditioned steepest-descent step of exact length.
+        """Step to the minimum in the plane of the preconditioned residual and of the last step.
+
+        For a fixed right-hand side these are preconditioned conjugate gradients. That of the u-step
+        moves with every iteration, and the memory of a step that answered an older one has to
+        end: without restarts a solve swings up within a hundred iterations.
 
         Parameters
         ----------
         solution : u, (trial, z, y, x), updated.
         residual : f - (A^T A + ridge) u, like ``solution``, kept up to date.
         rays : workspace, (trial, angle, y, x).
-        direction, image : workspace, like ``solution``.
+        along : workspace, each like ``solution``.
+        last : the last step, updated; zeros before the first.
+        restart : leave the last step out.
         """
-        kernels, xp = self.device.kernels, self.device.xp
+        kernels = self.device.kernels
         # direction = ramp filter of the residual
-        self.precondition(residual, direction)
-        self.projector.adjoint(self.projector.forward(direction, out=rays), out=image)
+        self.precondition(residual, along.direction)
+        self.projector.adjoint(self.projector.forward(along.direction, out=rays), out=along.image)
         flat = (len(solution), -1, solution.shape[-1])
-        r, d, a = (array.reshape(flat) for array in (residual, direction, image))
-        # exact line search along it, one length per trial
-        sums = kernels.descent_products(r, d, a, self.ridge).sum(axis=1)
-        gain, bend = sums[:, 0], sums[:, 1]
-        # NaN stays NaN; nothing left to descend is a step of 0
-        length = xp.where(bend == 0, 0.0, gain / xp.where(bend == 0, 1.0, bend))
-        kernels.descend(length.astype(np.float32), d, a, self.ridge, solution.reshape(flat), r)
+        lines = [array.reshape(flat) for array in (*along, *last)]
+        r = residual.reshape(flat)
+        products = kernels.plane_products(r, *lines, self.ridge).sum(axis=1)
+        lengths = _lengths(self.device.xp, products, restart)
+        kernels.descend(lengths, *lines, self.ridge, solution.reshape(flat), r)
+
+
+def _lengths(xp: Any, products: NDArray[np.float64], restart: bool) -> Array:
+    """Solve for the minimum in the plane, one pair of lengths per trial, (trial, 2).
+
+    Along the new direction alone where the two are parallel to rounding, or there is no last step.
+    """
+    gain, gain_last, bend, across, bend_last = products.T
+    area = bend * bend_last - across**2
+    plane = (area > PARALLEL * bend * bend_last) & (not restart)
+    # NaN stays NaN; nothing left to descend is a step of 0
+    line = xp.where(bend == 0, 0.0, gain / xp.where(bend == 0, 1.0, bend))
+    area = xp.where(plane, area, 1.0)
+    both = (bend_last * gain - across * gain_last) / area, (bend * gain_last - across * gain) / area
+    lengths = xp.stack([xp.where(plane, both[0], line), xp.where(plane, both[1], 0.0)], axis=1)
+    return lengths.astype(np.float32)  # type: ignore[no-any-return]
 
 
 def gram_of(device: Device, projector: Projector, ridge: float) -> Gram:

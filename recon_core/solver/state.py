@@ -27,6 +27,8 @@ class Coupling:
     contrast : summed contrast s(x) of the iterate.
     residual : residual of the u-step, A^T (b - A u) + ridge (s(x) + d - u).
     rays : workspace for its projections, (trial, angle, y, x).
+    last : last step of u, zeros before the first.
+    last_image : A^T A applied to it.
     """
 
     u: Array
@@ -34,6 +36,8 @@ class Coupling:
     contrast: Array
     residual: Array
     rays: Array
+    last: Array
+    last_image: Array
 
 
 @dataclass(frozen=True)

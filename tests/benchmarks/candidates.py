@@ -23,7 +23,7 @@ from first_order import (
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.solver.admm import RECORD_EVERY, calmed, recorded, step
-from tomoatlas.recon_core.solver.gram import Gram, gram_of
+from tomoatlas.recon_core.solver.gram import Gram, Line, gram_of
 from tomoatlas.recon_core.solver.multiresolution import (
     COARSE_STEPS,
     _refined,
@@ -123,9 +123,10 @@ class Conjugate(Gram):
     steps: int = 3
 
     def descend(
-        self, solution: Array, residual: Array, rays: Array, direction: Array, image: Array
+        self, solution: Array, residual: Array, rays: Array, along: Line, last: Line, restart: bool
     ) -> None:
-        """As :meth:`Gram.descend`, which takes one preconditioned step."""
+        """As :meth:`Gram.descend`, which takes one preconditioned step; forgets the last one."""
+        direction, image = along
         direction[...] = residual
         size = _square(residual)
         for _ in range(self.steps):

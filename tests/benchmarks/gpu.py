@@ -228,9 +228,11 @@ def kernel_runs(kernels: CudaKernels, size: int) -> Iterator[tuple[str, int, Fun
     yield "weighted_squares", 2 * ray, partial(k.weighted_squares, rays, *data, each)
     haadf = random((2, 1, TILTS[0] * size, size))
     yield "distance", haadf.nbytes, partial(k.distance, haadf[0], haadf[1, 0])
-    r, d, a, u = random((4, 1, size * size, size))
+    r, d, a, p, q, u = random((6, 1, size * size, size))
     yield "descent_products", 3 * r.nbytes, partial(k.descent_products, r, d, a, ridge)
-    yield "descend", 6 * r.nbytes, partial(k.descend, each[:1] - 1.5, d, a, ridge, u, r)
+    yield "plane_products", 5 * r.nbytes, partial(k.plane_products, r, d, a, p, q, ridge)
+    lengths = random((1, 2)) - 0.5
+    yield "descend", 10 * r.nbytes, partial(k.descend, lengths, d, a, p, q, ridge, u, r)
     fields, one = step_fields(size), r.nbytes
     half = fields._replace(dual=fields.dual.astype(np.float16))
     x, flat = fields.volumes, (1, ELEMENTS, size * size, size)

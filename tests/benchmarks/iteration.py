@@ -119,15 +119,16 @@ def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
         2 * nonzeros[0],
     )
     r, d, a = (x.reshape(flat) for x in (coupling.residual, coupling.u, image))
-    kernels, no, spare = problem.device.kernels, np.zeros(1, np.float32), d.copy()
+    kernels, no, spare = problem.device.kernels, np.zeros((1, 2), np.float32), d.copy()
+    last = [x.reshape(flat) for x in (coupling.last, coupling.last_image)]
     yield Stage(
         "descent of u",
         lambda: (
-            kernels.descent_products(r, d, a, gram.ridge),
-            kernels.descend(no, d, a, gram.ridge, spare, r),
+            kernels.plane_products(r, d, a, *last, gram.ridge),
+            kernels.descend(no, d, a, *last, gram.ridge, spare, r),
         ),
-        FLOAT * 9 * voxels,
-        8 * voxels,
+        FLOAT * 15 * voxels,
+        24 * voxels,
     )
     yield Stage(
         "chemical pair",

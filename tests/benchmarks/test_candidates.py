@@ -29,7 +29,7 @@ from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver.admm import _volume_step, init, solve
-from tomoatlas.recon_core.solver.gram import gram_of
+from tomoatlas.recon_core.solver.gram import Line, gram_of
 from tomoatlas.recon_core.solver.multiresolution import initial_state
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
 from tomoatlas.recon_core.tiltseries import TiltSeries
@@ -128,8 +128,8 @@ def test_conjugate_gradients_solve_the_linear_half() -> None:
     gram = Conjugate(CPU, plain.projector, plain.ridge, plain.precondition, 60)
     right = some()[:, 0]
     solution, residual = np.zeros_like(right), right.copy()
-    rays, direction, image = gram.projector.forward(right), right.copy(), right.copy()
-    gram.descend(solution, residual, rays, direction, image)
+    rays, along, last = gram.projector.forward(right), *(Line(right.copy(), right.copy()),) * 2
+    gram.descend(solution, residual, rays, along, last, restart=True)
     there = gram.projector.adjoint(gram.projector.forward(solution)) + gram.ridge * solution
     np.testing.assert_allclose(there, right, atol=1e-3)
 

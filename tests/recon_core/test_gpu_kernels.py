@@ -169,7 +169,10 @@ class KernelConformance:
         case, ridge = Case(shape, seed).rows(), np.float32(0.3)
         r, d, a, solution = (case.signed() for _ in range(4))
         self.agree("descent_products", r, d, a, ridge)
-        self.agree("descend", case.numbers(shape[0]), d, a, ridge, solution, r, atol=1e-5)
+        last, last_image = case.signed(), case.signed()
+        self.agree("plane_products", r, d, a, last, last_image, ridge)
+        lengths = np.stack([case.numbers(shape[0]), case.numbers(shape[0])], axis=1)
+        self.agree("descend", lengths, d, a, last, last_image, ridge, solution, r, atol=1e-5)
 
     def step_agrees(self, f: Fields, s: Steps) -> None:
         ours = Fields(*map(self.put_copy, f))

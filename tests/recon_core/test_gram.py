@@ -10,7 +10,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
 from tomoatlas.recon_core.projection.rays import projection_matrix
-from tomoatlas.recon_core.solver.gram import Gram, gram_of
+from tomoatlas.recon_core.solver.gram import Gram, Line, gram_of
 
 SHAPES = [(8, 8), (7, 9), (6, 5)]
 RIDGE = 0.02
@@ -25,9 +25,19 @@ def normal(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def descend(operator: Gram, solution: np.ndarray, residual: np.ndarray) -> None:
+def descend(
+    operator: Gram, solution: np.ndarray, residual: np.ndarray, last: Line | None = None
+) -> None:
+    """A step from an older one; without one along the preconditioned residual."""
     rays = operator.projector.forward(solution)
-    operator.descend(solution, residual, rays, np.empty_like(solution), np.empty_like(solution))
+    along = Line(np.empty_like(solution), np.empty_like(solution))
+    none = last is None
+    last = nothing(solution) if last is None else last
+    operator.descend(solution, residual, rays, along, last, restart=none)
+
+
+def nothing(solution: np.ndarray) -> Line:
+    return Line(np.zeros_like(solution), np.zeros_like(solution))
 
 
 def inner(a: np.ndarray, b: np.ndarray) -> float:
@@ -87,11 +97,27 @@ def test_descent_arrives_where_conjugate_gradients_do(shape: tuple[int, int]) ->
         dtype=np.float64,
     )
     expected, _ = cg(linear, force.ravel().astype(float), rtol=1e-5, maxiter=500)
-    solution, residual = np.zeros_like(force), force.copy()
-    for _ in range(80):
-        descend(operator, solution, residual)
-    distance = np.linalg.norm(solution.ravel() - expected)
-    assert distance < 2e-3 * np.linalg.norm(expected)
+
+    def distance(last: Line | None, steps: int) -> float:
+        solution, residual = np.zeros_like(force), force.copy()
+        for _ in range(steps):
+            descend(operator, solution, residual, last)
+        return float(np.linalg.norm(solution.ravel() - expected) / np.linalg.norm(expected))
+
+    assert distance(None, 80) < 2e-3
+    # with the last step it takes a fraction of the steps
+    assert distance(nothing(force), 20) < 2e-3
+
+
+def test_the_last_step_is_what_was_added_and_its_image() -> None:
+    operator, force = gram(), normal((2, 8, 8, 3), 0)
+    solution, residual, last = np.zeros_like(force), force.copy(), nothing(force)
+    for _ in range(4):
+        before = solution.copy()
+        descend(operator, solution, residual, last)
+        np.testing.assert_allclose(last.direction, solution - before, atol=1e-5)
+        image = gram_times(operator, last.direction) - operator.ridge * last.direction
+        assert np.linalg.norm(last.image - image) < 1e-4 * np.linalg.norm(image)
 
 
 def test_a_vanished_residual_moves_nothing() -> None:
@@ -99,6 +125,7 @@ def test_a_vanished_residual_moves_nothing() -> None:
     solution, residual = normal((1, 8, 8, 2), 0), np.zeros((1, 8, 8, 2), np.float32)
     before = solution.copy()
     descend(operator, solution, residual)
+    descend(operator, solution, residual, nothing(solution))
     np.testing.assert_array_equal(solution, before)
 
 

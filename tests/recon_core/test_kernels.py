@@ -10,6 +10,7 @@ from tomoatlas.recon_core.cpu.kernels import (
     descend,
     descent_products,
     distance,
+    plane_products,
     poisson_deviance,
     poisson_slope,
     power_sum,
@@ -107,17 +108,27 @@ def test_distance_of_rows() -> None:
 
 
 def test_products_and_update_of_a_descent() -> None:
-    residual, direction, image, solution = (random_volumes((3, 6, 7), seed) for seed in range(4))
-    length, ridge = np.array([0.5, 0.0, 2.0], np.float32), np.float32(0.3)
+    residual, direction, image, solution, last, last_image = (
+        random_volumes((3, 6, 7), seed) for seed in range(6)
+    )
+    ridge = np.float32(0.3)
+    bend, bend_last = image + ridge * direction, last_image + ridge * last
     sums = descent_products(residual, direction, image, ridge)
     np.testing.assert_allclose(sums[..., 0], (residual * direction).sum(-1), rtol=1e-5)
-    bend = image + ridge * direction
     np.testing.assert_allclose(sums[..., 1], (direction * bend).sum(-1), rtol=1e-5)
-    after, rest = solution.copy(), residual.copy()
-    descend(length, direction, image, ridge, after, rest)
-    step = length[:, None, None]
-    np.testing.assert_allclose(after, solution + step * direction, rtol=1e-5)
-    np.testing.assert_allclose(rest, residual - step * bend, rtol=1e-5, atol=1e-6)
+    sums = plane_products(residual, direction, image, last, last_image, ridge)
+    pairs = (residual, direction), (residual, last)
+    pairs += (direction, bend), (direction, bend_last), (last, bend_last)
+    for at, (one, other) in enumerate(pairs):
+        np.testing.assert_allclose(sums[..., at], (one * other).sum(-1), rtol=1e-5)
+    lengths = np.array([[0.5, 0.2], [0.0, 0.0], [2.0, -1.0]], np.float32)
+    after, rest, step, stepped = (a.copy() for a in (solution, residual, last, last_image))
+    descend(lengths, direction, image, step, stepped, ridge, after, rest)
+    along, onward = lengths.T[:, :, None, None]
+    np.testing.assert_allclose(step, along * direction + onward * last, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(stepped, along * image + onward * last_image, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(after, solution + step, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(rest, residual - stepped - ridge * step, rtol=1e-4, atol=1e-5)
 
 
 def test_nan_is_not_clipped_away() -> None:

@@ -129,17 +129,44 @@ extern "C" __global__ void descent_products(double* __restrict__ sums,
     write_sums(values, sums);
 }
 
-extern "C" __global__ void descend(const float* __restrict__ length,
+extern "C" __global__ void plane_products(double* __restrict__ sums,
+                                          const float* __restrict__ residual,
+                                          const float* __restrict__ direction,
+                                          const float* __restrict__ image,
+                                          const float* __restrict__ last,
+                                          const float* __restrict__ last_image, float ridge,
+                                          int count) {
+    const int at = index_of_thread();
+    const long long here = trial_start(count) + at;
+    double values[5] = {0.0, 0.0, 0.0, 0.0, 0.0};
+    if (at < count) {
+        const double r = residual[here], d = direction[here], p = last[here];
+        const double bent = last_image[here] + ridge * p;
+        values[0] = r * d;
+        values[1] = r * p;
+        values[2] = d * (image[here] + ridge * d);
+        values[3] = d * bent;
+        values[4] = p * bent;
+    }
+    write_sums(values, sums);
+}
+
+extern "C" __global__ void descend(const float* __restrict__ lengths,
                                    const float* __restrict__ direction,
-                                   const float* __restrict__ image, float ridge,
+                                   const float* __restrict__ image, float* __restrict__ last,
+                                   float* __restrict__ last_image, float ridge,
                                    float* __restrict__ solution, float* __restrict__ residual,
                                    int count) {
     const int at = index_of_thread();
     if (at >= count) return;
     const long long here = trial_start(count) + at;
-    const float step = length[blockIdx.y], d = direction[here];
-    solution[here] += step * d;
-    residual[here] -= step * (image[here] + ridge * d);
+    const float along = lengths[2 * blockIdx.y], onward = lengths[2 * blockIdx.y + 1];
+    const float step = along * direction[here] + onward * last[here];
+    const float bent = along * image[here] + onward * last_image[here];
+    last[here] = step;
+    last_image[here] = bent;
+    solution[here] += step;
+    residual[here] -= bent + ridge * step;
 }
 
 // One row of blocks per element of a trial.
