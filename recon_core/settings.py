@@ -53,7 +53,8 @@ class SolverSettings(BaseModel):
         or ``fitted``, k x^gamma with a factor k of each element, and a vacuum level, fitted to the
         data.
     gamma : its exponent, 1.4 to 2; of ``linear`` and ``fitted`` 1 to 2.
-    tolerance : stop when the objective changes by less than this fraction over ten iterations.
+    tolerance : stop when the objective changes by less than this fraction over ten iterations, and
+        volumes and coupling have settled accordingly.
     max_iterations : limit of the work, in pairs of projections of each modality.
     chemistry : likelihood of the chemical counts, ``poisson`` or ``least-squares``.
     regulariser : what the TV weight weighs: ``tv``, or ``guided``, TV that spares the edges which

@@ -26,6 +26,8 @@ REVISIONS: dict[int, str] = {
     1: "2026-11-28: the first recorded; strong TV settles, a filter for the first steps",
     2: "2026-11-28: counts without background have a likelihood of bounded slope and curvature; "
     "grids below 32 voxels and odd ones start from half the resolution too; others as before",
+    3: "2026-11-28: the HAADF half of a step remembers its last one and momentum is 0.9, which "
+    "halves the iterations; a trial ends when its volumes have settled, not its objective alone",
 }
 """Revision of the algorithm → since when, and what moved.
 

@@ -4,7 +4,7 @@ The stiff direction of the objective is the summed contrast s(x) = sum_i w_i x_i
 A_h. It is split off as u = s(x) with the scaled multiplier d (ADMM; Boyd et al., Found. Trends
 Mach. Learn. 3, 1 (2011)):
 
-    u <- argmin  precision/2 ||A_h u - b||^2 + rho/2 ||u - s(x) - d||^2    one preconditioned step
+    u <- argmin  precision/2 ||A_h u - b||^2 + rho/2 ||u - s(x) - d||^2    one conjugate step
     x <- argmin  chemistry(x) + tv TV(x) + rho/2 ||s(x) - u + d||^2        one accelerated step
     d <- d + s(x) - u
 
@@ -163,9 +163,9 @@ def solve(
 ) -> tuple[Reconstruction, ...]:
     """Step, at least once, until every trial has converged or has spent its work.
 
-    Converged: over ten iterations the objective has changed by less than ``tolerance`` (relative),
-    both residuals are below ten times ``tolerance``, and the volumes are calm. Such a trial leaves
-    the batch.
+    Converged: objective, volumes and coupling have settled to ``tolerance``, as
+    :func:`~tomoatlas.recon_core.solver.convergence.status_of` judges. Such a trial leaves the
+    batch.
 
     Parameters
     ----------

@@ -12,7 +12,8 @@ from ..result import History, Reconstruction, Status
 
 Array = NDArray[np.float32]
 
-CALM = 100.0  # times the tolerance: largest relative change per iteration of settled volumes
+CALM = 10.0  # times the tolerance: largest relative change per iteration of settled volumes
+COUPLED = 2.0  # times the tolerance: largest residual of a settled coupling
 DIVERGED = 1e3  # times the first objective: a trial above it has diverged
 BLOWN_UP = 100.0  # times its ceiling: a chemical term above it has diverged, settled or not
 
@@ -60,6 +61,12 @@ def status_of(
 ) -> Status:
     """Judge a trial by its records.
 
+    It has settled where the objective has changed by less than the tolerance since the record
+    before, the volumes moved by less than :data:`CALM` tolerances in the last iteration of both,
+    and both residuals of the coupling are below :data:`COUPLED` tolerances. The objective alone
+    says little about the volumes: it is flat where they still gather noise. The factors are those
+    of ``tests/benchmarks/stopping.py``.
+
     Parameters
     ----------
     records : two or more, oldest first.
@@ -79,13 +86,19 @@ def status_of(
     # the first record may itself be that of a start that blew up: the ceiling is the counts' own
     if last.chemistry > BLOWN_UP * ceiling:
         return Status.DIVERGED
-    settled = abs(before.objective - value) < tolerance * value and last.change < CALM * tolerance
-    # the objective alone can stall while HAADF and chemistry still disagree
-    if last.primal == last.primal:  # NaN without HAADF
-        settled = settled and max(last.primal, last.dual) < 10.0 * tolerance
-    if not settled:
+    if not _settled(before, last, tolerance):
         return Status.ITERATION_LIMIT
     return Status.CONVERGED if last.chemistry <= ceiling else Status.DIVERGED
+
+
+def _settled(before: ConvergenceRecord, last: ConvergenceRecord, tolerance: float) -> bool:
+    flat = abs(before.objective - last.objective) < tolerance * last.objective
+    # at two records: an oscillation may stand still at one of them
+    calm = before.change < CALM * tolerance and last.change < CALM * tolerance
+    # the objective can stall while HAADF and chemistry still disagree; NaN without HAADF
+    alone = last.primal != last.primal
+    coupled = alone or max(last.primal, last.dual) < COUPLED * tolerance
+    return flat and calm and coupled
 
 
 def result_of(

@@ -145,6 +145,36 @@ def test_a_result_above_its_ceiling_has_diverged_however_calm() -> None:
     assert status_of([calm, calm], 0.0, 0.04) is Status.DIVERGED
 
 
+STILL = ConvergenceRecord(0.0, 1.0, 5.0, 1.0, 1e-5, 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("before", "last"),
+    [
+        ({"chemistry": 5.002}, {}),
+        ({}, {"chemistry": 5.002}),
+        ({}, {"change": 2e-3}),
+        # volumes that go to and fro may stand still when they are recorded
+        ({"change": 2e-3}, {}),
+        ({"change": np.nan}, {}),
+        ({}, {"primal": 3e-4}),
+        ({}, {"dual": 3e-4}),
+    ],
+)
+def test_a_trial_goes_on_until_objective_volumes_and_coupling_have_settled(
+    before: dict[str, float], last: dict[str, float]
+) -> None:
+    assert status_of([STILL, STILL], 1e-4) is Status.CONVERGED
+    records = [replace(STILL, **before), replace(STILL, **last)]
+    assert status_of(records, 1e-4) is Status.ITERATION_LIMIT
+
+
+def test_a_trial_that_swings_without_end_never_converges() -> None:
+    """A period that divides the interval of the records shows the same objective at each."""
+    swinging = [replace(STILL, change=0.3)] * 20
+    assert all(status_of(swinging[: n + 2], 1e-3) is Status.ITERATION_LIMIT for n in range(18))
+
+
 def test_the_remedy_of_a_diverged_trial_names_what_to_check() -> None:
     chosen = problem_of(tilt_series(SIDE), 0.0, 0.5)
     state = init(chosen, mlem(chosen.chemistry, chosen.shape[1:], 2))
