@@ -27,7 +27,8 @@ REVISIONS: dict[int, str] = {
     2: "2026-11-28: counts without background have a likelihood of bounded slope and curvature; "
     "grids below 32 voxels and odd ones start from half the resolution too; others as before",
     3: "2026-11-28: the HAADF half of a step remembers its last one and momentum is 0.9, which "
-    "halves the iterations; a trial ends when its volumes have settled, not its objective alone",
+    "halves the iterations; a trial ends when its volumes have settled, not its objective alone; "
+    "an unknown HAADF scale is fitted while the objective falls",
 }
 """Revision of the algorithm → since when, and what moved.
 

@@ -21,7 +21,7 @@ from ..haadf_model import Coefficients
 from ..methods import Weights
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
-from .admm import init, refresh_metric, start_coupling, step
+from .admm import init, recorded, refresh_metric, start_coupling, step
 from .calibration import haadf_scale_at, haadf_scale_holds
 from .haadf_fit import fitted_coefficients
 from .mlem import MLEM_ITERATIONS, mlem, sensitivity_of
@@ -247,19 +247,29 @@ def _scale_fitted(
 ) -> tuple[FusedProblem, FusionState]:
     """Alternate between fitting the HAADF scale and a few fused steps, as blur biases the fit.
 
-    Ends early, with the scale reached, when the iterations allowed are spent.
+    Ends with the scale before the objective rose: noise in the volumes lowers the scale that fits,
+    a lower scale raises the noise, and the two run away together. Ends early, with the scale
+    reached, when the iterations allowed are spent.
     """
     if len(weights) > 1:
         raise ValueError("trials of one batch share the HAADF scale: it must be known")
-    bare, scale, contrast = problem, np.inf, contrast_of(settings)
-    for _ in range(SCALE_FITS):
+    bare, contrast = problem, contrast_of(settings)
+
+    def coupled(state: FusionState, scale: float) -> tuple[FusedProblem, FusionState]:
         # frees the old coupling before there is a new one
-        problem, state = bare, replace(state, coupling=None, gram=None)
-        before = scale
-        found, device = state.volumes[0], problem.device
-        scale = haadf_scale_at(series, found, contrast, device, settings.projector)
+        state = replace(state, coupling=None, gram=None)
         problem = with_haadf(bare, replace(series, haadf_scale=scale), weights, settings)
-        state = start_coupling(problem, state)
+        return problem, start_coupling(problem, state)
+
+    scale, lowest = np.inf, np.inf
+    for _ in range(SCALE_FITS):
+        before, found, device = scale, state.volumes[0], bare.device
+        scale = haadf_scale_at(series, found, contrast, device, settings.projector)
+        problem, state = coupled(state, scale)
+        state, (record,) = recorded(problem, state)
+        if record.objective > lowest:
+            return coupled(state, before)
+        lowest = record.objective
         left = settings.max_iterations - state.work / problem.tilts_per_iteration
         if left <= 0 or abs(scale - before) < SCALE_SETTLED * scale:
             break

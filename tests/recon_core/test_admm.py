@@ -24,7 +24,7 @@ from tomoatlas.recon_core.contrast import PowerLaw
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.result import History, Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.recon_core.solver.admm import init, solve, step
+from tomoatlas.recon_core.solver.admm import RECORD_EVERY, calmed, init, recorded, solve, step
 from tomoatlas.recon_core.solver.calibration import haadf_scale_at
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
 from tomoatlas.recon_core.solver.state import FusionState
@@ -71,9 +71,14 @@ def test_objective_is_not_above_the_truth_at_the_default_tolerance(
 
 
 def settled(chosen: FusedProblem, iterations: int) -> FusionState:
-    state = init(chosen, start_of(chosen))
+    """The state of a solve of one trial that does not end."""
+    state, records = recorded(chosen, init(chosen, start_of(chosen)))
     for _ in range(iterations):
         state = step(chosen, state)
+        if state.iteration % RECORD_EVERY == 0:
+            state, latest = recorded(chosen, state)
+            records += latest
+            state = calmed(chosen, state, [records])
     return state
 
 

@@ -166,3 +166,13 @@ def test_below_32_voxels_too_half_the_resolution_ends_lower(edge: int) -> None:
     )
     found, other = (solve(*each, 1e-4, 200)[0] for each in (start, alone))
     assert found.history.objective[-1] < other.history.objective[-1]
+
+
+@pytest.mark.parametrize("contrast", ["linear", "power"])
+def test_an_unknown_scale_does_not_run_away_with_the_noise(contrast: str) -> None:
+    """Each fit to noisier volumes is lower, and makes the next volumes noisier."""
+    series = replace(tilt_series(16, chemical_snr=3.0), haadf_scale=None)
+    settings = SolverSettings(contrast=contrast)
+    found = reconstruct(series, Method.FUSED, Weights(1.0, 1.0), settings)
+    ratio = found.volumes.sum(axis=(1, 2, 3)) / specimen(16).volumes.sum(axis=(1, 2, 3))
+    assert 0.5 < ratio.min() <= ratio.max() < 3.0
