@@ -254,21 +254,18 @@ def _scale_fitted(
     if len(weights) > 1:
         raise ValueError("trials of one batch share the HAADF scale: it must be known")
     bare, contrast = problem, contrast_of(settings)
-
-    def coupled(state: FusionState, scale: float) -> tuple[FusedProblem, FusionState]:
-        # frees the old coupling before there is a new one
-        state = replace(state, coupling=None, gram=None)
-        problem = with_haadf(bare, replace(series, haadf_scale=scale), weights, settings)
-        return problem, start_coupling(problem, state)
-
     scale, lowest = np.inf, np.inf
     for _ in range(SCALE_FITS):
-        before, found, device = scale, state.volumes[0], bare.device
+        # frees the old coupling before there is a new one
+        problem, state = bare, replace(state, coupling=None, gram=None)
+        before, found, device = scale, state.volumes[0], problem.device
         scale = haadf_scale_at(series, found, contrast, device, settings.projector)
-        problem, state = coupled(state, scale)
-        state, (record,) = recorded(problem, state)
+        problem = with_haadf(bare, replace(series, haadf_scale=scale), weights, settings)
+        state, (record,) = recorded(problem, start_coupling(problem, state))
         if record.objective > lowest:
-            return coupled(state, before)
+            problem, state = bare, replace(state, coupling=None, gram=None)
+            problem = with_haadf(bare, replace(series, haadf_scale=before), weights, settings)
+            return problem, start_coupling(problem, state)
         lowest = record.objective
         left = settings.max_iterations - state.work / problem.tilts_per_iteration
         if left <= 0 or abs(scale - before) < SCALE_SETTLED * scale:
