@@ -104,7 +104,7 @@ def test_the_estimate_covers_trials_that_leave_a_batch(guided: bool) -> None:
         tracemalloc.reset_peak()
         if guided:
             problem, state = with_guide(problem, state, SolverSettings())
-        found = solve(problem, state, 1e-2, 120)
+        found = solve(problem, state, 5e-3, 120)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
