@@ -145,7 +145,7 @@ def _volume_step(
 ) -> NDArray[np.float64]:
     batch, elements, size = f.volumes.shape
     plane = size // depth
-    rows = max(1, BLOCK // width) * width
+    rows = min(max(1, BLOCK // width) * width, plane)
     blocks, most = (plane + rows - 1) // rows, rows + width
     sums = np.zeros((batch, depth * blocks, 6))
     # Parts meet at their first planes: each is stepped before, and finished after, all others.

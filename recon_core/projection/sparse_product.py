@@ -24,6 +24,7 @@ Indices = NDArray[np.int32]
 BLOCK = 2**17  # voxels of a block, if x is as long as y: 512 KiB of the second cache
 CACHED = 2**19  # values of projections that the cache keeps while all voxels are taken in order
 TILE = 16  # voxels: edge of a tile
+TERMS = 8  # added to a row of the result at a time
 
 
 class OrderedMatrix(NamedTuple):
@@ -33,8 +34,9 @@ class OrderedMatrix(NamedTuple):
     ----------
     rows : row of each segment, (segment,); every row has one at least.
     begins : whether it is the first segment of its row, (segment,).
-    starts : its first nonzero, and their number at the end, (segment + 1,).
-    indices, weights : column and value of each nonzero, (nonzero,).
+    starts : its first term, and their number at the end, (segment + 1,), multiples of
+        :data:`TERMS`.
+    indices, weights : column and value of each term, (term,); some values are 0.
     """
 
     rows: Indices
@@ -99,15 +101,17 @@ def _ordered(matrix: sparse.csr_array, keys: NDArray[np.integer[Any]]) -> Ordere
     order = np.lexsort((rows, np.append(keys[first], none)))
     rows, counts = rows[order], counts[order]
     begins = np.append(first, matrix.indptr[bare])[order]
-    starts = np.append(0, np.cumsum(counts))
-    # place of each nonzero in the matrix: runs of one step
-    places = np.arange(matrix.nnz) + np.repeat(begins - starts[:-1], counts)
+    full = -(-counts // TERMS) * TERMS
+    starts = np.append(0, np.cumsum(full))
+    # a segment is filled up with its last column, where a NaN is seen anyway, and weight 0
+    at, counts = np.arange(starts[-1]) - np.repeat(starts[:-1], full), np.repeat(counts, full)
+    places = np.repeat(begins, full) + np.minimum(at, counts - 1)
     return OrderedMatrix(
         rows.astype(np.int32),
         begins == matrix.indptr[rows],
         starts.astype(np.int32),
         matrix.indices[places],
-        matrix.data[places],
+        np.where(at < counts, matrix.data[places], np.float32(0)),
     )
 
 
@@ -155,8 +159,7 @@ def _add(
     indices: Indices, weights: Array, first: int, last: int, source: Array, total: Array
 ) -> None:
     """Add the terms of one segment, eight at a time: an eighth of the loads and stores of total."""
-    k = first
-    while k + 8 <= last:
+    for k in range(first, last, TERMS):
         w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
         w4, w5, w6, w7 = weights[k + 4], weights[k + 5], weights[k + 6], weights[k + 7]
         # unsigned: an index that may be negative costs a comparison a voxel
@@ -168,14 +171,3 @@ def _add(
             one = (w0 * source[i0, j] + w1 * source[i1, j]) + w2 * source[i2, j]
             two = (w3 * source[i3, j] + w4 * source[i4, j]) + w5 * source[i5, j]
             total[j] += (one + two) + (w6 * source[i6, j] + w7 * source[i7, j])
-        k += 8
-    while k + 2 <= last:
-        w0, w1 = weights[k], weights[k + 1]
-        i0, i1 = np.uint32(indices[k]), np.uint32(indices[k + 1])
-        for j in range(total.size):
-            total[j] += w0 * source[i0, j] + w1 * source[i1, j]
-        k += 2
-    if k < last:
-        w0, i0 = weights[k], np.uint32(indices[k])
-        for j in range(total.size):
-            total[j] += w0 * source[i0, j]

@@ -101,7 +101,7 @@ def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
     flat = (1, -1, coupling.u.shape[-1])
     image = view_of(state.next_volumes, coupling.u.shape)
     nonzeros = [
-        p._matrix.indices.size * coupling.u.shape[-1]
+        np.count_nonzero(p._matrix.weights) * coupling.u.shape[-1]
         for p in (haadf.projector, chemistry.projector)
     ]
     yield Stage(

@@ -15,6 +15,7 @@ from recon_conformance import SHORT
 from scipy import sparse
 
 from tomoatlas.recon_core import device
+from tomoatlas.recon_core.cpu.volume_step import SHARED
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
@@ -133,7 +134,8 @@ def test_the_loop_allocates_nothing(likelihood: str) -> None:
         tracemalloc.stop()
     assert len(peaks) > 2 * RECORD_EVERY
     sums = 48 * 48 * 8  # bytes of one by row of voxels: there are six, and what adds them up
-    assert max(peaks) < 9 * sums < 0.4 * min(4 * 48**3, state.coupling.rays.nbytes)
+    scratch = (SHARED + 3 * 4) * 4 * 49 * 48  # of the volume step: a block and a row of it
+    assert max(peaks) < 9 * sums + scratch < 0.8 * min(4 * 48**3, state.coupling.rays.nbytes)
 
 
 def test_the_papers_map_is_far_below_a_device() -> None:
