@@ -12,16 +12,23 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 
 from ..sweep.record import StudyFolder
-from ..sweep.record.lines import TrialLines, parsed
+from ..sweep.record.lines import TrialLines, parsed, whole_lines
 from ..sweep.study import Study
-from ..sweep.study.trial import Record
+from ..sweep.study.trial import Record, is_final
 from ..sweep.versions import revision_note
 from . import located
 from .table import trials_table
+
+BLOCK = 1 << 22
+"""Bytes of a journal that are read at once."""
+
+TABLED = 50_000
+"""Records of which a table is made before more are read."""
 
 
 def load_trials(folder: str | Path) -> pd.DataFrame:
@@ -112,7 +119,7 @@ class JournalReader:
             if size > self._offset:
                 self._take_all(size - self._offset)
             if self._lines.count > before:
-                self.trials = trials_table(self._records, self.study.search.score)
+                self.trials = self._table()
         return cut or self._lines.count > before
 
     @property
@@ -130,18 +137,45 @@ class JournalReader:
         self._offset = 0
         self._lines = TrialLines(self.study)
         self._records: list[Record] = []
+        self._attempts: list[Record] = []
+        self._whole: list[pd.DataFrame] = []
         self.trials = trials_table([])
 
     def _take_all(self, length: int) -> None:
         """Take in ``length`` bytes from where the last read ended."""
         with self._path.open("rb") as file:
             file.seek(self._offset)
-            lines = file.read(length).splitlines(keepends=True)
-        for line in lines:
-            # The writer is in the middle of this line; the next read takes it.
-            if not line.endswith(b"\n") and parsed(line) is None:
-                break
-            self._offset += len(line)
-            record = self._lines.take(line)
-            if record is not None:
-                self._records.append(record)
+            for line in whole_lines(_blocks(file, length)):
+                # The writer is in the middle of this line; the next read takes it.
+                if not line.endswith(b"\n") and parsed(line) is None:
+                    break
+                self._offset += len(line)
+                record = self._lines.take(line)
+                if record is not None:
+                    self._keep(record)
+
+    def _keep(self, record: Record) -> None:
+        """Keep a record, and make a table of many: that takes a tenth of their memory."""
+        (self._records if is_final(record) else self._attempts).append(record)
+        if len(self._records) >= TABLED:
+            self._whole.append(self._newest())
+            self._records.clear()
+
+    def _newest(self) -> pd.DataFrame:
+        # An attempt that was retried stands before its outcome, maybe far before.
+        return trials_table([*self._attempts, *self._records], self.study.search.score)
+
+    def _table(self) -> pd.DataFrame:
+        """All trials; of two with one identity and number the first."""
+        if not self._whole:
+            return self._newest()
+        newest = [self._newest()] if self._records else []
+        together = pd.concat([*self._whole, *newest], ignore_index=True)
+        doubled = together.duplicated(["trial_id", "number"])
+        return together[~doubled].reset_index(drop=True) if doubled.any() else together
+
+
+def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
+    while length > 0 and (block := file.read(min(length, BLOCK))):
+        length -= len(block)
+        yield block

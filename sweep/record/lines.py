@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -248,8 +249,9 @@ def _keep_values(record: Record) -> None:
             names = filter(str.isalnum, record[name])
             record[name] = {e: _within(record[name][e], most) for e in names}
     for name in _TEXTS:
-        if isinstance(text := record.get(name), str) and not text.isprintable():
-            record[name] = printable(text)
+        if isinstance(text := record.get(name), str):
+            # Nearly all trials share them.
+            record[name] = sys.intern(text if text.isprintable() else printable(text))
 
 
 def _not_ours(method: str) -> str:

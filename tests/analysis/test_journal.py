@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from tomoatlas.analysis.journal import JournalReader, load_trials
@@ -85,3 +86,16 @@ def test_not_a_study_folder(tmp_path):
     with pytest.raises(BadInput) as caught:
         JournalReader(tmp_path)
     assert caught.value.source == tmp_path
+
+
+def test_many_trials_are_tabled_in_parts_and_read_alike(folder, monkeypatch):
+    lines = lines_of(folder)
+    lost = {"final": False, "status": "crashed", "nrmse": None, "seconds": 5.0}
+    attempt = changed(lines[11], **lost)
+    text = b"".join([attempt, *lines[:8], lines[2], *lines[8:], lines[9]])
+    (folder / "trials.jsonl").write_bytes(text)
+    whole = load_trials(folder)
+    monkeypatch.setattr("tomoatlas.analysis.journal.TABLED", 4)
+    monkeypatch.setattr("tomoatlas.analysis.journal.BLOCK", 100)
+    pd.testing.assert_frame_equal(load_trials(folder), whole, check_dtype=False)
+    assert whole["device_seconds"][11] == whole["seconds"][11] + 5.0
