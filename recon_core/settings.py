@@ -17,6 +17,7 @@ ContrastName = Literal[LawName, "fitted"]
 ProjectorName = Literal["sparse", "astra"]
 NoiseName = Literal["counts", "residual"]
 UnitsName = Literal["percentile", "noise"]
+BackgroundName = Literal["given", "vacuum"]
 
 RegulariserName = Literal["tv", "guided"]
 
@@ -65,6 +66,8 @@ class SolverSettings(BaseModel):
         ``residual``, over noise times residual of the chemistry + TV start, whatever the detector.
     units : of the volumes while they are solved, hence of the TV weight: ``percentile``,
         concentrations, where the scale is unknown of the largest; or ``noise`` of each element.
+    background : of the maps: ``given``, or ``vacuum``, where the data give 0 what the maps hold
+        where HAADF is darkest.
     projector : ``sparse``, this project's own matrix or kernels, or ``astra``, on the CPU only.
     film : whether HAADF holds the signal of a supporting film, 1/cos(tilt), to be fitted too; with
         ``fitted`` alone.
@@ -87,4 +90,5 @@ class SolverSettings(BaseModel):
     projector: ProjectorName = "sparse"
     noise: NoiseName = "counts"
     units: UnitsName = "percentile"
+    background: BackgroundName = "given"
     film: Annotated[bool, AfterValidator(_for_fitted)] = False

@@ -77,6 +77,12 @@ _OF_CONTRAST = ("contrast", "gamma", "film")
     "[default: the atlas's, else tv]",
 )
 @click.option(
+    "--background",
+    type=click.Choice(["given", "vacuum"]),
+    help="Where the data give no background of the maps: none, or what they hold where HAADF is "
+    "darkest.  [default: the atlas's, else given]",
+)
+@click.option(
     "--units",
     type=click.Choice(["percentile", "noise"]),
     help="Unit of the TV weight: concentrations, or the noise of each element.  "

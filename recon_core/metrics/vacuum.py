@@ -22,6 +22,7 @@ Values = NDArray[np.float64]
 DARKEST = 0.1  # of the pixels of a projection are taken for vacuum
 INNER, OUTER = 3, 7  # pixels: edges of the square left out and of the square around a pixel
 UNEVEN = 0.02  # of the signal: levels of the tilts scatter more where specimen covers the field
+FAINT = 0.01  # of the largest signal: HAADF below it is vacuum for the maps
 SURE = 1e-9  # least relative error of a level, for projections without noise
 
 
@@ -152,3 +153,47 @@ def _fitted(columns: Values, levels: Values, errors: Values) -> tuple[Values, Va
     spread = max(float(residual @ residual) / freedom, 1.0)
     covariance: Values = spread * np.linalg.pinv(weighted.T @ weighted)
     return np.asarray(found, np.float64), covariance
+
+
+def chemical_backgrounds(series: TiltSeries) -> tuple[float, ...]:
+    """Estimate the counts of each element in vacuum, where HAADF is darkest.
+
+    HAADF has other noise than the maps: where it is dark they are not dark by chance, so that the
+    mean of few counts a pixel is not biased.
+
+    Parameters
+    ----------
+    series : measured counts; its backgrounds are not used.
+
+    Returns
+    -------
+    tuple of float : one per element, counts per pixel; the series' own where no vacuum is in view,
+        or without HAADF.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=32), ta.Acquisition(haadf_tilts=21))
+    >>> found = chemical_backgrounds(series)
+    >>> [abs(f / b - 1) < 0.1 for f, b in zip(found, series.chemical_background)]
+    [True, True, True, True]
+    """
+    if not series.haadf_angles_deg:
+        return series.chemical_background
+    vacuum = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True)
+    if not vacuum.is_seen:
+        return series.chemical_background
+    excess = series.haadf - vacuum.at(series.haadf_angles_deg)[:, None, None]
+    smooth = ndimage.uniform_filter(excess, (0, INNER, INNER))
+    dark = np.stack([_dark_in(series, smooth, angle) for angle in series.chemical_angles_deg])
+    return tuple(float(maps[dark].mean(dtype=np.float64)) for maps in series.chemical)
+
+
+def _dark_in(series: TiltSeries, excess: Values, angle_deg: float) -> NDArray[np.bool_]:
+    """Pixels without specimen at an angle: dark at both of the HAADF tilts nearest to it."""
+    distances = np.abs(np.asarray(series.haadf_angles_deg) - angle_deg)
+    nearest = np.argsort(distances, kind="stable")[:2]
+    brighter = excess[nearest].max(axis=0)
+    limit = max(float(np.quantile(brighter, DARKEST)), FAINT * float(excess.max()))
+    found: NDArray[np.bool_] = brighter <= limit
+    return found

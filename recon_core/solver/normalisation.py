@@ -21,6 +21,7 @@ from ..device import Device
 from ..haadf_model import PRIOR_POWER
 from ..methods import Weights
 from ..metrics.noise import PATCH, estimate_noise
+from ..metrics.vacuum import chemical_backgrounds
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import init, step
@@ -120,21 +121,30 @@ def in_noise_units(series: TiltSeries) -> TiltSeries:
 
 
 def with_scale(series: TiltSeries, settings: SolverSettings, device: Device) -> TiltSeries:
-    """Return the series with the chemical scale that a reconstruction with these settings uses.
+    """Return the series with the scales and backgrounds that a reconstruction uses.
 
     Parameters
     ----------
     series : measured counts.
-    settings : its ``units`` decide how an unknown scale is chosen.
+    settings : its ``units`` decide how an unknown scale is chosen, its ``background`` whether
+        backgrounds of 0 are found in the vacuum.
     device : where that is computed.
 
     Returns
     -------
-    TiltSeries : ``series`` itself if its chemical scale is known.
+    TiltSeries : ``series`` itself if all is known.
     """
+    if settings.background == "vacuum" and not all(series.chemical_background):
+        series = _with_backgrounds(series)
     if settings.units == "noise":
         return with_agreed_scale(series, settings, device)
     return with_chemical_scale(series, device, settings.projector)
+
+
+def _with_backgrounds(series: TiltSeries) -> TiltSeries:
+    """Replace backgrounds of 0 by the counts of vacuum."""
+    pairs = zip(series.chemical_background, chemical_backgrounds(series), strict=True)
+    return replace(series, chemical_background=tuple(own or found for own, found in pairs))
 
 
 def with_agreed_scale(series: TiltSeries, settings: SolverSettings, device: Device) -> TiltSeries:

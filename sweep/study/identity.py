@@ -22,6 +22,7 @@ LATER: dict[str, object] = {
     "search.score": "nrmse",
     "search.score_digits": None,
     "search.space.gamma": None,
+    "solver.background": "given",
     "solver.contrast": "power",
     "solver.film": False,
     "solver.noise": "counts",

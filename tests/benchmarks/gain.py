@@ -1,12 +1,13 @@
 """What HAADF in detector units instead of counts changes: counts and background times a gain.
 
-A gain changes neither the signal nor its noise relative to it, so nothing should change. The
-solver takes the mean for the noise variance, as of counts: after a gain g the variance is g^2 times
-as large but the mean only g times, and the HAADF weight acts as g times itself. Nanocubes at 47
-HAADF and 9 chemical tilts, the paper's SNRs, data from a grid twice as fine, with the HAADF scale
-known and fitted. The last column divides the weight by the gain, which undoes it. Run:
+A gain changes neither the signal nor its noise relative to it, so nothing should change. With
+``solver.noise = "counts"`` the solver takes the mean for the noise variance: after a gain g the
+variance is g^2 times as large but the mean only g times, and the HAADF weight acts as g times
+itself. With ``residual`` the variance is found in the data. Nanocubes at 47 HAADF and 9 chemical
+tilts, the paper's SNRs, data from a grid twice as fine, with the HAADF scale known and fitted. The
+last column divides the weight by the gain, which undoes it for counts. Run:
 
-    python tests/benchmarks/gain.py [SIZE [HAADF TV]]
+    python tests/benchmarks/gain.py [SIZE [HAADF TV [counts|residual]]]
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import DEFAULT_WEIGHTS, Method, Weights
 from tomoatlas.recon_core.metrics import nrmse_by_element
 from tomoatlas.recon_core.result import Reconstruction
+from tomoatlas.recon_core.settings import NoiseName, SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -40,10 +42,10 @@ def amplified(series: TiltSeries, gain: float, known: bool) -> TiltSeries:
     )
 
 
-def main(size: int, weights: Weights) -> None:
+def main(size: int, weights: Weights, noise: NoiseName = "counts") -> None:
     """Print one row for each gain, scale known and fitted."""
     truth, series = condition(size, 47, 9, oversample=2)
-    print(f"{size}³, haadf {weights.haadf}, tv {weights.tv}")
+    print(f"{size}³, haadf {weights.haadf}, tv {weights.tv}, noise {noise}")
     header = (
         "HAADF scale",
         "gain",
@@ -53,17 +55,22 @@ def main(size: int, weights: Weights) -> None:
         "by element",
         "volumes differ",
     )
-    table((*header, "with haadf / gain"), rows(truth, series, weights))
+    table((*header, "with haadf / gain"), rows(truth, series, weights, noise))
 
 
-def rows(truth: Specimen, series: TiltSeries, weights: Weights) -> Iterator[tuple[object, ...]]:
+def rows(
+    truth: Specimen, series: TiltSeries, weights: Weights, noise: NoiseName
+) -> Iterator[tuple[object, ...]]:
     """The rows of the table."""
+    settings = SolverSettings(noise=noise)
     for known in (True, False):
         before: Array | None = None
         for gain in GAINS:
             given = amplified(series, gain, known)
-            found = reconstruct(given, Method.FUSED, weights)
-            undone = reconstruct(given, Method.FUSED, replace(weights, haadf=weights.haadf / gain))
+            found = reconstruct(given, Method.FUSED, weights, settings)
+            undone = reconstruct(
+                given, Method.FUSED, replace(weights, haadf=weights.haadf / gain), settings
+            )
             before = found.volumes if before is None else before
             yield "known" if known else "fitted", f"{gain:g}", *_cells(found, truth, before, undone)
 
@@ -92,4 +99,5 @@ if __name__ == "__main__":
     main(
         int(given[0]) if given else 48,
         Weights(*map(float, given[1:3])) if given[1:] else DEFAULT_WEIGHTS,
+        *given[3:4],
     )

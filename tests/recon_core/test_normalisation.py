@@ -275,3 +275,16 @@ def test_coefficients_are_those_of_concentrations_whatever_the_unit_of_the_solve
     assert other.haadf is not None
     ours, theirs = (np.array(r.haadf.coefficients.values) for r in (other, plain))
     np.testing.assert_allclose(ours, theirs, rtol=0.4)
+
+
+def test_backgrounds_that_are_not_given_are_found_in_the_vacuum() -> None:
+    blind = replace(series(), chemical_background=())
+    settings = SETTINGS.model_copy(update={"background": "vacuum"})
+    found = with_scale(blind, settings, CPU)
+    assert found.chemical_background == pytest.approx(series().chemical_background, rel=0.15)
+    assert with_scale(series(), settings, CPU) is series()
+    assert with_scale(blind, SETTINGS, CPU) is blind
+    known = reconstruct(series(), Method.CHEMISTRY_TV, WEIGHTS, settings).volumes
+    ours = reconstruct(blind, Method.CHEMISTRY_TV, WEIGHTS, settings).volumes
+    nothing = reconstruct(blind, Method.CHEMISTRY_TV, WEIGHTS, SETTINGS).volumes
+    assert np.linalg.norm(ours - known) < 0.5 * np.linalg.norm(nothing - known)

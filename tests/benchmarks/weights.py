@@ -1,0 +1,121 @@
+"""Do weights of 1 mean the same? One pair of weights over doses, tilts, SNRs, specimens and laws.
+
+With ``solver.units = "noise"`` and ``noise = "residual"`` and fitted HAADF coefficients. For each
+condition: the best pair of a small grid, what haadf 1, tv 1 cost beside it, and what the same data
+cost at them without scales and without vacuum levels. Data are projected from a grid twice
+as fine; their noise seed is one that chose nothing. At the end: what the best HAADF weight of any
+condition costs at most in any other, at tv 1. Run:
+
+    python tests/benchmarks/weights.py [SIZE [CONDITION ...]]
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from common import PAPER_SNR, score, table
+
+from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.settings import LawName, SolverSettings
+from tomoatlas.recon_core.solver import reconstruct
+from tomoatlas.recon_core.tiltseries import TiltSeries
+
+HAADF, TV = (0.25, 0.5, 1.0, 2.0, 4.0), (0.7, 1.0, 1.4)
+SEED = 5  # of the noise
+LAWS: tuple[LawName, ...] = ("power", "linear")
+SNRS = {"nanocubes": PAPER_SNR, "composite": PAPER_MEAN_SNR}
+SETTINGS = SolverSettings(
+    contrast="fitted",
+    gamma=1.4,
+    units="noise",
+    noise="residual",
+    background="vacuum",
+    max_iterations=200,
+)
+CONDITIONS: dict[str, dict[str, object]] = {
+    "47/9": {},
+    "counts x 0.5": {"counts": 0.5},
+    "counts x 4": {"counts": 4.0},
+    "HAADF SNR 21": {"haadf_snr": 21.0},
+    "18/5": {"haadf_tilts": 18, "chemical_tilts": 5},
+    "71/18": {"haadf_tilts": 71, "chemical_tilts": 18},
+}
+
+
+def main(size: int, names: list[str]) -> None:
+    """Print one row per condition, then the costs among them."""
+    header = ("condition", "specimen, data", "best NRMSE", "haadf, tv", "at 1, 1", "measured-like")
+    landscapes: dict[str, np.ndarray] = {}
+    table(header, rows(size, names, landscapes))
+    curves = np.array([scores[:, TV.index(1.0)] for scores in landscapes.values()])
+    relative = curves / curves.min(axis=1, keepdims=True) - 1
+    chosen = sorted({int(i) for i in curves.argmin(axis=1)})
+    print("\nbest haadf at tv 1 → what it costs all conditions, mean and worst")
+    for i in chosen:
+        worst = list(landscapes)[int(relative[:, i].argmax())]
+        print(f"{HAADF[i]:g}: {relative[:, i].mean():.1%}, {relative[:, i].max():.1%} ({worst})")
+
+
+def rows(
+    size: int, names: list[str], landscapes: dict[str, np.ndarray]
+) -> Iterator[tuple[object, ...]]:
+    """The rows of the table; the scores of each condition, (haadf, tv), go to ``landscapes``."""
+    for name, kind, law in itertools.product(names, SNRS, LAWS):
+        truth, series = data(size, kind, law, **CONDITIONS[name])
+        scores = np.array([[nrmse(series, truth, Weights(h, t)) for t in TV] for h in HAADF])
+        landscapes[f"{name}, {kind}, {law}"] = scores
+        i, j = np.unravel_index(scores.argmin(), scores.shape)
+        ones = float(scores[HAADF.index(1.0), TV.index(1.0)])
+        blind = nrmse(as_measured(series), truth, Weights(1.0, 1.0))
+        best = float(scores.min())
+        yield (
+            name,
+            f"{kind}, {law}",
+            f"{best:.3f}",
+            f"{HAADF[i]:g}, {TV[j]:g}",
+            f"{ones:.3f} ({ones / best - 1:+.1%})",
+            f"{blind:.3f} ({blind / ones - 1:+.1%})",
+        )
+
+
+def data(
+    size: int, kind: str, law: LawName, counts: float = 1.0, **acquisition: object
+) -> tuple[Specimen, TiltSeries]:
+    """Truth and tilt series; ``counts`` multiplies those of the maps."""
+    given = SNRS[kind]
+    snr = (
+        {name: 1 + counts * (value - 1) for name, value in given.items()}
+        if isinstance(given, dict)
+        else 1 + counts * (given - 1)
+    )
+    plan = Acquisition(chemical_snr=snr, oversample=2, contrast=law, **acquisition)
+    return make_specimen(kind, size, 0), simulate(make_specimen(kind, 2 * size, 0), plan, SEED)
+
+
+def as_measured(series: TiltSeries) -> TiltSeries:
+    """The series as a microscope gives it: no scale, no vacuum level."""
+    return replace(
+        series,
+        chemical_scale=None,
+        haadf_scale=None,
+        haadf_background=0.0,
+        chemical_background=(),
+        facts={},
+    )
+
+
+def nrmse(series: TiltSeries, truth: Specimen, weights: Weights) -> float:
+    """Mean NRMSE of a fused solve."""
+    return score(reconstruct(series, Method.FUSED, weights, SETTINGS).volumes, truth)
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    main(int(given[0]) if given else 32, given[1:] or list(CONDITIONS))
