@@ -8,14 +8,16 @@ to settle, never an error.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .geometry import film_thickness
 from .metrics.agreement import agreement
 from .metrics.noise import PATCH, Noise, estimate_noise
+from .metrics.vacuum import estimate_vacuum
 from .tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
@@ -28,6 +30,8 @@ HOT_SIGMAS, HOT_FACTOR = 12.0, 3.0  # above the brightest neighbour, here and in
 HOT_RARE, HOT_LEAP = 0.999, 3.0  # small particles make peaks too: this quantile of them, a multiple
 BLANK, BRIGHT, BLANK_SIGMAS = 0.5, 2.0, 8.0  # total of a tilt over that of its neighbours
 LEVEL, LEVEL_SIGMAS = 0.1, 6.0  # dark pixels above the background, as a part of the signal
+OFF = 0.02  # HAADF vacuum off its background where it is in view, as a part of the signal
+VACUUM_EDGE = 16  # pixels per edge below which no vacuum is in view
 EDGE = 0.15  # signal at the edges across the tilt axis, as a part of the largest
 UNEXPLAINED, TURN_EVIDENCE = 0.9, 2.0  # another orientation of HAADF fits the maps better
 SHIFT, SHIFT_EVIDENCE = 0.75, 3.0  # pixels
@@ -40,7 +44,7 @@ class Finding:
     Parameters
     ----------
     kind : of the fault: ``no-counts``, ``radians``, ``unit``, ``hot-pixel``, ``blank-tilt``,
-        ``vacuum-level``, ``cut-off``, ``orientation`` or ``shift``.
+        ``vacuum-level``, ``film``, ``cut-off``, ``orientation`` or ``shift``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -260,10 +264,37 @@ def _vacuum_levels(series: TiltSeries) -> Iterator[Finding]:
         words = ", ".join(f"{name} {dark:.3g} (given {b:.3g})" for name, dark, b in wrong)
         yield _level_finding("chemical/background", wrong[0][1], words)
     if series.haadf_angles_deg:
-        found = _above(series.haadf, series.haadf_background)
-        if found is not None:
-            words = f"{found[0]:.4g} (given {found[1]:.4g})"
-            yield _level_finding("haadf/background", found[0], words)
+        yield from _haadf_level(series)
+
+
+def _haadf_level(series: TiltSeries) -> Iterator[Finding]:
+    """Where vacuum is in view its level is known well; else the darkest pixels give a bound."""
+    angles, given = series.haadf_angles_deg, series.haadf_background
+    film = series.haadf_film * film_thickness(angles)[:, None, None]
+    bare = (series.haadf - film).astype(np.float32)
+    vacuum = estimate_vacuum(bare, angles)
+    if min(bare.shape[-2:]) < VACUUM_EDGE:
+        vacuum = replace(vacuum, scatter=np.inf)
+    if vacuum.is_seen:
+        if abs(vacuum.level - given) > max(OFF * vacuum.signal, LEVEL_SIGMAS * vacuum.level_error):
+            yield _level_finding("haadf/background", vacuum.level, _levels(vacuum.level, given))
+        return
+    behind = estimate_vacuum(bare, angles, film=True)
+    least = max(OFF * behind.signal, LEVEL_SIGMAS * behind.film_error)
+    if vacuum.scatter < np.inf and behind.is_seen and behind.film > least:
+        yield Finding(
+            "film",
+            "haadf/projections",
+            behind.film,
+            f"the darkest pixels brighten with the tilt as a film behind the specimen would, of "
+            f"{behind.film:.4g} counts at 0°: reconstruct with contrast fitted and film",
+        )
+    elif (found := _above(bare, given)) is not None:
+        yield _level_finding("haadf/background", found[0], _levels(*found))
+
+
+def _levels(dark: float, given: float) -> str:
+    return f"{dark:.4g} (given {given:.4g})"
 
 
 def _level_finding(key: str, value: float, levels: str) -> Finding:
@@ -271,7 +302,7 @@ def _level_finding(key: str, value: float, levels: str) -> Finding:
         "vacuum-level",
         key,
         value,
-        f"the darkest pixels are above the background: {levels}. Give the counts of vacuum",
+        f"the darkest pixels are not at the background: {levels}. Give the counts of vacuum",
     )
 
 

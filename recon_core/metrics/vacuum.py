@@ -35,7 +35,8 @@ class Vacuum:
     level : at every tilt.
     film : what a film adds at no tilt; 0 where none was looked for.
     level_error, film_error : standard uncertainties.
-    scatter : of the tilts about these levels beyond their noise, as a part of the largest signal.
+    scatter : of the tilts about these levels beyond their noise, as a part of ``signal``.
+    signal : what the brightest pixel of a tilt has above them, the median over tilts.
 
     Examples
     --------
@@ -48,6 +49,7 @@ class Vacuum:
     level_error: float = 0.0
     film_error: float = 0.0
     scatter: float = 0.0
+    signal: float = 0.0
 
     @property
     def is_seen(self) -> bool:
@@ -116,23 +118,25 @@ def estimate_vacuum(
     beyond = max(float((residual**2 - errors**2).mean()), 0.0)
     level, behind = (*np.maximum(found, 0.0), 0.0)[:2]
     error, behind_error = (*np.sqrt(np.diag(covariance)), 0.0)[:2]
-    signal = max(brightest - level - behind, 1e-30)
-    scatter = np.sqrt(beyond) / signal
-    return Vacuum(*(float(value) for value in (level, behind, error, behind_error, scatter)))
+    signal = max(brightest - level - behind, 0.0)
+    scatter = np.sqrt(beyond) / max(signal, 1e-30)
+    numbers = (level, behind, error, behind_error, scatter, signal)
+    return Vacuum(*(float(number) for number in numbers))
 
 
 def _darkest(projections: Array) -> tuple[Values, Values, float]:
-    """Mean and standard error of the darkest pixels of every tilt, and the brightest of all."""
+    """Mean and standard error of the darkest pixels of every tilt, and a typical brightest one."""
     shape = projections.shape[-2:]
     around = np.maximum(_around(np.ones(shape)), 1.0)
-    levels, errors = np.empty(len(projections)), np.empty(len(projections))
-    brightest = 0.0
+    levels, errors, maxima = np.empty((3, len(projections)))
     for i, projection in enumerate(projections):
         image = projection.astype(np.float64)
         surroundings = _around(image) / around
         chosen = image[surroundings <= np.quantile(surroundings, DARKEST)]
-        brightest = max(brightest, float(image.max()))
+        maxima[i] = image.max()
         levels[i], errors[i] = chosen.mean(), chosen.std() / np.sqrt(chosen.size)
+    # the median: a hot pixel is no signal
+    brightest = float(np.median(maxima))
     return levels, np.maximum(errors, SURE * max(brightest, SURE)), brightest
 
 

@@ -12,7 +12,7 @@ from ..contrast import FITTED, contrast_of
 from ..device import CPU, Device
 from ..errors import BadInput
 from ..gpu import device_named
-from ..haadf_model import HaadfModel
+from ..haadf_model import Coefficients, HaadfModel
 from ..memory import SolveSize, check_fits
 from ..methods import (
     ACCEPTED_WEIGHT,
@@ -22,13 +22,12 @@ from ..methods import (
     is_weight,
     method_named,
 )
-from ..metrics.vacuum import Vacuum
 from ..result import History, Reconstruction, Status
 from ..settings import GUIDED, SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds
-from .haadf_fit import vacuum_of
+from .haadf_fit import fitted_model
 from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
 from .multiresolution import chemical_ceilings, initial_state, with_guide, with_levels
 from .normalisation import haadf_normalised, in_noise_units, with_scale
@@ -130,7 +129,7 @@ def reconstruct_batch(
     method, device = method_named(method), _device(device)
     for each in weights:
         _check(method, each, None)
-    if method is Method.FUSED and not haadf_scale_holds(series, contrast_of(settings)):
+    if method is Method.FUSED and _fits_scale(series, settings):
         return tuple(reconstruct(series, method, w, settings, device=device) for w in weights)
     groups = [[i for i, w in enumerate(weights) if (w.haadf > 0) == coupled] for coupled in (0, 1)]
     found: dict[int, Reconstruction] = {}
@@ -142,6 +141,13 @@ def reconstruct_batch(
     return tuple(
         _described(found[i], series, method, each, settings) for i, each in enumerate(weights)
     )
+
+
+def _fits_scale(series: TiltSeries, settings: SolverSettings) -> bool:
+    """Whether each trial fits the HAADF scale, or the levels of coefficients, to its volumes."""
+    if settings.contrast == FITTED:
+        return settings.totals
+    return not haadf_scale_holds(series, contrast_of(settings))
 
 
 def _device(device: Device | str) -> Device:
@@ -236,25 +242,30 @@ def _solved(
     with np.errstate(over="ignore", invalid="ignore"):
         # before anything else is allocated
         ceilings = chemical_ceilings(series, weights, settings, device)
-        vacuum = _vacuum(series, method, weights, settings)
-        seen = series if vacuum is None else vacuum.of(series)
-        problem, state = _initialised(seen, method, weights, settings, device)
+        model = _model(series, method, weights, settings, device)
+        seen = series if model is None else model.applied_to(series)
+        fitted = None if model is None else model.coefficients
+        problem, state = _initialised(seen, method, weights, settings, device, fitted)
         limit = settings.max_iterations
         found = solve(problem, state, settings.tolerance, limit, monitor, ceilings)
-    if vacuum is None or problem.fitted is None:
+    if model is None or problem.fitted is None:
         return found
-    model = HaadfModel(problem.fitted, vacuum, series.haadf_background)
+    model = replace(model, coefficients=problem.fitted)
     return tuple(replace(each, haadf=model) for each in found)
 
 
-def _vacuum(
-    series: TiltSeries, method: Method, weights: Sequence[Weights], settings: SolverSettings
-) -> Vacuum | None:
-    """Find the vacuum of HAADF where it is fitted; None where the series gives it, or without."""
+def _model(
+    series: TiltSeries,
+    method: Method,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device,
+) -> HaadfModel | None:
+    """Fit the HAADF model, if the contrast is fitted and any trial uses HAADF."""
     uses_haadf = method is Method.FUSED and any(w.haadf > 0 for w in weights)
     if settings.contrast != FITTED or not uses_haadf or not series.haadf_angles_deg:
         return None
-    return vacuum_of(series, settings)
+    return fitted_model(series, settings, device)
 
 
 def _initialised(
@@ -263,13 +274,16 @@ def _initialised(
     weights: Sequence[Weights],
     settings: SolverSettings,
     device: Device,
+    fitted: Coefficients | None,
 ) -> tuple[FusedProblem, FusionState]:
     """Build the problem of a method, and the state that its solve begins with."""
     if method is Method.FUSED:
         # totals that disagree with the coefficients of HAADF would only make haze
         levels = settings.totals and settings.contrast == FITTED
         first = settings.model_copy(update={"totals": False}) if levels else settings
-        problem, state = initial_state(series, weights, first, device)
+        contrast = contrast_of(settings) if fitted is None else fitted.law
+        problem, state = initial_state(series, weights, first, device, contrast=contrast)
+        problem = replace(problem, fitted=fitted)
         if settings.regulariser == GUIDED:
             problem, state = with_guide(problem, state, first)
         if levels:

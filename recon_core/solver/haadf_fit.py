@@ -6,8 +6,10 @@ Vacuum and film come from the darkest pixels of HAADF (:mod:`tomoatlas.recon_cor
 as the haze of volumes would bias a fit. The coefficients are fitted by non-negative least squares
 (Lawson and Hanson, Solving Least Squares Problems, 1974) to volumes of chemistry and TV alone, and
 then stay: volumes that have seen HAADF agree with whatever coefficients it was given, and a fit to
-them runs away from the truth (``tests/benchmarks/fitted.py``). For the same reason they make good
-for what TV took from each element: they are best for prediction, not cross-sections.
+them runs away from the truth (``tests/benchmarks/fitted.py``). Nor do they follow the weights of a
+trial: more TV takes more from an element, and coefficients that make good for it keep it away. What
+TV takes at the weight of the fit they do hold: they serve to predict HAADF, and are no
+cross-sections.
 
 Where elements cannot be told apart (O where it is the sum of Co and Cu) they are held near c Z^p,
 with c fitted too, by the penalty sum_i (k_i - c Z_i^p)^2 / (2 (spread c0 Z_i^p)^2) beside
@@ -28,18 +30,53 @@ from scipy import optimize
 from ..device import CPU, Device
 from ..errors import BadInput
 from ..geometry import TiltGeometry
-from ..haadf_model import PRIOR_POWER, Coefficients
+from ..haadf_model import PRIOR_POWER, Coefficients, HaadfModel
+from ..methods import Weights
 from ..metrics.vacuum import Vacuum, estimate_vacuum
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
-from .problem import summed_contrast
+from .admm import init, step
+from .mlem import MLEM_ITERATIONS, mlem
+from .multiresolution import SMALLEST, USUAL, VOXELS, WARM_STEPS, has_coarser
+from .problem import chemical_problem, summed_contrast
+from .regularisers import TOTAL_VARIATION
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
 
+FIT_TV = 1.0  # weight of TV where the coefficients are fitted: near its best for chemistry alone
 PRIOR_SPREAD = 2.0  # relative width of the prior: tighter holds back what TV's shrinkage needs
 SLABS = 8  # across the tilt axis; their residuals are all but independent
 NEGLIGIBLE = 1e-13  # of the largest eigenvalue: below it the normal equations have no direction
+
+
+def fitted_model(series: TiltSeries, settings: SolverSettings, device: Device = CPU) -> HaadfModel:
+    """Fit the HAADF model of a series: a property of the data, whatever the weights of a trial.
+
+    Parameters
+    ----------
+    series : measured counts, with a chemical scale.
+    settings : exponent, whether there may be a film, likelihood of the chemistry, projector.
+    device : where it is computed.
+
+    Raises
+    ------
+    BadInput : a signal that rises above its vacuum nowhere where there is specimen.
+    """
+    vacuum = vacuum_of(series, settings)
+    grid, counts, tv, smallest = vacuum.of(series), 1.0, FIT_TV, SMALLEST
+    # on the grid where a solve begins
+    while has_coarser(grid, smallest):
+        grid, counts, smallest = grid.binned(), counts / VOXELS, USUAL
+        tv *= TOTAL_VARIATION.coarser
+    # a start that does not depend on what else the settings ask for
+    settings = settings.model_copy(update={"totals": False})
+    problem = chemical_problem(grid, [Weights(0.0, tv)], settings, device)
+    state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
+    for _ in range(WARM_STEPS):
+        state = step(problem, state)
+    found = fitted_coefficients(grid, state.volumes[0], settings, device)
+    return HaadfModel(found.scaled(counts), vacuum, series.haadf_background)
 
 
 def vacuum_of(series: TiltSeries, settings: SolverSettings) -> Vacuum:

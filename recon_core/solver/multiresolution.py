@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contrast import FITTED, contrast_of
+from ..contrast import Contrast, contrast_of
 from ..device import Device
-from ..haadf_model import Coefficients
 from ..methods import Weights
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import init, recorded, refresh_metric, start_coupling, step
 from .calibration import haadf_scale_at, haadf_scale_holds
-from .haadf_fit import fitted_coefficients
 from .mlem import MLEM_ITERATIONS, mlem, sensitivity_of
 from .problem import FusedProblem, chemical_problem, with_haadf
 from .regularisers import TOTAL_VARIATION, guided_by
@@ -51,36 +49,35 @@ def initial_state(
     settings: SolverSettings,
     device: Device,
     smallest: int = SMALLEST,
+    contrast: Contrast | None = None,
 ) -> tuple[FusedProblem, FusionState]:
     """Build the fused problem of a tilt series, and a state near its solution.
 
     Parameters
     ----------
-    series : counts, with a known chemical scale; an unknown HAADF scale, or the coefficients of
-        the contrast ``fitted``, are fitted, for one trial only.
+    series : counts, with a known chemical scale; an unknown HAADF scale is fitted, for one trial
+        only.
     weights : one pair per trial.
     settings : exponent, likelihood and the most iterations; half of those at most are spent here.
     device : where it is solved.
     smallest : least edge of the coarser grid, voxels; below it the state starts from the counts.
+    contrast : of HAADF; that of the settings if it is not given.
 
     Returns
     -------
     problem : a trial for each of ``weights``.
     state : its work counts what the coarse grids cost, in projections of this grid.
     """
+    contrast = contrast_of(settings) if contrast is None else contrast
     if not has_coarser(series, smallest):
-        return _from_counts(series, weights, settings, device)
+        return _from_counts(series, weights, settings, device, contrast)
     # the same objective on the coarse grid
     coarse = [Weights(w.haadf, TOTAL_VARIATION.coarser * w.tv) for w in weights]
-    problem, state = initial_state(series.binned(), coarse, settings, device, USUAL)
+    problem, state = initial_state(series.binned(), coarse, settings, device, USUAL, contrast)
     for _ in range(_within(settings, COARSE_STEPS)):
         state = step(problem, state)
-    fitted = problem.fitted
     problem, state = _refined(series, weights, settings, device, state)  # frees the coarse state
-    if fitted is not None:
-        # to counts per fine voxel
-        fitted = fitted.scaled(1.0 / VOXELS)
-    return _switched_on(problem, state, series, weights, settings, fitted)
+    return _switched_on(problem, state, series, weights, settings, contrast)
 
 
 def with_guide(
@@ -142,7 +139,8 @@ def with_levels(
     state.volumes[...] *= factors
     bare, old = replace(problem, haadf=None), replace(state, coupling=None, gram=None)
     fitted = fitted.at_levels([float(level) for level in found])
-    problem, state = _with_coefficients(bare, old, series, [weights], settings, fitted)
+    problem = with_haadf(bare, series, [weights], settings, fitted.law)
+    problem, state = replace(problem, fitted=fitted), start_coupling(problem, old)
     problem = replace(problem, chemistry=held)
     return problem, refresh_metric(problem, state)
 
@@ -170,7 +168,11 @@ def has_coarser(series: TiltSeries, smallest: int = SMALLEST) -> bool:
 
 
 def _from_counts(
-    series: TiltSeries, weights: Sequence[Weights], settings: SolverSettings, device: Device
+    series: TiltSeries,
+    weights: Sequence[Weights],
+    settings: SolverSettings,
+    device: Device,
+    contrast: Contrast,
 ) -> tuple[FusedProblem, FusionState]:
     """Start from early-stopped maximum likelihood, then chemistry + TV."""
     problem = chemical_problem(series, weights, settings, device)
@@ -178,7 +180,7 @@ def _from_counts(
     state = replace(state, work=state.work + MLEM_ITERATIONS * problem.chemistry.tilts)
     for _ in range(_within(settings, WARM_STEPS)):
         state = step(problem, state)
-    return _switched_on(problem, state, series, weights, settings)
+    return _switched_on(problem, state, series, weights, settings, contrast)
 
 
 def _refined(
@@ -205,37 +207,14 @@ def _switched_on(
     series: TiltSeries,
     weights: Sequence[Weights],
     settings: SolverSettings,
-    fitted: Coefficients | None = None,
+    contrast: Contrast,
 ) -> tuple[FusedProblem, FusionState]:
-    """Switch the HAADF term on, after fitting its scale or coefficients if they are unknown."""
+    """Switch the HAADF term on, after fitting its scale if that is unknown."""
     uses_haadf = any(w.haadf > 0 for w in weights) and len(series.haadf_angles_deg) > 0
-    if uses_haadf and settings.contrast == FITTED:
-        return _with_coefficients(problem, state, series, weights, settings, fitted)
-    if uses_haadf and not haadf_scale_holds(series, contrast_of(settings)):
+    if uses_haadf and not haadf_scale_holds(series, contrast):
         return _scale_fitted(problem, state, series, weights, settings)
-    problem = with_haadf(problem, series, weights, settings)
+    problem = with_haadf(problem, series, weights, settings, contrast)
     return problem, start_coupling(problem, state)
-
-
-def _with_coefficients(
-    problem: FusedProblem,
-    state: FusionState,
-    series: TiltSeries,
-    weights: Sequence[Weights],
-    settings: SolverSettings,
-    fitted: Coefficients | None,
-) -> tuple[FusedProblem, FusionState]:
-    """Switch the HAADF term on with the coefficients of the coarser grid, or fitted here.
-
-    They are fitted once, to the first volumes: all later ones have seen HAADF.
-    """
-    if len(weights) > 1:
-        raise ValueError("trials of one batch share the HAADF coefficients: fit them one by one")
-    if fitted is None:
-        fitted = fitted_coefficients(series, state.volumes[0], settings, problem.device)
-    known = replace(series, haadf_scale=1.0)  # the coefficients are counts
-    problem = with_haadf(problem, known, weights, settings, fitted.law)
-    return replace(problem, fitted=fitted), start_coupling(problem, state)
 
 
 def _scale_fitted(

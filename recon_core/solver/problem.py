@@ -61,8 +61,7 @@ class FusedProblem:
     tv : TV weight, (trial,).
     regulariser : what ``tv`` weighs; total variation, or another of
         :mod:`tomoatlas.recon_core.solver.regularisers`.
-    fitted : coefficients of the HAADF contrast that were fitted to the data, in the counts of this
-        grid; None for another law.
+    fitted : coefficients of the HAADF contrast that were fitted to the data; None for another law.
     """
 
     chemistry: ChemicalTerm

@@ -20,6 +20,7 @@ from common import table
 from tomoatlas.jobs import load_study
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.recon_core.checks import check_series
+from tomoatlas.recon_core.geometry import film_thickness
 from tomoatlas.recon_core.tiltseries import TiltSeries
 from tomoatlas.sweep.study import Study
 from tomoatlas.sweep.study.specimens import build
@@ -118,6 +119,12 @@ def blank_haadf(series: TiltSeries) -> TiltSeries:
     return replace(series, haadf=counts)
 
 
+def with_film(series: TiltSeries) -> np.ndarray:
+    """HAADF with the signal of a film, a tenth of the largest at no tilt."""
+    film = 0.1 * float(series.haadf.max()) * film_thickness(series.haadf_angles_deg)
+    return (series.haadf + film[:, None, None]).astype(np.float32)
+
+
 def cropped(series: TiltSeries) -> TiltSeries:
     """The middle half of the field across the tilt axis."""
     height = series.haadf.shape[1]
@@ -166,6 +173,11 @@ FAULTS: dict[str, tuple[str, Callable[[TiltSeries], TiltSeries]]] = {
     "blank HAADF tilt": ("blank-tilt", blank_haadf),
     "field of half the height": ("cut-off", cropped),
     "HAADF background not given": ("vacuum-level", lambda s: replace(s, haadf_background=0.0)),
+    "HAADF background 20 % too low": (
+        "vacuum-level",
+        lambda s: replace(s, haadf_background=0.8 * s.haadf_background),
+    ),
+    "film of 10 %": ("film", lambda s: replace(s, haadf=with_film(s))),
     "chemical backgrounds not given": (
         "vacuum-level",
         lambda s: replace(s, chemical_background=()),

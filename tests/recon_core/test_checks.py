@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.checks import Finding, check_series
+from tomoatlas.recon_core.geometry import film_thickness
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 
@@ -131,6 +132,22 @@ def test_a_cut_field_is_seen_at_the_edge(series: TiltSeries) -> None:
         chemical=np.ascontiguousarray(series.chemical[:, :, inside]),
     )
     assert "cut-off" in kinds(cut)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.2])
+def test_a_vacuum_level_off_by_a_fifth(series: TiltSeries, factor: float) -> None:
+    level = series.haadf_background
+    finding = found(replace(series, haadf_background=factor * level), "vacuum-level")
+    assert finding.key == "haadf/background"
+    assert finding.value == pytest.approx(level, rel=0.01)
+
+
+def test_a_film_behind_the_specimen(series: TiltSeries) -> None:
+    film = 0.1 * float(series.haadf.max())
+    behind = film * film_thickness(series.haadf_angles_deg)[:, None, None]
+    filmed = replace(series, haadf=(series.haadf + behind).astype(np.float32))
+    assert found(filmed, "film").value == pytest.approx(film, rel=0.05)
+    assert "film" not in kinds(replace(filmed, haadf_film=film))
 
 
 def test_vacuum_levels_that_were_not_given(series: TiltSeries) -> None:
