@@ -200,7 +200,9 @@ def _local_cluster(workers: int) -> Iterator[LocalCluster]:
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
-            dashboard_address=None,
+            # A free port: without one Dask opens its usual port to all hosts.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             security=security,
             local_directory=private,
         ) as cluster,
