@@ -46,7 +46,7 @@ class SolveSize:
     >>> size.specimen_bytes / 2**20, size.binned.shape
     (4.0, (4, 32, 32, 32))
     >>> round(fused_bytes(size) / 2**20, 1)
-    39.9
+    41.9
     """
 
     shape: tuple[int, int, int, int]

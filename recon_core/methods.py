@@ -128,8 +128,27 @@ class Weights:
     tv: float = 0.0
 
 
-DEFAULT_WEIGHTS = Weights(haadf=0.02, tv=1.0)
-"""A sound pair for most data: used if none is given, and in the first trial of every search."""
+_USUAL_HAADF = {"counts": 0.02, "residual": 0.3}  # by solver.noise
+_USUAL_TV = {"percentile": 1.0, "noise": 1.4}  # by solver.units
+
+
+def default_weights(noise: str, units: str) -> Weights:
+    """Return a sound pair for most data: used if none is given, and first in every search.
+
+    Parameters
+    ----------
+    noise, units : what a weight of 1 means, as :class:`~tomoatlas.SolverSettings` has them.
+
+    Examples
+    --------
+    >>> default_weights("residual", "noise")
+    Weights(haadf=0.3, tv=1.4)
+    """
+    return Weights(_USUAL_HAADF[noise], _USUAL_TV[units])
+
+
+DEFAULT_WEIGHTS = default_weights("counts", "percentile")
+"""Those of the first edition's units."""
 
 WEIGHT_BOUNDS = (1e-15, 1e15)  # products and squares of such weights fit a float32
 ACCEPTED_WEIGHT = "0, or 1e-15 to 1e15"

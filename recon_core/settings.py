@@ -92,3 +92,32 @@ class SolverSettings(BaseModel):
     units: UnitsName = "percentile"
     background: BackgroundName = "given"
     film: Annotated[bool, AfterValidator(_for_fitted)] = False
+
+
+SOLVER_EDITIONS: dict[int, dict[str, object]] = {
+    1: {},
+    2: {
+        "contrast": "fitted",
+        "gamma": 1.0,
+        "regulariser": "guided",
+        "totals": True,
+        "noise": "residual",
+        "units": "noise",
+        "background": "vacuum",
+    },
+}
+"""Edition of a study → the defaults of ``[solver]`` that differ from the first edition's.
+
+An edition that was released never changes; a better default is a new edition.
+"""
+
+
+def newest_settings() -> SolverSettings:
+    """Return the defaults of the newest edition.
+
+    Examples
+    --------
+    >>> newest_settings().contrast
+    'fitted'
+    """
+    return SolverSettings.model_validate(SOLVER_EDITIONS[max(SOLVER_EDITIONS)])

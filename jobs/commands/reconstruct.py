@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...recon_core.errors import BadInput
-from ...recon_core.methods import ACCEPTED_WEIGHT, DEFAULT_WEIGHTS, Method, Weights, is_weight
+from ...recon_core.methods import ACCEPTED_WEIGHT, Method, Weights, default_weights, is_weight
 from ...sweep.versions import package_version
 from ..exits import Exit
 from . import FilePath, device_option, force_option, out_option, quiet_option, refuse_existing
@@ -74,7 +74,7 @@ _OF_CONTRAST = ("contrast", "gamma", "film")
     "--regulariser",
     type=click.Choice(["tv", "guided"]),
     help="What TV weighs: every edge, or those that HAADF has not found.  "
-    "[default: the atlas's, else tv]",
+    "[default: the atlas's, else guided]",
 )
 @click.option(
     "--background",
@@ -86,19 +86,19 @@ _OF_CONTRAST = ("contrast", "gamma", "film")
     "--units",
     type=click.Choice(["percentile", "noise"]),
     help="Unit of the TV weight: concentrations, or the noise of each element.  "
-    "[default: the atlas's, else percentile]",
+    "[default: the atlas's, else noise]",
 )
 @click.option(
     "--noise",
     type=click.Choice(["counts", "residual"]),
     help="Unit of the HAADF weight: the variance of counts, or noise times what chemistry + TV "
-    "leaves unexplained, which no gain changes.  [default: the atlas's, else counts]",
+    "leaves unexplained, which no gain changes.  [default: the atlas's, else residual]",
 )
 @click.option(
     "--totals/--no-totals",
     default=None,
     help="Hold the amount of each element at what its counts add up to.  "
-    "[default: the atlas's, else no]",
+    "[default: the atlas's, else yes]",
 )
 @device_option
 @out_option
@@ -118,7 +118,7 @@ def reconstruct(
 ) -> int:
     """Reconstruct the concentrations of every element from TILTS.h5.
 
-    Weights are scale-free: haadf 1 is the statistical weight; without any, haadf 0.02 and tv 1 are
+    Weights mean the same for every specimen and detector; without any, haadf 0.3 and tv 1.4 are
     used and printed. The misfit of HAADF (reduced chi-square) and of every element (deviance) is
     printed in units of the noise and kept in the file. Before that the data are checked for faults
     such as angles in radians, hot pixels or a vacuum level that was not given; each gives a warning
@@ -129,7 +129,7 @@ def reconstruct(
 
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
-    choice = choose_weights(series, Method(method), haadf, tv, atlas)
+    choice = choose_weights(series, Method(method), haadf, tv, atlas, solver)
     settings, notes = settings_for(choice, solver)
     _warn(series)
     code, lines = reconstruct_file(tilts, series, choice, settings, out, force, device)
@@ -173,7 +173,12 @@ class MethodChoice:
 
 
 def choose_weights(
-    series: TiltSeries, method: Method, haadf: float | None, tv: float | None, atlas: str | None
+    series: TiltSeries,
+    method: Method,
+    haadf: float | None,
+    tv: float | None,
+    atlas: str | None,
+    solver: Mapping[str, object] | None = None,
 ) -> MethodChoice:
     """The weights given, or those an atlas recommends for ``series``, or the defaults.
 
@@ -184,6 +189,7 @@ def choose_weights(
     haadf : weight of the HAADF term; None if not given.
     tv : weight of the total variation; None if not given.
     atlas : atlas.csv or atlas.h5 to take the weights from; None for none.
+    solver : options of the solver, None where not given; the defaults are of its units.
 
     Raises
     ------
@@ -200,7 +206,9 @@ def choose_weights(
         if missing := [n for n in method.weight_names if n not in given]:
             raise BadInput("missing", key=f"--{missing[0]}", accepted="both weights, or neither")
         return MethodChoice(method, Weights(**given))
-    defaults = {name: getattr(DEFAULT_WEIGHTS, name) for name in method.weight_names}
+    units = settings_for(MethodChoice(method, Weights()), solver or {})[0]
+    usual = default_weights(units.noise, units.units)
+    defaults = {name: getattr(usual, name) for name in method.weight_names}
     notes = (f"weights not given: {_written(defaults)}",) if defaults else ()
     return MethodChoice(method, Weights(**defaults), notes)
 

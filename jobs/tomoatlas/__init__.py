@@ -7,7 +7,7 @@ The names of a whole session, each imported when it is first used::
     specimen = ta.make_specimen("nanocubes", size=64)
     series = ta.simulate(specimen, ta.Acquisition(haadf_tilts=47, chemical_tilts=9), seed=0)
     advice = ta.recommend("fig4_nanocubes_64", haadf_tilts=47, chemical_tilts=9)
-    result = ta.reconstruct(series, "fused", advice.weights)
+    result = ta.reconstruct(series, "fused", advice.weights, advice.settings)
     scores = ta.evaluate(result, specimen)
 
     summary = ta.run("quickstart", "first")

@@ -93,6 +93,7 @@ def estimate_noise(projections: Array) -> Noise:
     ratio = np.divide(
         variance, level, out=np.full_like(level, np.inf), where=level > 1e-9 * abs(level[-1])
     )
+    ratio = np.maximum(ratio, 0.0)  # rounding
     # the least of many is too small by chance: the mean of those that agree with it
     gain = float(ratio[ratio <= AGREEING * ratio.min()].mean())
     dark = float(variance[0])

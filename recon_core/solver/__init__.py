@@ -16,14 +16,14 @@ from ..haadf_model import Coefficients, HaadfModel
 from ..memory import SolveSize, check_fits
 from ..methods import (
     ACCEPTED_WEIGHT,
-    DEFAULT_WEIGHTS,
     Method,
     Weights,
+    default_weights,
     is_weight,
     method_named,
 )
 from ..result import History, Reconstruction, Status
-from ..settings import GUIDED, SolverSettings
+from ..settings import GUIDED, SolverSettings, newest_settings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds
@@ -37,14 +37,13 @@ from .state import FusionState
 Array = NDArray[np.float32]
 
 NO_WEIGHTS = Weights()
-DEFAULT_SETTINGS = SolverSettings()
 
 
 def reconstruct(
     series: TiltSeries,
     method: Method | str = Method.FUSED,
     weights: Weights | None = None,
-    settings: SolverSettings = DEFAULT_SETTINGS,
+    settings: SolverSettings | None = None,
     monitor: Monitor | None = None,
     device: Device | str = CPU,
 ) -> Reconstruction:
@@ -55,8 +54,8 @@ def reconstruct(
     series : the measured counts.
     method : ``fused``, ``chemistry-tv``, ``ml`` or ``ml-stopped``.
     weights : of the HAADF and the TV term; None means
-        :data:`~tomoatlas.recon_core.methods.DEFAULT_WEIGHTS`.
-    settings : when to stop, and the exponent of the HAADF contrast.
+        :func:`~tomoatlas.recon_core.methods.default_weights`.
+    settings : of the solver; None means those of the newest edition.
     monitor : ``monitor(volumes) -> score``, lower is better, sees the iterates (element, z, y, x);
         needed by ``ml-stopped``, for the others optional.
     device : a device, or the name of one: ``auto``, ``cpu``, ``cuda``, ``cuda-half``.
@@ -77,13 +76,13 @@ def reconstruct(
     >>> specimen = ta.make_specimen("nanocubes", size=8)
     >>> plan = ta.Acquisition(haadf_tilts=9, chemical_tilts=5)
     >>> series = ta.simulate(specimen, plan, seed=0)
-    >>> quick = ta.SolverSettings(max_iterations=20)
-    >>> result = ta.reconstruct(series, "fused", ta.Weights(haadf=0.02, tv=1.0), quick)
+    >>> result = ta.reconstruct(series, "fused", ta.Weights(haadf=0.3, tv=1.4))
     >>> result.volumes.shape, result.elements
     ((4, 8, 8, 8), ('Co', 'Cu', 'O', 'Au'))
     """
     method, device = method_named(method), _device(device)
-    weights = DEFAULT_WEIGHTS if weights is None else weights
+    settings = newest_settings() if settings is None else settings
+    weights = default_weights(settings.noise, settings.units) if weights is None else weights
     _check(method, weights, monitor)
     (found,) = _together(series, method, [weights], settings, device, monitor)
     return _described(found, series, method, weights, settings)
@@ -93,7 +92,7 @@ def reconstruct_batch(
     series: TiltSeries,
     method: Method | str,
     weights: Sequence[Weights],
-    settings: SolverSettings = DEFAULT_SETTINGS,
+    settings: SolverSettings | None = None,
     device: Device | str = CPU,
 ) -> tuple[Reconstruction, ...]:
     """Reconstruct a tilt series with several pairs of weights at once, sharing the projections.
@@ -105,7 +104,7 @@ def reconstruct_batch(
     series : the measured counts.
     method : ``fused``, ``chemistry-tv`` or ``ml``.
     weights : one pair for each reconstruction.
-    settings : when to stop, and the exponent of the HAADF contrast.
+    settings : of the solver; None means those of the newest edition.
     device : what to compute on, or its name.
 
     Returns
@@ -127,6 +126,7 @@ def reconstruct_batch(
     2
     """
     method, device = method_named(method), _device(device)
+    settings = newest_settings() if settings is None else settings
     for each in weights:
         _check(method, each, None)
     if method is Method.FUSED and _fits_scale(series, settings):
@@ -201,11 +201,13 @@ def _all_counted(
     """Solve trials of a series in which every element has counts."""
     # before anything is allocated
     check_fits(_size(series, len(weights), device, settings), device, method)
-    series = with_scale(series, settings, device)
-    if method is Method.ML_STOPPED and monitor is not None:
-        return (_stopped(series, settings, monitor, device),)
-    watch = _first_trial(monitor) if monitor is not None else None
-    return _in_units(series, method, weights, settings, device, watch)
+    # a solve that blows up ends as diverged, not with a warning
+    with np.errstate(over="ignore", invalid="ignore"):
+        series = with_scale(series, settings, device)
+        if method is Method.ML_STOPPED and monitor is not None:
+            return (_stopped(series, settings, monitor, device),)
+        watch = _first_trial(monitor) if monitor is not None else None
+        return _in_units(series, method, weights, settings, device, watch)
 
 
 def _in_units(
@@ -238,16 +240,14 @@ def _solved(
     monitor: Monitor | None,
 ) -> tuple[Reconstruction, ...]:
     """Initialise and solve a batch by one method."""
-    # a solve that blows up ends as diverged, not with a warning
-    with np.errstate(over="ignore", invalid="ignore"):
-        # before anything else is allocated
-        ceilings = chemical_ceilings(series, weights, settings, device)
-        model = _model(series, method, weights, settings, device)
-        seen = series if model is None else model.applied_to(series)
-        fitted = None if model is None else model.coefficients
-        problem, state = _initialised(seen, method, weights, settings, device, fitted)
-        limit = settings.max_iterations
-        found = solve(problem, state, settings.tolerance, limit, monitor, ceilings)
+    # before anything else is allocated
+    ceilings = chemical_ceilings(series, weights, settings, device)
+    model = _model(series, method, weights, settings, device)
+    seen = series if model is None else model.applied_to(series)
+    fitted = None if model is None else model.coefficients
+    problem, state = _initialised(seen, method, weights, settings, device, fitted)
+    limit = settings.max_iterations
+    found = solve(problem, state, settings.tolerance, limit, monitor, ceilings)
     if model is None or problem.fitted is None:
         return found
     model = replace(model, coefficients=problem.fitted)
@@ -278,8 +278,8 @@ def _initialised(
 ) -> tuple[FusedProblem, FusionState]:
     """Build the problem of a method, and the state that its solve begins with."""
     if method is Method.FUSED:
-        # totals that disagree with the coefficients of HAADF would only make haze
-        levels = settings.totals and settings.contrast == FITTED
+        # totals that disagree with coefficients fitted to volumes would only make haze
+        levels = settings.totals and settings.contrast == FITTED and settings.gamma != 1.0
         first = settings.model_copy(update={"totals": False}) if levels else settings
         contrast = contrast_of(settings) if fitted is None else fitted.law
         problem, state = initial_state(series, weights, first, device, contrast=contrast)

@@ -3,13 +3,14 @@
     b = A_h sum_i k_i x_i^gamma + vacuum + film / cos(tilt),    k_i >= 0
 
 Vacuum and film come from the darkest pixels of HAADF (:mod:`tomoatlas.recon_core.metrics.vacuum`),
-as the haze of volumes would bias a fit. The coefficients are fitted by non-negative least squares
-(Lawson and Hanson, Solving Least Squares Problems, 1974) to volumes of chemistry and TV alone, and
-then stay: volumes that have seen HAADF agree with whatever coefficients it was given, and a fit to
-them runs away from the truth (``tests/benchmarks/fitted.py``). Nor do they follow the weights of a
-trial: more TV takes more from an element, and coefficients that make good for it keep it away. What
-TV takes at the weight of the fit they do hold: they serve to predict HAADF, and are no
-cross-sections.
+as the haze of volumes would bias a fit. With the exponent 1 the coefficients follow from the maps
+as they were measured (:mod:`.haadf_moments`); with others, which act on volumes, they are fitted by
+non-negative least squares (Lawson and Hanson, Solving Least Squares Problems, 1974) to volumes of
+chemistry and TV alone, and then stay: volumes that have seen HAADF agree with whatever coefficients
+it was given, and a fit to them runs away from the truth (``tests/benchmarks/fitted.py``). Nor do
+they follow the weights of a trial: more TV takes more from an element, and coefficients that make
+good for it keep it away. What TV takes at the weight of the fit they do hold: they serve to predict
+HAADF, and are no cross-sections.
 
 Where elements cannot be told apart (O where it is the sum of Co and Cu) they are held near c Z^p,
 with c fitted too, by the penalty sum_i (k_i - c Z_i^p)^2 / (2 (spread c0 Z_i^p)^2) beside
@@ -25,7 +26,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from ..device import CPU, Device
 from ..errors import BadInput
@@ -36,6 +36,8 @@ from ..metrics.vacuum import Vacuum, estimate_vacuum
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import init, step
+from .haadf_moments import coefficients_from_maps
+from .least_squares import non_negative, with_prior
 from .mlem import MLEM_ITERATIONS, mlem
 from .multiresolution import SMALLEST, USUAL, VOXELS, WARM_STEPS, has_coarser
 from .problem import chemical_problem, summed_contrast
@@ -47,7 +49,6 @@ Values = NDArray[np.float64]
 FIT_TV = 1.0  # weight of TV where the coefficients are fitted: near its best for chemistry alone
 PRIOR_SPREAD = 2.0  # relative width of the prior: tighter holds back what TV's shrinkage needs
 SLABS = 8  # across the tilt axis; their residuals are all but independent
-NEGLIGIBLE = 1e-13  # of the largest eigenvalue: below it the normal equations have no direction
 
 
 def fitted_model(series: TiltSeries, settings: SolverSettings, device: Device = CPU) -> HaadfModel:
@@ -64,8 +65,18 @@ def fitted_model(series: TiltSeries, settings: SolverSettings, device: Device = 
     BadInput : a signal that rises above its vacuum nowhere where there is specimen.
     """
     vacuum = vacuum_of(series, settings)
-    grid, counts, tv, smallest = vacuum.of(series), 1.0, FIT_TV, SMALLEST
-    # on the grid where a solve begins
+    if settings.gamma == 1.0:
+        found = coefficients_from_maps(vacuum.of(series), settings, device)
+    else:
+        found = _coefficients_from_volumes(vacuum.of(series), settings, device)
+    return HaadfModel(found, vacuum, series.haadf_background)
+
+
+def _coefficients_from_volumes(
+    series: TiltSeries, settings: SolverSettings, device: Device
+) -> Coefficients:
+    """Fit the coefficients to volumes of chemistry and TV, on the grid where a solve begins."""
+    grid, counts, tv, smallest = series, 1.0, FIT_TV, SMALLEST
     while has_coarser(grid, smallest):
         grid, counts, smallest = grid.binned(), counts / VOXELS, USUAL
         tv *= TOTAL_VARIATION.coarser
@@ -75,8 +86,7 @@ def fitted_model(series: TiltSeries, settings: SolverSettings, device: Device = 
     state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
     for _ in range(WARM_STEPS):
         state = step(problem, state)
-    found = fitted_coefficients(grid, state.volumes[0], settings, device)
-    return HaadfModel(found.scaled(counts), vacuum, series.haadf_background)
+    return fitted_coefficients(grid, state.volumes[0], settings, device).scaled(counts)
 
 
 def vacuum_of(series: TiltSeries, settings: SolverSettings) -> Vacuum:
@@ -252,40 +262,7 @@ def _posterior(
     free = non_negative(gram, right)
     # what one unit of the normal equations is worth, in the squares of sigmas
     worth = 1.0 / (normal.variance(free) * normal.inflation(free))
-    pull = 1.0 / (PRIOR_SPREAD * amount * prior) ** 2
-    # one more unknown: the c of the prior
-    elements = len(prior)
-    whole = np.zeros((elements + 1, elements + 1))
-    whole[:elements, :elements] = worth * gram + np.diag(pull)
-    whole[:elements, elements] = whole[elements, :elements] = -pull * prior
-    whole[elements, elements] = float(pull @ prior**2)
-    values = non_negative(whole, np.append(worth * right, 0.0))[:elements]
-    scale = np.append(1.0 / np.sqrt(pull), amount)
-    covariance = np.linalg.pinv(whole * np.outer(scale, scale)) * np.outer(scale, scale)
-    variances = np.maximum(np.diag(covariance)[:elements], 0.0)
-    return values, np.sqrt(variances), np.minimum(variances * pull, 1.0)
-
-
-def non_negative(matrix: Values, right: Values) -> Values:
-    """Minimise x^T M x / 2 - r^T x over x >= 0.
-
-    Parameters
-    ----------
-    matrix : M, symmetric and positive, singular at most, (unknown, unknown).
-    right : r, (unknown,).
-
-    Returns
-    -------
-    array : (unknown,), float64; 0 where M is.
-    """
-    # through a square root of the matrix, each unknown in its own unit
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
-    scale[np.diag(matrix) <= 0] = 0.0
-    values, vectors = np.linalg.eigh(matrix * np.outer(scale, scale))
-    values = np.maximum(values, NEGLIGIBLE * max(values[-1], 1e-300))
-    root = (vectors * np.sqrt(values)).T
-    found, _ = optimize.nnls(root, (vectors.T @ (scale * right)) / np.sqrt(values))
-    return np.asarray(scale * found, np.float64)
+    return with_prior(worth * gram, worth * right, prior, amount, PRIOR_SPREAD)
 
 
 def _plain(values: Values) -> tuple[float, ...]:

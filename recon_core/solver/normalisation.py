@@ -26,7 +26,8 @@ from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import init, step
 from .calibration import with_chemical_scale
-from .haadf_fit import non_negative, projected_powers
+from .haadf_fit import projected_powers
+from .least_squares import non_negative
 from .mlem import MLEM_ITERATIONS, mlem
 from .multiresolution import COARSE_STEPS, has_coarser, initial_state, upsample
 from .problem import chemical_problem, mean_count
@@ -276,7 +277,8 @@ def chemistry_start(series: TiltSeries, settings: SolverSettings, device: Device
         problem, state = initial_state(series.binned(), coarse, settings, device)
     for _ in range(COARSE_STEPS):
         state = step(problem, state)
-    volumes: Array = state.volumes[0]
+    # a start that blew up explains nothing
+    volumes: Array = device.xp.nan_to_num(state.volumes[0], nan=0.0, posinf=0.0, neginf=0.0)
     height, width = series.chemical.shape[-2:]
     shape = (height, height, width)
     if volumes.shape[1:] == shape:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ...recon_core.errors import BadInput
-from ...recon_core.methods import Method, Weights
+from ...recon_core.methods import Method, Weights, default_weights
 from ..study import Study, trial_id
 from ..study.identity import short_seed
 from ..study.trial import Cell, Record, Scalar, Trial, weights_named
@@ -114,7 +114,9 @@ class Search:
             return Weights()
         # The design depends on the seed alone, so that it can run fully in parallel.
         if self._designed(t):
-            return initial_point(space, t, self._seed(), self.study.solver.gamma)
+            solver = self.study.solver
+            usual = default_weights(solver.noise, solver.units)
+            return initial_point(space, t, self._seed(), solver.gamma, usual)
         known = self._known(t)
         finished = [(self.weights[i], self.scores[i]) for i in range(known)]
         # Also those whose scores are known already: the proposal must not depend on timing.

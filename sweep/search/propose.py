@@ -38,7 +38,9 @@ DESIGN_BLOCK = 64
 """Fewest points of a Sobol sequence drawn at once; a power of two keeps it balanced."""
 
 
-def initial_point(space: Space, number: int, seed: int, gamma: float = 2.0) -> Weights:
+def initial_point(
+    space: Space, number: int, seed: int, gamma: float = 2.0, usual: Weights = DEFAULT_WEIGHTS
+) -> Weights:
     """A point of the design that starts a search: the default weights, then a Sobol sequence.
 
     The sequence (Sobol 1967, scrambled) is of low discrepancy in the logarithms of the weights and
@@ -50,10 +52,11 @@ def initial_point(space: Space, number: int, seed: int, gamma: float = 2.0) -> W
     number : place in the design, from 0.
     seed : of the scrambling.
     gamma : exponent to start with, where it is searched.
+    usual : the default weights in the solver's units.
     """
     if number == 0:
-        usual = {"haadf": DEFAULT_WEIGHTS.haadf, "tv": DEFAULT_WEIGHTS.tv, GAMMA: gamma}
-        return _weights(space, [_clipped(usual[name], space[name]) for name in space])
+        first = {"haadf": usual.haadf, "tv": usual.tv, GAMMA: gamma}
+        return _weights(space, [_clipped(first[name], space[name]) for name in space])
     # A power of two keeps the sequence balanced; a point does not depend on how many are drawn.
     block = max(DESIGN_BLOCK, 1 << number.bit_length())
     return _at(space, _sobol(len(space), block, seed)[number - 1])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...recon_core.errors import BadInput
+from ...recon_core.settings import SOLVER_EDITIONS
 
 LATER: dict[str, object] = {
     "acquisition.contrast": "power",
@@ -147,11 +148,27 @@ def short_seed(*parts: object) -> int:
 FIRST = 1
 """The defaults of the tables themselves, those of the release of 2026-11-22."""
 
-EDITIONS: dict[int, dict[str, object]] = {FIRST: {}}
+EDITIONS: dict[int, dict[str, object]] = {
+    edition: {f"solver.{key}": value for key, value in solver.items()}
+    for edition, solver in SOLVER_EDITIONS.items()
+}
+EDITIONS[2] |= {
+    "search.space.haadf": [0.01, 10.0],
+    "search.space.tv": [0.3, 6.0],
+    "search.score_digits": 4,
+}
 """Edition → the defaults that differ from those of the first, dotted key → value as TOML has it.
 
 An edition that was released never changes; a better default is a new edition.
 """
+
+BESIDE = {
+    "solver.gamma": "solver.contrast",
+    "search.space.haadf": "solver.noise",
+    "search.space.tv": "solver.units",
+}
+"""Default → the key beside whose own default alone it makes sense: where a study sets that key to
+something else, it keeps the first edition's value."""
 
 
 def newest_defaults(table: str) -> dict[str, object]:
@@ -217,9 +234,19 @@ def with_defaults(data: Mapping[str, Any], source: str | Path | None = None) -> 
     if type(edition) is not int:
         return filled
     check_edition(edition, source)
-    for path, value in EDITIONS[edition].items():
-        _put_default(filled, path, copy.deepcopy(value))
+    defaults = EDITIONS[edition]
+    for path, value in defaults.items():
+        beside = BESIDE.get(path)
+        if beside is None or _given(data, beside) in (None, defaults.get(beside)):
+            _put_default(filled, path, copy.deepcopy(value))
     return filled
+
+
+def _given(tables: object, path: str) -> object:
+    """The value of a dotted key; None where it is not there."""
+    for key in path.split("."):
+        tables = tables.get(key) if isinstance(tables, Mapping) else None
+    return tables
 
 
 def _put_default(tables: dict[str, Any], path: str, value: object) -> None:

@@ -102,7 +102,7 @@ def test_impossible_acquisitions_are_refused(options, said, specimen, tmp_path, 
 @pytest.mark.parametrize(
     ("options", "method", "weights"),
     [
-        ([], "fused", {"haadf": 0.02, "tv": 1}),
+        ([], "fused", {"haadf": 0.3, "tv": 1.4}),
         (["--haadf", "0.1", "--tv", "1"], "fused", {"haadf": 0.1, "tv": 1}),
         (["--method", "chemistry-tv", "--tv", "0.5"], "chemistry-tv", {"tv": 0.5}),
         (["--method", "ml"], "ml", {}),

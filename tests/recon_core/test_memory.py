@@ -204,7 +204,7 @@ def test_a_solve_is_refused_before_it_allocates() -> None:
 
     device, weights = CudaDevice(Full(), "a full GPU"), [Weights(0.03, 0.5)] * 3
     with pytest.raises(TooLarge) as caught:
-        reconstruct_batch(tilt_series(), Method.FUSED, weights, device=device)
+        reconstruct_batch(tilt_series(), Method.FUSED, weights, SolverSettings(), device)
     assert (caught.value.key, caught.value.value) == ("batch", 3)
 
 
@@ -230,7 +230,7 @@ def test_a_half_precision_dual_leaves_room_for_more_trials() -> None:
         def launch(self, *args: object) -> None:
             raise Started
 
-    args = tilt_series(), Method.FUSED, [Weights(0.03, 0.5)] * 3
+    args = tilt_series(), Method.FUSED, [Weights(0.03, 0.5)] * 3, SolverSettings()
     with pytest.raises(TooLarge) as caught:
         reconstruct_batch(*args, device=CudaDevice(Scarce(), "a full GPU"))
     assert caught.value.accepted == "at most 2 trials at once"

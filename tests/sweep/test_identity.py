@@ -378,7 +378,24 @@ def test_a_folder_goes_on_in_another_edition_of_the_same_values(
     assert refused.value.key == "acquisition.oversample"
 
 
-@pytest.mark.parametrize("edition", [0, 2, -1, 1000])
+def test_the_second_edition_is_what_it_was() -> None:
+    study = of_edition(2)
+    solver, space = study.solver, study.search.space
+    assert (solver.contrast, solver.gamma, solver.regulariser) == ("fitted", 1.0, "guided")
+    assert (solver.noise, solver.units, solver.background) == ("residual", "noise", "vacuum")
+    assert solver.totals
+    assert study.search.score_digits == 4
+    assert (space.haadf, space.tv, space.gamma) == ((0.01, 10.0), (0.3, 6.0), None)
+
+
+def test_defaults_that_belong_together_leave_together() -> None:
+    other = '[solver]\ncontrast = "power"\nunits = "percentile"\n\n[axes]\n'
+    study = of_edition(2, SMALL.replace("[axes]\n", other))
+    assert (study.solver.gamma, study.search.space.tv) == (2.0, (0.1, 6.0))
+    assert study.search.space.haadf == (0.01, 10.0)
+
+
+@pytest.mark.parametrize("edition", [0, 3, -1, 1000])
 def test_an_unknown_edition_is_refused(edition: int) -> None:
     with pytest.raises(BadInput) as refused:
         of_edition(edition, SMALL + '"acquisition.not_known_here" = [1]\n')
