@@ -1,0 +1,193 @@
+"""Whether a map can be believed: with all known, with nothing, with a wrong vacuum level, a film.
+
+Data come from a grid twice as fine, 47/9 tilts over ±70°, at the paper's SNRs; means over three
+noise seeds. Settings and weights are the newest edition's defaults for all: nothing is tuned on a
+row. What the solver gets:
+
+    known       scales, vacuum levels and the exponent of the data
+    measured    counts, angles and elements: a file from a microscope
+    vacuum      known, but the HAADF's vacuum level recorded 20 % too low
+    film        known, but with a carbon film of 10 % of the largest HAADF signal at no tilt
+
+Totals, level and haze are judged where the chemical scales are given (known, vacuum, film). Run:
+
+    python tests/benchmarks/trust.py [SIZE] [KIND ...] [key=value ...]
+
+with settings of ``[solver]`` after the size, beside the newest edition's; or, for the coefficients
+of HAADF that are fitted to data of the law Z²x, over the true ones,
+
+    python tests/benchmarks/trust.py coefficients [SIZE] [KIND ...]
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from common import PAPER_SNR, table
+
+from tomoatlas.analysis.scores import evaluate
+from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.recon_core.result import Reconstruction
+from tomoatlas.recon_core.settings import LawName, SolverSettings, newest_settings
+from tomoatlas.recon_core.solver import reconstruct
+from tomoatlas.recon_core.solver.haadf_moments import coefficients_from_maps
+from tomoatlas.recon_core.tiltseries import TiltSeries
+
+SEEDS = (1, 2, 3)  # of the noise
+KINDS = ("nanocubes", "composite")
+LAWS: tuple[LawName, ...] = ("power", "linear")
+LAW = {"power": "(Zx)²", "linear": "Z²x"}
+TILTS = ((47, 9), (18, 5), (71, 18), (5, 18))
+OVERSAMPLE = 2
+FILM, TOO_LOW = 0.10, 0.8
+"""Film's share of the largest HAADF signal; recorded over true vacuum level."""
+SNRS = {"nanocubes": PAPER_SNR}
+
+Settings = Mapping[str, Any]
+
+
+def main(size: int, kinds: Iterable[str], settings: Settings) -> None:
+    """Print a row for each specimen, law of the data and state of knowledge."""
+    print(f"{size}³, solver: {', '.join(f'{k} = {v}' for k, v in settings.items()) or 'defaults'}")
+    header = ("specimen", "data", "given", "⟨NRMSE⟩", "over known", "by element")
+    amounts = ("totals", "level", "haze", "inside", "iterations")
+    table((*header, *amounts), rows(size, kinds, settings))
+
+
+def rows(size: int, kinds: Iterable[str], settings: Settings) -> Iterator[tuple[str, ...]]:
+    """The rows of the table."""
+    for kind in kinds:
+        truth = make_specimen(kind, size, 0)
+        for law in LAWS:
+            known: float | None = None
+            for name, change in CASES.items():
+                runs = [
+                    (solved(change(series_of(size, kind, law, seed)), settings, name), truth)
+                    for seed in SEEDS
+                ]
+                scores = [evaluate(found, true) for found, true in runs]
+                nrmse = float(np.mean([s["nrmse"] for s in scores]))
+                known = nrmse if known is None else known
+                yield (
+                    kind,
+                    LAW[law],
+                    name,
+                    f"{nrmse:.3f}",
+                    f"{nrmse / known - 1:+.0%}",
+                    named(scores, "nrmse_by_element"),
+                    "relative" if name == "measured" else named(scores, "totals"),
+                    "relative" if name == "measured" else named(scores, "level"),
+                    named(scores, "haze"),
+                    "relative" if name == "measured" else inside(scores),
+                    f"{np.mean([found.iterations for found, _ in runs]):.0f}",
+                )
+
+
+def coefficients(size: int, kinds: Iterable[str]) -> None:
+    """Print a row for each specimen, number of tilts and noise seed."""
+    header = ("specimen", "tilts", "seed", "coefficient / true, ± its standard uncertainty")
+    cases = itertools.product(kinds, TILTS, SEEDS)
+    table(header, (coefficient_row(size, *case) for case in cases))
+
+
+def coefficient_row(
+    size: int, kind: str, tilts: tuple[int, int], seed: int
+) -> tuple[str, str, int, str]:
+    """Coefficients from the maps of one tilt series, beside those that made it."""
+    series = series_of(size, kind, "linear", seed, tilts)
+    assert series.haadf_scale is not None
+    found = coefficients_from_maps(series, newest_settings())
+    true = series.haadf_scale * np.array(series.atomic_numbers, float) ** 2
+    columns = zip(found.elements, found.values, found.errors, true, strict=True)
+    words = ", ".join(f"{e} {k / t:.2f} ± {error / t:.2f}" for e, k, error, t in columns)
+    return kind, f"{tilts[0]}/{tilts[1]}", seed, words
+
+
+def solved(series: TiltSeries, settings: Settings, given: str) -> Reconstruction:
+    """One fused solve; a film is asked for where there is one."""
+    film = {"film": True} if given == "film" else {}
+    chosen = {**newest_settings().model_dump(), **settings, **film}
+    return reconstruct(series, Method.FUSED, None, SolverSettings.model_validate(chosen))
+
+
+@lru_cache(maxsize=4)
+def series_of(
+    size: int, kind: str, law: LawName, seed: int, tilts: tuple[int, int] = (47, 9)
+) -> TiltSeries:
+    """The data of one law; ``seed`` is the noise's."""
+    acquisition = Acquisition(
+        haadf_tilts=tilts[0],
+        chemical_tilts=tilts[1],
+        chemical_snr=SNRS.get(kind, PAPER_MEAN_SNR),
+        oversample=OVERSAMPLE,
+        contrast=law,
+    )
+    return simulate(make_specimen(kind, size * OVERSAMPLE, 0), acquisition, seed)
+
+
+def measured(series: TiltSeries) -> TiltSeries:
+    """What a microscope's file holds: no scales, no vacuum levels, no law."""
+    return replace(
+        series,
+        haadf_scale=None,
+        chemical_scale=None,
+        haadf_background=0.0,
+        chemical_background=(),
+        facts={},
+    )
+
+
+def vacuum_too_low(series: TiltSeries) -> TiltSeries:
+    """The series with a recorded HAADF vacuum level below the true one."""
+    return replace(series, haadf_background=TOO_LOW * series.haadf_background)
+
+
+def with_film(series: TiltSeries) -> TiltSeries:
+    """The series with a film below the specimen, thicker along the beam as it tilts."""
+    largest = float(series.haadf.max()) - series.haadf_background
+    thickness = 1 / np.cos(np.deg2rad(series.haadf_angles_deg))
+    # Poisson counts add up to Poisson counts
+    counts = np.random.default_rng(0).poisson(
+        FILM * largest * thickness[:, None, None], series.haadf.shape
+    )
+    return replace(series, haadf=series.haadf + counts.astype(np.float32))
+
+
+CASES: dict[str, Callable[[TiltSeries], TiltSeries]] = {
+    "known": lambda series: series,
+    "measured": measured,
+    "vacuum": vacuum_too_low,
+    "film": with_film,
+}
+
+
+def named(scores: list[dict[str, Any]], key: str) -> str:
+    """Mean over the seeds by element, as text."""
+    means = {e: [s[key][e] for s in scores if s[key][e] is not None] for e in scores[0][key]}
+    return ", ".join(f"{e} {np.mean(found):.2f}" for e, found in means.items() if found)
+
+
+def inside(scores: list[dict[str, Any]]) -> str:
+    """Stoichiometry one voxel inside, mean and sigma over the seeds, as text."""
+    phases = [s["stoichiometry_inside"] for s in scores]
+    means = {p: [np.mean([f[p][k] for f in phases]) for k in ("mean", "sigma")] for p in phases[0]}
+    return ", ".join(f"{p} {mean:.2f} ± {sigma:.3f}" for p, (mean, sigma) in means.items())
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    sizes = [int(w) for w in words if w.isdigit()]
+    pairs = dict(w.split("=") for w in words if "=" in w)
+    kinds = [w for w in words if w in KINDS]
+    if "coefficients" in words:
+        coefficients(sizes[0] if sizes else 48, kinds or KINDS)
+    else:
+        main(sizes[0] if sizes else 64, kinds or KINDS, pairs)
