@@ -146,8 +146,14 @@ def reconstruct_batch(
 def _fits_scale(series: TiltSeries, settings: SolverSettings) -> bool:
     """Whether each trial fits the HAADF scale, or the levels of coefficients, to its volumes."""
     if settings.contrast == FITTED:
-        return settings.totals
+        return _fits_levels(settings)
     return not haadf_scale_holds(series, contrast_of(settings))
+
+
+def _fits_levels(settings: SolverSettings) -> bool:
+    """Whether coefficients fitted to volumes are brought to the levels of the counts."""
+    # those of exponent 1 are fitted to the counts themselves
+    return settings.contrast == FITTED and settings.totals and settings.gamma != 1.0
 
 
 def _device(device: Device | str) -> Device:
@@ -279,7 +285,7 @@ def _initialised(
     """Build the problem of a method, and the state that its solve begins with."""
     if method is Method.FUSED:
         # totals that disagree with coefficients fitted to volumes would only make haze
-        levels = settings.totals and settings.contrast == FITTED and settings.gamma != 1.0
+        levels = _fits_levels(settings)
         first = settings.model_copy(update={"totals": False}) if levels else settings
         contrast = contrast_of(settings) if fitted is None else fitted.law
         problem, state = initial_state(series, weights, first, device, contrast=contrast)

@@ -12,9 +12,10 @@ from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.haadf_model import Coefficients
+from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.metrics.vacuum import Vacuum
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.recon_core.solver import reconstruct
+from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.haadf_moments import coefficients_from_maps
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -146,3 +147,13 @@ def test_a_series_that_holds_next_to_nothing_ends_with_a_status_or_is_refused(
         data = replace(data, haadf_scale=None, chemical_scale=None, chemical_background=())
     with contextlib.suppress(BadInput):
         assert np.isfinite(reconstruct(data, "fused").volumes).all()
+
+
+def test_a_trial_of_a_batch_is_the_trial_alone() -> None:
+    data = series()
+    pairs = [Weights(0.3, 1.4), Weights(3.0, 0.5)]
+    together = reconstruct_batch(data, "fused", pairs)
+    for found, weights in zip(together, pairs, strict=True):
+        alone = reconstruct(data, "fused", weights)
+        assert np.array_equal(found.volumes, alone.volumes)
+        assert found.haadf == alone.haadf
