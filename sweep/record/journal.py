@@ -36,7 +36,7 @@ KEPT = ".kept-"
 """In the names of files that hold what a journal could not take."""
 
 
-MOVED, CUT = "was removed or moved", "was cut"
+MOVED, CUT, OVERWRITTEN = "was removed or moved", "was cut", "was overwritten"
 
 
 class JournalLost(Trouble):
@@ -111,7 +111,7 @@ class Journal:
         self._state = replace(self._state, trying=lines)
         try:
             for line in lines:
-                self._write(line)
+                _write(self._file, line)
             # A result that was reported must survive a power cut a moment later.
             os.fsync(self._file)
         except OSError as error:
@@ -140,7 +140,9 @@ class Journal:
         if self._lost is not None:
             raise self._lost
         self._account()
-        change = self._change() or ("was overwritten" if whole and not self._is_as_held() else "")
+        change = self._change()
+        if whole and not change and not _holds(self._file, self._held.blocks()):
+            change = OVERWRITTEN
         if change:
             self._lost = self._kept(change, (*self._state.trying, *lines))
             raise self._lost
@@ -188,19 +190,10 @@ class Journal:
     def _take_up(self) -> None:
         """Hold what the file holds."""
         place = 0
-        while block := os.pread(self._file, BLOCK, place):
+        for block in _blocks(self._file, 0):
             self._held.add(block)
             place += len(block)
         self._state = _State(size=place, tail=os.pread(self._file, TAIL, max(0, place - TAIL)))
-
-    def _write(self, line: bytes) -> None:
-        """Write a line in one call; after half a line, all of it again on a line of its own."""
-        for _ in range(2):
-            last = os.pread(self._file, 1, max(0, os.fstat(self._file).st_size - 1))
-            text = line if last in (b"", b"\n") else b"\n" + line
-            if os.write(self._file, text) == len(text):
-                return
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _account(self) -> None:
         """Count what has reached the file since the last look.
@@ -211,24 +204,8 @@ class Journal:
         # What was written over before it grew is no place to look in.
         if not grown or not self._ends_as_known():
             return
-        text, state = b"", self._state
-        while block := os.pread(self._file, BLOCK, state.size + len(text)):
-            text += block
-        found, rest = [], text
-        for line in state.trying:
-            before, own, after = rest.partition(line)
-            if not own:
-                break
-            found.append(before)
-            rest = after
-        foreign = {line + b"\n" for line in b"".join([*found, rest]).splitlines()}
-        self._state = _State(
-            size=state.size + len(text),
-            tail=(state.tail + text)[-TAIL:],
-            written=state.written + len(found),
-            trying=state.trying[len(found) :],
-            shared=state.shared or any(map(parsed, foreign.difference(state.trying))),
-        )
+        text = b"".join(_blocks(self._file, self._state.size))
+        self._state = self._state.grown(text)
         self._held.add(text)
 
     def _change(self) -> str:
@@ -245,7 +222,7 @@ class Journal:
         if here.st_size < state.size:
             return CUT
         if not self._ends_as_known():
-            return "was overwritten"
+            return OVERWRITTEN
         taken = self._lock.lost_to if self._lock is not None else ""
         return f"was taken over by another run ({taken})" if taken else ""
 
@@ -253,14 +230,6 @@ class Journal:
         """Whether the last bytes that are known are where they were."""
         tail = self._state.tail
         return os.pread(self._file, len(tail), self._state.size - len(tail)) == tail
-
-    def _is_as_held(self) -> bool:
-        place = 0
-        for block in self._held.blocks():
-            if os.pread(self._file, len(block), place) != block:
-                return False
-            place += len(block)
-        return True
 
     def _kept(self, change: str, lines: tuple[bytes, ...]) -> JournalLost:
         """Write all that is held, and ``lines``, to a new file; the error that names both."""
@@ -270,29 +239,16 @@ class Journal:
         # A file that was only moved takes them as well.
         with suppress(OSError):
             for line in lines if change == MOVED and os.fstat(self._file).st_nlink else ():
-                self._write(line)
+                _write(self._file, line)
         number = sum(1 for line in whole_lines([text]) if parsed(line) is not None)
         try:
-            path = self._keep(text)
+            path = _keep(self.path, text)
         except OSError as error:
             return JournalLost(f"{self.path}: {change}; its results cannot be kept: {error}")
         return JournalLost(
             f"{self.path}: {change} while a run was writing it; all {number} results are in {path}"
             + (", and the next run takes them in" if path.parent == self.path.parent else "")
         )
-
-    def _keep(self, text: bytes) -> Path:
-        """Write a text to a file that did not exist, in the folder if at all possible."""
-        for folder in (self.path.parent, Path(tempfile.gettempdir())):
-            with suppress(OSError):
-                folder.mkdir(parents=True, exist_ok=True)
-                path = folder / f"{self.path.stem}{KEPT}{uuid.uuid4().hex[:8]}{self.path.suffix}"
-                with path.open("xb") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                return path
-        raise OSError(errno.EACCES, "no folder can be written")
 
 
 @dataclass(frozen=True)
@@ -314,6 +270,29 @@ class _State:
     trying: tuple[bytes, ...] = ()
     shared: bool = False
 
+    def grown(self, text: bytes) -> _State:
+        """Return the state after more was found in the file.
+
+        Parameters
+        ----------
+        text : what follows the bytes that are known.
+        """
+        found, rest = [], text
+        for line in self.trying:
+            before, own, after = rest.partition(line)
+            if not own:
+                break
+            found.append(before)
+            rest = after
+        foreign = {line + b"\n" for line in b"".join([*found, rest]).splitlines()}
+        return _State(
+            size=self.size + len(text),
+            tail=(self.tail + text)[-TAIL:],
+            written=self.written + len(found),
+            trying=self.trying[len(found) :],
+            shared=self.shared or any(map(parsed, foreign.difference(self.trying))),
+        )
+
 
 class _Held:
     """All that a journal holds, compressed: a run must be able to write it once more."""
@@ -332,6 +311,47 @@ class _Held:
         for packed in tuple(self._packed):
             yield zlib.decompress(packed)
         yield bytes(self._open)
+
+
+def _blocks(descriptor: int, place: int) -> Iterator[bytes]:
+    """What a file holds from a place on."""
+    while block := os.pread(descriptor, BLOCK, place):
+        yield block
+        place += len(block)
+
+
+def _holds(descriptor: int, blocks: Iterator[bytes]) -> bool:
+    """Whether a file begins with these blocks."""
+    place = 0
+    for block in blocks:
+        if os.pread(descriptor, len(block), place) != block:
+            return False
+        place += len(block)
+    return True
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    """Write a line in one call; after half a line, all of it again on a line of its own."""
+    for _ in range(2):
+        last = os.pread(descriptor, 1, max(0, os.fstat(descriptor).st_size - 1))
+        text = line if last in (b"", b"\n") else b"\n" + line
+        if os.write(descriptor, text) == len(text):
+            return
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _keep(journal: Path, text: bytes) -> Path:
+    """Write a text to a file that did not exist, beside the journal if at all possible."""
+    for folder in (journal.parent, Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{journal.stem}{KEPT}{uuid.uuid4().hex[:8]}{journal.suffix}"
+            with path.open("xb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            return path
+    raise OSError(errno.EACCES, "no folder can be written")
 
 
 def _line(record: Record) -> bytes:
