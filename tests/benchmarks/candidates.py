@@ -20,6 +20,7 @@ from first_order import (
     subsets,
 )
 
+from tomoatlas.recon_core.contrast import contrast_of
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.solver.admm import RECORD_EVERY, calmed, recorded, step
@@ -70,7 +71,7 @@ def split_from_quarter(series: TiltSeries, weights: Weights, steps: int = COARSE
     for _ in range(steps):
         state = step(problem, state)
     problem, state = _refined(series, [weights], SETTINGS, CPU, state)
-    return split(*_switched_on(problem, state, series, [weights], SETTINGS))
+    return split(*_switched_on(problem, state, series, [weights], SETTINGS, contrast_of(SETTINGS)))
 
 
 def split_continued(
