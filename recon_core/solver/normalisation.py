@@ -177,8 +177,9 @@ def with_agreed_scale(series: TiltSeries, settings: SolverSettings, device: Devi
     if series.haadf_angles_deg:
         per_unit = _agreed(trial, start, per_unit, settings, device)
     there = np.array([_is_there(*each) for each in _channels(series)]) & (per_unit > 0)
-    usual = _geometric_mean(per_unit[there]) if there.any() else 1.0
-    found = scale * np.where(there, per_unit, usual)
+    found = scale * np.where(there, per_unit, 1.0)
+    # counts per concentration as the others have them: one count is then no matter to speak of
+    found = np.where(there, found, _geometric_mean(found[there]) if there.any() else found)
     return replace(series, chemical_scale=_plain(found), haadf_scale=None)
 
 

@@ -288,3 +288,18 @@ def test_backgrounds_that_are_not_given_are_found_in_the_vacuum() -> None:
     ours = reconstruct(blind, Method.CHEMISTRY_TV, WEIGHTS, settings).volumes
     nothing = reconstruct(blind, Method.CHEMISTRY_TV, WEIGHTS, SETTINGS).volumes
     assert np.linalg.norm(ours - known) < 0.5 * np.linalg.norm(nothing - known)
+
+
+def test_a_single_count_is_next_to_nothing_in_the_unit_of_the_others() -> None:
+    chemical = series().chemical.copy()
+    chemical[0] = 0
+    chemical[0, 2, 9, 9] = 1
+    given = replace(
+        series(),
+        chemical=chemical,
+        chemical_background=(0.0, *series().chemical_background[1:]),
+        chemical_scale=None,
+    )
+    scale = with_scale(given, SETTINGS, CPU).chemical_scale
+    assert scale is not None
+    assert scale[0] == pytest.approx(np.exp(np.log(scale[1:]).mean()))
