@@ -57,7 +57,7 @@ def test_maximum_likelihood_without_background_is_that_of_mlem(kind: str) -> Non
 @pytest.mark.parametrize("weights", [Weights(0.0, 0.5), Weights(0.1, 1.0), Weights(3.0, 0.1)])
 def test_a_solve_without_background_settles_near_a_long_one(kind: str, weights: Weights) -> None:
     method = Method.FUSED if weights.haadf else Method.CHEMISTRY_TV
-    found = reconstruct(series_of(kind), method, weights)
+    found = reconstruct(series_of(kind), method, weights, SolverSettings())
     long = reconstruct(series_of(kind), method, weights, LONG)
     assert found.status in (Status.CONVERGED, Status.ITERATION_LIMIT)
     assert found.history.objective[-1] <= 1.02 * long.history.objective[-1]
