@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ...recon_core.tiltseries import TiltSeries
 
 
-_OF_CONTRAST = ("contrast", "gamma", "film")
-
-
 @click.command()
 @click.argument("tilts", metavar="TILTS.h5", type=FilePath)
 @click.option(
@@ -49,13 +46,13 @@ _OF_CONTRAST = ("contrast", "gamma", "film")
     "--contrast",
     type=click.Choice(["power", "linear", "fitted"]),
     help="HAADF contrast: (Z x)^gamma, Z^gamma x, or k x^gamma with k and the vacuum level fitted "
-    "to the data.  [default: the atlas's, else power]",
+    "to the data.  [default: the atlas's, else fitted]",
 )
 @click.option(
     "--gamma",
     type=float,
     help="Exponent of the HAADF contrast, 1.4 to 2; of linear and fitted from 1.  "
-    "[default: the atlas's, else 2]",
+    "[default: the atlas's, else 1]",
 )
 @click.option(
     "--film",
@@ -80,7 +77,7 @@ _OF_CONTRAST = ("contrast", "gamma", "film")
     "--background",
     type=click.Choice(["given", "vacuum"]),
     help="Where the data give no background of the maps: none, or what they hold where HAADF is "
-    "darkest.  [default: the atlas's, else given]",
+    "darkest.  [default: the atlas's, else vacuum]",
 )
 @click.option(
     "--units",
@@ -146,12 +143,6 @@ def _warn(series: TiltSeries) -> None:
         click.echo(f"warning: {finding}", err=True)
 
 
-def _newest_solver() -> dict[str, object]:
-    from ...sweep.study.identity import newest_defaults
-
-    return newest_defaults("solver")
-
-
 @dataclass(frozen=True)
 class MethodChoice:
     """A method with its weights.
@@ -161,14 +152,14 @@ class MethodChoice:
     method : what to reconstruct with.
     weights : of its terms; 0 for a term the method does not have.
     notes : where the weights come from, if they were not given.
-    solver : settings that the weights are for: the atlas's, or those of the newest edition.
+    solver : settings of the atlas, which its weights are for.
     of_atlas : whether an atlas names them.
     """
 
     method: Method
     weights: Weights
     notes: tuple[str, ...] = ()
-    solver: Mapping[str, object] = field(default_factory=_newest_solver)
+    solver: Mapping[str, object] = field(default_factory=dict)
     of_atlas: bool = False
 
 
@@ -274,23 +265,17 @@ def settings_for(
     ------
     BadInput : a value out of range, or a setting of the atlas that this version does not have.
     """
+    from ...sweep.study.identity import newest_defaults
+
     given = {name: value for name, value in options.items() if value is not None}
     if not choice.of_atlas:
-        return settings_of({**_of_edition(choice.solver, given), **given}), ()
+        return settings_of(newest_defaults("solver", given)), ()
     notes = [
         f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
         for name, value in choice.solver.items()
         if name in given and given[name] != value
     ]
     return settings_of({**choice.solver, **given}), tuple(notes)
-
-
-def _of_edition(usual: Mapping[str, object], given: Mapping[str, object]) -> Mapping[str, object]:
-    """The edition's defaults; exponent and film are for its own contrast alone."""
-    contrast = usual.get("contrast")
-    if given.get("contrast", contrast) == contrast:
-        return usual
-    return {name: value for name, value in usual.items() if name not in _OF_CONTRAST}
 
 
 def settings_of(options: Mapping[str, object]) -> SolverSettings:

@@ -226,11 +226,12 @@ def _in_units(
 ) -> tuple[Reconstruction, ...]:
     """Solve in the units of the settings; the volumes return in those of the series."""
     own: Sequence[Weights] = weights
+    in_noise = settings.units == "noise" or settings.noise == "residual"
+    inner = in_noise_units(series) if in_noise else series
     if method is Method.FUSED and settings.noise == "residual":
-        own = haadf_normalised(in_noise_units(series), weights, settings, device)
+        own = haadf_normalised(inner, weights, settings, device)
     if settings.units != "noise" or not method.weight_names:
         return _solved(series, method, own, settings, device, monitor)
-    inner = in_noise_units(series)
     unit = np.array(inner.unit, np.float32)[:, None, None, None]
     watch = _rescaling(monitor, unit) if monitor is not None else None
     found = _solved(inner, method, own, settings, device, watch)

@@ -30,6 +30,7 @@ from ..projection import Projector
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .least_squares import with_prior
+from .terms import energy
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -106,24 +107,20 @@ def _inverted(device: Device, projector: Projector, signal: Array) -> Array:
     xp = device.xp
     residual = signal.copy()
     direction = projector.adjoint(residual)
-    volume, energy = xp.zeros_like(direction), _energy(device, direction)
+    volume, left = xp.zeros_like(direction), float(energy(device, direction))
     for _ in range(HAADF_STEPS):
         image = projector.forward(direction)
-        bend = _energy(device, image)
+        bend = float(energy(device, image))
         if not bend > 0:  # nothing left to explain
             break
-        length = np.float32(energy / bend)
+        length = np.float32(left / bend)
         volume += length * direction
         residual -= length * image
         gradient = projector.adjoint(residual)
-        before, energy = energy, _energy(device, gradient)
-        direction = gradient + np.float32(energy / before) * direction
+        before, left = left, float(energy(device, gradient))
+        direction = gradient + np.float32(left / before) * direction
     result: Array = volume
     return result
-
-
-def _energy(device: Device, values: Array) -> float:
-    return float(device.xp.sum(values.astype(np.float64) ** 2))
 
 
 def _maps(series: TiltSeries, tilts: list[int]) -> tuple[Values, Values]:

@@ -227,7 +227,7 @@ class ChemicalTerm:
             # A^T diag(c) A, without building it
             rays *= bend
             self.projector.adjoint(rays, out=probe)
-            norms = xp.sqrt(_energy(self.device, probe))
+            norms = xp.sqrt(energy(self.device, probe))
             # an element without counts has a zero Hessian
             probe /= xp.maximum(norms, 1e-30).astype(np.float32)[..., None, None, None]
         result: NDArray[np.float64] = norms * self.scale.astype(np.float64) ** 2
@@ -342,8 +342,18 @@ def _level(signal: Values, counts: Array, background: float) -> float:
     return float(level)
 
 
-def _energy(device: Device, volumes: Array) -> NDArray[np.float64]:
-    """Sum the squares of each volume; the result depends neither on threads nor on the batch."""
+def energy(device: Device, volumes: Array) -> NDArray[np.float64]:
+    """Sum the squares of each volume; the result depends neither on threads nor on the batch.
+
+    Parameters
+    ----------
+    device : where the arrays are.
+    volumes : (..., z, y, x), or projections.
+
+    Returns
+    -------
+    array : (...,), float64.
+    """
     *lead, z, y, x = volumes.shape
     rows = volumes.reshape(-1, z * y, x)
     sums = device.kernels.descent_products(rows, rows, rows, np.float32(0))

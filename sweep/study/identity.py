@@ -171,23 +171,6 @@ BESIDE = {
 something else, it keeps the first edition's value."""
 
 
-def newest_defaults(table: str) -> dict[str, object]:
-    """The defaults of a table in the newest edition, where they differ from those of the first.
-
-    Parameters
-    ----------
-    table : its name in a study file.
-
-    Examples
-    --------
-    >>> newest_defaults("limits")
-    {}
-    """
-    newest = EDITIONS[max(EDITIONS)]
-    inside = {path: value for path, value in newest.items() if path.startswith(f"{table}.")}
-    return {path.removeprefix(f"{table}."): value for path, value in inside.items()}
-
-
 def check_edition(edition: int, source: str | Path | None = None) -> None:
     """Refuse an edition that does not exist.
 
@@ -240,6 +223,28 @@ def with_defaults(data: Mapping[str, Any], source: str | Path | None = None) -> 
         if beside is None or _given(data, beside) in (None, defaults.get(beside)):
             _put_default(filled, path, copy.deepcopy(value))
     return filled
+
+
+def newest_defaults(table: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A table of a study with the defaults of the newest edition where it leaves a key out.
+
+    Parameters
+    ----------
+    table : its name in a study file.
+    given : its keys that are set; None for none.
+
+    Returns
+    -------
+    dict : what is given, and the defaults that differ from those of the first edition.
+
+    Examples
+    --------
+    >>> newest_defaults("limits")
+    {}
+    """
+    filled = with_defaults({"study": {"edition": max(EDITIONS)}, table: given or {}})
+    values: dict[str, Any] = filled[table]
+    return values
 
 
 def _given(tables: object, path: str) -> object:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import datetime
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
+from tomoatlas.recon_core.geometry import film_thickness
 from tomoatlas.recon_core.machine import usable_cores
 from tomoatlas.recon_core.metrics import nrmse_by_element
+from tomoatlas.recon_core.settings import LawName
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 PAPER_SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
+SNRS = {"nanocubes": PAPER_SNR}  # of the others the paper's mean
+LAWS: tuple[LawName, ...] = ("power", "linear")
+LAW = {"power": "(Zx)²", "linear": "Z²x"}
+OVERSAMPLE = 2
+FILM, TOO_LOW = 0.1, 0.8
+"""Film's share of the largest HAADF signal; recorded over true vacuum level."""
 
 
 def condition(
@@ -32,6 +42,40 @@ def condition(
     )
     fine = make_specimen("nanocubes", size * oversample, 0)
     return make_specimen("nanocubes", size, 0), simulate(fine, acquisition, seed)
+
+
+@lru_cache(maxsize=4)
+def series_of(
+    size: int,
+    kind: str,
+    law: LawName,
+    seed: int,
+    tilts: tuple[int, int] = (47, 9),
+    specimen_seed: int = 0,
+) -> TiltSeries:
+    """Data of one law of HAADF, from a grid twice as fine; ``seed`` is the noise's."""
+    acquisition = Acquisition(
+        haadf_tilts=tilts[0],
+        chemical_tilts=tilts[1],
+        chemical_snr=SNRS.get(kind, PAPER_MEAN_SNR),
+        oversample=OVERSAMPLE,
+        contrast=law,
+    )
+    return simulate(make_specimen(kind, size * OVERSAMPLE, specimen_seed), acquisition, seed)
+
+
+def too_low(series: TiltSeries) -> TiltSeries:
+    """The series with a recorded HAADF vacuum level below the true one."""
+    return replace(series, haadf_background=TOO_LOW * series.haadf_background)
+
+
+def filmed(series: TiltSeries) -> TiltSeries:
+    """The series with a film behind the specimen, with the noise of its own counts."""
+    film = FILM * (float(series.haadf.max()) - series.haadf_background)
+    expected = film * film_thickness(series.haadf_angles_deg)[:, None, None]
+    # Poisson counts add up to Poisson counts
+    counts = np.random.default_rng(0).poisson(np.broadcast_to(expected, series.haadf.shape))
+    return replace(series, haadf=(series.haadf + counts).astype(np.float32))
 
 
 def score(volumes: np.ndarray, specimen: Specimen) -> float:

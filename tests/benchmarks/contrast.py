@@ -14,25 +14,20 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 
-from common import PAPER_SNR, score, table
+from common import LAW, LAWS, score, series_of, table
 
-from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import nrmse_by_element, totals
 from tomoatlas.recon_core.result import Reconstruction
-from tomoatlas.recon_core.settings import ContrastName, SolverSettings
+from tomoatlas.recon_core.settings import LawName, SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
-LAWS: tuple[ContrastName, ...] = ("power", "linear")
 HAADF = (0.03, 0.1, 0.3, 1.0, 3.0)
 TV = (0.6, 1.0, 1.6)
 CHOOSING, REPORTED = 0, 1  # noise seeds
-OVERSAMPLE = 2
-SNRS = {"nanocubes": PAPER_SNR}
-LAW = {"power": "(Zx)²", "linear": "Z²x"}
 
 
 def main(size: int, kinds: list[str]) -> None:
@@ -50,7 +45,7 @@ def main(size: int, kinds: list[str]) -> None:
     table(header, (row(size, *case) for case in cases))
 
 
-def row(size: int, kind: str, data: ContrastName, law: ContrastName) -> tuple[object, ...]:
+def row(size: int, kind: str, data: LawName, law: LawName) -> tuple[object, ...]:
     """One specimen, law of the data and law of the solver, at the best weights of the grid."""
     truth = make_specimen(kind, size, 0)
     best = chosen(series_of(size, kind, data, CHOOSING), truth, law)
@@ -66,7 +61,7 @@ def row(size: int, kind: str, data: ContrastName, law: ContrastName) -> tuple[ob
     )
 
 
-def chosen(series: TiltSeries, truth: Specimen, law: ContrastName) -> Weights:
+def chosen(series: TiltSeries, truth: Specimen, law: LawName) -> Weights:
     """The best HAADF weight at the middle TV weight, and the best TV weight at that one."""
 
     @cache
@@ -77,15 +72,7 @@ def chosen(series: TiltSeries, truth: Specimen, law: ContrastName) -> Weights:
     return min((Weights(best.haadf, tv) for tv in TV), key=nrmse)
 
 
-def series_of(size: int, kind: str, law: ContrastName, seed: int) -> TiltSeries:
-    """The data of one law; ``seed`` is the noise's."""
-    acquisition = Acquisition(
-        chemical_snr=SNRS.get(kind, PAPER_MEAN_SNR), oversample=OVERSAMPLE, contrast=law
-    )
-    return simulate(make_specimen(kind, size * OVERSAMPLE, 0), acquisition, seed)
-
-
-def solved(series: TiltSeries, weights: Weights, law: ContrastName) -> Reconstruction:
+def solved(series: TiltSeries, weights: Weights, law: LawName) -> Reconstruction:
     """A fused solve; where the law is not the data's, it fits the HAADF scale itself."""
     return reconstruct(series, Method.FUSED, weights, SolverSettings(contrast=law))
 

@@ -20,13 +20,11 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from common import PAPER_SNR, score, table
+from common import LAW, LAWS, filmed, score, series_of, table, too_low
 
-from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.device import CPU
-from tomoatlas.recon_core.geometry import film_thickness
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import haze, nrmse_by_element, stoichiometry, totals
 from tomoatlas.recon_core.result import Reconstruction
@@ -42,14 +40,9 @@ from tomoatlas.recon_core.tiltseries import TiltSeries
 Solver = Callable[[TiltSeries, Weights], Reconstruction]
 Change = Callable[[TiltSeries], TiltSeries]
 
-LAWS: tuple[LawName, ...] = ("power", "linear")
-LAW = {"power": "(Zx)²", "linear": "Z²x"}
 HAADF = (0.03, 0.1, 0.3, 1.0, 3.0)
 TV = (0.6, 1.0, 1.6)
 CHOOSING, REPORTED = 0, (1, 2, 3)  # noise seeds
-OVERSAMPLE = 2
-SNRS = {"nanocubes": PAPER_SNR}
-FILM, OFF = 0.1, 0.8
 REFITS, BETWEEN = 5, 10
 
 
@@ -157,19 +150,6 @@ def measured(series: TiltSeries) -> TiltSeries:
     return replace(series, haadf_scale=None, chemical_scale=None, haadf_background=0.0)
 
 
-def too_low(series: TiltSeries) -> TiltSeries:
-    """The vacuum level is given, but wrong."""
-    return replace(series, haadf_background=OFF * series.haadf_background)
-
-
-def filmed(series: TiltSeries) -> TiltSeries:
-    """A film behind the specimen, with the noise of its own counts."""
-    film = FILM * (float(series.haadf.max()) - series.haadf_background)
-    expected = film * film_thickness(series.haadf_angles_deg)[:, None, None]
-    counts = np.random.default_rng(0).poisson(np.broadcast_to(expected, series.haadf.shape))
-    return replace(series, haadf=(series.haadf + counts).astype(np.float32))
-
-
 def chosen(series: TiltSeries, truth: Specimen, way: Solver) -> Weights:
     """The best HAADF weight at the middle TV weight, and the best TV weight at that one."""
 
@@ -179,14 +159,6 @@ def chosen(series: TiltSeries, truth: Specimen, way: Solver) -> Weights:
 
     best = min((Weights(haadf, TV[1]) for haadf in HAADF), key=nrmse)
     return min((Weights(best.haadf, tv) for tv in TV), key=nrmse)
-
-
-def series_of(size: int, kind: str, law: LawName, seed: int) -> TiltSeries:
-    """The data of one law; ``seed`` is the noise's."""
-    acquisition = Acquisition(
-        chemical_snr=SNRS.get(kind, PAPER_MEAN_SNR), oversample=OVERSAMPLE, contrast=law
-    )
-    return simulate(make_specimen(kind, size * OVERSAMPLE, 0), acquisition, seed)
 
 
 def _named(truth: Specimen, values: tuple[float, ...]) -> str:

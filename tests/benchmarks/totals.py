@@ -20,9 +20,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from common import PAPER_SNR, score, table
+from common import LAWS, score, series_of, table
 
-from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.cpu.volume_step import Fields, Steps
@@ -43,10 +42,7 @@ Array = np.ndarray
 Solve = Callable[[TiltSeries, Weights], Reconstruction]
 
 HAADF, TV = (0.03, 0.1, 0.3, 1.0), (0.7, 1.0, 1.5)
-LAWS: tuple[LawName, ...] = ("power", "linear")
 CHOSEN, REPORTED = (0, 1), (1, 5)  # seeds of specimen and noise
-OVERSAMPLE = 2
-SNRS = {"nanocubes": PAPER_SNR}
 KEPT = 0.8  # of the counts, where the others are held out
 FIRST_STEPS, STRONGER = 80, 2.5  # of the first of two Bregman iterations: steps, times tv
 
@@ -156,11 +152,7 @@ def rows(
 
 def case(size: int, kind: str, law: LawName, which: int, seed: int) -> tuple[Specimen, TiltSeries]:
     """A specimen and its data."""
-    acquisition = Acquisition(
-        chemical_snr=SNRS.get(kind, PAPER_MEAN_SNR), oversample=OVERSAMPLE, contrast=law
-    )
-    fine = make_specimen(kind, size * OVERSAMPLE, which)
-    return make_specimen(kind, size, which), simulate(fine, acquisition, seed)
+    return make_specimen(kind, size, which), series_of(size, kind, law, seed, specimen_seed=which)
 
 
 def chosen(series: TiltSeries, truth: Specimen, run: Solve) -> Weights:

@@ -25,31 +25,23 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from common import PAPER_SNR, table
+from common import LAW, LAWS, filmed, series_of, table, too_low
 
 from tomoatlas.analysis.scores import evaluate
-from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.recon_core.result import Reconstruction
-from tomoatlas.recon_core.settings import LawName, SolverSettings, newest_settings
+from tomoatlas.recon_core.settings import SolverSettings, newest_settings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.solver.haadf_moments import coefficients_from_maps
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SEEDS = (1, 2, 3)  # of the noise
 KINDS = ("nanocubes", "composite")
-LAWS: tuple[LawName, ...] = ("power", "linear")
-LAW = {"power": "(Zx)²", "linear": "Z²x"}
 TILTS = ((47, 9), (18, 5), (71, 18), (5, 18))
-OVERSAMPLE = 2
-FILM, TOO_LOW = 0.10, 0.8
-"""Film's share of the largest HAADF signal; recorded over true vacuum level."""
-SNRS = {"nanocubes": PAPER_SNR}
 
 Settings = Mapping[str, Any]
 
@@ -118,21 +110,6 @@ def solved(series: TiltSeries, settings: Settings, given: str) -> Reconstruction
     return reconstruct(series, Method.FUSED, None, SolverSettings.model_validate(chosen))
 
 
-@lru_cache(maxsize=4)
-def series_of(
-    size: int, kind: str, law: LawName, seed: int, tilts: tuple[int, int] = (47, 9)
-) -> TiltSeries:
-    """The data of one law; ``seed`` is the noise's."""
-    acquisition = Acquisition(
-        haadf_tilts=tilts[0],
-        chemical_tilts=tilts[1],
-        chemical_snr=SNRS.get(kind, PAPER_MEAN_SNR),
-        oversample=OVERSAMPLE,
-        contrast=law,
-    )
-    return simulate(make_specimen(kind, size * OVERSAMPLE, 0), acquisition, seed)
-
-
 def measured(series: TiltSeries) -> TiltSeries:
     """What a microscope's file holds: no scales, no vacuum levels, no law."""
     return replace(
@@ -145,27 +122,11 @@ def measured(series: TiltSeries) -> TiltSeries:
     )
 
 
-def vacuum_too_low(series: TiltSeries) -> TiltSeries:
-    """The series with a recorded HAADF vacuum level below the true one."""
-    return replace(series, haadf_background=TOO_LOW * series.haadf_background)
-
-
-def with_film(series: TiltSeries) -> TiltSeries:
-    """The series with a film below the specimen, thicker along the beam as it tilts."""
-    largest = float(series.haadf.max()) - series.haadf_background
-    thickness = 1 / np.cos(np.deg2rad(series.haadf_angles_deg))
-    # Poisson counts add up to Poisson counts
-    counts = np.random.default_rng(0).poisson(
-        FILM * largest * thickness[:, None, None], series.haadf.shape
-    )
-    return replace(series, haadf=series.haadf + counts.astype(np.float32))
-
-
 CASES: dict[str, Callable[[TiltSeries], TiltSeries]] = {
     "known": lambda series: series,
     "measured": measured,
-    "vacuum": vacuum_too_low,
-    "film": with_film,
+    "vacuum": too_low,
+    "film": filmed,
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.commands.reconstruct import MethodChoice, settings_for
+from tomoatlas.jobs.commands.reconstruct import MethodChoice, reconstruct, settings_for
 from tomoatlas.phantoms.formats import (
     load_specimen,
     load_tilt_series,
@@ -22,7 +22,7 @@ from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core import solver as solving
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.result import Reconstruction, Status
-from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.settings import SolverSettings, newest_settings
 from tomoatlas.sweep.study.identity import EDITIONS
 from tomoatlas.sweep.study.tables import toml_text
 
@@ -331,7 +331,6 @@ def test_the_chain_of_single_commands(specimen, tilts, tmp_path, capsys):
 
 def test_the_defaults_in_the_help_are_those_of_the_code(capsys):
     from tomoatlas.phantoms.acquire import Acquisition
-    from tomoatlas.recon_core.settings import SolverSettings
 
     assert main(["simulate", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -341,7 +340,7 @@ def test_the_defaults_in_the_help_are_those_of_the_code(capsys):
     assert "[default: {:g} {:g}]".format(*data.tilt_range_deg) in said
     assert main(["reconstruct", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    solver = SolverSettings()
+    solver = newest_settings()
     for default in (f"{solver.gamma:g}", str(solver.max_iterations), solver.chemistry):
         assert re.search(rf"\[default: (the atlas.s, else )?{default}\]", said)
     tolerance = said.partition("Relative change at which to stop. [default: ")[2]
@@ -398,6 +397,19 @@ def test_phantom_refuses_another_parameter(tmp_path, capsys, setting, named):
     error = capsys.readouterr().err
     assert named in error
     assert error.count("\n") == 1
+
+
+def test_the_help_names_the_defaults_of_the_newest_edition():
+    spelt = {True: "yes", False: "no"}
+    named = 0
+    for option in reconstruct.params:
+        _, found, default = (option.help or "").partition("[default: the atlas's, else ")
+        if found:
+            value = getattr(newest_settings(), option.name)
+            usual = spelt[value] if isinstance(value, bool) else str(value).removesuffix(".0")
+            assert default == f"{usual}]", option.name
+            named += 1
+    assert named == 8
 
 
 def test_without_an_atlas_the_newest_edition_has_the_defaults(monkeypatch):
