@@ -291,6 +291,10 @@ def _values(site: Site, request: JobRequest) -> dict[str, str | None]:
         "nodes": str(request.nodes),
         "ranks": str(request.nodes * site.workers_per_node),
         "workers_per_node": str(site.workers_per_node),
+        "gpus_per_node": str(site.gpus_per_node) if site.gpus_per_node else None,
+        "cores_per_worker": str(site.cores_per_worker),
+        "cores_per_node": str(site.workers_per_node * site.cores_per_worker),
+        "memory_per_node": site.memory_per_node,
         "walltime": walltime_text(seconds),
         # LSF counts in minutes; rounded up, so that the job never ends before the run.
         "walltime_hhmm": f"{minutes // 60:02d}:{minutes % 60:02d}",
@@ -324,11 +328,16 @@ def _filled(text: str, key: str, values: dict[str, str | None]) -> str:
 
 
 def _directives(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> str:
-    """The scheduler's directives, without those whose account or queue is not given."""
-    # A directive whose value was not given, as an account, is left out whole.
+    """The scheduler's directives, without those, or their parts, whose value is not given."""
     absent = {f"{{{name}}}" for name, value in values.items() if value is None}
-    lines = [line for line in site.directives if not any(name in line for name in absent)]
+
+    def known(text: str) -> bool:
+        return not any(name in text for name in absent)
+
+    # A directive whose value was not given, as an account, is left out whole; or a <part> of it.
+    parted = (re.sub(r"<([^<>]*)>", lambda p: p[1] * known(p[1]), d) for d in site.directives)
     prefix = scheduler.prefix if scheduler else "#"
+    lines = filter(known, parted)
     return "\n".join(f"{prefix} {_filled(line, 'directives', values)}" for line in lines)
 
 

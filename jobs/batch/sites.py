@@ -13,7 +13,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from ...recon_core.errors import BadInput
 from ...recon_core.machine import DeviceName
@@ -79,8 +87,10 @@ class Site(BaseModel):
     """A machine: how its jobs are submitted and its ranks are started.
 
     ``directives``, ``launch`` and ``setup`` may contain ``{nodes} {ranks} {workers_per_node}
-    {walltime} {walltime_hhmm} {notice} {account} {queue} {name}``; ``notice`` is how many seconds
-    before its end a job should get a signal.
+    {gpus_per_node} {cores_per_worker} {cores_per_node} {memory_per_node} {walltime}
+    {walltime_hhmm} {notice} {account} {queue} {name}``; ``notice`` is how many seconds before its
+    end a job should get a signal. A directive with an account, queue, memory or GPUs that are not
+    given is left out; of one with parts in ``<angle brackets>`` only such a part is.
 
     Parameters
     ----------
@@ -88,13 +98,15 @@ class Site(BaseModel):
     scheduler : a key of :data:`tomoatlas.jobs.batch.SCHEDULERS`, or none for a workstation.
     workers_per_node : ranks on a node, usually one per GPU.
     launch : command that starts the ranks.
-    directives : lines for the scheduler, without its prefix; one that contains an account or queue
-        that is not given is left out.
+    gpus_per_node : GPUs of a node; a job that gets none is refused. 0 for nodes without.
+    cores_per_worker : cores of each rank.
+    memory_per_node : as the scheduler writes it; left out if its default is meant.
+    directives : lines for the scheduler, without its prefix.
     setup : shell lines before the launch.
     rank_environment : variable → shell text, set by each rank.
     queue : used if the command names none.
     needs_account : whether a job without an account is refused.
-    device : what the ranks compute on.
+    device : what the ranks compute on; ``auto`` is ``cuda`` where nodes have GPUs.
     note : a warning shown before a job is submitted.
     hint : modules that the setup may have to load.
     limits : jobs that queues accept; a queue without any is not checked.
@@ -106,15 +118,28 @@ class Site(BaseModel):
     scheduler: Literal[SchedulerName, "none"]
     workers_per_node: Annotated[int, Field(ge=1, le=1024)]
     launch: Line
+    gpus_per_node: Annotated[int, Field(ge=0, le=64)] = 0
+    cores_per_worker: Annotated[int, Field(ge=1, le=1024)] = 1
+    memory_per_node: Words | None = None
     directives: tuple[Line, ...] = ()
     setup: tuple[Line, ...] = ()
     rank_environment: dict[Variable, Line] = Field(default_factory=dict)
     queue: Words | None = None
     needs_account: bool = False
-    device: DeviceName = "auto"
+    device: Annotated[DeviceName, Field(validate_default=True)] = "auto"
     note: Words | None = None
     hint: Words | None = None
     limits: tuple[Limit, ...] = ()
+
+    @field_validator("device")
+    @classmethod
+    def _of_its_nodes(cls, device: DeviceName, given: ValidationInfo) -> DeviceName:
+        """What the ranks are told: never left to what they see where a node has GPUs."""
+        if not given.data.get("gpus_per_node"):
+            return device
+        if device == "cpu":
+            raise ValueError("cuda, or gpus_per_node = 0")
+        return "cuda" if device == "auto" else device
 
 
 @dataclass(frozen=True)

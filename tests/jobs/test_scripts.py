@@ -5,7 +5,9 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from tomoatlas.jobs.batch import CARRIED, SCHEDULERS
 from tomoatlas.jobs.batch.scripts import JobRequest, script
-from tomoatlas.jobs.batch.sites import Site, find_site, site_files
+from tomoatlas.jobs.batch.sites import Site, find_site, site_file, site_files
 
 GOLDEN = Path(__file__).parent / "golden"
 REQUEST = JobRequest("fig4.toml", "fig4", Path("fig4 out"), 2, 7200, "ABC123")
@@ -68,11 +70,62 @@ def test_no_job_is_told_to_drain_before_most_of_its_time_is_used(site: str, wall
 def test_sites_with_nvidia_gpus_ask_for_them_and_those_without_say_so() -> None:
     devices = {site: find_site(site).device for site in SITES}
     assert {site for site, device in devices.items() if device == "cuda"} == {
-        "perlmutter", "polaris", "summit", "thetagpu",
+        "perlmutter", "polaris", "summit", "thetagpu", *GENERIC,
     }  # fmt: skip
     assert {site for site, device in devices.items() if device == "cpu"} == {"aurora", "frontier"}
     for site in ("aurora", "frontier"):
         assert "computes on the CPU cores of" in text_of(site)
+
+
+GENERIC = {
+    "slurm": ("-c 8", "--gpus-per-node=4", "--mem=0", "--exclusive", "-o ta_fig4.%j.out"),
+    "pbs": ("select=2:ncpus=32:mpiprocs=4:ngpus=4", "place=scatter:excl"),
+    "lsf": ("affinity[core(8)]", '-gpu "num=4/host"', "-x", "-o ta_fig4.%J.out"),
+}
+
+
+def directives_of(site: Site) -> str:
+    prefix = SCHEDULERS[site.scheduler].prefix
+    return "\n".join(s for s in script(site, REQUEST).splitlines() if s.startswith(prefix))
+
+
+@pytest.mark.parametrize("name", GENERIC)
+def test_a_generic_site_asks_for_all_that_its_ranks_need(name: str) -> None:
+    asked = directives_of(find_site(name))
+    assert [what for what in GENERIC[name] if what not in asked] == []
+    assert "<" not in asked
+
+
+@pytest.mark.parametrize("name", GENERIC)
+def test_nodes_without_gpus_are_asked_for_none(name: str) -> None:
+    text = site_file(name).text().replace("gpus_per_node = 4", "gpus_per_node = 0")
+    site = Site.model_validate(tomllib.loads(text))
+    assert site.device == "auto"
+    assert "gpu" not in directives_of(site)
+    assert directives_of(site).count("\n") >= 4, "the other directives stay"
+
+
+def test_memory_is_asked_for_where_the_site_gives_it() -> None:
+    for name in ("pbs", "lsf"):
+        site = find_site(name)
+        more = site.model_copy(update={"memory_per_node": "500gb"})
+        assert "mem=" not in directives_of(site)
+        assert "mem=500gb" in directives_of(more)
+
+
+@pytest.mark.parametrize("site", ["polaris", "slurm"])
+def test_a_job_of_a_gpu_site_that_sees_no_gpu_ends_the_chain_with_2(
+    site: str, machine: Machine, study_file: Path
+) -> None:
+    """The real command, on this machine without a GPU; nothing of the study is begun."""
+    machine.fake("tomoatlas", f'exec {sys.executable} -P -m tomoatlas "$@"')
+    at = find_site(site).model_copy(update={"limits": ()})
+    request = replace(REQUEST, study=str(study_file))
+    code, calls, stderr = machine.run(script(at, request), CUDA_VISIBLE_DEVICES="")
+    assert code == 2
+    assert "--device" in stderr
+    assert calls[-1].endswith(" 78"), "its successor is cancelled"
+    assert not (machine.folder / "fig4 out" / "trials.jsonl").exists()
 
 
 @pytest.fixture

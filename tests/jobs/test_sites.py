@@ -127,6 +127,17 @@ def test_an_unknown_site_comes_with_the_nearest(own):
     assert (caught.value.key, caught.value.value) == ("--site", "perlmuter")
 
 
+@pytest.mark.parametrize(("device", "told"), [("auto", "cuda"), ("cuda-half", "cuda-half")])
+def test_ranks_of_nodes_with_gpus_are_told_to_use_them(device, told, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(f'{SITE}gpus_per_node = 2\ndevice = "{device}"\n')
+    assert find_site(str(file)).device == told
+    file.write_text(f'{SITE}gpus_per_node = 2\ndevice = "cpu"\n')
+    with pytest.raises(BadInput) as caught:
+        find_site(str(file))
+    assert (caught.value.key, caught.value.value) == ("device", "cpu")
+
+
 def test_a_path_is_a_site(tmp_path):
     (tmp_path / "mine.toml").write_text(SITE)
     assert find_site(str(tmp_path / "mine.toml")).workers_per_node == 7

@@ -2,11 +2,13 @@
 #BSUB -P ABC123
 #BSUB -J ta_fig4
 #BSUB -n 8
-#BSUB -R "span[ptile=4]"
+#BSUB -R "span[ptile=4] affinity[core(8)]"
+#BSUB -gpu "num=4/host"
+#BSUB -x
 #BSUB -W 02:00
 #BSUB -o ta_fig4.%J.out
 
-# LSF: fig4.toml into 'fig4 out'.
+# LSF, whole nodes, a rank for each GPU: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, so save this file under that name and submit it from there.
 # To end the chain, cancel the job and its successor.
@@ -23,8 +25,8 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
 job=$out/job.sh
-# 87c3b1762db9ffe5: the same in the file of the successors. LSF runs this one from a copy of its own making.
-mine=$(grep -s '^# 87c3b1762db9ffe5:' "$job")
+# d788ab29f6ad5664: the same in the file of the successors. LSF runs this one from a copy of its own making.
+mine=$(grep -s '^# d788ab29f6ad5664:' "$job")
 [ -n "$mine" ] || echo "$job is missing or another script: save this one there" >&2
 
 # The successor, unless jobs in a row have recorded nothing: then something else is wrong.
@@ -42,7 +44,7 @@ if [ -n "$mine" ]; then next=$(bsub -w "ended($LSB_JOBID)" -env "all,TOMOATLAS_R
 fruitless=0
 while :; do
     before=$(recorded)
-    mpiexec -n 8 "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    mpiexec -n 8 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with

@@ -1,11 +1,12 @@
 #!/bin/bash
 #PBS -A ABC123
 #PBS -N ta_fig4
-#PBS -l select=2:ncpus=4:mpiprocs=4
+#PBS -l select=2:ncpus=32:mpiprocs=4:ngpus=4
+#PBS -l place=scatter:excl
 #PBS -l walltime=02:00:00
 #PBS -j oe
 
-# PBS: fig4.toml into 'fig4 out'.
+# PBS, whole nodes, a rank for each GPU: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, where each first job puts a copy of itself.
 # To end the chain, cancel the job and its successor.
@@ -46,7 +47,7 @@ next=$(qsub -W depend=afterany:"$PBS_JOBID" -v "TOMOATLAS_RECORDED=$records,TOMO
 fruitless=0
 while :; do
     before=$(recorded)
-    mpiexec -n 8 "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    mpiexec -n 8 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with

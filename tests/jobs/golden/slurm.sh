@@ -1,18 +1,24 @@
 #!/bin/bash
 #SBATCH -A ABC123
 #SBATCH -J ta_fig4
+#SBATCH -o ta_fig4.%j.out
 #SBATCH -N 2
+#SBATCH --exclusive
 #SBATCH --ntasks-per-node=4
+#SBATCH -c 8
+#SBATCH --gpus-per-node=4
+#SBATCH --mem=0
 #SBATCH -t 02:00:00
 #SBATCH --signal=USR1@300
 
-# Slurm: fig4.toml into 'fig4 out'.
+# Slurm, whole nodes, a rank for each GPU: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, where each first job puts a copy of itself.
 # To end the chain, cancel the job and its successor.
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
 # If it needs modules, load them here: module load python
+export SRUN_CPUS_PER_TASK=8
 set -u
 tomoatlas=tomoatlas
 study=fig4.toml
@@ -47,7 +53,7 @@ next=$(sbatch --parsable --dependency=afterany:"$SLURM_JOB_ID" --export="ALL,TOM
 fruitless=0
 while :; do
     before=$(recorded)
-    srun -N2 -n8 --ntasks-per-node=4 "$tomoatlas" run "$study" --out "$out" --device auto --walltime "$(left)"
+    srun -N2 -n8 --ntasks-per-node=4 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
