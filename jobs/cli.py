@@ -16,11 +16,10 @@ from ..recon_core.machine import core_quota, usable_cores
 from ..sweep.versions import package_version
 
 # Only the definitions of commands are imported here; each loads its packages when it runs.
-from .commands.phantom import phantom
 from .commands.reconstruct import reconstruct
 from .commands.results import figure, recommend, report
 from .commands.script import script, sites
-from .commands.simulate import simulate
+from .commands.simulate import phantom, simulate
 from .commands.study import check, run, status
 from .commands.volumes import evaluate, export
 from .exits import Exit, exit_saying, exit_with

@@ -12,7 +12,6 @@ from ..contrast import FITTED, contrast_of
 from ..device import CPU, Device
 from ..errors import BadInput
 from ..gpu import device_named
-from ..haadf_model import Coefficients, HaadfModel
 from ..memory import SolveSize, check_fits
 from ..methods import (
     ACCEPTED_WEIGHT,
@@ -22,7 +21,7 @@ from ..methods import (
     is_weight,
     method_named,
 )
-from ..result import History, Reconstruction, Status
+from ..result import Coefficients, HaadfModel, History, Reconstruction, Status
 from ..settings import GUIDED, SolverSettings, newest_settings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve

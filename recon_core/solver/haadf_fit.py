@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from ..device import CPU, Device
 from ..errors import BadInput
 from ..geometry import TiltGeometry
-from ..haadf_model import PRIOR_POWER, Coefficients, HaadfModel
 from ..methods import Weights
 from ..metrics.vacuum import Vacuum, estimate_vacuum
+from ..result import PRIOR_POWER, Coefficients, HaadfModel
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import init, step

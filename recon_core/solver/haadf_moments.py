@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from ..device import CPU, Device
 from ..errors import BadInput
 from ..geometry import TiltGeometry
-from ..haadf_model import PRIOR_POWER, Coefficients
 from ..projection import Projector
+from ..result import PRIOR_POWER, Coefficients
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .least_squares import with_prior

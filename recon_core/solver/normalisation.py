@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from ..contrast import FITTED, contrast_of
 from ..device import Device
-from ..haadf_model import PRIOR_POWER
 from ..methods import Weights
 from ..metrics.noise import PATCH, estimate_noise
 from ..metrics.vacuum import chemical_backgrounds
+from ..result import PRIOR_POWER
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import init, step

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..contrast import Contrast, contrast_of, relative_factors
 from ..device import CPU, Device
 from ..geometry import TiltGeometry
-from ..haadf_model import Coefficients
 from ..methods import Weights
+from ..result import Coefficients
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .regularisers import TOTAL_VARIATION, Regulariser

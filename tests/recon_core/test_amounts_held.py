@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from recon_cases import problem_of, random_volumes, specimen, start_of, tilt_series
 
-from tomoatlas.recon_core.haadf_model import Coefficients
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import haze, level, totals
-from tomoatlas.recon_core.result import Reconstruction, Status
+from tomoatlas.recon_core.result import Coefficients, Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.admm import init, step

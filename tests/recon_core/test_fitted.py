@@ -14,11 +14,10 @@ from tomoatlas.recon_core.contrast import FittedLaw, contrast_of
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.geometry import film_thickness
-from tomoatlas.recon_core.haadf_model import PRIOR_POWER, Coefficients, HaadfModel
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics.misfit import misfit
 from tomoatlas.recon_core.metrics.vacuum import Vacuum, estimate_vacuum
-from tomoatlas.recon_core.result import Status
+from tomoatlas.recon_core.result import PRIOR_POWER, Coefficients, HaadfModel, Status
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.admm import init, solve

@@ -11,9 +11,9 @@ import pytest
 from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.recon_core.haadf_model import Coefficients
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.metrics.vacuum import Vacuum
+from tomoatlas.recon_core.result import Coefficients
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.haadf_moments import coefficients_from_maps
