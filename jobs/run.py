@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..analysis.report import write_report
 from ..recon_core.errors import BadInput, Trouble
-from ..sweep.executors import Executor
+from ..sweep.executors import Executor, devices_of
 from ..sweep.executors.child import CannotStart
 from ..sweep.launchers import launched_under_mpi
 from ..sweep.run import Deadline, driver
@@ -160,10 +160,16 @@ def deadline_of(walltime: float | None) -> Deadline:
 def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Deadline) -> Summary:
     """Run the trials, with a display that is closed whatever happens."""
     shown = display(quiet)
+
+    def start(done: int, total: int) -> None:
+        if not quiet and (devices := devices_of(executor)):
+            say(f"computing on {devices}")
+        shown.start(done, total)
+
     try:
         note = None if quiet else _say_note
         patience = lock_patience()
-        return driver.run(study, out, executor, shown.result, shown.start, deadline, patience, note)
+        return driver.run(study, out, executor, shown.result, start, deadline, patience, note)
     except CannotStart as error:
         kept = "finished trials are kept, and the same command resumes"
         raise CannotStart(f"{out}: {error}; {kept}") from error

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,9 +22,12 @@ from ..recon_core.projection import check_projector
 from ..recon_core.registry import Registry
 from ..sweep.devices import (
     MASKS,
+    DeviceAssignment,
     DeviceRequest,
     assign,
     check_devices,
+    computing_on,
+    identified,
     nvidia_gpus,
     seen_devices,
     visible_uuids,
@@ -33,6 +37,9 @@ from ..sweep.executors import Executor
 from ..sweep.executors.local import InlineExecutor, ProcessExecutor
 from ..sweep.study import Study
 from .batch.capacity import check_workers
+
+if TYPE_CHECKING:
+    from ..sweep.executors.dask import DaskExecutor
 
 AUTO = "auto"
 HALF = 2
@@ -236,18 +243,24 @@ def executor_of(study: Study, workers: Workers) -> Iterator[Executor]:
 
 @contextmanager
 def _local(study: Study, workers: Workers) -> Iterator[Executor]:
-    places = worker_places(workers)
+    devices = worker_devices(workers)
+    places = [device.child_environment for device in devices]
     _check(study, workers, places)
-    yield ProcessExecutor(len(places), environments=places, device=workers.device)
+    executor = ProcessExecutor(len(places), environments=places, device=workers.device)
+    executor.devices = computing_on(devices, "worker")
+    yield executor
 
 
 @contextmanager
 def _dask(study: Study, workers: Workers) -> Iterator[Executor]:
     address = workers.dask or "local"
     # Other machines have memory and devices of their own.
-    places = worker_places(workers) if address == "local" else []
+    devices = worker_devices(workers) if address == "local" else []
+    places = [device.child_environment for device in devices]
     _check(study, workers, places)
     with _on_dask(address, workers, len(places)) as executor:
+        elsewhere = f"{executor.slots} threads of the Dask cluster {address}"
+        executor.devices = computing_on(devices, "worker") if devices else elsewhere
         yield executor
 
 
@@ -267,16 +280,12 @@ DASK = ExecutorKind("workers of a Dask cluster (extra: dask)", _dask)
 INLINE = ExecutorKind("one after the other in this process, without limits: to debug", _inline)
 
 
-def worker_places(workers: Workers) -> list[Mapping[str, str]]:
-    """The GPUs assigned to the local workers, in turn.
+def worker_devices(workers: Workers) -> list[DeviceAssignment]:
+    """What each local worker computes on; GPUs are assigned in turn.
 
     Parameters
     ----------
     workers : who is to evaluate trials.
-
-    Returns
-    -------
-    Per worker the variables that select its GPU; empty on the CPU.
 
     Raises
     ------
@@ -287,14 +296,14 @@ def worker_places(workers: Workers) -> list[Mapping[str, str]]:
     environment = _with_mask(os.environ, uuids, request)
     gpus = () if request.kind == "cpu" or request.gpu_problem else seen_devices(environment, uuids)
     # One worker per GPU, or per core this process may use, if no count is given.
-    # One worker per GPU, or per core this process may use, if no count is given.
     count = workers.count or len(gpus) or usable_cores()
     host = os.uname().nodename
     # The same function that ranks use, with the worker's number in place of the local rank.
     devices = [assign(environment, i, host, request, uuids) for i in range(count)]
     for line in check_devices(devices, request, "worker"):
         click.echo(f"warning: {line}", err=True)
-    return [device.child_environment for device in devices]
+    threads = max(1, usable_cores() // count)
+    return identified(devices, threads)
 
 
 def _with_mask(
@@ -309,7 +318,7 @@ def _with_mask(
 
 
 @contextmanager
-def _on_dask(address: str, workers: Workers, count: int) -> Iterator[Executor]:
+def _on_dask(address: str, workers: Workers, count: int) -> Iterator[DaskExecutor]:
     """The workers of a Dask cluster; an error in one line without the package."""
     try:
         from ..sweep.executors.dask import DaskExecutor, connected

@@ -7,6 +7,7 @@ allow much less than the machine has.
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,18 @@ def usable_cores(root: Path = ROOT) -> int:
     int : at least 1.
     """
     return max(1, min([len(allowed_cores()), *_quotas(root)]))
+
+
+def cpu_name(root: Path = ROOT) -> str:
+    """Return the name of the processor; that of its architecture where the system has no other.
+
+    Parameters
+    ----------
+    root : root of the file system, where ``proc`` is.
+    """
+    named = (line.partition(":") for line in _lines(root / "proc/cpuinfo"))
+    found = next((text for key, _, text in named if key.strip() == "model name"), "")
+    return " ".join(found.split()) or platform.processor() or platform.machine()
 
 
 def allowed_cores() -> frozenset[int]:

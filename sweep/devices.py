@@ -8,13 +8,16 @@ from __future__ import annotations
 import subprocess
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..recon_core.errors import BadInput
-from ..recon_core.machine import DEVICES
+from ..recon_core.machine import DEVICES, cpu_name
 
 MASKS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 """NVIDIA's, AMD's and Intel's list of the devices that a process may see."""
+
+ALLOCATED = ("SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS")
+"""Set in a job that has been given GPUs."""
 
 INSTALL = "pip install 'tomoatlas[gpu13]' (gpu12 with a driver of CUDA 12)"
 _MORE = {
@@ -64,6 +67,9 @@ class DeviceAssignment:
         for it, and in a container or control group two devices may both be called 0.
     child_environment : variables that make this device the only one a child process sees.
     gpu_problem : why a GPU that is present is not used.
+    allocated : the variable by which the job's scheduler has promised the rank a GPU.
+    hardware : name of the GPU or of the processor; empty if unknown.
+    threads : of the processor that the rank's child uses.
     """
 
     host: str
@@ -71,6 +77,9 @@ class DeviceAssignment:
     is_uuid: bool = False
     child_environment: Mapping[str, str] = field(default_factory=dict)
     gpu_problem: str | None = None
+    allocated: str | None = None
+    hardware: str = ""
+    threads: int = 1
 
 
 def assign(
@@ -98,7 +107,9 @@ def assign(
     mask = _mask(environment) or MASKS[0]
     seen = seen_devices(environment, uuids)
     if not seen or request.gpu_problem:
-        return DeviceAssignment(host, gpu_problem=request.gpu_problem if seen else None)
+        allocated = next((n for n in ALLOCATED if environment.get(n, "0") not in ("", "0")), None)
+        problem = request.gpu_problem if seen or allocated else None
+        return DeviceAssignment(host, gpu_problem=problem, allocated=allocated)
     entry = seen[local % len(seen)]
     if mask != MASKS[0]:
         return DeviceAssignment(host, f"{mask} {entry}", False, {mask: entry})
@@ -134,11 +145,12 @@ def check_devices(
 
     Raises
     ------
-    BadInput : a rank has no GPU though one was asked for or others have one; or two ranks hold the
-        same GPU.
+    BadInput : a rank has no GPU though one was asked for, its job has one or other ranks do; or two
+        ranks hold the same GPU.
     """
     without = [rank for rank, device in enumerate(devices) if device.device_id is None]
-    if request.kind.startswith("cuda") and without:
+    wanted = request.kind.startswith("cuda") or any(device.allocated for device in devices)
+    if wanted and without:
         raise _no_gpu(devices, without, who, request.kind)
     if 0 < len(without) < len(devices):
         accepted = f"a GPU for every {who}, or --device cpu"
@@ -154,6 +166,58 @@ def check_devices(
         doubt = "" if device.is_uuid else ", unless each sees its own under that name"
         warnings.append(f"{_named(ranks, who)} {problem}{doubt}")
     return tuple(warnings)
+
+
+def identified(devices: Sequence[DeviceAssignment], threads: int) -> list[DeviceAssignment]:
+    """Add the names of the hardware, for :func:`computing_on`; asked of the machine it is in.
+
+    Parameters
+    ----------
+    devices : of ranks of this node.
+    threads : of the processor that the child of each uses.
+    """
+    asked = nvidia_gpus("uuid", "name") if any(d.is_uuid for d in devices) else []
+    names = {row[0]: row[1] for row in asked}
+    cpu = cpu_name()
+    return [
+        replace(d, hardware=names.get(d.device_id, "") if d.device_id else cpu, threads=threads)
+        for d in devices
+    ]
+
+
+def computing_on(devices: Sequence[DeviceAssignment], who: str = "rank") -> str:
+    """What a run computes on and how many of them there are, in a few words.
+
+    Parameters
+    ----------
+    devices : of all ranks, see :func:`identified`.
+    who : what the words call a rank.
+
+    Examples
+    --------
+    >>> cpus = [DeviceAssignment("node", hardware="AMD EPYC 7763", threads=4)] * 2
+    >>> computing_on(cpus, "worker")
+    '2 CPU workers (AMD EPYC 7763, 4 threads each)'
+    >>> gpus = [DeviceAssignment("node", f"GPU-{i}", True, hardware="A100") for i in (0, 1, 0)]
+    >>> computing_on(gpus)
+    '2 GPUs (A100), 3 ranks'
+    """
+    hosts = len({device.host for device in devices})
+    held = {(device.host, device.device_id) for device in devices if device.device_id}
+    names = ", ".join(sorted({device.hardware for device in devices} - {""}))
+    where = f" of {hosts} hosts" if hosts > 1 else ""
+    if held:
+        kind = f" ({names})" if names else ""
+        shared = f", {len(devices)} {who}s" if len(devices) > len(held) else ""
+        return f"{_counted(len(held), 'GPU')}{where}{kind}{shared}"
+    least, most = min(d.threads for d in devices), max(d.threads for d in devices)
+    threads = _counted(most, "thread") if least == most else f"{least} to {most} threads"
+    each = ", ".join(filter(None, [names, f"{threads} each"]))
+    return f"{_counted(len(devices), f'CPU {who}')}{where} ({each})"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s'[: count != 1]}"
 
 
 def share_of_cores(allowed: Sequence[Collection[int]], rank: int, quota: int | None = None) -> int:
@@ -216,8 +280,10 @@ def _no_gpu(
     devices: Sequence[DeviceAssignment], without: Sequence[int], who: str, kind: str
 ) -> BadInput:
     problem = next((p for rank in without if (p := devices[rank].gpu_problem)), None)
+    allocated = next((a for rank in without if (a := devices[rank].allocated)), None)
+    promised = f", though {allocated} says that this job has GPUs" if allocated else ""
     return BadInput(
-        problem or "no GPU is visible",
+        (problem or "no GPU is visible") + promised,
         key="--device",
         value=kind,
         source=_named(without, who),

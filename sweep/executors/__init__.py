@@ -7,7 +7,7 @@ import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ...recon_core.errors import BadInput
 from ..study import Study
@@ -86,6 +86,22 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End all workers and drop what is in flight; closing twice does nothing."""
+
+
+@runtime_checkable
+class SaysDevices(Protocol):
+    """An executor that can say what it computes on, which a plugin's need not."""
+
+    @property
+    def devices(self) -> str:
+        """What it computes on and how many of them, see
+        :func:`tomoatlas.sweep.devices.computing_on`; empty if unknown.
+        """
+
+
+def devices_of(executor: Executor) -> str:
+    """What an executor computes on, in a few words; empty if it does not say so."""
+    return executor.devices if isinstance(executor, SaysDevices) else ""
 
 
 def signed(result: TrialResult, worker: str) -> TrialResult:

@@ -158,6 +158,8 @@ class ProcessExecutor:
     CannotStart : on :meth:`collect`, when no slot is left.
     """
 
+    devices = ""
+
     def __init__(
         self,
         workers: int,
@@ -290,6 +292,7 @@ class InlineExecutor:
     """
 
     slots = 1
+    devices = ""
 
     def __init__(self, evaluate: Evaluate = evaluate, device: str = "cpu") -> None:
         self._evaluate, self._device = evaluate, device

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from ...recon_core.errors import BadInput
 from ..study import Study, recorded_study
 from ..study.axes import flattened
 from ..study.identity import UNHASHED
+from ..versions import provenance
 from .journal import Journal
+from .lock import this_process
 
 MAY_GROW = ("search.trials", "search.chemistry_tv_trials")
 """Keys that a later run may raise: the proposals of a search are one sequence. An axis may get
@@ -43,6 +47,11 @@ class StudyFolder:
     def journal_file(self) -> Path:
         """The record: one JSON line per finished trial."""
         return self.path / "trials.jsonl"
+
+    @property
+    def runs_file(self) -> Path:
+        """One JSON line per run: when, where, by which code and on what it computed."""
+        return self.path / "runs.jsonl"
 
     @property
     def atlas_csv(self) -> Path:
@@ -126,6 +135,26 @@ class StudyFolder:
             return
         text = study.toml()
         write_aside(self.study_file, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def note_run(self, devices: str) -> None:
+        """Add a line on the run that begins now; no result depends on it.
+
+        Parameters
+        ----------
+        devices : what it computes on, see :func:`tomoatlas.sweep.devices.computing_on`.
+        """
+        here = this_process()
+        facts = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "devices": devices,
+            "host": here.host,
+            "process": here.process,
+            "job": here.job or None,
+            **asdict(provenance()),
+        }
+        # Without it the run goes on: where nothing can be written, the journal says so.
+        with suppress(OSError), self.runs_file.open("ab", buffering=0) as file:
+            file.write(json.dumps(facts).encode() + b"\n")
 
 
 def _continues(key: str, before: Any, now: Any) -> bool:

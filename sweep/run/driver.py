@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from ..executors import Executor
+from ..executors import Executor, devices_of
 from ..record import StudyFolder
 from ..record.journal import Journal, JournalLost
 from ..record.lines import TrialLines
@@ -71,6 +71,7 @@ def run(
     with closing(executor), home.open_or_create(study, patience) as journal:
         scheduler, notes = _resumed(study, journal)
         home.keep(study)
+        home.note_run(devices_of(executor))
         for note in notes:
             if on_note is not None:
                 on_note(note)

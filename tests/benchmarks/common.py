@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.geometry import film_thickness
-from tomoatlas.recon_core.machine import usable_cores
+from tomoatlas.recon_core.machine import cpu_name, usable_cores
 from tomoatlas.recon_core.metrics import nrmse_by_element
 from tomoatlas.recon_core.settings import LawName
 from tomoatlas.recon_core.tiltseries import TiltSeries
@@ -85,12 +84,10 @@ def score(volumes: np.ndarray, specimen: Specimen) -> float:
 
 def machine() -> str:
     """Date, processor and cores, for the results table."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    model = names[0] if names else platform.processor()
     cores = usable_cores()
-    return f"{datetime.date.today()}, {model}, {cores} cores, Python {platform.python_version()}"
+    return (
+        f"{datetime.date.today()}, {cpu_name()}, {cores} cores, Python {platform.python_version()}"
+    )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,3 +98,20 @@ def test_a_run_whose_job_has_no_time_left_names_the_job(
     assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q", "--workers", "1"]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert "the time of this job is up: 0 of " in line
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_run_says_and_records_what_it_computes_on(
+    quiet: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1000")
+    out = tmp_path / "run"
+    argv = ["run", "quickstart", "--out", str(out), "--workers", "2", "--device", "cpu"]
+    assert main([*argv, *["-q"] * quiet]) == 4
+    shown = capsys.readouterr().out
+    assert shown.startswith("computing on 2 CPU workers (") != quiet
+    assert main([*argv, "-q"]) == 4
+    runs = [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]
+    assert [run["devices"].startswith("2 CPU workers (") for run in runs] == [True, True]
+    assert runs[0]["job"] == "77"

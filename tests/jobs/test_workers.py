@@ -48,7 +48,8 @@ def machine(
 
 
 def seen(asked: Workers) -> Sequence[str | None]:
-    return [place.get("CUDA_VISIBLE_DEVICES") for place in workers.worker_places(asked)]
+    devices = workers.worker_devices(asked)
+    return [device.child_environment.get("CUDA_VISIBLE_DEVICES") for device in devices]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,19 @@ def test_a_gpu_that_cannot_be_used_is_said(
         seen(Workers(1, device="cuda"))
     assert caught.value.source == "worker 0"
     assert (caught.value.key, caught.value.value) == ("--device", "cuda")
+
+
+def test_a_job_that_was_given_gpus_never_computes_on_the_cpu_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(monkeypatch, 0)
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "4")
+    with pytest.raises(BadInput) as caught:
+        seen(Workers(1))
+    assert (caught.value.key, caught.value.value) == ("--device", "auto")
+    assert seen(Workers(1, device="cpu")) == [None]
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "0")
+    assert seen(Workers(1)) == [None]
 
 
 def test_a_gpu_that_is_not_there_is_refused_in_one_line(

@@ -12,6 +12,8 @@ from tomoatlas.sweep.devices import (
     DeviceRequest,
     assign,
     check_devices,
+    computing_on,
+    identified,
     share_of_cores,
     visible_uuids,
 )
@@ -114,6 +116,24 @@ def test_ranks_get_devices_of_their_own_while_there_are_any(
         with pytest.raises(BadInput, match="hold the same GPU of n"):
             check_devices(devices, CUDA)
         assert check_devices(devices, DeviceRequest("cuda", "warn"))
+
+
+def test_what_a_run_computes_on_is_said_with_names_and_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed = [(uuid, "H100") for uuid in UUIDS]
+    monkeypatch.setattr("tomoatlas.sweep.devices.nvidia_gpus", lambda *fields: listed)
+    monkeypatch.setattr("tomoatlas.sweep.devices.cpu_name", lambda: "EPYC")
+    on = [[assign({}, i, host, AUTO, UUIDS) for i in range(4)] for host in ("a", "b")]
+    assert computing_on(identified(on[0], 4)) == "4 GPUs (H100)"
+    assert computing_on(identified([*on[0], *on[1]], 4)) == "8 GPUs of 2 hosts (H100)"
+    assert computing_on(identified([*on[0], *on[0]], 4)) == "4 GPUs (H100), 8 ranks"
+    cpu = [DeviceAssignment("a")]
+    assert computing_on(identified(cpu, 1), "worker") == "1 CPU worker (EPYC, 1 thread each)"
+    mixed = [*identified(cpu, 1), *identified(cpu, 3)]
+    assert computing_on(mixed) == "2 CPU ranks (EPYC, 1 to 3 threads each)"
+    unnamed = assign({"CUDA_VISIBLE_DEVICES": "9"}, 0, "a", AUTO)
+    assert computing_on(identified([unnamed], 1)) == "1 GPU"
 
 
 def test_the_same_name_on_two_nodes_is_two_devices() -> None:

@@ -52,6 +52,8 @@ def test_all_ranks_evaluate_and_leave_nothing_behind(
     assert done.returncode == 0, done.stderr
     wait_for(lambda: group_is_gone(started.pid))
     assert len({record["error"] for record in read_records(journal)}) == 3, "a child on each rank"
+    (began,) = read_records(journal.with_name("runs.jsonl"))
+    assert str(began["devices"]).startswith("3 CPU ranks (")
     run(parse_study(DESIGNED), tmp_path / "one", InlineExecutor(bowl))
     assert atlas_of(journal) == atlas_of(tmp_path / "one" / "trials.jsonl")
 

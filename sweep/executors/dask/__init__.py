@@ -66,6 +66,8 @@ class DaskExecutor:
     BadInput : a worker has another version of tomoatlas, or a device that cannot be used.
     """
 
+    devices = ""
+
     def __init__(
         self,
         client: Client,

@@ -50,6 +50,7 @@ class MpiExecutor:
         self._found: deque[tuple[Trial, TrialResult]] = deque()
         self._closed = False
         self.silent: set[int] = set()
+        self.devices = worker.devices
 
     @property
     def slots(self) -> int:

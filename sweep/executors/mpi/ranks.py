@@ -23,6 +23,8 @@ from ...devices import (
     DeviceRequest,
     assign,
     check_devices,
+    computing_on,
+    identified,
     share_of_cores,
     visible_uuids,
 )
@@ -154,12 +156,15 @@ def rank_worker(
     allowed = node.allgather(allowed_cores())
     threads = share_of_cores(allowed, node.Get_rank(), core_quota())
     node.Free()
-    warnings = check_devices(comm.allgather(device), request)
+    devices = comm.allgather(identified([device], threads)[0])
+    warnings = check_devices(devices, request)
     if comm.Get_rank() == 0:
         for line in warnings:
             print(f"warning: {line}", file=sys.stderr)
     places = [device.child_environment]
-    return ProcessExecutor(1, evaluate, limits, places, threads, device=request.kind)
+    worker = ProcessExecutor(1, evaluate, limits, places, threads, device=request.kind)
+    worker.devices = computing_on(devices)
+    return worker
 
 
 def _check_code(comm: MPI.Intracomm) -> None:
