@@ -20,7 +20,7 @@ from .commands.reconstruct import reconstruct
 from .commands.results import figure, recommend, report
 from .commands.script import script, sites
 from .commands.simulate import phantom, simulate
-from .commands.study import check, run, status
+from .commands.study import check, merge, run, status
 from .commands.volumes import evaluate, export
 from .exits import Exit, exit_saying, exit_with
 
@@ -65,7 +65,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-_STUDY_COMMANDS = (check, run, status, report, figure, recommend, script, sites)
+_STUDY_COMMANDS = (check, run, status, merge, report, figure, recommend, script, sites)
 _DATA_COMMANDS = (phantom, simulate, reconstruct, evaluate, export)
 # In the order of a session, which is also that of this list.
 for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..analysis.report import write_report
 from ..recon_core.errors import BadInput, Trouble
+from ..sweep.estimate import Share
 from ..sweep.executors import Executor, devices_of
 from ..sweep.executors.child import CannotStart
 from ..sweep.launchers import launched_under_mpi
@@ -40,6 +41,7 @@ def run_study(
     walltime: float | None = None,
     slices: bool = True,
     signals: SignalHandler | None = None,
+    share: Share | None = None,
 ) -> int:
     """Run or resume a study in a folder.
 
@@ -55,6 +57,7 @@ def run_study(
         limit.
     slices : whether the report of a finished study shows slices of the middle cell.
     signals : handler of the signals that may ask for an end; None for none.
+    share : the cells to run, where several managers divide them; None for all.
 
     Returns
     -------
@@ -65,11 +68,14 @@ def run_study(
     BadInput : the study, the folder or the workers are not acceptable.
     """
     study, signals = load_study(name), signals or SignalHandler()
+    if share is not None:
+        share.cells(study)  # before any worker starts
+    command = f"tomoatlas run {name} --out {out}" + (f" --cells {share}" if share else "")
 
     def manage(executor: Executor) -> int:
         deadline = signals.attach(deadline_of(walltime))
-        summary = _run(study, out, executor, quiet, deadline)
-        return _ended(name, out, summary, deadline, quiet, slices)
+        summary = _run(study, out, executor, quiet, deadline, share)
+        return _ended(command, out, summary, deadline, quiet, slices)
 
     # Decided by the environment: importing mpi4py outside of a launcher may abort the process.
     if launched_under_mpi() and workers.dask is None and workers.executor == AUTO:
@@ -114,29 +120,28 @@ def rank_exit_code(run_ranks: Callable[[], int], signals: SignalHandler) -> int:
 
 
 def _ended(
-    name: str, out: Path, summary: Summary, deadline: Deadline, quiet: bool, slices: bool
+    command: str, out: Path, summary: Summary, deadline: Deadline, quiet: bool, slices: bool
 ) -> int:
     """Report how a run ended and write its report; return the exit code."""
     if summary.interrupted:
-        _say_resume("stopped" if deadline.draining else "interrupted", summary, name, out)
+        _say_resume("stopped" if deadline.draining else "interrupted", summary, command)
         return Exit.WALLTIME if deadline.draining else Exit.INTERRUPTED
     # A drained run writes its report without slices, which could take longer than is left.
     index = write_report(out, () if summary.drained or not slices else None).index
     if summary.drained:
         # Variables of a job that is over outlive it in a shell: name what sets the limit.
         time_is_up = "the time of this job is up" if inside_job() else "time is up"
-        _say_resume("drained" if deadline.draining else time_is_up, summary, name, out)
+        _say_resume("drained" if deadline.draining else time_is_up, summary, command)
         return Exit.WALLTIME
     if not quiet:
         say(f"{summary.done} trials, {summary.failed} failed; report: {index}")
     return Exit.TRIALS_FAILED if summary.failed else Exit.DONE
 
 
-def _say_resume(why: str, summary: Summary, name: str, out: Path) -> None:
+def _say_resume(why: str, summary: Summary, command: str) -> None:
     """Print why a run ended early, and how to resume it."""
     say(
-        f"{why}: {summary.done} of {summary.total} trials are kept; "
-        f"resume with: tomoatlas run {name} --out {out}",
+        f"{why}: {summary.done} of {summary.total} trials are kept; resume with: {command}",
         err=True,
     )
 
@@ -157,7 +162,14 @@ def deadline_of(walltime: float | None) -> Deadline:
     return Deadline(for_trials(min(known))) if known else Deadline()
 
 
-def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Deadline) -> Summary:
+def _run(
+    study: Study,
+    out: Path,
+    executor: Executor,
+    quiet: bool,
+    deadline: Deadline,
+    share: Share | None,
+) -> Summary:
     """Run the trials, with a display that is closed whatever happens."""
     shown = display(quiet)
 
@@ -169,7 +181,9 @@ def _run(study: Study, out: Path, executor: Executor, quiet: bool, deadline: Dea
     try:
         note = None if quiet else _say_note
         patience = lock_patience()
-        return driver.run(study, out, executor, shown.result, start, deadline, patience, note)
+        return driver.run(
+            study, out, executor, shown.result, start, deadline, patience, note, share
+        )
     except CannotStart as error:
         kept = "finished trials are kept, and the same command resumes"
         raise CannotStart(f"{out}: {error}; {kept}") from error

@@ -6,12 +6,14 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
+from ..recon_core.errors import BadInput
 from ..recon_core.memory import FLOAT, SolveSize, fused_bytes, matrix_bytes
 from ..recon_core.methods import Method
 from ..recon_core.settings import GUIDED
 from .search import Search
 from .study import Study
 from .study.specimens import Outline, outline
+from .study.trial import Cell
 
 PROJECTIONS_PER_ITERATION = 2
 """Forward and adjoint."""
@@ -112,6 +114,65 @@ def _work_per_voxel(study: Study, method: Method, size: Outline) -> float:
     haadf = acquisition.haadf_tilts if method is Method.FUSED else 0
     projections = haadf + acquisition.chemical_tilts * elements
     return PROJECTIONS_PER_ITERATION * projections + method.traits.voxel_work * elements
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of a study's cells, for one of several managers; all of them together do all cells.
+
+    Parameters
+    ----------
+    number : which share, from 1.
+    of : number of shares.
+
+    Raises
+    ------
+    BadInput : there is no such share.
+
+    Examples
+    --------
+    >>> from .study import parse_study
+    >>> study = parse_study('''
+    ... [study]
+    ... name = "mine"
+    ... [specimen]
+    ... kind = "nanocubes"
+    ... [axes]
+    ... "acquisition.chemical_tilts" = [5, 9, 18, 35]
+    ... ''')
+    >>> [cell.values[0][1] for cell in Share(1, 2).cells(study)]
+    [5, 18]
+    """
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise BadInput("no such share", value=str(self), accepted="K/N, 1 <= K <= N")
+
+    def cells(self, study: Study) -> tuple[Cell, ...]:
+        """The cells of this share, in their order; every share has cells of all durations.
+
+        Parameters
+        ----------
+        study : with its axes.
+
+        Raises
+        ------
+        BadInput : more shares than cells.
+        """
+        cells = study.cells()
+        if self.of > len(cells):
+            accepted = f"up to {len(cells)} shares"
+            raise BadInput("more shares than cells", value=str(self), accepted=accepted)
+        seconds = [trial_seconds(study.at(cell), study.search.methods[0]) for cell in cells]
+        # Of every N cells in the order of their durations each share has one.
+        order = sorted(range(len(cells)), key=seconds.__getitem__)
+        return tuple(cells[place] for place in sorted(order[self.number - 1 :: self.of]))
 
 
 OWN_MARGIN, OTHERS_MARGIN = 1.25, 1.5

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...recon_core.errors import BadInput
 from ...recon_core.machine import DEVICES
+
+if TYPE_CHECKING:
+    from ...sweep.estimate import Share
 
 FilePath = click.Path(path_type=Path)
 
@@ -92,6 +95,37 @@ class Walltime(click.ParamType[int]):
         from ..batch import parse_walltime
 
         return value if isinstance(value, int) else parse_walltime(str(value))
+
+
+class ShareOfCells(click.ParamType["Share"]):
+    """``K/N``: the K-th of N shares of the cells."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Share:
+        """Parse the two numbers.
+
+        Parameters
+        ----------
+        value : the text of the option.
+        param : the option, for click's error.
+        ctx : click's context, for its error.
+
+        Raises
+        ------
+        BadInput : there is no such share.
+        click.BadParameter : not two numbers.
+        """
+        from ...sweep.estimate import Share
+
+        if isinstance(value, Share):
+            return value
+        number, _, of = str(value).partition("/")
+        if not (number.isdecimal() and of.isdecimal()):
+            self.fail(f"{value!r} is not K/N, as in 1/4.", param, ctx)
+        return Share(int(number), int(of))
 
 
 def refuse_existing(path: Path, force: bool) -> None:

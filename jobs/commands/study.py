@@ -1,14 +1,20 @@
-"""The commands that work on a study: ``check`` it, ``run`` it, ask for its ``status``."""
+"""The commands that work on a study: ``check`` it, ``run`` it, ask for its ``status``, ``merge``
+what several managers have run of it.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ...recon_core.errors import BadInput
-from . import FilePath, Walltime, device_option, quiet_option
+from ...recon_core.errors import BadInput, printable
+from . import FilePath, ShareOfCells, Walltime, device_option, quiet_option
+
+if TYPE_CHECKING:
+    from ...sweep.estimate import Share
 
 
 @click.command()
@@ -84,6 +90,13 @@ def check(
     help="Who evaluates trials: local, dask, inline, a plugin, or a Python file that defines one; "
     "auto also takes the ranks of mpiexec or srun.",
 )
+@click.option(
+    "--cells",
+    type=ShareOfCells(),
+    metavar="K/N",
+    help="Only the K-th of N shares of the cells, into a folder of its own: several managers "
+    "divide a study, and `merge` joins their folders.",
+)
 @click.option("--no-slices", is_flag=True, help="A report without slices of the middle cell.")
 @quiet_option
 def run(
@@ -95,6 +108,7 @@ def run(
     walltime: int | None,
     dask: str | None,
     executor: str,
+    cells: Share | None,
     no_slices: bool,
     quiet: bool,
 ) -> int:
@@ -116,7 +130,7 @@ def run(
             from ..workers import Workers
 
             who = Workers(workers, dask, device, share_devices, executor)
-            return run_study(study, out, who, quiet, walltime, not no_slices, signals)
+            return run_study(study, out, who, quiet, walltime, not no_slices, signals, cells)
         except KeyboardInterrupt:
             if not signals.draining:
                 raise
@@ -163,3 +177,25 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
         click.echo(json.dumps(facts, allow_nan=False))
     elif not quiet:
         click.echo(status_text(facts))
+
+
+@click.command()
+@click.argument("folders", metavar="DIR...", type=FilePath, nargs=-1, required=True)
+@click.option("--out", type=FilePath, required=True, metavar="DIR", help="A new study folder.")
+@quiet_option
+def merge(folders: tuple[Path, ...], out: Path, quiet: bool) -> None:
+    """Merge folders of one study, as of `run --cells`, into a new one.
+
+    The new folder holds the trials of all, and `run`, `status` and `report` take it as any other;
+    `run` makes what is missing. The folders may differ in the values of their axes, in numbers of
+    trials and in limits; another study is refused. Of a trial with two results the first folder's
+    counts, and a note names both. The folders themselves are not changed.
+    """
+    from ...sweep.record.merging import merge as merged
+
+    found = merged(folders, out)
+    for note in found.notes:
+        click.echo(printable(f"note: {note}"), err=True)
+    if not quiet:
+        twice = f", {found.doubles} of them in several folders" if found.doubles else ""
+        click.echo(f"{found.trials} of {found.planned} trials{twice}: {out}")

@@ -154,7 +154,7 @@ class Journal:
         ------
         BadInput, Trouble : it cannot be read or written.
         """
-        files = sorted(self.path.parent.glob(f"{self.path.stem}{KEPT}*{self.path.suffix}"))
+        files = kept_beside(self.path)
         if not files:
             return 0
         before, known = self.written, {_attempt(record) for record in self.records()}
@@ -311,6 +311,16 @@ class _Held:
         for packed in tuple(self._packed):
             yield zlib.decompress(packed)
         yield bytes(self._open)
+
+
+def kept_beside(journal: Path) -> list[Path]:
+    """The files that hold what a journal could not take.
+
+    Parameters
+    ----------
+    journal : whether it exists or not.
+    """
+    return sorted(journal.parent.glob(f"{journal.stem}{KEPT}*{journal.suffix}"))
 
 
 def _blocks(descriptor: int, place: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from ..estimate import Share
 from ..executors import Executor, devices_of
 from ..record import StudyFolder
 from ..record.journal import Journal, JournalLost
@@ -37,6 +38,7 @@ def run(
     deadline: Deadline | None = None,
     patience: float = 0.0,
     on_note: OnNote | None = None,
+    share: Share | None = None,
 ) -> Summary:
     """Run what is left of ``study`` and record it in ``folder``; closes the executor.
 
@@ -55,6 +57,7 @@ def run(
     patience : seconds to wait for another run that is writing in the folder to end.
     on_note : called with one line for everything that is unusual about the journal: lines that are
         no trials of the study and are passed over, or trials of another revision of the algorithm.
+    share : the cells to run, where several managers divide them; None for all.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def run(
     """
     home = StudyFolder(folder)
     with closing(executor), home.open_or_create(study, patience) as journal:
-        scheduler, notes = _resumed(study, journal)
+        scheduler, notes = _resumed(study, journal, share)
         home.keep(study)
         home.note_run(devices_of(executor))
         for note in notes:
@@ -101,17 +104,20 @@ def _worked(running: _Run, scheduler: Scheduler, journal: Journal) -> Summary:
     return scheduler.summary(interrupted)
 
 
-def _resumed(study: Study, journal: Journal) -> tuple[Scheduler, list[str]]:
+def _resumed(study: Study, journal: Journal, share: Share | None) -> tuple[Scheduler, list[str]]:
     """The scheduler of what is left to do, and one line on everything unusual in the journal."""
     lines, revisions = TrialLines(study), Counter[int]()
+    cells = study.cells() if share is None else share.cells(study)
+    wanted = {cell.values for cell in cells}
 
     def records() -> Iterator[Record]:
         for record in filter(None, map(lines.take, journal.lines())):
             revisions[revision_of(record)] += is_final(record)
-            yield record
+            if tuple(record["cell"].items()) in wanted:
+                yield record
 
     taken = journal.take_in()
-    scheduler = Scheduler(study, records())
+    scheduler = Scheduler(study, records(), cells)
     notes = [*lines.notes, *scheduler.notes]
     if taken:
         notes.append(f"{taken} results that a run had kept beside its journal are in it again.")

@@ -39,6 +39,7 @@ from ..executors import Executor
 from ..search import Search, recognised, searches
 from ..study import Study
 from ..study.trial import (
+    Cell,
     Record,
     Trial,
     TrialResult,
@@ -174,15 +175,18 @@ class Scheduler:
     ----------
     study : with its axes.
     records : of earlier runs.
+    cells : those whose trials are wanted; None for all.
 
     Raises
     ------
     BadInput : a record that is none of the study's trials.
     """
 
-    def __init__(self, study: Study, records: Iterable[Record] = ()) -> None:
+    def __init__(
+        self, study: Study, records: Iterable[Record] = (), cells: Iterable[Cell] | None = None
+    ) -> None:
         self._retries, self._score = study.limits.retries, study.search.score
-        self._searches = {(s.cell.values, s.method): s for s in searches(study)}
+        self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
         self.total = sum(search.budget for search in self._searches.values())
         self.done = self.failed = 0
         self._durations = DurationModel()

@@ -155,9 +155,15 @@ SearchKey = tuple[tuple[tuple[str, Scalar], ...], Method]
 """Values of a cell, and a method."""
 
 
-def searches(study: Study) -> list[Search]:
-    """Every method in every cell, in the order of the cells."""
-    at = [(cell, study.at(cell)) for cell in study.cells()]
+def searches(study: Study, cells: Iterable[Cell] | None = None) -> list[Search]:
+    """Every method in every cell, in the order of the cells.
+
+    Parameters
+    ----------
+    study : with its axes.
+    cells : some of its cells; None for all.
+    """
+    at = [(cell, study.at(cell)) for cell in (study.cells() if cells is None else cells)]
     return [Search(there, cell, method) for cell, there in at for method in study.search.methods]
 
 

@@ -13,8 +13,12 @@ from tomoatlas.analysis.journal import load_trials
 from tomoatlas.jobs import run as running
 from tomoatlas.jobs.cli import main
 from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.sweep.estimate import Share
+from tomoatlas.sweep.executors.local import InlineExecutor
+from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Summary
 from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
 
 ATLASES = ("atlas.csv", "atlas.h5", "atlas.nc")
 
@@ -237,3 +241,26 @@ def test_a_shipped_atlas_is_read_by_name_and_not_written_to(tmp_path, monkeypatc
     assert captured.err.count("\n") == 1
     assert main(["figure", "weights", "fig4_nanocube", "-q", "--force"]) == 2
     assert name in capsys.readouterr().err
+
+
+def test_merge(study_file, tmp_path, capsys):
+    study = parse_study(study_file.read_text())
+    executors = [InlineExecutor(lambda *_: TrialResult(TrialStatus.OK, 0.5)) for _ in range(2)]
+    for number, executor in enumerate(executors, start=1):
+        run(study, tmp_path / str(number), executor, share=Share(number, 2))
+    parts, out = [str(tmp_path / "1"), str(tmp_path / "2")], str(tmp_path / "all")
+    assert main(["merge", *parts, "--out", out]) == 0
+    assert "10 of 10 trials" in capsys.readouterr().out
+    assert main(["status", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["complete"]
+    assert main(["report", out, "--no-slices", "-q"]) == 0
+    assert main(["merge", *parts, "--out", out]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("cells", ["2", "0/2", "3/2", "a/b", "1/3"])
+def test_a_share_of_cells_that_is_none_is_refused(study_file, tmp_path, cells, capsys):
+    argv = ["run", str(study_file), "--out", str(tmp_path / "run"), "--cells", cells]
+    assert main(argv) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
