@@ -79,6 +79,9 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> Merged:
     home = _new(StudyFolder(out))
     lines = _Lines(study)
     write_aside(home.journal_file, lambda path: _write(path, lines, folders))
+    runs = [block for folder in folders for block in _blocks(folder.runs_file)]
+    if runs:
+        write_aside(home.runs_file, lambda path: path.write_bytes(b"".join(runs)))
     # Last: a journal without its study is taken for nobody's, and not for complete.
     home.keep(study)
     return Merged(study, lines.trials, lines.doubles, tuple(lines.notes()))

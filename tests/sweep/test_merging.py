@@ -71,6 +71,7 @@ def test_merged_shares_are_the_study_of_one_manager(tmp_path: Path) -> None:
         write_atlas(tmp_path / folder)
     assert (tmp_path / "all/atlas.csv").read_bytes() == (tmp_path / "whole/atlas.csv").read_bytes()
     assert run(study, tmp_path / "all", InlineExecutor(raising_bowl)).resumed == merged.trials
+    assert len(read_records(tmp_path / "all/runs.jsonl")) == 3 + 1
     assert [contents(part) for part in parts] == before
 
 
