@@ -99,6 +99,7 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     >>> [found.kind for found in check_series(replace(series, haadf_background=0.0))]
     ['vacuum-level']
     """
+    series = series.filled()
     signals = tuple(_signals(series))
     found = list(_no_counts(series))
     found += [finding for signal in signals for finding in _of_signal(signal)]

@@ -1,4 +1,4 @@
-"""Single-axis tilt geometry.
+"""Single-axis tilt geometry, and where the images of a measured series lie in it.
 
 The conventions of the whole project: volumes are ``(element, z, y, x)`` or ``(z, y, x)``,
 projections ``(angle, y, x)``; x is the tilt axis, last and contiguous, so every slice across it is
@@ -8,14 +8,204 @@ nm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from .errors import BadInput
 
+Shifts = tuple[tuple[float, float], ...]
+
+MOST_ROTATION = 45.0  # degrees: beyond, the tilt axis is rather y
 EDGE_ON = 0.01  # least cosine of a tilt: a film seen edge-on is not infinitely thick
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the images of one modality lie: shifts, and the tilt axis in them.
+
+    A recorded image is the projection about x through the middle of the field, turned by the
+    rotation about the middle, then shifted. The projector carries it; images are not resampled.
+
+    Parameters
+    ----------
+    shifts : of each image, (angle, (y, x)), pixels; empty means none.
+    axis_offset : y by which all images are shifted besides, pixels: where the axis lies.
+    rotation_deg : of the tilt axis in the images, from x towards y, degrees.
+
+    Examples
+    --------
+    >>> Placement(((0.0, 0.0), (0.0, 0.0))).is_still
+    True
+    >>> Placement(((0.5, 0.0),), axis_offset=3.0).across(0)
+    3.5
+    """
+
+    shifts: Shifts = ()
+    axis_offset: float = 0.0
+    rotation_deg: float = 0.0
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the images lie where the geometry alone puts them."""
+        return not (self.axis_offset or self.rotation_deg or np.any(self.shifts))
+
+    @property
+    def mixes_slices(self) -> bool:
+        """Whether a row of pixels across the tilt axis sees more than one slice."""
+        return bool(self.rotation_deg) or any(x for _, x in self.shifts)
+
+    def across(self, angle: int) -> float:
+        """Return the shift of an image across the tilt axis, pixels.
+
+        Parameters
+        ----------
+        angle : index of the tilt.
+        """
+        y, x = self._shift(angle)
+        cosine, sine = self._direction
+        return y * cosine - x * sine
+
+    def along(self, angle: int) -> float:
+        """Return the shift of an image along the tilt axis, pixels.
+
+        Parameters
+        ----------
+        angle : index of the tilt.
+        """
+        y, x = self._shift(angle)
+        cosine, sine = self._direction
+        return x * cosine + y * sine
+
+    def binned(self) -> Placement:
+        """Return the placement on pixels of twice the edge."""
+        halves = tuple((y / 2, x / 2) for y, x in self.shifts)
+        return replace(self, shifts=halves, axis_offset=self.axis_offset / 2)
+
+    def of(self, tilts: Sequence[int]) -> Placement:
+        """Return the placement of some of the images.
+
+        Parameters
+        ----------
+        tilts : indices of the images, in their new order.
+        """
+        return replace(self, shifts=tuple(self.shifts[i] for i in tilts) if self.shifts else ())
+
+    def centred(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Move images to where the geometry alone puts them, by the nearest pixel.
+
+        Parameters
+        ----------
+        images : as recorded, (angle, y, x).
+        """
+        if self.is_still:
+            return images
+        moved = np.empty_like(images)
+        middle = (np.array(images.shape[1:]) - 1) / 2
+        cosine, sine = self._direction
+        turn = np.array([[cosine, sine], [-sine, cosine]])
+        for i, image in enumerate(images):
+            # the pixel of the recorded image that shows what belongs here
+            offset = middle - turn @ middle + np.array(self._shift(i))
+            moved[i] = ndimage.affine_transform(image, turn, offset, order=0, mode="nearest")
+        return moved
+
+    def check(self, angles: int, key: str) -> None:
+        """Check that there is a finite shift for each image, and that the axis is near x.
+
+        Parameters
+        ----------
+        angles : number of tilts.
+        key : of the modality, ``haadf`` or ``chemical``.
+
+        Raises
+        ------
+        BadInput : naming the dataset or attribute.
+        """
+        shape = np.shape(self.shifts)
+        if self.shifts and (shape != (angles, 2) or not np.isfinite(self.shifts).all()):
+            raise BadInput(
+                "no shift for each projection",
+                key=f"{key}/shifts",
+                value=shape,
+                accepted=f"finite numbers ({angles}, 2): (y, x) of every tilt, pixels",
+            )
+        if not np.isfinite(self.axis_offset):
+            raise BadInput("not a length", key=f"{key}.attrs[axis_offset]", value=self.axis_offset)
+        if not abs(self.rotation_deg) <= MOST_ROTATION:
+            raise BadInput(
+                "the tilt axis is not near x",
+                key=f"{key}.attrs[rotation_deg]",
+                value=self.rotation_deg,
+                accepted=f"-{MOST_ROTATION:g} to {MOST_ROTATION:g}; turn the images by 90° first",
+            )
+
+    def _shift(self, angle: int) -> tuple[float, float]:
+        y, x = self.shifts[angle] if self.shifts else (0.0, 0.0)
+        return y + self.axis_offset, x
+
+    @property
+    def _direction(self) -> tuple[float, float]:
+        """Cosine and sine of the rotation, 1 and 0 exactly without one."""
+        turn = np.deg2rad(self.rotation_deg)
+        return float(np.cos(turn)), float(np.sin(turn))
+
+
+STILL = Placement()
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Pixels of a series of projections that count; hashable, as a part of a geometry.
+
+    Parameters
+    ----------
+    shape : (angle, y, x).
+    bits : of the pixels in C order, as :func:`numpy.packbits` packs them.
+
+    Examples
+    --------
+    >>> mask = Mask.of(np.array([[[True, False]]]))
+    >>> mask.array().tolist(), mask.left_out
+    ([[[True, False]]], 1)
+    """
+
+    shape: tuple[int, int, int]
+    bits: bytes
+
+    @classmethod
+    def of(cls, good: NDArray[np.bool_]) -> Mask:
+        """Build the mask of an array.
+
+        Parameters
+        ----------
+        good : True where a pixel counts, (angle, y, x).
+        """
+        angles, y, x = good.shape
+        return cls((angles, y, x), np.packbits(good).tobytes())
+
+    def array(self) -> NDArray[np.bool_]:
+        """Return the mask as an array, (angle, y, x)."""
+        packed = np.frombuffer(self.bits, np.uint8)
+        count = self.shape[0] * self.shape[1] * self.shape[2]
+        return np.unpackbits(packed, count=count).reshape(self.shape).astype(np.bool_)
+
+    def of_tilts(self, tilts: Sequence[int]) -> Mask:
+        """Return the mask of some of the images.
+
+        Parameters
+        ----------
+        tilts : indices of the images, in their new order.
+        """
+        return Mask.of(self.array()[list(tilts)])
+
+    @property
+    def left_out(self) -> int:
+        """Number of pixels that do not count."""
+        return int((~self.array()).sum())
 
 
 @dataclass(frozen=True)
@@ -29,10 +219,13 @@ class TiltGeometry:
     ----------
     angles_deg : tilt angles, (angle,), degrees, within ±90.
     shape : voxels of the slice, (z, y).
+    placement : shifts of the images and the axis in them.
+    mask : pixels that are projected; the others are 0. None means all.
 
     Raises
     ------
-    BadInput : no angle, an angle not finite or beyond ±90 degrees, an empty slice.
+    BadInput : no angle, an angle not finite or beyond ±90 degrees, an empty slice, shifts or a mask
+        of other tilts.
 
     Examples
     --------
@@ -43,6 +236,8 @@ class TiltGeometry:
 
     angles_deg: tuple[float, ...]
     shape: tuple[int, int]
+    placement: Placement = STILL
+    mask: Mask | None = None
 
     def __post_init__(self) -> None:
         if not self.angles_deg:
@@ -50,11 +245,38 @@ class TiltGeometry:
         check_angles(self.angles_deg, "angles_deg")
         if min(self.shape) < 1:
             raise BadInput("empty slice", key="shape", value=self.shape, accepted="(z, y) >= 1")
+        self.placement.check(self.angles, "geometry")
+        if self.placement.is_still:  # zero shifts are none: the same projector, hence the same bits
+            object.__setattr__(self, "placement", STILL)
+        if self.mask is not None and self.mask.shape[:2] != (self.angles, self.shape[1]):
+            expected = (self.angles, self.shape[1], "x")
+            raise BadInput("wrong shape", key="mask", value=self.mask.shape, accepted=str(expected))
 
     @property
     def angles(self) -> int:
         """Number of tilts."""
         return len(self.angles_deg)
+
+    def of(self, tilts: Sequence[int]) -> TiltGeometry:
+        """Return the geometry of some of the tilts.
+
+        Parameters
+        ----------
+        tilts : indices of the tilts, in their new order.
+        """
+        angles = tuple(self.angles_deg[i] for i in tilts)
+        mask = None if self.mask is None else self.mask.of_tilts(tilts)
+        return TiltGeometry(angles, self.shape, self.placement.of(tilts), mask)
+
+    @property
+    def mixes_slices(self) -> bool:
+        """Whether projections along x are more than the same matrix for every slice."""
+        return self.mask is not None or self.placement.mixes_slices
+
+    @property
+    def still(self) -> TiltGeometry:
+        """The same tilts of images that all lie in the middle."""
+        return TiltGeometry(self.angles_deg, self.shape)
 
 
 def check_angles(angles_deg: tuple[float, ...], key: str) -> None:

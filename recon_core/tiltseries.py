@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from .errors import BadInput
-from .geometry import check_angles, film_thickness
+from .geometry import STILL, Mask, Placement, TiltGeometry, check_angles, film_thickness
 
 _TABLE = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
@@ -54,6 +55,7 @@ def _number(symbol: str) -> int:
 
 Array = NDArray[np.float32]
 
+AROUND = 5  # pixels: edge of the square whose mean stands for a bad pixel
 MOST_COUNTS = 1e15  # per pixel: sums of their squares fit a float32
 
 
@@ -79,6 +81,9 @@ class TiltSeries:
     facts : provenance worth keeping (SNRs by both definitions, seed, gamma, oversample).
     haadf_film : HAADF counts per pixel of a supporting film at 0 degrees; 1/cos(tilt) times that at
         a tilt.
+    haadf_placement, chemical_placement : shifts of the images of each modality and the tilt axis in
+        them; every element's map of a tilt lies where the others do.
+    haadf_mask, chemical_mask : pixels (angle, y, x) that a reconstruction uses; None means all.
     unit : concentration that 1 in a volume stands for, (element,); empty means 1. The solver sets
         others, never a file; ``chemical_scale`` is per such unit.
 
@@ -108,6 +113,10 @@ class TiltSeries:
     facts: Mapping[str, float | str] = field(default_factory=dict)
     haadf_film: float = 0.0
     unit: tuple[float, ...] = ()
+    haadf_placement: Placement = STILL
+    chemical_placement: Placement = STILL
+    haadf_mask: Mask | None = None
+    chemical_mask: Mask | None = None
 
     def __post_init__(self) -> None:
         # the default depends on the number of elements
@@ -122,6 +131,10 @@ class TiltSeries:
         self._check_counts("haadf/projections", self.haadf)
         self._check_counts("chemical/projections", self.chemical)
         self._check_levels()
+        self.haadf_placement.check(len(self.haadf_angles_deg), "haadf")
+        self.chemical_placement.check(len(self.chemical_angles_deg), "chemical")
+        self._check_mask("haadf/mask", self.haadf_mask, self.haadf.shape)
+        self._check_mask("chemical/mask", self.chemical_mask, self.chemical.shape[1:])
 
     @property
     def atomic_numbers(self) -> tuple[int, ...]:
@@ -133,6 +146,97 @@ class TiltSeries:
         """HAADF counts of a pixel without specimen at each tilt, film included, (angle,)."""
         film = self.haadf_film * film_thickness(self.haadf_angles_deg)
         return self.haadf_background + film
+
+    def haadf_geometry(self, depth: int | None = None, masked: bool = False) -> TiltGeometry:
+        """Return the geometry of the HAADF images.
+
+        Parameters
+        ----------
+        depth : voxels along z; None for as many as along y.
+        masked : whether pixels that do not count are left out.
+        """
+        mask = self.haadf_mask if masked else None
+        return self._geometry(self.haadf_angles_deg, depth, self.haadf_placement, mask)
+
+    def chemical_geometry(self, depth: int | None = None, masked: bool = False) -> TiltGeometry:
+        """Return the geometry of the chemical maps.
+
+        Parameters
+        ----------
+        depth : voxels along z; None for as many as along y.
+        masked : whether pixels that do not count are left out.
+        """
+        mask = self.chemical_mask if masked else None
+        return self._geometry(self.chemical_angles_deg, depth, self.chemical_placement, mask)
+
+    def _geometry(
+        self,
+        angles_deg: tuple[float, ...],
+        depth: int | None,
+        placement: Placement,
+        mask: Mask | None,
+    ) -> TiltGeometry:
+        height = self.chemical.shape[-2]
+        return TiltGeometry(
+            angles_deg, (height if depth is None else depth, height), placement, mask
+        )
+
+    def of_tilts(self, haadf: Sequence[int], chemical: Sequence[int]) -> TiltSeries:
+        """Return the series of some of the tilts.
+
+        Parameters
+        ----------
+        haadf, chemical : indices of the tilts that are kept, in their new order.
+        """
+        kept, maps = list(haadf), list(chemical)
+        return replace(
+            self,
+            haadf=self.haadf[kept],
+            haadf_angles_deg=tuple(self.haadf_angles_deg[i] for i in kept),
+            chemical=self.chemical[:, maps],
+            chemical_angles_deg=tuple(self.chemical_angles_deg[i] for i in maps),
+            haadf_placement=self.haadf_placement.of(kept),
+            chemical_placement=self.chemical_placement.of(maps),
+            haadf_mask=None if self.haadf_mask is None else self.haadf_mask.of_tilts(kept),
+            chemical_mask=None if self.chemical_mask is None else self.chemical_mask.of_tilts(maps),
+        )
+
+    def filled(self) -> TiltSeries:
+        """Return the series without tilts of no good pixel, and bad pixels like those around them.
+
+        The masks stay: what is filled in serves statistics of the counts, and no solver uses it.
+        """
+        if self.haadf_mask is None and self.chemical_mask is None:
+            return self
+        seen = [_seen(self.haadf_mask, len(self.haadf)), _seen(self.chemical_mask, self._tilts)]
+        kept = self.of_tilts(*seen)
+        haadf, maps = kept.haadf, kept.chemical
+        if kept.haadf_mask is not None:
+            haadf = _filled(haadf, kept.haadf_mask.array())
+        if kept.chemical_mask is not None:
+            maps = np.stack([_filled(counts, kept.chemical_mask.array()) for counts in maps])
+        return replace(kept, haadf=haadf, chemical=maps)
+
+    def centred(self) -> TiltSeries:
+        """Return the series with images moved to where the geometry alone puts them.
+
+        By the nearest pixel, so that counts stay counts: for comparing the modalities, never for a
+        reconstruction, whose projector carries the placement.
+        """
+        if self.haadf_placement.is_still and self.chemical_placement.is_still:
+            return self
+        maps = [self.chemical_placement.centred(counts) for counts in self.chemical]
+        return replace(
+            self,
+            haadf=self.haadf_placement.centred(self.haadf),
+            chemical=np.stack(maps),
+            haadf_placement=STILL,
+            chemical_placement=STILL,
+        )
+
+    @property
+    def _tilts(self) -> int:
+        return len(self.chemical_angles_deg)
 
     def of(self, chosen: NDArray[np.bool_]) -> TiltSeries:
         """Return the series of some of the elements.
@@ -176,6 +280,10 @@ class TiltSeries:
             chemical_scale=None if chemical is None else tuple(eight * c for c in chemical),
             voxel_size_nm=2.0 * self.voxel_size_nm,
             haadf_film=four * self.haadf_film,
+            haadf_placement=self.haadf_placement.binned(),
+            chemical_placement=self.chemical_placement.binned(),
+            haadf_mask=_binned_mask(self.haadf_mask),
+            chemical_mask=_binned_mask(self.chemical_mask),
         )
 
     def _check_shapes(self) -> None:
@@ -223,11 +331,43 @@ class TiltSeries:
                 "not a length", key="voxel_size_nm", value=self.voxel_size_nm, accepted="> 0 nm"
             )
 
+    def _check_mask(self, key: str, mask: Mask | None, shape: tuple[int, ...]) -> None:
+        if mask is not None and mask.shape != shape:
+            raise _shape(key, mask.shape, f"{shape}, one for each pixel")
+
     def _check_channels(self, key: str, values: tuple[float, ...], above: bool = False) -> None:
         if len(values) != len(self.elements):
             raise _shape(key, (len(values),), f"({len(self.elements)},), one per element")
         for value in values:
             _check_level(key, value, above)
+
+
+def _seen(mask: Mask | None, tilts: int) -> list[int]:
+    """Indices of the tilts that have a good pixel; all of them, if none has."""
+    if mask is None or not mask.bits.strip(b"\0"):
+        return list(range(tilts))
+    return [int(i) for i in np.flatnonzero(mask.array().any(axis=(1, 2)))]
+
+
+def _filled(images: Array, good: NDArray[np.bool_]) -> Array:
+    """Replace bad pixels of (image, y, x) by the mean of the good ones around them."""
+    filled = images.copy()
+    for image, known, out in zip(images, good, filled, strict=True):
+        bad = ~known
+        weight = ndimage.uniform_filter(known.astype(np.float64), AROUND, mode="constant")
+        total = ndimage.uniform_filter(np.where(known, image, 0.0), AROUND, mode="constant")
+        mean = float(image[known].mean()) if known.any() else 0.0
+        beside = np.divide(total, weight, out=np.full(image.shape, mean), where=weight > 1e-9)
+        out[bad] = beside[bad]
+    return filled
+
+
+def _binned_mask(mask: Mask | None) -> Mask | None:
+    """Mask of 2 x 2 pixels: good where all of them are."""
+    if mask is None:
+        return None
+    bad = (~mask.array()).astype(np.float32)
+    return Mask.of(_binned(bad, np.float32(0)) == 0)
 
 
 def _binned(projections: Array, level: Array | np.float32) -> Array:

@@ -5,7 +5,9 @@ voxel_size_nm``, on the dataset and on the file. Tilt series: ``haadf/projection
 ``haadf/angles_deg``, ``chemical/projections (element, angle, y, x)``, ``chemical/angles_deg``,
 ``chemical/background (element,)``, ``chemical/scale (element,)``; attributes ``elements`` on
 ``chemical``, ``background`` and ``scale`` on ``haadf``, ``pixel_size_nm`` on the file; what else is
-known as attributes of ``facts``. Missing backgrounds are read as 0, missing scales as unknown,
+known as attributes of ``facts``. Either modality may have ``shifts (angle, (y, x))`` in
+pixels with the attributes ``axis_offset`` and ``rotation_deg`` on its group, and ``mask (angle, y,
+x)``, 0 where a pixel does not count. Missing backgrounds are read as 0, missing scales as unknown,
 missing sizes as 1 nm.
 
 Of the authors of Schwartz et al., Nat. Commun. 15, 3555 (2024): ``haadf/tiltSeries (x, y, angle)``,
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput, printable
+from ...recon_core.geometry import STILL, Mask, Placement
 from ...recon_core.tiltseries import SYMBOLS, TiltSeries, atomic_numbers
 from . import files
 from .registry import Concentrations, Format
@@ -122,6 +125,7 @@ def write_hdf5_series(path: Path, series: TiltSeries, overwrite: bool = False) -
             files.write_attributes(file["haadf"], {"scale": series.haadf_scale})
         if series.haadf_film:
             files.write_attributes(file["haadf"], {"film": series.haadf_film})
+        _write_placement(file, "haadf", series.haadf_placement, series.haadf_mask)
         named = {"elements": series.elements, "atomic_numbers": np.asarray(series.atomic_numbers)}
         files.write_array(file, "chemical/projections", series.chemical, named)
         files.write_attributes(file["chemical"], named)
@@ -131,7 +135,41 @@ def write_hdf5_series(path: Path, series: TiltSeries, overwrite: bool = False) -
         )
         if series.chemical_scale is not None:
             files.write_array(file, "chemical/scale", np.asarray(series.chemical_scale), named)
+        _write_placement(file, "chemical", series.chemical_placement, series.chemical_mask)
         files.write_attributes(file.create_group("facts"), series.facts)
+
+
+def _write_placement(file: h5py.File, group: str, placement: Placement, mask: Mask | None) -> None:
+    """Write what is not as usual: images that lie elsewhere, and pixels that do not count."""
+    if not placement.is_still:
+        shifts = placement.shifts or ((0.0, 0.0),) * len(file[f"{group}/angles_deg"])
+        files.write_array(file, f"{group}/shifts", np.asarray(shifts, np.float64))
+        axis = {"axis_offset": placement.axis_offset, "rotation_deg": placement.rotation_deg}
+        files.write_attributes(file[group], axis)
+    if mask is not None:
+        files.write_array(file, f"{group}/mask", mask.array().astype(np.uint8))
+
+
+def _placement(file: h5py.File, group: str) -> Placement:
+    key, node = f"{group}/shifts", file.get(group)
+    shifts = np.asarray(files.array(file, key), np.float64) if key in file else np.zeros((0, 2))
+    if shifts.ndim != 2 or shifts.shape[1] != 2:
+        raise BadInput("wrong shape", key=key, value=shifts.shape, accepted="(angle, 2): (y, x)")
+    offset, rotation = (
+        0.0 if (value := files.attribute([node], name)) is None else files.number(value, name)
+        for name in ("axis_offset", "rotation_deg")
+    )
+    found = Placement(tuple((float(y), float(x)) for y, x in shifts), offset, rotation)
+    return STILL if found.is_still else found
+
+
+def _mask(file: h5py.File, key: str) -> Mask | None:
+    if key not in file:
+        return None
+    good = files.array(file, key) != 0
+    if good.ndim != 3:
+        raise BadInput("wrong shape", key=key, value=good.shape, accepted="(angle, y, x)")
+    return Mask.of(good)
 
 
 def read_hdf5_series(path: Path) -> TiltSeries:
@@ -170,6 +208,10 @@ def _series(file: h5py.File) -> TiltSeries:
         voxel_size_nm=1.0 if size is None else files.number(size, "pixel_size_nm"),
         facts=_facts(file),
         haadf_film=_level(file, "film") or 0.0,
+        haadf_placement=_placement(file, "haadf"),
+        chemical_placement=_placement(file, "chemical"),
+        haadf_mask=_mask(file, "haadf/mask"),
+        chemical_mask=_mask(file, "chemical/mask"),
     )
 
 

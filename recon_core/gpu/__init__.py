@@ -69,6 +69,13 @@ class CudaDevice:
     def projector(self, geometry: TiltGeometry, kind: ProjectorName = "sparse") -> CudaProjector:
         """See :class:`tomoatlas.recon_core.device.Device`: ASTRA's CUDA pair is not matched."""
         check_projector(kind, on_gpu=True)
+        if geometry.mixes_slices:
+            raise BadInput(
+                "shifts along the tilt axis, its rotation and masks are computed on the CPU only",
+                key="device",
+                value=self.name,
+                accepted="--device cpu",
+            )
         if geometry not in self._projectors:
             self._projectors[geometry] = CudaProjector(geometry, self.launcher)
         return self._projectors[geometry]

@@ -75,12 +75,13 @@ def agreement(series: TiltSeries) -> Agreement | None:
 
     Parameters
     ----------
-    series : measured counts; scales and backgrounds are not used.
+    series : measured counts and where their images lie; scales and backgrounds are not used.
 
     Returns
     -------
     Agreement : None if fewer than four tilts can be compared, or a modality shows nothing.
     """
+    series = series.centred()
     angles = np.asarray(series.chemical_angles_deg)
     if not len(series.haadf_angles_deg) or not angles.size:
         return None

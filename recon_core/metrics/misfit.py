@@ -115,7 +115,8 @@ def misfit(series: TiltSeries, volumes: Array, contrast: Contrast) -> Misfit:
     >>> all(0.9 < channel.overall < 1.1 for channel in found.elements)
     True
     """
-    projected = _projected(series.chemical_angles_deg, volumes)
+    series = series.filled()
+    projected = _projected(series.chemical_geometry(volumes.shape[-3]), volumes)
     elements = tuple(_element(series, i, rays) for i, rays in enumerate(projected))
     return Misfit(_haadf(series, volumes, contrast), elements)
 
@@ -124,7 +125,8 @@ def _haadf(series: TiltSeries, volumes: Array, contrast: Contrast) -> ChannelMis
     if not series.haadf_angles_deg or min(series.haadf.shape[-2:]) < PATCH + 2:
         return None
     noise = estimate_noise(series.haadf)
-    rays = _projected(series.haadf_angles_deg, _contrast_of(volumes, series, contrast))
+    summed = _contrast_of(volumes, series, contrast)
+    rays = _projected(series.haadf_geometry(volumes.shape[-3]), summed)
     vacuum = np.broadcast_to(contrast.vacuum(series), len(rays))
     scale = series.haadf_scale if contrast.holds_for(series.facts) else None
     if scale is None:
@@ -243,9 +245,8 @@ def _summed_deviance(y: float) -> float:
     return float(weight @ deviance(b, np.full_like(b, y)))
 
 
-def _projected(angles_deg: tuple[float, ...], volumes: Array) -> Array:
+def _projected(geometry: TiltGeometry, volumes: Array) -> Array:
     """Project (..., z, y, x) to (..., angle, y, x)."""
-    geometry = TiltGeometry(angles_deg, (volumes.shape[-3], volumes.shape[-2]))
     return cached_projector(geometry).forward(volumes)
 
 

@@ -187,6 +187,7 @@ def chemical_backgrounds(series: TiltSeries) -> tuple[float, ...]:
     vacuum = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True)
     if not vacuum.is_seen:
         return series.chemical_background
+    series = series.centred()
     excess = series.haadf - vacuum.at(series.haadf_angles_deg)[:, None, None]
     smooth = ndimage.uniform_filter(excess, (0, INNER, INNER))
     dark = np.stack([_dark_in(series, smooth, angle) for angle in series.chemical_angles_deg])

@@ -20,6 +20,7 @@ from scipy import sparse
 from ..errors import BadInput, needed
 from ..geometry import TiltGeometry
 from ..settings import ProjectorName
+from .images import ImagePlacement
 from .rays import projection_matrix
 from .sparse_product import OrderedMatrix, by_layers, by_tiles, sparse_product
 
@@ -70,7 +71,9 @@ class Projector(Protocol):
 class SparseProjector:
     """The matrix of one slice (:mod:`.rays`), applied to every slice at once.
 
-    The tilt axis is contiguous, so a nonzero of the matrix multiplies a whole row of x.
+    The tilt axis is contiguous, so a nonzero of the matrix multiplies a whole row of x. Shifts
+    across the axis are part of the matrix; what mixes slices is applied to the images
+    (:mod:`.images`).
 
     Parameters
     ----------
@@ -91,9 +94,12 @@ class SparseProjector:
     geometry: TiltGeometry
     _matrix: OrderedMatrix = field(init=False, repr=False, compare=False)
     _transpose: OrderedMatrix = field(init=False, repr=False, compare=False)
+    _images: ImagePlacement | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         matrix, shape = self._slice_matrix(), self.geometry.shape
+        images = ImagePlacement(self.geometry) if self.geometry.mixes_slices else None
+        object.__setattr__(self, "_images", images)
         object.__setattr__(self, "_matrix", by_layers(matrix, shape))
         # a transpose of its own: the adjoint then reads rows too, and is exact
         object.__setattr__(self, "_transpose", by_tiles(sparse.csr_array(matrix.T), shape))
@@ -111,8 +117,11 @@ class SparseProjector:
         out : receives the result, (..., angle, y, x), contiguous float32; None allocates it.
         """
         z, y = self.geometry.shape
-        fit = fitted(volumes, (z, y), (self.geometry.angles, y), out, "volume")
-        return _apply(self._matrix, *fit)
+        volumes, out = fitted(volumes, (z, y), (self.geometry.angles, y), out, "volume")
+        _apply(self._matrix, volumes, out)
+        if self._images is not None:
+            out[...] = self._images.apply(out)
+        return out
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
         """Back-project projections, see :class:`Projector`.
@@ -124,8 +133,10 @@ class SparseProjector:
         """
         z, y = self.geometry.shape
         shape = (self.geometry.angles, y)
-        fit = fitted(projections, shape, (z, y), out, "projections")
-        return _apply(self._transpose, *fit)
+        projections, out = fitted(projections, shape, (z, y), out, "projections")
+        if self._images is not None:
+            projections = self._images.transpose(projections)
+        return _apply(self._transpose, projections, out)
 
 
 @lru_cache(maxsize=16)
@@ -210,6 +221,10 @@ class AstraProjector(SparseProjector):
     """
 
     def _slice_matrix(self) -> sparse.csr_array:
+        if not self.geometry.placement.is_still:
+            raise BadInput(
+                "takes no shifted or turned images", key=KEY, value="astra", accepted=SPARSE
+            )
         return astra_matrix(self.geometry)
 
 

@@ -51,7 +51,9 @@ def ray_table(geometry: TiltGeometry) -> Tilts:
     >>> table["steep"].tolist(), (table["per_ray"][0] / 2**32).tolist()
     ([1, 0], 1.0)
     """
-    return np.array([_tilt(angle, geometry.shape) for angle in geometry.angles_deg], TILT)
+    across = (geometry.placement.across(i) for i in range(geometry.angles))
+    pairs = zip(geometry.angles_deg, across, strict=True)
+    return np.array([_tilt(angle, geometry.shape, offset) for angle, offset in pairs], TILT)
 
 
 def projection_matrix(geometry: TiltGeometry) -> sparse.csr_array:
@@ -82,16 +84,17 @@ def projection_matrix(geometry: TiltGeometry) -> sparse.csr_array:
     return matrix
 
 
-def _tilt(angle_deg: float, shape: tuple[int, int]) -> tuple[int | float, ...]:
-    """Compute the fields of one record of :data:`TILT`."""
+def _tilt(angle_deg: float, shape: tuple[int, int], across: float) -> tuple[int | float, ...]:
+    """Compute the fields of one record of :data:`TILT`; ``across`` is the shift of the image."""
     sine, cosine = np.sin(np.deg2rad(angle_deg)), np.cos(np.deg2rad(angle_deg))
     steep = bool(abs(sine) < abs(cosine))  # at 45 degrees both are the same operator
     z, y = (shape[0] - 1) / 2, (shape[1] - 1) / 2
+    middle = y + across  # the ray through the tilt axis
     spread, slope = (1 / cosine, sine / cosine) if steep else (-1 / sine, cosine / sine)
     row, layer = (y, z) if steep else (z, y)
     # position of ray 0 in layer 0; the inverse relation serves the adjoint kernel
-    start = row - y * spread - layer * slope
-    ray_start = y - (row - layer * slope) / spread
+    start = row - middle * spread - layer * slope
+    ray_start = middle - (row - layer * slope) / spread
     fixed = (start, spread, slope, ray_start, 1 / spread, -slope / spread)
     # rounded once here: host and device add the same integers, so their weights agree bit for bit
     return (*(round(value * _ONE) for value in fixed), abs(spread), steep)

@@ -184,6 +184,7 @@ def _together(
     monitor: Monitor | None = None,
 ) -> tuple[Reconstruction, ...]:
     """Solve trials that all have a HAADF weight, or none, from the check of the data on."""
+    series = series.filled()
     counted = np.array([counts.any() for counts in series.chemical])
     empty = _unusable(series, method, weights, counted)
     if empty:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ..contrast import Contrast, relative_factors
 from ..device import CPU, Device
 from ..errors import BadInput
-from ..geometry import TiltGeometry
 from ..methods import Weights
 from ..settings import ProjectorName, SolverSettings
 from ..tiltseries import TiltSeries
@@ -78,7 +77,7 @@ def haadf_scale_at(
     """
     factors, mean = relative_factors(series, contrast)
     summed = summed_contrast(device, volumes[None], device.put(factors), contrast.gamma)[0]
-    geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
+    geometry = series.haadf_geometry(volumes.shape[1])
     model = device.get(device.projector(geometry, projector).forward(summed))
     norm, along = 0.0, 0.0
     # tilt by tilt: float64 copies of one projection at a time

@@ -113,7 +113,10 @@ def gram_of(device: Device, projector: Projector, ridge: float) -> Gram:
     -------
     Gram : its spectrum and norm are computed once per process, device and projector.
     """
-    spectrum, norm = _spectrum(device, projector)
+    geometry = projector.geometry
+    # shifts, a small rotation and bad pixels leave the spectrum nearly as it is
+    single = device.projector(geometry.still) if geometry.mixes_slices else projector
+    spectrum, norm = _spectrum(device, single)
     inverse = (1.0 / (spectrum + ridge * norm)).astype(np.float32)
     precondition = device.filter(device.put(inverse[..., None]))
     return Gram(device, projector, np.float32(ridge * norm), precondition)

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 
 from ..device import CPU, Device
 from ..errors import BadInput
-from ..geometry import TiltGeometry
 from ..methods import Weights
 from ..metrics.vacuum import Vacuum, estimate_vacuum
 from ..result import PRIOR_POWER, Coefficients, HaadfModel
@@ -237,8 +236,7 @@ def projected_powers(
     -------
     array : (element, angle, y, x), float32, on the host.
     """
-    geometry = TiltGeometry(series.haadf_angles_deg, (volumes.shape[1], volumes.shape[2]))
-    projector = device.projector(geometry, settings.projector)
+    projector = device.projector(series.haadf_geometry(volumes.shape[1]), settings.projector)
     columns = np.empty((len(volumes), *series.haadf.shape), np.float32)
     for i, unit in enumerate(series.unit):
         factor = device.put(np.array([unit**gamma]))

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from ..device import CPU, Device
 from ..errors import BadInput
-from ..geometry import TiltGeometry
 from ..projection import Projector
 from ..result import PRIOR_POWER, Coefficients
 from ..settings import SolverSettings
@@ -89,15 +88,11 @@ def _haadf_at(
     series: TiltSeries, tilts: list[int], settings: SolverSettings, device: Device
 ) -> Values:
     """HAADF signal at some tilts of the maps, (pixel,)."""
-    height = series.haadf.shape[-2]
-    angles = tuple(series.chemical_angles_deg[i] for i in tilts)
-
-    def projector(angles_deg: tuple[float, ...]) -> Projector:
-        return device.projector(TiltGeometry(angles_deg, (height, height)), settings.projector)
-
+    recorded = device.projector(series.haadf_geometry(), settings.projector)
+    wanted = device.projector(series.chemical_geometry().of(tilts), settings.projector)
     signal = (series.haadf - series.haadf_vacuum[:, None, None]).astype(np.float32)
-    volume = _inverted(device, projector(series.haadf_angles_deg), device.put(signal))
-    rays = device.get(projector(angles).forward(volume))
+    volume = _inverted(device, recorded, device.put(signal))
+    rays = device.get(wanted.forward(volume))
     flat: Values = rays.ravel().astype(np.float64)
     return flat
 

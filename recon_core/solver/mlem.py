@@ -82,13 +82,15 @@ def mlem_step(term: ChemicalTerm, sensitivity: Array, volumes: Array) -> None:
     Parameters
     ----------
     term : counts, scales, backgrounds and projector.
-    sensitivity : from :func:`sensitivity_of`, (z, y, 1).
+    sensitivity : from :func:`sensitivity_of`.
     volumes : concentrations, (element, z, y, x), updated.
     """
     ratio = term.ratio(volumes)
     update = term.projector.adjoint(ratio)
     # A^T (b / y) / A^T 1: the scale cancels
     update /= sensitivity
+    # weights of shifted images may be negative: the step is not
+    term.device.xp.maximum(update, 0, out=update)
     volumes *= update
 
 
@@ -101,9 +103,11 @@ def sensitivity_of(term: ChemicalTerm) -> Array:
 
     Returns
     -------
-    array : A^T 1, (z, y, 1), as all slices are alike; 1 in voxels that no ray crosses.
+    array : A^T 1, (z, y, 1) if all slices are alike, else (z, y, x); 1 in voxels that no ray
+        crosses.
     """
-    ones = term.device.xp.ones((*term.counts.shape[1:3], 1), np.float32)
+    width = term.counts.shape[-1] if term.projector.geometry.mixes_slices else 1
+    ones = term.device.xp.ones((*term.counts.shape[1:3], width), np.float32)
     sensitivity = term.projector.adjoint(ones)
     sensitivity[sensitivity <= 0] = 1
     return sensitivity

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..contrast import Contrast, contrast_of, relative_factors
 from ..device import CPU, Device
-from ..geometry import TiltGeometry
 from ..methods import Weights
 from ..result import Coefficients
 from ..settings import SolverSettings
@@ -183,8 +182,8 @@ def chemical_problem(
         raise ValueError("the chemical scale of the tilt series is not set")
     chemistry = ChemicalTerm(
         device,
-        device.projector(_geometry(series, series.chemical_angles_deg), settings.projector),
-        device.put(series.chemical),
+        device.projector(series.chemical_geometry(masked=True), settings.projector),
+        device.put(_counts(series)),
         device.put(np.asarray(series.chemical_scale)),
         device.put(np.asarray(series.chemical_background)),
         settings.chemistry,
@@ -268,11 +267,13 @@ def _haadf_term(
     # data in units of the projected contrast: the scale moves into the precision of the term
     levels = np.asarray(contrast.vacuum(series), np.float32).reshape(-1, 1, 1)
     signal = (series.haadf - levels) / np.float32(counts_per_contrast)
+    if series.haadf_mask is not None:  # there the projector gives 0 too
+        signal[~series.haadf_mask.array()] = 0
     # one variance for all pixels keeps A^T A a convolution, which the preconditioner needs
     variance = mean_count(series.haadf)
     return HaadfTerm(
         device,
-        device.projector(_geometry(series, series.haadf_angles_deg), settings.projector),
+        device.projector(series.haadf_geometry(masked=True), settings.projector),
         device.put(signal),
         device.xp.asarray(weights * counts_per_contrast**2 / variance),
         device.put(relative),
@@ -290,6 +291,9 @@ def mean_count(counts: Array) -> float:
     return max(float(counts.mean(dtype=np.float64)), 1e-6)
 
 
-def _geometry(series: TiltSeries, angles_deg: tuple[float, ...]) -> TiltGeometry:
-    height = series.chemical.shape[-2]
-    return TiltGeometry(angles_deg, (height, height))
+def _counts(series: TiltSeries) -> Array:
+    """Chemical counts; where a mask leaves a pixel out, those that vacuum is expected to give."""
+    if series.chemical_mask is None:
+        return series.chemical
+    levels = np.asarray(series.chemical_background, np.float32)[:, None, None, None]
+    return np.where(series.chemical_mask.array(), series.chemical, levels)
