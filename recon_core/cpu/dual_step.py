@@ -106,36 +106,20 @@ def ascend(f: Any, s: Any, block: Block, inside: Array, scratch: Array) -> None:
     """
     trial, start, stop, plane, _ = block
     n, at = stop - start, start % plane
-    inside_y, inside_x = inside[0, at : at + n], inside[1, at : at + n]
+    sides = (inside[0, at : at + n], inside[1, at : at + n])
     guided = f.guide.shape[1] > 0
-    gz, gy, gx, along = scratch[2, :n], scratch[3, :n], scratch[4, :n], scratch[5, :n]
+    guide = (scratch[2, :n], scratch[3, :n], scratch[4, :n], scratch[5, :n])
     if guided:
-        here, deeper, higher, right = _ahead(f.guide[trial], block, scratch)
-        guide_gradient(here, deeper, higher, right, inside_y, inside_x, gz, gy, gx, along)
+        guide_gradient(_ahead(f.guide[trial], block, scratch), sides, guide)
     for e in range(f.volumes.shape[1]):
-        here, deeper, higher, right = _ahead(f.next_volumes[trial, e], block, scratch)
+        x = _ahead(f.next_volumes[trial, e], block, scratch)
         pz, py, px = f.dual[trial, e, 0], f.dual[trial, e, 1], f.dual[trial, e, 2]
-        pz, py, px = pz[start:stop], py[start:stop], px[start:stop]
+        dual = (pz[start:stop], py[start:stop], px[start:stop])
         step = s.metric[trial, e] / TV_DIVISOR / s.tv[trial]
         if guided:
-            project_guided_dual(
-                here,
-                deeper,
-                higher,
-                right,
-                inside_y,
-                inside_x,
-                gz,
-                gy,
-                gx,
-                along,
-                pz,
-                py,
-                px,
-                step,
-            )
+            project_guided_dual(x, sides, guide, dual, step)
         else:
-            project_dual(here, deeper, higher, right, inside_y, inside_x, pz, py, px, step)
+            project_dual(x, sides, dual, step)
 
 
 @leaf
@@ -158,18 +142,7 @@ def _ahead(x: Array, block: Block, scratch: Array) -> tuple[Array, Array, Array,
 
 
 @leaf
-def project_dual(
-    here: Array,
-    deeper: Array,
-    higher: Array,
-    right: Array,
-    inside_y: Array,
-    inside_x: Array,
-    pz: Array,
-    py: Array,
-    px: Array,
-    step: np.float32,
-) -> None:
+def project_dual(x: Any, sides: Any, dual: Any, step: np.float32) -> None:
     """Step the dual along the forward differences and project each voxel's vector on the unit ball.
 
     One step of the dual prox of isotropic TV (Chambolle, J. Math. Imaging Vis. 20, 89 (2004); Beck
@@ -177,12 +150,13 @@ def project_dual(
 
     Parameters
     ----------
-    here : concentration of one element, (voxel,).
-    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
-    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
-    pz, py, px : components of the dual, (voxel,), updated; their length is at most 1.
+    x : concentration of one element, and the same one voxel on along z, y and x; four of (voxel,).
+    sides : 1 where the voxel on along y and x is inside the volume, else 0; two of (voxel,).
+    dual : its components along z, y and x, updated, of length 1 at most; three of (voxel,).
     step : metric / (12 tv), as ||grad||^2 <= 12 in 3D.
     """
+    (here, deeper, higher, right), (inside_y, inside_x) = x, sides
+    pz, py, px = dual
     for j in range(here.size):
         a = pz[j] + step * (deeper[j] - here[j])
         b = py[j] + step * inside_y[j] * (higher[j] - here[j])
@@ -193,29 +167,19 @@ def project_dual(
 
 
 @leaf
-def guide_gradient(
-    here: Array,
-    deeper: Array,
-    higher: Array,
-    right: Array,
-    inside_y: Array,
-    inside_x: Array,
-    gz: Array,
-    gy: Array,
-    gx: Array,
-    along: Array,
-) -> None:
+def guide_gradient(x: Any, sides: Any, guide: Any) -> None:
     """Write the gradient g of the guide, and what is left of TV's weight along it.
 
     Parameters
     ----------
-    here : guide, in units of the gradient from which on TV yields, (voxel,).
-    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
-    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
-    gz, gy, gx : components of g, |g|^2 cut at :data:`~tomoatlas.recon_core.cpu.STEEPEST`, (voxel,),
-        written.
-    along : 1 / (1 + |g|^2), (voxel,), written.
+    x : guide, in units of the gradient from which on TV yields, and the same one voxel on along z,
+        y and x; four of (voxel,).
+    sides : 1 where the voxel on along y and x is inside the volume, else 0; two of (voxel,).
+    guide : components of g along z, y and x, |g|^2 cut at
+        :data:`~tomoatlas.recon_core.cpu.STEEPEST`, and 1 / (1 + |g|^2), written; four of (voxel,).
     """
+    (here, deeper, higher, right), (inside_y, inside_x) = x, sides
+    gz, gy, gx, along = guide
     for j in range(here.size):
         a, b, c = deeper[j] - here[j], higher[j] - here[j], right[j] - here[j]
         b, c = inside_y[j] * b, inside_x[j] * c
@@ -226,22 +190,7 @@ def guide_gradient(
 
 
 @leaf
-def project_guided_dual(
-    here: Array,
-    deeper: Array,
-    higher: Array,
-    right: Array,
-    inside_y: Array,
-    inside_x: Array,
-    gz: Array,
-    gy: Array,
-    gx: Array,
-    along: Array,
-    pz: Array,
-    py: Array,
-    px: Array,
-    step: np.float32,
-) -> None:
+def project_guided_dual(x: Any, sides: Any, guide: Any, dual: Any, step: np.float32) -> None:
     """Step the dual of TV along a guide, as :func:`project_dual` does that of TV.
 
     The weight of a difference is P = 1 - g g^T / (1 + |g|^2), so that the dual p = P q with q in
@@ -249,13 +198,14 @@ def project_guided_dual(
 
     Parameters
     ----------
-    here : concentration of one element, (voxel,).
-    deeper, higher, right : the same one voxel on along z, y and x, (voxel,).
-    inside_y, inside_x : 1 where that voxel is inside the volume, else 0, (voxel,).
-    gz, gy, gx, along : of :func:`guide_gradient`, (voxel,).
-    pz, py, px : components of the dual, (voxel,), updated.
+    x : concentration of one element, and the same one voxel on along z, y and x; four of (voxel,).
+    sides : 1 where the voxel on along y and x is inside the volume, else 0; two of (voxel,).
+    guide : as :func:`guide_gradient` writes it.
+    dual : its components along z, y and x, updated; three of (voxel,).
     step : metric / (12 tv); |P| is at most 1.
     """
+    (here, deeper, higher, right), (inside_y, inside_x) = x, sides
+    (gz, gy, gx, along), (pz, py, px) = guide, dual
     for j in range(here.size):
         a, b, c = deeper[j] - here[j], higher[j] - here[j], right[j] - here[j]
         b, c = inside_y[j] * b, inside_x[j] * c

@@ -214,7 +214,7 @@ class CupySparseProjector:
         """
         series = (self.geometry.angles, self.geometry.shape[1])
         fit = fitted(volumes, self.geometry.shape, series, out, "volume", cupy_module())
-        return _multiply(self._matrix, *fit)
+        return multiply(self._matrix, *fit)
 
     def adjoint(self, projections: Array, out: Array | None = None) -> Array:
         """Back-project projections, see :class:`tomoatlas.recon_core.projection.Projector`.
@@ -226,11 +226,18 @@ class CupySparseProjector:
         """
         series = (self.geometry.angles, self.geometry.shape[1])
         fit = fitted(projections, series, self.geometry.shape, out, "projections", cupy_module())
-        return _multiply(self._transpose, *fit)
+        return multiply(self._transpose, *fit)
 
 
-def _multiply(matrix: Any, array: Array, out: Array) -> Array:
-    """Write matrix @ array to ``out`` (..., row, row, x), one leading index at a time."""
+def multiply(matrix: Any, array: Array, out: Array) -> Array:
+    """Write matrix @ array to ``out`` (..., row, row, x), one leading index at a time.
+
+    Parameters
+    ----------
+    matrix : of cupyx, (row, column).
+    array : (..., row, row, x), on the device.
+    out : written.
+    """
     width = array.shape[-1]
     flat = out.reshape(-1, matrix.shape[0], width)
     for source, target in zip(array.reshape(-1, matrix.shape[1], width), flat, strict=True):

@@ -144,11 +144,11 @@ def step(problem: FusedProblem, state: FusionState) -> FusionState:
         along = Line(view_of(state.workspace, u.shape), view_of(state.next_volumes, u.shape))
         last, restart = Line(coupling.last, coupling.last_image), state.iteration % RESTART == 0
         state.gram.descend(u, coupling.residual, coupling.rays, along, last, restart)
-    if _due(state.iteration):
+    if metric_due(state.iteration):
         state = refresh_metric(problem, state)
     # x-step: gradient at the extrapolated point, then prox, momentum and dual in one kernel
     problem.chemistry.gradient(state.point, state.rays, state.slope, state.push)
-    state = _volume_step(problem, state)
+    state = prox_step(problem, state)
     work = state.work + problem.tilts_per_iteration
     return replace(state, iteration=state.iteration + 1, work=work)
 
@@ -202,19 +202,22 @@ def solve(
         state = calmed(problem, state, [records[trial] for trial in running])
         settles = tolerance if due else 0.0
         ends = [status_of(records[trial], settles, float(highest[trial])) for trial in running]
-        goes_on = [not last and status is Status.ITERATION_LIMIT for status in ends]
-        stay = [at for at, goes in enumerate(goes_on) if goes]
-        for at, (trial, status) in enumerate(zip(running, ends, strict=True)):
-            if not goes_on[at]:
-                volumes = problem.device.get(state.volumes[at])
-                shared = len(records) > 1 and volumes.base is not None  # with other trials
-                volumes = volumes.copy() if shared else volumes
-                results[trial] = result_of(volumes, status, records[trial], unit)
+        stay = [at for at, end in enumerate(ends) if not last and end is Status.ITERATION_LIMIT]
+        for at in set(range(len(running))) - set(stay):
+            trial = running[at]
+            volumes = _volumes_of(problem, state, at, alone=len(records) == 1)
+            results[trial] = result_of(volumes, ends[at], records[trial], unit)
         # compact the batch: a finished trial costs nothing further
-        if len(stay) < len(running) and stay:
+        if stay and len(stay) < len(running):
             problem, state = problem.of(stay), _kept(state, stay)
         running = [running[at] for at in stay]
     return tuple(results[trial] for trial in range(len(records)))
+
+
+def _volumes_of(problem: FusedProblem, state: FusionState, at: int, alone: bool) -> Array:
+    """Return the volumes of one trial on the host, in memory that no other trial shares."""
+    volumes: Array = problem.device.get(state.volumes[at])
+    return volumes if alone or volumes.base is None else volumes.copy()
 
 
 def calmed(
@@ -242,13 +245,23 @@ def calmed(
     return replace(state, limit=limit, caution=raised * state.caution, metric=metric)
 
 
-def _volume_step(problem: FusedProblem, state: FusionState) -> FusionState:
-    """Take one accelerated forward-backward step on the volumes, and update the multiplier."""
+def prox_step(problem: FusedProblem, state: FusionState) -> FusionState:
+    """Take one accelerated forward-backward step on the volumes, and update the multiplier.
+
+    Parameters
+    ----------
+    problem : terms and weights.
+    state : with the chemical gradient at its point in ``slope``.
+
+    Returns
+    -------
+    FusionState : with the next volumes, momentum and residuals.
+    """
     xp = problem.device.xp
     # Nesterov's sequence t, as in FISTA (Beck and Teboulle, 2009), with a limit on its factor
     following = 0.5 * (1.0 + xp.sqrt(1.0 + 4.0 * state.momentum**2))
     beta = xp.minimum((state.momentum - 1.0) / following, state.limit).astype(np.float32)
-    arrays, steps = _fields(problem, state), _steps(problem, state, beta)
+    arrays, steps = fields_of(problem, state), steps_of(problem, state, beta)
     sums = problem.regulariser.step(problem.device, arrays, steps).sum(axis=1)
     change, size, uphill, gap, moved, target = sums.T  # no list as index: each is copied to a GPU
     # relative to |u| and to |x|
@@ -266,8 +279,14 @@ def _volume_step(problem: FusedProblem, state: FusionState) -> FusionState:
     )
 
 
-def _fields(problem: FusedProblem, state: FusionState) -> Fields:
-    """Collect the arrays of the volume step; those of the coupling are empty without HAADF."""
+def fields_of(problem: FusedProblem, state: FusionState) -> Fields:
+    """Collect the arrays of the volume step; those of the coupling are empty without HAADF.
+
+    Parameters
+    ----------
+    problem : for its device.
+    state : whose arrays they are.
+    """
     none = problem.device.xp.empty((len(problem.tv), 0, 0, 0), np.float32)
     if state.coupling is None:
         coupled = (none, none, none, none)
@@ -278,8 +297,15 @@ def _fields(problem: FusedProblem, state: FusionState) -> Fields:
     return Fields(*volumes, state.slope, state.dual, *coupled, none)
 
 
-def _steps(problem: FusedProblem, state: FusionState, beta: Array) -> Steps:
-    """Collect the numbers of the volume step; without HAADF the coupling has weight 0."""
+def steps_of(problem: FusedProblem, state: FusionState, beta: Array) -> Steps:
+    """Collect the numbers of the volume step; without HAADF the coupling has weight 0.
+
+    Parameters
+    ----------
+    problem : terms and weights.
+    state : for its metric and ridge.
+    beta : momentum of each trial, (trial,).
+    """
     haadf, gram = problem.haadf, state.gram
     if haadf is None or gram is None:
         none = problem.device.xp.zeros(len(problem.tv), np.float32)
@@ -316,8 +342,13 @@ def refresh_metric(problem: FusedProblem, state: FusionState) -> FusionState:
     )
 
 
-def _due(iteration: int) -> bool:
-    """Check whether the metric is due: after 5, 10, 20, 40 ... iterations."""
+def metric_due(iteration: int) -> bool:
+    """Check whether the metric is due: after 5, 10, 20, 40 ... iterations.
+
+    Parameters
+    ----------
+    iteration : how many have been.
+    """
     count, rest = divmod(iteration, REFRESH_EVERY)
     # a power of two times REFRESH_EVERY
     return rest == 0 and count > 0 and count & (count - 1) == 0

@@ -76,8 +76,8 @@ def initial_state(
     problem, state = initial_state(series.binned(), coarse, settings, device, USUAL, contrast)
     for _ in range(_within(settings, COARSE_STEPS)):
         state = step(problem, state)
-    problem, state = _refined(series, weights, settings, device, state)  # frees the coarse state
-    return _switched_on(problem, state, series, weights, settings, contrast)
+    problem, state = refined(series, weights, settings, device, state)  # frees the coarse state
+    return switched_on(problem, state, series, weights, settings, contrast)
 
 
 def with_guide(
@@ -180,17 +180,27 @@ def _from_counts(
     state = replace(state, work=state.work + MLEM_ITERATIONS * problem.chemistry.tilts)
     for _ in range(_within(settings, WARM_STEPS)):
         state = step(problem, state)
-    return _switched_on(problem, state, series, weights, settings, contrast)
+    return switched_on(problem, state, series, weights, settings, contrast)
 
 
-def _refined(
+def refined(
     series: TiltSeries,
     weights: Sequence[Weights],
     settings: SolverSettings,
     device: Device,
     coarse: FusionState,
 ) -> tuple[FusedProblem, FusionState]:
-    """Bring a state from the coarse to the full resolution, for chemistry and TV alone."""
+    """Bring a state from the coarse to the full resolution, for chemistry and TV alone.
+
+    Parameters
+    ----------
+    series, weights, settings, device : as of :func:`initial_state`.
+    coarse : state on the grid twice as coarse.
+
+    Returns
+    -------
+    problem, state : without HAADF.
+    """
     problem = chemical_problem(series, weights, settings, device)
     # volumes and dual carry over; momentum and metric belong to the grid
     volumes = device.xp.empty(problem.shape, np.float32)
@@ -201,7 +211,7 @@ def _refined(
     return problem, replace(state, push=coarse.push, work=state.work + coarse.work / VOXELS)
 
 
-def _switched_on(
+def switched_on(
     problem: FusedProblem,
     state: FusionState,
     series: TiltSeries,
@@ -209,7 +219,17 @@ def _switched_on(
     settings: SolverSettings,
     contrast: Contrast,
 ) -> tuple[FusedProblem, FusionState]:
-    """Switch the HAADF term on, after fitting its scale if that is unknown."""
+    """Switch the HAADF term on, after fitting its scale if that is unknown.
+
+    Parameters
+    ----------
+    problem, state : without HAADF; their arrays are reused.
+    series, weights, settings, contrast : as of :func:`initial_state`.
+
+    Returns
+    -------
+    problem, state : with it, where it has a weight.
+    """
     uses_haadf = any(w.haadf > 0 for w in weights) and len(series.haadf_angles_deg) > 0
     if uses_haadf and not haadf_scale_holds(series, contrast):
         return _scale_fitted(problem, state, series, weights, settings)

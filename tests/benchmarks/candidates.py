@@ -27,9 +27,9 @@ from tomoatlas.recon_core.solver.admm import RECORD_EVERY, calmed, recorded, ste
 from tomoatlas.recon_core.solver.gram import Gram, Line, gram_of
 from tomoatlas.recon_core.solver.multiresolution import (
     COARSE_STEPS,
-    _refined,
-    _switched_on,
     initial_state,
+    refined,
+    switched_on,
 )
 from tomoatlas.recon_core.solver.problem import FusedProblem
 from tomoatlas.recon_core.solver.state import FusionState
@@ -70,8 +70,8 @@ def split_from_quarter(series: TiltSeries, weights: Weights, steps: int = COARSE
     problem, state = initial_state(series.binned(), [coarse], SETTINGS, CPU, 1)
     for _ in range(steps):
         state = step(problem, state)
-    problem, state = _refined(series, [weights], SETTINGS, CPU, state)
-    return split(*_switched_on(problem, state, series, [weights], SETTINGS, contrast_of(SETTINGS)))
+    problem, state = refined(series, [weights], SETTINGS, CPU, state)
+    return split(*switched_on(problem, state, series, [weights], SETTINGS, contrast_of(SETTINGS)))
 
 
 def split_continued(

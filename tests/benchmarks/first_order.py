@@ -34,7 +34,7 @@ from smooth import (
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.recon_core.solver.admm import _due, _volume_step
+from tomoatlas.recon_core.solver.admm import metric_due, prox_step
 from tomoatlas.recon_core.solver.gram import gram_of
 from tomoatlas.recon_core.solver.multiresolution import initial_state
 from tomoatlas.recon_core.solver.problem import FusedProblem
@@ -74,7 +74,7 @@ def gradient_step(problem: FusedProblem, state: FusionState) -> FusionState:
     tops = lean.max(axis=(0, 2, 3, 4))
     added = precision(problem) * square * tops * tops.sum()
     own = replace(state, metric=(state.metric + added).astype(np.float32), coupling=None, gram=None)
-    after = _volume_step(replace(problem, haadf=None), own)
+    after = prox_step(replace(problem, haadf=None), own)
     work = state.work + problem.tilts_per_iteration
     return replace(
         after,
@@ -187,7 +187,7 @@ def primal_dual(
     y, q = weight * haadf_misfit(problem, x), 1.0 - chemistry.ratio(x)
     for iteration in count():
         yield x, work
-        if iteration == 0 or _due(iteration):
+        if iteration == 0 or metric_due(iteration):
             sigma_y, sigma_q, metric = _diagonal_steps(problem, floored(x, reach), data, edges)
             work += haadf.tilts
         slope = chemistry.projector.adjoint(q * scale)

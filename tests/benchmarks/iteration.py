@@ -26,11 +26,12 @@ from tomoatlas.recon_core.device import Cpu
 from tomoatlas.recon_core.geometry import TiltGeometry
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.projection import Projector
+from tomoatlas.recon_core.projection.rays import projection_matrix
 from tomoatlas.recon_core.settings import ProjectorName, SolverSettings
-from tomoatlas.recon_core.solver.admm import _fields, _steps, init, step
+from tomoatlas.recon_core.solver.admm import fields_of, init, step, steps_of
+from tomoatlas.recon_core.solver.likelihood import Poisson
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
 from tomoatlas.recon_core.solver.state import FusionState, view_of
-from tomoatlas.recon_core.solver.terms import ChemicalTerm
 
 FLOAT = 4
 REPEATS = 30
@@ -101,7 +102,7 @@ def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
     flat = (1, -1, coupling.u.shape[-1])
     image = view_of(state.next_volumes, coupling.u.shape)
     nonzeros = [
-        np.count_nonzero(p._matrix.weights) * coupling.u.shape[-1]
+        projection_matrix(p.geometry).nnz * coupling.u.shape[-1]
         for p in (haadf.projector, chemistry.projector)
     ]
     yield Stage(
@@ -138,23 +139,15 @@ def stages(problem: FusedProblem, state: FusionState) -> Iterator[Stage]:
         FLOAT * 2 * (volumes + rays),
         2 * elements * nonzeros[1],
     )
-    yield Stage("Poisson ratios", lambda: slope(chemistry, state), FLOAT * 3 * rays, 4 * rays)
+    likelihood = Poisson(chemistry.data)
+    yield Stage("Poisson ratios", lambda: likelihood.slope(state.rays), FLOAT * 3 * rays, 4 * rays)
     beta = np.zeros(1, np.float32)
-    fields, steps = _fields(problem, state), _steps(problem, state, beta)
+    fields, steps = fields_of(problem, state), steps_of(problem, state, beta)
     yield Stage(
         "volume step: prox, TV dual, prox, momentum, multiplier",
         lambda: kernels.volume_step(fields, steps),
         FLOAT * (volumes * (3 + 3 + 3 + 2) + voxels * 7),
         70 * volumes,
-    )
-
-
-def slope(chemistry: ChemicalTerm, state: FusionState) -> None:
-    """The gradient of the likelihood by the rays, in place."""
-    rows = chemistry._rows(state.rays)
-    counts = chemistry._rows(chemistry.counts)[0]
-    chemistry.device.kernels.poisson_slope(
-        rows, counts, chemistry.scale, chemistry.background, chemistry.knee, rows
     )
 
 

@@ -22,7 +22,7 @@ from common import table
 from scipy import sparse
 
 from tomoatlas.recon_core.geometry import TiltGeometry, spaced_tilts
-from tomoatlas.recon_core.gpu.projector import _multiply
+from tomoatlas.recon_core.gpu.projector import multiply
 from tomoatlas.recon_core.projection import Projector, SparseProjector, fitted
 from tomoatlas.recon_core.projection.rays import projection_matrix
 
@@ -81,13 +81,13 @@ class ScipyProjector(SparseProjector):
         """Projections (..., angle, y, x) of volumes (..., z, y, x)."""
         series = self.geometry.angles, self.geometry.shape[1]
         fit = fitted(volumes, self.geometry.shape, series, out, "volume")
-        return _multiply(self._matrix, *fit)
+        return multiply(self._matrix, *fit)
 
     def adjoint(self, projections: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Back-projections (..., z, y, x) of projections (..., angle, y, x)."""
         series = self.geometry.angles, self.geometry.shape[1]
         fit = fitted(projections, series, self.geometry.shape, out, "projections")
-        return _multiply(self._transpose, *fit)
+        return multiply(self._transpose, *fit)
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class AstraProjector:
     """ASTRA's CPU projector, slice by slice, of volumes (..., z, y, x)."""
 
     geometry: TiltGeometry
-    _handle: int = field(init=False, repr=False, compare=False)
+    handle: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         grid = astra.create_vol_geom(*self.geometry.shape)
         angles = np.deg2rad(self.geometry.angles_deg)
         detector = astra.create_proj_geom("parallel", 1.0, self.geometry.shape[1], angles)
         handle = astra.create_projector("linear", detector, grid)
-        object.__setattr__(self, "_handle", handle)
+        object.__setattr__(self, "handle", handle)
 
     def forward(self, volumes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Sinograms of every slice."""
@@ -118,7 +118,7 @@ class AstraProjector:
         pieces = np.ascontiguousarray(np.moveaxis(source, -1, -3))
         results = np.empty((*pieces.shape[:-2], *self._shape(run)), np.float32)
         for at in np.ndindex(pieces.shape[:-2]):
-            handle, result = run(pieces[at], self._handle)
+            handle, result = run(pieces[at], self.handle)
             results[at] = result
             astra.data2d.delete(handle)
         back = np.ascontiguousarray(np.moveaxis(results, -3, -1))
@@ -134,7 +134,7 @@ class AstraProjector:
 
 def weight_error(geometry: TiltGeometry, theirs: AstraProjector) -> float:
     """Largest difference between a weight of ASTRA's matrix and ours."""
-    handle = astra.projector.matrix(theirs._handle)
+    handle = astra.projector.matrix(theirs.handle)
     matrix = sparse.csr_array(astra.matrix.get(handle), dtype=np.float32)
     astra.matrix.delete(handle)
     return float(abs(matrix - projection_matrix(geometry)).max())

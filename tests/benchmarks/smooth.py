@@ -14,6 +14,7 @@ import numpy as np
 from tomoatlas.recon_core.cpu.dual_step import TV_DIVISOR
 from tomoatlas.recon_core.cpu.kernels import jit
 from tomoatlas.recon_core.geometry import TiltGeometry
+from tomoatlas.recon_core.solver.likelihood import Poisson
 from tomoatlas.recon_core.solver.problem import FusedProblem
 
 Array = np.ndarray
@@ -30,11 +31,9 @@ def value_and_slope(problem: FusedProblem, x: Array) -> tuple[float, Array]:
     """Chemistry + HAADF and their gradient: one pair of projections of each modality."""
     slope = np.empty_like(x)
     rays = problem.chemistry.projector.forward(x)
-    rows = rays.reshape(*x.shape[:2], -1, x.shape[-1])
-    data = (problem.chemistry.counts.reshape(rows.shape[1:]), *_scales(problem))
-    kernels, knee = problem.device.kernels, problem.chemistry.knee
-    value = float(kernels.poisson_deviance(rows, *data, knee).sum())
-    kernels.poisson_slope(rows, *data, knee, rows)
+    likelihood = Poisson(problem.chemistry.data)
+    value = float(likelihood.value(rays).sum())
+    likelihood.slope(rays)
     problem.chemistry.projector.adjoint(rays, out=slope)
     misfit = haadf_misfit(problem, x)
     value += 0.5 * precision(problem) * float(np.sum(np.square(misfit), dtype=np.float64))

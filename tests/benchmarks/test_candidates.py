@@ -28,7 +28,7 @@ from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.settings import SolverSettings
-from tomoatlas.recon_core.solver.admm import _volume_step, init, solve
+from tomoatlas.recon_core.solver.admm import init, prox_step, solve
 from tomoatlas.recon_core.solver.gram import Line, gram_of
 from tomoatlas.recon_core.solver.multiresolution import initial_state
 from tomoatlas.recon_core.solver.problem import FusedProblem, fused_problem
@@ -118,7 +118,7 @@ def test_the_proximal_step_is_the_solvers() -> None:
     metric = np.broadcast_to(state.metric[..., None, None, None], problem.shape).copy()
     dual, step = state.dual.copy(), dual_step(problem, metric)
     ours = proximal(problem, state.point.copy(), state.slope, dual, metric, step)
-    after = _volume_step(problem, state)
+    after = prox_step(problem, state)
     np.testing.assert_allclose(ours, after.volumes, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(dual, after.dual, rtol=1e-4, atol=1e-5)
 

@@ -14,8 +14,8 @@ from tomoatlas.recon_core.result import Coefficients, Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.admm import init, step
+from tomoatlas.recon_core.solver.likelihood import FIRMEST, SLACK
 from tomoatlas.recon_core.solver.problem import FusedProblem
-from tomoatlas.recon_core.solver.terms import FIRMEST, SLACK
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SIZE = 24

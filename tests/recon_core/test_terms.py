@@ -9,6 +9,7 @@ import pytest
 from recon_cases import problem_of, random_volumes, start_of, tilt_series
 from recon_reference import Reference
 
+from tomoatlas.recon_core.solver.likelihood import Poisson
 from tomoatlas.recon_core.solver.problem import FusedProblem
 from tomoatlas.recon_core.solver.terms import ChemicalTerm
 
@@ -145,7 +146,7 @@ def test_the_knee_counts_where_the_background_bounds_nothing() -> None:
     beside = ((4, 4), (0, 0))
     chemical = np.pad(bare.chemical, ((0, 0), (0, 0), *beside))
     wide = replace(bare, chemical=chemical, haadf=np.pad(bare.haadf, ((0, 0), *beside)))
-    knees = [problem_of(each).chemistry.knee for each in (series, bare, wide)]
+    knees = [Poisson(problem_of(each).chemistry.data).knee for each in (series, bare, wide)]
     assert (knees[0] < np.array(series.chemical_background)).all()
     typical = [np.median(counts[counts > 0]) for counts in series.chemical]
     np.testing.assert_allclose(knees[1], 0.1 * np.array(typical), rtol=1e-6)
@@ -158,6 +159,6 @@ def test_the_curvature_is_bounded_where_no_count_is_expected() -> None:
     shape = (1, *chosen.counts.shape)
     work = np.empty_like(empty), np.empty(shape, np.float32), np.empty(shape, np.float32)
     bend = chosen.curvature(empty, 3, *work)[0] / chosen.scale.astype(float) ** 2
-    counted = chosen.counts.max(axis=(1, 2, 3)) / chosen.knee**2
+    counted = chosen.counts.max(axis=(1, 2, 3)) / Poisson(chosen.data).knee ** 2
     ones = chosen.projector.adjoint(chosen.projector.forward(np.ones_like(empty)))
     assert (bend <= counted * ones.max()).all()
