@@ -144,7 +144,9 @@ def handling_signals(signals: SignalHandler) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
-    # The handlers of a caller, as of a notebook or of pytest, are restored.
+    # The handlers of a caller, as of a notebook or of pytest, are restored; ranks that leave
+    # have set others.
     finally:
         for number, old in before.items():
-            signal.signal(number, old)
+            if signal.getsignal(number) == handler:
+                signal.signal(number, old)

@@ -18,7 +18,7 @@ from ..recon_core.errors import BadInput, Trouble
 from ..sweep.estimate import Share
 from ..sweep.executors import Executor, devices_of
 from ..sweep.executors.child import CannotStart
-from ..sweep.launchers import launched_under_mpi
+from ..sweep.launchers import check_world, launched_under_mpi
 from ..sweep.run import Deadline, driver
 from ..sweep.run.scheduler import Summary
 from ..sweep.study import Study
@@ -81,14 +81,20 @@ def run_study(
     if launched_under_mpi() and workers.dask is None and workers.executor == AUTO:
         from ..sweep.executors.mpi import ranks as mpi
 
+        check_world(mpi.ranks())
         # A single rank is an ordinary run, with child processes that may crash.
         if mpi.ranks() > 1:
             # On every rank before any communication, so that all of them end with the same line.
             check_workers(study, mpi.ranks())
             request = request_of(workers)
             check_projectors(study, sees_gpu(request))
+
+            def manage_ranks(executor: Executor) -> int:
+                # Here already, so that the other ranks are told the code.
+                return rank_exit_code(lambda: manage(executor), signals)
+
             return mpi.leave(
-                rank_exit_code(lambda: mpi.run_ranks(manage, request=request), signals)
+                rank_exit_code(lambda: mpi.run_ranks(manage_ranks, request=request), signals)
             )
     with executor_of(study, workers) as executor:
         return manage(executor)

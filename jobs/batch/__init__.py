@@ -300,11 +300,12 @@ def seconds_left(
 
     Returns
     -------
-    None outside of a job, or if its scheduler gives no limit.
+    None outside of a job, in a shell that has outlived one, or if its scheduler gives no limit.
     """
     for scheduler in SCHEDULERS.values():
         if scheduler.job_end and (end := environment.get(scheduler.job_end, "")).isdecimal():
-            return float(end) - now()
+            # A job that should have ended has: the shell that it left behind keeps the variable.
+            return left if (left := float(end) - now()) > 0 else None
         if scheduler.time_left and (job := environment.get(scheduler.job_id)):
             # One question per run: schedulers throttle clients that ask often.
             answer = query([*scheduler.time_left, job])

@@ -94,7 +94,7 @@ def test_a_run_whose_job_has_no_time_left_names_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    monkeypatch.setenv("SLURM_JOB_END_TIME", "1000")
+    monkeypatch.setattr(running, "seconds_left", lambda: 0.0)
     assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q", "--workers", "1"]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert "the time of this job is up: 0 of " in line

@@ -60,6 +60,7 @@ HOUR = {"walltime": "01:00:00"}
         ({}, None, None),
         ({"SLURM_JOB_END_TIME": "1300"}, None, 300.0),
         ({"SLURM_JOB_END_TIME": "soon"}, None, None),
+        ({"SLURM_JOB_END_TIME": "999"}, None, None),  # a shell that has outlived its job
         ({"PBS_JOBID": "12.host"}, pbs(Resource_List=HOUR), 3600.0),
         (
             {"PBS_JOBID": "12.host"},

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from sweep_launch import (
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study.trial import is_final
 from tomoatlas.sweep.versions import REVISION
 
 # Nothing in the designed part needs a proposal.
@@ -102,6 +105,25 @@ def test_ranks_that_cannot_use_their_gpu_refuse_it_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("rank", ["0", "2"])
+def test_tasks_of_srun_that_do_not_know_of_each_other_are_refused_in_one_line(
+    rank: str, study: Path, tmp_path: Path
+) -> None:
+    # srun without --mpi, where the site's default is none: every task is rank 0 of 1.
+    done = subprocess.run(
+        [sys.executable, "-m", "tomoatlas", "run", study, "--out", tmp_path / "run"],
+        env={**os.environ, "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": rank},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == (rank == "0"), "one of them says it"
+    assert all("SLURM_STEP_NUM_TASKS = 4: " in line and "--mpi" in line for line in lines)
+    assert not (tmp_path / "run").exists()
+
+
 OTHER_CODE = """
 import sys
 from dataclasses import replace
@@ -126,3 +148,43 @@ def test_ranks_of_another_revision_are_refused_in_one_line(study: Path, tmp_path
     assert f"revision {REVISION}," in line
     assert f"revision {REVISION + 1}," in line
     assert not (tmp_path / "run").exists()
+
+
+FREEZING = """
+import os, signal, subprocess, sys
+
+from run_study import main
+from tomoatlas.sweep.executors.mpi import manager, ranks, worker
+
+manager.SILENCE_SECONDS, manager.FAREWELL_SECONDS, worker.BEAT_SECONDS = 1.0, 0.5, 0.2
+thaw = sys.argv.pop()
+receive = ranks.MpiTransport.receive
+
+def freezing(transport, tag, source=None):
+    message = receive(transport, tag, source)
+    if transport.rank == 2 and tag == worker.Tag.TASK and message:
+        ranks.MpiTransport.receive = receive
+        subprocess.Popen(["sh", "-c", f"sleep {thaw} && kill -CONT {os.getpid()}"])
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return message
+
+ranks.MpiTransport.receive = freezing
+main(*sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("thaw", ["3.5", "600"])
+def test_the_trial_of_a_frozen_rank_goes_elsewhere(
+    thaw: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    script, journal = tmp_path / "freezing.py", tmp_path / "run" / "trials.jsonl"
+    script.write_text(FREEZING)
+    done = mpiexec(3, script, study, journal.parent, "slow_bowl", "mpi", thaw)
+    assert done.returncode == 0, done.stderr
+    records = read_records(journal)
+    finished = [record["trial_id"] for record in records if is_final(record)]
+    assert len(finished) == len(set(finished)) == 24
+    (given_up,) = (record for record in records if not is_final(record))
+    assert (given_up["worker"], given_up["status"]) == ("2", "crashed")
+    assert given_up["trial_id"] in finished

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -14,7 +14,6 @@ import pytest
 from sweep_conformance import some_trials
 from sweep_fakes import faulty, small_study
 
-from tomoatlas.sweep.executors import Limits
 from tomoatlas.sweep.executors.child import CannotStart
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.executors.mpi import manager
@@ -24,6 +23,7 @@ from tomoatlas.sweep.executors.serve import IGNORED_SIGNALS
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
 STUDY = small_study()
+SILENCE = manager.SILENCE_SECONDS
 OK = TrialResult(TrialStatus.OK, nrmse=0.5)
 
 
@@ -56,7 +56,7 @@ def transport() -> Lists:
 
 @pytest.fixture
 def executor(transport: Lists) -> MpiExecutor:
-    executor = MpiExecutor(transport, InlineExecutor(faulty), Limits(seconds=5.0))  # type: ignore[arg-type]
+    executor = MpiExecutor(transport, InlineExecutor(faulty))  # type: ignore[arg-type]
     for trial in some_trials(STUDY, 3):
         executor.submit(STUDY, trial)
     return executor
@@ -140,7 +140,7 @@ class Roomless(InlineExecutor):
 def test_a_worker_that_cannot_start_a_child_says_so_and_waits_for_the_end() -> None:
     transport = Lists(2)
     transport.came[Tag.TASK].append((0, (STUDY, some_trials(STUDY, 1)[0])))
-    transport.came[Tag.LEAVE].append((0, None))
+    transport.came[Tag.LEAVE].append((0, 0))
     receive = transport.receive
     transport.receive = lambda tag, source=None: (  # type: ignore[method-assign]
         receive(tag) or ((0, None) if tag == Tag.TASK and transport.sent else None)
@@ -152,17 +152,60 @@ def test_a_worker_that_cannot_start_a_child_says_so_and_waits_for_the_end() -> N
     assert farewell[1] == Tag.CLOSED
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The manager's time, which passes when it is told to."""
+    clock = SimpleNamespace(now=time.monotonic(), sleep=time.sleep)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(manager, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def watched(clock: SimpleNamespace, executor: MpiExecutor) -> Callable[[float], list[Any]]:
+    """What comes back while the manager listens for so many seconds."""
+
+    def listen(seconds: float) -> list[Any]:
+        found = []
+        for _ in range(round(2 * seconds)):
+            clock.now += 0.5
+            found += [executor.collect(0.0)]
+        return [result for result in found if result]
+
+    return listen
+
+
+Watched = Callable[[float], list[Any]]
+
+
 def test_a_frozen_rank_is_given_up_and_may_come_back(
-    executor: MpiExecutor, transport: Lists, monkeypatch: pytest.MonkeyPatch
+    executor: MpiExecutor, transport: Lists, watched: Watched
 ) -> None:
-    late = time.monotonic() + 5.0 + manager.SILENCE_SECONDS + 1
-    monkeypatch.setattr(manager, "time", SimpleNamespace(monotonic=lambda: late, sleep=time.sleep))
-    given_up = [executor.collect(0.0) for _ in range(3)]
-    assert {f[1].error for f in given_up if f} == {f"no answer from rank {r}" for r in (1, 2, 3)}
+    assert watched(SILENCE - 1) == []
+    given_up = watched(5)
+    assert [f[1].status for f in given_up] == [TrialStatus.CRASHED] * 3
     assert executor.slots == 1
     transport.came[Tag.RESULT].append((3, Report(OK)))
-    assert executor.collect(0.0) is None, "its trial has been given up"
+    assert watched(1) == [], "its trial has been given up"
     assert executor.slots == 2
+
+
+def test_a_rank_that_gives_signs_of_life_is_waited_for(
+    executor: MpiExecutor, transport: Lists, watched: Watched
+) -> None:
+    for _ in range(3):
+        transport.came[Tag.ALIVE].extend([(1, None), (2, None)])
+        back = watched(SILENCE - 2)
+    assert back == []
+    assert executor.slots == 3, "rank 3 was never heard"
+
+
+def test_a_manager_that_was_frozen_itself_gives_nobody_up(
+    executor: MpiExecutor, clock: SimpleNamespace, watched: Watched
+) -> None:
+    clock.now += 10 * SILENCE
+    assert watched(SILENCE - 1) == []
+    assert len(watched(5)) == 3
 
 
 def test_closing_waits_for_farewells_and_names_the_silent(
@@ -178,8 +221,8 @@ def test_closing_waits_for_farewells_and_names_the_silent(
         2,
         3,
     ]
-    executor.dismiss()
-    assert [to for to, tag, _ in transport.sent if tag == Tag.LEAVE] == [2, 3]
+    executor.dismiss(4)
+    assert [(to, code) for to, tag, code in transport.sent if tag == Tag.LEAVE] == [(2, 4), (3, 4)]
 
 
 @pytest.fixture
@@ -196,14 +239,15 @@ def test_a_worker_ends_when_the_run_does_or_it_is_left_alone() -> None:
     transport, worker = Lists(2), InlineExecutor(faulty)
     trial = some_trials(STUDY, 1)[0]
     transport.came[Tag.TASK].append((0, (STUDY, trial)))
-    transport.came[Tag.LEAVE].append((0, None))
+    transport.came[Tag.LEAVE].append((0, 3))
     ended = deque([None, (0, None)])
     receive = transport.receive
     # The end is called when the result has been sent, and no sooner.
     transport.receive = lambda tag, source=None: (  # type: ignore[method-assign]
         receive(tag) or (ended.popleft() if tag == Tag.TASK and ended else None)
     )
-    work(transport, worker)  # type: ignore[arg-type]
+    code = work(transport, worker)  # type: ignore[arg-type]
+    assert code == 3, "that of rank 0"
     assert [(to, tag) for to, tag, _ in transport.sent] == [(0, Tag.RESULT), (0, Tag.CLOSED)]
     transport.lost.add(0)
     with pytest.raises(ManagerLost):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections import deque
@@ -10,43 +9,44 @@ from dataclasses import replace
 
 from ...study import Study
 from ...study.trial import Trial, TrialResult, TrialStatus
-from .. import Limits
-from ..child import START_SECONDS, CannotStart, Task
+from ..child import CannotStart, Task
 from ..local import ProcessExecutor
 from .worker import Report, Tag, Transport, naps, unfit
 
 FAREWELL_SECONDS = 15.0
 """For a rank to end its child and report it."""
 
-SILENCE_SECONDS = START_SECONDS
-"""A rank is given up this long after the limit of its trial, which the rank itself enforces: then
-its node is frozen. As long as a start may take, for a child may have to start first."""
+SILENCE_SECONDS = 45.0
+"""A rank with a trial is given up when it has been silent for so long: it or its node is frozen. It
+should be heard every :data:`.worker.BEAT_SECONDS`, whatever its child does."""
+
+ABSENCE_SECONDS = 1.0
+"""Time counts as silence only up to here between two looks of the manager: it may have been frozen
+itself, or waiting for a disk."""
 
 
 class MpiExecutor:
     """Evaluates a trial on each rank, its own, 0, included; see :func:`run_ranks`.
 
     If a rank is lost, its trial comes back as crashed, and there is one slot less. So it is with a
-    rank that is silent long after its trial's time was up, until it answers again. The trial of a
-    rank on which no process can start waits for another rank.
+    rank that falls silent, until its trial ends after all; that result is dropped, as the trial is
+    another's by then. The trial of a rank on which no process can start waits for another rank.
 
     Parameters
     ----------
     transport : the messages of rank 0.
     worker : this rank's own child.
-    limits : what a trial may take; by default the limits of its study.
     """
 
-    def __init__(
-        self, transport: Transport, worker: ProcessExecutor, limits: Limits | None = None
-    ) -> None:
-        self._transport, self._own, self._limits = transport, worker, limits
+    def __init__(self, transport: Transport, worker: ProcessExecutor) -> None:
+        self._transport, self._own = transport, worker
         self._workers = set(range(transport.size))
         # Rank 0 last: its own trials share a processor with the manager.
         self._idle = list(range(transport.size))
         self._running: dict[int, Task] = {}
         self._waiting: deque[Task] = deque()
-        self._due: dict[int, float] = {}
+        self._heard: dict[int, float] = {}
+        self._listened = time.monotonic()
         self._found: deque[tuple[Trial, TrialResult]] = deque()
         self._closed = False
         self.silent: set[int] = set()
@@ -89,10 +89,15 @@ class MpiExecutor:
             self._transport.send(rank, Tag.TASK, None)
         self._await_farewells()
 
-    def dismiss(self) -> None:
-        """Let all ranks end, which have waited for this: so MPI is finalised on all at once."""
+    def dismiss(self, code: int) -> None:
+        """Let all ranks end, which have waited for this: so MPI is finalised on all at once.
+
+        Parameters
+        ----------
+        code : how the run ended; every rank exits with it.
+        """
         for rank in set(range(1, self._transport.size)) - self._transport.lost:
-            self._transport.send(rank, Tag.LEAVE, None)
+            self._transport.send(rank, Tag.LEAVE, code)
         self._transport.flush(0.0 if self.silent else FAREWELL_SECONDS)
 
     def _await_farewells(self) -> None:
@@ -115,8 +120,7 @@ class MpiExecutor:
 
     def _start(self, rank: int, study: Study, trial: Trial) -> None:
         self._running[rank] = study, trial
-        allowed = (self._limits or Limits.of(study)).seconds
-        self._due[rank] = time.monotonic() + (allowed or math.inf) + SILENCE_SECONDS
+        self._heard[rank] = time.monotonic()
         if rank == 0:
             self._own.submit(study, trial)
         else:
@@ -129,13 +133,24 @@ class MpiExecutor:
             nap = 0.0
         for rank in self._transport.lost & self._workers:
             self._give_up(rank, f"lost rank {rank}")
-        for rank in [r for r in self._running if time.monotonic() > self._due[r]]:
-            self._give_up(rank, f"no answer from rank {rank}")
+        for rank in self._silent_ranks():
+            self._give_up(rank, f"no answer from rank {rank} for {SILENCE_SECONDS:g} s")
         self._place()
         if 0 in self._running:
             self._look_at_own(nap)
         else:
             time.sleep(nap)
+
+    def _silent_ranks(self) -> list[int]:
+        """The ranks with a trial that have not been heard for too long."""
+        now = time.monotonic()
+        if (absence := now - self._listened - ABSENCE_SECONDS) > 0:
+            self._heard = {rank: heard + absence for rank, heard in self._heard.items()}
+        self._listened = now
+        while (message := self._transport.receive(Tag.ALIVE)) is not None:
+            self._heard[message[0]] = now
+        # Rank 0 is this one.
+        return [r for r in self._running if r and now - self._heard[r] > SILENCE_SECONDS]
 
     def _look_at_own(self, nap: float) -> None:
         try:

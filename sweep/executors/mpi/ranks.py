@@ -6,6 +6,7 @@ Importing this starts MPI.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ from ...launchers import agreed_local_rank, local_rank
 from ...versions import Provenance, check_same_code, provenance
 from .. import Evaluate, Limits
 from ..local import ProcessExecutor
+from ..serve import IGNORED_SIGNALS
 from .manager import MpiExecutor
 from .worker import ManagerLost, Tag, naps, work
 
@@ -206,7 +208,8 @@ def run_ranks(
 
     Parameters
     ----------
-    manage : the run of a study; its return value is the exit code of rank 0.
+    manage : the run of a study; its return value is the exit code of every rank, since launchers
+        look at all of them. If it raises, the others exit with 1.
     evaluate : evaluates a trial; a function that can be imported by its name.
     limits : what a trial may take; by default the limits of its study.
     request : what the ranks compute on.
@@ -226,13 +229,13 @@ def run_ranks(
     transport = MpiTransport(comm)
     if transport.rank > 0:
         return _serve(transport, worker)
-    executor = MpiExecutor(transport, worker, limits)
+    executor = MpiExecutor(transport, worker)
     code = 1
     try:
         code = manage(executor)
     finally:
         executor.close()
-        executor.dismiss()
+        executor.dismiss(code)
         if executor.silent:
             _report_silent(executor.silent)
             transport.abort(code)
@@ -248,13 +251,11 @@ def _report_silent(ranks: Collection[int]) -> None:
 def _serve(transport: MpiTransport, worker: ProcessExecutor) -> int:
     """Work for rank 0. If this rank cannot go on, end all ranks: rank 0 would wait forever."""
     try:
-        work(transport, worker)
+        return work(transport, worker)
     except ManagerLost as error:
         print(f"rank {transport.rank} ends: {error}", file=sys.stderr)
     except BaseException:  # noqa: BLE001 - printed, and ended by the abort
         traceback.print_exc()
-    else:
-        return 0
     transport.abort(1)
     return 1
 
@@ -263,8 +264,12 @@ def leave(code: int) -> int:
     """Finalise MPI and return ``code``, for ``sys.exit``.
 
     If MPI does not return in time, this rank is ended at once with ``code``, without further
-    clean-up: the record is closed and the streams are flushed by now, so nothing is lost.
+    clean-up: the record is closed and the streams are flushed by now, so nothing is lost. Signals
+    are ignored from here on: as soon as one rank has left with another code than 0, ``srun
+    --kill-on-bad-exit`` sends one to the others, whose code shall be the same.
     """
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
     overdue = threading.Timer(FINALIZE_SECONDS, os._exit, [code])

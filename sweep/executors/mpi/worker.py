@@ -35,7 +35,9 @@ class Tag(IntEnum):
     CLOSED = 3
     """To the manager: this rank's children are ended."""
     LEAVE = 4
-    """To a worker: end."""
+    """To a worker: end, with this exit code."""
+    ALIVE = 5
+    """To the manager, every :data:`BEAT_SECONDS` during a trial: this rank is not frozen."""
 
 
 class Transport(Protocol):
@@ -80,6 +82,9 @@ def naps() -> Iterator[float]:
 POLL_SECONDS = 0.1
 """Between two polls for the end, which rank 0 may call while a trial is being evaluated."""
 
+BEAT_SECONDS = 10.0
+"""Between two signs of life to rank 0, which takes in those of thousands."""
+
 
 class ManagerLost(RuntimeError):
     """Rank 0 is gone, and nobody is left to record a result."""
@@ -101,13 +106,17 @@ class Report:
     why: str = ""
 
 
-def work(transport: Transport, worker: ProcessExecutor) -> None:
+def work(transport: Transport, worker: ProcessExecutor) -> int:
     """Evaluate trials, one at a time, until rank 0 ends the run; return when all ranks may leave.
 
     Parameters
     ----------
     transport : the messages of this rank.
     worker : this rank's own child.
+
+    Returns
+    -------
+    int : the exit code of rank 0, which is that of every rank.
 
     Raises
     ------
@@ -118,32 +127,33 @@ def work(transport: Transport, worker: ProcessExecutor) -> None:
         signal.signal(number, signal.SIG_IGN)
     try:
         while (task := _awaited(transport, Tag.TASK)) is not None:
-            report = _evaluated(transport, worker, *task)
+            report = _evaluated(transport, worker, task)
             if report is None:
                 break
             transport.send(0, Tag.RESULT, report)
     finally:
         worker.close()
     transport.send(0, Tag.CLOSED, None)
-    _awaited(transport, Tag.LEAVE)
+    code: int = _awaited(transport, Tag.LEAVE)
+    return code
 
 
-def _awaited(transport: Transport, tag: Tag) -> tuple[Study, Trial] | None:
+def _awaited(transport: Transport, tag: Tag) -> Any:
     """The next message from rank 0; meanwhile this rank sleeps, as waiting in MPI burns a core."""
     pauses = naps()
     while (message := transport.receive(tag, source=0)) is None:
         if 0 in transport.lost:
             raise ManagerLost("rank 0 is lost")
         time.sleep(next(pauses))
-    content: tuple[Study, Trial] | None = message[1]
-    return content
+    return message[1]
 
 
 def _evaluated(
-    transport: Transport, worker: ProcessExecutor, study: Study, trial: Trial
+    transport: Transport, worker: ProcessExecutor, task: tuple[Study, Trial]
 ) -> Report | None:
     """The report on a trial, or None if rank 0 ended the run meanwhile."""
-    worker.submit(study, trial)
+    worker.submit(*task)
+    beat = time.monotonic()
     while transport.receive(Tag.TASK, source=0) is None:
         try:
             finished = worker.collect(POLL_SECONDS)
@@ -153,6 +163,9 @@ def _evaluated(
             return Report(finished[1])
         if 0 in transport.lost:
             raise ManagerLost("rank 0 is lost")
+        if time.monotonic() - beat >= BEAT_SECONDS:
+            beat = time.monotonic()
+            transport.send(0, Tag.ALIVE, None)
     return None
 
 
