@@ -173,12 +173,27 @@ def check_fits(size: SolveSize, device: Device, method: Method = Method.FUSED) -
         f"needs {needed / GIB:.3g} GiB of memory at {'x'.join(map(str, size.shape[1:]))} voxels x "
         f"{size.shape[0]} elements; {free / GIB:.3g} GiB are free on {device.name}"
     )
-    # memory grows linearly with the batch: solve for the largest that fits
-    largest = max(0, (free - _shared_bytes(size, method) - matrices) // _trial_bytes(size, method))
+    largest = largest_batch(size, device, method)
     if size.batch == 1:
         raise TooLarge(problem, accepted="a smaller volume, or more memory")
     accepted = f"at most {largest} trials at once" if largest else "a smaller volume"
     raise TooLarge(problem, key="batch", value=size.batch, accepted=accepted)
+
+
+def largest_batch(size: SolveSize, device: Device, method: Method = Method.FUSED) -> int:
+    """Predict how many trials a device can solve together; 0 if not even one.
+
+    Parameters
+    ----------
+    size : unknowns and tilts of one trial.
+    device : its free memory decides.
+    method : how they are solved.
+    """
+    matrices = matrix_bytes(size) if device.builds_matrices else 0
+    # a batch copies its results, a single trial does not
+    several = replace(size, batch=max(2, size.batch))
+    free = device.free_bytes() - _shared_bytes(several, method) - matrices
+    return max(0, free // _trial_bytes(several, method))
 
 
 def _shared_bytes(size: SolveSize, method: Method) -> int:

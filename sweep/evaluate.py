@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..phantoms.specimen import Specimen
 from ..recon_core.device import CPU, Device
 from ..recon_core.errors import BadInput
 from ..recon_core.gpu import device_named
-from ..recon_core.memory import TooLarge, check_fits
+from ..recon_core.memory import TooLarge, check_fits, largest_batch
 from ..recon_core.methods import Method
 from ..recon_core.metrics import (
     haze,
@@ -28,7 +29,7 @@ from ..recon_core.metrics import (
     totals,
 )
 from ..recon_core.result import Reconstruction, Status
-from ..recon_core.solver import reconstruct
+from ..recon_core.solver import reconstruct, reconstruct_batch
 from ..recon_core.tiltseries import TiltSeries
 from .estimate import solve_size
 from .study import Study
@@ -38,6 +39,9 @@ from .study.trial import Trial, TrialResult, TrialStatus
 from .versions import provenance
 
 Array = NDArray[np.float32]
+
+Task = tuple[Study, Trial]
+Results = list[tuple[int, TrialResult]]
 
 SPECIMENS_KEPT, SERIES_KEPT = 2, 4
 """What a process keeps for the next trial; a trial needs a series, its truth and, to simulate the
@@ -60,8 +64,7 @@ def evaluate(study: Study, trial: Trial, device: Device | str = "cpu") -> TrialR
     -------
     TrialResult : scores; or status failed, or crashed where the same trial may succeed later.
     """
-    started = datetime.now(UTC).isoformat(timespec="milliseconds")
-    clock = time.perf_counter()
+    started, clock = datetime.now(UTC), time.perf_counter()
     name = _device_name(device)
     try:
         # Several BLAS threads would sum in another order: scores must not depend on the cores.
@@ -71,8 +74,106 @@ def evaluate(study: Study, trial: Trial, device: Device | str = "cpu") -> TrialR
         result = replace(_failed(str(error)), status=TrialStatus.CRASHED)
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
         result = _raised(error, name)
-    seconds = time.perf_counter() - clock
-    return replace(result, device=name, started=started, seconds=seconds, code=provenance())
+    return _signed(result, name, started, time.perf_counter() - clock)
+
+
+def evaluate_together(tasks: Sequence[Task], device: Device | str = "cpu") -> Iterator[Results]:
+    """Evaluate several trials, those of one cell in one solve, as many as the memory holds.
+
+    Every result is that of :func:`evaluate`, to the bit, but for its times: each trial of a solve
+    has an equal share of it. A trial that fails costs the others nothing.
+
+    Parameters
+    ----------
+    tasks : trials with their studies, of any cells and methods.
+    device : what to compute on, or its name.
+
+    Yields
+    ------
+    list : place in ``tasks`` and result of every trial of a solve, as soon as it has ended.
+
+    Raises
+    ------
+    Exception : of a GPU, whose process can be used no more; none of the trials of that solve has
+        been yielded.
+    """
+    for places in _alike(tasks).values():
+        chosen = [tasks[i] for i in places]
+        done = 0
+        while done < len(chosen):
+            part = chosen[done : done + _at_once(chosen[done:], device)]
+            found = _one_solve(part, device)
+            yield list(zip(places[done : done + len(part)], found, strict=True))
+            done += len(part)
+
+
+def _alike(tasks: Sequence[Task]) -> dict[tuple[str, ...], list[int]]:
+    """Places of the trials that one solve can hold: one series, one method, the same settings."""
+    groups = defaultdict[tuple[str, ...], list[int]](list)
+    for i, (study, trial) in enumerate(tasks):
+        at = study.at(trial.cell) if study.axes else study
+        tables = (at.specimen, at.acquisition, at.solver_of(trial))
+        data = [table.model_dump_json() for table in tables]
+        alone = str(i) if trial.method is Method.ML_STOPPED else ""  # it watches its own iterates
+        groups[(*data, str(at.noise_seed()), str(trial.method), alone)].append(i)
+    return groups
+
+
+def _at_once(tasks: Sequence[Task], device: Device | str) -> int:
+    """How many of these trials one solve takes: all, or even parts that the memory holds."""
+    if len(tasks) == 1:
+        return 1
+    study, trial = tasks[0]
+    at = study.at(trial.cell) if study.axes else study
+    try:
+        on = _device_of(device)
+        size = solve_size(at, np.dtype(on.dual_type).itemsize)
+        most = max(1, largest_batch(size, on, trial.method))
+    except (BadInput, RuntimeError):  # each trial will say so for itself
+        return 1
+    return -(-len(tasks) // -(-len(tasks) // most))
+
+
+def _one_solve(tasks: Sequence[Task], device: Device | str) -> list[TrialResult]:
+    """Results of trials of one cell and method."""
+    if len(tasks) > 1:
+        try:
+            return _shared(tasks, device)
+        except (BadInput, MemoryError):  # what one cannot be given another may, each by itself
+            pass
+        except Exception:
+            if _device_name(device) != CPU.name:
+                raise
+    return [evaluate(study, trial, device) for study, trial in tasks]
+
+
+def _shared(tasks: Sequence[Task], device: Device | str) -> list[TrialResult]:
+    """Results of trials that are solved together; each has an equal share of the time."""
+    begun, clock = datetime.now(UTC), time.perf_counter()
+    name, (study, first) = _device_name(device), tasks[0]
+    at = study.at(first.cell) if study.axes else study
+    with threadpool_limits(1, user_api="blas"):
+        truth, series = _data(at)
+        weights = [trial.weights for _, trial in tasks]
+        settings, on = at.solver_of(first), _device_of(device)
+        solved = reconstruct_batch(series, first.method, weights, settings, on)
+        results = [_scored_or_failed(each, truth, name) for each in solved]
+    share = (time.perf_counter() - clock) / len(tasks)
+    starts = (begun + timedelta(seconds=share * i) for i in range(len(tasks)))
+    return [_signed(r, name, s, share) for r, s in zip(results, starts, strict=True)]
+
+
+def _scored_or_failed(solved: Reconstruction, truth: Specimen, device: str) -> TrialResult:
+    try:
+        return _scored(solved, truth)
+    except Exception as error:  # noqa: BLE001 - one trial must not end the others
+        return _raised(error, device)
+
+
+def _signed(result: TrialResult, device: str, started: datetime, seconds: float) -> TrialResult:
+    """Add what a record says of the attempt."""
+    began = started.isoformat(timespec="milliseconds")
+    return replace(result, device=device, started=began, seconds=seconds, code=provenance())
 
 
 def reconstruct_trial(
@@ -100,10 +201,7 @@ def reconstruct_trial(
     device = _device_of(device)
     dual = np.dtype(device.dual_type).itemsize
     check_fits(solve_size(at, dual), device, trial.method)  # before minutes of simulation
-    truth = _specimen(at.specimen.model_dump_json(), 1)
-    series = _series(
-        at.specimen.model_dump_json(), at.acquisition.model_dump_json(), at.noise_seed()
-    )
+    truth, series = _data(at)
     oracle = _mean_nrmse(truth.volumes) if trial.method is Method.ML_STOPPED else None
     solved = reconstruct(series, trial.method, trial.weights, at.solver_of(trial), oracle, device)
     return solved, truth, series
@@ -142,6 +240,13 @@ def _specimen(table: str, oversample: int) -> Specimen:
 def _series(table: str, acquisition_table: str, seed: int) -> TiltSeries:
     acquisition = Acquisition.model_validate_json(acquisition_table)
     return simulate(_specimen(table, acquisition.oversample), acquisition, seed)
+
+
+def _data(at: Study) -> tuple[Specimen, TiltSeries]:
+    """Truth and simulated data of a study without axes."""
+    specimen = at.specimen.model_dump_json()
+    series = _series(specimen, at.acquisition.model_dump_json(), at.noise_seed())
+    return _specimen(specimen, 1), series
 
 
 def _mean_nrmse(truth: Array) -> Callable[[Array], float]:

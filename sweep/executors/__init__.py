@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from ...recon_core.errors import BadInput
 from ..study import Study
@@ -47,10 +48,71 @@ class Limits:
         """The ``[limits]`` of a study."""
         return cls(study.limits.trial_seconds, study.limits.memory_bytes)
 
+    @classmethod
+    def together(cls, limits: Sequence[Limits]) -> Limits:
+        """What several trials may take together: as much as one after the other."""
+        seconds, memory = [x.seconds for x in limits], [x.memory_bytes for x in limits]
+        return cls(
+            None if None in seconds else math.fsum(filter(None, seconds)),
+            None if None in memory else sum(filter(None, memory)),
+        )
+
 
 Evaluate = Callable[[Study, Trial, str], TrialResult]
 """Evaluates a trial of a study on the device of that name, see
 :func:`tomoatlas.sweep.evaluate.evaluate`; a failure is a status of the result, not an exception."""
+
+
+Task = tuple[Study, Trial]
+
+EvaluateTogether = Callable[[Sequence[Task], str], Iterator[list[tuple[int, TrialResult]]]]
+"""Evaluates several trials on the device of that name and yields results with their places among
+them, see :func:`tomoatlas.sweep.evaluate.evaluate_together`."""
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How many trials a worker takes at a time, and what evaluates several.
+
+    Parameters
+    ----------
+    size : most trials that a worker holds.
+    evaluate : evaluates them; a function that can be imported by its name. None for one after the
+        other.
+    """
+
+    size: int = 1
+    evaluate: EvaluateTogether | None = None
+
+    def share(self, waiting: int, workers: int) -> int:
+        """How many of the waiting trials one of the free workers takes: no more than its part.
+
+        Parameters
+        ----------
+        waiting : trials that wait.
+        workers : that are free.
+        """
+        return min(self.size, -(-waiting // max(1, workers)))
+
+
+SINGLY = Batching()
+
+
+def take_alike(waiting: deque[Task], count: int) -> list[Task]:
+    """Take the trial that has waited longest, its like, of the same cell and method, then others.
+
+    Parameters
+    ----------
+    waiting : trials in their order; those taken are removed.
+    count : how many to take, at least 1.
+    """
+    first = waiting[0][1]
+    like = [(t.cell, t.method) == (first.cell, first.method) for _, t in waiting]
+    order = sorted(range(len(waiting)), key=lambda i: not like[i])[:count]
+    taken = [waiting[i] for i in order]
+    for i in sorted(order, reverse=True):
+        del waiting[i]
+    return taken
 
 
 class Executor(Protocol):
@@ -58,7 +120,9 @@ class Executor(Protocol):
 
     A trial whose worker dies comes back as crashed, one over its time as timeout; the reason is in
     the result's ``error``. The caller decides whether to try it again. Every result names its
-    worker, by the same name for as long as the executor lives; no two work at once by one name.
+    worker, by the same name for as long as the executor lives; no two work at once by one name. It
+    may say what it computes on (:func:`devices_of`) and that a worker holds several trials
+    (:func:`trials_each`).
     """
 
     @property
@@ -88,20 +152,14 @@ class Executor(Protocol):
         """End all workers and drop what is in flight; closing twice does nothing."""
 
 
-@runtime_checkable
-class SaysDevices(Protocol):
-    """An executor that can say what it computes on, which a plugin's need not."""
-
-    @property
-    def devices(self) -> str:
-        """What it computes on and how many of them, see
-        :func:`tomoatlas.sweep.devices.computing_on`; empty if unknown.
-        """
-
-
 def devices_of(executor: Executor) -> str:
-    """What an executor computes on, in a few words; empty if it does not say so."""
-    return executor.devices if isinstance(executor, SaysDevices) else ""
+    """What an executor computes on, in a few words; empty if it has no attribute ``devices``."""
+    return str(getattr(executor, "devices", ""))
+
+
+def trials_each(executor: Executor) -> int:
+    """Most trials that a worker has at a time; 1 if it has no attribute ``trials_each``."""
+    return int(getattr(executor, "trials_each", 1))
 
 
 def signed(result: TrialResult, worker: str) -> TrialResult:
@@ -129,11 +187,14 @@ def attempt(evaluate: Evaluate, study: Study, trial: Trial, device: str) -> Tria
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         chance = isinstance(error, MemoryError)
         return TrialResult(TrialStatus.CRASHED if chance else TrialStatus.FAILED, error=reason)
-    return _finite(result, study.search.score) if result.status is TrialStatus.OK else result
+    return checked(result, study)
 
 
-def _finite(result: TrialResult, score: Score) -> TrialResult:
+def checked(result: TrialResult, study: Study) -> TrialResult:
     """A result that has the score of its study, or a failed one."""
+    if result.status is not TrialStatus.OK:
+        return result
+    score: Score = study.search.score
     if not math.isfinite(result.nrmse):
         error = f"the score is {result.nrmse}"
     elif not math.isfinite(score_of(score, result)):

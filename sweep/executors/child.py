@@ -1,4 +1,4 @@
-"""A warm child process that evaluates one trial after the other, seen from its parent."""
+"""A warm child process that evaluates trials, one or some at a time, seen from its parent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from pathlib import Path
 
 from ...recon_core.errors import Trouble
 from ...recon_core.machine import resident_bytes
-from ..study import Study
 from ..study.trial import Trial, TrialResult, TrialStatus
-from . import MEBIBYTE, Evaluate, Limits
+from . import MEBIBYTE, Evaluate, EvaluateTogether, Limits, Task
 from .serve import IGNORED_SIGNALS
 
 START_SECONDS = 900.0
@@ -31,7 +30,7 @@ MEMORY_SECONDS = 0.05
 REAP_SECONDS = 1.0
 """Wait for a killed child to be gone; one that a driver or a file system holds is left behind."""
 
-Task = tuple[Study, Trial]
+Message = tuple[list[tuple[int, TrialResult]], bool]
 Process = subprocess.Popen[bytes]
 
 
@@ -50,11 +49,12 @@ class CannotStart(Trouble):
 
 
 class Child:
-    """A process that evaluates trials, the pipe to it, and the trial that it has.
+    """A process that evaluates trials, the pipe to it, and the trials that it has.
 
     It is started as a program of its own, never forked: a fork of a process that uses MPI, CUDA or
     threads is not safe, and ``subprocess`` uses vfork and exec, which are. Its life is: started,
-    ready (it has imported everything), then a trial at a time until it has ended.
+    ready (it has imported everything), then some trials at a time until it has ended. One that ends
+    while it has several does not say whose fault that was: they stay in :attr:`tasks`.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ class Child:
     device : name of what it computes on.
     environment : all its variables, see :func:`.serve.worker_environment`.
     limits : what a trial may take, by default what its study says; :meth:`check` enforces them.
+        Several trials may take as much together as one after the other.
+    together : evaluates several trials; None for one after the other.
 
     Raises
     ------
     CannotStart : the machine has no room for a process; nothing of it is left.
     """
-
-    trial: Trial | None = None
 
     def __init__(
         self,
@@ -76,16 +76,17 @@ class Child:
         device: str,
         environment: Mapping[str, str],
         limits: Limits | None,
+        together: EvaluateTogether | None = None,
     ) -> None:
         self._given, self._limits = limits, Limits()
         self._process, self.connection, self._lifeline = _connected(environment)
         self._lock = threading.Lock()
-        self._study: Study | None = None
-        self._ready = self._ended = False
+        self._tasks: dict[int, Task] = {}
+        self._ready = self._ended = self._killed = False
         self._verdict: TrialResult | None = None
         self._since = time.monotonic()
         with suppress(OSError):
-            self.connection.send((evaluate, device))
+            self.connection.send((evaluate, together, device))
 
     @property
     def pid(self) -> int:
@@ -98,24 +99,24 @@ class Child:
         return self._ready
 
     @property
-    def task(self) -> Task | None:
-        """The trial that it has, in its study."""
-        return None if self._study is None or self.trial is None else (self._study, self.trial)
+    def tasks(self) -> list[Task]:
+        """The trials that it has and has not answered, with their studies."""
+        return list(self._tasks.values())
 
     @property
     def alive(self) -> bool:
         """Whether it can take a trial."""
         return not self._ended and self._process.poll() is None
 
-    def take(self, study: Study, trial: Trial) -> bool:
-        """Hand it a trial; False if it has died meanwhile."""
+    def take(self, tasks: Sequence[Task]) -> bool:
+        """Hand it trials; False if it has died meanwhile."""
         with self._lock:
-            self._study, self.trial = study, trial
-            self._limits = self._given or Limits.of(study)
+            self._tasks = dict(enumerate(tasks))
+            self._limits = Limits.together([self._given or Limits.of(s) for s, _ in tasks])
             return self._begin() if self._ready else self.alive
 
-    def answer(self) -> TrialResult | None:
-        """Read its pipe, once that is ready: a result, or None when it has become ready itself.
+    def answer(self) -> list[tuple[Trial, TrialResult]]:
+        """Read its pipe, once that is ready: results that have come, none when it has become ready.
 
         Raises
         ------
@@ -123,16 +124,16 @@ class Child:
         """
         with self._lock:
             try:
-                message: tuple[TrialResult, bool] | None = self.connection.recv()
+                message: Message | None = self.connection.recv()
             except (EOFError, OSError):
                 return self._lost()
             if message is None:
                 self._ready = True
                 self._begin()
-                return None
-            self.trial = None
-            result, self._ended = message
-            return result
+                return []
+            found, self._ended = message
+            self._verdict = self._verdict if self._killed else None
+            return [(self._tasks.pop(place)[1], result) for place, result in found]
 
     def check(self) -> None:
         """Kill the child if its trial exceeds a limit; the next :meth:`answer` returns the verdict.
@@ -140,16 +141,17 @@ class Child:
         Thread-safe.
         """
         with self._lock:
-            if self.trial is None or self._verdict is not None:
+            if not self._tasks or self._verdict is not None:
                 return
             self._verdict = self._judged(time.monotonic() - self._since)
             # A result that is in the pipe already counts, though it came late.
             if self._verdict is not None and not self.connection.poll():
+                self._killed = True
                 self._process.kill()
 
     def until_check(self) -> float:
         """Seconds until it should be checked; infinite if it has no trial."""
-        if self.trial is None or self._verdict is not None:
+        if not self._tasks or self._verdict is not None:
             return float("inf")
         allowed = self._limits.seconds if self._ready else START_SECONDS
         left = float("inf") if allowed is None else allowed - (time.monotonic() - self._since)
@@ -168,7 +170,7 @@ class Child:
         self._since, self._started = time.monotonic(), datetime.now(UTC)
         self._kills = _out_of_memory_kills()
         try:
-            self.connection.send((self._study, self.trial))
+            self.connection.send(self.tasks)
         except OSError:
             return False
         return True
@@ -186,17 +188,19 @@ class Child:
             return self._result(TrialStatus.CRASHED, error)
         return None
 
-    def _lost(self) -> TrialResult:
+    def _lost(self) -> list[tuple[Trial, TrialResult]]:
         self._ended = True
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(REAP_SECONDS)
-        self.trial = None
         code = self._process.returncode
         if not self._ready and (self._verdict is not None or code is None or code >= 0):
             raise CannotStart(f"a worker process cannot start, {_ending(code)}")
-        if self._verdict is not None:
-            return self._verdict
-        return self._result(TrialStatus.CRASHED, f"the worker ended with {self._cause(code)}")
+        if len(self._tasks) != 1:
+            return []
+        ((_, trial),) = self._tasks.values()
+        self._tasks = {}
+        ended = f"the worker ended with {self._cause(code)}"
+        return [(trial, self._verdict or self._result(TrialStatus.CRASHED, ended))]
 
     def _cause(self, code: int | None) -> str:
         starved = self._ready and _out_of_memory_kills() > self._kills

@@ -17,8 +17,8 @@ from ...recon_core.machine import usable_cores
 from ..evaluate import clear_caches, evaluate
 from ..study import Study
 from ..study.trial import Trial, TrialResult
-from . import Evaluate, Limits, attempt, signed
-from .child import CannotStart, Child, Task
+from . import SINGLY, Batching, Evaluate, Limits, Task, attempt, signed, take_alike
+from .child import CannotStart, Child
 from .serve import worker_environment
 
 STARTS = 5
@@ -47,6 +47,11 @@ class Slots:
         self._warned = 0
         self._proven = False
         self._next_start = -math.inf
+
+    @property
+    def free(self) -> int:
+        """Number of slots without a child that may be started now."""
+        return len(self._free) if self.until_start() <= 0.0 else 0
 
     def take(self) -> int | None:
         """Take a free slot to start a child in now; None if there is none, or a pause lasts."""
@@ -140,7 +145,8 @@ class ProcessExecutor:
 
     A child that is killed, crashes or goes over its limits is replaced; the reason is in the result
     of its trial. One that cannot start is tried again a few times, then there is a slot less: its
-    trial waits for another child.
+    trial waits for another child. Children that take several trials at a time share out what waits;
+    those of a child that dies or takes too long with several are evaluated singly.
 
     Parameters
     ----------
@@ -152,6 +158,7 @@ class ProcessExecutor:
     names : of the workers; by default their numbers, from 0. A child that replaces another has its
         name, as it has its slot.
     device : name of what the children compute on.
+    batching : how many trials a child takes at a time.
 
     Raises
     ------
@@ -169,8 +176,10 @@ class ProcessExecutor:
         threads: int | None = None,
         names: Sequence[str] | None = None,
         device: str = "cpu",
+        batching: Batching = SINGLY,
     ) -> None:
         self._evaluate, self._limits, self._device = evaluate, limits, device
+        self._batching = batching
         self._names = names or [str(number) for number in range(workers)]
         self._environments = environments or [{}] * workers
         self._slots = Slots(workers)
@@ -178,13 +187,20 @@ class ProcessExecutor:
         self._idle: list[Child] = []
         self._busy: list[Child] = []
         self._waiting: deque[Task] = deque()
+        self._singly: deque[Task] = deque()
+        self._found: deque[tuple[Trial, TrialResult]] = deque()
         self._slot_of: dict[Child, int] = {}
         self._watchdog = Watchdog()
 
     @property
     def slots(self) -> int:
-        """Number of children that there can be."""
-        return self._slots.count
+        """Number of children that there can be, times the trials that each takes."""
+        return self._slots.count * self._batching.size
+
+    @property
+    def trials_each(self) -> int:
+        """Most trials that a child takes at a time."""
+        return self._batching.size
 
     @property
     def pids(self) -> list[int]:
@@ -192,24 +208,25 @@ class ProcessExecutor:
         return [child.pid for child in self._slot_of]
 
     def submit(self, study: Study, trial: Trial) -> None:
-        """Hand the trial to an idle child, or to a new one."""
+        """Hand the trial to an idle child, or to a new one; with others, when it is collected."""
         self._waiting.append((study, trial))
-        self._place()
+        if self._batching.size == 1:
+            self._place()
 
     def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
         """Wait for the first child that is done, or gone."""
         until = None if timeout is None else time.monotonic() + timeout
-        while self._busy or self._waiting:
+        while self._busy or self._waiting or self._singly or self._found:
             self._place()
+            if self._found:
+                return self._found.popleft()
             self._slots.check()
             ready = wait([child.connection for child in self._busy], self._pause(until))
             if not ready:
                 if until is not None and time.monotonic() >= until:
                     return None
                 continue
-            finished = self._answered(next(c for c in self._busy if c.connection in ready))
-            if finished is not None:
-                return finished
+            self._take_in(next(c for c in self._busy if c.connection in ready))
         time.sleep(timeout or 0.0)
         return None
 
@@ -219,23 +236,40 @@ class ProcessExecutor:
         for child in [*self._busy, *self._idle]:
             child.end()
         self._busy, self._idle, self._slot_of = [], [], {}
-        self._waiting.clear()
+        for queue in (self._waiting, self._singly, self._found):
+            queue.clear()
 
     def _pause(self, until: float | None) -> float | None:
         """Seconds to wait for a child: until time is up, or a waiting trial may get one started."""
         left = math.inf if until is None else max(0.0, until - time.monotonic())
-        left = min(left, self._slots.until_start()) if self._waiting else left
+        left = min(left, self._slots.until_start()) if self._waiting or self._singly else left
         return left if math.isfinite(left) else None
 
     def _place(self) -> None:
         """Give waiting trials to idle children, and to new ones."""
-        while self._waiting and (child := self._idle.pop() if self._idle else self._started()):
+        while self._waiting or self._singly:
+            # counted before one is taken: each gets an even share
+            free = len(self._idle) + self._slots.free
+            child = self._idle.pop() if self._idle else self._started()
+            if child is None:
+                return
+            tasks = self._next(free)
             # Assume a new child is busy; its first answer reports a failed start.
-            if child.take(*self._waiting[0]) or not child.proven:
+            if child.take(tasks) or not child.proven:
                 self._busy.append(child)
-                self._waiting.popleft()
             else:
+                self._return(tasks)
                 self._slots.release(self._end(child))
+
+    def _next(self, free: int) -> list[Task]:
+        """The trials for one of the children that are free."""
+        if self._singly:
+            return [self._singly.popleft()]
+        return take_alike(self._waiting, self._batching.share(len(self._waiting), free))
+
+    def _return(self, tasks: Sequence[Task]) -> None:
+        """Have trials that were not evaluated wait again, before all others."""
+        self._waiting.extendleft(reversed(tasks))
 
     def _started(self) -> Child | None:
         slot = self._slots.take()
@@ -243,7 +277,8 @@ class ProcessExecutor:
             return None
         environment = worker_environment(self._threads, self._environments[slot])
         try:
-            child = Child(self._evaluate, self._device, environment, self._limits)
+            together = self._batching.evaluate
+            child = Child(self._evaluate, self._device, environment, self._limits, together)
         except CannotStart as error:
             self._slots.fail(slot, error)
             return None
@@ -251,26 +286,29 @@ class ProcessExecutor:
         self._watchdog.watch(child)
         return child
 
-    def _answered(self, child: Child) -> tuple[Trial, TrialResult] | None:
-        task = child.task
+    def _take_in(self, child: Child) -> None:
+        """Take what a child has answered, and see what becomes of it."""
+        tasks = child.tasks
         try:
-            result = child.answer()
+            found = child.answer()
         except CannotStart as error:
             self._busy.remove(child)
-            self._waiting.extendleft([task] if task else [])
+            self._return(tasks)
             self._slots.fail(self._end(child), error)
-            return None
+            return
+        slot = self._slot_of[child]
         if child.proven:
-            self._slots.confirm(self._slot_of[child])
-        if task is None or result is None:
-            return None
+            self._slots.confirm(slot)
+        self._found.extend((trial, signed(result, self._names[slot])) for trial, result in found)
+        if child.tasks and child.alive:
+            return
         self._busy.remove(child)
-        result = signed(result, self._names[self._slot_of[child]])
         if child.alive:
             self._idle.append(child)
-        else:
-            self._slots.release(self._end(child))
-        return task[1], result
+            return
+        # One of them may be to blame, and none of the others shall end with it again.
+        self._singly.extend(child.tasks)
+        self._slots.release(self._end(child))
 
     def _end(self, child: Child) -> int:
         """End a child; the slot that it had."""

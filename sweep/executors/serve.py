@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..launchers import without_launcher
 from ..study.trial import TrialResult, TrialStatus
-from . import attempt
+from . import Evaluate, EvaluateTogether, Task, attempt, checked
 
 THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
@@ -63,8 +63,8 @@ def serve(tasks: int, lifeline: int) -> None:
 
     Parameters
     ----------
-    tasks : file descriptor of a pipe; first comes the function that evaluates with the name of the
-        device, then trials.
+    tasks : file descriptor of a pipe; first come the functions that evaluate one trial and several,
+        with the name of the device, then trials, some at a time.
     lifeline : file descriptor of a pipe that nobody writes to; it closes with the parent.
     """
     _die_with(lifeline)
@@ -73,15 +73,26 @@ def serve(tasks: int, lifeline: int) -> None:
     os.set_inheritable(tasks, False)
     connection = Connection(tasks)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        evaluate, device = connection.recv()
+        evaluate, together, device = connection.recv()
         connection.send(None)
         while True:
-            study, trial = connection.recv()
-            result = attempt(evaluate, study, trial, device)
-            last = may_be_poisoned(result)
-            connection.send((result, last))
-            if last:
-                return
+            for found in _evaluated(evaluate, together, connection.recv(), device):
+                last = any(may_be_poisoned(result) for _, result in found)
+                connection.send((found, last))
+                if last:
+                    return
+
+
+def _evaluated(
+    evaluate: Evaluate, together: EvaluateTogether | None, tasks: Sequence[Task], device: str
+) -> Iterator[list[tuple[int, TrialResult]]]:
+    """Results with their places among the tasks, as they come."""
+    if together is None or len(tasks) == 1:
+        for place, (study, trial) in enumerate(tasks):
+            yield [(place, attempt(evaluate, study, trial, device))]
+        return
+    for found in together(tasks, device):
+        yield [(place, checked(result, tasks[place][0])) for place, result in found]
 
 
 def may_be_poisoned(result: TrialResult) -> bool:

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 from ...recon_core.methods import Method
 from ..estimate import DurationModel
-from ..executors import Executor
+from ..executors import Executor, trials_each
 from ..search import Search, recognised, searches
 from ..study import Study
 from ..study.trial import (
@@ -160,7 +160,7 @@ class Running:
     ----------
     plan : the trial.
     left : seconds that the run had left when it started.
-    expected : seconds that it should take.
+    expected : seconds within which it should be back.
     """
 
     plan: Planned
@@ -189,7 +189,7 @@ class Scheduler:
         self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
         self.total = sum(search.budget for search in self._searches.values())
         self.done = self.failed = 0
-        self._durations = DurationModel()
+        self._durations, self._each = DurationModel(), 1
         self._attempts: Counter[Trial] = Counter()
         self._ready: deque[Planned] = deque()
         self._deferred: list[Planned] = []
@@ -221,13 +221,15 @@ class Scheduler:
 
     def hand_out(self, executor: Executor, deadline: Deadline) -> None:
         """Submit trials until the executor is full, or no further trial can start now."""
+        self._each = trials_each(executor)
         made = self.in_flight + len(self._ready) + len(self._deferred)
         self._order.update(self.total - self.done - made, executor.slots)
         while self.in_flight < executor.slots and self.startable(deadline):
             plan = self._ready.popleft()
             expected = self._durations.expected(plan.search)
             executor.submit(_limited(plan.search.study, expected), plan.trial)
-            self._running[plan.trial] = Running(plan, deadline.left, expected)
+            # it may have to wait for the others that its worker has
+            self._running[plan.trial] = Running(plan, deadline.left, self._each * expected)
 
     def startable(self, deadline: Deadline) -> bool:
         """Bring a trial that can start now to the front of the queue; whether there is one."""
@@ -271,7 +273,7 @@ class Scheduler:
     def _fits(self, plan: Planned, deadline: Deadline) -> bool:
         if deadline.endless or plan.probe:
             return True
-        return deadline.allows(self._durations.expected(plan.search))
+        return deadline.allows(self._each * self._durations.expected(plan.search))
 
     # What has come back.
 

@@ -14,7 +14,7 @@ from tomoatlas.jobs.workers import Workers, executor_of
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.machine import usable_cores
 from tomoatlas.sweep.devices import DeviceRequest
-from tomoatlas.sweep.executors import mpi
+from tomoatlas.sweep.executors import mpi, trials_each
 from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.study import parse_study
 
@@ -136,6 +136,19 @@ def test_a_gpu_that_cannot_be_used_is_said(
         seen(Workers(1, device="cuda"))
     assert caught.value.source == "worker 0"
     assert (caught.value.key, caught.value.value) == ("--device", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "each"), [(2, None, 8), (2, 3, 3), (0, None, 1), (0, 4, 4)]
+)
+def test_a_gpu_is_given_several_trials_at_a_time(
+    gpus: int, asked: int | None, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, gpus)
+    with executor_of(parse_study(STUDY), Workers(2, batch=asked)) as executor:
+        assert trials_each(executor) == each
+        assert executor.slots == 2 * each
+        executor.close()
 
 
 def test_a_job_that_was_given_gpus_never_computes_on_the_cpu_unasked(

@@ -28,8 +28,8 @@ from ...devices import DeviceRequest
 from ...evaluate import evaluate
 from ...study import Study
 from ...study.trial import Trial, TrialResult, TrialStatus
-from .. import Evaluate, Limits
-from ..child import CannotStart, Task
+from .. import Evaluate, Limits, Task
+from ..child import CannotStart
 from .workers import DaskWorkers, host_of
 
 COUNT_SECONDS = 1.0

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from ...study import Study
 from ...study.trial import Trial, TrialResult, TrialStatus
-from ..child import CannotStart, Task
+from .. import Task
+from ..child import CannotStart
 from ..local import ProcessExecutor
 from .worker import Report, Tag, Transport, naps, unfit
 
