@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .shapes import Shape
+from .shapes import Shape, ramp
+from .solids import RoundedBox
 
 Array = NDArray[np.float32]
 
@@ -15,6 +16,10 @@ SUBSAMPLES = 2
 """Cells per voxel edge at which coverage is evaluated, then averaged."""
 SLAB = 2
 """Planes painted at once; bounds the memory of the cells."""
+AT_ONCE = 1 << 20
+"""Voxels of a solid painted at once."""
+FINEST = 8
+"""Most cells per voxel edge for a solid, and the cells that its inner radius should span."""
 
 
 def paint(size: int, phases: int, bodies: Iterable[tuple[Shape, int]]) -> Array:
@@ -45,11 +50,18 @@ def paint(size: int, phases: int, bodies: Iterable[tuple[Shape, int]]) -> Array:
         # only the bounding box of a shape, a voxel wider, is visited
         start = np.clip(np.floor((low + 0.5) * size).astype(int) - 1, 0, size)
         stop = np.clip(np.ceil((high + 0.5) * size).astype(int) + 1, 0, size)
+        exact = isinstance(shape, RoundedBox)
+        slab = max(SLAB, AT_ONCE // max(int(np.prod(stop[1:] - start[1:])), 1)) if exact else SLAB
         # a slab at a time bounds the memory of the cells
-        for z in range(start[0], stop[0], SLAB):
-            rows = [slice(z, min(z + SLAB, stop[0]))]
+        for z in range(start[0], stop[0], slab):
+            rows = [slice(z, min(z + slab, stop[0]))]
             rows += [slice(a, b) for a, b in zip(start[1:], stop[1:], strict=True)]
-            displace(fractions[:, *rows], phase, voxel_coverage(shape, rows, size))
+            covered = (
+                solid_coverage(shape, rows, size)
+                if isinstance(shape, RoundedBox)
+                else voxel_coverage(shape, rows, size)
+            )
+            displace(fractions[:, *rows], phase, covered)
     return fractions
 
 
@@ -86,6 +98,36 @@ def voxel_coverage(shape: Shape, rows: Sequence[slice], size: int) -> Array:
         z[:, None, None], y[None, :, None], x[None, None, :], 1 / (size * SUBSAMPLES)
     )
     return mean_of_cells(cells, SUBSAMPLES)
+
+
+def solid_coverage(solid: RoundedBox, rows: Sequence[slice], size: int) -> Array:
+    """Compute what :func:`voxel_coverage` does, with cells only where the surface is near.
+
+    The ramp makes a ball of radius r too large by the share (cell/r)²/4: small solids have finer
+    cells, so that no voxel size changes a mass by more than half a percent.
+
+    Parameters
+    ----------
+    solid : in fractions of the box.
+    rows : range of voxels along z, y and x.
+    size : voxels per edge of the box.
+
+    Returns
+    -------
+    array : coverage, (z, y, x) of the range, float32, 0 to 1.
+    """
+    z, y, x = (((np.arange(r.start, r.stop) + 0.5) / size - 0.5).astype(np.float32) for r in rows)
+    distance = solid.distance(z[:, None, None], y[None, :, None], x[None, None, :])
+    share = (distance < 0).astype(np.float32)
+    cuts = int(np.clip(np.ceil(FINEST / (size * solid.inner)), SUBSAMPLES, FINEST))
+    # centres of cells lie up to this far from the voxel's; beyond it all their ramps are 0 or 1
+    reach = np.sqrt(0.75) * (1 - 1 / cuts) + 0.5 / cuts
+    near = np.nonzero(np.abs(distance) < reach / size)
+    shifts = ((np.indices((cuts,) * 3).reshape(3, -1) + 0.5) / cuts - 0.5) / size
+    centres = z[near[0]], y[near[1]], x[near[2]]
+    cells = [c[:, None] + s for c, s in zip(centres, shifts.astype(np.float32), strict=True)]
+    share[near] = ramp(solid.distance(*cells), 1 / (size * cuts)).mean(axis=1)
+    return share
 
 
 def cell_centres(row: slice, size: int) -> Array:

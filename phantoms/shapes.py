@@ -6,7 +6,7 @@ the same at every grid size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -223,6 +223,21 @@ class RandomWave:
         """
         return float(self._amplitude * np.cos(self.wave_vectors @ point + self.phases).sum())
 
+    def at_points(self, points: Vector) -> tuple[Vector, Vector]:
+        """Evaluate the wave and its gradient at points.
+
+        Parameters
+        ----------
+        points : (point, 3), fractions of the box.
+
+        Returns
+        -------
+        tuple of array : values (point,), and gradients per box edge (point, 3).
+        """
+        angles = points @ self.wave_vectors.T + self.phases
+        value = self._amplitude * np.cos(angles).sum(axis=-1)
+        return value, -self._amplitude * np.sin(angles) @ self.wave_vectors
+
     def on_grid(self, z: Array, y: Array, x: Array) -> tuple[Array, Array]:
         """Evaluate the wave and the length of its gradient on a grid.
 
@@ -264,14 +279,18 @@ class PorousEllipsoid:
     wave : the random field.
     level : threshold, in standard deviations of the field.
     semi_axes : of the ellipsoid along (z, y, x), fractions of the box.
+    centre : of the ellipsoid and origin of the wave, (z, y, x), fractions of the box.
     """
 
     wave: RandomWave
     level: float
     semi_axes: Vector
+    centre: Vector = field(default_factory=lambda: np.zeros(3))
 
     def coverage(self, z: Array, y: Array, x: Array, width: float) -> Array:
         """See :class:`Shape`; distances to first order, value over gradient."""
+        cz, cy, cx = self.centre.astype(np.float32)
+        z, y, x = z - cz, y - cy, x - cx
         value, steepness = self.wave.on_grid(z, y, x)
         value -= np.float32(self.level)
         value /= -np.maximum(steepness, _FLAT)
@@ -280,7 +299,7 @@ class PorousEllipsoid:
 
     def bounds(self) -> tuple[Vector, Vector]:
         """See :class:`Shape`."""
-        return -self.semi_axes, self.semi_axes
+        return self.centre - self.semi_axes, self.centre + self.semi_axes
 
     def holds(self, point: Vector) -> bool:
         """Check whether a point lies in the solid.
@@ -290,8 +309,28 @@ class PorousEllipsoid:
         point : (z, y, x), fractions of the box.
         """
         # the envelope first: it is cheaper than the wave
+        point = point - self.centre
         inside = float(np.linalg.norm(point / self.semi_axes)) < 1
         return inside and self.wave.at(point) > self.level
+
+    def to_surface(self, points: Vector) -> tuple[Vector, Vector]:
+        """Move points near the walls of the pores onto them, to second order.
+
+        Parameters
+        ----------
+        points : (point, 3), fractions of the box.
+
+        Returns
+        -------
+        tuple of array : the points on the walls, and the normals into the pores, (point, 3).
+        """
+        normals = np.zeros_like(points)
+        for _ in range(2):
+            value, slope = self.wave.at_points(points - self.centre)
+            steepness = np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), _FLAT)
+            normals = -slope / steepness
+            points = points + (value - self.level)[:, None] / steepness * normals
+        return points, normals
 
     def _to_envelope(self, z: Array, y: Array, x: Array) -> Array:
         """Signed distance to the ellipsoid, to first order: exact in sign and on the surface."""

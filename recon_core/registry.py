@@ -26,6 +26,8 @@ from .errors import BadInput
 
 T = TypeVar("T")
 SHIPPED = "tomoatlas"
+TABLES = ".toml"
+"""Suffix of a file that describes a specimen instead of defining it."""
 
 
 @dataclass(frozen=True)
@@ -300,13 +302,13 @@ class Registry(Generic[T]):
 
 
 def is_file(name: str) -> bool:
-    """Check whether the name of an entry is a Python file.
+    """Check whether the name of an entry is a Python file, or a TOML file.
 
     Parameters
     ----------
-    name : ``FILE.py`` and ``FILE.py:NAME`` are.
+    name : ``FILE.py``, ``FILE.py:NAME`` and ``FILE.toml`` are.
     """
-    return name.endswith(".py") or ".py:" in name
+    return name.endswith((".py", TABLES)) or ".py:" in name
 
 
 def split_file(name: str) -> tuple[Path, str]:

@@ -138,6 +138,8 @@ def _name(location: Location, axes: Collection[str]) -> str:
 def _from_inner(
     inner: BadInput, source: str | Path | None, key: str, value: object, axes: Collection[str]
 ) -> BadInput:
+    if inner.source is not None:
+        return inner  # of another file, which this one names
     if inner.key is not None:
         key = f"axes.{inner.key}" if inner.key in axes else inner.key
         value = inner.value

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from ...phantoms.specimen import Specimen
 from ...recon_core.errors import BadInput, needed
 from ..rerun import Array, SliceSet
 from . import VOLUMES, Entry
-from .pictures import element_colours
+from .pictures import composite, draw_scale_bar, element_colours
 
 if TYPE_CHECKING:
     from pyvista import Plotter
@@ -169,6 +170,50 @@ def _add_box(plotter: Plotter, shape: tuple[int, ...]) -> None:
     edge = float(max(shape))
     plotter.camera_position = [tuple(edge * c for c in point) for point in _VIEW[:2]] + [_VIEW[2]]
     plotter.camera.view_angle = 27.5
+
+
+def specimen_figure(specimen: Specimen) -> Figure:
+    """A specimen in 3D, and its middle slices across each axis as composites of its elements.
+
+    Parameters
+    ----------
+    specimen : what to draw.
+
+    Returns
+    -------
+    Figure : without the view in 3D where this machine cannot render, which its title says.
+    """
+    z, y, x = (n // 2 for n in specimen.shape)
+    volumes, elements = specimen.volumes, specimen.elements
+    colours = element_colours(elements)
+    slices = SliceSet(volumes, {}, elements, specimen.voxel_size_nm)
+    tops = volumes.max(axis=(1, 2, 3)).astype(np.float64)
+    planes = {
+        "x = 0: z upwards, y across": volumes[..., x],
+        "y = 0: z upwards, x (tilt axis) across": volumes[:, :, y],
+        "z = 0: y upwards, x (tilt axis) across": volumes[:, z],
+    }
+    figure = Figure(figsize=(12.4, 3.9), layout="constrained")
+    view, *axes = figure.subplots(1, 4, width_ratios=(1.25, 1, 1, 1))
+    for ax, (title, images) in zip(axes, planes.items(), strict=True):
+        ax.imshow(composite(images, tops, colours), origin="lower")
+        ax.set_title(title, fontsize=9)
+        ax.set_axis_off()
+    draw_scale_bar(axes[0], specimen.shape[1], specimen.voxel_size_nm)
+    view.set_axis_off()
+    try:
+        check_rendering()
+        drawn = {e: colours[e] for e in elements if e != "O" or len(elements) == 1}
+        view.imshow(surfaces(volumes, slices, drawn), interpolation="antialiased")
+    except BadInput as error:
+        view.text(
+            0.5, 0.5, f"no view in 3D:\n{error.accepted}", ha="center", va="center", fontsize=8
+        )
+    handles = [Patch(facecolor=c, edgecolor="0.4", label=e) for e, c in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    edges = " × ".join(f"{n * specimen.voxel_size_nm:.3g}" for n in reversed(specimen.shape))
+    figure.suptitle(f"{specimen.name}, {edges} nm", fontsize=11)
+    return figure
 
 
 RENDER_FIGURE = Entry(

@@ -18,61 +18,92 @@ from . import FilePath, Snr, force_option, out_option, quiet_option, refuse_exis
 
 if TYPE_CHECKING:
     from ...phantoms.acquire import Acquisition
+    from ...phantoms.kinds import SpecimenKind
     from ...phantoms.specimen import Specimen
 
 _KEYS = {"tilt_range": "tilt_range_deg", "snr": "chemical_snr"}
 
 ANGSTROM_PER_NM = 10.0
+LOOK = 96
+"""Voxels per edge of a specimen that is only looked at."""
 
 
 @click.command()
 @click.argument("kind", metavar="[KIND]", required=False)
 @click.option("--list", "as_list", is_flag=True, help="Print the specimens there are, and stop.")
 @click.option("--size", type=int, metavar="N", help="Voxels per edge.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws the objects.")
+@click.option("--seed", type=int, metavar="S", help="Draws the objects.  [default: 0]")
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A parameter of the kind's own, as --list shows them; repeatable.",
+    help="A parameter of the kind's own, as --list shows them, or bodies.NAME.KEY; repeatable.",
 )
 @click.option("--out", type=FilePath, metavar="F.h5", help="The HDF5 file to write.")
+@click.option(
+    "--show",
+    is_flag=True,
+    help="Draw it, in 3D and as slices: F.png beside F.h5, or KIND.png here without --out.",
+)
 @force_option
 @quiet_option
 def phantom(
     kind: str | None,
     as_list: bool,
     size: int | None,
-    seed: int,
+    seed: int | None,
     settings: tuple[str, ...],
     out: Path | None,
+    show: bool,
     force: bool,
     quiet: bool,
 ) -> None:
-    """Write a specimen: KIND is a name of --list, or a Python file that defines one.
+    """Write or draw a specimen: KIND is a name of --list, a Python file that defines one, or a TOML
+    file that describes one.
 
     The seed draws the objects, the size only resolves them: the same seed is the same specimen at
     every size.
     """
     from ...phantoms.formats import save_specimen
-    from ...phantoms.kinds import make_specimen
+    from ...phantoms.kinds import SPECIMENS, make_specimen
 
     if as_list:
         return _print_kinds()
-    if kind is None or size is None or out is None:
+    usual = SPECIMENS.get(kind).usual if kind is not None else {}
+    size = usual.get("size", LOOK if show else None) if size is None else size
+    if kind is None or size is None or (out is None and not show):
         missing = {"KIND": kind, "--size": size, "--out": out}
         name = next(name for name, value in missing.items() if value is None)
         raise click.UsageError(f"Missing {name}.", click.get_current_context())
-    refuse_existing(out, force)
+    picture = _picture(kind, out) if show else None
+    for path in (out, picture):
+        if path is not None:
+            refuse_existing(path, force)
+    seed = usual.get("seed", 0) if seed is None else seed
     specimen = make_specimen(kind, size, seed, **_parameters(settings))
-    save_specimen(out, specimen, overwrite=force)
+    if out is not None:
+        save_specimen(out, specimen, overwrite=force)
+    if picture is not None:
+        _draw(specimen, picture)
     if not quiet:
+        written = " and ".join(str(path) for path in (out, picture) if path is not None)
         elements = ", ".join(specimen.elements)
         click.echo(
-            f"{out}: {kind} of {elements}, {size}³ voxels of {specimen.voxel_size_nm:.4g} nm"
+            f"{written}: {kind} of {elements}, {size}³ voxels of {specimen.voxel_size_nm:.4g} nm"
         )
     return None
+
+
+def _picture(kind: str, out: Path | None) -> Path:
+    return out.with_suffix(".png") if out is not None else Path(f"{Path(kind).stem}.png")
+
+
+def _draw(specimen: Specimen, path: Path) -> None:
+    from ...analysis.figures.draw import save_figure
+    from ...analysis.figures.render import specimen_figure
+
+    save_figure(specimen_figure(specimen), path)
 
 
 def _print_kinds() -> None:
@@ -85,25 +116,40 @@ def _print_kinds() -> None:
         except BadInput as error:  # the others are still there
             click.echo(f"{name:<14} {error}")
             continue
-        own = "".join(f"  {key} = {value}" for key, value in found.completed({}))
+        # a table of bodies would fill the screen
+        parameters = found.completed({}).model_dump(mode="json").items()
+        own = "".join(f"  {k} = {v}" for k, v in parameters if not isinstance(v, dict))
         by = SPECIMENS.origin(name)
         click.echo(
-            f"{name:<14} {found.about}  [{', '.join(found.elements)}]{own}"
+            f"{name:<14} {found.about}  [{_elements(found)}]{own}"
             f"{'' if by == SHIPPED else f'  (by {by})'}"
         )
 
 
-def _parameters(settings: tuple[str, ...]) -> dict[str, object]:
+def _elements(kind: SpecimenKind) -> str:
+    try:
+        return ", ".join(kind.elements_of({}))
+    except BadInput:  # of bodies that a study describes
+        return "as described"
+
+
+def _parameters(settings: tuple[str, ...]) -> dict[str, Any]:
     """The values of ``KEY=VALUE``: numbers, true, false and lists as in TOML, else text."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for text in settings:
         key, equals, value = text.partition("=")
         if not (key and equals and value):
             raise BadInput("not a parameter", key="--set", value=text, accepted="KEY=VALUE")
+        *above, last = key.strip().split(".")
+        table = found
+        for step in above:
+            table = table.setdefault(step, {})
+            if not isinstance(table, dict):
+                raise BadInput("below a value", key="--set", value=text, accepted="KEY=VALUE")
         try:
-            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+            table[last] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            found[key.strip()] = value.strip()
+            table[last] = value.strip()
     return found
 
 

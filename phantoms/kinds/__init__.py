@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...recon_core.errors import BadInput
-from ...recon_core.registry import Registry
+from ...recon_core.registry import TABLES, Registry
 from ...recon_core.validation import validation_error
 from ..specimen import Specimen
 
@@ -37,11 +37,16 @@ class SpecimenKind:
     Parameters
     ----------
     name : as in ``[specimen] kind``.
-    elements : chemical symbols, known without building it.
+    elements : chemical symbols, known without building it; or a function of the parameters that
+        returns them.
     build : ``build(size, seed, **parameters)`` returns the specimen on ``size``³ voxels. The seed
         draws the objects; the size only resolves them.
     about : one line for listings.
     parameters : names, defaults and bounds of its own keys.
+    preset : values of parameters, tables in tables, over which those of a study are laid.
+    usual : size and seed where a study leaves them out.
+    check : ``check(seed, **parameters)`` raises for a specimen that cannot be built, sooner than
+        ``build`` does.
 
     Raises
     ------
@@ -49,16 +54,19 @@ class SpecimenKind:
     """
 
     name: str
-    elements: tuple[str, ...]
+    elements: tuple[str, ...] | Callable[..., tuple[str, ...]]
     build: Callable[..., Specimen]
     about: str
     parameters: type[Parameters] = Parameters
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    usual: Mapping[str, int] = field(default_factory=dict)
+    check: Callable[..., None] | None = None
 
     def __post_init__(self) -> None:
-        for name, field in self.parameters.model_fields.items():
-            if field.is_required() or name in RESERVED:
+        for name, info in self.parameters.model_fields.items():
+            if info.is_required() or name in RESERVED:
                 raise BadInput(
-                    "a parameter without default" if field.is_required() else "a reserved name",
+                    "a parameter without default" if info.is_required() else "a reserved name",
                     source=f"specimen {self.name}",
                     key=name,
                     accepted=f"a field with a default, called other than {', '.join(RESERVED)}",
@@ -76,20 +84,103 @@ class SpecimenKind:
         pydantic.ValidationError : an unknown key, a value that its field does not accept.
         """
         # JSON mode: strict about numbers and strings, yet lists are tuples and strings are enums.
-        return self.parameters.model_validate_json(json.dumps(dict(given)), strict=True)
+        data = laid_over(given, self.preset)
+        return self.parameters.model_validate_json(json.dumps(data), strict=True)
+
+    def elements_of(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the chemical symbols of the specimen that parameters describe.
+
+        Parameters
+        ----------
+        given : keys of ``[specimen]`` that are the kind's own.
+        """
+        return (
+            self.elements(**dict(self.completed(given)))
+            if callable(self.elements)
+            else self.elements
+        )
+
+    def apart(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters that differ from those of the kind, as plain values.
+
+        Parameters
+        ----------
+        given : keys of ``[specimen]`` that are the kind's own, completed.
+        """
+        usual = self.completed({}).model_dump(mode="json")
+        sparse = self.completed(given).model_dump(mode="json", exclude_defaults=True)
+        found: dict[str, Any] = _difference(given, usual, sparse)
+        return found
 
 
-SPECIMENS: Registry[SpecimenKind] = Registry(
+def laid_over(given: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables with the values of others where they have none.
+
+    Parameters
+    ----------
+    given, preset : plain values by key; keys may hold tables.
+
+    Examples
+    --------
+    >>> laid_over({"a": {"b": 1}}, {"a": {"b": 0, "c": 2}})
+    {'a': {'b': 1, 'c': 2}}
+    """
+    merged = dict(preset)
+    for key, value in given.items():
+        under = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[key] = laid_over(value, under or {}) if both else value
+    return merged
+
+
+def _difference(given: Any, usual: Any, sparse: Any) -> Any:
+    """What of a table differs from the kind's; where that has none, from the defaults."""
+    found = {}
+    for key, value in given.items():
+        if key not in usual:
+            found[key] = sparse.get(key, value)
+        elif isinstance(value, Mapping) and isinstance(usual[key], Mapping):
+            inner = _difference(value, usual[key], sparse.get(key, {}))
+            found |= {key: inner} if inner else {}
+        elif value != usual[key]:
+            found[key] = value
+    return found
+
+
+class Specimens(Registry[SpecimenKind]):
+    """Specimens by name, and by a Python file that defines or a TOML file that describes one."""
+
+    def get(self, name: str) -> SpecimenKind:
+        """See :meth:`tomoatlas.recon_core.registry.Registry.get`.
+
+        Parameters
+        ----------
+        name : a name, the path of a Python file, or that of a TOML file.
+        """
+        if name.endswith(TABLES):
+            from .build import described
+
+            return described(name)
+        return super().get(name)
+
+
+SPECIMENS = Specimens(
     "specimen",
     "tomoatlas.specimens",
     SpecimenKind,
     {
         "nanocubes": "tomoatlas.phantoms.kinds.nanocubes:NANOCUBES",
         "composite": "tomoatlas.phantoms.kinds.composite:COMPOSITE",
+        "build": "tomoatlas.phantoms.kinds.build:BUILD",
+        "au-fe3o4": "tomoatlas.phantoms.kinds.build:AU_FE3O4",
+        "co3o4-mn3o4": "tomoatlas.phantoms.kinds.build:CO3O4_MN3O4",
+        "zns-cus": "tomoatlas.phantoms.kinds.build:ZNS_CUS",
+        "cu-sic": "tomoatlas.phantoms.kinds.build:CU_SIC",
+        "c-tio2": "tomoatlas.phantoms.kinds.build:C_TIO2",
     },
     key="specimen.kind",
 )
-"""Every specimen by name; a Python file that defines one is a name as well."""
+"""Every specimen by name; a file that defines or describes one is a name as well."""
 
 
 def make_specimen(kind: str, size: int, seed: int = 0, **parameters: Any) -> Specimen:
@@ -97,7 +188,7 @@ def make_specimen(kind: str, size: int, seed: int = 0, **parameters: Any) -> Spe
 
     Parameters
     ----------
-    kind : name of a specimen, or the path of a Python file that defines one.
+    kind : name of a specimen, or the path of a Python or TOML file that holds one.
     size : voxels per edge.
     seed : draws its objects; the size does not.
     **parameters : keys of the kind's own; absent ones have their default.
@@ -126,27 +217,35 @@ def make_specimen(kind: str, size: int, seed: int = 0, **parameters: Any) -> Spe
         )
     if seed < 0:
         raise BadInput("negative seed", key="specimen.seed", value=seed, accepted=">= 0")
-    return _built(found, size, seed, _accepted(found, parameters))
+    accepted = _accepted(found, parameters)
+    return _built(found, size, seed, accepted, found.elements_of(parameters))
 
 
 def _accepted(kind: SpecimenKind, parameters: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return dict(kind.completed(parameters))
     except ValidationError as error:
-        fault = validation_error(error, dict(parameters), kind.parameters, None)
+        data = laid_over(parameters, kind.preset)
+        fault = validation_error(error, data, kind.parameters, None)
         accepted = fault.accepted or f"no key beside {', '.join(RESERVED)}"
         raise fault.at(key=f"specimen.{fault.key}", accepted=accepted) from error
 
 
-def _built(kind: SpecimenKind, size: int, seed: int, parameters: Mapping[str, Any]) -> Specimen:
+def _built(
+    kind: SpecimenKind,
+    size: int,
+    seed: int,
+    parameters: Mapping[str, Any],
+    elements: tuple[str, ...],
+) -> Specimen:
     specimen = kind.build(size, seed, **parameters)
     # studies rely on the declaration before anything is built
-    if specimen.elements != kind.elements or specimen.shape != (size,) * 3:
+    if specimen.elements != elements or specimen.shape != (size,) * 3:
         raise BadInput(
             "its builder returned another specimen than it declares",
             key="specimen.kind",
             value=kind.name,
-            accepted=f"({', '.join(kind.elements)}) on {(size,) * 3} voxels, "
+            accepted=f"({', '.join(elements)}) on {(size,) * 3} voxels, "
             f"not ({', '.join(specimen.elements)}) on {specimen.shape}",
         )
     return specimen

@@ -47,16 +47,21 @@ def put(tables: dict[str, Any], path: str, value: Scalar) -> None:
     BadInput : another axis has put a scalar where the path needs a table.
     """
     *above, last = path.split(".")
+    within: Any = tables
     for key in above:
-        tables = tables[key]
-        if not isinstance(tables, dict):
+        within = within[_step(within, key)]
+        if not isinstance(within, dict | list):
             raise BadInput(
                 "an axis below another axis",
                 key=f"axes.{path}",
                 value=value,
                 accepted=f"an axis over {'.'.join(above)} or over its entries, not both",
             )
-    tables[last] = value
+    within[_step(within, last)] = value
+
+
+def _step(within: dict[str, Any] | list[Any], key: str) -> Any:
+    return int(key) if isinstance(within, list) else key
 
 
 def scalar_paths(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -67,13 +72,17 @@ def scalar_paths(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     tables : the tables of a study.
     """
     for section in SWEPT:
-        for key, value in tables[section].items():
-            # A list, as a range of tilts, is one value that no axis can vary as a scalar.
-            if not isinstance(value, list):
-                yield f"{section}.{key}"
-            # The entries of a table, as an SNR per element, can be swept one by one.
-            if isinstance(value, Mapping):
-                yield from (f"{section}.{key}.{inner}" for inner in value)
+        yield from _paths_below(tables[section], f"{section}.")
+
+
+def _paths_below(tables: object, above: str) -> Iterator[str]:
+    # The entries of a table, as an SNR per element, and of a list, as the ends of a range of tilts,
+    # can be swept one by one; a list itself is no scalar.
+    items = tables.items() if isinstance(tables, Mapping) else ()
+    for key, value in enumerate(tables) if isinstance(tables, list) else items:
+        if not isinstance(value, list):
+            yield f"{above}{key}"
+        yield from _paths_below(value, f"{above}{key}.")
 
 
 def check_axes(

@@ -51,7 +51,8 @@ def outline(table: SpecimenTable) -> Outline:
     """
     if table.from_file:
         return _file_outline(table.kind, *_stamp(table.kind))
-    return Outline(SPECIMENS.get(table.kind).elements, (table.size,) * 3)
+    elements = SPECIMENS.get(table.kind).elements_of(table.parameters)
+    return Outline(elements, (table.size,) * 3)
 
 
 def build(table: SpecimenTable, oversample: int = 1) -> Specimen:
@@ -96,6 +97,7 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
     """
     # Raises for an element without an SNR, before any data are simulated.
     acquisition.snr_of(outline(table).elements)
+    _check_bodies(table)
     finest = table.size * acquisition.oversample
     if not table.from_file and finest > SIZES[1]:
         raise BadInput(
@@ -106,11 +108,18 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
         )
 
 
+def _check_bodies(table: SpecimenTable) -> None:
+    """Refuse a specimen whose parameters its kind accepts one by one, but not together."""
+    kind = None if table.from_file else SPECIMENS.get(table.kind)
+    if kind is not None and kind.check is not None:
+        kind.check(table.seed, **dict(kind.completed(table.parameters)))
+
+
 def specimen_identity(table: SpecimenTable) -> dict[str, Any]:
     """What decides a specimen: name, size, seed and the parameters that are not at their default.
 
-    A volume, and a Python file that defines a specimen, are identified by their bytes, wherever
-    they are. Later keys of the table count where they are not neutral, for a file too.
+    A volume, and a file that defines or describes a specimen, are identified by their bytes,
+    wherever they are. Later keys of the table count where they are not neutral, for a file too.
 
     Parameters
     ----------

@@ -73,7 +73,8 @@ class SpecimenTable(Table):
 
     Parameters
     ----------
-    kind : name of a specimen, or path of an HDF5 volume or of a Python file that defines one.
+    kind : name of a specimen, or path of an HDF5 volume, of a Python file that defines one or of a
+        TOML file that describes one.
     size : voxels per edge; ignored for a volume from a file.
     seed : draws the objects; ignored for a volume from a file.
     """
@@ -93,7 +94,8 @@ class SpecimenTable(Table):
         own = {key: value for key, value in data.items() if key not in cls.model_fields}
         kind = kind_of(data.get("kind"))
         if kind is not None:
-            return {**data, **kind.completed(own).model_dump(mode="json")}
+            completed = kind.completed(own).model_dump(mode="json", exclude_none=True)
+            return {**kind.usual, **data, **completed}
         if own and not is_name(data.get("kind")):
             Table.model_validate(own)
         return data
@@ -122,10 +124,9 @@ class SpecimenTable(Table):
     def set_apart(self) -> dict[str, Any]:
         """The table as plain values, without the parameters that are at the default of the kind."""
         kind = kind_of(self.kind)
-        usual = kind.completed({}).model_dump(mode="json") if kind else {}
         # Parameters at their default are no part of the identity, so that a kind can gain new ones.
-        alike = {key for key, value in self.parameters.items() if usual.get(key) == value}
-        return self.model_dump(mode="json", exclude=alike)
+        own = kind.apart(self.parameters) if kind else self.parameters
+        return self.model_dump(mode="json", include=set(type(self).model_fields)) | own
 
 
 class Surrogate(StrEnum):

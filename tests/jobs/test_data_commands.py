@@ -425,3 +425,52 @@ def test_without_an_atlas_the_newest_edition_has_the_defaults(monkeypatch):
     settings, notes = settings_for(first, {})
     assert (settings.gamma, notes) == (2.0, ())
     assert len(settings_for(first, {"gamma": 1.5})[1]) == 1
+
+
+PARTICLE = """
+[specimen]
+kind = "build"
+size = 12
+field_nm = 60.0
+bodies.ball = { shape = "sphere", diameter_nm = 40.0, material = "Co3O4", density = 6.11 }
+"""
+
+
+def test_phantom_writes_what_a_toml_file_describes(tmp_path, capsys):
+    (tmp_path / "ball.toml").write_text(PARTICLE)
+    out = tmp_path / "ball.h5"
+    argv = ["phantom", str(tmp_path / "ball.toml"), "--out", str(out)]
+    assert main([*argv, "--set", "bodies.ball.diameter_nm=30.0"]) == 0
+    written = load_specimen(out)
+    assert (written.elements, written.shape, written.voxel_size_nm) == (("O", "Co"), (12,) * 3, 5.0)
+    assert main(argv) == 2
+    assert str(out) in capsys.readouterr().err
+    assert main([*argv, "--force"]) == 0
+    assert load_specimen(out).volumes.sum() > 2 * written.volumes.sum()
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("bodies.ball.diameter_nm=90.0", "field_nm"),
+        ("bodies.ball.diametre_nm=9.0", "bodies.ball.diametre_nm"),
+        ("bodies.cube.shape=cube", "bodies.cube"),
+        ("field_nm.x=1", "field_nm"),
+    ],
+)
+def test_phantom_refuses_a_body_that_cannot_be(tmp_path, capsys, setting, named):
+    (tmp_path / "ball.toml").write_text(PARTICLE)
+    argv = ["phantom", str(tmp_path / "ball.toml"), "--set", setting]
+    assert main([*argv, "--out", str(tmp_path / "ball.h5")]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_phantom_shows_a_specimen(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ball.toml").write_text(PARTICLE)
+    assert main(["phantom", "ball.toml", "--show"]) == 0
+    assert (tmp_path / "ball.png").stat().st_size > 10_000
+    assert main(["phantom", "ball.toml", "--show", "-q"]) == 2
+    assert "ball.png" in capsys.readouterr().err
+    assert main(["phantom", "ball.toml", "--show", "--out", "other.h5", "-q"]) == 0
+    assert {path.name for path in tmp_path.glob("other.*")} == {"other.h5", "other.png"}

@@ -199,3 +199,106 @@ def test_parameters_need_a_default_and_a_name_of_their_own(field: dict[str, obje
     with pytest.raises(BadInput) as caught:
         SpecimenKind("wrong", ("Fe",), int, "", model)  # type: ignore[arg-type]
     assert caught.value.key in field
+
+
+PARTICLE = """
+[specimen]
+kind = "build"
+field_nm = 90.0
+seed = 7
+[specimen.bodies.particle]
+shape = "sphere"
+diameter_nm = 60.0
+material = "Co3O4"
+density = 6.11
+shell = "Mn3O4"
+shell_nm = 8.0
+shell_density = 4.86
+"""
+SIZED = PARTICLE.replace("seed = 7", "seed = 7\nsize = 16")
+BUILT = '[study]\nname = "built"' + SIZED
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("specimen.bodies.particle.shell_nm", [2.0, 12.0]),
+        ("specimen.bodies.particle.position_nm.2", [-5.0, 5.0]),
+        ("specimen.field_nm", [80.0, 100.0]),
+    ],
+)
+def test_every_number_of_a_body_is_an_axis(path: str, values: list[float]) -> None:
+    placed = BUILT.replace("shell_nm = 8.0", "shell_nm = 8.0\nposition_nm = [0, 0, 0]")
+    swept = parse_study(f'{placed}\n[axes]\n"{path}" = {values}')
+    one, other = (build(swept.at(cell).specimen).volumes for cell in swept.cells())
+    assert not (one == other).all()
+    assert trial_id(swept, 0) != trial_id(swept, 1)
+    assert parse_study(swept.toml()) == swept
+
+
+@pytest.mark.parametrize(
+    ("line", "same"),
+    [("spread_nm = 0.0", True), ("cut = false", True), ("spread_nm = 1.0", False)],
+)
+def test_a_body_s_default_that_is_written_out_changes_no_identity(line: str, same: bool) -> None:
+    text = BUILT.replace('shape = "sphere"', f'shape = "sphere"\n{line}')
+    assert (trial_id(parse_study(text)) == trial_id(parse_study(BUILT))) is same
+
+
+def test_a_shipped_specimen_takes_other_numbers() -> None:
+    text = '[study]\nname = "s"\n[specimen]\nkind = "au-fe3o4"\nsize = 16\n'
+    usual, other = parse_study(text), parse_study(f"{text}bodies.Au.diameter_nm = 4.3")
+    assert other.specimen.set_apart()["bodies"] == {"Au": {"diameter_nm": 4.3}}
+    assert "bodies" not in usual.specimen.set_apart()
+    assert build(other.specimen).volumes[2].sum() > 1.2 * build(usual.specimen).volumes[2].sum()
+    assert trial_id(parse_study(other.toml())) == trial_id(other)
+
+
+def test_a_zero_that_a_shipped_specimen_has_not_is_kept() -> None:
+    text = '[study]\nname = "s"\n[specimen]\nkind = "au-fe3o4"\nbodies.Au.spread_nm = 0.0'
+    even = parse_study(text)
+    assert even.specimen.set_apart()["bodies"] == {"Au": {"spread_nm": 0.0}}
+
+
+def test_a_file_that_describes_a_specimen(tmp_path: Path) -> None:
+    (tmp_path / "particle.toml").write_text(SIZED)
+    text = '[study]\nname = "s"\n[specimen]\nkind = "particle.toml"\n'
+    found = parse_study(text, folder=tmp_path)
+    assert (found.specimen.size, found.specimen.seed) == (16, 7)
+    expected = build(parse_study(BUILT).specimen)
+    assert (build(found.specimen).volumes == expected.volumes).all()
+    before = trial_id(found)
+    (tmp_path / "particle.toml").write_text(SIZED.replace("60.0", "61.0"))
+    assert trial_id(parse_study(text, folder=tmp_path)) != before
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        (SIZED.replace("Co3O4", "Cx3"), "specimen.bodies.particle.material", "Cx3"),
+        (SIZED.replace("diameter_nm", "diametre_nm"), "specimen.bodies.particle.diametre_nm", 60.0),
+        (SIZED.replace('"sphere"', '"ball"'), "specimen.bodies.particle", None),
+        (SIZED.replace("60.0", "600.0"), "specimen.field_nm", 90.0),
+        (SIZED.replace("8.0", "38.0"), "specimen.bodies.particle.shell_nm", 38.0),
+        (SIZED.replace('"build"', '"nanocubes"'), "specimen.kind", "nanocubes"),
+        ("[study]\nname = 'x'", "specimen", None),
+        ("[specimen", None, None),  # not TOML
+    ],
+)
+def test_what_a_described_specimen_cannot_be(
+    tmp_path: Path, text: str, key: str | None, value: object
+) -> None:
+    (tmp_path / "particle.toml").write_text(text)
+    study_text = '[study]\nname = "s"\n[specimen]\nkind = "particle.toml"\n'
+    with pytest.raises(BadInput) as caught:
+        parse_study(study_text, folder=tmp_path)
+    assert caught.value.key == key
+    assert value is None or caught.value.value == value
+    assert caught.value.accepted
+
+
+def test_a_value_of_an_axis_that_does_not_fit_is_named() -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_study(f'{BUILT}\n[axes]\n"specimen.bodies.particle.shell_nm" = [2.0, 32.0]')
+    assert caught.value.key == "axes.specimen.bodies.particle.shell_nm"
+    assert caught.value.value == 32.0
