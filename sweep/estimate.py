@@ -10,7 +10,8 @@ from ..recon_core.errors import BadInput
 from ..recon_core.memory import FLOAT, SolveSize, fused_bytes, matrix_bytes
 from ..recon_core.methods import Method
 from ..recon_core.settings import GUIDED
-from .search import Search
+from .search import Search, searches
+from .search.plans import plans
 from .study import Study
 from .study.specimens import Outline, outline
 from .study.trial import Cell
@@ -30,7 +31,7 @@ class Estimate:
     Parameters
     ----------
     cells : number of cells.
-    trials : number of trials by method.
+    trials : number of trials by method; of a search that ends by itself, the usual number.
     memory_bytes : of the largest trial.
     seconds : of all trials, one after another on one core.
     """
@@ -58,12 +59,13 @@ def estimate(study: Study) -> Estimate:
     ------
     BadInput : a specimen that cannot be read.
     """
-    cells, methods = study.cells(), study.search.methods
-    memory, seconds = 0, 0.0
-    for at in map(study.at, cells):
-        memory = max(memory, trial_bytes(at))
-        seconds += sum(study.search.budget(m) * trial_seconds(at, m) for m in methods)
-    trials = {method: study.search.budget(method) * len(cells) for method in methods}
+    cells, trials = study.cells(), dict.fromkeys(study.search.methods, 0)
+    memory = max(trial_bytes(study.at(cell)) for cell in cells)
+    seconds = 0.0
+    for plan in plans(searches(study)):
+        each = [trial_seconds(search.study, search.method) for search in plan.searches]
+        seconds += plan.likely * sum(each) / len(each)
+        trials[plan.searches[0].method] += plan.likely
     return Estimate(len(cells), trials, memory, seconds)
 
 

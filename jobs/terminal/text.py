@@ -19,6 +19,7 @@ from ...recon_core.settings import SolverSettings
 from ...sweep.estimate import Estimate, estimate
 from ...sweep.study import Study
 from ...sweep.study.trial import GAMMA, SCORES, Score
+from ..batch.capacity import feeding_lines
 
 _SHOWN_CELLS = 100
 _WEIGHTS = ("haadf", "tv", GAMMA)
@@ -39,6 +40,7 @@ def estimate_text(study: Study) -> str:
             f"cells          {cost.cells}",
             *axes,
             f"trials         {cost.trials_in_all} ({_by_method(cost)})",
+            *(f"  {line}" for line in feeding_lines(study)),
             f"memory         {cost.memory_bytes / 2**30:.2f} GiB per worker (estimated)",
             f"time           {duration(cost.seconds)} on one core (estimated)",
             f"device-hours   {cost.device_hours:.2f} (estimated)",

@@ -23,6 +23,9 @@ MAY_GROW = ("search.trials", "search.chemistry_tv_trials")
 """Keys that a later run may raise: the proposals of a search are one sequence. An axis may get
 more values, since a trial is known by its cell; ``[limits]`` may change at will."""
 
+MAY_SHRINK = ("search.precision",)
+"""Keys that a later run may lower: the search goes on where it had ended."""
+
 
 @dataclass(frozen=True)
 class StudyFolder:
@@ -164,6 +167,8 @@ def _continues(key: str, before: Any, now: Any) -> bool:
         return True
     if key in MAY_GROW:
         return bool(now >= before)
+    if key in MAY_SHRINK:
+        return bool(now <= before)
     is_axis = key.startswith("axes.") and before is not None and now is not None
     return is_axis and set(before) <= set(now)
 
@@ -171,6 +176,8 @@ def _continues(key: str, before: Any, now: Any) -> bool:
 def _accepted(key: str, before: Any) -> str:
     if key in MAY_GROW:
         return f"{before} or more"
+    if key in MAY_SHRINK:
+        return f"{before} or less"
     return f"{before!r} and further values" if key.startswith("axes.") and before else repr(before)
 
 

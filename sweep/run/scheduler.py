@@ -37,6 +37,7 @@ from ...recon_core.methods import Method
 from ..estimate import DurationModel
 from ..executors import Executor, trials_each
 from ..search import Search, recognised, searches
+from ..search.plans import Plan, plans
 from ..study import Study
 from ..study.trial import (
     Cell,
@@ -64,35 +65,35 @@ duration. A trial that hangs must not take the whole walltime of every job."""
 
 
 class PriorityOrder:
-    """The searches that can make a trial now, in the order in which they shall.
+    """The plans that can make a trial now, in the order in which they shall.
 
     Parameters
     ----------
-    searches : all; those of a cell in a row.
+    plans : all; those of a cell in a row.
     seconds : expected duration of a trial of a search.
     """
 
-    def __init__(self, searches: Iterable[Search], seconds: Callable[[Search], float]) -> None:
+    def __init__(self, plans: Iterable[Plan], seconds: Callable[[Search], float]) -> None:
         self._seconds, self._ending = seconds, False
-        self._place = {search: i for i, search in enumerate(searches)}
-        self._queued: set[Search] = set()
-        self._heap: list[tuple[float, int, Search]] = []
-        for search in self._place:
-            self.add(search)
+        self._place = {plan: i for i, plan in enumerate(plans)}
+        self._queued: set[Plan] = set()
+        self._heap: list[tuple[float, int, Plan]] = []
+        for plan in self._place:
+            self.add(plan)
 
-    def add(self, search: Search) -> None:
-        """Queue a search, if its next trial can be made and it is not queued yet."""
-        if search.ready and search not in self._queued:
-            self._queued.add(search)
-            heapq.heappush(self._heap, self._entry(search))
+    def add(self, plan: Plan) -> None:
+        """Queue a plan, if its next trial can be made and it is not queued yet."""
+        if plan.ready and plan not in self._queued:
+            self._queued.add(plan)
+            heapq.heappush(self._heap, self._entry(plan))
 
-    def take(self) -> Search | None:
-        """Remove the first search and return it; None if all wait for results."""
+    def take(self) -> Plan | None:
+        """Remove the first plan and return it; None if all wait for results."""
         if not self._heap:
             return None
-        search = heapq.heappop(self._heap)[-1]
-        self._queued.discard(search)
-        return search
+        plan = heapq.heappop(self._heap)[-1]
+        self._queued.discard(plan)
+        return plan
 
     def update(self, left: int, slots: int) -> None:
         """Begin the last rounds when it is time to.
@@ -104,14 +105,15 @@ class PriorityOrder:
         """
         if not self._ending and left <= LAST_ROUNDS * slots:
             self._ending = True
-            self._heap = [self._entry(search) for search in self._queued]
+            self._heap = [self._entry(plan) for plan in self._queued]
             heapq.heapify(self._heap)
 
-    def _entry(self, search: Search) -> tuple[float, int, Search]:
-        # No two searches have one place, so searches themselves are never compared.
+    def _entry(self, plan: Plan) -> tuple[float, int, Plan]:
+        # No two plans have one place, so plans themselves are never compared.
         if self._ending:
-            return -search.left * self._seconds(search), self._place[search], search
-        return int(PORTIONS * search.progress), self._place[search], search
+            middle = plan.searches[len(plan.searches) // 2]
+            return -plan.left * self._seconds(middle), self._place[plan], plan
+        return int(PORTIONS * plan.progress), self._place[plan], plan
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,9 @@ class Scheduler:
         self, study: Study, records: Iterable[Record] = (), cells: Iterable[Cell] | None = None
     ) -> None:
         self._retries, self._score = study.limits.retries, study.search.score
-        self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
-        self.total = sum(search.budget for search in self._searches.values())
+self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
+        self._plans = plans(list(self._searches.values()))
+        self._plan_of = {search: plan for plan in self._plans for search in plan.searches}
         self.done = self.failed = 0
         self._durations, self._each = DurationModel(), 1
         self._attempts: Counter[Trial] = Counter()
@@ -197,10 +200,15 @@ class Scheduler:
         self._reconsider = True
         known, self._passed_over = recognised(self._searches, records)
         for search, trial, record in known:
-            if trial.number not in search.scores:
+            if not self._plan_of[search].knows(trial):
                 self._resume(search, trial, record)
         self.resumed = self.done
-        self._order = PriorityOrder(self._searches.values(), self._durations.estimate)
+        self._order = PriorityOrder(self._plans, self._durations.estimate)
+
+    @property
+    def total(self) -> int:
+        """Trials of the study; at most so many, as long as a search may end by itself."""
+        return sum(plan.budget for plan in self._plans)
 
     @property
     def finished(self) -> bool:
@@ -242,13 +250,15 @@ class Scheduler:
         return False
 
     def make(self) -> bool:
-        """Have the next search make a trial and queue it; False if all searches wait."""
-        search = self._order.take()
-        if search is None:
-            return False
-        self._ready.append(Planned(search, search.next_trial()))
-        self._order.add(search)
-        return True
+        """Have the next plan make a trial and queue it; False if all plans wait."""
+        while (plan := self._order.take()) is not None:
+            trial = plan.next_trial()
+            self._order.add(plan)
+            if trial is not None:
+                search = self._searches[trial.cell.values, trial.method]
+                self._ready.append(Planned(search, trial))
+                return True
+        return False
 
     def _defer(self, deadline: Deadline) -> None:
         """Put aside trials at the front of the queue that would outlast the deadline."""
@@ -301,7 +311,7 @@ class Scheduler:
         ok = result.status is TrialStatus.OK
         score, seconds = (score_of(self._score, result), result.seconds) if ok else (None, None)
         self._count(plan.search, trial, score, seconds)
-        self._order.add(plan.search)
+        self._order.add(self._plan_of[plan.search])
 
     def given_up(self, deadline: Deadline) -> list[tuple[Trial, TrialResult]]:
         """Results of the trials in flight at the deadline that have had their expected time.
@@ -339,7 +349,7 @@ class Scheduler:
         self, search: Search, trial: Trial, score: float | None, seconds: float | None
     ) -> None:
         ok = score is not None and math.isfinite(score)
-        search.finish(trial.number, trial.weights, score if ok else None)
+        self._plan_of[search].take_in(trial, score if ok else None)
         self.done += 1
         self.failed += not ok
         if seconds:

@@ -8,14 +8,15 @@ on the number of workers, their order, or on restarts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights, default_weights
 from ..study import Study, trial_id
 from ..study.identity import short_seed
-from ..study.trial import Cell, Record, Scalar, Trial, weights_named
-from .propose import initial_point, propose
+from ..study.tables import Strategy
+from ..study.trial import Cell, Record, Scalar, Trial, proposal_of, weights_named
+from .propose import Space, initial_point, propose
 
 
 @dataclass(eq=False)
@@ -47,9 +48,39 @@ class Search:
         self._seeds = ("search", p["condition"], p["solver"], p["method"])
 
     @property
+    def searches(self) -> tuple[Search, ...]:
+        """Itself: it is the plan of its cell, see :mod:`tomoatlas.sweep.search.plans`."""
+        return (self,)
+
+    @property
+    def space(self) -> Space:
+        """Bounds of what is searched."""
+        return self.study.search.space.of(self.method)
+
+    @property
+    def shared(self) -> bool:
+        """Whether its trials are chosen together with those of other cells."""
+        return bool(self.space) and self.study.search.strategy is Strategy.CONTEXTUAL
+
+    @property
     def budget(self) -> int:
         """Trials that this search may have."""
         return self.study.search.budget(self.method)
+
+    @property
+    def likely(self) -> int:
+        """Trials that it will make: all that it may have."""
+        return self.budget
+
+    @property
+    def designed(self) -> int:
+        """Trials that need no results: all of them can run at the same time."""
+        return min(self.study.search.initial, self.budget)
+
+    @property
+    def lag(self) -> int:
+        """Trials that can run at the same time once the design is done."""
+        return self.study.search.lag_of(1)
 
     @property
     def progress(self) -> float:
@@ -87,6 +118,25 @@ class Search:
         identity = trial_id(self._parameters, self.method, weights)
         return Trial(self.cell, self.method, number, weights, identity)
 
+    def take_in(self, trial: Trial, score: float | None) -> None:
+        """Learn the score of a trial, of this run or an earlier one.
+
+        Parameters
+        ----------
+        trial : of this search.
+        score : what ``search.score`` names; None if it failed.
+        """
+        self.finish(trial.number, trial.weights, score)
+
+    def knows(self, trial: Trial) -> bool:
+        """Whether the score of a trial has been taken in.
+
+        Parameters
+        ----------
+        trial : of this search.
+        """
+        return trial.number in self.scores
+
     def finish(self, number: int, weights: Weights, score: float | None) -> None:
         """Record the score of a trial, of this run or an earlier one.
 
@@ -109,7 +159,7 @@ class Search:
             self._settled += 1
 
     def _weights(self, t: int) -> Weights:
-        space = self.study.search.space.of(self.method)
+        space = self.space
         if not space:
             return Weights()
         # The design depends on the seed alone, so that it can run fully in parallel.
@@ -129,7 +179,7 @@ class Search:
 
     def _known(self, t: int) -> int:
         """Number of results from which proposal ``t`` is made."""
-        return max(0, t - self.study.search.lag + 1)
+        return max(0, t - self.lag + 1)
 
     def _seed(self, *parts: int) -> int:
         return short_seed(*self._seeds, *parts)
@@ -182,7 +232,10 @@ def planned_by(places: Mapping[SearchKey, Search], record: Record) -> tuple[Sear
     try:
         search = places[tuple(record["cell"].items()), Method(record["method"])]
         trial = search.trial(int(record["number"]), weights_named(record["weights"]))
+        trial = replace(trial, proposal=proposal_of(record))
         known = trial.trial_id == record["trial_id"] and {"nrmse", "status"} <= record.keys()
+        # Without its place in the order of the proposals nothing can be made of it.
+        known &= trial.proposal is not None or not search.shared
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _foreign(record) from error
     if not known:

@@ -158,8 +158,7 @@ def ask(points: Array, scores: Array, seed: int) -> Array:
     -------
     Point (d,).
     """
-    # Several BLAS threads sum in another order and change the last digits.
-    with _blas().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         models = fit(points, scores)
         return _best_point(models, points, scores, np.random.default_rng(seed))
 
@@ -177,8 +176,14 @@ def expect(points: Array, scores: Array, at: Array) -> tuple[Array, Array]:
     -------
     Mean and standard deviation (number,).
     """
-    with _blas().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         return fit(points, scores).mixture(at)
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """BLAS on one thread: several sum in another order and change the last digits."""
+    limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limit
 
 
 @cache
@@ -320,7 +325,6 @@ def ask_gp_hedge(points: Array, scores: Array, seed: int) -> Array:
     )
     # As many lies as pending points, each with the best score known.
     lies = [float(scores.min())] * (len(points) - len(scores))
-    # Several BLAS threads sum in another order and change the last digits.
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
         for message in HARMLESS_WARNINGS:
             # Only these two: any other warning is an error in the tests.

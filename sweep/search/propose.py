@@ -59,12 +59,19 @@ def initial_point(
         return _weights(space, [_clipped(first[name], space[name]) for name in space])
     # A power of two keeps the sequence balanced; a point does not depend on how many are drawn.
     block = max(DESIGN_BLOCK, 1 << number.bit_length())
-    return _at(space, _sobol(len(space), block, seed)[number - 1])
+    return at_unit(space, sobol(len(space), block, seed)[number - 1])
 
 
 @lru_cache(maxsize=1024)
-def _sobol(dimensions: int, count: int, seed: int) -> Array:
-    """The first ``count`` points of a scrambled Sobol sequence, (count, dimensions)."""
+def sobol(dimensions: int, count: int, seed: int) -> Array:
+    """The first points of a scrambled Sobol sequence, (count, dimensions).
+
+    Parameters
+    ----------
+    dimensions : of the unit cube.
+    count : a power of two keeps the sequence balanced.
+    seed : of the scrambling.
+    """
     from scipy.stats import qmc
 
     points: Array = qmc.Sobol(dimensions, seed=np.random.default_rng(seed)).random(count)
@@ -101,7 +108,9 @@ def propose(
         return _untried(space, initial_point(space, len(tried), seed), tried)
     modelled = [*(w for w, _ in scored), *pending[-PENDING_MODELLED:]]
     unit = _unit(space, [_point(space, w) for w in modelled])
-    return _untried(space, _at(space, _ask(surrogate, unit, np.array(scores.values), seed)), tried)
+    return _untried(
+        space, at_unit(space, _ask(surrogate, unit, np.array(scores.values), seed)), tried
+    )
 
 
 def _telling(scored: Scored) -> Scored:
@@ -189,7 +198,7 @@ def _untried(space: Space, weights: Weights, tried: list[list[float]]) -> Weight
     for step in range(1, 2 * len(tried) + 2):
         if _point(space, weights) not in tried:
             break
-        weights = _at(space, _aside(space, weights, step))
+        weights = at_unit(space, _aside(space, weights, step))
     return weights
 
 
@@ -224,8 +233,26 @@ def _linear(space: Space) -> NDArray[np.bool_]:
     return np.array([name in LINEAR for name in space], dtype=bool)
 
 
-def _at(space: Space, unit: Array) -> Weights:
-    """The weights at ``unit`` in [0, 1] of each dimension's range."""
+def unit_of(space: Space, weights: Weights) -> Array:
+    """Place (d,) of weights in [0, 1] of each dimension's range; the inverse of :func:`at_unit`.
+
+    Parameters
+    ----------
+    space : bounds of each weight, linear.
+    weights : with one of every dimension.
+    """
+    place: Array = _unit(space, [_point(space, weights)])[0]
+    return place
+
+
+def at_unit(space: Space, unit: Array) -> Weights:
+    """The weights, of six significant digits, at a place in the unit cube.
+
+    Parameters
+    ----------
+    space : bounds of each weight, linear.
+    unit : (d,), in [0, 1] of each dimension's range.
+    """
     lows, highs = _scaled_bounds(space)
     scaled = lows + unit * (highs - lows)
     return _weights(space, list(np.where(_linear(space), scaled, np.exp(scaled))))

@@ -20,9 +20,11 @@ from ...recon_core.settings import SOLVER_EDITIONS
 
 LATER: dict[str, object] = {
     "acquisition.contrast": "power",
+    "search.precision": 0.005,
     "search.score": "nrmse",
     "search.score_digits": None,
     "search.space.gamma": None,
+    "search.strategy": "per-cell",
     "solver.background": "given",
     "solver.contrast": "power",
     "solver.film": False,

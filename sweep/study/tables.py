@@ -11,7 +11,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from ...phantoms.formats.registry import reads_volumes
@@ -140,6 +148,24 @@ class Surrogate(StrEnum):
     GP_HEDGE = "gp-hedge"
 
 
+CELLS_PER_LAG = 8
+"""Cells for each trial that a search over all of them may have in flight: with an eighth of the
+cells under way it needs no more trials than one after another, with half of them nearly twice as
+many."""
+
+
+class Strategy(StrEnum):
+    """How the trials of a method are chosen.
+
+    ``per-cell``: every cell is searched alone (:class:`tomoatlas.sweep.search.Search`).
+    ``contextual``: all cells that one surrogate can describe, together
+    (:class:`tomoatlas.sweep.search.plans.Survey`).
+    """
+
+    PER_CELL = "per-cell"
+    CONTEXTUAL = "contextual"
+
+
 class SearchSpace(Table):
     """``search.space``: bounds of the weights, searched log-uniformly, and of the exponent.
 
@@ -186,11 +212,14 @@ class SearchSettings(Table):
 
     Parameters
     ----------
-    trials : fused trials per cell.
-    initial : how many of them follow the fixed design.
-    chemistry_tv_trials : trials of chemistry + TV per cell.
+    trials : fused trials per cell; with the strategy ``contextual`` the most that a cell may have.
+    initial : how many of them follow the fixed design of ``per-cell``.
+    chemistry_tv_trials : trials of chemistry + TV per cell, likewise.
+    strategy : ``per-cell`` or ``contextual``; see :class:`Strategy`.
     lag : a proposal waits for all but the ``lag - 1`` trials before it; raise it when workers
-        outnumber cells.
+        outnumber cells. None: an eighth of the cells that are searched together.
+    precision : relative improvement of a cell's score that is not worth a trial; ``contextual``
+        ends where no more is expected anywhere.
     methods : what is run in every cell.
     surrogate : the model that makes the proposals.
     space : bounds of the weights.
@@ -203,12 +232,22 @@ class SearchSettings(Table):
     trials: Count = 20
     initial: Count = 6
     chemistry_tv_trials: Count = 8
-    lag: Count = 1
+    # Before the lag, whose default depends on it.
+    strategy: Strategy = Strategy.PER_CELL
+    lag: Annotated[Count | None, Field(validate_default=True)] = None
     methods: tuple[Method, ...] = tuple(Method)
     surrogate: Surrogate = Surrogate.GP
     space: SearchSpace = SearchSpace()
     score: Score = Score.NRMSE
     score_digits: Annotated[int, Field(ge=2, le=17)] | None = None
+    precision: Annotated[float, Field(gt=0, lt=1)] = 0.005
+
+    @field_validator("lag")
+    @classmethod
+    def _one_by_one(cls, lag: int | None, info: ValidationInfo) -> int | None:
+        """A cell that is searched alone has one trial in flight, unless another number is set."""
+        alone = info.data.get("strategy") is Strategy.PER_CELL
+        return 1 if lag is None and alone else lag
 
     @field_validator("methods")
     @classmethod
@@ -227,6 +266,20 @@ class SearchSettings(Table):
         # Baselines without weights have nothing to search.
         budgets = {Method.FUSED: self.trials, Method.CHEMISTRY_TV: self.chemistry_tv_trials}
         return budgets.get(method, 1)
+
+    def lag_of(self, cells: int) -> int:
+        """Trials that a search over so many cells may have in flight.
+
+        Parameters
+        ----------
+        cells : number of cells that share a surrogate.
+
+        Examples
+        --------
+        >>> SearchSettings().lag_of(56), SearchSettings(strategy="contextual").lag_of(56)
+        (1, 7)
+        """
+        return self.lag if self.lag is not None else max(1, cells // CELLS_PER_LAG)
 
 
 class LimitsTable(Table):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +33,22 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """How a search over many cells came to a trial.
+
+    Parameters
+    ----------
+    number : place in the one order of all trials of the search, from 0.
+    known : number of results, the first ones of that order, that it was made from.
+    gain : relative improvement that was expected of it; None where it was not asked for.
+    """
+
+    number: int
+    known: int
+    gain: float | None = None
+
+
+@dataclass(frozen=True)
 class Trial:
     """One reconstruction to be made and scored.
 
@@ -44,6 +60,7 @@ class Trial:
     weights : of the method's terms.
     trial_id : hash of all parameters that decide the result; see
         :meth:`tomoatlas.sweep.study.Study.trial`.
+    proposal : of a search over many cells; None of one that searches its cell alone.
     """
 
     cell: Cell
@@ -51,6 +68,7 @@ class Trial:
     number: int
     weights: Weights
     trial_id: str
+    proposal: Proposal | None = field(default=None, compare=False)
 
     def weights_record(self) -> dict[str, float]:
         """The weights that the method has, by name."""
@@ -151,6 +169,22 @@ class TrialResult:
     code: Provenance | None = None
 
 
+def proposal_of(record: Mapping[str, Any]) -> Proposal | None:
+    """The proposal that a record names; None where it names none.
+
+    Parameters
+    ----------
+    record : a line of a journal, parsed.
+    """
+    found = record.get("proposal")
+    if not isinstance(found, dict):
+        return None
+    number, known = found.get("number"), found.get("known")
+    if type(number) is not int or type(known) is not int or not 0 <= known <= number:
+        return None
+    return Proposal(number, known, found.get("gain"))
+
+
 def weights_of(method: Method, weights: Weights) -> dict[str, float]:
     """The weights that a method has, by name, and the exponent where it is searched.
 
@@ -196,6 +230,7 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
         "cell": dict(trial.cell.values),
         "method": str(trial.method),
         "number": trial.number,
+        "proposal": trial.proposal and asdict(trial.proposal),
         "attempt": attempt,
         "final": final,
         "weights": trial.weights_record(),

@@ -114,13 +114,14 @@ def check_a_killed_process_costs_its_trial_alone(executor: Executor) -> None:
 def check_the_atlas_is_the_same_and_closing_again_does_nothing(executor: Executor) -> None:
     with tempfile.TemporaryDirectory() as folder:
         journals = [Path(folder) / name / "trials.jsonl" for name in ("one", "many")]
-        run(small_study(), journals[0].parent, InlineExecutor(bowl))
-        summary = run(small_study(), journals[1].parent, executor)
+        study = small_study(trials=6, lag=2, strategy='"contextual"')
+        run(study, journals[0].parent, InlineExecutor(bowl))
+        summary = run(study, journals[1].parent, executor)
         one, many = (atlas_of(journal) for journal in journals)
         assert one == many
-        assert (summary.done, summary.failed) == (24, 0)
+        assert (summary.done, summary.failed) == (len(one), 0)
         records = read_records(journals[1])
-        assert len(records) == 24
+        assert len(records) == len(one)
         assert {record["worker"] for record in records} <= names(executor)
     executor.close()
 

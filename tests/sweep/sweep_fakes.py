@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import random
 import signal
 import time
 from dataclasses import replace
@@ -149,6 +150,30 @@ def faulty(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     return uneven_bowl(study, trial)
 
 
+class ShuffledExecutor:
+    """Many slots, whose trials come back in any order."""
+
+    def __init__(self, slots: int, seed: int, evaluate: Evaluate = bowl) -> None:
+        self.slots, self._evaluate = slots, evaluate
+        self._rng = random.Random(seed)
+        self._queue: list[tuple[Study, Trial]] = []
+        self.most = 0
+        self.closed = False
+
+    def submit(self, study: Study, trial: Trial) -> None:
+        self._queue.append((study, trial))
+        self.most = max(self.most, len(self._queue))
+
+    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
+        if not self._queue:
+            return None
+        study, trial = self._queue.pop(self._rng.randrange(len(self._queue)))
+        return trial, self._evaluate(study, trial, "cpu")
+
+    def close(self) -> None:
+        self.closed = True
+
+
 EVALUATIONS: dict[str, Evaluate] = {
     e.__name__: e
     for e in (
@@ -181,6 +206,7 @@ def atlas_of(journal: Path) -> Atlas:
             tuple(record["cell"].items()),
             record["method"],
             record["number"],
+            tuple((record["proposal"] or {}).values()),
             tuple(record["weights"].items()),
             record["nrmse"],
             record["status"],

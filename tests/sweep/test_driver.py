@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sweep_fakes import (
     SMALL,
     Atlas,
+    ShuffledExecutor,
     atlas_of,
     bowl,
     failing_bowl,
@@ -38,30 +39,6 @@ from tomoatlas.sweep.study.trial import Record, Trial, TrialResult
 
 HERE = Path(__file__).parent
 QUICK = SMALL.replace("initial = 3", "initial = 5")
-
-
-class ShuffledExecutor:
-    """Many slots, whose trials come back in any order."""
-
-    def __init__(self, slots: int, seed: int) -> None:
-        self.slots = slots
-        self._rng = random.Random(seed)
-        self._queue: list[tuple[Study, Trial]] = []
-        self.most = 0
-        self.closed = False
-
-    def submit(self, study: Study, trial: Trial) -> None:
-        self._queue.append((study, trial))
-        self.most = max(self.most, len(self._queue))
-
-    def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
-        if not self._queue:
-            return None
-        study, trial = self._queue.pop(self._rng.randrange(len(self._queue)))
-        return trial, bowl(study, trial)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture
@@ -330,10 +307,14 @@ def test_a_refused_folder_closes_the_executor(tmp_path: Path) -> None:
 
 
 def start(
-    folder: Path, evaluation: str, executor: str, stdout: int = subprocess.DEVNULL
+    folder: Path,
+    evaluation: str,
+    executor: str,
+    stdout: int = subprocess.DEVNULL,
+    text: str = QUICK,
 ) -> subprocess.Popen[bytes]:
     study = folder.parent / "study.toml"
-    study.write_text(QUICK)
+    study.write_text(text)
     return subprocess.Popen(
         [sys.executable, HERE / "run_study.py", study, folder, evaluation, executor],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -352,22 +333,26 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.parametrize("strategy", ["per-cell", "contextual"])
 def test_a_study_started_on_three_killed_twice_and_finished_on_five_is_the_same(
-    tmp_path: Path,
+    tmp_path: Path, strategy: str
 ) -> None:
+    text = QUICK.replace("[search]", f'[search]\nstrategy = "{strategy}"\nlag = 2')
+    study = parse_study(text)
     journal = tmp_path / "run" / "trials.jsonl"
     rng = random.Random(5)
     for executor in ("threads:3", "threads:3"):
         goal = lines(journal) + rng.randrange(1, 7)
-        process = start(tmp_path / "run", "uneven_bowl", executor)
+        process = start(tmp_path / "run", "uneven_bowl", executor, text=text)
         wait_for(lambda p=process, g=goal: lines(journal) >= g or p.poll() is not None)
         time.sleep(rng.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    summary = run(parse_study(QUICK), tmp_path / "run", ShuffledExecutor(5, 1))
+    summary = run(study, tmp_path / "run", ShuffledExecutor(5, 1))
     assert summary.resumed >= 2
-    assert len(read_records(journal)) == summary.total == 24
-    assert atlas_of(journal) == undisturbed(parse_study(QUICK), tmp_path / "one")
+    whole = undisturbed(study, tmp_path / "one")
+    assert len(read_records(journal)) == summary.total == len(whole)
+    assert atlas_of(journal) == whole
 
 
 def ended(pid: int) -> bool:

@@ -1,0 +1,113 @@
+"""What a surrogate sees of a cell: the columns of its context, and which cells share a surrogate.
+
+A number that varies between the cells is a column, on the scale on which accuracy follows it. What
+is no number, and the seed of a specimen, has no place on a scale: cells that differ in it have
+surrogates of their own. What is HAADF's alone counts only where HAADF is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from ...recon_core.methods import Method
+from ..study.trial import Scalar
+from .contextual import Array
+
+HAADF_TILTS = "acquisition.haadf_tilts"
+OF_HAADF = frozenset(
+    {
+        HAADF_TILTS,
+        "acquisition.haadf_snr",
+        "acquisition.contrast",
+        "acquisition.gamma",
+        "solver.contrast",
+        "solver.gamma",
+        "solver.film",
+        "solver.noise",
+    }
+)
+"""Keys of a study without any effect where no HAADF is used."""
+
+SEEDS = frozenset({"specimen.seed"})
+
+SCALES: dict[str, Callable[[float], float]] = {
+    HAADF_TILTS: math.log1p,
+    "acquisition.chemical_snr": lambda snr: math.log(snr - 1.0),
+}
+"""Key → its scale; of all others, and what is below them, the logarithm where all are positive.
+An SNR of maps is 1 + mean counts: 1 is no signal."""
+
+Values = Sequence[tuple[str, Scalar]]
+"""Dotted path and value of every axis of a cell."""
+
+
+def uses_haadf(method: Method, haadf_tilts: int) -> bool:
+    """Whether a method uses HAADF.
+
+    Parameters
+    ----------
+    method : the method.
+    haadf_tilts : number of HAADF projections in the data.
+    """
+    return "haadf" in method.weight_names and haadf_tilts > 0
+
+
+def surrogate_key(values: Values, haadf: bool) -> tuple[Scalar, ...]:
+    """What cells must have in common to share a surrogate.
+
+    Parameters
+    ----------
+    values : of a cell.
+    haadf : whether HAADF is used.
+
+    Examples
+    --------
+    >>> surrogate_key([("specimen.kind", "composite"), ("acquisition.chemical_tilts", 9)], True)
+    ('composite',)
+    """
+    # A bool equals a number in Python: as text it does not.
+    return tuple(str(v) for path, v in values if _counts(path, haadf) and not _scaled(path, v))
+
+
+def columns(cells: Iterable[Values], haadf: bool) -> Array:
+    """The context of cells that share a surrogate, (cells, columns): what varies between them.
+
+    Parameters
+    ----------
+    cells : values of each.
+    haadf : whether HAADF is used.
+
+    Examples
+    --------
+    >>> columns([[("acquisition.chemical_tilts", 5)], [("acquisition.chemical_tilts", 9)]], False)
+    array([[1.60943791],
+           [2.19722458]])
+    """
+    rows = [[(p, v) for p, v in cell if _counts(p, haadf) and _scaled(p, v)] for cell in cells]
+    if not rows or not rows[0]:
+        return np.zeros((len(rows), 0))
+    paths = [path for path, _ in rows[0]]
+    table = np.array([[float(value) for _, value in row] for row in rows])
+    found = [_on_scale(path, column) for path, column in zip(paths, table.T, strict=True)]
+    varied = [column for column in found if np.ptp(column) > 0]
+    return np.array(varied).reshape(len(varied), len(rows)).T
+
+
+def _counts(path: str, haadf: bool) -> bool:
+    return haadf or path not in OF_HAADF
+
+
+def _scaled(path: str, value: Scalar) -> bool:
+    """Whether a value has a place on a scale."""
+    return path not in SEEDS and isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _on_scale(path: str, values: Array) -> Array:
+    names = (path, path.rpartition(".")[0])
+    scale = next((SCALES[name] for name in names if name in SCALES), None)
+    if scale is None:
+        scale = math.log if (values > 0).all() else float
+    return np.array([scale(value) for value in values])

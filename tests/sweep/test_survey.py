@@ -1,0 +1,248 @@
+"""Searches over many cells as a study runs them: the same trials whatever happens."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sweep_fakes import ShuffledExecutor, atlas_of, read_records
+
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.executors.local import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.run.scheduler import Scheduler
+from tomoatlas.sweep.search import searches
+from tomoatlas.sweep.search.plans import Survey, plans
+from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
+
+TEXT = """
+[study]
+name = "survey"
+seed = 3
+[specimen]
+kind = "nanocubes"
+size = 16
+[search]
+strategy = "contextual"
+trials = 6
+chemistry_tv_trials = 5
+methods = ["fused", "chemistry-tv", "ml"]
+[axes]
+"acquisition.haadf_tilts" = [5, 9, 18]
+"acquisition.chemical_tilts" = [5, 9, 18]
+"""
+
+
+SMALL = TEXT.replace("trials = 6", "trials = 4", 1).replace("[5, 9, 18]", "[5, 9]", 1)
+
+
+def study_of(text: str = TEXT, **search: object) -> Study:
+    for key, value in search.items():
+        text = re.sub(rf"(?m)^{key} = .*\n", "", text)
+        text = text.replace("[search]\n", f"[search]\n{key} = {value}\n")
+    return parse_study(text)
+
+
+def moving(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
+    """A smooth map whose optimum moves with the tilts; 0.2 to 0.9."""
+    cell = dict(trial.cell.values)
+    tilts = math.log(cell["acquisition.haadf_tilts"]), math.log(cell["acquisition.chemical_tilts"])
+    haadf, tv = (math.log(max(w, 1e-3)) for w in (trial.weights.haadf, trial.weights.tv))
+    away = (0.2 * (haadf + 3.0 - 0.5 * tilts[0])) ** 2 + (0.4 * (tv - 0.8 + 0.3 * tilts[1])) ** 2
+    nrmse = min(math.exp(away - 0.1 * sum(tilts)) / 1.5, 1.9)
+    return TrialResult(TrialStatus.OK, nrmse, {"Co": nrmse}, iterations=7.0, seconds=0.01)
+
+
+def failing(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
+    """The map, but its strong TV fails, and so does one cell altogether."""
+    values = dict(trial.cell.values)
+    if trial.weights.tv > 2.0 or set(values.values()) == {9}:
+        return TrialResult(TrialStatus.FAILED, error="diverged")
+    return moving(study, trial)
+
+
+def undisturbed(study: Study, folder: Path) -> set[tuple[object, ...]]:
+    run(study, folder, InlineExecutor(moving))
+    return atlas_of(folder / "trials.jsonl")
+
+
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(slots=st.integers(1, 9), seed=st.integers(0, 9), lag=st.integers(1, 5))
+def test_trials_do_not_depend_on_workers_or_order(
+    tmp_path_factory: pytest.TempPathFactory, slots: int, seed: int, lag: int
+) -> None:
+    study = study_of(SMALL, lag=lag)
+    folder = tmp_path_factory.mktemp("runs")
+    summary = run(study, folder / "shuffled", ShuffledExecutor(slots, seed, moving))
+    whole = undisturbed(study, folder / "one")
+    assert atlas_of(folder / "shuffled" / "trials.jsonl") == whole
+    assert summary.total == summary.done == len(whole)
+
+
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(kept=st.integers(0, 50), seed=st.integers(0, 9), lag=st.integers(1, 5))
+def test_any_part_of_a_record_is_resumed_to_the_same_end(
+    tmp_path_factory: pytest.TempPathFactory, kept: int, seed: int, lag: int
+) -> None:
+    study = study_of(SMALL, lag=lag)
+    folder = tmp_path_factory.mktemp("runs")
+    journal = folder / "two" / "trials.jsonl"
+    whole = undisturbed(study, folder / "one")
+    run(study, folder / "two", ShuffledExecutor(4, seed, moving))
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:kept]))
+    run(study, folder / "two", ShuffledExecutor(3, seed + 1, moving))
+    assert atlas_of(journal) == whole
+    again = run(study, folder / "two", InlineExecutor(failing))
+    assert (again.resumed, again.done, again.drained) == (len(whole), len(whole), False)
+
+
+def test_a_lost_line_is_made_good(tmp_path: Path) -> None:
+    whole = undisturbed(study_of(), tmp_path)
+    journal = tmp_path / "trials.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:5] + lines[6:]))
+    run(study_of(), tmp_path, ShuffledExecutor(3, 1, moving))
+    assert atlas_of(journal) == whole
+
+
+def test_proposals_know_all_but_the_lag_and_all_before_the_search_ends(tmp_path: Path) -> None:
+    study = study_of(lag=3, methods='["fused"]')
+    run(study, tmp_path, ShuffledExecutor(9, 0, moving))
+    made = sorted(
+        (r["proposal"] for r in read_records(tmp_path / "trials.jsonl")), key=lambda p: p["number"]
+    )
+    assert [p["number"] for p in made] == list(range(len(made)))
+    assert [p["known"] for p in made[:11]] == [0] * 8 + [6, 7, 8]
+    before = 0
+    for proposal in made[8:]:
+        expected = max(before, proposal["number"] - 2)
+        assert proposal["known"] in (expected, proposal["number"])
+        before = proposal["known"]
+    assert all(p["gain"] is None or p["gain"] >= study.search.precision for p in made)
+
+
+def test_a_survey_needs_few_trials_and_finds_every_optimum(tmp_path: Path) -> None:
+    study = study_of(methods='["fused"]', trials=20)
+    summary = run(study, tmp_path, InlineExecutor(moving))
+    best: dict[tuple[object, ...], float] = {}
+    for record in read_records(tmp_path / "trials.jsonl"):
+        cell = tuple(record["cell"].values())
+        best[cell] = min(best.get(cell, math.inf), record["nrmse"])
+    regret = [
+        nrmse * 1.5 * math.exp(0.1 * (math.log(float(str(a))) + math.log(float(str(b))))) - 1.0
+        for (a, b), nrmse in best.items()
+    ]
+    assert len(regret) == 9
+    assert summary.done <= 4 * 9
+    assert max(regret) < 0.02
+
+
+def test_failures_are_among_the_results_and_the_search_goes_on(tmp_path: Path) -> None:
+    study = study_of(methods='["fused"]')
+    summary = run(study, tmp_path / "one", InlineExecutor(failing))
+    again = run(study, tmp_path / "five", ShuffledExecutor(5, 2, failing))
+    one, five = (atlas_of(tmp_path / name / "trials.jsonl") for name in ("one", "five"))
+    assert one == five
+    assert summary.done == again.done == summary.total
+    assert summary.failed >= 3
+    good = [r for r in read_records(tmp_path / "one" / "trials.jsonl") if r["status"] == "ok"]
+    assert len({tuple(r["cell"].values()) for r in good}) == 8
+
+
+def test_a_grown_study_keeps_its_trials_and_goes_on(tmp_path: Path) -> None:
+    first = undisturbed(study_of(), tmp_path)
+    text = TEXT.replace('tilts" = [5, 9, 18]\n"', 'tilts" = [5, 9, 18, 35]\n"')
+    larger = parse_study(text.replace("trials = 6", "trials = 8", 1))
+    summary = run(larger, tmp_path, ShuffledExecutor(3, 0, moving))
+    whole = atlas_of(tmp_path / "trials.jsonl")
+    assert first < whole
+    assert summary.resumed == len(first)
+    assert len({row[0] for row in whole if row[1] == "fused"}) == 12
+
+
+def test_a_more_precise_search_goes_on_and_a_coarser_one_is_another_study(tmp_path: Path) -> None:
+    first = undisturbed(study_of(precision=0.01), tmp_path)
+    run(study_of(precision=0.001), tmp_path, InlineExecutor(moving))
+    assert first < atlas_of(tmp_path / "trials.jsonl")
+    with pytest.raises(BadInput) as refused:
+        run(study_of(precision=0.01), tmp_path, InlineExecutor(moving))
+    assert refused.value.key == "search.precision"
+
+
+def test_a_trial_without_its_place_in_the_order_is_passed_over(tmp_path: Path) -> None:
+    study = study_of()
+    whole = undisturbed(study, tmp_path)
+    journal = tmp_path / "trials.jsonl"
+    records = read_records(journal)
+    records[3]["proposal"] = None
+    records[4]["proposal"] = {"number": 2, "known": 7}
+    journal.write_text("".join(json.dumps(record) + "\n" for record in records))
+    scheduler = Scheduler(study, read_records(journal))
+    assert scheduler.done == len(whole) - 2
+    assert any("2 trials" in note for note in scheduler.notes)
+
+
+def test_cells_without_haadf_and_other_specimens_are_searched_apart() -> None:
+    text = TEXT.replace("[5, 9, 18]", "[0, 9]", 1) + '"specimen.seed" = [0, 1]\n'
+    found = [plan for plan in plans(searches(parse_study(text))) if isinstance(plan, Survey)]
+    sizes = {(p.searches[0].method, len(p.searches)) for p in found}
+    # Of each specimen: fused with HAADF, fused without, and chemistry + TV of all tilts.
+    assert len(found) == 6
+    assert sizes == {(Method.FUSED, 3), (Method.CHEMISTRY_TV, 6)}
+    without = next(p for p in found if p.searches[0].study.acquisition.haadf_tilts == 0)
+    trials = [without.next_trial(), without.next_trial()]
+    assert all(trial is not None for trial in trials)
+    assert {trial.weights.haadf for trial in trials if trial} == {0.02}
+    assert len({trial.weights.tv for trial in trials if trial}) == 2
+
+
+def test_an_exponent_is_searched_with_the_weights_and_left_where_it_has_no_effect() -> None:
+    text = TEXT.replace("[5, 9, 18]", "[0, 9]", 1).replace(
+        "[axes]", "space = { haadf = [0.01, 1.0], tv = [0.2, 4.0], gamma = [1.5, 2.0] }\n[axes]"
+    )
+    without, fused = (
+        plan
+        for plan in plans(searches(parse_study(text)))
+        if isinstance(plan, Survey) and plan.searches[0].method is Method.FUSED
+    )
+    made = [plan.next_trial() for plan in (fused, fused, without, without)]
+    weights = [trial.weights_record() for trial in made if trial is not None]
+    assert all(1.5 <= w["gamma"] <= 2.0 for w in weights)
+    assert weights[0]["gamma"] != weights[1]["gamma"]
+    assert weights[2]["gamma"] == weights[3]["gamma"] == 2.0
+
+
+def test_the_lag_follows_from_the_number_of_cells() -> None:
+    by_cells = {
+        len(plan.searches): plan.lag
+        for axis in ([5, 9], list(range(5, 45)))
+        for plan in plans(searches(parse_study(TEXT.replace("[5, 9, 18]", str(axis), 1))))
+        if isinstance(plan, Survey)
+    }
+    assert by_cells == {6: 1, 120: 15}
+    assert {plan.lag for plan in plans(searches(study_of(lag=4))) if len(plan.searches) > 1} == {4}
+    assert study_of().search.lag is None
+    assert parse_study(TEXT.replace('"contextual"', '"per-cell"')).search.lag == 1
+
+
+def test_a_strategy_is_part_of_a_study_and_not_of_its_trials(tmp_path: Path) -> None:
+    contextual = study_of()
+    alone = parse_study(TEXT.replace('"contextual"', '"per-cell"'))
+    assert contextual.study_hash() != alone.study_hash()
+    first = searches(alone)[0].next_trial()
+    assert searches(contextual)[0].trial(0, first.weights) == first
+    undisturbed(contextual, tmp_path)
+    with pytest.raises(BadInput) as refused:
+        run(alone, tmp_path, InlineExecutor(moving))
+    assert refused.value.key == "search.strategy"
