@@ -12,7 +12,7 @@ import pandas as pd
 from ..recon_core.methods import Method
 from ..sweep.study import Study
 from ..sweep.study.trial import GAMMA
-from .progress import failure_classes
+from .progress import failure_classes, planned_trials
 from .table import good_trials
 
 GAMMA_STEP = 0.1
@@ -95,7 +95,7 @@ def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
     One row per method, in the study's order.
     """
     good = good_trials(trials)["method"].value_counts()
-    cells = len(study.cells())
+    planned = planned_trials(trials, study)
     found = []
     for method in study.search.methods:
         # All attempts count: device time was spent whether the trial succeeded or not.
@@ -104,7 +104,7 @@ def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
         found.append(
             MethodCost(
                 method,
-                cells * study.search.budget(method),
+                int(planned[method].sum()),
                 len(seconds),
                 int(good.get(method.value, 0)),
                 float(of_method["device_seconds"].sum()) / _HOUR_S,
@@ -157,7 +157,7 @@ def grid_cost(trials: pd.DataFrame, study: Study) -> GridCost | None:
     return GridCost(
         points,
         sum(points[method] * hours for method, hours in per_point.items()),
-        sum(study.search.budget(method) * hours for method, hours in per_point.items()),
+        sum(cost.planned * cost.typical_seconds for cost in costs) / _HOUR_S,
     )
 
 

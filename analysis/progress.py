@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..recon_core.methods import Method
+from ..sweep.search import searches
+from ..sweep.search.plans import Survey, plans
 from ..sweep.study import Study
-from .table import good_trials
+from ..sweep.study.tables import Strategy
+from ..sweep.study.trial import Proposal, Trial, weights_named
+from .table import cell_places, good_trials
+
+Counts = NDArray[np.int64]
 
 _RECENT = 60
 _BREAK_S = 60.0
@@ -121,7 +131,7 @@ class Progress:
     ----------
     cells : cells of the study.
     cells_done : cells whose planned trials have all ended.
-    planned : trials planned.
+    planned : trials planned, as far as is known.
     done : trials that have ended.
     ok : trials that ended with a score.
     failures : class of failure → count.
@@ -160,19 +170,91 @@ def progress(trials: pd.DataFrame, study: Study) -> Progress:
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     study : the study they belong to.
     """
-    budget = {str(m): study.search.budget(m) for m in study.search.methods}
+    planned = planned_trials(trials, study)
     cells = len(study.cells())
     return Progress(
         cells=cells,
-        cells_done=_cells_done(trials, study, sum(budget.values())),
-        planned=cells * sum(budget.values()),
+        cells_done=int((trials_left(trials, study, planned) == 0).sum()),
+        planned=sum(int(counts.sum()) for counts in planned.values()),
         done=len(trials),
         ok=len(good_trials(trials)),
         failures=failures_by_class(trials),
         solver=_counts(good_trials(trials)["solver_status"].dropna()),
         device_seconds={str(m): _seconds(trials, m) for m in study.search.methods},
-        seconds_left=_seconds_left(trials, {m: cells * count for m, count in budget.items()}),
+        seconds_left=_seconds_left(trials, {str(m): int(n.sum()) for m, n in planned.items()}),
     )
+
+
+def planned_trials(trials: pd.DataFrame, study: Study) -> dict[Method, Counts]:
+    """How many trials of each method every cell is to have, as far as can be said now.
+
+    A search over many cells ends by itself: until it has, a cell is to have one more.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    study : the study they belong to.
+
+    Returns
+    -------
+    Method → (cells,).
+    """
+    cells = study.cells()
+    planned = {m: np.full(len(cells), study.search.budget(m)) for m in study.search.methods}
+    if study.search.strategy is Strategy.PER_CELL:
+        return planned
+    places = cell_places(trials, study)
+    for plan in plans(searches(study)):
+        if isinstance(plan, Survey):
+            inside = np.isin(places, [search.cell.index for search in plan.searches])
+            mine = inside & (trials["method"] == plan.method).to_numpy(dtype=bool)
+            _take_in(plan, trials[mine], places[mine])
+            for search in plan.searches:
+                made, likely = len(search.weights), plan.likely // len(plan.searches)
+                more = made if plan.over else max(made + 1, likely)
+                planned[plan.method][search.cell.index] = min(more, search.budget)
+    return planned
+
+
+def _take_in(plan: Survey, trials: pd.DataFrame, places: NDArray[np.int64]) -> None:
+    """Bring a search to where its trials have brought it."""
+    by_cell = {search.cell.index: search for search in plan.searches}
+    names = list(plan.searches[0].space)
+    good = (trials["status"] == "ok") & np.isfinite(trials["score"])
+    rows = zip(
+        places.tolist(),
+        trials[["number", "proposal"]].to_numpy().tolist(),
+        trials[names].to_numpy(dtype=float).tolist(),
+        trials["score"].where(good).tolist(),
+        strict=True,
+    )
+    for place, (number, proposal), weights, score in rows:
+        if math.isfinite(proposal):
+            named = weights_named(dict(zip(names, weights, strict=True)))
+            made = Proposal(int(proposal), 0)
+            trial = Trial(by_cell[place].cell, plan.method, int(number), named, "", made)
+            plan.take_in(trial, score if math.isfinite(score) else None)
+
+
+def trials_left(
+    trials: pd.DataFrame, study: Study, planned: Mapping[Method, Counts] | None = None
+) -> Counts:
+    """How many trials every cell lacks of those planned, (cells,).
+
+    Failed trials count as done: they are part of the plan and are not repeated.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    study : the study they belong to.
+    planned : result of :func:`planned_trials`, if at hand.
+    """
+    planned = planned_trials(trials, study) if planned is None else planned
+    places = cell_places(trials, study)
+    inside = places[places >= 0]
+    done = np.bincount(inside, minlength=len(study.cells()))
+    left: Counts = np.maximum(sum(planned.values(), np.zeros_like(done)) - done, 0)
+    return left
 
 
 def failures_by_class(trials: pd.DataFrame) -> dict[str, int]:
@@ -221,17 +303,6 @@ def _kind(status: object, error: object) -> str:
 
 def _seconds(trials: pd.DataFrame, method: Method) -> float:
     return float(trials.loc[trials["method"] == method.value, "device_seconds"].sum())
-
-
-def _cells_done(trials: pd.DataFrame, study: Study, budget: int) -> int:
-    """Cells with at least as many trials as planned."""
-    axes = [axis for axis in study.axes if axis in trials]
-    # A journal without trials lacks the columns of the axes.
-    if len(axes) < len(study.axes) or trials.empty:
-        return 0
-    # Failed trials count as done: they are part of the plan and are not repeated.
-    counts = trials.groupby(axes).size() if axes else pd.Series([len(trials)])
-    return int((counts >= budget).sum())
 
 
 def _seconds_left(trials: pd.DataFrame, planned: dict[str, int]) -> float | None:

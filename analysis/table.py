@@ -20,7 +20,7 @@ from ..recon_core.methods import Method
 from ..recon_core.tiltseries import SYMBOLS
 from ..sweep.record.lines import LONGEST_S, WORST
 from ..sweep.study import Study
-from ..sweep.study.trial import GAMMA, Score, is_final, score_of
+from ..sweep.study.trial import GAMMA, Score, is_final, proposal_of, score_of
 from ..sweep.versions import revision_of
 from .style import SCORE_COLUMNS
 
@@ -40,6 +40,7 @@ _NUMBERS = ("relative_error", "iterations")
 BASE_COLUMNS = (
     "trial_id",
     "number",
+    "proposal",
     "method",
     "status",
     "haadf",
@@ -119,11 +120,13 @@ def trials_table(records: Sequence[Mapping[str, Any]], score: Score = Score.NRMS
     Returns
     -------
     Table with :data:`BASE_COLUMNS`, one column per axis, and per element those of
-    :data:`ELEMENT_COLUMNS` that the journal records. ``gamma`` is NaN where it is not searched.
+    :data:`ELEMENT_COLUMNS` that the journal records. ``gamma`` is NaN where it is not searched,
+    ``proposal``, the place in the order of a search over many cells, where there was none.
     """
     outcomes = _outcomes(records)
     columns = _plain(outcomes) | _weights(outcomes)
     columns["score"] = columns["nrmse"] if score is Score.NRMSE else _scores(outcomes, score)
+    columns["proposal"] = _numbers([_proposal(record) for record in outcomes])
     columns["revision"] = np.array([revision_of(record) for record in outcomes], dtype=np.int64)
     columns["seconds"] = _seconds(outcomes)
     columns["device_seconds"] = columns["seconds"] + _spent_before(records, outcomes)
@@ -143,6 +146,11 @@ def _plain(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **{name: _texts(of[name]) for name in _TEXTS},
         "nrmse": _within(of["nrmse"], WORST),
     }
+
+
+def _proposal(record: Mapping[str, Any]) -> int | None:
+    made = proposal_of(record)
+    return None if made is None else made.number
 
 
 def _weights(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

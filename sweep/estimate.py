@@ -12,7 +12,7 @@ from ..recon_core.methods import Method
 from ..recon_core.settings import GUIDED
 from .search import Search, searches
 from .search.plans import plans
-from .study import Study
+from .study import Study, check_divisible
 from .study.specimens import Outline, outline
 from .study.trial import Cell
 
@@ -165,8 +165,9 @@ class Share:
 
         Raises
         ------
-        BadInput : more shares than cells.
+        BadInput : more shares than cells, or cells that are searched together.
         """
+        check_divisible(study, "cells", str(self))
         cells = study.cells()
         if self.of > len(cells):
             accepted = f"up to {len(cells)} shares"

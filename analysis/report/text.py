@@ -22,9 +22,8 @@ from ..cells import cell_text
 from ..cost import GAMMA_STEP, GRID_STEP, GridCost, failure_costs, grid_cost, method_costs
 from ..figures.maps import ACCURACY
 from ..journal import JournalReader
-from ..progress import Progress, duration, progress
+from ..progress import Progress, duration, progress, trials_left
 from ..style import METHOD_LABELS, SCORE_COLUMNS, axis_label, condition_label, value_label
-from ..table import cell_places
 
 # Factor from a bound of the search space within which a weight counts as at its edge.
 _NEAR = 1.3
@@ -239,10 +238,7 @@ def _missing(atlas: Atlas, study: Study, trials: pd.DataFrame) -> list[str]:
         if len(empty):
             where = _named(study, empty, "any")
             found.append(f"{METHOD_LABELS[method]} has no good trial in {where}.")
-    # Failed trials count as done: they will not be run again.
-    budget = sum(study.search.budget(method) for method in study.search.methods)
-    done = np.bincount(cell_places(trials, study), minlength=len(study.cells()))
-    unfinished = np.flatnonzero(done < budget)
+    unfinished = np.flatnonzero(trials_left(trials, study))
     if len(unfinished):
         found.append(f"Trials are still to come in {_named(study, unfinished, 'every')}.")
     return found

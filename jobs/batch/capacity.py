@@ -52,17 +52,17 @@ def feeding_lines(study: Study) -> list[str]:
         if isinstance(plan, Survey):
             cells = len(plan.searches)
             lines.append(
-                f"{plan.searches[0].method} in {cells} cells: search.lag {plan.lag} keeps "
-                f"{plan.lag} workers busy (first {plan.designed}){_larger_lag(plan.lag, cells)}"
+                f"{plan.method} in {cells} cells: {plan.designed} trials at once, later "
+                f"{plan.lag} (search.lag){_larger_lag(plan.lag, cells)}"
             )
     return lines
 
 
 def _larger_lag(lag: int, cells: int) -> str:
     """What a lag of half the cells does: measured at 56 cells, 2.5 trials of each for 1.5."""
-    if 2 * lag >= cells:
+    if cells // 2 <= lag:
         return ""
-    return f"; {cells // 2} would keep {cells // 2} busy, for two thirds more trials"
+    return f"; {cells // 2} would feed as many workers, for two thirds more trials"
 
 
 def check_workers(study: Study, workers: int) -> None:

@@ -28,7 +28,7 @@ class Display(Protocol):
     """What is shown of a run as it proceeds."""
 
     def start(self, done: int, total: int) -> None:
-        """Called once, before the first trial.
+        """Called before the first trial, and once more if there were not as many as expected.
 
         Parameters
         ----------
@@ -139,11 +139,13 @@ class Bar:
             TextColumn("{task.fields[failed]}"),
         )
         self._progress = Progress(*columns)
+        self._task = self._progress.add_task("", start=False, failed="")
         self._failed = 0
 
     def start(self, done: int, total: int) -> None:
         """Draw the bar."""
-        self._task = self._progress.add_task("", total=total, completed=done, failed="")
+        self._progress.update(self._task, total=total, completed=done)
+        self._progress.start_task(self._task)
         self._progress.start()
 
     def result(self, trial: Trial, result: TrialResult) -> None:  # noqa: ARG002
@@ -173,7 +175,9 @@ class Lines:
 
     def start(self, done: int, total: int) -> None:
         """Print how many trials there are."""
-        self._done, self._total = done, total
+        again, self._done, self._total = self._total > 0, done, total
+        if again:
+            return
         self._began = self._clock()
         self._first: tuple[int, float] | None = None
         resumed = f", {done} from earlier runs" if done else ""

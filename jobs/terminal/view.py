@@ -233,7 +233,7 @@ def _holds_last(page: Page, trials: pd.DataFrame) -> bool:
 def _grid(page: Page, shown: StudyView) -> Grid:
     """The cells of a page as the terminal map draws them."""
     scores, ended, hopeless = (_values(page, name) for name in ("nrmse", _ENDED, _HOPELESS))
-    budget = sum(shown.study.search.budget(method) for method in shown.study.search.methods)
+    budget = shown.state.planned // max(1, shown.state.cells)
     finite = shown.atlas.table["nrmse"].dropna()
     bounds = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     columns = page.atlas.values(str(page.across))

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from ...phantoms.formats.files import unwritable, write_aside
 from ...recon_core.errors import BadInput, from_os_error
-from ..study import MAX_CELLS, Study
+from ..study import MAX_CELLS, Study, check_divisible
 from ..study.axes import flattened
 from ..study.identity import UNHASHED
 from ..study.trial import Record, is_final
@@ -109,6 +109,8 @@ def _write(path: Path, lines: _Lines, folders: Iterable[StudyFolder]) -> None:
 def _together(parts: Sequence[tuple[Path, Study]]) -> Study:
     """The study of all parts; BadInput names the first difference that must not be."""
     (first, study), *others = parts
+    if others:
+        check_divisible(study, "search.strategy", str(study.search.strategy))
     for folder, other in others:
         _check_same(first, study, folder, other)
     studies = [study for _, study in parts]

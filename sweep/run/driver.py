@@ -51,7 +51,8 @@ def run(
     folder : the study folder; made if need be.
     executor : evaluates the trials.
     on_result : called with every trial and its outcome, after it was recorded.
-    on_start : called once with the numbers of finished trials and of all.
+    on_start : called with the numbers of finished trials and of all; once more where a search has
+        ended by itself, and all are fewer or more than was expected.
     deadline : when the run has to end: no trial is started that would last longer, and what is
         still in flight then is given up. None: the run takes as long as it takes.
     patience : seconds to wait for another run that is writing in the folder to end.
@@ -78,12 +79,16 @@ def run(
         for note in notes:
             if on_note is not None:
                 on_note(note)
+        expected = scheduler.expected
         if on_start is not None:
-            on_start(scheduler.done, scheduler.total)
+            on_start(scheduler.done, expected)
         deadline = deadline or Deadline()
         running = _Run(scheduler, executor, deadline, journal, on_result)
         try:
-            return _worked(running, scheduler, journal)
+            summary = _worked(running, scheduler, journal)
+            if on_start is not None and summary.total != expected:
+                on_start(summary.done, summary.total)
+            return summary
         except JournalLost:
             # The folder may have gone with the journal; the next run must know what it was of.
             home.keep(study)

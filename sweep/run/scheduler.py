@@ -122,7 +122,7 @@ class Summary:
 
     Parameters
     ----------
-    total : trials of the study.
+    total : trials of the study, as far as is known.
     done : finished ones.
     failed : of these, without a score.
     resumed : of these, from earlier runs.
@@ -188,7 +188,7 @@ class Scheduler:
         self, study: Study, records: Iterable[Record] = (), cells: Iterable[Cell] | None = None
     ) -> None:
         self._retries, self._score = study.limits.retries, study.search.score
-self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
+        self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
         self._plans = plans(list(self._searches.values()))
         self._plan_of = {search: plan for plan in self._plans for search in plan.searches}
         self.done = self.failed = 0
@@ -211,6 +211,11 @@ self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
         return sum(plan.budget for plan in self._plans)
 
     @property
+    def expected(self) -> int:
+        """Trials that the study will have had at its end, as far as can be said now."""
+        return sum(plan.likely for plan in self._plans)
+
+    @property
     def finished(self) -> bool:
         """Whether every trial has its outcome."""
         return self.done >= self.total
@@ -231,7 +236,7 @@ self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
         """Submit trials until the executor is full, or no further trial can start now."""
         self._each = trials_each(executor)
         made = self.in_flight + len(self._ready) + len(self._deferred)
-        self._order.update(self.total - self.done - made, executor.slots)
+        self._order.update(self.expected - self.done - made, executor.slots)
         while self.in_flight < executor.slots and self.startable(deadline):
             plan = self._ready.popleft()
             expected = self._durations.expected(plan.search)
@@ -326,7 +331,7 @@ self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
     def summary(self, interrupted: bool = False) -> Summary:
         """The counts so far."""
         drained = not interrupted and not self.finished
-        return Summary(self.total, self.done, self.failed, self.resumed, interrupted, drained)
+        return Summary(self.expected, self.done, self.failed, self.resumed, interrupted, drained)
 
     @property
     def notes(self) -> tuple[str, ...]:

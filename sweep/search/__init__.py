@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights, default_weights
@@ -41,11 +43,10 @@ class Search:
     _next: int = 0
     _settled: int = 0
 
-    def __post_init__(self) -> None:
-        # Computed once: it is the slowest part of a trial's bookkeeping after its proposal.
-        self._parameters = self.study.parameters(self.method)
-        p = self._parameters
-        self._seeds = ("search", p["condition"], p["solver"], p["method"])
+    @cached_property
+    def _parameters(self) -> dict[str, Any]:
+        """Computed once: it is the slowest part of a trial's bookkeeping after its proposal."""
+        return self.study.parameters(self.method)
 
     @property
     def searches(self) -> tuple[Search, ...]:
@@ -182,7 +183,8 @@ class Search:
         return max(0, t - self.lag + 1)
 
     def _seed(self, *parts: int) -> int:
-        return short_seed(*self._seeds, *parts)
+        p = self._parameters
+        return short_seed("search", p["condition"], p["solver"], p["method"], *parts)
 
 
 def rounded(score: float, digits: int | None) -> float:

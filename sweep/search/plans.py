@@ -48,7 +48,7 @@ class Plan(Protocol):
 
     @property
     def likely(self) -> int:
-        """Trials that it will make, as far as can be said beforehand."""
+        """Trials that it will make, as far as can be said now."""
 
     @property
     def designed(self) -> int:
@@ -120,6 +120,7 @@ class Survey:
     def __init__(self, searches: Sequence[Search]) -> None:
         self.searches = tuple(searches)
         first = searches[0]
+        self.method = first.method
         self._settings: SearchSettings = first.study.search
         self._haadf = _uses_haadf(first)
         self._space, self._fixed = _acting(first, self._haadf)
@@ -153,8 +154,18 @@ class Survey:
 
     @property
     def likely(self) -> int:
-        """Trials that it will make, as far as can be said beforehand."""
-        return min(self.budget, self.designed + round(LIKELY * len(self.searches)))
+        """Trials that it will make, as far as can be said now."""
+        if self._ended:
+            return self.budget
+        beforehand = self.designed + round(LIKELY * len(self.searches))
+        return min(self.budget, max(beforehand, len(self._made) + 1))
+
+    @property
+    def over(self) -> bool:
+        """Whether all its trials have their results, and nothing is worth another one."""
+        if not self._ended and self._settled == len(self._made) >= len(self.searches):
+            self._ended = self._choice(self._settled, self._settled) is None
+        return self._ended
 
     @property
     def designed(self) -> int:

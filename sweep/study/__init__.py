@@ -22,7 +22,15 @@ from ...recon_core.validation import validation_error
 from .axes import check_axes, flattened, put
 from .identity import digest, identifying, seed_from, with_defaults
 from .specimens import check_specimen, located, outline, specimen_identity
-from .tables import LimitsTable, SearchSettings, SpecimenTable, StudyTable, Table, toml_text
+from .tables import (
+    LimitsTable,
+    SearchSettings,
+    SpecimenTable,
+    Strategy,
+    StudyTable,
+    Table,
+    toml_text,
+)
 from .trial import GAMMA, SCORES, Cell, Scalar, Score, Trial, weights_of
 
 MAX_CELLS = 100_000
@@ -179,6 +187,27 @@ class Study(Table):
     def _identifying(self, *names: str) -> dict[str, Any]:
         """The tables of these names as an identity holds them."""
         return identifying(self.model_dump(mode="json", include=set(names)))
+
+
+def check_divisible(study: Study, key: str, value: str) -> None:
+    """Refuse to divide cells, or to join parts, where each cell's trials follow from the others'.
+
+    Parameters
+    ----------
+    study : whose cells are meant.
+    key, value : what asks for it.
+
+    Raises
+    ------
+    BadInput : the strategy searches all cells together.
+    """
+    if study.search.strategy is Strategy.CONTEXTUAL:
+        raise BadInput(
+            "the cells of this study are searched together, in one order",
+            key=key,
+            value=value,
+            accepted='one run of all cells, or search.strategy = "per-cell"',
+        )
 
 
 def trial_id(parameters: Mapping[str, Any], method: Method, weights: Weights) -> str:

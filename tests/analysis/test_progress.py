@@ -1,10 +1,36 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tomoatlas.analysis.journal import load_trials
-from tomoatlas.analysis.progress import duration, failures_by_class, progress
+from tomoatlas.analysis.progress import duration, failures_by_class, progress, trials_left
 from tomoatlas.analysis.table import trials_table
+from tomoatlas.sweep.executors.local import InlineExecutor
+from tomoatlas.sweep.run.driver import run
+from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
+
+CONTEXTUAL = """
+[study]
+name = "together"
+[specimen]
+kind = "nanocubes"
+size = 16
+[search]
+strategy = "contextual"
+methods = ["fused", "ml"]
+[axes]
+"acquisition.chemical_tilts" = [5, 9, 18, 35]
+"""
+
+
+def _bowl(study, trial, device="cpu"):
+    weights = trial.weights_record()
+    away = sum(0.05 * math.log(weight / 0.5) ** 2 for weight in weights.values())
+    nrmse = 0.3 + away + 1.0 / study.acquisition.chemical_tilts
+    return TrialResult(TrialStatus.OK, nrmse, {"Co": nrmse}, seconds=1.0)
 
 
 def test_a_finished_study(folder, study):
@@ -83,3 +109,17 @@ def test_ends_of_solves_are_counted_among_good_trials(study):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_search_over_many_cells_is_complete_when_it_has_ended(tmp_path):
+    study = parse_study(CONTEXTUAL)
+    summary = run(study, tmp_path, InlineExecutor(_bowl))
+    state = progress(load_trials(tmp_path), study)
+    assert state.complete
+    assert (state.planned, state.done) == (summary.done, summary.done)
+    assert state.cells_done == state.cells == 4
+    assert not trials_left(load_trials(tmp_path), study).any()
+    journal = tmp_path / "trials.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]))
+    assert not progress(load_trials(tmp_path), study).complete

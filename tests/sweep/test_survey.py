@@ -14,7 +14,10 @@ from sweep_fakes import ShuffledExecutor, atlas_of, read_records
 
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.estimate import Share
 from tomoatlas.sweep.executors.local import InlineExecutor
+from tomoatlas.sweep.record import StudyFolder
+from tomoatlas.sweep.record.merging import merge
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler
 from tomoatlas.sweep.search import searches
@@ -245,4 +248,16 @@ def test_a_strategy_is_part_of_a_study_and_not_of_its_trials(tmp_path: Path) -> 
     undisturbed(contextual, tmp_path)
     with pytest.raises(BadInput) as refused:
         run(alone, tmp_path, InlineExecutor(moving))
+    assert refused.value.key == "search.strategy"
+
+
+def test_cells_that_are_searched_together_are_not_divided(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as refused:
+        Share(1, 2).cells(study_of())
+    assert (refused.value.key, refused.value.value) == ("cells", "1/2")
+    for name in ("one", "two"):
+        StudyFolder(tmp_path / name).path.mkdir()
+        StudyFolder(tmp_path / name).keep(study_of())
+    with pytest.raises(BadInput) as refused:
+        merge([tmp_path / "one", tmp_path / "two"], tmp_path / "both")
     assert refused.value.key == "search.strategy"
