@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..recon_core.methods import Method
 from ..sweep.search import searches
-from ..sweep.search.plans import Survey, plans
+from ..sweep.search.plans import plans
+from ..sweep.search.survey import Survey
 from ..sweep.study import Study
 from ..sweep.study.tables import Strategy
 from ..sweep.study.trial import Proposal, Trial, weights_named

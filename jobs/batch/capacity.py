@@ -14,7 +14,8 @@ from ...analysis.progress import duration
 from ...recon_core.errors import BadInput
 from ...sweep.estimate import trial_seconds
 from ...sweep.search import searches
-from ...sweep.search.plans import Survey, plans
+from ...sweep.search.plans import plans
+from ...sweep.search.survey import Survey
 from ...sweep.study import Study
 
 

@@ -11,10 +11,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...recon_core.methods import Method
 from ..study.trial import Scalar
-from .contextual import Array
+
+Array = NDArray[np.float64]
 
 HAADF_TILTS = "acquisition.haadf_tilts"
 OF_HAADF = frozenset(

@@ -1,34 +1,19 @@
 """What makes the trials of a study: one plan for every cell and method, or one for many cells.
 
 A plan is all that the scheduler sees of a search. The plan of a cell that is searched alone is its
-:class:`Search`; a :class:`Survey` proposes for all cells that one surrogate can describe.
+:class:`~tomoatlas.sweep.search.Search`; a :class:`~tomoatlas.sweep.search.survey.Survey` proposes
+for all cells that one surrogate can describe.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
-from ...recon_core.methods import default_weights
-from ..study.identity import short_seed
-from ..study.tables import SearchSettings
-from ..study.trial import GAMMA, Proposal, Trial, weights_named
+from ..study.trial import Trial
 from . import Search
-from .context import columns, surrogate_key, uses_haadf
-from .contextual import Array, Parameters, fit_parameters
-from .gp import one_blas_thread
-from .propose import Space, at_unit, unit_of
-from .survey import Cells, Choice, Results, fitted_results, next_choice
-
-LEAST_SCORE = 1e-4
-"""Added to a score before its logarithm is taken: a score may be 0."""
-
-LIKELY = 2.0
-"""Trials per cell that a survey makes after its design, of smooth maps at the usual precision."""
+from .context import surrogate_key, uses_haadf
 
 
 class Plan(Protocol):
@@ -88,214 +73,20 @@ def plans(searches: Sequence[Search]) -> list[Plan]:
         groups[_group(search)].append(search)
     found: list[Plan] = []
     for group in groups.values():
-        found += [Survey(group)] if group[0].shared else group
+        found += [_survey(group)] if group[0].shared else group
     return found
+
+
+def _survey(group: Sequence[Search]) -> Plan:
+    # Its model takes a while to import, and workers never need it.
+    from .survey import Survey
+
+    return Survey(group)
 
 
 def _group(search: Search) -> tuple[object, ...]:
     """What searches of one plan have in common; a cell that is searched alone is one by itself."""
     if not search.shared:
         return (search.cell.index, search.method)
-    haadf = _uses_haadf(search)
+    haadf = uses_haadf(search.method, search.study.acquisition.haadf_tilts)
     return ("shared", search.method, haadf, *surrogate_key(search.cell.values, haadf))
-
-
-def _uses_haadf(search: Search) -> bool:
-    return uses_haadf(search.method, search.study.acquisition.haadf_tilts)
-
-
-class Survey:
-    """One search over many cells: an order of proposals, each from a fixed part of the results.
-
-    Proposal k, cell and weights, is made from exactly the results 0 ... known - 1 of that order,
-    and the trials between them and k are believed to give what the surrogate expects. ``known`` is
-    k - lag + 1, or all k where fewer would have ended the search: before it ends, everything is
-    known. So neither workers nor restarts decide what is proposed.
-
-    Parameters
-    ----------
-    searches : of one method, in the order of the cells.
-    """
-
-    def __init__(self, searches: Sequence[Search]) -> None:
-        self.searches = tuple(searches)
-        first = searches[0]
-        self.method = first.method
-        self._settings: SearchSettings = first.study.search
-        self._haadf = _uses_haadf(first)
-        self._space, self._fixed = _acting(first, self._haadf)
-        self._place = {search.cell.values: i for i, search in enumerate(searches)}
-        self._cells = self._described()
-        self._lag = self._settings.lag_of(len(searches))
-        self._made: dict[int, tuple[int, Array]] = {}
-        self._knew: dict[int, int] = {}
-        self._scores: dict[int, float] = {}
-        self._next = self._settled = self._floor = 0
-        self._ended = False
-        self._fits: dict[int, Parameters] = {}
-
-    def _described(self) -> Cells:
-        context = columns([search.cell.values for search in self.searches], self._haadf)
-        everywhere = np.arange(len(self.searches), dtype=np.intp)
-        first = self.searches[0]
-        seed = short_seed("survey", first.study.study.seed, first.method, *self._space)
-        return Cells(context, (everywhere,), (first.budget,), seed)
-
-    @property
-    def budget(self) -> int:
-        """Trials that it may make; once it has ended, those it made."""
-        most = sum(search.budget for search in self.searches)
-        return len(self._made) if self._ended else max(most, len(self._made))
-
-    @property
-    def left(self) -> int:
-        """Trials that it may still make."""
-        return self.budget - len(self._made)
-
-    @property
-    def likely(self) -> int:
-        """Trials that it will make, as far as can be said now."""
-        if self._ended:
-            return self.budget
-        beforehand = self.designed + round(LIKELY * len(self.searches))
-        return min(self.budget, max(beforehand, len(self._made) + 1))
-
-    @property
-    def over(self) -> bool:
-        """Whether all its trials have their results, and nothing is worth another one."""
-        if not self._ended and self._settled == len(self._made) >= len(self.searches):
-            self._ended = self._choice(self._settled, self._settled) is None
-        return self._ended
-
-    @property
-    def designed(self) -> int:
-        """Trials that need no results: all of them can run at the same time."""
-        return self._cells.designed
-
-    @property
-    def lag(self) -> int:
-        """Trials that can run at the same time later."""
-        return self._lag
-
-    @property
-    def progress(self) -> float:
-        """Made fraction of the budget."""
-        return len(self._made) / max(1, self.budget)
-
-    @property
-    def ready(self) -> bool:
-        """Whether the results are there from which the next trial is made."""
-        return not self._ended and self._settled >= self._known()
-
-    def _known(self) -> int:
-        number = self._next
-        return (
-            0
-            if number < self.designed
-            else min(number, max(self._floor, number - self._lag + 1, 0))
-        )
-
-    def next_trial(self) -> Trial | None:
-        """The next trial; None where it has to wait for all results, or nothing is worth one."""
-        number, known = self._next, self._known()
-        choice = self._choice(number, known)
-        if choice is None and known < number:
-            self._floor = number
-            if not self.ready:
-                return None
-            known, choice = number, self._choice(number, number)
-        if choice is None:
-            self._ended = True
-            return None
-        trial = self._trial(choice, Proposal(number, known, choice.gain))
-        self._add(trial)
-        return trial
-
-    def take_in(self, trial: Trial, score: float | None) -> None:
-        """Learn the score of a trial, of this run or an earlier one; None if it failed.
-
-        Parameters
-        ----------
-        trial : with its proposal.
-        score : what ``search.score`` names.
-        """
-        proposal = _made_by(trial)
-        self._add(trial)
-        search = self._search(trial)
-        search.finish(trial.number, trial.weights, score)
-        found = search.scores[trial.number]
-        self._scores[proposal.number] = np.nan if found is None else np.log(found + LEAST_SCORE)
-        while self._settled in self._scores:
-            self._settled += 1
-
-    def knows(self, trial: Trial) -> bool:
-        """Whether the score of a trial, or of another in its place, has been taken in.
-
-        Parameters
-        ----------
-        trial : with its proposal.
-        """
-        return _made_by(trial).number in self._scores or self._search(trial).knows(trial)
-
-    def _add(self, trial: Trial) -> None:
-        proposal = _made_by(trial)
-        self._made[proposal.number] = (
-            self._place[trial.cell.values],
-            unit_of(self._space, trial.weights),
-        )
-        self._knew[proposal.number] = proposal.known
-        self._search(trial).weights[trial.number] = trial.weights
-        while self._next in self._made:
-            self._floor = max(self._floor, self._knew[self._next])
-            self._next += 1
-
-    def _search(self, trial: Trial) -> Search:
-        return self.searches[self._place[trial.cell.values]]
-
-    def _trial(self, choice: Choice, proposal: Proposal) -> Trial:
-        number = sum(self._made[k][0] == choice.cell for k in range(proposal.number))
-        found = at_unit(self._space, choice.weights)
-        acting = {name: getattr(found, name) for name in self._space}
-        trial = self.searches[choice.cell].trial(number, weights_named(self._fixed | acting))
-        return replace(trial, proposal=proposal)
-
-    def _choice(self, number: int, known: int) -> Choice | None:
-        """What proposal ``number`` is from so many results."""
-        results = self._results(number, known)
-        with one_blas_thread():
-            parameters = self._parameters(results)
-            return next_choice(self._cells, results, parameters, self._settings.precision)
-
-    def _results(self, number: int, known: int) -> Results:
-        made = [self._made[k] for k in range(number)]
-        places = np.array([place for place, _ in made], dtype=np.intp)
-        weights = np.array([unit for _, unit in made]).reshape(number, len(self._space))
-        return Results(places, weights, np.array([self._scores[k] for k in range(known)]))
-
-    def _parameters(self, results: Results) -> Parameters | None:
-        """Of the kernel, from some of the results."""
-        count = fitted_results(len(results.scores))
-        points, scores = results.points(self._cells), results.scores[:count]
-        sound = np.flatnonzero(~np.isnan(scores))
-        if not len(sound):
-            return None
-        if count not in self._fits:
-            self._fits = {count: fit_parameters(points.at(sound), scores[sound])}
-        return self._fits[count]
-
-
-def _acting(search: Search, haadf: bool) -> tuple[Space, dict[str, float]]:
-    """What is searched, and what is set because nothing depends on it without HAADF."""
-    space, solver = search.space, search.study.solver
-    if haadf or "haadf" not in search.method.weight_names:
-        return space, {}
-    usual = default_weights(solver.noise, solver.units)
-    unused = {"haadf": usual.haadf, GAMMA: solver.gamma}
-    fixed = {n: min(max(unused[n], space[n][0]), space[n][1]) for n in space if n in unused}
-    return {name: bounds for name, bounds in space.items() if name not in unused}, fixed
-
-
-def _made_by(trial: Trial) -> Proposal:
-    if trial.proposal is None:
-        raise ValueError("a trial of a cell that was searched alone")
-    return trial.proposal

@@ -1,386 +1,222 @@
-"""Which cell to try next, and with which weights: a search over all cells that share a surrogate.
-
-First some cells spread out over the context, with a point of a Sobol sequence each; then every
-other cell once, at the optimum that the surrogate predicts for it; then wherever the expected
-improvement on the best of a cell is largest, until it is below the precision asked for everywhere.
-
-All of it is a pure function of the results: :func:`next_choice`. What is compared is rounded first,
-and ties go to the first, so that the last digits of another processor change nothing.
-"""
+"""The search over all cells that one surrogate can describe, as a plan of the scheduler."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from .contextual import Array, Indices, Model, Parameters, Points, condition, improvement
-from .propose import DESIGN_BLOCK, sobol
+from ...recon_core.methods import default_weights
+from ..study.identity import short_seed
+from ..study.tables import SearchSettings
+from ..study.trial import GAMMA, Proposal, Trial, weights_named
+from . import Search
+from .choices import Cells, Choice, Results, fitted_results, next_choice
+from .context import columns, uses_haadf
+from .contextual import Array, Parameters, fit_parameters
+from .gp import one_blas_thread
+from .propose import Space, at_unit, unit_of
 
-DESIGNED = 8
-"""Cells that start with a point of the design; fewer cells take turns."""
-INNER = 0.7
-"""Edge of the part of the unit cube that the design is in: the optimum is rarely near a bound."""
+LEAST_SCORE = 1e-4
+"""Added to a score before its logarithm is taken: a score may be 0."""
 
-NEAREST = 600
-"""Most results that a prediction is made of, the nearest by context."""
-BLOCK = 64
-"""Most cells that are compared for one proposal; those of a larger map take turns."""
-
-STEPS = {1: 32, 2: 8, 3: 6}
-"""Steps of the lattice of weights along each edge of the unit cube, by the number of weights."""
-LEADERS = (6, 3, 3)
-"""How many of the best points a lattice of half the step is laid around, and again."""
-
-WORSE = 0.2
-"""A failed trial counts as worse than its neighbours or its cell by this much, relative."""
-HOPELESS = 3
-"""A cell whose first trials, so many, have all failed is given up."""
-DECIMALS = 6
-"""Of logarithms of scores when they are compared."""
+LIKELY = 2.0
+"""Trials per cell that a survey makes after its design, of smooth maps at the usual precision."""
 
 
-@dataclass(frozen=True)
-class Cells:
-    """The cells of a search; q columns of context.
+class Survey:
+    """One search over many cells: an order of proposals, each from a fixed part of the results.
+
+    Proposal k, cell and weights, is made from exactly the results 0 ... known - 1 of that order,
+    and the trials between them and k are believed to give what the surrogate expects. ``known`` is
+    k - lag + 1, or all k where fewer would have ended the search: before it ends, everything is
+    known. So neither workers nor restarts decide what is proposed.
 
     Parameters
     ----------
-    context : (cells, q), also of cells that others have searched before.
-    wanted : (stages, …) places of the cells to search, stage by stage.
-    most : trials that a cell may have in each stage.
-    seed : of the design.
+    searches : of one method, in the order of the cells.
     """
 
-    context: Array
-    wanted: tuple[Indices, ...]
-    most: tuple[int, ...]
-    seed: int
+    def __init__(self, searches: Sequence[Search]) -> None:
+        self.searches = tuple(searches)
+        first = searches[0]
+        self.method = first.method
+        self._settings: SearchSettings = first.study.search
+        self._haadf = uses_haadf(first.method, first.study.acquisition.haadf_tilts)
+        self._space, self._fixed = _acting(first, self._haadf)
+        self._place = {search.cell.values: i for i, search in enumerate(searches)}
+        self._cells = self._described()
+        self._lag = self._settings.lag_of(len(searches))
+        self._made: dict[int, tuple[int, Array]] = {}
+        self._knew: dict[int, int] = {}
+        self._scores: dict[int, float] = {}
+        self._next = self._settled = self._floor = 0
+        self._ended = False
+        self._fits: dict[int, Parameters] = {}
 
-    @cached_property
-    def orders(self) -> tuple[Indices, ...]:
-        """The cells of each stage, spread out: every one far from those before it."""
-        return tuple(spread_out(self.context, wanted) for wanted in self.wanted)
+    def _described(self) -> Cells:
+        context = columns([search.cell.values for search in self.searches], self._haadf)
+        everywhere = np.arange(len(self.searches), dtype=np.intp)
+        first = self.searches[0]
+        seed = short_seed("survey", first.study.study.seed, first.method, *self._space)
+        return Cells(context, (everywhere,), (first.budget,), seed)
+
+    @property
+    def budget(self) -> int:
+        """Trials that it may make; once it has ended, those it made."""
+        most = sum(search.budget for search in self.searches)
+        return len(self._made) if self._ended else max(most, len(self._made))
+
+    @property
+    def left(self) -> int:
+        """Trials that it may still make."""
+        return self.budget - len(self._made)
+
+    @property
+    def likely(self) -> int:
+        """Trials that it will make, as far as can be said now."""
+        if self._ended:
+            return self.budget
+        beforehand = self.designed + round(LIKELY * len(self.searches))
+        return min(self.budget, max(beforehand, len(self._made) + 1))
+
+    @property
+    def over(self) -> bool:
+        """Whether all its trials have their results, and nothing is worth another one."""
+        if not self._ended and self._settled == len(self._made) >= len(self.searches):
+            self._ended = self._choice(self._settled, self._settled) is None
+        return self._ended
 
     @property
     def designed(self) -> int:
-        """Trials of the design."""
-        return min(DESIGNED, len(self.wanted[0]) * self.most[0])
+        """Trials that need no results: all of them can run at the same time."""
+        return self._cells.designed
 
+    @property
+    def lag(self) -> int:
+        """Trials that can run at the same time later."""
+        return self._lag
 
-@dataclass(frozen=True)
-class Results:
-    """Trials in the order of their proposals: m with a result, then the pending ones.
+    @property
+    def progress(self) -> float:
+        """Made fraction of the budget."""
+        return len(self._made) / max(1, self.budget)
 
-    Parameters
-    ----------
-    cells : (n,) places of their cells.
-    weights : (n, d), in [0, 1].
-    scores : (m,), logarithms; NaN for a failed trial.
-    """
+    @property
+    def ready(self) -> bool:
+        """Whether the results are there from which the next trial is made."""
+        return not self._ended and self._settled >= self._known()
 
-    cells: Indices
-    weights: Array
-    scores: Array
+    def _known(self) -> int:
+        number = self._next
+        return (
+            0
+            if number < self.designed
+            else min(number, max(self._floor, number - self._lag + 1, 0))
+        )
 
-    def points(self, cells: Cells) -> Points:
-        """All of them as points of the surrogate.
+    def next_trial(self) -> Trial | None:
+        """The next trial; None where it has to wait for all results, or nothing is worth one."""
+        number, known = self._next, self._known()
+        choice = self._choice(number, known)
+        if choice is None and known < number:
+            self._floor = number
+            if not self.ready:
+                return None
+            known, choice = number, self._choice(number, number)
+        if choice is None:
+            self._ended = True
+            return None
+        trial = self._trial(choice, Proposal(number, known, choice.gain))
+        self._add(trial)
+        return trial
+
+    def take_in(self, trial: Trial, score: float | None) -> None:
+        """Learn the score of a trial, of this run or an earlier one; None if it failed.
 
         Parameters
         ----------
-        cells : what their places mean.
+        trial : with its proposal.
+        score : what ``search.score`` names.
         """
-        return Points(self.weights, cells.context[self.cells], self.cells)
+        proposal = _made_by(trial)
+        self._add(trial)
+        search = self._search(trial)
+        search.finish(trial.number, trial.weights, score)
+        found = search.scores[trial.number]
+        self._scores[proposal.number] = np.nan if found is None else np.log(found + LEAST_SCORE)
+        while self._settled in self._scores:
+            self._settled += 1
+
+    def knows(self, trial: Trial) -> bool:
+        """Whether the score of a trial, or of another in its place, has been taken in.
+
+        Parameters
+        ----------
+        trial : with its proposal.
+        """
+        return _made_by(trial).number in self._scores or self._search(trial).knows(trial)
+
+    def _add(self, trial: Trial) -> None:
+        proposal = _made_by(trial)
+        self._made[proposal.number] = (
+            self._place[trial.cell.values],
+            unit_of(self._space, trial.weights),
+        )
+        self._knew[proposal.number] = proposal.known
+        self._search(trial).weights[trial.number] = trial.weights
+        while self._next in self._made:
+            self._floor = max(self._floor, self._knew[self._next])
+            self._next += 1
+
+    def _search(self, trial: Trial) -> Search:
+        return self.searches[self._place[trial.cell.values]]
+
+    def _trial(self, choice: Choice, proposal: Proposal) -> Trial:
+        number = sum(self._made[k][0] == choice.cell for k in range(proposal.number))
+        found = at_unit(self._space, choice.weights)
+        acting = {name: getattr(found, name) for name in self._space}
+        trial = self.searches[choice.cell].trial(number, weights_named(self._fixed | acting))
+        return replace(trial, proposal=proposal)
+
+    def _choice(self, number: int, known: int) -> Choice | None:
+        """What proposal ``number`` is from so many results."""
+        results = self._results(number, known)
+        with one_blas_thread():
+            parameters = self._parameters(results)
+            return next_choice(self._cells, results, parameters, self._settings.precision)
+
+    def _results(self, number: int, known: int) -> Results:
+        made = [self._made[k] for k in range(number)]
+        places = np.array([place for place, _ in made], dtype=np.intp)
+        weights = np.array([unit for _, unit in made]).reshape(number, len(self._space))
+        return Results(places, weights, np.array([self._scores[k] for k in range(known)]))
+
+    def _parameters(self, results: Results) -> Parameters | None:
+        """Of the kernel, from some of the results."""
+        count = fitted_results(len(results.scores))
+        points, scores = results.points(self._cells), results.scores[:count]
+        sound = np.flatnonzero(~np.isnan(scores))
+        if not len(sound):
+            return None
+        if count not in self._fits:
+            self._fits = {count: fit_parameters(points.at(sound), scores[sound])}
+        return self._fits[count]
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What to try.
-
-    Parameters
-    ----------
-    cell : its place.
-    weights : (d,), in [0, 1].
-    stage : of the search.
-    gain : the improvement expected, relative; None before it is asked for.
-    """
-
-    cell: int
-    weights: Array
-    stage: int
-    gain: float | None = None
+def _acting(search: Search, haadf: bool) -> tuple[Space, dict[str, float]]:
+    """What is searched, and what is set because nothing depends on it without HAADF."""
+    space, solver = search.space, search.study.solver
+    if haadf or "haadf" not in search.method.weight_names:
+        return space, {}
+    usual = default_weights(solver.noise, solver.units)
+    unused = {"haadf": usual.haadf, GAMMA: solver.gamma}
+    fixed = {n: min(max(unused[n], space[n][0]), space[n][1]) for n in space if n in unused}
+    return {name: bounds for name, bounds in space.items() if name not in unused}, fixed
 
 
-def next_choice(
-    cells: Cells, results: Results, parameters: Parameters | None, precision: float
-) -> Choice | None:
-    """The cell and weights to try next; the same arguments always give the same answer.
-
-    Parameters
-    ----------
-    cells : where.
-    results : so far.
-    parameters : of the surrogate; None as long as no trial has a score.
-    precision : relative improvement that is worth a trial.
-
-    Returns
-    -------
-    None where no cell is worth another trial.
-    """
-    number, dimensions = results.weights.shape
-    if number < cells.designed or parameters is None:
-        return _of_design(cells, dimensions, number)
-    tried = np.bincount(results.cells, minlength=len(cells.context))
-    begun = [stage for stage, wanted in enumerate(cells.wanted) if tried[wanted].any()]
-    for stage in range(max(begun, default=0), len(cells.wanted)):
-        found = _of_stage(cells, results, parameters, precision, stage, tried)
-        if found is not None:
-            return found
-    return None
-
-
-def _of_design(cells: Cells, dimensions: int, number: int) -> Choice | None:
-    """The next point of the design: it needs no results; None once every cell has had its trials.
-
-    As long as all trials fail it goes on, cell after cell.
-    """
-    order = cells.orders[0]
-    if number >= len(order) * cells.most[0]:
-        return None
-    return Choice(int(order[number % len(order)]), design(dimensions, cells.seed, number), 0)
-
-
-def _of_stage(
-    cells: Cells,
-    results: Results,
-    parameters: Parameters,
-    precision: float,
-    stage: int,
-    tried: Indices,
-) -> Choice | None:
-    """The next choice of a stage: a cell without trials, or the largest improvement."""
-    untried = [cell for cell in cells.orders[stage] if not tried[cell]]
-    if untried:
-        return _at_optimum(cells, results, parameters, int(untried[0]), stage)
-    open_cells = cells.wanted[stage]
-    open_cells = open_cells[tried[open_cells] < cells.most[stage]]
-    open_cells = open_cells[~_hopeless(results, len(cells.context))[open_cells]]
-    blocks = [open_cells[i : i + BLOCK] for i in range(0, len(open_cells), BLOCK)]
-    turn = len(results.cells) % max(1, len(blocks))
-    for block in blocks[turn:] + blocks[:turn]:
-        found = _largest_gain(cells, results, parameters, block, stage)
-        if found.gain is not None and found.gain >= precision:
-            return found
-    return None
-
-
-def _hopeless(results: Results, count: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    known = results.cells[: len(results.scores)]
-    failed = np.isnan(results.scores)
-    lost = np.bincount(known[failed], minlength=count)
-    sound = np.bincount(known[~failed], minlength=count)
-    hopeless: np.ndarray[tuple[int], np.dtype[np.bool_]] = (lost >= HOPELESS) & (sound == 0)
-    return hopeless
-
-
-def spread_out(context: Array, wanted: Indices) -> Indices:
-    """Cells in an order in which each is far from those before it; the first is in the middle.
-
-    Parameters
-    ----------
-    context : (cells, q).
-    wanted : places of the cells to order.
-
-    Examples
-    --------
-    >>> spread_out(np.array([[0.0], [1.0], [2.0], [3.0], [4.0]]), np.arange(5)).tolist()
-    [2, 0, 4, 1, 3]
-    """
-    at = context[wanted]
-    middle = at.mean(axis=0) if len(at) else at
-    away = np.round(-np.square(at - middle).sum(axis=1), DECIMALS)
-    order: list[int] = []
-    nearest = np.full(len(at), np.inf)
-    for _ in range(min(len(at), BLOCK)):
-        place = int(np.argmax(away if not order else nearest))
-        order.append(place)
-        distance = np.round(np.square(at - at[place]).sum(axis=1), DECIMALS)
-        nearest = np.minimum(nearest, distance)
-        nearest[order] = -1.0
-    # With so many cells before them the others are near some in any order.
-    rest = np.setdiff1d(np.arange(len(at)), order)
-    return wanted[np.concatenate([np.array(order, dtype=np.intp), rest]).astype(np.intp)]
-
-
-def design(dimensions: int, seed: int, number: int) -> Array:
-    """A point of the design, in the inner part of the unit cube.
-
-    Parameters
-    ----------
-    dimensions : number of weights.
-    seed : of the scrambling.
-    number : place in the sequence, from 0.
-    """
-    block = max(DESIGN_BLOCK, 1 << number.bit_length())
-    point: Array = 0.5 + INNER * (sobol(dimensions, block, seed)[number] - 0.5)
-    return point
-
-
-@lru_cache(maxsize=16)
-def lattice(dimensions: int, steps: int) -> Array:
-    """A regular lattice of the unit cube (number, dimensions).
-
-    Parameters
-    ----------
-    dimensions : number of weights.
-    steps : along each edge.
-
-    Examples
-    --------
-    >>> lattice(1, 2).tolist()
-    [[0.0], [0.5], [1.0]]
-    """
-    along = np.arange(steps + 1) / steps
-    return np.array(list(itertools.product(along, repeat=dimensions)))
-
-
-def _around(point: Array, step: float) -> Array:
-    """The neighbours of a point of a lattice, and the point itself, within the cube."""
-    shifts = 2.0 * lattice(len(point), 2) - 1.0
-    near = point + step * shifts
-    inside: Array = near[((near >= 0.0) & (near <= 1.0)).all(axis=1)]
-    return inside
-
-
-def _nearest(cells: Cells, results: Results, places: Indices) -> Results:
-    """Of many results the nearest to some cells, in their order; all pending ones."""
-    known = len(results.scores)
-    if known <= NEAREST:
-        return results
-    centre, at = cells.context[places], cells.context[results.cells[:known]]
-    distance = np.min([np.square(at - c).sum(axis=1) for c in centre], axis=0)
-    order = np.argsort(np.round(distance, DECIMALS), kind="stable")
-    failed = np.isnan(results.scores[order])
-    # Never failed ones alone: a whole region may be beyond the memory.
-    kept = np.sort(np.concatenate([order[~failed][:NEAREST], order[failed][: NEAREST // 4]]))
-    chosen = np.concatenate([kept, np.arange(known, len(results.cells))])
-    return Results(results.cells[chosen], results.weights[chosen], results.scores[kept])
-
-
-def believed(cells: Cells, results: Results, parameters: Parameters) -> Model:
-    """The posterior with pending trials at their mean, and failed ones worse than their like.
-
-    Parameters
-    ----------
-    cells, results : of the search.
-    parameters : of the kernel.
-    """
-    points, scores = results.points(cells), results.scores
-    sound = np.flatnonzero(~np.isnan(scores))
-    model = condition(parameters, points.at(sound), scores[sound])
-    failed = np.flatnonzero(np.isnan(scores))
-    if len(failed):
-        scores = scores.copy()
-        scores[failed] = model.expected(points.at(failed))
-        for trial in failed:
-            mine = sound[results.cells[sound] == results.cells[trial]]
-            scores[trial] = max([scores[trial], *results.scores[mine]]) + WORSE
-        model = condition(parameters, points.at(np.arange(len(scores))), scores)
-    pending = points.at(slice(len(scores), None))
-    if not len(pending):
-        return model
-    return condition(parameters, points, np.concatenate([scores, model.expected(pending)]))
-
-
-def _at_optimum(
-    cells: Cells, results: Results, parameters: Parameters, cell: int, stage: int
-) -> Choice:
-    """A cell at the optimum that is predicted for it."""
-    near = _nearest(cells, results, np.array([cell]))
-    model = believed(cells, near, parameters)
-    points, _ = _best(
-        lambda points: -np.round(model.expected(points), DECIMALS),
-        cells,
-        np.array([cell]),
-        results.weights.shape[1],
-    )
-    return Choice(cell, points.weights[0], stage)
-
-
-def _best(
-    value: Callable[[Points], Array], cells: Cells, places: Indices, dimensions: int
-) -> tuple[Points, float]:
-    """The point of the largest value in some cells: on a lattice, then on ever finer ones."""
-    step = 1.0 / STEPS[dimensions]
-    points = _joined(
-        [_of_cell(cells, cell, lattice(dimensions, STEPS[dimensions])) for cell in places]
-    )
-    values = value(points)
-    for count in LEADERS:
-        leaders = np.argsort(-values, kind="stable")[:count]
-        step /= 2.0
-        near = [(points.cells[i], _around(points.weights[i], step)) for i in leaders]
-        points = _joined([_of_cell(cells, cell, weights) for cell, weights in near])
-        values = value(points)
-    place = int(np.argmax(values))
-    return points.at(np.array([place])), float(values[place])
-
-
-def _of_cell(cells: Cells, cell: int, weights: Array) -> Points:
-    count = len(weights)
-    context = np.broadcast_to(cells.context[cell], (count, cells.context.shape[1]))
-    return Points(weights, context, np.full(count, cell, dtype=np.intp))
-
-
-def _largest_gain(
-    cells: Cells, results: Results, parameters: Parameters, block: Indices, stage: int
-) -> Choice:
-    """The cell and weights of the largest expected improvement in a block of cells."""
-    near = _nearest(cells, results, block)
-    model = believed(cells, near, parameters)
-    best = np.full(len(cells.context), np.inf)
-    np.minimum.at(best, near.cells, model.expected(near.points(cells)))
-
-    def gains(points: Points) -> Array:
-        gain = improvement(*model.predict(points), best[points.cells])
-        gain[_tried(points, results)] = 0.0
-        return np.round(gain, DECIMALS)
-
-    found, gain = _best(gains, cells, block, results.weights.shape[1])
-    return Choice(int(found.cells[0]), found.weights[0], stage, gain)
-
-
-def _joined(parts: list[Points]) -> Points:
-    return Points(
-        np.concatenate([part.weights for part in parts]),
-        np.concatenate([part.context for part in parts]),
-        np.concatenate([part.cells for part in parts]),
-    )
-
-
-def _tried(points: Points, results: Results) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether a point was tried in its cell."""
-    mine = {cell: results.weights[results.cells == cell] for cell in np.unique(points.cells)}
-    tried = np.zeros(len(points), dtype=bool)
-    for cell, weights in mine.items():
-        here = np.flatnonzero(points.cells == cell)
-        if len(weights):
-            away = np.abs(points.weights[here][:, None] - weights[None]).max(axis=2)
-            tried[here] = (away < 1e-4).any(axis=1)
-    return tried
-
-
-def fitted_results(known: int) -> int:
-    """How many of the first results the parameters are found from: all at first, later in steps.
-
-    Parameters
-    ----------
-    known : number of results.
-    """
-    marks: Iterator[int] = itertools.accumulate(
-        itertools.repeat(0), lambda n, _: max(n + 1, n * 11 // 10), initial=1
-    )
-    return max(itertools.takewhile(lambda mark: mark <= known, marks), default=0)
+def _made_by(trial: Trial) -> Proposal:
+    if trial.proposal is None:
+        raise ValueError("a trial of a cell that was searched alone")
+    return trial.proposal

@@ -159,7 +159,7 @@ class Strategy(StrEnum):
 
     ``per-cell``: every cell is searched alone (:class:`tomoatlas.sweep.search.Search`).
     ``contextual``: all cells that one surrogate can describe, together
-    (:class:`tomoatlas.sweep.search.plans.Survey`).
+    (:class:`tomoatlas.sweep.search.survey.Survey`).
     """
 
     PER_CELL = "per-cell"

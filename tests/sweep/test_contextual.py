@@ -9,17 +9,7 @@ from hypothesis import strategies as st
 
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.search import contextual
-from tomoatlas.sweep.search.context import columns, surrogate_key, uses_haadf
-from tomoatlas.sweep.search.contextual import (
-    Array,
-    Parameters,
-    Points,
-    condition,
-    covariance,
-    fit_parameters,
-    improvement,
-)
-from tomoatlas.sweep.search.survey import (
+from tomoatlas.sweep.search.choices import (
     DESIGNED,
     HOPELESS,
     INNER,
@@ -29,6 +19,16 @@ from tomoatlas.sweep.search.survey import (
     fitted_results,
     next_choice,
     spread_out,
+)
+from tomoatlas.sweep.search.context import columns, surrogate_key, uses_haadf
+from tomoatlas.sweep.search.contextual import (
+    Array,
+    Parameters,
+    Points,
+    condition,
+    covariance,
+    fit_parameters,
+    improvement,
 )
 
 PRECISION = 0.005

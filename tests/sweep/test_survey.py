@@ -21,7 +21,8 @@ from tomoatlas.sweep.record.merging import merge
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler
 from tomoatlas.sweep.search import searches
-from tomoatlas.sweep.search.plans import Survey, plans
+from tomoatlas.sweep.search.plans import plans
+from tomoatlas.sweep.search.survey import Survey
 from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
 
