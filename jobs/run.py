@@ -94,7 +94,10 @@ def run_study(
                 return rank_exit_code(lambda: manage(executor), signals)
 
             return mpi.leave(
-                rank_exit_code(lambda: mpi.run_ranks(manage_ranks, request=request), signals)
+                rank_exit_code(
+                    lambda: mpi.run_ranks(manage_ranks, request=request, batch=workers.batch),
+                    signals,
+                )
             )
     with executor_of(study, workers) as executor:
         return manage(executor)

@@ -33,8 +33,8 @@ from ..sweep.devices import (
     visible_uuids,
 )
 from ..sweep.estimate import data_bytes, solve_size, trial_bytes
-from ..sweep.evaluate import evaluate_together
-from ..sweep.executors import Batching, Executor
+from ..sweep.executors import Executor
+from ..sweep.executors.batches import Batching
 from ..sweep.executors.local import InlineExecutor, ProcessExecutor
 from ..sweep.study import Study
 from .batch.capacity import check_workers
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from ..sweep.executors.dask import DaskExecutor
 
 AUTO = "auto"
-GPU_BATCH = 8
-"""Trials that a GPU is given at a time: small volumes do not fill it. Its memory may hold fewer."""
-
 HALF = 2
 MEBIBYTE = 2**20
 
@@ -136,8 +133,8 @@ class Workers:
         Dask.
     device : auto, cpu, cuda or cuda-half.
     share : whether several workers may use the same GPU.
-    batch : most trials that a worker takes at a time; None for :data:`GPU_BATCH` on a GPU, 1 on
-        the CPU.
+    batch : most trials that a worker takes at a time; None for the usual number, see
+        :class:`~tomoatlas.sweep.executors.batches.Batching`.
     executor : name of :data:`EXECUTORS`, or a Python file that defines one; auto is Dask if
         ``dask`` is given, else local processes.
     """
@@ -148,17 +145,6 @@ class Workers:
     share: bool = False
     executor: str = AUTO
     batch: int | None = None
-
-
-def batching_of(workers: Workers, on_gpu: bool) -> Batching:
-    """How many trials each worker takes at a time, and what evaluates them.
-
-    Parameters
-    ----------
-    workers : who is to evaluate trials.
-    on_gpu : whether they compute on GPUs.
-    """
-    return Batching(workers.batch or (GPU_BATCH if on_gpu else 1), evaluate_together)
 
 
 def request_of(workers: Workers) -> DeviceRequest:
@@ -268,7 +254,7 @@ def _local(study: Study, workers: Workers) -> Iterator[Executor]:
         len(places),
         environments=places,
         device=workers.device,
-        batching=batching_of(workers, on_gpu=any(places)),
+        batching=Batching.of(workers.batch, on_gpu=any(places)),
     )
     executor.devices = computing_on(devices, "worker")
     yield executor

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -68,51 +67,6 @@ Task = tuple[Study, Trial]
 EvaluateTogether = Callable[[Sequence[Task], str], Iterator[list[tuple[int, TrialResult]]]]
 """Evaluates several trials on the device of that name and yields results with their places among
 them, see :func:`tomoatlas.sweep.evaluate.evaluate_together`."""
-
-
-@dataclass(frozen=True)
-class Batching:
-    """How many trials a worker takes at a time, and what evaluates several.
-
-    Parameters
-    ----------
-    size : most trials that a worker holds.
-    evaluate : evaluates them; a function that can be imported by its name. None for one after the
-        other.
-    """
-
-    size: int = 1
-    evaluate: EvaluateTogether | None = None
-
-    def share(self, waiting: int, workers: int) -> int:
-        """How many of the waiting trials one of the free workers takes: no more than its part.
-
-        Parameters
-        ----------
-        waiting : trials that wait.
-        workers : that are free.
-        """
-        return min(self.size, -(-waiting // max(1, workers)))
-
-
-SINGLY = Batching()
-
-
-def take_alike(waiting: deque[Task], count: int) -> list[Task]:
-    """Take the trial that has waited longest, its like, of the same cell and method, then others.
-
-    Parameters
-    ----------
-    waiting : trials in their order; those taken are removed.
-    count : how many to take, at least 1.
-    """
-    first = waiting[0][1]
-    like = [(t.cell, t.method) == (first.cell, first.method) for _, t in waiting]
-    order = sorted(range(len(waiting)), key=lambda i: not like[i])[:count]
-    taken = [waiting[i] for i in order]
-    for i in sorted(order, reverse=True):
-        del waiting[i]
-    return taken
 
 
 class Executor(Protocol):

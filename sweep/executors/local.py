@@ -17,7 +17,8 @@ from ...recon_core.machine import usable_cores
 from ..evaluate import clear_caches, evaluate
 from ..study import Study
 from ..study.trial import Trial, TrialResult
-from . import SINGLY, Batching, Evaluate, Limits, Task, attempt, signed, take_alike
+from . import Evaluate, Limits, attempt, signed
+from .batches import SINGLY, Batching, Waiting
 from .child import CannotStart, Child
 from .serve import worker_environment
 
@@ -186,8 +187,7 @@ class ProcessExecutor:
         self._threads = threads or max(1, usable_cores() // workers)
         self._idle: list[Child] = []
         self._busy: list[Child] = []
-        self._waiting: deque[Task] = deque()
-        self._singly: deque[Task] = deque()
+        self._waiting = Waiting(batching.size)
         self._found: deque[tuple[Trial, TrialResult]] = deque()
         self._slot_of: dict[Child, int] = {}
         self._watchdog = Watchdog()
@@ -209,14 +209,14 @@ class ProcessExecutor:
 
     def submit(self, study: Study, trial: Trial) -> None:
         """Hand the trial to an idle child, or to a new one; with others, when it is collected."""
-        self._waiting.append((study, trial))
+        self._waiting.add((study, trial))
         if self._batching.size == 1:
             self._place()
 
     def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
         """Wait for the first child that is done, or gone."""
         until = None if timeout is None else time.monotonic() + timeout
-        while self._busy or self._waiting or self._singly or self._found:
+        while self._busy or self._waiting or self._found:
             self._place()
             if self._found:
                 return self._found.popleft()
@@ -236,40 +236,30 @@ class ProcessExecutor:
         for child in [*self._busy, *self._idle]:
             child.end()
         self._busy, self._idle, self._slot_of = [], [], {}
-        for queue in (self._waiting, self._singly, self._found):
-            queue.clear()
+        self._waiting.clear()
+        self._found.clear()
 
     def _pause(self, until: float | None) -> float | None:
         """Seconds to wait for a child: until time is up, or a waiting trial may get one started."""
         left = math.inf if until is None else max(0.0, until - time.monotonic())
-        left = min(left, self._slots.until_start()) if self._waiting or self._singly else left
+        left = min(left, self._slots.until_start()) if self._waiting else left
         return left if math.isfinite(left) else None
 
     def _place(self) -> None:
         """Give waiting trials to idle children, and to new ones."""
-        while self._waiting or self._singly:
+        while self._waiting:
             # counted before one is taken: each gets an even share
             free = len(self._idle) + self._slots.free
             child = self._idle.pop() if self._idle else self._started()
             if child is None:
                 return
-            tasks = self._next(free)
+            tasks = self._waiting.take(free)
             # Assume a new child is busy; its first answer reports a failed start.
             if child.take(tasks) or not child.proven:
                 self._busy.append(child)
             else:
-                self._return(tasks)
+                self._waiting.put_back(tasks)
                 self._slots.release(self._end(child))
-
-    def _next(self, free: int) -> list[Task]:
-        """The trials for one of the children that are free."""
-        if self._singly:
-            return [self._singly.popleft()]
-        return take_alike(self._waiting, self._batching.share(len(self._waiting), free))
-
-    def _return(self, tasks: Sequence[Task]) -> None:
-        """Have trials that were not evaluated wait again, before all others."""
-        self._waiting.extendleft(reversed(tasks))
 
     def _started(self) -> Child | None:
         slot = self._slots.take()
@@ -293,7 +283,7 @@ class ProcessExecutor:
             found = child.answer()
         except CannotStart as error:
             self._busy.remove(child)
-            self._return(tasks)
+            self._waiting.put_back(tasks)
             self._slots.fail(self._end(child), error)
             return
         slot = self._slot_of[child]
@@ -306,8 +296,7 @@ class ProcessExecutor:
         if child.alive:
             self._idle.append(child)
             return
-        # One of them may be to blame, and none of the others shall end with it again.
-        self._singly.extend(child.tasks)
+        self._waiting.add_singly(child.tasks)
         self._slots.release(self._end(child))
 
     def _end(self, child: Child) -> int:

@@ -93,7 +93,7 @@ def test_the_option_reaches_local_workers_and_ranks(
     ranks = SimpleNamespace(
         ranks=lambda: 2,
         leave=lambda code: code,
-        run_ranks=lambda manage, request: asked.append(request) or 0,
+        run_ranks=lambda manage, request, batch: asked.append(request) or 0,
     )
     monkeypatch.setattr("tomoatlas.jobs.run.launched_under_mpi", lambda: True)
     monkeypatch.setattr(mpi, "ranks", ranks, raising=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -24,7 +24,8 @@ from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep import evaluate as module
 from tomoatlas.sweep.estimate import solve_size, trial_seconds
 from tomoatlas.sweep.evaluate import evaluate, evaluate_together
-from tomoatlas.sweep.executors import Batching, Limits, Task, take_alike, trials_each
+from tomoatlas.sweep.executors import Limits, Task, trials_each
+from tomoatlas.sweep.executors.batches import Batching, Waiting
 from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.driver import run
@@ -170,12 +171,15 @@ def test_free_workers_share_what_waits_and_take_like_trials_first(cells, size, w
     tasks = [
         (study, replace(t, cell=replace(t.cell, index=c))) for t, c in zip(made, cells, strict=True)
     ]
-    waiting = deque(tasks)
-    taken = take_alike(waiting, Batching(size).share(len(tasks), workers))
+    waiting = Waiting(size)
+    for task in tasks:
+        waiting.add(task)
+    taken = waiting.take(workers)
     assert len(taken) == min(size, math.ceil(len(tasks) / workers))
     assert taken[0] == tasks[0]
-    assert sorted([*taken, *waiting], key=tasks.index) == tasks
-    assert list(waiting) == sorted(waiting, key=tasks.index), "the others keep their order"
+    others = [waiting.take(10**6)[0] for _ in range(len(waiting))]
+    assert len(others) + len(taken) == len(tasks)
+    assert [task for task in tasks if task in others] == sorted(others, key=tasks.index)
     first = tasks[0][1].cell
     like = [task for task in taken if task[1].cell == first]
     assert len(like) == min(len(taken), cells.count(cells[0]))

@@ -46,7 +46,7 @@ class Lists:
         return True
 
     def tasks(self) -> dict[int, Trial]:
-        return {to: content[1] for to, tag, content in self.sent if tag == Tag.TASK and content}
+        return {to: content[0][1] for to, tag, content in self.sent if tag == Tag.TASK and content}
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ class Roomless(InlineExecutor):
 @pytest.mark.usefixtures("signals_restored")
 def test_a_worker_that_cannot_start_a_child_says_so_and_waits_for_the_end() -> None:
     transport = Lists(2)
-    transport.came[Tag.TASK].append((0, (STUDY, some_trials(STUDY, 1)[0])))
+    transport.came[Tag.TASK].append((0, [(STUDY, some_trials(STUDY, 1)[0])]))
     transport.came[Tag.LEAVE].append((0, 0))
     receive = transport.receive
     transport.receive = lambda tag, source=None: (  # type: ignore[method-assign]
@@ -238,7 +238,7 @@ def signals_restored() -> Iterator[None]:
 def test_a_worker_ends_when_the_run_does_or_it_is_left_alone() -> None:
     transport, worker = Lists(2), InlineExecutor(faulty)
     trial = some_trials(STUDY, 1)[0]
-    transport.came[Tag.TASK].append((0, (STUDY, trial)))
+    transport.came[Tag.TASK].append((0, [(STUDY, trial)]))
     transport.came[Tag.LEAVE].append((0, 3))
     ended = deque([None, (0, None)])
     receive = transport.receive
@@ -252,3 +252,77 @@ def test_a_worker_ends_when_the_run_does_or_it_is_left_alone() -> None:
     transport.lost.add(0)
     with pytest.raises(ManagerLost):
         work(transport, worker)  # type: ignore[arg-type]
+
+
+class Several(InlineExecutor):
+    """Takes three trials at a time."""
+
+    trials_each = 3
+
+
+def several(count: int) -> tuple[Lists, MpiExecutor]:
+    """Three ranks that take three trials at most, and have been offered so many."""
+    transport = Lists(3)
+    executor = MpiExecutor(transport, Several(faulty))  # type: ignore[arg-type]
+    for trial in some_trials(STUDY, count):
+        executor.submit(STUDY, trial)
+    assert transport.sent == [], "they are shared out when all are there"
+    executor.collect(0.0)
+    return transport, executor
+
+
+def batches(transport: Lists) -> list[list[Trial]]:
+    return [[t for _, t in content] for _, tag, content in transport.sent if tag == Tag.TASK]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(9, [3, 3]), (6, [2, 2]), (4, [2, 1]), (2, [1, 1])])
+def test_ranks_share_what_waits(count: int, sizes: list[int]) -> None:
+    transport, executor = several(count)
+    assert executor.slots == 9
+    assert [len(batch) for batch in batches(transport)] == sizes
+
+
+def test_a_rank_is_given_more_when_the_last_of_its_trials_has_ended() -> None:
+    transport, executor = several(9)
+    more = some_trials(STUDY, 10)[9]
+    executor.submit(STUDY, more)
+    had = batches(transport)[0]
+    for place, trial in enumerate(had):
+        assert len(batches(transport)) == 2
+        transport.came[Tag.RESULT].append((2, Report(OK, trial=trial, left=2 - place)))
+    found = [executor.collect(0.0) for _ in range(4)]
+    assert [trial for trial, result in filter(None, found) if result.worker == "2"] == had
+    assert batches(transport)[2:] == [[more]]
+
+
+def test_a_rank_lost_with_several_trials_says_nothing_of_any() -> None:
+    transport, executor = several(9)
+    first, second = batches(transport)
+    transport.lost.add(2)
+    for place, trial in enumerate(second):
+        transport.came[Tag.RESULT].append((1, Report(OK, trial=trial, left=2 - place)))
+    found = [executor.collect(0.0) for _ in range(4)]
+    assert executor.slots == 6
+    assert not {trial for trial, _ in filter(None, found)} & set(first)
+    assert batches(transport)[2:] == [[first[0]]], "singly"
+    transport.lost.add(1)
+    found = [executor.collect(0.0) for _ in range(9)]
+    errors = {trial: result.error for trial, result in filter(None, found)}
+    assert errors[first[0]] == "lost rank 1", "alone, it is to blame"
+    assert errors[first[1]] is None
+    assert errors[first[2]] is None
+
+
+def test_a_rank_given_up_with_several_trials_is_used_when_it_has_ended_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    transport, executor = several(9)
+    had = batches(transport)[0]
+    with monkeypatch.context() as frozen:
+        frozen.setattr(manager, "SILENCE_SECONDS", -1.0)
+        executor.collect(0.0)
+    assert executor.slots == 3
+    for left in (2, 1, 0):
+        transport.came[Tag.RESULT].append((2, Report(OK, trial=had[2 - left], left=left)))
+        executor.collect(0.0)
+        assert executor.slots == (3 if left else 6)

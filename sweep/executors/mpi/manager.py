@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from ...study import Study
 from ...study.trial import Trial, TrialResult, TrialStatus
-from .. import Task
+from .. import Task, trials_each
+from ..batches import Waiting
 from ..child import CannotStart
 from ..local import ProcessExecutor
 from .worker import Report, Tag, Transport, naps, unfit
@@ -32,6 +33,8 @@ class MpiExecutor:
     If a rank is lost, its trial comes back as crashed, and there is one slot less. So it is with a
     rank that falls silent, until its trial ends after all; that result is dropped, as the trial is
     another's by then. The trial of a rank on which no process can start waits for another rank.
+    Ranks that take several trials at a time share out what waits; those of a rank that is lost with
+    several are evaluated singly.
 
     Parameters
     ----------
@@ -44,8 +47,9 @@ class MpiExecutor:
         self._workers = set(range(transport.size))
         # Rank 0 last: its own trials share a processor with the manager.
         self._idle = list(range(transport.size))
-        self._running: dict[int, Task] = {}
-        self._waiting: deque[Task] = deque()
+        self._running: dict[int, list[Task]] = {}
+        self.trials_each = trials_each(worker)
+        self._waiting = Waiting(self.trials_each)
         self._heard: dict[int, float] = {}
         self._listened = time.monotonic()
         self._found: deque[tuple[Trial, TrialResult]] = deque()
@@ -55,13 +59,14 @@ class MpiExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of ranks that can evaluate trials."""
-        return len(self._workers)
+        """Number of ranks that can evaluate trials, times the trials that each takes."""
+        return len(self._workers) * self.trials_each
 
     def submit(self, study: Study, trial: Trial) -> None:
-        """Send the trial to an idle rank, now or as soon as there is one."""
-        self._waiting.append((study, trial))
-        self._place()
+        """Send the trial to an idle rank, or to the next; where it takes several, on collecting."""
+        self._waiting.add((study, trial))
+        if self.trials_each == 1:
+            self._place()
 
     def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
         """Wait for the first rank that is done, or lost."""
@@ -117,15 +122,17 @@ class MpiExecutor:
     def _place(self) -> None:
         """Send waiting trials to idle ranks."""
         while self._waiting and self._idle:
-            self._start(self._idle.pop(), *self._waiting.popleft())
+            tasks = self._waiting.take(len(self._idle))
+            self._start(self._idle.pop(), tasks)
 
-    def _start(self, rank: int, study: Study, trial: Trial) -> None:
-        self._running[rank] = study, trial
+    def _start(self, rank: int, tasks: list[Task]) -> None:
+        self._running[rank] = tasks
         self._heard[rank] = time.monotonic()
-        if rank == 0:
+        if rank > 0:
+            self._transport.send(rank, Tag.TASK, tasks)
+            return
+        for study, trial in tasks:
             self._own.submit(study, trial)
-        else:
-            self._transport.send(rank, Tag.TASK, (study, trial))
 
     def _look(self, nap: float) -> None:
         """Take in the messages that have come; without any, wait for ``nap`` seconds."""
@@ -160,21 +167,34 @@ class MpiExecutor:
             self._take_in(0, unfit(error))
         else:
             if finished is not None:
-                self._take_in(0, Report(finished[1]))
+                left = len(self._running[0]) - 1
+                self._take_in(0, Report(finished[1], trial=finished[0], left=left))
 
     def _give_up(self, rank: int, error: str) -> None:
         self._take_in(rank, Report(TrialResult(TrialStatus.CRASHED, error=error), fit=False))
 
     def _take_in(self, rank: int, report: Report) -> None:
         """End a rank's trial; use the rank again if it is fit, even if it was given up before."""
-        task = self._running.pop(rank, None)
-        if report.result is None:
-            print(f"warning: rank {rank} gets no more trials: {report.why}", file=sys.stderr)
-            self._waiting.extendleft([task] if task else [])
-        elif task is not None:
-            self._found.append((task[1], replace(report.result, worker=str(rank))))
+        self._settle(rank, self._running.pop(rank, []), report)
+        if report.left:
+            return
         self._idle = [idle for idle in self._idle if idle != rank]
         self._workers.discard(rank)
         if report.fit:
             self._idle.append(rank)
             self._workers.add(rank)
+
+    def _settle(self, rank: int, tasks: list[Task], report: Report) -> None:
+        """Sort what a rank had: its results, what it still has, and what waits for another."""
+        if report.result is None:
+            print(f"warning: rank {rank} gets no more trials: {report.why}", file=sys.stderr)
+            self._waiting.put_back(tasks)
+            return
+        ended = [t for t in tasks if report.trial is None or t[1] == report.trial]
+        if len(ended) > 1:
+            self._waiting.add_singly(ended)
+            return
+        result = replace(report.result, worker=str(rank))
+        self._found.extend((trial, result) for _, trial in ended)
+        if report.left and tasks:
+            self._running[rank] = [task for task in tasks if task not in ended]

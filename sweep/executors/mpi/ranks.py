@@ -33,6 +33,7 @@ from ...evaluate import evaluate
 from ...launchers import agreed_local_rank, local_rank
 from ...versions import Provenance, check_same_code, provenance
 from .. import Evaluate, Limits
+from ..batches import SINGLY, Batching
 from ..local import ProcessExecutor
 from ..serve import IGNORED_SIGNALS
 from .manager import MpiExecutor
@@ -40,6 +41,8 @@ from .worker import ManagerLost, Tag, naps, work
 
 # An MPI without fault tolerance has one number for all of them, that of any unknown error.
 LOSSES = {MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED} - {MPI.ERR_UNKNOWN}
+
+OWN_EVALUATION = evaluate
 
 LAST_WORDS_SECONDS = 1.0
 """Wait before an abort: launchers drop what ranks have printed and they have not read yet."""
@@ -138,7 +141,11 @@ class MpiTransport:
 
 
 def rank_worker(
-    comm: MPI.Intracomm, evaluate: Evaluate, limits: Limits | None, request: DeviceRequest
+    comm: MPI.Intracomm,
+    evaluate: Evaluate,
+    limits: Limits | None,
+    request: DeviceRequest,
+    batch: int | None = None,
 ) -> ProcessExecutor:
     """Make the worker of this rank, one child on a device of its own; all ranks call this together.
 
@@ -148,6 +155,7 @@ def rank_worker(
     evaluate : evaluates a trial; a function that can be imported by its name.
     limits : what a trial may take; None for the limits of its study.
     request : what the ranks compute on.
+    batch : trials that a rank takes at a time, see :meth:`.batches.Batching.of`.
 
     Raises
     ------
@@ -164,7 +172,12 @@ def rank_worker(
         for line in warnings:
             print(f"warning: {line}", file=sys.stderr)
     places = [device.child_environment]
-    worker = ProcessExecutor(1, evaluate, limits, places, threads, device=request.kind)
+    # another evaluation does not know how to evaluate several
+    known = evaluate is OWN_EVALUATION
+    batching = Batching.of(batch, on_gpu=device.device_id is not None) if known else SINGLY
+    worker = ProcessExecutor(
+        1, evaluate, limits, places, threads, device=request.kind, batching=batching
+    )
     worker.devices = computing_on(devices)
     return worker
 
@@ -199,6 +212,7 @@ def run_ranks(
     limits: Limits | None = None,
     request: DeviceRequest = DeviceRequest(),  # noqa: B008 - frozen
     comm: MPI.Intracomm = MPI.COMM_WORLD,
+    batch: int | None = None,
 ) -> int:
     """Call ``manage`` on rank 0 with an executor over all ranks.
 
@@ -214,6 +228,7 @@ def run_ranks(
     limits : what a trial may take; by default the limits of its study.
     request : what the ranks compute on.
     comm : the ranks.
+    batch : most trials that a rank takes at a time, by the project's own evaluation.
 
     Returns
     -------
@@ -225,7 +240,7 @@ def run_ranks(
         that cannot be used; see :func:`tomoatlas.sweep.devices.check_devices`.
     """
     _check_code(comm)
-    worker = rank_worker(comm, evaluate, limits, request)
+    worker = rank_worker(comm, evaluate, limits, request, batch)
     transport = MpiTransport(comm)
     if transport.rank > 0:
         return _serve(transport, worker)

@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from ...study import Study
 from ...study.trial import Trial, TrialResult
+from .. import Task
 from ..child import CannotStart
 from ..local import ProcessExecutor
 from ..serve import IGNORED_SIGNALS
@@ -29,7 +29,7 @@ class Tag(IntEnum):
     """
 
     TASK = 1
-    """To a worker: a study and a trial; None when there are no more."""
+    """To a worker: trials with their studies; None when there are no more."""
     RESULT = 2
     """To the manager: a :class:`Report`."""
     CLOSED = 3
@@ -96,18 +96,22 @@ class Report:
 
     Parameters
     ----------
-    result : of the trial; None if it was not evaluated.
+    result : of the trial; None if it was not evaluated, nor those that the rank still has.
     fit : whether this rank can evaluate further trials.
     why : the reason if it cannot.
+    trial : that has ended; None for all that the rank has.
+    left : number of trials that it still has.
     """
 
     result: TrialResult | None
     fit: bool = True
     why: str = ""
+    trial: Trial | None = None
+    left: int = 0
 
 
 def work(transport: Transport, worker: ProcessExecutor) -> int:
-    """Evaluate trials, one at a time, until rank 0 ends the run; return when all ranks may leave.
+    """Evaluate trials, as rank 0 sends them, until it ends the run; return when all may leave.
 
     Parameters
     ----------
@@ -126,11 +130,9 @@ def work(transport: Transport, worker: ProcessExecutor) -> int:
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
-        while (task := _awaited(transport, Tag.TASK)) is not None:
-            report = _evaluated(transport, worker, task)
-            if report is None:
+        while (tasks := _awaited(transport, Tag.TASK)) is not None:
+            if not _evaluated(transport, worker, tasks):
                 break
-            transport.send(0, Tag.RESULT, report)
     finally:
         worker.close()
     transport.send(0, Tag.CLOSED, None)
@@ -148,25 +150,29 @@ def _awaited(transport: Transport, tag: Tag) -> Any:
     return message[1]
 
 
-def _evaluated(
-    transport: Transport, worker: ProcessExecutor, task: tuple[Study, Trial]
-) -> Report | None:
-    """The report on a trial, or None if rank 0 ended the run meanwhile."""
-    worker.submit(*task)
-    beat = time.monotonic()
+def _evaluated(transport: Transport, worker: ProcessExecutor, tasks: Sequence[Task]) -> bool:
+    """Evaluate trials and send a report on each; False if rank 0 ended the run meanwhile."""
+    for study, trial in tasks:
+        worker.submit(study, trial)
+    beat, left = time.monotonic(), len(tasks)
     while transport.receive(Tag.TASK, source=0) is None:
         try:
             finished = worker.collect(POLL_SECONDS)
         except CannotStart as error:
-            return unfit(error)
+            transport.send(0, Tag.RESULT, unfit(error))
+            return True
         if finished is not None:
-            return Report(finished[1])
+            left -= 1
+            report = Report(finished[1], trial=finished[0], left=left)
+            transport.send(0, Tag.RESULT, report)
+            if not left:
+                return True
         if 0 in transport.lost:
             raise ManagerLost("rank 0 is lost")
         if time.monotonic() - beat >= BEAT_SECONDS:
             beat = time.monotonic()
             transport.send(0, Tag.ALIVE, None)
-    return None
+    return False
 
 
 def unfit(error: CannotStart) -> Report:
