@@ -32,6 +32,11 @@ HAADF_STREAM = 0
 """Random stream of the HAADF channel; an element's is its atomic number."""
 
 
+LEAST_SNR, MOST_SNR = 1.0 + 1e-6, 1e9
+"""A count in a million pixels; a billion counts in each, beyond any detector and what float32
+tells apart."""
+
+
 # also False for NaN, so that no bound needs a check of its own
 def _ordered_range(tilts: tuple[float, float]) -> tuple[float, float]:
     if not -90 <= tilts[0] < tilts[1] <= 90:
@@ -41,8 +46,8 @@ def _ordered_range(tilts: tuple[float, float]) -> tuple[float, float]:
 
 def _above_one(snr: float | dict[str, float]) -> float | dict[str, float]:
     values = snr.values() if isinstance(snr, dict) else [snr]
-    if not values or not all(np.isfinite(v) and v > 1 for v in values):
-        raise ValueError("an SNR is 1 + mean counts: expected finite and > 1")
+    if not values or not all(LEAST_SNR <= v <= MOST_SNR for v in values):
+        raise ValueError(f"an SNR is 1 + mean counts: expected > 1 and <= {MOST_SNR:g}")
     return snr
 
 
@@ -74,7 +79,7 @@ class Acquisition(BaseModel):
     tilt_range_deg: Annotated[tuple[float, float], AfterValidator(_ordered_range)] = (-70.0, 70.0)
     haadf_tilts: Annotated[int, Field(ge=0, le=10_000)] = 47
     chemical_tilts: Annotated[int, Field(ge=1, le=10_000)] = 9
-    haadf_snr: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2208.67
+    haadf_snr: Annotated[float, Field(ge=LEAST_SNR, le=MOST_SNR)] = 2208.67
     chemical_snr: Annotated[float | dict[str, float], AfterValidator(_above_one)] = PAPER_MEAN_SNR
     background: Annotated[float, Field(ge=0, lt=1)] = 0.15
     contrast: LawName = "power"

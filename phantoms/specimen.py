@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..recon_core.errors import BadInput
-from ..recon_core.tiltseries import atomic_numbers
+from ..recon_core.tiltseries import atomic_numbers, check_length
 
 Array = NDArray[np.float32]
 LAYOUT = "(element, z, y, x)"
+MOST_CONCENTRATION = 1e15  # sums of their squares fit a float32
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,7 @@ def check_volumes(volumes: Array, elements: tuple[str, ...], voxel_size_nm: floa
             value=list(elements),
             accepted="one or more different symbols",
         )
-    if not (np.isfinite(voxel_size_nm) and voxel_size_nm > 0):
-        raise BadInput("not a length", key="voxel_size_nm", value=voxel_size_nm, accepted="> 0")
+    check_length(voxel_size_nm)
     _check_axes(volumes.shape, elements)
     _check_values(volumes)
 
@@ -143,7 +143,14 @@ def _check_axes(shape: tuple[int, ...], elements: tuple[str, ...]) -> None:
 def _check_values(volumes: Array) -> None:
     if not np.isfinite(volumes).all():
         raise BadInput("holds NaN or infinity", key="volumes", accepted="finite concentrations")
-    lowest = float(volumes.min())
+    lowest, highest = float(volumes.min()), float(volumes.max())
+    if highest > MOST_CONCENTRATION:
+        raise BadInput(
+            "not a concentration",
+            key="volumes",
+            value=highest,
+            accepted=f"0 to {MOST_CONCENTRATION:g}",
+        )
     if lowest < 0:
         raise BadInput(
             "holds negative concentrations", key="volumes", value=lowest, accepted=">= 0"

@@ -57,6 +57,7 @@ Array = NDArray[np.float32]
 
 AROUND = 5  # pixels: edge of the square whose mean stands for a bad pixel
 MOST_COUNTS = 1e15  # per pixel: sums of their squares fit a float32
+MOST_NM = 1e6  # of a voxel's edge: a millimetre
 
 
 @dataclass(frozen=True)
@@ -326,10 +327,7 @@ class TiltSeries:
         self._check_channels("unit", self.unit, above=True)
         if self.haadf_scale is not None:
             _check_level("haadf/scale", self.haadf_scale, above=True)
-        if not (np.isfinite(self.voxel_size_nm) and self.voxel_size_nm > 0):
-            raise BadInput(
-                "not a length", key="voxel_size_nm", value=self.voxel_size_nm, accepted="> 0 nm"
-            )
+        check_length(self.voxel_size_nm)
 
     def _check_mask(self, key: str, mask: Mask | None, shape: tuple[int, ...]) -> None:
         if mask is not None and mask.shape != shape:
@@ -392,6 +390,22 @@ def _halved(projections: Array, level: Array | np.float32) -> Array:
     wide = np.concatenate([beside, projections, beside], axis=-1)
     halves: Array = 0.5 * (wide[..., :-2:2] + wide[..., 2::2]) + wide[..., 1:-1:2]
     return halves.astype(np.float32)
+
+
+def check_length(voxel_size_nm: float) -> None:
+    """Refuse what cannot be the edge of a voxel.
+
+    Parameters
+    ----------
+    voxel_size_nm : nm.
+
+    Raises
+    ------
+    BadInput : not positive, or longer than a millimetre.
+    """
+    if not 0.0 < voxel_size_nm <= MOST_NM:
+        accepted = f"> 0 nm and <= {MOST_NM:g} nm"
+        raise BadInput("not a length", key="voxel_size_nm", value=voxel_size_nm, accepted=accepted)
 
 
 def _check_level(key: str, value: float, above: bool = False) -> None:

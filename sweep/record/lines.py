@@ -173,6 +173,7 @@ class TrialLines:
             if line.strip():
                 self._left_out.setdefault(problem, _Places()).add(self.count)
             return None
+        record["weights"] = record.get("weights") or {}
         record["cell"] = self._cells[frozenset((record.get("cell") or {}).items())]
         _keep_values(record)
         if record["status"] not in _KNOWN_STATUS or not _KNOWN_KEYS.issuperset(record):
@@ -217,7 +218,7 @@ class TrialLines:
         """Whether an earlier line holds the same attempt; one with another result is a conflict."""
         attempt = None if is_final(record) else repr(record.get("attempt"))
         # Settings as well: a line with a damaged number must not hide the sound one.
-        settings = (record["method"], *record["cell"].values(), *(record["weights"] or {}).values())
+        settings = (record["method"], *record["cell"].values(), *record["weights"].values())
         # The hashes alone: a journal may hold a million lines.
         key = hash((record["trial_id"], record["number"], attempt, settings))
         result = hash((record["status"], record["nrmse"]))
@@ -234,7 +235,7 @@ def _is_trial(record: Mapping[str, Any]) -> bool:
     """Whether the values of a record have the types of a trial's."""
     texts = all(isinstance(record.get(name), str) for name in ("method", "trial_id", "status"))
     tables = all(isinstance(record.get(name) or {}, dict) for name in _TABLES)
-    return texts and tables and type(record.get("number")) is int
+    return texts and tables and type(record.get("number")) is int and record["trial_id"].isalnum()
 
 
 def _keep_values(record: Record) -> None:

@@ -295,8 +295,8 @@ class LimitsTable(Table):
     retries : further attempts of a trial that crashed or ran out of time.
     """
 
-    trial_seconds: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
-    trial_memory_gb: Annotated[float, Field(gt=0, lt=float("inf"))] | None = None
+    trial_seconds: Annotated[float, Field(ge=1e-3, le=1e9)] | None = None
+    trial_memory_gb: Annotated[float, Field(ge=1e-3, le=1e6)] | None = None
     retries: Annotated[int, Field(ge=0, le=100)] = 1
 
     @property

@@ -27,7 +27,7 @@ from common import table
 
 from tomoatlas.analysis.journal import load_trials
 from tomoatlas.recon_core.methods import Method, Weights
-from tomoatlas.sweep.estimate import trial_seconds
+from tomoatlas.sweep.estimate import Share, trial_seconds
 from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.search.propose import initial_point, propose
@@ -182,6 +182,7 @@ class Row:
     least: float
     lag: int = 1
     trials: int = 20
+    share: Share | None = None
 
 
 def rows() -> dict[str, Row]:
@@ -191,7 +192,13 @@ def rows() -> dict[str, Row]:
     skewed = tuple(Worker(skew=HOUR * (i % 3 - 1)) for i in range(64))
     slow = (Worker(slowness=10.0),) + (ordinary,) * 63
     late = (ordinary,) * 32 + (Worker(joins=10.0),) * 32
+    vast = Row((ordinary,) * 10_000, 30.0, (130, 66), LEAST, 4, 22)
+    quarter = replace(vast, workers=(ordinary,) * 2500, share=Share(1, 4))
     return {
+        "10,000 workers, 30 s trials": vast,
+        "one of 4 managers of 2,500 workers, 30 s trials": quarter,
+        "10,000 workers, 10 s trials": replace(vast, mean=10.0),
+        "one of 4 managers of 2,500 workers, 10 s trials": replace(quarter, mean=10.0),
         "1,000 workers, 30 s trials": Row((ordinary,) * 1000, 30.0, (40, 30), LEAST, 4, 12),
         "64 workers, 1 s trials": small,
         "clocks of workers an hour fast and slow": replace(
@@ -224,7 +231,8 @@ def simulate(row: Row) -> Outcome:
     began, used_before, clock = time.perf_counter(), time.process_time(), Clock()
     executor = VirtualWorkers(clock, row.workers, trial_times(study, row.mean))
     with tempfile.TemporaryDirectory() as folder, patch("os.fsync", clock.sync):
-        summary = run(study, folder, executor, deadline=Deadline(clock=clock))
+        deadline = Deadline(clock=clock)
+        summary = run(study, folder, executor, deadline=deadline, share=row.share)
     assert summary.done == summary.total == len(executor.ended)
     ends = [end for _, end in executor.ended]
     # With fewer trials left than workers some must be idle, whoever manages them.
