@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
 import fault_fakes as fakes
+import faults_files
 import faults_journal
 import faults_manager
 from fault_resume import job_killed_twice
@@ -228,7 +229,12 @@ _OWN = (
     late_worker,
     skewed_clocks,
 )
-ROWS: Rows = {row.__name__: row for row in _OWN} | faults_manager.ROWS | faults_journal.ROWS
+ROWS: Rows = (
+    {row.__name__: row for row in _OWN}
+    | faults_manager.ROWS
+    | faults_journal.ROWS
+    | faults_files.ROWS
+)
 
 if __name__ == "__main__":
     sys.exit(main(ROWS))

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
@@ -25,6 +26,7 @@ from fault_table import Row, Rows, main
 from hypothesis import HealthCheck, Phase, given, settings
 
 INPUTS = 10_000
+TIMES = 5
 MOST_MIB = 2048
 """Memory that no small file may take."""
 
@@ -94,10 +96,8 @@ def _tried(name: str, inputs: int) -> Counter[str]:
         if counts.total() >= inputs:
             raise _Enough
 
-    try:
+    with suppress(_Enough):
         tried()
-    except _Enough:
-        pass
     return counts
 
 
@@ -105,7 +105,41 @@ class _Enough(BaseException):
     """All inputs were tried."""
 
 
-ROWS: Rows = {"fuzzed": fuzzed}
+def stranger(folder: Path) -> Row:
+    """Another user asks the scheduler and the worker of ``--dask local`` who they are."""
+    from distributed import Client, LocalCluster
+    from sweep_stranger import NOBODY, REFUSED, asked_by_a_stranger
+
+    from tomoatlas.sweep.executors.dask import connected
+
+    users: set[str] = set()
+
+    def asked(address: str, certificates: str) -> bool:
+        done = asked_by_a_stranger(address, certificates)
+        users.add(done.stdout.split()[0])
+        return done.returncode == REFUSED
+
+    refused = ways = 0
+    with connected("local", 1) as client:
+        doors = [client.scheduler.address, *client.scheduler_info()["workers"]]
+        for address in doors * TIMES:
+            plain = address.replace("tls", "tcp")
+            ways += 2
+            refused += asked(address, "own") + asked(plain, "none")
+        works = client.submit(sum, [1, 2]).result() == 3
+    with LocalCluster(n_workers=1, dashboard_address=None) as cluster, Client(cluster):
+        let_in = not asked(cluster.scheduler_address, "none")
+    other = users == {str(NOBODY)}
+    return Row(
+        "another user at the ports of `--dask local`",
+        f"{ways} calls by user {', '.join(users)}, without and with certificates of its own",
+        f"{refused} refused, the run {'went on' if works else 'did not go on'}; without TLS the "
+        f"same call is {'answered' if let_in else 'refused'}",
+        refused == ways and works and let_in and other,
+    )
+
+
+ROWS: Rows = {"fuzzed": fuzzed, "stranger": stranger}
 
 if __name__ == "__main__":
     sys.exit(main(ROWS))

@@ -26,6 +26,7 @@ from sweep_fakes import (
     worker_killing_bowl,
 )
 from sweep_launch import wait_for
+from sweep_stranger import asked_by_a_stranger
 
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.gpu.cupy import has_device
@@ -314,43 +315,6 @@ def test_a_cluster_without_workers_is_waited_for_but_not_in_silence(
     ):
         assert [executor.collect(0.0) for _ in range(3)] == [None] * 3
     assert capsys.readouterr().err == "no Dask workers: waiting for some to join\n"
-
-
-STRANGER = """
-import asyncio, contextlib, os, sys, ssl
-from distributed import Security
-from distributed.comm import CommClosedError
-from distributed.core import rpc
-address, certificates = sys.argv[1:]
-security = Security.temporary() if certificates == "own" else Security()
-arguments = security.get_connection_args("client")
-async def ask(address, seconds):
-    async with rpc(address, connection_args=arguments, timeout=seconds) as scheduler:
-        print(await scheduler.identity())
-# what is imported on the way is, while the owner's files can be read
-with contextlib.suppress(OSError, CommClosedError):
-    asyncio.run(ask(address.rpartition(":")[0] + ":9", 1))
-if os.geteuid() == 0:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-try:
-    asyncio.run(asyncio.wait_for(ask(address, 5), 30))
-except (OSError, CommClosedError, asyncio.TimeoutError) as error:
-    print(repr(error))
-    sys.exit(9)
-"""
-
-
-def asked_by_a_stranger(address: str, certificates: str) -> subprocess.CompletedProcess[str]:
-    """By another user, where the tests run as root."""
-    return subprocess.run(
-        [sys.executable, "-c", STRANGER, address, certificates],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("certificates", ["none", "own"])
