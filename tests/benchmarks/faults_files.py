@@ -2,9 +2,9 @@
 
     python tests/benchmarks/faults_files.py [ROW ...]
 
-`fuzzed` feeds 10,000 inputs of the strategies in `tests/jobs/fuzzing.py`, another ten thousand every
-time, in a process for each kind: studies, journals, site files and HDF5. `stranger` needs to be run
-by root, since it becomes another user.
+`fuzzed` feeds 10,000 inputs of the strategies in `tests/jobs/fuzzing.py`, others every time, in a
+process for each kind: studies, journals, site files and HDF5. `stranger` is run by root, since it
+becomes another user.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def main(address: str, certificates: str) -> int:
         os.setuid(NOBODY)
     try:
         asyncio.run(asyncio.wait_for(ask(address, 5), 30))
-    except (OSError, CommClosedError, asyncio.TimeoutError) as error:
+    except (TimeoutError, OSError, CommClosedError) as error:
         print(os.geteuid(), repr(error))
         return REFUSED
     return 0

@@ -3,8 +3,6 @@ from __future__ import annotations
 import inspect
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
