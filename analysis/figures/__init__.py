@@ -72,6 +72,7 @@ FIGURES: Registry[Entry] = Registry(
         "parallel": f"{_HERE}.search:PARALLEL_FIGURE",
         "timeline": f"{_HERE}.timeline:TIMELINE_FIGURE",
     },
+    "NAME",
 )
 """Every figure, in the order of a report; then those of plugins."""
 

@@ -90,7 +90,7 @@ def kind_of(path: Path) -> str:
     kind = path.suffix.removeprefix(".").lower()
     if kind not in KINDS:
         accepted = ", ".join(f".{kind}" for kind in KINDS)
-        raise BadInput("unknown suffix", source=path, value=path.suffix, accepted=accepted)
+        raise BadInput("unknown", source=path, key="suffix", value=path.suffix, accepted=accepted)
     return kind
 
 

@@ -223,11 +223,17 @@ def _from_atlas(
 
     if given:
         raise BadInput(
-            "given beside weights", key="--atlas", accepted="an atlas or weights, not both"
+            "given beside weights",
+            key="--atlas",
+            value=atlas,
+            accepted="an atlas or weights, not both",
         )
     if method is not Method.FUSED:
         raise BadInput(
-            "an atlas holds weights of the fused method", key="--method", value=str(method)
+            "an atlas holds weights of the fused method",
+            key="--method",
+            value=str(method),
+            accepted=str(Method.FUSED),
         )
     found = recommend(
         atlas,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -58,7 +59,7 @@ def test_what_ships_is_found_without_a_look_at_the_environment(install: Install)
 
 def test_an_unknown_name_comes_with_the_nearest(install: Install) -> None:
     install("ours_c", code=CODE, rods="ours_c:THING")
-    with pytest.raises(BadInput, match="did you mean rods") as caught:
+    with pytest.raises(BadInput) as caught:
         registry().get("rod")
     assert (caught.value.key, caught.value.value) == ("thing.kind", "rod")
     assert caught.value.accepted == "rods"
@@ -67,15 +68,18 @@ def test_an_unknown_name_comes_with_the_nearest(install: Install) -> None:
 @pytest.mark.parametrize(
     ("value", "cause"),
     [
-        ("ours_d:ABSENT", "AttributeError"),
-        ("ours_absent:THING", "ModuleNotFoundError"),
-        ("ours_d:OTHER", "is a int"),
+        ("ours_d:ABSENT", AttributeError),
+        ("ours_absent:THING", ModuleNotFoundError),
+        ("ours_d:OTHER", None),
     ],
 )
-def test_a_plugin_that_does_not_load_is_named(install: Install, value: str, cause: str) -> None:
+def test_a_plugin_that_does_not_load_is_named(
+    install: Install, value: str, cause: type[Exception] | None
+) -> None:
     install("ours_d", code=CODE, own=value)
-    with pytest.raises(BadInput, match=cause) as caught:
+    with pytest.raises(BadInput) as caught:
         registry().get("own")
+    assert cause is None or isinstance(caught.value.__cause__, cause)
     assert caught.value.source == "ours_d"
     assert caught.value.key == f"{GROUP}.own"
     assert caught.value.value == value
@@ -85,16 +89,18 @@ def test_two_distributions_of_one_name_are_both_named(install: Install) -> None:
     install("ours_e", code=CODE, own="ours_e:THING")
     install("ours_f", code=CODE, own="ours_f:THING")
     for ask in (registry().names, lambda: registry().get("own")):
-        with pytest.raises(BadInput, match="ours_e") as caught:
+        with pytest.raises(BadInput) as caught:
             ask()
-        assert caught.value.source is not None
-        assert "ours_f" in str(caught.value.source)
+        assert caught.value.key == f"{GROUP}.own"
+        assert {"ours_e", "ours_f"} <= set(re.findall(r"\w+", str(caught.value)))
 
 
 def test_a_plugin_of_a_shipped_name_is_refused_in_a_listing(install: Install) -> None:
     install("ours_g", code=CODE, shipped="ours_g:THING")
-    with pytest.raises(BadInput, match="ours_g"):
+    with pytest.raises(BadInput) as caught:
         registry(shipped="tomoatlas.recon_core.methods:DEFAULT_WEIGHTS").names()
+    assert caught.value.key == f"{GROUP}.shipped"
+    assert "ours_g" in str(caught.value.source)
 
 
 def test_one_distribution_in_two_folders_counts_once(install: Install) -> None:
@@ -139,21 +145,22 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("code", "name", "cause"),
         [
-            ("1 / 0", "", "ZeroDivisionError"),
-            ("", "", "no Weights"),
-            (CODE + "MORE = Weights()\n", "", "2 Weights"),
-            (CODE, ":ABSENT", "not in the file"),
-            (None, "", "No such file"),
+            ("1 / 0", "", ZeroDivisionError),
+            ("", "", None),
+            (CODE + "MORE = Weights()\n", "", None),
+            (CODE, ":ABSENT", None),
+            (None, "", FileNotFoundError),
         ],
     )
     def test_a_file_that_cannot_be_used(
-        self, tmp_path: Path, code: str | None, name: str, cause: str
+        self, tmp_path: Path, code: str | None, name: str, cause: type[Exception] | None
     ) -> None:
         path = tmp_path / "mine.py"
         if code is not None:
             path.write_text(code)
-        with pytest.raises(BadInput, match=cause) as caught:
+        with pytest.raises(BadInput) as caught:
             registry().get(f"{path}{name}")
+        assert cause is None or isinstance(caught.value.__cause__, cause)
         assert str(caught.value.source) == str(path)
 
 

@@ -56,8 +56,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         aside.write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(BadInput, match="file: cannot be written: disk full"):
+    with pytest.raises(BadInput) as refused:
         write_aside(path, fail)
+    assert refused.value.source == path
+    assert "disk full" in refused.value.problem
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -68,10 +70,12 @@ def test_its_budget_may_grow_and_not_shrink(folder: StudyFolder) -> None:
         pass
     assert folder.study() == grown
     with (
-        pytest.raises(BadInput, match=r"search\.trials = 6.*accepted: 9 or more"),
+        pytest.raises(BadInput) as refused,
         opened(folder, small_study()),
     ):
         pass
+    assert (refused.value.key, refused.value.value) == ("search.trials", 6)
+    assert str(refused.value.accepted).startswith("9 ")
 
 
 @pytest.mark.parametrize(
@@ -91,28 +95,30 @@ def test_axes_may_grow_and_limits_change(folder: StudyFolder, old: str, new: str
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "key"),
+    ("old", "new", "key", "value"),
     [
-        ("seed = 3", "seed = 4", "study.seed = 4"),
-        ("size = 16", "size = 24", "specimen.size = 24"),
-        ("initial = 3", "initial = 2", "search.initial = 2"),
-        ("[5, 9]", "[5, 12]", r"axes.acquisition.haadf_tilts = \[5, 12\].*\[5, 9\] and further"),
-        ("[search]", "[search]\nlag = 2", "search.lag = 2"),
-        ("[axes]", '[axes]\n"solver.gamma" = [1.5]', r"axes.solver.gamma = \[1.5\]"),
-        ("[search]", "[acquisition]\nchemical_snr = 2\n[search]", "acquisition.chemical_snr"),
+        ("seed = 3", "seed = 4", "study.seed", 4),
+        ("size = 16", "size = 24", "specimen.size", 24),
+        ("initial = 3", "initial = 2", "search.initial", 2),
+        ("[5, 9]", "[5, 12]", "axes.acquisition.haadf_tilts", [5, 12]),
+        ("[search]", "[search]\nlag = 2", "search.lag", 2),
+        ("[axes]", '[axes]\n"solver.gamma" = [1.5]', "axes.solver.gamma", [1.5]),
+        ("[search]", "[acquisition]\nchemical_snr = 2\n[search]", "acquisition.chemical_snr", 2),
     ],
 )
 def test_another_study_is_refused_by_its_first_difference(
-    folder: StudyFolder, old: str, new: str, key: str
+    folder: StudyFolder, old: str, new: str, key: str, value: object
 ) -> None:
     before = snapshot(folder)
     other = parse_study(SMALL.replace(old, new))
     with (
-        pytest.raises(BadInput, match=f"run: {key}") as refused,
+        pytest.raises(BadInput) as refused,
         opened(folder, other),
     ):
         pass
-    assert "belongs to another study" in str(refused.value)
+    assert refused.value.source == folder.path
+    assert (refused.value.key, refused.value.value) == (key, value)
+    assert refused.value.accepted
     assert snapshot(folder) == before
 
 
@@ -123,38 +129,42 @@ def test_axes_in_another_order_are_another_study(tmp_path: Path) -> None:
     with opened(folder, parse_study(head + "\n".join(lines))):
         pass
     other = parse_study(head + "\n".join(reversed(lines)))
-    with pytest.raises(BadInput, match="in this order"), opened(folder, other):
+    with pytest.raises(BadInput) as refused, opened(folder, other):
         pass
+    assert (refused.value.key, refused.value.value) == ("axes", list(other.axes))
 
 
 def test_trials_of_an_unknown_study_are_left_alone(folder: StudyFolder) -> None:
     folder.study_file.unlink()
     before = snapshot(folder)
     with (
-        pytest.raises(BadInput, match="unknown study"),
+        pytest.raises(BadInput) as refused,
         opened(folder, small_study()),
     ):
         pass
+    assert refused.value.source == folder.path
     assert snapshot(folder) == before
 
 
 def test_a_second_run_is_refused(folder: StudyFolder) -> None:
     with (
         opened(folder, small_study()),
-        pytest.raises(BadInput, match="another run"),
+        pytest.raises(BadInput) as refused,
         opened(folder, small_study()),
     ):
         pass
+    assert refused.value.source == folder.journal_file
 
 
 @pytest.mark.parametrize("path", ["file", "file/run"])
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(BadInput, match=f"{path}: cannot be written"),
+        pytest.raises(BadInput) as refused,
         opened(StudyFolder(tmp_path / path), small_study()),
     ):
         pass
+    assert refused.value.source == tmp_path / path
 
 
 def test_a_study_is_known_after_its_volume_is_gone(tmp_path: Path) -> None:
@@ -169,5 +179,6 @@ def test_a_study_is_known_after_its_volume_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_study_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no study was run here"):
+    with pytest.raises(BadInput) as refused:
         StudyFolder(tmp_path).study()
+    assert refused.value.source == tmp_path

@@ -138,8 +138,10 @@ def test_what_a_parameter_does_not_accept_is_named(
 
 
 def test_a_misspelt_parameter_comes_with_the_nearest_and_all_keys(folder: Path) -> None:
-    with pytest.raises(BadInput, match=r"did you mean length\?") as caught:
+    with pytest.raises(BadInput) as caught:
         study(folder, "lenght = 0.4")
+    assert (caught.value.key, caught.value.value) == ("specimen.lenght", 0.4)
+    assert "length" in caught.value.problem
     assert caught.value.accepted == "kind, size, seed, length, beads"
 
 

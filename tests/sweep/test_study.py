@@ -73,114 +73,114 @@ def test_axes_may_be_written_without_quotes() -> None:
 @pytest.mark.parametrize(
     ("lines", "named"),
     [
-        ("[acquisition]\nhaadf_tlits = 3", "acquisition.haadf_tlits = 3: unknown key, did you "
-         "mean haadf_tilts?"),
-        ("[acquisition]\nhaadf_tilts = -3", "acquisition.haadf_tilts = -3: out of range; "
-         "accepted: integer >= 0"),
+        ("[acquisition]\nhaadf_tlits = 3", "acquisition.haadf_tlits = 3"),
+        ("[acquisition]\nhaadf_tilts = -3", "acquisition.haadf_tilts = -3"),
         ('[acquisition]\nhaadf_tilts = "3"', "acquisition.haadf_tilts = '3'"),
         ("[acquisition]\nhaadf_tilts = 3.5", "acquisition.haadf_tilts = 3.5"),
         ("[acquisition]\nhaadf_tilts = true", "acquisition.haadf_tilts = True"),
         ("[acquisition]\ntilt_range_deg = [-100, 70]", "acquisition.tilt_range_deg = [-100, 70]"),
         ("[acquisition]\ntilt_range_deg = [70, -70]", "acquisition.tilt_range_deg = [70, -70]"),
-        ("[acquisition]\ntilt_range_deg = [-70]", "acquisition.tilt_range_deg = [-70]: too short; "
-         "accepted: 2 values"),
-        ("[acquisition]\ntilt_range_deg = 70", "tilt_range_deg = 70: not acceptable; accepted: a "
-         "list"),
+        ("[acquisition]\ntilt_range_deg = [-70]", "acquisition.tilt_range_deg = [-70]"),
+        ("[acquisition]\ntilt_range_deg = 70", "acquisition.tilt_range_deg = 70"),
         ("[acquisition]\nhaadf_snr = nan", "acquisition.haadf_snr = nan"),
         ("[acquisition]\nhaadf_snr = 1999-01-01", "acquisition.haadf_snr = "),
         ("[acquisition]\nchemical_snr = -1", "acquisition.chemical_snr = -1"),
         ("[acquisition]\nchemical_snr = { Co = 'x' }", "acquisition.chemical_snr.Co = 'x'"),
-        ("[acquisition]\nchemical_snr = { Co = 2, Cu = 2, O = 2 }", "Au missing"),
+        ("[acquisition]\nchemical_snr = { Co = 2, Cu = 2, O = 2 }", "acquisition.chemical_snr = {"),
         ("[acquisition]\nbackground = 1", "acquisition.background = 1"),
         ("[acquisition]\noversample = 100", "acquisition.oversample = 100"),
-        ("[solver]\ngamma = 3", "solver.gamma = 3: out of range; accepted: number >= 1.4 and <= 2"),
-        ('[solver]\ncontrast = "linear"\ngamma = 0.9', "solver.gamma = 0.9: out of range; "
-         "accepted: number >= 1 and <= 2"),
-        ('[solver]\ncontrast = "log"', "solver.contrast = 'log': not acceptable; accepted: "
-         "'power', 'linear' or 'fitted'"),
-        ('[solver]\ngamma = 1.2\n[axes]\n"solver.contrast" = ["linear", "power"]', "solver.gamma = "
-         "1.2: out of range"),
-        ('[solver]\nchemistry = "gauss"', "solver.chemistry = 'gauss': not acceptable; "
-         "accepted: 'poisson' or 'least-squares'"),
-        ("[serach]\ntrials = 3", "serach = {'trials': 3}: unknown key, did you mean search?"),
+        ("[solver]\ngamma = 3", "solver.gamma = 3"),
+        ('[solver]\ncontrast = "linear"\ngamma = 0.9', "solver.gamma = 0.9"),
+        ('[solver]\ncontrast = "log"', "solver.contrast = 'log'"),
+        (
+            '[solver]\ngamma = 1.2\n[axes]\n"solver.contrast" = ["linear", "power"]',
+            "solver.gamma = 1.2",
+        ),
+        ('[solver]\nchemistry = "gauss"', "solver.chemistry = 'gauss'"),
+        ("[serach]\ntrials = 3", "serach = {'trials': 3}"),
         ("[search]\ntrials = 0", "search.trials = 0"),
         ("[search]\nspace = { haadf = [1, 0.1] }", "search.space.haadf = [1, 0.1]"),
         ("[search]\nspace = { tv = [0, 1] }", "search.space.tv = [0, 1]"),
-        ("[search]\nspace = { tv = [0.1, 1e20] }", "not the bounds of a weight; accepted: "),
-        ("[search]\nspace = { hadf = [0.1, 1] }", "search.space.hadf = [0.1, 1]: unknown key, did "
-         "you mean haadf?"),
-        ("[search]\nspace = { tv = [0.1, 1, 2] }", "tv = [0.1, 1, 2]: not acceptable; accepted: 2 "
-         "values"),
-        ("[search]\nspace = { gamma = [1, 2] }", "gamma = [1.0, 2.0]: not the bounds of an "
-         "exponent of the contrast power; accepted: [low, high], 1.4 <= low < high <= 2"),
-        ("[search]\nspace = { gamma = [2, 1.5] }", "search.space.gamma = [2.0, 1.5]: not"),
-        ("[search]\nspace = { gamma = 1.5 }", "search.space.gamma = 1.5: not acceptable"),
-        ('[search]\nspace = { gamma = [1, 2] }\n[axes]\n"solver.contrast" = ["linear", "power"]',
-         "search.space.gamma = [1.0, 2.0]: not the bounds of an exponent of the contrast power"),
-        ('[search]\nspace = { gamma = [1.5, 2] }\n[axes]\n"solver.gamma" = [1.5, 2]',
-         "axes.solver.gamma = [1.5, 2]: searched in every cell"),
-        ('[search]\nscore = "ssim"', "search.score = 'ssim': not acceptable; accepted: 'nrmse', "
-         "'relative-error', 'totals', 'level', 'haze' or 'stoichiometry'"),
+        ("[search]\nspace = { tv = [0.1, 1e20] }", "search.space.tv = [0.1, 1e+20]"),
+        ("[search]\nspace = { hadf = [0.1, 1] }", "search.space.hadf = [0.1, 1]"),
+        ("[search]\nspace = { tv = [0.1, 1, 2] }", "tv = [0.1, 1, 2]"),
+        ("[search]\nspace = { gamma = [1, 2] }", "gamma = [1.0, 2.0]"),
+        ("[search]\nspace = { gamma = [2, 1.5] }", "search.space.gamma = [2.0, 1.5]"),
+        ("[search]\nspace = { gamma = 1.5 }", "search.space.gamma = 1.5"),
+        (
+            '[search]\nspace = { gamma = [1, 2] }\n[axes]\n"solver.contrast" = ["linear", "power"]',
+            "search.space.gamma = [1.0, 2.0]",
+        ),
+        (
+            '[search]\nspace = { gamma = [1.5, 2] }\n[axes]\n"solver.gamma" = [1.5, 2]',
+            "axes.solver.gamma = [1.5, 2]",
+        ),
+        ('[search]\nscore = "ssim"', "search.score = 'ssim'"),
         ("[search]\nmethods = []", "search.methods = []"),
         ('[search]\nmethods = ["fuse"]', "search.methods.0 = 'fuse'"),
-        ("[axes]\n'acquisition.haadf_tilt' = [1]", "axes.acquisition.haadf_tilt = [1]: unknown "
-         "key, did you mean acquisition.haadf_tilts?"),
+        ("[axes]\n'acquisition.haadf_tilt' = [1]", "axes.acquisition.haadf_tilt = [1]"),
         ("[axes]\n'acquisition.haadf_tilts' = []", "axes.acquisition.haadf_tilts = []"),
         ("[axes]\n'acquisition.haadf_tilts' = 3", "axes.acquisition.haadf_tilts = 3"),
         ("[axes]\n'acquisition.haadf_tilts' = [3, 3]", "axes.acquisition.haadf_tilts = [3, 3]"),
-        ("[axes]\n'acquisition.haadf_tilts' = [3, -1]", "axes.acquisition.haadf_tilts = -1: out "
-         "of range"),
+        ("[axes]\n'acquisition.haadf_tilts' = [3, -1]", "axes.acquisition.haadf_tilts = -1"),
         ("[axes]\n'acquisition.tilt_range_deg' = [3]", "axes.acquisition.tilt_range_deg"),
-        ("[axes]\n'search.trials' = [3]", "axes.search.trials = [3]: not a condition"),
-        ("[axes]\n'study.seed' = [3]", "axes.study.seed = [3]: not a condition"),
+        ("[axes]\n'search.trials' = [3]", "axes.search.trials = [3]"),
+        ("[axes]\n'study.seed' = [3]", "axes.study.seed = [3]"),
         ("[axes]\n'specimen.kind' = ['nanocube']", "axes.specimen.kind = 'nanocube'"),
-        ("[axes]\n'specimen.kind' = ['none.h5']", "No such file"),
+        ("[axes]\n'specimen.kind' = ['none.h5']", "axes.specimen.kind = "),
         ("[axes]\n'specimen.size' = [512]\n'acquisition.oversample' = [4]", "oversample = 4"),
         ("[axes]\n'acquisition.haadf_tilts' = [5]\nacquisition = 3", "axes.acquisition = 3"),
-        ("axes", "not TOML"),
+        ("axes", None),
     ],
-)  # fmt: skip
-def test_a_study_that_makes_no_sense_is_refused_in_one_line(lines: str, named: str) -> None:
+)
+def test_a_study_that_makes_no_sense_is_refused_in_one_line(lines: str, named: str | None) -> None:
+    """By key and value; a file that is no TOML has neither."""
     with pytest.raises(BadInput) as refused:
         parse_study(BASE + lines, "my.toml")
-    assert str(refused.value).startswith("my.toml: ") or "none.h5" in str(refused.value)
-    assert named in str(refused.value)
-    assert "\n" not in str(refused.value)
+    error = refused.value
+    assert str(error.source) == "my.toml" or "none.h5" in str(error.source)
+    assert error.accepted
+    assert (error.key is None) == (named is None)
+    assert (named or "") in f"{error.key} = {error.value!r}"
+    assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "key", "value"),
     [
-        ("", "study: missing; accepted: a table of name, seed"),
-        ("[study]\nseed = 3\n[specimen]\nkind = 'nanocubes'", "name: missing; accepted: a string"),
-        ("study = 3", "study = 3: not acceptable; accepted: a table"),
-        ("axes = [3]\n" + BASE, "axes = [3]: not acceptable; accepted: a table of lists"),
-        ('[study]\nname = "t"\n[specimen]\nsize = 16', "specimen.kind: missing"),
-        (BASE.replace("16", "4"), "specimen.size = 4"),
-        (BASE.replace("nanocubes", "cubes"), "specimen.kind = 'cubes'"),
-        (BASE.replace('"t"', '""'), "study.name = ''"),
-        (BASE.replace("kind", "knd"), "specimen.knd = 'nanocubes': unknown key, did you mean kind"),
-        (BASE.replace('"t"', '"t"\nseed = -1'), "study.seed = -1"),
+        ("", "study", None),
+        ("[study]\nseed = 3\n[specimen]\nkind = 'nanocubes'", "study.name", None),
+        ("study = 3", "study", 3),
+        ("axes = [3]\n" + BASE, "axes", [3]),
+        ('[study]\nname = "t"\n[specimen]\nsize = 16', "specimen.kind", None),
+        (BASE.replace("16", "4"), "specimen.size", 4),
+        (BASE.replace("nanocubes", "cubes"), "specimen.kind", "cubes"),
+        (BASE.replace('"t"', '""'), "study.name", ""),
+        (BASE.replace("kind", "knd"), "specimen.knd", "nanocubes"),
+        (BASE.replace('"t"', '"t"\nseed = -1'), "study.seed", -1),
     ],
 )
-def test_what_must_be_there_is_named(text: str, named: str) -> None:
-    with pytest.raises(BadInput, match=r"^s\.toml: ") as refused:
+def test_what_must_be_there_is_named(text: str, key: str, value: object) -> None:
+    with pytest.raises(BadInput) as refused:
         parse_study(text, "s.toml")
-    assert named in str(refused.value)
+    assert (refused.value.source, refused.value.key, refused.value.value) == ("s.toml", key, value)
+    assert refused.value.accepted
 
 
 def test_axes_below_each_other_are_refused() -> None:
     base = BASE + "[acquisition]\nchemical_snr = { Co = 2, Cu = 2, O = 2, Au = 2 }\n"
     axes = ('"acquisition.chemical_snr" = [3]', '"acquisition.chemical_snr.Au" = [3]')
-    with pytest.raises(BadInput, match="below another axis"):
+    with pytest.raises(BadInput) as refused:
         with_axes(*axes, base=base)
+    assert refused.value.key == "axes.acquisition.chemical_snr.Au"
 
 
 def test_too_many_cells_are_refused_before_they_are_made() -> None:
     many = list(range(1, 1001))
     axes = [f'"acquisition.{key}" = {many}' for key in ("haadf_tilts", "chemical_tilts")]
-    with pytest.raises(BadInput, match="too many cells"):
+    with pytest.raises(BadInput) as refused:
         with_axes(*axes)
+    assert (refused.value.key, refused.value.value) == ("axes", 1000**2)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -188,8 +188,9 @@ def test_an_unreadable_study_is_named(tmp_path: Path, content: bytes | None) -> 
     path = tmp_path / "study.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BadInput, match=r"study\.toml"):
+    with pytest.raises(BadInput) as refused:
         load_study(path)
+    assert refused.value.source == path
 
 
 def test_a_volume_is_found_beside_the_study(tmp_path: Path) -> None:
@@ -216,8 +217,9 @@ def test_a_volume_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> No
 def test_an_axis_that_changes_nothing_is_refused(tmp_path: Path) -> None:
     save_specimen(tmp_path / "mine.h5", make_specimen("nanocubes", 8, 0))
     base = BASE.replace("nanocubes", str(tmp_path / "mine.h5"))
-    with pytest.raises(BadInput, match="same condition"):
+    with pytest.raises(BadInput) as refused:
         with_axes('"specimen.size" = [16, 32]', base=base)
+    assert (refused.value.key, refused.value.value) == ("axes", {"specimen.size": 32})
 
 
 def test_noise_belongs_to_the_condition_alone() -> None:

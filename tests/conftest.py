@@ -1,0 +1,58 @@
+"""What tests of several packages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+import pytest
+
+from tomoatlas.jobs import cli, run
+from tomoatlas.jobs.exits import Exit, exit_with
+from tomoatlas.recon_core.errors import BadInput
+
+Refusal = Callable[..., BadInput]
+
+
+def _as_input(error: click.UsageError) -> BadInput:
+    """The parts of an error of click's: its key is the option, argument or command."""
+    found = getattr(error, "option_name", None) or getattr(error, "command_name", None)
+    param = getattr(error, "param", None)
+    if found is None and param is not None:
+        named = param.param_type_name == "argument"
+        found = param.human_readable_name if named else param.opts[-1]
+    return BadInput(error.message, key=found)
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Runs a command that must end with code 2 and one line; returns the error by its parts."""
+    errors: list[BadInput] = []
+    command = cli.cli.main
+
+    def watched(*args: object, **options: object) -> object:
+        try:
+            return command(*args, **options)
+        except (BadInput, click.UsageError) as error:
+            errors.append(error if isinstance(error, BadInput) else _as_input(error))
+            raise
+
+    def ended(error: Exception) -> int:
+        errors.append(error)
+        return exit_with(error)
+
+    monkeypatch.setattr(cli.cli, "main", watched)
+    monkeypatch.setattr(run, "exit_with", ended)
+
+    def refused(*argv: object) -> BadInput:
+        errors.clear()
+        capsys.readouterr()
+        assert cli.main([str(a) for a in argv]) == Exit.BAD_INPUT
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n"), err[-1:]) == ("", 1, "\n")
+        (error,) = errors
+        assert isinstance(error, BadInput)
+        assert error.key is None or error.key in err
+        return error
+
+    return refused
