@@ -198,6 +198,8 @@ def _accepted(found: Any, info: FieldInfo | None) -> str:
 
 
 def _plain(message: str) -> str:
-    for opening in ("Value error, ", "expected ", "Input should be ", "a valid "):
-        message = message.removeprefix(opening)
-    return _IN_TOML.get(message, message[:1].lower() + message[1:])
+    for words in ("Value error, ", "expected ", "Input should be ", "a valid "):
+        message = message.removeprefix(words)
+    # HH:MM:SS stays as it is
+    opening = message[:1] if message[:2].isupper() else message[:1].lower()
+    return _IN_TOML.get(message, opening + message[1:])

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tomoatlas.jobs.cli import main
 from tomoatlas.jobs.workers import EXECUTORS, Workers, executor_of
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
@@ -36,13 +35,12 @@ def test_shipped_names() -> None:
     assert EXECUTORS.shipped() == ("local", "dask", "inline")
 
 
-def test_an_unknown_executor_is_one_line(tmp_path: Path, capsys) -> None:
+def test_an_unknown_executor_is_one_line(tmp_path: Path, refusal) -> None:
     (tmp_path / "study.toml").write_text(STUDY)
     argv = ["run", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]
-    assert main([*argv, "--executor", "dsk"]) == 2
-    error = capsys.readouterr().err
-    assert "did you mean dask?" in error
-    assert error.count("\n") == 1
+    error = refusal(*argv, "--executor", "dsk")
+    assert (error.key, error.value) == ("--executor", "dsk")
+    assert "dask" in error.problem
     with pytest.raises(BadInput) as caught, executor_of(parse_study(STUDY), Workers(executor="x")):
         pass
     assert (caught.value.key, caught.value.value) == ("--executor", "x")

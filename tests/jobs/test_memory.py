@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,14 +62,14 @@ def test_run_refuses_in_one_line_and_writes_nothing(
     study_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refusal: Callable[..., BadInput],
 ) -> None:
     free(monkeypatch, 1e-4)
     out = tmp_path / "out"
     argv = ["run", str(study_file), "--out", str(out), "--workers", "2", "--device", "cpu"]
-    assert main(argv) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "0.0001 GiB are free here; accepted: a smaller specimen.size" in line
+    error = refusal(*argv)
+    assert "0.0001 GiB" in error.problem
+    assert "specimen.size" in str(error.accepted)
     assert not out.exists()
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, get_args
@@ -20,26 +20,24 @@ from tomoatlas.sweep.executors.local import InlineExecutor
 
 
 def test_a_dask_cluster_without_dask_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., BadInput]
 ) -> None:
     monkeypatch.delitem(sys.modules, "tomoatlas.sweep.executors.dask", raising=False)
     monkeypatch.setitem(sys.modules, "distributed", None)
-    assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "--dask", "local"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "--dask = 'local'" in line
-    assert "accepted: pip install 'tomoatlas[dask]'" in line
+    error = refusal("run", "quickstart", "--out", tmp_path / "run", "--dask", "local")
+    assert (error.key, error.value) == ("--dask", "local")
+    assert "tomoatlas[dask]" in str(error.accepted)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_dask_scheduler_that_is_not_there_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., BadInput]
 ) -> None:
     pytest.importorskip("distributed", reason="the extra `dask` is not installed")
     monkeypatch.setattr("tomoatlas.sweep.executors.dask.CONNECT_SECONDS", 0.5)
-    assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "--dask", "127.0.0.1:9"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("--dask = '127.0.0.1:9': ")
-    assert line.endswith("accepted: host:port of a running Dask scheduler, or local")
+    error = refusal("run", "quickstart", "--out", tmp_path / "run", "--dask", "127.0.0.1:9")
+    assert (error.key, error.value) == ("--dask", "127.0.0.1:9")
+    assert error.accepted
 
 
 def test_a_site_may_name_every_scheduler() -> None:

@@ -111,14 +111,13 @@ def test_the_sites_of_a_plugin(own, plugin, capsys):
 
 
 @pytest.mark.parametrize("names", [("lab_one", "lab_two"), ("lab_three",)])
-def test_plugins_of_one_name_are_both_named(own, plugin, capsys, names):
+def test_plugins_of_one_name_are_both_named(own, plugin, refusal, names):
     site = "shared" if len(names) > 1 else "slurm"
     for name in names:
         plugin(name, site)
-    assert main(["sites"]) == 2
-    error = capsys.readouterr().err
-    assert all(name in error for name in names)
-    assert error.count("\n") == 1
+    error = refusal("sites")
+    assert error.key == f"tomoatlas.sites.{site}"
+    assert all(name in str(error) for name in names)
 
 
 def test_an_unknown_site_comes_with_the_nearest(own):
