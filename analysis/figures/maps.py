@@ -198,7 +198,7 @@ def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | No
     axes = list(figure.subplots(1, len(gains), sharey=True, squeeze=False).flat)
     norm, cmap = _gain_colours(gains)
     for ax, gain, rival in zip(axes, gains, rivals, strict=True):
-        colours = draw_map(ax, gain, norm, cmap=cmap, text="{:.0f}".format)
+        colours = draw_map(ax, gain, norm, cmap=cmap, text="{:z.0f}".format)
         ax.set_title(f"over {METHOD_LABELS[rival]}")
         ax.label_outer()
     figure.suptitle(titled("Gain of fusion", page))

@@ -126,8 +126,11 @@ class CudaKernels:
         """See :func:`tomoatlas.recon_core.cpu.kernels.power_sum`."""
         batch, elements, rows, width = x.shape
         size = _Size(batch, rows * width)
-        self._apply(
-            "power_sum", size, (x, weights, np.float32(gamma), out, *int32(elements, size.each))
+        _apply(
+            self.launcher,
+            "power_sum",
+            size,
+            (x, weights, np.float32(gamma), out, *int32(elements, size.each)),
         )
 
     def poisson_slope(
@@ -136,7 +139,7 @@ class CudaKernels:
         """See :func:`tomoatlas.recon_core.cpu.kernels.poisson_slope`."""
         size = _Size.of(rays)
         args = (rays, counts, scale, background, knee, out, *_channel(counts, size))
-        self._apply("poisson_slope", size, args)
+        _apply(self.launcher, "poisson_slope", size, args)
 
     def poisson_deviance(
         self, rays: Array, counts: Array, scale: Array, background: Array, knee: Array
@@ -144,7 +147,7 @@ class CudaKernels:
         """See :func:`tomoatlas.recon_core.cpu.kernels.poisson_deviance`; (trial, 1)."""
         size = _Size.of(rays)
         args = (rays, counts, scale, background, knee, *_channel(counts, size))
-        return self._sum("poisson_deviance", size, args)[..., 0]
+        return _sum(self.launcher, "poisson_deviance", size, args)[..., 0]
 
     def squares_slope(
         self,
@@ -158,7 +161,7 @@ class CudaKernels:
         """See :func:`tomoatlas.recon_core.cpu.kernels.squares_slope`."""
         size = _Size.of(rays)
         args = (rays, counts, scale, background, precision, out, *_channel(counts, size))
-        self._apply("squares_slope", size, args)
+        _apply(self.launcher, "squares_slope", size, args)
 
     def weighted_squares(
         self, rays: Array, counts: Array, scale: Array, background: Array, precision: Array
@@ -166,13 +169,13 @@ class CudaKernels:
         """See :func:`tomoatlas.recon_core.cpu.kernels.weighted_squares`; (trial, 1)."""
         size = _Size.of(rays)
         args = (rays, counts, scale, background, precision, *_channel(counts, size))
-        return self._sum("weighted_squares", size, args)[..., 0]
+        return _sum(self.launcher, "weighted_squares", size, args)[..., 0]
 
     def total_variation(self, x: Array) -> Sums:
         """See :func:`tomoatlas.recon_core.cpu.kernels.total_variation`; (trial, element)."""
         batch, elements, *shape = x.shape
         size = _Size(batch * elements, math.prod(shape))  # all elements of one would be too many
-        sums = self._sum("total_variation", size, (x, *int32(*shape)))
+        sums = _sum(self.launcher, "total_variation", size, (x, *int32(*shape)))
         return sums.reshape(batch, elements)
 
     def guided_variation(self, x: Array, guide: Array) -> Sums:
@@ -180,12 +183,12 @@ class CudaKernels:
         batch, elements, *shape = x.shape
         size = _Size(batch * elements, math.prod(shape))
         args = (x, guide, *int32(elements, *shape))
-        return self._sum("guided_variation", size, args).reshape(batch, elements)
+        return _sum(self.launcher, "guided_variation", size, args).reshape(batch, elements)
 
     def distance(self, rays: Array, signal: Array) -> Sums:
         """See :func:`tomoatlas.recon_core.cpu.kernels.distance`; (trial, 1)."""
         size = _Size.of(rays)
-        return self._sum("distance", size, (rays, signal, *int32(size.each)))[..., 0]
+        return _sum(self.launcher, "distance", size, (rays, signal, *int32(size.each)))[..., 0]
 
     def descent_products(
         self, residual: Array, direction: Array, image: Array, ridge: np.float32
@@ -193,7 +196,7 @@ class CudaKernels:
         """See :func:`tomoatlas.recon_core.cpu.kernels.descent_products`; (trial, 1, 2)."""
         size = _Size.of(residual)
         args = (residual, direction, image, np.float32(ridge), *int32(size.each))
-        return self._sum("descent_products", size, args, sums=2)
+        return _sum(self.launcher, "descent_products", size, args, sums=2)
 
     def plane_products(
         self,
@@ -208,7 +211,7 @@ class CudaKernels:
         size = _Size.of(residual)
         arrays = (residual, direction, image, last, last_image)
         args = (*arrays, np.float32(ridge), *int32(size.each))
-        return self._sum("plane_products", size, args, sums=5)
+        return _sum(self.launcher, "plane_products", size, args, sums=5)
 
     def descend(
         self,
@@ -225,7 +228,7 @@ class CudaKernels:
         size = _Size.of(residual)
         arrays = (lengths, direction, image, last, last_image)
         args = (*arrays, np.float32(ridge), solution, residual, *int32(size.each))
-        self._apply("descend", size, args)
+        _apply(self.launcher, "descend", size, args)
 
     def volume_step(self, f: Fields, s: Steps) -> Sums:
         """See :func:`tomoatlas.recon_core.cpu.volume_step.volume_step`; (trial, 1, 6).
@@ -248,38 +251,9 @@ class CudaKernels:
         float16_dual = f.dual if f.dual.dtype == np.float16 else None
         kind = f"{elements}" if float16_dual is None else f"half_{elements}"
         # three launches: each reads neighbours that the previous one has written
-        self._apply(f"primal_{kind}", size, args, float16_dual)
-        self._apply(f"ascend_{kind}", size, args, float16_dual)
-        return self._sum(f"finish_{kind}", size, args, 6, float16_dual)
-
-    def _sum(
-        self, name: str, size: _Size, args: tuple[Any, ...], sums: int = 1, float16_dual: Any = None
-    ) -> Sums:
-        """Launch a kernel that writes the sums of its blocks to its first argument; add them."""
-        self._check(name, args, float16_dual)
-        empty, batch = self.launcher.xp.empty, size.batch
-        parts, total = empty((batch, size.blocks, sums), np.float64), empty((batch, 1, sums))
-        self.launcher.launch(name, *size.launch, (parts, *args))
-        # fold the blocks' sums in a fixed order, one block of threads per trial and sum
-        folds = (sums, batch, 1), (THREADS, 1, 1)
-        self.launcher.launch("fold", *folds, (total, parts, *int32(size.blocks, sums)))
-        return total  # type: ignore[no-any-return]
-
-    def _apply(
-        self, name: str, size: _Size, args: tuple[Any, ...], float16_dual: Any = None
-    ) -> None:
-        self._check(name, args, float16_dual)
-        self.launcher.launch(name, *size.launch, args)
-
-    def _check(self, name: str, args: tuple[Any, ...], float16_dual: Any) -> None:
-        """Check the arrays of a call; the kernel reads ``float16_dual`` as float16."""
-        # a wrong type would not fail on the GPU but be misread
-        arrays = [a for a in args if not isinstance(a, np.generic)]
-        if any(not isinstance(a, self.launcher.xp.ndarray) for a in arrays):
-            raise TypeError(f"{name} needs arrays of {self.launcher.xp.__name__}")
-        if any(not is_readable(a, np.float16 if a is float16_dual else np.float32) for a in arrays):
-            seen = ", ".join(f"{a.dtype}{a.shape}" for a in arrays)
-            raise ValueError(f"{name} needs contiguous float32 arrays, not {seen}")
+        _apply(self.launcher, f"primal_{kind}", size, args, float16_dual)
+        _apply(self.launcher, f"ascend_{kind}", size, args, float16_dual)
+        return _sum(self.launcher, f"finish_{kind}", size, args, 6, float16_dual)
 
 
 @dataclass(frozen=True)
@@ -309,6 +283,43 @@ class _Size:
     def launch(self) -> tuple[Size, Size]:
         """Grid and block of the launch."""
         return (self.blocks, self.batch, 1), (THREADS, 1, 1)
+
+
+def _sum(
+    launcher: Launcher,
+    name: str,
+    size: _Size,
+    args: tuple[Any, ...],
+    sums: int = 1,
+    float16_dual: Any = None,
+) -> Sums:
+    """Launch a kernel that writes the sums of its blocks to its first argument; add them."""
+    _check(launcher, name, args, float16_dual)
+    empty, batch = launcher.xp.empty, size.batch
+    parts, total = empty((batch, size.blocks, sums), np.float64), empty((batch, 1, sums))
+    launcher.launch(name, *size.launch, (parts, *args))
+    # fold the blocks' sums in a fixed order, one block of threads per trial and sum
+    folds = (sums, batch, 1), (THREADS, 1, 1)
+    launcher.launch("fold", *folds, (total, parts, *int32(size.blocks, sums)))
+    return total  # type: ignore[no-any-return]
+
+
+def _apply(
+    launcher: Launcher, name: str, size: _Size, args: tuple[Any, ...], float16_dual: Any = None
+) -> None:
+    _check(launcher, name, args, float16_dual)
+    launcher.launch(name, *size.launch, args)
+
+
+def _check(launcher: Launcher, name: str, args: tuple[Any, ...], float16_dual: Any) -> None:
+    """Check the arrays of a call; the kernel reads ``float16_dual`` as float16."""
+    # a wrong type would not fail on the GPU but be misread
+    arrays = [a for a in args if not isinstance(a, np.generic)]
+    if any(not isinstance(a, launcher.xp.ndarray) for a in arrays):
+        raise TypeError(f"{name} needs arrays of {launcher.xp.__name__}")
+    if any(not is_readable(a, np.float16 if a is float16_dual else np.float32) for a in arrays):
+        seen = ", ".join(f"{a.dtype}{a.shape}" for a in arrays)
+        raise ValueError(f"{name} needs contiguous float32 arrays, not {seen}")
 
 
 def check_shape(shape: tuple[int, ...], images: int) -> None:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ...recon_core.errors import BadInput, Trouble, from_os_error
@@ -71,7 +70,7 @@ class Journal:
         self._lost: JournalLost | None = None
         try:
             self._lock = FolderLock(self._file, self.path, patience)
-            self._take_up()
+            self._state = _taken_up(self._file, self._held)
         except BaseException:
             self.close()
             raise
@@ -147,27 +146,6 @@ class Journal:
             self._lost = self._kept(change, (*self._state.trying, *lines))
             raise self._lost
 
-    def take_in(self) -> int:
-        """Take in what earlier runs kept beside the journal; return the number of new records.
-
-        Raises
-        ------
-        BadInput, Trouble : it cannot be read or written.
-        """
-        files = kept_beside(self.path)
-        if not files:
-            return 0
-        before, known = self.written, {_attempt(record) for record in self.records()}
-        try:
-            lines = whole_lines([path.read_bytes() for path in files])
-        except OSError as error:
-            raise from_os_error(error, source=self.path.parent) from error
-        kept = {_attempt(record): record for record in filter(None, map(parsed, lines))}
-        self.append(*(record for attempt, record in kept.items() if attempt not in known))
-        for path in files:
-            path.unlink()
-        return self.written - before
-
     def close(self) -> None:
         """Close the file and release the lock; closing twice does nothing."""
         if self._lock is not None:
@@ -179,21 +157,8 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _take_up(self) -> None:
-        """Hold what the file holds."""
-        place = 0
-        for block in _blocks(self._file, 0):
-            self._held.add(block)
-            place += len(block)
-        self._state = _State(size=place, tail=os.pread(self._file, TAIL, max(0, place - TAIL)))
 
     def _account(self) -> None:
         """Count what has reached the file since the last look.
@@ -202,7 +167,7 @@ class Journal:
         """
         grown = self._file >= 0 and os.fstat(self._file).st_size > self._state.size
         # What was written over before it grew is no place to look in.
-        if not grown or not self._ends_as_known():
+        if not grown or not self._state.ends(self._file):
             return
         text = b"".join(_blocks(self._file, self._state.size))
         self._state = self._state.grown(text)
@@ -210,45 +175,83 @@ class Journal:
 
     def _change(self) -> str:
         """What has become of the file that was being written; empty if it is as it was."""
-        state, here = self._state, os.fstat(self._file)
-        try:
-            there = self.path.stat()
-        except FileNotFoundError:
-            return MOVED
-        except OSError as error:
-            return f"cannot be found any more ({error.strerror})"
-        if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
-            return "was replaced"
-        if here.st_size < state.size:
-            return CUT
-        if not self._ends_as_known():
-            return OVERWRITTEN
-        taken = self._lock.lost_to if self._lock is not None else ""
-        return f"was taken over by another run ({taken})" if taken else ""
-
-    def _ends_as_known(self) -> bool:
-        """Whether the last bytes that are known are where they were."""
-        tail = self._state.tail
-        return os.pread(self._file, len(tail), self._state.size - len(tail)) == tail
+        change = _changed(self._file, self.path, self._state.size)
+        if not change and not self._state.ends(self._file):
+            change = OVERWRITTEN
+        taken = self._lock.lost_to if self._lock is not None and not change else ""
+        return f"was taken over by another run ({taken})" if taken else change
 
     def _kept(self, change: str, lines: tuple[bytes, ...]) -> JournalLost:
         """Write all that is held, and ``lines``, to a new file; the error that names both."""
         text = b"".join(self._held.blocks())
         text += b"" if text.endswith(b"\n") or not text else b"\n"
-        text += b"".join(lines)
         # A file that was only moved takes them as well.
         with suppress(OSError):
             for line in lines if change == MOVED and os.fstat(self._file).st_nlink else ():
                 _write(self._file, line)
-        number = sum(1 for line in whole_lines([text]) if parsed(line) is not None)
-        try:
-            path = _keep(self.path, text)
-        except OSError as error:
-            return JournalLost(f"{self.path}: {change}; its results cannot be kept: {error}")
-        return JournalLost(
-            f"{self.path}: {change} while a run was writing it; all {number} results are in {path}"
-            + (", and the next run takes them in" if path.parent == self.path.parent else "")
-        )
+        return _lost(self.path, change, text + b"".join(lines))
+
+
+def take_in(journal: Journal) -> int:
+    """Take in what earlier runs kept beside a journal; return the number of new records.
+
+    Parameters
+    ----------
+    journal : open; the files beside it are removed.
+
+    Raises
+    ------
+    BadInput, Trouble : it cannot be read or written.
+    """
+    files = kept_beside(journal.path)
+    if not files:
+        return 0
+    before, known = journal.written, {_attempt(record) for record in journal.records()}
+    try:
+        lines = whole_lines([path.read_bytes() for path in files])
+    except OSError as error:
+        raise from_os_error(error, source=journal.path.parent) from error
+    kept = {_attempt(record): record for record in filter(None, map(parsed, lines))}
+    journal.append(*(record for attempt, record in kept.items() if attempt not in known))
+    for path in files:
+        path.unlink()
+    return journal.written - before
+
+
+def _taken_up(file: int, held: _Held) -> _State:
+    """Hold what the file holds."""
+    place = 0
+    for block in _blocks(file, 0):
+        held.add(block)
+        place += len(block)
+    return _State(size=place, tail=os.pread(file, TAIL, max(0, place - TAIL)))
+
+
+def _changed(file: int, path: Path, size: int) -> str:
+    """What has become of the file of a path, of which ``size`` bytes are known; empty: nothing."""
+    here = os.fstat(file)
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return MOVED
+    except OSError as error:
+        return f"cannot be found any more ({error.strerror})"
+    if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+        return "was replaced"
+    return CUT if here.st_size < size else ""
+
+
+def _lost(path: Path, change: str, text: bytes) -> JournalLost:
+    """Write all that is held to a new file; the error that names both."""
+    number = sum(1 for line in whole_lines([text]) if parsed(line) is not None)
+    try:
+        kept = _keep(path, text)
+    except OSError as error:
+        return JournalLost(f"{path}: {change}; its results cannot be kept: {error}")
+    return JournalLost(
+        f"{path}: {change} while a run was writing it; all {number} results are in {kept}"
+        + (", and the next run takes them in" if kept.parent == path.parent else "")
+    )
 
 
 @dataclass(frozen=True)
@@ -269,6 +272,10 @@ class _State:
     written: int = 0
     trying: tuple[bytes, ...] = ()
     shared: bool = False
+
+    def ends(self, file: int) -> bool:
+        """Whether the last bytes that are known are where they were."""
+        return os.pread(file, len(self.tail), self.size - len(self.tail)) == self.tail
 
     def grown(self, text: bytes) -> _State:
         """Return the state after more was found in the file.

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..estimate import Share
 from ..executors import Executor, devices_of
 from ..record import StudyFolder
-from ..record.journal import Journal, JournalLost
+from ..record.journal import Journal, JournalLost, take_in
 from ..record.lines import TrialLines
 from ..study import Study
 from ..study.trial import Record, Trial, TrialResult, is_final
@@ -121,7 +121,7 @@ def _resumed(study: Study, journal: Journal, share: Share | None) -> tuple[Sched
             if tuple(record["cell"].items()) in wanted:
                 yield record
 
-    taken = journal.take_in()
+    taken = take_in(journal)
     scheduler = Scheduler(study, records(), cells)
     notes = [*lines.notes, *scheduler.notes]
     if taken:
