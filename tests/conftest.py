@@ -6,12 +6,17 @@ from collections.abc import Callable
 
 import click
 import pytest
+from hypothesis import settings
 
 from tomoatlas.jobs import cli, run
 from tomoatlas.jobs.exits import Exit, exit_with
 from tomoatlas.recon_core.errors import BadInput
 
 Refusal = Callable[..., BadInput]
+
+# A busy machine is no failure: no example has a deadline.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def _as_input(error: click.UsageError) -> BadInput:
