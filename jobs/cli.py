@@ -21,6 +21,7 @@ from .commands.results import figure, recommend, report
 from .commands.script import script, sites
 from .commands.simulate import phantom, simulate
 from .commands.study import check, merge, run, status
+from .commands.tilts import align, show
 from .commands.volumes import evaluate, export
 from .exits import Exit, exit_saying, exit_with
 
@@ -66,7 +67,7 @@ def cli(context: click.Context) -> None:
 
 
 _STUDY_COMMANDS = (check, run, status, merge, report, figure, recommend, script, sites)
-_DATA_COMMANDS = (phantom, simulate, reconstruct, evaluate, export)
+_DATA_COMMANDS = (phantom, simulate, show, align, reconstruct, evaluate, export)
 # In the order of a session, which is also that of this list.
 for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):
     cli.add_command(command)

@@ -207,16 +207,25 @@ class TiltSeries:
 
         The masks stay: what is filled in serves statistics of the counts, and no solver uses it.
         """
-        if self.haadf_mask is None and self.chemical_mask is None:
-            return self
-        seen = [_seen(self.haadf_mask, len(self.haadf)), _seen(self.chemical_mask, self._tilts)]
-        kept = self.of_tilts(*seen)
+        kept = self.with_seen_tilts()
+        if kept.haadf_mask is None and kept.chemical_mask is None:
+            return kept
         haadf, maps = kept.haadf, kept.chemical
         if kept.haadf_mask is not None:
             haadf = _filled(haadf, kept.haadf_mask.array())
         if kept.chemical_mask is not None:
             maps = np.stack([_filled(counts, kept.chemical_mask.array()) for counts in maps])
         return replace(kept, haadf=haadf, chemical=maps)
+
+    def with_seen_tilts(self) -> TiltSeries:
+        """Return the series without tilts of no good pixel."""
+        haadf, maps = (
+            _seen(self.haadf_mask, len(self.haadf)),
+            _seen(self.chemical_mask, len(self.chemical_angles_deg)),
+        )
+        if len(haadf) == len(self.haadf) and len(maps) == len(self.chemical_angles_deg):
+            return self
+        return self.of_tilts(haadf, maps)
 
     def centred(self) -> TiltSeries:
         """Return the series with images moved to where the geometry alone puts them.
@@ -234,10 +243,6 @@ class TiltSeries:
             haadf_placement=STILL,
             chemical_placement=STILL,
         )
-
-    @property
-    def _tilts(self) -> int:
-        return len(self.chemical_angles_deg)
 
     def of(self, chosen: NDArray[np.bool_]) -> TiltSeries:
         """Return the series of some of the elements.

@@ -91,19 +91,31 @@ def _haadf_at(
     recorded = device.projector(series.haadf_geometry(), settings.projector)
     wanted = device.projector(series.chemical_geometry().of(tilts), settings.projector)
     signal = (series.haadf - series.haadf_vacuum[:, None, None]).astype(np.float32)
-    volume = _inverted(device, recorded, device.put(signal))
+    volume = inverted(device, recorded, device.put(signal), HAADF_STEPS)
     rays = device.get(wanted.forward(volume))
     flat: Values = rays.ravel().astype(np.float64)
     return flat
 
 
-def _inverted(device: Device, projector: Projector, signal: Array) -> Array:
-    """Least-squares volume of projections, by conjugate gradients on the normal equations."""
+def inverted(device: Device, projector: Projector, signal: Array, steps: int) -> Array:
+    """Compute a least-squares volume of projections, by conjugate gradients on normal equations.
+
+    Parameters
+    ----------
+    device : where the arrays are.
+    projector : of the projections.
+    signal : (angle, y, x).
+    steps : of conjugate gradients; few regularise.
+
+    Returns
+    -------
+    array : (z, y, x).
+    """
     xp = device.xp
     residual = signal.copy()
     direction = projector.adjoint(residual)
     volume, left = xp.zeros_like(direction), float(energy(device, direction))
-    for _ in range(HAADF_STEPS):
+    for _ in range(steps):
         image = projector.forward(direction)
         bend = float(energy(device, image))
         if not bend > 0:  # nothing left to explain

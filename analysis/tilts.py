@@ -1,0 +1,129 @@
+"""Pictures of a tilt series itself: all of its projections, and where alignment has put them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..recon_core.tiltseries import TiltSeries
+
+Array = NDArray[np.float32]
+
+ACROSS = 10  # images in a row of the contact sheet, at most
+TOP = 99.8  # percentile drawn white: hot pixels would darken the rest
+WIDTH = 1.15  # inches of an image
+
+
+def contact_sheet(series: TiltSeries) -> Figure:
+    """Draw every projection: HAADF, then the maps of each element, in the order of the tilts.
+
+    Parameters
+    ----------
+    series : any tilt series. The scale of grey is the same for all images of a channel.
+
+    Returns
+    -------
+    Figure : titled with the angles; the tilt axis runs from left to right.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> plan = ta.Acquisition(haadf_tilts=3, chemical_tilts=2)
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=8), plan)
+    >>> sum(axes.has_data() for axes in contact_sheet(series).axes)
+    11
+    """
+    rows = [row for channel in _channels(series) for row in _rows(*channel)]
+    columns = max(len(images) for _, images, _, _ in rows)
+    size = (0.9 + WIDTH * columns, 0.5 + (WIDTH + 0.18) * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, images, angles, (low, high)) in zip(grid, rows, strict=True):
+        for axes in line:
+            axes.set_axis_off()
+        for axes, image, angle in zip(line, images, angles, strict=False):
+            axes.imshow(image, cmap="gray", vmin=low, vmax=high)
+            axes.set_title(f"{angle:+.4g}°", fontsize=7, pad=2)
+        line[0].text(
+            -0.12,
+            0.5,
+            name,
+            rotation=90,
+            va="center",
+            ha="right",
+            fontsize=9,
+            transform=line[0].transAxes,
+        )
+    return figure
+
+
+Row = tuple[str, Array, list[float], tuple[float, float]]
+
+
+def _channels(series: TiltSeries) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
+    if len(series.haadf):
+        yield "HAADF", series.haadf, series.haadf_angles_deg
+    for name, maps in zip(series.elements, series.chemical, strict=True):
+        yield name, maps, series.chemical_angles_deg
+
+
+def _rows(name: str, images: Array, angles_deg: tuple[float, ...]) -> Iterator[Row]:
+    order = np.argsort(angles_deg, kind="stable")
+    scale = float(images.min()), max(float(np.percentile(images, TOP)), float(images.min()) + 1e-6)
+    for first in range(0, len(order), ACROSS):
+        part = order[first : first + ACROSS]
+        yield name, images[part], [angles_deg[i] for i in part], scale
+
+
+def alignment_sheet(before: TiltSeries, after: TiltSeries) -> Figure:
+    """Draw a series as it was recorded and as it is placed, and the shifts between the two.
+
+    Parameters
+    ----------
+    before, after : the same tilts without and with a placement.
+
+    Returns
+    -------
+    Figure : HAADF summed along and across the tilt axis over the tilts, before and after; where all
+        is in place, the first is smooth and the second has straight lines. Below, the shifts.
+    """
+    figure = Figure(figsize=(10.0, 8.0), layout="constrained")
+    panels = figure.subplots(3, 2)
+    placed = after.haadf_placement.centred(after.haadf)
+    order = np.argsort(after.haadf_angles_deg, kind="stable")
+    for column, (name, images) in enumerate((("as recorded", before.haadf), ("placed", placed))):
+        _profiles(panels[0, column], images[order].mean(axis=2), f"{name}: y over tilts")
+        _profiles(panels[1, column], images[order].mean(axis=1), f"{name}: x over tilts")
+    for axes, (part, label) in zip(
+        panels[2], ((0, "y, across the axis"), (1, "x, along it")), strict=True
+    ):
+        _shifts(axes, after, part, label)
+    return figure
+
+
+def _profiles(axes: Axes, profiles: Array, title: str) -> None:
+    axes.imshow(profiles.T, cmap="gray", aspect="auto", interpolation="nearest")
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("tilt, by angle")
+    axes.set_ylabel("pixel")
+
+
+def _shifts(axes: Axes, series: TiltSeries, part: int, label: str) -> None:
+    pairs = (
+        ("HAADF", series.haadf_placement, series.haadf_angles_deg, "o"),
+        ("maps", series.chemical_placement, series.chemical_angles_deg, "s"),
+    )
+    for name, placement, angles, marker in pairs:
+        shifts = np.array(placement.shifts or [(0.0, 0.0)] * len(angles)).reshape(-1, 2)
+        order = np.argsort(angles)
+        places = shifts[order, part] + (placement.axis_offset if part == 0 else 0.0)
+        axes.plot(np.array(angles)[order], places, marker, ms=4, label=name)
+    axes.set_xlabel("tilt / °")
+    axes.set_ylabel("shift / pixels")
+    axes.set_title(label, fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)

@@ -1,0 +1,152 @@
+"""The commands on a measured tilt series before it is reconstructed: ``align``, ``show``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...recon_core.errors import BadInput
+from ..exits import Exit
+from . import FilePath, force_option, out_option, quiet_option, refuse_existing
+
+if TYPE_CHECKING:
+    from ...recon_core.alignment import Alignment
+    from ...recon_core.geometry import Placement
+    from ...recon_core.tiltseries import TiltSeries
+
+
+@click.command()
+@click.argument("tilts", metavar="TILTS.h5", type=FilePath)
+@out_option
+@click.option(
+    "--figure",
+    "picture",
+    type=FilePath,
+    metavar="F.png",
+    help="Where to draw before and after.  [default: beside --out]",
+)
+@click.option("--table", type=FilePath, metavar="F.csv", help="Write the shifts as a table too.")
+@force_option
+@quiet_option
+def align(
+    tilts: Path,
+    out: Path,
+    picture: Path | None,
+    table: Path | None,
+    force: bool,
+    quiet: bool,
+) -> int:
+    """Find the shifts, tilt axis and rotation of TILTS.h5; images are placed, not resampled.
+
+    By centre of mass, or by correlation of neighbours where no vacuum surrounds the specimen, then
+    by matching every image to the projections of the HAADF volume; the maps are matched to those
+    too. The counts stay as they are: reconstruct follows the shifts that the file holds. Exit code
+    3, with the reason, if it did not converge; the file is written all the same, to be looked at.
+    """
+    from ...analysis.figures.draw import kind_of, save_figure
+    from ...analysis.tilts import alignment_sheet
+    from ...phantoms.formats import load_tilt_series, save_tilt_series
+    from ...recon_core.alignment import align as find
+
+    picture = out.with_suffix(".png") if picture is None else picture
+    kind_of(picture)
+    for path in (out, picture, *(() if table is None else (table,))):
+        refuse_existing(path, force)
+    series = load_tilt_series(tilts)
+    try:
+        found = find(series, None if quiet else _say)
+    except BadInput as fault:
+        raise fault.at(source=tilts) from fault
+    save_tilt_series(out, found.series, overwrite=force)
+    recorded = series.with_seen_tilts()
+    save_figure(alignment_sheet(recorded, found.series), picture)
+    if table is not None:
+        table.write_text(shift_table(found.series))
+    for line in () if quiet else (*alignment_lines(found), f"{out}, {picture}"):
+        click.echo(line)
+    if found.converged:
+        return Exit.DONE
+    click.echo(f"did not converge: {found.reason}; look at {picture}", err=True)
+    return Exit.TRIALS_FAILED
+
+
+def _say(line: str) -> None:
+    click.echo(f"{line} …", err=True)
+
+
+def alignment_lines(found: Alignment) -> list[str]:
+    """What was found, for people: the axis, a line for each tilt, and how well it fits.
+
+    Parameters
+    ----------
+    found : of :func:`tomoatlas.recon_core.alignment.align`.
+    """
+    series = found.series
+    lines = [f"note: {note}" for note in found.notes]
+    lines += [
+        f"tilt axis: {series.haadf_placement.axis_offset:+.2f} pixels off the middle, "
+        f"turned by {series.haadf_placement.rotation_deg:+.2f}°",
+        "           tilt / °   shift y   shift x   (pixels, beside the axis)",
+    ]
+    for name, placement, angles in _modalities(series):
+        pairs = zip(angles, _shifts(placement, len(angles)), strict=True)
+        lines += [f"{name:<9} {angle:>9.4g} {y:>9.2f} {x:>9.2f}" for angle, (y, x) in pairs]
+    lines.append(
+        f"unexplained by a volume: {found.residual_before:.3g} of the HAADF signal as recorded, "
+        f"{found.residual_after:.3g} as placed; last step "
+        f"{max((found.steps or (0.0,))[-1], found.map_step):.3f} pixels"
+    )
+    return lines
+
+
+def shift_table(series: TiltSeries) -> str:
+    """Shifts as comma-separated values, the offset of the axis included.
+
+    Parameters
+    ----------
+    series : with its placement.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["modality", "tilt_deg", "shift_y_px", "shift_x_px", "rotation_deg"])
+    for name, placement, angles in _modalities(series):
+        for angle, (y, x) in zip(angles, _shifts(placement, len(angles)), strict=True):
+            offset = y + placement.axis_offset
+            rows.writerow([name, angle, round(offset, 4), round(x, 4), placement.rotation_deg])
+    return text.getvalue()
+
+
+def _modalities(series: TiltSeries) -> list[tuple[str, Placement, tuple[float, ...]]]:
+    return [
+        ("HAADF", series.haadf_placement, series.haadf_angles_deg),
+        ("maps", series.chemical_placement, series.chemical_angles_deg),
+    ]
+
+
+def _shifts(placement: Placement, count: int) -> tuple[tuple[float, float], ...]:
+    return placement.shifts or ((0.0, 0.0),) * count
+
+
+@click.command()
+@click.argument("tilts", metavar="TILTS.h5", type=FilePath)
+@click.option(
+    "--out", type=FilePath, metavar="F.png", help="The picture.  [default: beside TILTS.h5]"
+)
+@force_option
+@quiet_option
+def show(tilts: Path, out: Path | None, force: bool, quiet: bool) -> None:
+    """Draw all projections of TILTS.h5 on one sheet."""
+    from ...analysis.figures.draw import kind_of, save_figure
+    from ...analysis.tilts import contact_sheet
+    from ...phantoms.formats import load_tilt_series
+
+    out = tilts.with_suffix(".png") if out is None else out
+    kind_of(out)
+    refuse_existing(out, force)
+    save_figure(contact_sheet(load_tilt_series(tilts)), out)
+    if not quiet:
+        click.echo(out)

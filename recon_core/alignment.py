@@ -1,0 +1,452 @@
+"""Where the images of a tilt series lie: shifts, tilt axis and rotation, found from the data.
+
+Nothing is resampled: every step changes the placement that the projector carries.
+
+1.  Of a specimen that vacuum surrounds, the centre of mass of each HAADF image is that of the
+    projected specimen, (Y cos(tilt) - Z sin(tilt), X), turned and shifted. Of one that fills the
+    field, each image is correlated with its neighbour.
+2.  Projection matching: the least-squares volume of the images as placed is projected, and each
+    image moved by the shift that fits it best, to first order in the model's slope; until no image
+    moves. The model is noiseless compared with the image, and no level or gain of a tilt matters.
+3.  The rotation begins with the least residual of a few, and follows from how each image is turned
+    against its model: the part that is alike at all tilts is the axis, the one that goes with
+    cos(tilt) the specimen. No residual of interpolated images decides, which smoothed noise lowers.
+4.  The sum of the maps that fits the projected HAADF volume best is matched to it in the same way.
+
+Shifts are known but for a shift of the specimen, (Y cos - Z sin, X): the one is taken that moves
+the maps least.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .device import CPU
+from .errors import BadInput
+from .geometry import Placement, TiltGeometry
+from .metrics.vacuum import estimate_vacuum
+from .projection import SparseProjector
+from .solver.haadf_moments import inverted
+from .solver.least_squares import non_negative
+from .tiltseries import TiltSeries
+
+Array = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+FEWEST_TILTS, LEAST_RANGE = 5, 30.0  # of HAADF; degrees
+SMALLEST_IMAGE = 8  # pixels per edge
+ROUNDS = 40  # of projection matching, at most
+SETTLED = 0.005  # pixels: no image moves farther
+TRUSTED = 0.1  # pixels: a last step above this has not converged
+FASTER = 1.0
+STEPS = 12  # conjugate gradients of a volume: more follow the noise
+FARTHEST_TURN = 0.03  # radians likewise
+FARTHEST_STEP = 1.0  # pixels a first-order step may be taken
+ISOLATED = 0.15  # signal at the edges, as a part of the largest: above it no vacuum surrounds
+TURNS = (-6.0, -3.0, 0.013, 3.0, 6.0)  # degrees tried first; at 0 exactly nothing is interpolated
+SMALLEST_TURN = 0.01  # degrees: at none at all images would not be interpolated
+QUICK_ROUNDS = 2  # of matching for each rotation tried
+SMOOTH = 1.0  # pixels: the maps are noisy
+NOISE_WIDTH = 1.5  # pixels over which the mean count stands for the variance
+LARGE = 96  # pixels: larger images are aligned on a grid twice as coarse first
+FRAME = 5.0  # pixels: a specimen is farther from the axis than that only if the shifts say so
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A series with the placement of its images, and how it was found.
+
+    Parameters
+    ----------
+    series : the same counts, with shifts, axis offset and rotation.
+    steps : largest move of an image in each round of matching, pixels.
+    map_step : largest last move of a map, pixels; 0 without maps to move.
+    residual_before, residual_after : part of the HAADF signal that its least-squares volume leaves
+        unexplained, as recorded and as placed.
+    notes : what was assumed, for people.
+    """
+
+    series: TiltSeries
+    steps: tuple[float, ...]
+    map_step: float
+    residual_before: float
+    residual_after: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def converged(self) -> bool:
+        """Whether the last images moved by less than a tenth of a pixel, and fit better."""
+        settled = (self.steps or (0.0,))[-1] <= TRUSTED and self.map_step <= TRUSTED
+        return settled and self.residual_after <= 1.001 * self.residual_before
+
+    @property
+    def reason(self) -> str:
+        """Why it did not converge; empty if it did."""
+        if self.converged:
+            return ""
+        if self.residual_after > 1.001 * self.residual_before:
+            return (
+                f"the images fit worse than as recorded (unexplained "
+                f"{self.residual_before:.3g} → {self.residual_after:.3g} of the signal)"
+            )
+        return f"images still move by {max(self.steps[-1], self.map_step):.2f} pixels"
+
+
+@dataclass(frozen=True)
+class _Images:
+    """HAADF signal without vacuum, its tilts and where the images are placed so far."""
+
+    signal: Array
+    angles_deg: tuple[float, ...]
+    shifts: Values  # (angle, (y, x)), axis offset included
+    rotation_deg: float
+    steps: tuple[float, ...] = ()
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(_pairs(self.shifts), 0.0, self.rotation_deg)
+
+    @property
+    def projector(self) -> SparseProjector:
+        height = self.signal.shape[1]
+        return SparseProjector(TiltGeometry(self.angles_deg, (height, height), self.placement))
+
+
+def align(series: TiltSeries, report: Callable[[str], None] | None = None) -> Alignment:
+    """Find where the images of a tilt series lie.
+
+    Parameters
+    ----------
+    series : measured counts; shifts that it has are found anew.
+    report : called with a line about what is done next.
+
+    Returns
+    -------
+    Alignment : of HAADF and maps; a tilt that a mask leaves out as a whole is left out.
+
+    Raises
+    ------
+    BadInput : fewer HAADF tilts than a volume needs, or images without signal.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> from dataclasses import replace
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=16), ta.Acquisition(haadf_tilts=15))
+    >>> found = align(series)
+    >>> len(found.series.haadf_placement.shifts), found.steps[-1] < 1
+    (15, True)
+    """
+    series = series.with_seen_tilts()
+    _check(series)
+    seen = series.filled()
+    signal, isolated = _signal(seen)
+    images = _Images(signal, seen.haadf_angles_deg, np.zeros((len(signal), 2)), TURNS[2])
+    before = _residual(images)
+    notes = [] if isolated else [NOT_ISOLATED]
+    say = report or (lambda _: None)
+    say("shifts and rotation of the HAADF images")
+    images = _coarse_to_fine(images, isolated)
+    say("shifts of the maps")
+    maps, map_step = _matched_maps(seen, images)
+    haadf_shifts, map_shifts = _kept_frame(seen, images, maps)
+    placed = replace(
+        series,
+        haadf_placement=_placed(haadf_shifts, images.rotation_deg),
+        chemical_placement=_placed(map_shifts, images.rotation_deg),
+    )
+    return Alignment(placed, images.steps, map_step, before, _residual(images), tuple(notes))
+
+
+def _check(series: TiltSeries) -> None:
+    angles = series.haadf_angles_deg
+    if len(angles) < FEWEST_TILTS or max(angles) - min(angles) < LEAST_RANGE:
+        raise BadInput(
+            "too few HAADF tilts to align by",
+            key="haadf/angles_deg",
+            value=len(angles),
+            accepted=f"{FEWEST_TILTS} or more over {LEAST_RANGE:g} degrees or more",
+        )
+    if min(series.haadf.shape[1:]) < SMALLEST_IMAGE or series.haadf.max() <= series.haadf.min():
+        raise BadInput(
+            "nothing to align by",
+            key="haadf/projections",
+            value=series.haadf.shape,
+            accepted=f"images of a specimen, {SMALLEST_IMAGE} pixels or more per edge",
+        )
+
+
+NOT_ISOLATED = (
+    "the specimen reaches the edges of the images: neighbouring images were correlated, and a "
+    "common drift along them cannot be told from the specimen"
+)
+
+
+def _signal(series: TiltSeries) -> tuple[Array, bool]:
+    """HAADF above its vacuum, and whether vacuum surrounds the specimen."""
+    vacuum = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True)
+    if vacuum.is_seen:
+        levels = vacuum.at(series.haadf_angles_deg)
+    else:
+        levels = np.quantile(series.haadf, 0.02, axis=(1, 2))
+    signal = (series.haadf - levels[:, None, None]).astype(np.float32)
+    faces = [signal[:, :2], signal[:, -2:], signal[:, :, :2], signal[:, :, -2:]]
+    edges = np.max([face.mean(axis=(1, 2)) for face in faces])
+    top = float(np.quantile(signal, 0.99))
+    return signal, bool(edges <= ISOLATED * top)
+
+
+def _coarse_to_fine(images: _Images, isolated: bool) -> _Images:
+    """Align, on a grid twice as coarse first where images are large."""
+    if min(images.signal.shape[1:]) <= LARGE:
+        return _turned(images, isolated)
+    binned = _coarse_to_fine(_binned(images), isolated)
+    start = replace(images, shifts=2.0 * binned.shifts, rotation_deg=binned.rotation_deg)
+    return _matched(start, ROUNDS)
+
+
+def _binned(images: _Images) -> _Images:
+    angles, y, x = images.signal.shape
+    even = images.signal[:, : y // 2 * 2, : x // 2 * 2]
+    coarse = even.reshape(angles, y // 2, 2, x // 2, 2).mean(axis=(2, 4))
+    return replace(images, signal=np.ascontiguousarray(coarse), shifts=images.shifts / 2)
+
+
+def _turned(images: _Images, isolated: bool) -> _Images:
+    """Find the rotation: the nearest of a few by its residual, then together with the shifts."""
+    tried = [replace(images, rotation_deg=turn) for turn in TURNS]
+    tried = [replace(each, shifts=_first(each, isolated)) for each in tried]
+    found = [_matched(each, QUICK_ROUNDS) for each in tried]
+    return _matched(min(found, key=_residual), ROUNDS, turning=True)
+
+
+def _first(images: _Images, isolated: bool) -> Values:
+    """First guess of the shifts, (angle, (y, x))."""
+    return _by_mass(images) if isolated else _by_neighbours(images)
+
+
+def _by_mass(images: _Images) -> Values:
+    """Shifts that bring every centre of mass to that of one specimen."""
+    centres = _centres(images.signal)
+    turn = np.deg2rad(images.rotation_deg)
+    # in the frame of the axis; there y is Y cos - Z sin + offset, x is X
+    y = centres[:, 0] * np.cos(turn) - centres[:, 1] * np.sin(turn)
+    x = centres[:, 1] * np.cos(turn) + centres[:, 0] * np.sin(turn)
+    curve = _curve(images.angles_deg, _middle(images.angles_deg, y))
+    return _recorded(np.stack([y - curve, x - x.mean()], axis=1), images.rotation_deg)
+
+
+def _curve(angles_deg: tuple[float, ...], middle: tuple[float, float]) -> Values:
+    """Places across the axis of a specimen at (Y, Z), (angle,)."""
+    tilts = np.deg2rad(angles_deg)
+    curve: Values = middle[0] * np.cos(tilts) - middle[1] * np.sin(tilts)
+    return curve
+
+
+def _middle(angles_deg: tuple[float, ...], y: Values) -> tuple[float, float]:
+    """Place (Y, Z) of a specimen whose curve is nearest to positions, next to a constant offset."""
+    tilts = np.deg2rad(angles_deg)
+    columns = np.stack([np.cos(tilts), -np.sin(tilts), np.ones(len(tilts))], axis=1)
+    found = np.linalg.lstsq(columns, y, rcond=None)[0]
+    # a constant and Y cos(tilt) are nearly the same: where shifts are large the constant goes first
+    spread = float(((y - columns @ found) ** 2).mean())
+    ridge = len(tilts) * spread / FRAME**2 * np.diag([1.0, 1.0, 0.0])
+    found = np.linalg.solve(columns.T @ columns + ridge + 1e-9 * np.eye(3), columns.T @ y)
+    return float(found[0]), float(found[1])
+
+
+def _centres(signal: Array) -> Values:
+    """Centre of mass of each image from the middle, (angle, (y, x))."""
+    mass = np.maximum(signal.sum(axis=(1, 2), dtype=np.float64), 1e-30)
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in signal.shape[1:])
+    y = signal.sum(axis=2, dtype=np.float64) @ rows / mass
+    x = signal.sum(axis=1, dtype=np.float64) @ columns / mass
+    return np.stack([y, x], axis=1)
+
+
+def _by_neighbours(images: _Images) -> Values:
+    """Chain of shifts between neighbouring tilts, from the lowest tilt outwards."""
+    order = np.argsort(images.angles_deg, kind="stable")
+    signal = images.signal[order]
+    steps = [_correlated(before, after) for before, after in itertools.pairwise(signal)]
+    chain = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+    middle = int(np.argmin(np.abs(np.asarray(images.angles_deg)[order])))
+    shifts = np.empty_like(chain)
+    shifts[order] = chain - chain[middle]
+    return shifts
+
+
+def _correlated(reference: Array, image: Array) -> Values:
+    """Shift (y, x) of an image against a reference, whole pixels, within a quarter of the field."""
+    window = np.outer(*(np.hanning(n) for n in image.shape))
+    spectra = [np.fft.rfft2(window * (i - i.mean())) for i in (reference, image)]
+    match = np.fft.irfft2(spectra[1] * np.conj(spectra[0]), s=image.shape)
+    reach = tuple(n // 4 for n in image.shape)
+    near = np.roll(match, reach, (0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1]
+    y, x = np.unravel_index(int(np.argmax(near)), near.shape)
+    return np.array([y - reach[0], x - reach[1]], np.float64)
+
+
+def _matched(images: _Images, rounds: int, turning: bool = False) -> _Images:
+    """Match images to the projections of their volume, until they stay or the rounds are over."""
+    for _ in range(rounds):
+        triples = zip(images.signal, _models(images), images.shifts, strict=True)
+        moves = np.array([_move(*each) for each in triples])
+        turn = _axis_turn(images.angles_deg, moves[:, 2]) if turning else 0.0
+        moves = _without_specimen(images, moves[:, :2])
+        moved = max(float(np.abs(moves).max()), abs(turn) * min(images.signal.shape[1:]) / 2)
+        rotation = images.rotation_deg + float(np.rad2deg(turn))
+        if abs(rotation) < SMALLEST_TURN:
+            rotation = SMALLEST_TURN
+        steps = (*images.steps, moved)
+        images = replace(images, shifts=images.shifts + moves, rotation_deg=rotation, steps=steps)
+        if moved <= SETTLED:
+            break
+    return images
+
+
+def _axis_turn(angles_deg: tuple[float, ...], turns: Values) -> float:
+    """Rotation of the axis, from that of each image against its model, radians.
+
+    The specimen turns with the mean of the images, about z, which shows as cos(tilt) of it.
+    """
+    cosines = np.cos(np.deg2rad(angles_deg))
+    columns = np.stack([np.ones(len(cosines)), cosines], axis=1)
+    found = np.linalg.lstsq(columns, turns, rcond=None)[0]
+    return float(np.clip(found[0], -FARTHEST_TURN, FARTHEST_TURN))
+
+
+def _models(images: _Images) -> Array:
+    """Project the least-squares volume of the images, without its negative values."""
+    projector = images.projector
+    return projector.forward(np.maximum(inverted(CPU, projector, images.signal, STEPS), 0))
+
+
+def _residual(images: _Images) -> float:
+    """Part of the signal that the volume leaves unexplained."""
+    left = images.signal - _models(images)
+    whole = float(np.linalg.norm(images.signal))
+    return float(np.linalg.norm(left)) / max(whole, 1e-30)
+
+
+def _move(image: Array, model: Array, shift: Values, noise: Values | float = 1.0) -> Values:
+    """Move of an image against its model, to first order: (y, x), pixels, and the turn, radians.
+
+    Gain and level are fitted too. The slopes are those of the image, as the model's are less steep,
+    and those of the model choose what counts: as instruments they keep the noise of the image out.
+    ``noise`` is its variance, (y, x).
+    """
+    inner = (slice(2, -2), slice(2, -2))
+    known, seen = ([model, np.ones_like(model), *_slopes(each, shift)] for each in (model, image))
+    instruments = (np.array(known, np.float64) / noise)[:, *inner].reshape(len(known), -1)
+    columns = np.array(seen, np.float64)[:, *inner].reshape(len(seen), -1)
+    matrix = instruments @ columns.T
+    matrix[np.diag_indices(len(matrix))] += 1e-9 * np.abs(np.diag(matrix)) + 1e-30
+    found = np.linalg.solve(matrix, instruments @ image[inner].ravel().astype(np.float64))
+    farthest = [FARTHEST_STEP, FARTHEST_STEP, FARTHEST_TURN]
+    move: Values = np.clip(found[2:], np.negative(farthest), farthest)
+    return move
+
+
+def _slopes(image: Array, shift: Values) -> Values:
+    """What a shift of 1 pixel along y and x and a turn of 1 radian add to an image, (3, y, x)."""
+    down, right = np.gradient(image.astype(np.float64))
+    y, x = (np.arange(n) - (n - 1) / 2 - s for n, s in zip(image.shape, shift, strict=True))
+    return np.array([-down, -right, -down * x + right * y[:, None]])
+
+
+def _without_specimen(images: _Images, moves: Values) -> Values:
+    """Moves less the part that only shifts the specimen."""
+    own = _own(moves, images.rotation_deg)
+    tilts = np.deg2rad(images.angles_deg)
+    columns = np.stack([np.cos(tilts), -np.sin(tilts)], axis=1)
+    found = np.linalg.lstsq(columns, own[:, 0], rcond=None)[0]
+    own[:, 0] -= columns @ found
+    own[:, 1] -= own[:, 1].mean()
+    return _recorded(own, images.rotation_deg)
+
+
+def _own(shifts: Values, rotation_deg: float) -> Values:
+    """Shifts across and along the tilt axis of recorded ones, (angle, (y, x))."""
+    turn = np.deg2rad(rotation_deg)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    y, x = shifts.T
+    return np.stack([y * cosine - x * sine, x * cosine + y * sine], axis=1)
+
+
+def _recorded(own: Values, rotation_deg: float) -> Values:
+    """Inverse of :func:`_own`."""
+    return _own(own, -rotation_deg)
+
+
+def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
+    """Shifts of the maps against the HAADF volume, (angle, (y, x)), and their last step."""
+    volume = np.maximum(inverted(CPU, images.projector, images.signal, STEPS), 0)
+    angles, height = series.chemical_angles_deg, images.signal.shape[1]
+    levels = np.asarray(series.chemical_background, np.float32)[:, None, None, None]
+    maps = series.chemical - levels
+
+    def models(shifts: Values) -> Array:
+        placement = Placement(_pairs(shifts), 0.0, images.rotation_deg)
+        geometry = TiltGeometry(angles, (height, height), placement)
+        return SparseProjector(geometry).forward(volume)
+
+    wide = (0, 0, NOISE_WIDTH, NOISE_WIDTH)
+    variances = ndimage.gaussian_filter(series.chemical.astype(np.float64), wide) + 1e-6
+    shifts = np.zeros((len(angles), 2))
+    prior = np.asarray(series.atomic_numbers, np.float64) ** 1.7
+    summed = np.tensordot(prior, maps, 1)
+    smooth = ndimage.gaussian_filter(summed, (0, SMOOTH, SMOOTH))
+    rough = [_correlated(m, s) for m, s in zip(models(shifts), smooth, strict=True)]
+    shifts, moved = shifts + np.array(rough), 0.0
+    for _ in range(ROUNDS):
+        model = models(shifts)
+        factors = _factors(maps, model)
+        summed, noise = np.tensordot(factors, maps, 1), np.tensordot(factors**2, variances, 1)
+        parts = zip(summed, model, shifts, noise, strict=True)
+        moves = np.array([_move(*part)[:2] for part in parts])
+        shifts, moved = shifts + moves, float(np.abs(moves).max())
+        if moved <= SETTLED:
+            break
+    return shifts, moved
+
+
+def _factors(maps: Array, model: Array) -> Values:
+    """Non-negative factors of the maps whose sum is nearest to a model, (element,)."""
+    flat = maps.reshape(len(maps), -1).astype(np.float64)
+    flat -= flat.mean(axis=1, keepdims=True)
+    target = model.ravel().astype(np.float64)
+    return non_negative(flat @ flat.T, flat @ (target - target.mean()))
+
+
+def _kept_frame(series: TiltSeries, images: _Images, maps: Values) -> tuple[Values, Values]:
+    """Shift the specimen so that the maps are moved least; returns shifts of both modalities."""
+    own, rotation = _own(maps, images.rotation_deg), images.rotation_deg
+    middle, x = _middle(series.chemical_angles_deg, own[:, 0]), own[:, 1].mean()
+
+    def without(shifts: Values, angles_deg: tuple[float, ...]) -> Values:
+        turned = _own(shifts, rotation) - np.stack(
+            [_curve(angles_deg, middle), np.full(len(angles_deg), x)], axis=1
+        )
+        return _recorded(turned, rotation)
+
+    return (
+        without(images.shifts, series.haadf_angles_deg),
+        without(maps, series.chemical_angles_deg),
+    )
+
+
+def _placed(shifts: Values, rotation_deg: float) -> Placement:
+    """Placement with the mean shift across the axis as its offset."""
+    offset = float(np.median(shifts[:, 0])) if len(shifts) else 0.0
+    return Placement(_pairs(shifts - [offset, 0.0]), offset, rotation_deg)
+
+
+def _pairs(shifts: Values) -> tuple[tuple[float, float], ...]:
+    return tuple((float(y), float(x)) for y, x in shifts)

@@ -1,0 +1,42 @@
+"""The commands on a measured tilt series: what they write, print and end with."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from tomoatlas.jobs.cli import main
+from tomoatlas.phantoms.formats import load_tilt_series
+
+PNG = b"\x89PNG"
+
+
+def test_align_writes_series_picture_and_table(tilts, tmp_path, capsys):
+    out, table = tmp_path / "placed.h5", tmp_path / "shifts.csv"
+    code = main(["align", str(tilts), "--out", str(out), "--table", str(table)])
+    assert code in (0, 3)  # at 16 pixels either may be
+    printed = capsys.readouterr()
+    assert ("did not converge" in printed.err) == (code == 3)
+    placed, before = load_tilt_series(out), load_tilt_series(tilts)
+    np.testing.assert_array_equal(placed.haadf, before.haadf)
+    assert out.with_suffix(".png").read_bytes().startswith(PNG)
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["modality"] for row in rows].count("HAADF") == 9
+    y, x = placed.haadf_placement.shifts[0]
+    assert float(rows[0]["shift_y_px"]) == pytest.approx(
+        y + placed.haadf_placement.axis_offset, abs=1e-3
+    )
+    assert float(rows[0]["shift_x_px"]) == pytest.approx(x, abs=1e-3)
+    taken = ["align", str(tilts), "--out", str(out), "-q"]
+    assert main(taken) == 2
+    assert str(out) in capsys.readouterr().err
+
+
+def test_show_draws_a_sheet(tilts, tmp_path, capsys):
+    out = tmp_path / "sheet.png"
+    assert main(["show", str(tilts), "--out", str(out)]) == 0
+    assert out.read_bytes().startswith(PNG)
+    assert capsys.readouterr().out == f"{out}\n"
+    assert main(["show", str(tilts), "--out", str(tmp_path / "sheet.doc")]) == 2
