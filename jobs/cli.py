@@ -16,6 +16,7 @@ from ..recon_core.machine import core_quota, usable_cores
 from ..sweep.versions import package_version
 
 # Only the definitions of commands are imported here; each loads its packages when it runs.
+from .commands.microscope import import_series
 from .commands.reconstruct import reconstruct
 from .commands.results import figure, recommend, report
 from .commands.script import script, sites
@@ -67,7 +68,7 @@ def cli(context: click.Context) -> None:
 
 
 _STUDY_COMMANDS = (check, run, status, merge, report, figure, recommend, script, sites)
-_DATA_COMMANDS = (phantom, simulate, show, align, reconstruct, evaluate, export)
+_DATA_COMMANDS = (phantom, simulate, import_series, show, align, reconstruct, evaluate, export)
 # In the order of a session, which is also that of this list.
 for command in (*_STUDY_COMMANDS, *_DATA_COMMANDS):
     cli.add_command(command)

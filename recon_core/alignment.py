@@ -50,6 +50,7 @@ FARTHEST_TURN = 0.03  # radians likewise
 FARTHEST_STEP = 1.0  # pixels a first-order step may be taken
 ISOLATED = 0.15  # signal at the edges, as a part of the largest: above it no vacuum surrounds
 TURNS = (-6.0, -3.0, 0.013, 3.0, 6.0)  # degrees tried first; at 0 exactly nothing is interpolated
+MOST_TURN = 12.0  # degrees: a holder's axis is nearer to x
 SMALLEST_TURN = 0.01  # degrees: at none at all images would not be interpolated
 QUICK_ROUNDS = 2  # of matching for each rotation tried
 SMOOTH = 1.0  # pixels: the maps are noisy
@@ -183,8 +184,8 @@ def _check(series: TiltSeries) -> None:
 
 
 NOT_ISOLATED = (
-    "the specimen reaches the edges of the images: neighbouring images were correlated, and a "
-    "common drift along them cannot be told from the specimen"
+    "the specimen reaches the edges of the images: matter that enters and leaves the field is not "
+    "told from shifts"
 )
 
 
@@ -221,14 +222,17 @@ def _binned(images: _Images) -> _Images:
 def _turned(images: _Images, isolated: bool) -> _Images:
     """Find the rotation: the nearest of a few by its residual, then together with the shifts."""
     tried = [replace(images, rotation_deg=turn) for turn in TURNS]
-    tried = [replace(each, shifts=_first(each, isolated)) for each in tried]
-    found = [_matched(each, QUICK_ROUNDS) for each in tried]
-    return _matched(min(found, key=_residual), ROUNDS, turning=True)
-
-
-def _first(images: _Images, isolated: bool) -> Values:
-    """First guess of the shifts, (angle, (y, x))."""
-    return _by_mass(images) if isolated else _by_neighbours(images)
+    if not isolated:  # where they are may be better than what neighbours say
+        tried += [replace(each, shifts=_by_neighbours(each)) for each in tried]
+    else:
+        tried = [replace(each, shifts=_by_mass(each)) for each in tried]
+    best = min((_matched(each, QUICK_ROUNDS) for each in tried), key=_residual)
+    found = _matched(best, ROUNDS, turning=True)
+    if isolated and abs(found.rotation_deg) < MOST_TURN:
+        return found
+    # where matter enters and leaves the field it can look like a rotation
+    still = _matched(replace(best, steps=()), ROUNDS)
+    return min(still, found, key=_residual)
 
 
 def _by_mass(images: _Images) -> Values:
@@ -304,6 +308,7 @@ def _matched(images: _Images, rounds: int, turning: bool = False) -> _Images:
         rotation = images.rotation_deg + float(np.rad2deg(turn))
         if abs(rotation) < SMALLEST_TURN:
             rotation = SMALLEST_TURN
+        rotation = float(np.clip(rotation, -MOST_TURN, MOST_TURN))
         steps = (*images.steps, moved)
         images = replace(images, shifts=images.shifts + moves, rotation_deg=rotation, steps=steps)
         if moved <= SETTLED:

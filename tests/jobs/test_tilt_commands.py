@@ -6,6 +6,7 @@ import csv
 
 import numpy as np
 import pytest
+import tifffile
 
 from tomoatlas.jobs.cli import main
 from tomoatlas.phantoms.formats import load_tilt_series
@@ -40,3 +41,37 @@ def test_show_draws_a_sheet(tilts, tmp_path, capsys):
     assert out.read_bytes().startswith(PNG)
     assert capsys.readouterr().out == f"{out}\n"
     assert main(["show", str(tilts), "--out", str(tmp_path / "sheet.doc")]) == 2
+
+
+def test_import_prints_what_it_understood(tmp_path, capsys):
+    counts = np.random.default_rng(0).poisson(5.0, (2, 5, 12, 12)).astype(np.float32)
+    for name, images in zip(("HAADF", "Co"), counts, strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", images)
+    out, files = tmp_path / "tilts.h5", [str(tmp_path / f"{n}.tif") for n in ("HAADF", "Co")]
+    given = ["--angles", "-40:40:20", "--axis", "x", "--out", str(out)]
+    assert main(["import", files[0], f"Au={files[1]}", *given]) == 0
+    printed = capsys.readouterr().out
+    assert "-40° to 40° (given)" in printed
+    series = load_tilt_series(out)
+    assert series.elements == ("Au",)
+    np.testing.assert_array_equal(series.haadf, counts[0])
+    assert out.with_suffix(".png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ([], "--angles"),
+        (["--angles", "-40:40:nothing"], "--angles"),
+        (["--angles", "-40:40:10"], "--angles"),
+        (["--angles", "-40:40:20", "--window", "Co=1"], "--window"),
+    ],
+)
+def test_import_names_what_is_missing(given, key, tmp_path, capsys):
+    tifffile.imwrite(tmp_path / "Co.tif", np.ones((5, 12, 12), np.float32))
+    out = tmp_path / "tilts.h5"
+    assert main(["import", str(tmp_path / "Co.tif"), *given, "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert key in error
+    assert error.count("\n") == 1
+    assert not out.exists()

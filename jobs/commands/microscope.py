@@ -1,0 +1,183 @@
+"""The command ``import``: a tilt series from the files of a microscope or of another program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...recon_core.errors import BadInput, printable
+from . import FilePath, force_option, out_option, quiet_option, refuse_existing
+
+if TYPE_CHECKING:
+    from ...phantoms.formats.gather import Gathered
+    from ...phantoms.formats.lines import Window
+    from ...phantoms.formats.microscope import Channel
+
+
+@click.command("import")
+@click.argument("sources", metavar="[NAME=]FILES...", nargs=-1, required=True)
+@out_option
+@click.option(
+    "--elements",
+    metavar="Co,O",
+    help="Elements to map in spectrum images.  [default: those that the files name]",
+)
+@click.option(
+    "--window",
+    "windows",
+    multiple=True,
+    metavar="EL=LOW:HIGH",
+    help="Window of an element in the unit of the energy axis.  [default: about its X-ray line]",
+)
+@click.option(
+    "--angles",
+    metavar="A",
+    help="Tilts in degrees: a text file, LOW:HIGH:STEP or a list with commas.  "
+    "[default: those of the files, of a .rawtlt or .mdoc beside them, or their names]",
+)
+@click.option("--map-angles", metavar="A", help="Those of the maps, if they are others.")
+@click.option(
+    "--axis",
+    type=click.Choice(["auto", "x", "y"]),
+    default="auto",
+    show_default=True,
+    help="Direction of the tilt axis in the images; y is vertical.",
+)
+@click.option(
+    "--bin",
+    "binning",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Add up N x N pixels.",
+)
+@click.option(
+    "--sheet",
+    type=FilePath,
+    metavar="F.png",
+    help="Where to draw all projections.  [default: beside --out]",
+)
+@force_option
+@quiet_option
+def import_series(
+    sources: tuple[str, ...],
+    out: Path,
+    elements: str | None,
+    windows: tuple[str, ...],
+    angles: str | None,
+    map_angles: str | None,
+    axis: str,
+    binning: int,
+    sheet: Path | None,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Make a tilt series of FILES: images, stacks, maps and spectrum images.
+
+    Reads what RosettaSciIO reads (bcf, dm3, dm4, emd, mrc, tif, hspy, nxs …), one tilt a file or
+    stacks. A file is HAADF or an element by its title or name; Co=FILE says it. Maps are made of
+    spectrum images by a window about the X-ray line, less the background beside it. What was
+    understood is printed and drawn on one sheet: look at both.
+    """
+    from ...analysis.figures.draw import kind_of, save_figure
+    from ...analysis.tilts import contact_sheet
+    from ...phantoms.formats import save_tilt_series
+    from ...phantoms.formats.gather import Choices, gather
+    from ...phantoms.formats.lines import overlaps, window_of
+
+    sheet = out.with_suffix(".png") if sheet is None else sheet
+    kind_of(sheet)
+    for path in (out, sheet):
+        refuse_existing(path, force)
+    named = tuple(word for word in (elements or "").replace(",", " ").split())
+    own = dict(map(_window, windows))
+    channels = [c for source in sources for c in _channels(source, named, own)]
+    tilts = None if angles is None else angles_of(angles)
+    maps = tilts if map_angles is None else angles_of(map_angles)
+    found = gather(channels, Choices(tilts, maps, axis, binning))
+    save_tilt_series(out, found.series, overwrite=force)
+    save_figure(contact_sheet(found.series), sheet)
+    if quiet:
+        return
+    lines = [own.get(e) or window_of(e) for e in named if e in own or not own]
+    notes = [f"{pair} overlap: their maps show the same counts" for pair in overlaps(tuple(lines))]
+    for line in (*table(found), *(f"note: {printable(n)}" for n in (*found.notes, *notes))):
+        click.echo(line)
+    click.echo(f"{out}, {sheet}")
+
+
+def _channels(source: str, elements: tuple[str, ...], windows: dict[str, Window]) -> list[Channel]:
+    """Channels of one argument, named by it if it says ``NAME=FILE``."""
+    from dataclasses import replace
+
+    from ...phantoms.formats.microscope import read_channels
+
+    name, equals, rest = source.partition("=")
+    if equals and not Path(source).exists():
+        channels = read_channels(Path(rest), elements, windows)
+        return [replace(channel, name=name) for channel in channels]
+    return read_channels(Path(source), elements, windows)
+
+
+def _window(text: str) -> tuple[str, Window]:
+    from ...phantoms.formats.lines import Window
+
+    element, _, bounds = text.partition("=")
+    low, _, high = bounds.partition(":")
+    try:
+        return element, Window(element, float(low), float(high))
+    except ValueError as fault:
+        raise BadInput("no window", key="--window", value=text, accepted="Co=6.85:7.01") from fault
+
+
+def angles_of(text: str) -> tuple[float, ...]:
+    """Angles from an option: a file of text, LOW:HIGH:STEP or a list.
+
+    Parameters
+    ----------
+    text : of the option.
+
+    Raises
+    ------
+    BadInput : neither.
+
+    Examples
+    --------
+    >>> angles_of("-40:40:40"), angles_of("-1, 2.5")
+    ((-40.0, 0.0, 40.0), (-1.0, 2.5))
+    """
+    import numpy as np
+
+    from ...phantoms.formats.microscope import angles_of_text
+
+    if Path(text).is_file():
+        return angles_of_text(Path(text))
+    try:
+        if ":" not in text:
+            return tuple(float(word) for word in text.split(","))
+        low, high, step = (float(word) for word in text.split(":"))
+        count = round((high - low) / step) + 1
+        return tuple(float(a) for a in low + step * np.arange(count))
+    except (ValueError, ZeroDivisionError) as fault:
+        raise BadInput(
+            "no angles", key="--angles", value=text, accepted="a file, -40:35:5 or -40,-35,-30"
+        ) from fault
+
+
+def table(found: Gathered) -> list[str]:
+    """What was understood of the files, a line for each channel.
+
+    Parameters
+    ----------
+    found : of :func:`tomoatlas.phantoms.formats.gather.gather`.
+    """
+    header: tuple[str, ...] = ("channel", "tilts", "angles", "pixels", "mean counts")
+    rows: list[Any] = [header, *found.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
