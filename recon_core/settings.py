@@ -23,6 +23,9 @@ RegulariserName = Literal["tv", "guided"]
 
 GUIDED: RegulariserName = "guided"
 
+RECORD_EVERY = 10
+"""Iterations between two evaluations of the objective."""
+
 EXPONENTS: dict[ContrastName, tuple[float, float]] = {
     "power": (1.4, 2.0),
     "linear": (1.0, 2.0),

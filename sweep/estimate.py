@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..recon_core.errors import BadInput
@@ -33,7 +34,7 @@ class Estimate:
     cells : number of cells.
     trials : number of trials by method; of a search that ends by itself, the usual number.
     memory_bytes : of the largest trial.
-    seconds : of all trials, one after another on one core.
+    seconds : of all trials, one after another on one core, or on one device.
     """
 
     cells: int
@@ -52,8 +53,13 @@ class Estimate:
         return self.seconds / 3600.0
 
 
-def estimate(study: Study) -> Estimate:
+def estimate(study: Study, seconds_of: Callable[[Study, Method], float] | None = None) -> Estimate:
     """Estimate cells, trials, memory and time of a study from sizes alone; nothing is run.
+
+    Parameters
+    ----------
+    study : the study.
+    seconds_of : seconds of a trial on one device; None for :func:`trial_seconds`, on one core.
 
     Raises
     ------
@@ -63,7 +69,7 @@ def estimate(study: Study) -> Estimate:
     memory = max(trial_bytes(study.at(cell)) for cell in cells)
     seconds = 0.0
     for plan in plans(searches(study)):
-        each = [trial_seconds(search.study, search.method) for search in plan.searches]
+        each = [(seconds_of or trial_seconds)(s.study, s.method) for s in plan.searches]
         seconds += plan.likely * sum(each) / len(each)
         trials[plan.searches[0].method] += plan.likely
     return Estimate(len(cells), trials, memory, seconds)

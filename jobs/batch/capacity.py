@@ -8,15 +8,18 @@ and too short a walltime a warning as well.
 
 from __future__ import annotations
 
+import bisect
 import math
+from dataclasses import dataclass
 
 from ...analysis.progress import duration
 from ...recon_core.errors import BadInput
-from ...sweep.estimate import trial_seconds
+from ...sweep.price import ON_A_CORE, Price
 from ...sweep.search import searches
 from ...sweep.search.plans import plans
 from ...sweep.search.survey import Survey
 from ...sweep.study import Study
+from . import for_trials
 
 
 def most_at_once(study: Study) -> int:
@@ -87,7 +90,9 @@ def check_workers(study: Study, workers: int) -> None:
         )
 
 
-def capacity_warnings(study: Study, workers: int, walltime: float | None) -> list[str]:
+def capacity_warnings(
+    study: Study, workers: int, walltime: float | None, price: Price = ON_A_CORE
+) -> list[str]:
     """How the study does not fit the allocation, one line each.
 
     Parameters
@@ -95,8 +100,10 @@ def capacity_warnings(study: Study, workers: int, walltime: float | None) -> lis
     study : the study.
     workers : workers of a job.
     walltime : limit of one job, seconds; None if unknown.
+    price : what a trial takes on the device of a worker.
     """
-    return [*_feeding(study, workers), *(_lasting(study, workers, walltime) if walltime else [])]
+    lasting = _lasting(study, workers, walltime, price) if walltime else []
+    return [*_feeding(study, workers), *lasting]
 
 
 def _feeding(study: Study, workers: int) -> list[str]:
@@ -113,31 +120,82 @@ def _feeding(study: Study, workers: int) -> list[str]:
     return []
 
 
-def _lasting(study: Study, workers: int, walltime: float) -> list[str]:
+def _lasting(study: Study, workers: int, walltime: float, price: Price) -> list[str]:
     """Too little time: for the longest trial, or for the whole study in one job."""
     longest = max(
-        trial_seconds(study.at(cell), method)
+        price.seconds(study.at(cell), method)
         for cell in study.cells()
         for method in study.search.methods
     )
-    # An estimate on one core; a GPU may be far faster, so this too is only a warning.
+    # A core is only the least that there may be, so this too is only a warning.
+    faster = "more cores or a GPU make" if price.gpu is None else "another GPU makes"
     if longest > walltime:
         return [
-            f"a trial takes {duration(longest)} on one core (estimated), a job "
-            f"{duration(walltime)}: it ends only where more cores or a GPU make it faster"
+            f"a trial takes {duration(longest)} on one {price.device} ({price.basis}), a job "
+            f"{duration(walltime)}: it ends only where {faster} it faster"
         ]
-    seconds = least_seconds(study, workers)
+    seconds = least_seconds(study, workers, price)
     if seconds <= walltime:
         return []
     # A chain of jobs: the number lets a person choose another walltime.
     jobs = math.ceil(seconds / walltime)
     return [
-        f"{duration(seconds)} on {workers} worker{'s'[: workers > 1]} (estimated) is more than one "
-        f"job of {duration(walltime)}: about {jobs} jobs in a chain"
+        f"{duration(seconds)} on {workers} worker{'s'[: workers > 1]} ({price.basis}) is more than "
+        f"one job of {duration(walltime)}: about {jobs} jobs in a chain"
     ]
 
 
-def least_seconds(study: Study, workers: int) -> float:
+@dataclass(frozen=True)
+class Work:
+    """The work of a study, by how much of it can be done at once.
+
+    Parameters
+    ----------
+    designs : device seconds of the trials that need no results.
+    later : device seconds of the others.
+    longest : seconds of the search that takes longest, as its trials depend on each other.
+    most, steady : trials that can run at once at first, and later.
+    """
+
+    designs: float
+    later: float
+    longest: float
+    most: int
+    steady: int
+
+    def seconds(self, workers: int) -> float:
+        """Seconds of the study on so many workers."""
+        designing, later = min(workers, self.most), max(1, min(workers, self.steady))
+        return max(self.designs / designing + self.later / later, self.longest)
+
+    def workers(self, seconds: float) -> int | None:
+        """The fewest workers that do it in so many seconds; None if no number does."""
+        numbers = range(1, self.most + 1)
+        place = bisect.bisect_left(numbers, True, key=lambda n: self.seconds(n) <= seconds)
+        return numbers[place] if place < len(numbers) else None
+
+
+def work_of(study: Study, price: Price = ON_A_CORE) -> Work:
+    """The work of a study.
+
+    Parameters
+    ----------
+    study : the study.
+    price : what a trial takes on one device.
+    """
+    designs = later = longest = 0.0
+    for plan in plans(searches(study)):
+        seconds = [price.seconds(search.study, search.method) for search in plan.searches]
+        mean = sum(seconds) / len(seconds)
+        designed = min(plan.designed, plan.likely)
+        # Two phases with different numbers of trials that may run in parallel.
+        designs += designed * mean
+        later += (plan.likely - designed) * mean
+        longest = max(longest, mean * (1 + math.ceil((plan.likely - designed) / plan.lag)))
+    return Work(designs, later, longest, most_at_once(study), steadily_at_once(study))
+
+
+def least_seconds(study: Study, workers: int, price: Price = ON_A_CORE) -> float:
     """Estimated time of the study: of its initial designs, then of searches with fewer parallel
     trials.
 
@@ -146,16 +204,31 @@ def least_seconds(study: Study, workers: int) -> float:
     Parameters
     ----------
     study : the study.
-    workers : cores, one worker each.
+    workers : devices, one worker each.
+    price : what a trial takes on one device.
     """
-    designs = later = longest = 0.0
-    for plan in plans(searches(study)):
-        seconds = [trial_seconds(search.study, search.method) for search in plan.searches]
-        mean = sum(seconds) / len(seconds)
-        designed = min(plan.designed, plan.likely)
-        # Two phases with different numbers of trials that may run in parallel.
-        designs += designed * mean
-        later += (plan.likely - designed) * mean
-        longest = max(longest, mean * (1 + math.ceil((plan.likely - designed) / plan.lag)))
-    parallel, steady = (min(workers, most(study)) for most in (most_at_once, steadily_at_once))
-    return max(designs / parallel + later / max(steady, 1), longest)
+    return work_of(study, price).seconds(workers)
+
+
+def need_text(study: Study, walltime: float, price: Price, per_node: int = 1) -> str:
+    """How many devices end a study within a walltime, in words.
+
+    Parameters
+    ----------
+    study : the study.
+    walltime : seconds.
+    price : what a trial takes on one of them.
+    per_node : how many a node has.
+    """
+    what = "cores" if price.gpu is None else "GPUs"
+    work = work_of(study, price)
+    workers = work.workers(for_trials(walltime))
+    if workers is None:
+        least, jobs = work.seconds(work.most), math.ceil(work.seconds(work.most) / walltime)
+        return (
+            f"no number of {what} ends it in {duration(walltime)}: {work.most}, the most that it "
+            f"keeps busy, take {duration(least)}, {jobs} jobs in a chain"
+        )
+    nodes = math.ceil(workers / per_node)
+    on = f" ({nodes} node{'s'[: nodes > 1]})" if per_node > 1 else ""
+    return f"{workers} {what if workers > 1 else what[:-1]}{on} for {duration(walltime)}"

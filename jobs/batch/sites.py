@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from ...recon_core.errors import BadInput
+from ...recon_core.gpu.cost import GPUS
 from ...recon_core.machine import DeviceName
 from ...recon_core.registry import Registry
 from ...recon_core.validation import validation_error
@@ -51,6 +52,13 @@ def _walltime(text: str) -> str:
     except BadInput as error:
         raise ValueError(error.accepted) from error
     return text
+
+
+def _known_gpu(name: str) -> str:
+    """The text itself, if it names a GPU with a price."""
+    if name not in GPUS:
+        raise ValueError(", ".join(GPUS))
+    return name
 
 
 class Limit(BaseModel):
@@ -99,6 +107,7 @@ class Site(BaseModel):
     workers_per_node : ranks on a node, usually one per GPU.
     launch : command that starts the ranks.
     gpus_per_node : GPUs of a node; a job that gets none is refused. 0 for nodes without.
+    gpu : the kind of its GPUs, of which ``check`` knows the prices.
     cores_per_worker : cores of each rank.
     memory_per_node : as the scheduler writes it; left out if its default is meant.
     directives : lines for the scheduler, without its prefix.
@@ -119,6 +128,7 @@ class Site(BaseModel):
     workers_per_node: Annotated[int, Field(ge=1, le=1024)]
     launch: Line
     gpus_per_node: Annotated[int, Field(ge=0, le=64)] = 0
+    gpu: Annotated[str, AfterValidator(_known_gpu)] | None = None
     cores_per_worker: Annotated[int, Field(ge=1, le=1024)] = 1
     memory_per_node: Words | None = None
     directives: tuple[Line, ...] = ()

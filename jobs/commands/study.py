@@ -24,32 +24,56 @@ if TYPE_CHECKING:
 @click.option(
     "--site", metavar="NAME", help="Site that the nodes belong to. Default: one worker per node."
 )
+@click.option(
+    "--gpu", metavar="NAME", help="Price trials on this GPU. Default: that of the site, or a core."
+)
+@click.option(
+    "--measured",
+    type=FilePath,
+    metavar="DIR",
+    help="Take times from the journal of this study, run on such a device at any size.",
+)
 @quiet_option
 def check(
-    study: str, nodes: int | None, walltime: int | None, site: str | None, quiet: bool
+    study: str,
+    nodes: int | None,
+    walltime: int | None,
+    site: str | None,
+    gpu: str | None,
+    measured: Path | None,
+    quiet: bool,
 ) -> None:
     """Validate STUDY and estimate its cost; runs nothing.
 
     STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
-    device-hours (one device: one worker process, or one GPU), and warns if a job of these nodes
-    and this walltime does not fit, or, without --nodes and --site, if this computer's memory does
-    not suffice. Exit code 2 if the study is invalid.
+    device-hours (one device: one core, or one GPU), with --walltime how many devices are enough,
+    and warns if a job of these nodes and this walltime does not fit, or, without --nodes and
+    --site, if this computer's memory does not suffice. Exit code 2 if the study is invalid.
     """
+    from ...analysis import located
+    from ...sweep.price import price_measured, price_on
+    from ...sweep.record import StudyFolder
     from .. import load_study
     from ..batch.capacity import capacity_warnings
     from ..batch.sites import find_site
     from ..terminal.text import estimate_text
     from ..workers import memory_warnings
 
-    found = load_study(study)
-    text = estimate_text(found)
-    workers = (nodes or 1) * (find_site(site).workers_per_node if site else 1)
+    found, where = load_study(study), find_site(site) if site else None
+    price = price_on(gpu or (where.gpu if where and where.gpus_per_node else None))
+    if measured is not None:
+        price = price_measured(price, StudyFolder(located(measured)))
+    per_node = where.workers_per_node if where else 1
+    workers = (nodes or 1) * per_node
+    text = estimate_text(found, price, walltime, per_node)
     if quiet:
         return
     click.echo(text)
     # This computer's memory does not matter for a job on another machine.
-    here = [] if site or nodes else memory_warnings(found)
-    for warning in [*here, *capacity_warnings(found, workers, walltime)]:
+    here = [] if site or nodes or gpu else memory_warnings(found)
+    # A walltime alone asks for the number of workers.
+    lasting = walltime if site or nodes else None
+    for warning in [*here, *capacity_warnings(found, workers, lasting, price)]:
         click.echo(f"warning: {warning}", err=True)
 
 

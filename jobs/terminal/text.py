@@ -15,24 +15,36 @@ from ...analysis.journal import JournalReader
 from ...analysis.progress import duration, progress
 from ...analysis.recommend import Recommendation
 from ...analysis.style import axis_label, value_label
+from ...recon_core.memory import GIB
 from ...recon_core.settings import SolverSettings
 from ...sweep.estimate import Estimate, estimate
+from ...sweep.price import ON_A_CORE, Price, gpu_memory
 from ...sweep.study import Study
 from ...sweep.study.trial import GAMMA, SCORES, Score
-from ..batch.capacity import feeding_lines
+from ..batch.capacity import feeding_lines, need_text
 
 _SHOWN_CELLS = 100
 _WEIGHTS = ("haadf", "tv", GAMMA)
 
 
-def estimate_text(study: Study) -> str:
+def estimate_text(
+    study: Study, price: Price = ON_A_CORE, walltime: float | None = None, per_node: int = 1
+) -> str:
     """Cells, trials, memory, time and device-hours of a study, one per line.
 
     Parameters
     ----------
     study : the study, not yet run.
+    price : what a trial takes, and on what.
+    walltime : seconds within which it shall end, for the number of devices; None for no limit.
+    per_node : devices of a node.
     """
-    cost = estimate(study)
+    cost = estimate(study, price.seconds)
+    need = (
+        []
+        if walltime is None
+        else [f"enough         {need_text(study, walltime, price, per_node)}"]
+    )
     axes = [f"  {axis_label(path)}: {_listed(values)}" for path, values in study.axes.items()]
     return "\n".join(
         [
@@ -41,11 +53,20 @@ def estimate_text(study: Study) -> str:
             *axes,
             f"trials         {cost.trials_in_all} ({_by_method(cost)})",
             *(f"  {line}" for line in feeding_lines(study)),
-            f"memory         {cost.memory_bytes / 2**30:.2f} GiB per worker (estimated)",
-            f"time           {duration(cost.seconds)} on one core (estimated)",
-            f"device-hours   {cost.device_hours:.2f} (estimated)",
+            f"memory         {_memory(study, cost, price)} (estimated)",
+            f"time           {duration(cost.seconds)} on one {price.device} ({price.basis})",
+            f"{price.hours:<14} {cost.device_hours:.2f} ({price.basis})",
+            *need,
         ]
     )
+
+
+def _memory(study: Study, cost: Estimate, price: Price) -> str:
+    """The memory of the largest trial."""
+    if price.gpu is None:
+        return f"{cost.memory_bytes / GIB:.2f} GiB per worker"
+    own, host = gpu_memory(study)
+    return f"{own / GIB:.2f} GiB of the GPU for one trial, {host / GIB:.2f} GiB beside it"
 
 
 def _by_method(cost: Estimate) -> str:

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 
 from ..cpu.volume_step import Fields, Steps
 from ..result import Reconstruction, Status
+from ..settings import RECORD_EVERY
 from .convergence import ConvergenceRecord, record_of, result_of, status_of
 from .gram import Line, gram_of
 from .problem import FusedProblem
@@ -59,7 +60,6 @@ RESTART = 6  # steps of u after which its last one is forgotten: more swing up
 MOMENTUM = 0.9  # more lets the TV dual, of one step per iteration, lag and oscillate
 CALMED = 0.5  # factor of that limit wherever the objective has risen: strong TV takes less
 RAISED = 2.0  # factor of the metric there; less takes more rises to settle, more is slower after
-RECORD_EVERY = 10  # iterations between evaluations of the objective
 
 
 def init(problem: FusedProblem, volumes: Array) -> FusionState:

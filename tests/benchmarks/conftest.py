@@ -5,7 +5,9 @@ from pathlib import Path
 import numba
 import pytest
 
-sys.path.append(str(Path(__file__).parent))  # a benchmark is a script: it imports its neighbours
+# a benchmark is a script: it imports its neighbours
+for folder in (Path(__file__).parent, Path(__file__).parents[1] / "cuda_host"):
+    sys.path.append(str(folder))
 
 
 @pytest.fixture(autouse=True)

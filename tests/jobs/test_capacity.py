@@ -3,14 +3,18 @@ from __future__ import annotations
 import pytest
 
 from tomoatlas.jobs import load_study
+from tomoatlas.jobs.batch import for_trials
 from tomoatlas.jobs.batch.capacity import (
     capacity_warnings,
     least_seconds,
     most_at_once,
+    need_text,
     steadily_at_once,
+    work_of,
 )
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.estimate import estimate, trial_seconds
+from tomoatlas.sweep.price import price_on
 from tomoatlas.sweep.study import Study
 
 MINUTE = 60.0
@@ -54,3 +58,27 @@ def test_a_walltime_below_the_longest_search_is_warned_of(fig4: Study) -> None:
     assert few.startswith("896 workers, but only about 128 trials at once")
     assert long.endswith("is more than one job of 20 min 0 s: about 9 jobs in a chain")
     assert capacity_warnings(fig4, 128, 300 * MINUTE) == []
+
+
+@pytest.mark.parametrize("name", [None, "A100-40GB"])
+@pytest.mark.parametrize("minutes", [8, 20, 60, 600, 60000])
+def test_enough_workers_are_the_fewest_that_end_a_study_in_time(
+    name: str | None, minutes: int, fig4: Study
+) -> None:
+    price, walltime = price_on(name), minutes * MINUTE
+    work = work_of(fig4, price)
+    enough = work.workers(for_trials(walltime))
+    if enough is None:
+        assert work.seconds(10**6) > for_trials(walltime)
+        assert need_text(fig4, walltime, price, 4).startswith("no number of ")
+        return
+    assert work.seconds(enough) <= for_trials(walltime)
+    assert enough == 1 or work.seconds(enough - 1) > for_trials(walltime)
+    assert need_text(fig4, walltime, price, 4).startswith(f"{enough} ")
+
+
+def test_warnings_are_of_the_device_that_is_priced(fig4: Study) -> None:
+    assert len(capacity_warnings(fig4, 8, 120 * MINUTE)) == 1
+    assert capacity_warnings(fig4, 8, 120 * MINUTE, price_on("A100-40GB")) == []
+    (second,) = capacity_warnings(fig4, 8, 1.0, price_on("A100-40GB"))
+    assert "on one A100-40GB" in second

@@ -139,6 +139,16 @@ def test_ranks_of_nodes_with_gpus_are_told_to_use_them(device, told, tmp_path):
     assert (caught.value.key, caught.value.value) == ("device", "cpu")
 
 
+def test_a_gpu_without_a_price_is_refused(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(f'{SITE}gpus_per_node = 2\ngpu = "GTX"\n')
+    with pytest.raises(BadInput) as caught:
+        find_site(str(file))
+    assert (caught.value.key, caught.value.value) == ("gpu", "GTX")
+    file.write_text(f'{SITE}gpus_per_node = 2\ngpu = "H100"\n')
+    assert find_site(str(file)).gpu == "H100"
+
+
 def test_a_path_is_a_site(tmp_path):
     (tmp_path / "mine.toml").write_text(SITE)
     assert find_site(str(tmp_path / "mine.toml")).workers_per_node == 7

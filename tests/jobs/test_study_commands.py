@@ -23,6 +23,9 @@ from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
 ATLASES = ("atlas.csv", "atlas.h5", "atlas.nc")
 
 
+ATLAS = "fig4_nanocubes_64"
+
+
 def test_check_tells_the_cost(study_file, capsys):
     assert main(["check", str(study_file)]) == 0
     out = capsys.readouterr().out
@@ -31,6 +34,34 @@ def test_check_tells_the_cost(study_file, capsys):
     assert re.search(r"^trials +10 \(fused 4, chemistry-tv 2, ml 2, ml-stopped 2\)$", out, re.M)
     for word in ("memory", "time", "device-hours", "HAADF tilts: 5, 9"):
         assert word in out
+
+
+def test_check_prices_the_gpus_of_a_site_and_says_how_many_are_enough(study_file, capsys):
+    asked = ["--walltime", "02:00:00", "--nodes", "1"]
+    assert main(["check", str(study_file), "--site", "perlmutter", *asked]) == 0
+    shown = capsys.readouterr().out
+    assert "GPU-hours" in shown
+    assert "on one A100-40GB (predicted" in shown
+    assert "1 GPU (1 node) for 2 h 0 min" in shown
+    assert main(["check", str(study_file), "--gpu", "H200"]) == 0
+    assert "on one H200 (predicted" in capsys.readouterr().out
+    assert main(["check", str(study_file), *asked]) == 0
+    assert "1 core for 2 h 0 min" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--gpu", "GTX"), ("--measured", "nosuch"), ("--measured", ATLAS)]
+)
+def test_check_refuses_a_price_that_there_is_not(option, value, study_file, capsys):
+    """The shipped atlas was made on a CPU."""
+    argv = ["check", str(study_file), "--site", "polaris", option, value]
+    assert main([a for a in argv if option != "--gpu" or a not in ("--site", "polaris")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_check_takes_times_from_a_journal(study_file, capsys):
+    assert main(["check", str(study_file), "--measured", ATLAS]) == 0
+    assert "(measured: 1088 trials on cpu)" in capsys.readouterr().out
 
 
 def test_check_quiet_says_nothing_but_still_refuses(study_file, capsys):
@@ -50,10 +81,10 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(study_file, tm
     assert main(argv) == 0
     said, err = capsys.readouterr()
     assert err == ""
-    assert said.startswith("10 trials\n1/10 trials")
+    assert re.match(r"computing on 1 CPU worker \(.+\)\n10 trials\n1/10 trials", said)
     assert "10 trials, 0 failed" in said
     names = {path.name for path in out.iterdir()}
-    assert names == {"study.toml", "trials.jsonl", "report", *ATLASES}
+    assert names == {"study.toml", "trials.jsonl", "runs.jsonl", "report", *ATLASES}
     journal = (out / "trials.jsonl").read_bytes()
     assert main([*argv, "-q"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -23,8 +23,8 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
 job=$out/job.sh
-# 7ab348bf5bb03a35: the same in the file of the successors. LSF runs this one from a copy of its own making.
-mine=$(grep -s '^# 7ab348bf5bb03a35:' "$job")
+# ce5b4965dbfa6d59: the same in the file of the successors. LSF runs this one from a copy of its own making.
+mine=$(grep -s '^# ce5b4965dbfa6d59:' "$job")
 [ -n "$mine" ] || echo "$job is missing or another script: save this one there" >&2
 
 # The successor, unless jobs in a row have recorded nothing: then something else is wrong.
