@@ -94,7 +94,7 @@ def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
     -------
     One row per method, in the study's order.
     """
-    good = good_trials(trials)["method"].value_counts()
+    good = good_trials(trials, reduced=True)["method"].value_counts()
     planned = planned_trials(trials, study)
     found = []
     for method in study.search.methods:

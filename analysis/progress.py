@@ -178,9 +178,9 @@ def progress(trials: pd.DataFrame, study: Study) -> Progress:
         cells_done=int((trials_left(trials, study, planned) == 0).sum()),
         planned=sum(int(counts.sum()) for counts in planned.values()),
         done=len(trials),
-        ok=len(good_trials(trials)),
+        ok=len(good_trials(trials, reduced=True)),
         failures=failures_by_class(trials),
-        solver=_counts(good_trials(trials)["solver_status"].dropna()),
+        solver=_counts(good_trials(trials, reduced=True)["solver_status"].dropna()),
         device_seconds={str(m): _seconds(trials, m) for m in study.search.methods},
         seconds_left=_seconds_left(trials, {str(m): int(n.sum()) for m, n in planned.items()}),
     )
@@ -201,29 +201,32 @@ def planned_trials(trials: pd.DataFrame, study: Study) -> dict[Method, Counts]:
     Method → (cells,).
     """
     cells = study.cells()
-    planned = {m: np.full(len(cells), study.search.budget(m)) for m in study.search.methods}
     if study.search.strategy is Strategy.PER_CELL:
-        return planned
+        return {m: np.full(len(cells), study.search.budget(m)) for m in study.search.methods}
+    planned = {method: np.zeros(len(cells), dtype=np.int64) for method in study.search.methods}
     places = cell_places(trials, study)
     for plan in plans(searches(study)):
-        if isinstance(plan, Survey):
+        if not isinstance(plan, Survey):
+            (search,) = plan.searches
+            planned[search.method][search.cell.index] += search.budget
+        else:
             inside = np.isin(places, [search.cell.index for search in plan.searches])
             mine = inside & (trials["method"] == plan.method).to_numpy(dtype=bool)
             _take_in(plan, trials[mine], places[mine])
             for search in plan.searches:
                 made, likely = len(search.weights), plan.likely // len(plan.searches)
                 more = made if plan.over else max(made + 1, likely)
-                planned[plan.method][search.cell.index] = min(more, search.budget)
+                planned[plan.method][search.cell.index] += min(more, search.budget)
     return planned
 
 
 def _take_in(plan: Survey, trials: pd.DataFrame, places: NDArray[np.int64]) -> None:
     """Bring a search to where its trials have brought it."""
-    by_cell = {search.cell.index: search for search in plan.searches}
+    by_cell = {(search.cell.index, search.reduced): search for search in plan.searches}
     names = list(plan.searches[0].space)
     good = (trials["status"] == "ok") & np.isfinite(trials["score"])
     rows = zip(
-        places.tolist(),
+        zip(places.tolist(), trials["reduced"].tolist(), strict=True),
         trials[["number", "proposal"]].to_numpy().tolist(),
         trials[names].to_numpy(dtype=float).tolist(),
         trials["score"].where(good).tolist(),
@@ -233,7 +236,9 @@ def _take_in(plan: Survey, trials: pd.DataFrame, places: NDArray[np.int64]) -> N
         if math.isfinite(proposal):
             named = weights_named(dict(zip(names, weights, strict=True)))
             made = Proposal(int(proposal), 0)
-            trial = Trial(by_cell[place].cell, plan.method, int(number), named, "", made)
+            search = by_cell[place]
+            scale = search.study.scale(search.reduced)
+            trial = Trial(search.cell, plan.method, int(number), named, "", made, scale)
             plan.take_in(trial, score if math.isfinite(score) else None)
 
 
@@ -279,7 +284,7 @@ def failure_classes(trials: pd.DataFrame) -> pd.Series:
     -------
     Classes with the index of ``trials``; None for a good trial.
     """
-    good = set(good_trials(trials).index)
+    good = set(good_trials(trials, reduced=True).index)
     kinds = [
         None if index in good else _kind(status, error)
         for index, status, error in zip(

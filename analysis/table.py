@@ -20,7 +20,7 @@ from ..recon_core.methods import Method
 from ..recon_core.tiltseries import SYMBOLS
 from ..sweep.record.lines import LONGEST_S, WORST
 from ..sweep.study import Study
-from ..sweep.study.trial import GAMMA, Score, is_final, proposal_of, score_of
+from ..sweep.study.trial import GAMMA, Score, is_final, is_reduced, proposal_of, score_of
 from ..sweep.versions import revision_of
 from .style import SCORE_COLUMNS
 
@@ -36,11 +36,14 @@ _TEXTS = (
     "version",
     "commit",
 )
-_NUMBERS = ("relative_error", "iterations")
+_NUMBERS = ("relative_error", "iterations", "size", "max_iterations")
 BASE_COLUMNS = (
     "trial_id",
     "number",
     "proposal",
+    "size",
+    "max_iterations",
+    "reduced",
     "method",
     "status",
     "haadf",
@@ -127,6 +130,7 @@ def trials_table(records: Sequence[Mapping[str, Any]], score: Score = Score.NRMS
     columns = _plain(outcomes) | _weights(outcomes)
     columns["score"] = columns["nrmse"] if score is Score.NRMSE else _scores(outcomes, score)
     columns["proposal"] = _numbers([_proposal(record) for record in outcomes])
+    columns["reduced"] = np.array([is_reduced(record) for record in outcomes], dtype=bool)
     columns["revision"] = np.array([revision_of(record) for record in outcomes], dtype=np.int64)
     columns["seconds"] = _seconds(outcomes)
     columns["device_seconds"] = columns["seconds"] + _spent_before(records, outcomes)
@@ -237,15 +241,22 @@ def _nested(records: Sequence[Mapping[str, Any]], table: str) -> dict[str, list[
     return {str(name): [row.get(name) for row in rows] for name in names}
 
 
-def good_trials(trials: pd.DataFrame, method: Method | None = None) -> pd.DataFrame:
+def good_trials(
+    trials: pd.DataFrame, method: Method | None = None, reduced: bool = False
+) -> pd.DataFrame:
     """Trials that ended well with a finite NRMSE, and a finite score where the study has another.
+
+    Trials that only guided a search, of a smaller size or fewer iterations, are left out.
 
     Parameters
     ----------
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     method : keep only its trials; None for all methods.
+    reduced : whether to keep those that only guided a search too.
     """
     good = (trials["status"] == "ok") & np.isfinite(trials["nrmse"]) & np.isfinite(trials["score"])
+    if not reduced and "reduced" in trials:
+        good &= ~trials["reduced"].to_numpy(dtype=bool)
     found: pd.DataFrame = trials[good if method is None else good & (trials["method"] == method)]
     return found
 
@@ -337,7 +348,8 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     # Selected by index, since the good trials are a filtered table.
     fused = places[good.index][good["method"] == Method.FUSED.value]
     columns["trials"] = _counts(fused, len(cells))
-    columns["failed"] = _counts(places.drop(good.index), len(cells))
+    ended_well = good_trials(trials, reduced=True).index
+    columns["failed"] = _counts(places.drop(ended_well), len(cells))
     columns["revision"] = best[Method.FUSED]["revision"]
     axes = pd.DataFrame([dict(cell.values) for cell in cells], columns=list(study.axes))
     return axes.join(pd.DataFrame(columns, index=range(len(cells))))

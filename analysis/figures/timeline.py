@@ -194,7 +194,7 @@ class _Clock:
 
 def _draw_gantt(ax: Axes, timed: pd.DataFrame, clock: _Clock) -> None:
     """Draw a bar per trial, coloured by method; failed trials in a colour of their own."""
-    rows, good = lanes(timed), timed.index.isin(good_trials(timed).index)
+    rows, good = lanes(timed), timed.index.isin(good_trials(timed, reduced=True).index)
     begin, end = clock.at(timed["begin"]), clock.at(timed["end"])
     groups = {
         label: (METHOD_STYLE[method][0], good & (timed["method"] == method).to_numpy())

@@ -54,7 +54,7 @@ def feeding_lines(study: Study) -> list[str]:
     lines = []
     for plan in plans(searches(study)):
         if isinstance(plan, Survey):
-            cells = len(plan.searches)
+            cells = plan.cells
             lines.append(
                 f"{plan.method} in {cells} cells: {plan.designed} trials at once, later "
                 f"{plan.lag} (search.lag){_larger_lag(plan.lag, cells)}"

@@ -188,7 +188,7 @@ class Scheduler:
         self, study: Study, records: Iterable[Record] = (), cells: Iterable[Cell] | None = None
     ) -> None:
         self._retries, self._score = study.limits.retries, study.search.score
-        self._searches = {(s.cell.values, s.method): s for s in searches(study, cells)}
+        self._searches = {search.key: search for search in searches(study, cells)}
         self._plans = plans(list(self._searches.values()))
         self._plan_of = {search: plan for plan in self._plans for search in plan.searches}
         self.done = self.failed = 0
@@ -260,7 +260,7 @@ class Scheduler:
             trial = plan.next_trial()
             self._order.add(plan)
             if trial is not None:
-                search = self._searches[trial.cell.values, trial.method]
+                search = self._searches[trial.cell.values, trial.method, trial.scale.reduced]
                 self._ready.append(Planned(search, trial))
                 return True
         return False

@@ -17,8 +17,14 @@ from ...recon_core.methods import Method, Weights, default_weights
 from ..study import Study, trial_id
 from ..study.identity import short_seed
 from ..study.tables import Strategy
-from ..study.trial import Cell, Record, Scalar, Trial, proposal_of, weights_named
+from ..study.trial import Cell, Record, Scalar, Trial, is_reduced, proposal_of, weights_named
 from .propose import Space, initial_point, propose
+
+SearchKey = tuple[tuple[tuple[str, Scalar], ...], Method, bool]
+"""Values of a cell, a method, and whether the trials are the cheaper ones of a search."""
+
+CONFIRMED = 2
+"""Most full trials of a cell where a search learns from cheaper ones."""
 
 
 @dataclass(eq=False)
@@ -30,6 +36,7 @@ class Search:
     study : the study of the cell, without axes.
     cell : the cell.
     method : the method whose weights are searched.
+    reduced : whether its trials are the cheaper ones of ``search.fidelity``.
     weights : trial number → weights, of every started trial.
     scores : trial number → score of every finished trial as a proposal sees it, None for a failed
         one.
@@ -38,6 +45,7 @@ class Search:
     study: Study
     cell: Cell
     method: Method
+    reduced: bool = False
     weights: dict[int, Weights] = field(default_factory=dict)
     scores: dict[int, float | None] = field(default_factory=dict)
     _next: int = 0
@@ -66,7 +74,14 @@ class Search:
     @property
     def budget(self) -> int:
         """Trials that this search may have."""
-        return self.study.search.budget(self.method)
+        most = self.study.search.budget(self.method)
+        confirms = self.shared and self.study.search.fidelity is not None and not self.reduced
+        return min(CONFIRMED, most) if confirms else most
+
+    @property
+    def key(self) -> SearchKey:
+        """What a record of one of its trials names."""
+        return self.cell.values, self.method, self.reduced
 
     @property
     def likely(self) -> int:
@@ -117,7 +132,8 @@ class Search:
         weights : its weights.
         """
         identity = trial_id(self._parameters, self.method, weights)
-        return Trial(self.cell, self.method, number, weights, identity)
+        scale = self.study.scale(self.reduced)
+        return Trial(self.cell, self.method, number, weights, identity, scale=scale)
 
     def take_in(self, trial: Trial, score: float | None) -> None:
         """Learn the score of a trial, of this run or an earlier one.
@@ -203,20 +219,23 @@ def rounded(score: float, digits: int | None) -> float:
     return score if digits is None else float(f"{score:.{digits}g}")
 
 
-SearchKey = tuple[tuple[tuple[str, Scalar], ...], Method]
-"""Values of a cell, and a method."""
-
-
 def searches(study: Study, cells: Iterable[Cell] | None = None) -> list[Search]:
-    """Every method in every cell, in the order of the cells.
+    """Every method in every cell, in the order of the cells, and the cheaper trials of each.
 
     Parameters
     ----------
     study : with its axes.
     cells : some of its cells; None for all.
     """
-    at = [(cell, study.at(cell)) for cell in (study.cells() if cells is None else cells)]
-    return [Search(there, cell, method) for cell, there in at for method in study.search.methods]
+    found = []
+    for cell in study.cells() if cells is None else cells:
+        at = study.at(cell)
+        found += [Search(at, cell, method) for method in study.search.methods]
+        if study.search.fidelity is not None:
+            cheaper = at.reduced()
+            both = (Search(cheaper, cell, method, True) for method in study.search.methods)
+            found += [search for search in both if search.shared]
+    return found
 
 
 def planned_by(places: Mapping[SearchKey, Search], record: Record) -> tuple[Search, Trial]:
@@ -224,7 +243,7 @@ def planned_by(places: Mapping[SearchKey, Search], record: Record) -> tuple[Sear
 
     Parameters
     ----------
-    places : values of a cell and a method → search.
+    places : key of a search → search.
     record : of the journal.
 
     Raises
@@ -232,7 +251,7 @@ def planned_by(places: Mapping[SearchKey, Search], record: Record) -> tuple[Sear
     BadInput : the trial is none of the study's.
     """
     try:
-        search = places[tuple(record["cell"].items()), Method(record["method"])]
+        search = places[tuple(record["cell"].items()), Method(record["method"]), is_reduced(record)]
         trial = search.trial(int(record["number"]), weights_named(record["weights"]))
         trial = replace(trial, proposal=proposal_of(record))
         known = trial.trial_id == record["trial_id"] and {"nrmse", "status"} <= record.keys()
@@ -255,7 +274,7 @@ def recognised(
 
     Parameters
     ----------
-    places : values of a cell and a method → search.
+    places : key of a search → search.
     records : of the journal.
 
     Returns

@@ -50,7 +50,7 @@ class Cells:
     Parameters
     ----------
     context : (cells, q), also of cells that others have searched before.
-    wanted : (stages, …) places of the cells to search, stage by stage.
+    wanted : places of the cells to search, stage by stage.
     most : trials that a cell may have in each stage.
     seed : of the design.
     """
@@ -59,6 +59,15 @@ class Cells:
     wanted: tuple[Indices, ...]
     most: tuple[int, ...]
     seed: int
+
+    def stage_of(self, cell: int) -> int:
+        """The stage in which a cell is searched.
+
+        Parameters
+        ----------
+        cell : its place.
+        """
+        return next(stage for stage, wanted in enumerate(self.wanted) if cell in wanted)
 
     @cached_property
     def orders(self) -> tuple[Indices, ...]:
@@ -373,14 +382,15 @@ def _tried(points: Points, results: Results) -> np.ndarray[tuple[int], np.dtype[
     return tried
 
 
-def fitted_results(known: int) -> int:
+def fitted_results(known: int, since: int = 0) -> int:
     """How many of the first results the parameters are found from: all at first, later in steps.
 
     Parameters
     ----------
     known : number of results.
+    since : number of them when the stage began: what is new about it is to be learnt at once.
     """
     marks: Iterator[int] = itertools.accumulate(
         itertools.repeat(0), lambda n, _: max(n + 1, n * 11 // 10), initial=1
     )
-    return max(itertools.takewhile(lambda mark: mark <= known, marks), default=0)
+    return since + max(itertools.takewhile(lambda mark: mark <= known - since, marks), default=0)

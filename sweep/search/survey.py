@@ -10,8 +10,8 @@ import numpy as np
 from ...recon_core.methods import default_weights
 from ..study.identity import short_seed
 from ..study.tables import SearchSettings
-from ..study.trial import GAMMA, Proposal, Trial, weights_named
-from . import Search
+from ..study.trial import GAMMA, Proposal, Scalar, Trial, weights_named
+from . import Search, SearchKey
 from .choices import Cells, Choice, Results, fitted_results, next_choice
 from .context import columns, uses_haadf
 from .contextual import Array, Parameters, fit_parameters
@@ -39,15 +39,15 @@ class Survey:
     """
 
     def __init__(self, searches: Sequence[Search]) -> None:
-        self.searches = tuple(searches)
+        self.searches = tuple(sorted(searches, key=lambda search: not search.reduced))
         first = searches[0]
         self.method = first.method
         self._settings: SearchSettings = first.study.search
         self._haadf = uses_haadf(first.method, first.study.acquisition.haadf_tilts)
         self._space, self._fixed = _acting(first, self._haadf)
-        self._place = {search.cell.values: i for i, search in enumerate(searches)}
+        self._place = {search.key: i for i, search in enumerate(self.searches)}
         self._cells = self._described()
-        self._lag = self._settings.lag_of(len(searches))
+        self._lag = self._settings.lag_of(self.cells)
         self._made: dict[int, tuple[int, Array]] = {}
         self._knew: dict[int, int] = {}
         self._scores: dict[int, float] = {}
@@ -56,11 +56,18 @@ class Survey:
         self._fits: dict[int, Parameters] = {}
 
     def _described(self) -> Cells:
-        context = columns([search.cell.values for search in self.searches], self._haadf)
-        everywhere = np.arange(len(self.searches), dtype=np.intp)
-        first = self.searches[0]
-        seed = short_seed("survey", first.study.study.seed, first.method, *self._space)
-        return Cells(context, (everywhere,), (first.budget,), seed)
+        context = columns([_values(search) for search in self.searches], self._haadf)
+        reduced = np.array([search.reduced for search in self.searches])
+        stages = [np.flatnonzero(part) for part in (reduced, ~reduced) if part.any()]
+        most = tuple(self.searches[int(stage[0])].budget for stage in stages)
+        first = self.searches[0].study.study
+        seed = short_seed("survey", first.seed, self.method, *self._space)
+        return Cells(context, tuple(stages), most, seed)
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return len({search.cell.values for search in self.searches})
 
     @property
     def budget(self) -> int:
@@ -120,7 +127,7 @@ class Survey:
         """The next trial; None where it has to wait for all results, or nothing is worth one."""
         number, known = self._next, self._known()
         choice = self._choice(number, known)
-        if choice is None and known < number:
+        if self._ends(choice, number) and known < number:
             self._floor = number
             if not self.ready:
                 return None
@@ -131,6 +138,12 @@ class Survey:
         trial = self._trial(choice, Proposal(number, known, choice.gain))
         self._add(trial)
         return trial
+
+    def _ends(self, choice: Choice | None, number: int) -> bool:
+        """Whether a choice ends the search, or a stage of it: all results are to count first."""
+        if choice is None or not number:
+            return choice is None
+        return choice.stage > self._cells.stage_of(self._made[number - 1][0])
 
     def take_in(self, trial: Trial, score: float | None) -> None:
         """Learn the score of a trial, of this run or an earlier one; None if it failed.
@@ -160,10 +173,8 @@ class Survey:
 
     def _add(self, trial: Trial) -> None:
         proposal = _made_by(trial)
-        self._made[proposal.number] = (
-            self._place[trial.cell.values],
-            unit_of(self._space, trial.weights),
-        )
+        place = self._place[_key(trial)]
+        self._made[proposal.number] = (place, unit_of(self._space, trial.weights))
         self._knew[proposal.number] = proposal.known
         self._search(trial).weights[trial.number] = trial.weights
         while self._next in self._made:
@@ -171,7 +182,7 @@ class Survey:
             self._next += 1
 
     def _search(self, trial: Trial) -> Search:
-        return self.searches[self._place[trial.cell.values]]
+        return self.searches[self._place[_key(trial)]]
 
     def _trial(self, choice: Choice, proposal: Proposal) -> Trial:
         number = sum(self._made[k][0] == choice.cell for k in range(proposal.number))
@@ -195,7 +206,10 @@ class Survey:
 
     def _parameters(self, results: Results) -> Parameters | None:
         """Of the kernel, from some of the results."""
-        count = fitted_results(len(results.scores))
+        known = results.cells[: len(results.scores)]
+        stage = self._cells.stage_of(int(known[-1])) if len(known) else 0
+        since = int(np.argmax(np.isin(known, self._cells.wanted[stage]))) if stage else 0
+        count = fitted_results(len(known), since)
         points, scores = results.points(self._cells), results.scores[:count]
         sound = np.flatnonzero(~np.isnan(scores))
         if not len(sound):
@@ -203,6 +217,19 @@ class Survey:
         if count not in self._fits:
             self._fits = {count: fit_parameters(points.at(sound), scores[sound])}
         return self._fits[count]
+
+
+def _key(trial: Trial) -> SearchKey:
+    return trial.cell.values, trial.method, trial.scale.reduced
+
+
+def _values(search: Search) -> list[tuple[str, Scalar]]:
+    """The cell's values, and what its trials may differ in from those of the study."""
+    scale = {
+        "specimen.size": search.study.specimen.size,
+        "solver.max_iterations": search.study.solver.max_iterations,
+    }
+    return list((dict(search.cell.values) | scale).items())
 
 
 def _acting(search: Search, haadf: bool) -> tuple[Space, dict[str, float]]:

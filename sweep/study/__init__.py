@@ -23,6 +23,8 @@ from .axes import check_axes, flattened, put
 from .identity import digest, identifying, seed_from, with_defaults
 from .specimens import check_specimen, located, outline, specimen_identity
 from .tables import (
+    LEAST_REDUCED_SIZE,
+    Fidelity,
     LimitsTable,
     SearchSettings,
     SpecimenTable,
@@ -31,7 +33,7 @@ from .tables import (
     Table,
     toml_text,
 )
-from .trial import GAMMA, SCORES, Cell, Scalar, Score, Trial, weights_of
+from .trial import GAMMA, SCORES, Cell, Scalar, Scale, Score, Trial, weights_of
 
 MAX_CELLS = 100_000
 MOST_BYTES = 16 << 20
@@ -100,6 +102,28 @@ class Study(Table):
             put(data, path, value)
         return _validated(data, None, [path for path, _ in cell.values])
 
+    def reduced(self) -> Study:
+        """The study of one condition as the cheaper trials of its search see it."""
+        fidelity = self.search.fidelity or Fidelity()
+        specimen = {"size": fidelity.size_of(self.specimen.size)}
+        most = min(self.solver.max_iterations, fidelity.iterations or self.solver.max_iterations)
+        return self.model_copy(
+            update={
+                "specimen": self.specimen.model_copy(update=specimen),
+                "solver": self.solver.model_copy(update={"max_iterations": most}),
+            }
+        )
+
+    def scale(self, reduced: bool = False) -> Scale:
+        """What a trial of one condition is solved on.
+
+        Parameters
+        ----------
+        reduced : whether this is what :meth:`reduced` returns.
+        """
+        size = None if self.specimen.from_file else self.specimen.size
+        return Scale(size, self.solver.max_iterations, reduced)
+
     def _sections_at(self, cell: Cell) -> dict[str, Table]:
         """The tables that a cell's values change, validated: a study may have 100,000 cells."""
         names = dict.fromkeys(path.partition(".")[0] for path in self.axes)
@@ -167,9 +191,8 @@ class Study(Table):
         # Identities are those of a study of one condition: another study with the same cell shares
         # them.
         at = self.at(cell) if self.axes else self
-        return Trial(
-            cell, method, number, weights, trial_id(at.parameters(method), method, weights)
-        )
+        identity = trial_id(at.parameters(method), method, weights)
+        return Trial(cell, method, number, weights, identity, scale=at.scale())
 
     def parameters(self, method: Method) -> dict[str, Any]:
         """Everything that decides a method's results except its weights, for a study without axes.
@@ -361,6 +384,7 @@ def _check_cell(study: Study, cell: Cell, source: str | Path) -> str:
         check_specimen(at.specimen, at.acquisition)
         _check_gamma(at)
         _check_score(at)
+        _check_fidelity(at)
     except BadInput as error:
         key = f"axes.{error.key}" if error.key in study.axes else error.key
         raise error.at(source=error.source or source, key=key) from error
@@ -377,6 +401,24 @@ def _check_gamma(at: Study) -> None:
             key="search.space.gamma",
             value=list(bounds),
             accepted=f"[low, high], {low:g} <= low < high <= {high:g}",
+        )
+
+
+def _check_fidelity(at: Study) -> None:
+    """Refuse cheaper trials that are too small to say anything, or no cheaper."""
+    fidelity, key = at.search.fidelity, "search.fidelity"
+    if fidelity is None:
+        return
+    size = fidelity.size_of(at.specimen.size)
+    if fidelity.size is not None and (at.specimen.from_file or size < LEAST_REDUCED_SIZE):
+        of_file = "a volume from a file has one size"
+        problem = of_file if at.specimen.from_file else f"leaves {size} voxels per edge"
+        accepted = f"a fraction that leaves {LEAST_REDUCED_SIZE} of a named specimen"
+        raise BadInput(problem, key=f"{key}.size", value=fidelity.size, accepted=accepted)
+    if fidelity.iterations is not None and fidelity.iterations >= at.solver.max_iterations:
+        accepted = f"< solver.max_iterations, {at.solver.max_iterations}"
+        raise BadInput(
+            "no fewer", key=f"{key}.iterations", value=fidelity.iterations, accepted=accepted
         )
 
 

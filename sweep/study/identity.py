@@ -20,6 +20,7 @@ from ...recon_core.settings import SOLVER_EDITIONS
 
 LATER: dict[str, object] = {
     "acquisition.contrast": "power",
+    "search.fidelity": None,
     "search.precision": 0.005,
     "search.score": "nrmse",
     "search.score_digits": None,

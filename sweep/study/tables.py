@@ -207,6 +207,37 @@ class SearchSpace(Table):
         return {**space, GAMMA: self.gamma} if self.gamma and takes_gamma(method) else space
 
 
+LEAST_REDUCED_SIZE = 32
+"""Voxels per edge below which weights say nothing of a larger grid."""
+
+
+class Fidelity(Table):
+    """``search.fidelity``: cheaper trials that a search learns from before it confirms the best.
+
+    Parameters
+    ----------
+    size : edge of the specimen, as a fraction of the study's; None for the same.
+    iterations : limit of the solver's iterations; None for the study's.
+    """
+
+    size: Annotated[float, Field(gt=0, lt=1)] | None = None
+    iterations: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+    def size_of(self, size: int) -> int:
+        """Edge of a cheaper specimen, voxels; even, as solvers halve it.
+
+        Parameters
+        ----------
+        size : edge of the study's.
+
+        Examples
+        --------
+        >>> Fidelity(size=0.5).size_of(64), Fidelity(iterations=40).size_of(64)
+        (32, 64)
+        """
+        return size if self.size is None else 2 * round(size * self.size / 2)
+
+
 class SearchSettings(Table):
     """``[search]``: how the weights of every cell are found.
 
@@ -220,6 +251,8 @@ class SearchSettings(Table):
         outnumber cells. None: an eighth of the cells that are searched together.
     precision : relative improvement of a cell's score that is not worth a trial; ``contextual``
         ends where no more is expected anywhere.
+    fidelity : cheaper trials to search with, of ``contextual``; None for none. The best weights are
+        then confirmed by one or two full trials of each cell.
     methods : what is run in every cell.
     surrogate : the model that makes the proposals.
     space : bounds of the weights.
@@ -241,6 +274,7 @@ class SearchSettings(Table):
     score: Score = Score.NRMSE
     score_digits: Annotated[int, Field(ge=2, le=17)] | None = None
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    fidelity: Fidelity | None = None
 
     @field_validator("lag")
     @classmethod
@@ -248,6 +282,15 @@ class SearchSettings(Table):
         """A cell that is searched alone has one trial in flight, unless another number is set."""
         alone = info.data.get("strategy") is Strategy.PER_CELL
         return 1 if lag is None and alone else lag
+
+    @field_validator("fidelity")
+    @classmethod
+    def _cheaper_and_together(cls, value: Fidelity | None, info: ValidationInfo) -> Fidelity | None:
+        if value is not None and info.data.get("strategy") is not Strategy.CONTEXTUAL:
+            raise BadInput("for searches over many cells", accepted='strategy = "contextual"')
+        if value is not None and value.size is None and value.iterations is None:
+            raise BadInput("nothing is cheaper", accepted="size, iterations or both")
+        return value
 
     @field_validator("methods")
     @classmethod

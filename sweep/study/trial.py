@@ -49,6 +49,23 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What a trial is solved on, and for how long.
+
+    Parameters
+    ----------
+    size : voxels per edge of the specimen; None of a volume from a file.
+    max_iterations : limit of the solver's work.
+    reduced : whether this is cheaper than the study asks for: such trials guide a search, and count
+        in no map.
+    """
+
+    size: int | None = None
+    max_iterations: int | None = None
+    reduced: bool = False
+
+
+@dataclass(frozen=True)
 class Trial:
     """One reconstruction to be made and scored.
 
@@ -61,6 +78,7 @@ class Trial:
     trial_id : hash of all parameters that decide the result; see
         :meth:`tomoatlas.sweep.study.Study.trial`.
     proposal : of a search over many cells; None of one that searches its cell alone.
+    scale : what it is solved on.
     """
 
     cell: Cell
@@ -69,6 +87,7 @@ class Trial:
     weights: Weights
     trial_id: str
     proposal: Proposal | None = field(default=None, compare=False)
+    scale: Scale = field(default=Scale(), compare=False)
 
     def weights_record(self) -> dict[str, float]:
         """The weights that the method has, by name."""
@@ -231,6 +250,7 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
         "method": str(trial.method),
         "number": trial.number,
         "proposal": trial.proposal and asdict(trial.proposal),
+        **asdict(trial.scale),
         "attempt": attempt,
         "final": final,
         "weights": trial.weights_record(),
@@ -253,6 +273,16 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
         "version": code.version,
         "commit": code.commit,
     }
+
+
+def is_reduced(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a trial that only guides a search; see :class:`Scale`.
+
+    Parameters
+    ----------
+    record : a line of a journal, parsed.
+    """
+    return record.get("reduced") is True
 
 
 def is_final(record: Mapping[str, Any]) -> bool:

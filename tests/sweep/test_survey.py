@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweep_fakes import ShuffledExecutor, atlas_of, read_records
 
+from tomoatlas.analysis.journal import load_trials
+from tomoatlas.analysis.progress import progress
+from tomoatlas.analysis.table import atlas_table
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.recon_core.methods import Method
+from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep.estimate import Share
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record import StudyFolder
@@ -24,7 +28,7 @@ from tomoatlas.sweep.search import searches
 from tomoatlas.sweep.search.plans import plans
 from tomoatlas.sweep.search.survey import Survey
 from tomoatlas.sweep.study import Study, parse_study
-from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus
+from tomoatlas.sweep.study.trial import Trial, TrialResult, TrialStatus, weights_named
 
 TEXT = """
 [study]
@@ -262,3 +266,77 @@ def test_cells_that_are_searched_together_are_not_divided(tmp_path: Path) -> Non
     with pytest.raises(BadInput) as refused:
         merge([tmp_path / "one", tmp_path / "two"], tmp_path / "both")
     assert refused.value.key == "search.strategy"
+
+
+FIDELITY = TEXT.replace("size = 16", "size = 64").replace("trials = 6", "trials = 12", 1)
+
+
+def shifted(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
+    """The map, whose optimum for TV moves with the size and for HAADF hardly with iterations."""
+    tv = trial.weights.tv * (study.specimen.size / 64) ** 0.7
+    haadf = trial.weights.haadf * (study.solver.max_iterations / 400) ** 0.05
+    moved = replace(trial, weights=Weights(haadf, tv))
+    return moving(study, moved)
+
+
+def test_a_search_at_half_the_size_is_confirmed_at_the_full_one(tmp_path: Path) -> None:
+    study = study_of(FIDELITY, methods='["fused", "ml"]', fidelity="{ size = 0.5 }")
+    summary = run(study, tmp_path / "one", InlineExecutor(shifted))
+    run(study, tmp_path / "five", ShuffledExecutor(5, 1, shifted))
+    one, five = (atlas_of(tmp_path / name / "trials.jsonl") for name in ("one", "five"))
+    assert one == five
+    assert summary.done == summary.total == len(one)
+    fused = [r for r in read_records(tmp_path / "one" / "trials.jsonl") if r["method"] == "fused"]
+    by_proposal = sorted(fused, key=lambda r: r["proposal"]["number"])
+    sizes = [r["size"] for r in by_proposal]
+    confirmed = sizes.count(64)
+    assert sizes == [32] * (len(sizes) - confirmed) + [64] * confirmed
+    assert 9 <= confirmed <= 18
+    assert [r["reduced"] for r in by_proposal] == [size == 32 for size in sizes]
+    # The first confirmation knows all that half the size can tell.
+    first = by_proposal[len(sizes) - confirmed]["proposal"]
+    assert first["known"] == first["number"]
+    table = atlas_table(load_trials(tmp_path / "one"), study)
+    full = [(r["cell"], r["nrmse"]) for r in fused if not r["reduced"]]
+    cells = [dict(cell.values) for cell in study.cells()]
+    best = [min(nrmse for where, nrmse in full if where == cell) for cell in cells]
+    assert table["nrmse"].tolist() == best
+    assert table["trials"].sum() == confirmed
+    optimum = [math.exp(-0.1 * sum(math.log(n) for n in c.values())) / 1.5 for c in cells]
+    assert max(n / o for n, o in zip(best, optimum, strict=True)) < 1.03
+    state = progress(load_trials(tmp_path / "one"), study)
+    assert (state.complete, state.cells_done) == (True, 9)
+
+
+def test_truncated_trials_have_identities_of_their_own(tmp_path: Path) -> None:
+    study = study_of(TEXT, methods='["fused"]', fidelity="{ iterations = 40 }", trials=3)
+    run(study, tmp_path, InlineExecutor(shifted))
+    records = read_records(tmp_path / "trials.jsonl")
+    assert {(r["max_iterations"], r["reduced"], r["size"]) for r in records} == {
+        (40, True, 16),
+        (400, False, 16),
+    }
+    ids = {
+        limit: {r["trial_id"] for r in records if r["max_iterations"] == limit}
+        for limit in (40, 400)
+    }
+    assert not ids[40] & ids[400]
+    plain = searches(study_of(TEXT))[0]
+    full = next(r for r in records if not r["reduced"] and r["cell"] == dict(plain.cell.values))
+    same = plain.trial(full["number"], weights_named(full["weights"]))
+    assert same.trial_id == full["trial_id"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('fidelity = { size = 0.5 }\nstrategy = "contextual"', "search.fidelity.size"),
+        ('fidelity = { iterations = 400 }\nstrategy = "contextual"', "search.fidelity.iterations"),
+        ('fidelity = { iterations = 40 }\nstrategy = "per-cell"', "search.fidelity"),
+        ('fidelity = {}\nstrategy = "contextual"', "search.fidelity"),
+    ],
+)
+def test_a_fidelity_that_says_nothing_is_refused(text: str, key: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse_study(TEXT.replace('strategy = "contextual"', text))
+    assert refused.value.key == key
