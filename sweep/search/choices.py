@@ -25,12 +25,12 @@ DESIGNED = 8
 INNER = 0.7
 """Edge of the part of the unit cube that the design is in: the optimum is rarely near a bound."""
 
-NEAREST = 600
+NEAREST = 400
 """Most results that a prediction is made of, the nearest by context."""
 BLOCK = 64
 """Most cells that are compared for one proposal; those of a larger map take turns."""
 
-STEPS = {1: 32, 2: 8, 3: 6}
+STEPS = {1: 16, 2: 6, 3: 4}
 """Steps of the lattice of weights along each edge of the unit cube, by the number of weights."""
 LEADERS = (6, 3, 3)
 """How many of the best points a lattice of half the step is laid around, and again."""

@@ -32,9 +32,9 @@ LENGTH_C, LENGTH_W, LENGTH_J = 1.5, 0.6, 2.0
 SPREAD, SHIFT = 0.5, 0.4
 """Prior deviation of the logarithms of amplitudes and lengths, and of the elements of A."""
 
-FITTED = 400
+FITTED = 256
 """Most results from which the parameters are found."""
-STEPS = 60
+STEPS = 30
 """Most steps of L-BFGS."""
 MOST_OFF = 6.0
 """Prior deviations that a parameter may be off."""
@@ -182,8 +182,8 @@ def fit_parameters(points: Points, scores: Array) -> Parameters:
         lambda vector: loss(prior, vector, points, scores),
         np.zeros(prior.size),
         bounds=[(-MOST_OFF, MOST_OFF)] * prior.size,
-        factr=1e-6 / np.finfo(float).eps,
-        pgtol=1e-3,
+        factr=1e-5 / np.finfo(float).eps,
+        pgtol=1e-2,
         maxiter=STEPS,
     )
     return prior.parameters(best)

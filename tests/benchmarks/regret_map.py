@@ -37,7 +37,7 @@ TILTS = ("acquisition.haadf_tilts", "acquisition.chemical_tilts")
 SPACE = {"haadf": (1e-2, 1.0), "tv": (0.2, 4.0)}
 MEAN, WORST = 0.01, 0.03
 SHARED, ROUGH = 0.009, 0.002
-MOST, HEDGED = 15, 10
+MOST, HEDGED = 15, 8
 """Trials per cell at most; of scikit-optimize, which takes a minute for each, fewer."""
 
 RANDOM = "random"
