@@ -17,7 +17,8 @@ from tomoatlas.sweep.study.trial import (
 )
 
 KEYS = (
-    "trial_id cell method number attempt final weights status nrmse nrmse_by_element iterations "
+    "trial_id cell method number proposal size max_iterations reduced attempt final weights status "
+    "nrmse nrmse_by_element iterations "
     "seconds device started error solver_status relative_error stoichiometry "
     "stoichiometry_inside totals haze level worker host revision version commit"
 )
