@@ -61,13 +61,13 @@ class Cells:
     seed: int
 
     def stage_of(self, cell: int) -> int:
-        """The stage in which a cell is searched.
+        """The stage in which a cell is searched; 0 of one that others have searched.
 
         Parameters
         ----------
         cell : its place.
         """
-        return next(stage for stage, wanted in enumerate(self.wanted) if cell in wanted)
+        return next((stage for stage, wanted in enumerate(self.wanted) if cell in wanted), 0)
 
     @cached_property
     def orders(self) -> tuple[Indices, ...]:

@@ -94,8 +94,9 @@ def columns(cells: Iterable[Values], haadf: bool) -> Array:
     paths = [path for path, _ in rows[0]]
     table = np.array([[float(value) for _, value in row] for row in rows])
     found = [_on_scale(path, column) for path, column in zip(paths, table.T, strict=True)]
-    varied = [column for column in found if np.ptp(column) > 0]
-    return np.array(varied).reshape(len(varied), len(rows)).T
+    # Two that vary alike are one: the SNR of every element often is.
+    varied = {column.round(9).tobytes(): column for column in found if np.ptp(column) > 0}
+    return np.array(list(varied.values())).reshape(len(varied), len(rows)).T
 
 
 def _counts(path: str, haadf: bool) -> bool:

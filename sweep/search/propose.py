@@ -245,6 +245,18 @@ def unit_of(space: Space, weights: Weights) -> Array:
     return place
 
 
+def within(space: Space, weights: Weights) -> bool:
+    """Whether weights lie in the space.
+
+    Parameters
+    ----------
+    space : bounds of each weight, linear.
+    weights : with one of every dimension.
+    """
+    point = _point(space, weights)
+    return all(low <= w <= high for w, (low, high) in zip(point, space.values(), strict=True))
+
+
 def at_unit(space: Space, unit: Array) -> Weights:
     """The weights, of six significant digits, at a place in the unit cube.
 

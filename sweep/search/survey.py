@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...recon_core.errors import BadInput
 from ...recon_core.methods import default_weights
 from ..study.identity import short_seed
 from ..study.tables import SearchSettings
@@ -14,9 +15,10 @@ from ..study.trial import GAMMA, Proposal, Scalar, Trial, weights_named
 from . import Search, SearchKey
 from .choices import Cells, Choice, Results, fitted_results, next_choice
 from .context import columns, uses_haadf
-from .contextual import Array, Parameters, fit_parameters
+from .contextual import Array, Indices, Parameters, fit_parameters
 from .gp import one_blas_thread
-from .propose import Space, at_unit, unit_of
+from .propose import Space, at_unit, unit_of, within
+from .start import everything, start_of
 
 LEAST_SCORE = 1e-4
 """Added to a score before its logarithm is taken: a score may be 0."""
@@ -45,6 +47,7 @@ class Survey:
         self._settings: SearchSettings = first.study.search
         self._haadf = uses_haadf(first.method, first.study.acquisition.haadf_tilts)
         self._space, self._fixed = _acting(first, self._haadf)
+        self._begin()
         self._place = {search.key: i for i, search in enumerate(self.searches)}
         self._cells = self._described()
         self._lag = self._settings.lag_of(self.cells)
@@ -55,8 +58,29 @@ class Survey:
         self._ended = False
         self._fits: dict[int, Parameters] = {}
 
+    def _begin(self) -> None:
+        """Take over the results of the atlas that the search starts from."""
+        told = start_of(self.searches[0].study, self.method)
+        inside = [each for each in told if within(self._space, each.weights)]
+        # Their cells stand behind those of the study.
+        cells = {place: i for i, place in enumerate(dict.fromkeys(t.place for t in inside))}
+        values = {each.place: each.values for each in inside}
+        self._others = [values[place] for place in cells]
+        own = len(self.searches)
+        self._told = Results(
+            np.array([own + cells[each.place] for each in inside], dtype=np.intp),
+            np.array([unit_of(self._space, t.weights) for t in inside]).reshape(
+                len(inside), len(self._space)
+            ),
+            np.log(np.array([each.score for each in inside]) + LEAST_SCORE),
+        )
+
     def _described(self) -> Cells:
-        context = columns([_values(search) for search in self.searches], self._haadf)
+        if self._others:
+            mine = [list(everything(search.study)) for search in self.searches]
+        else:
+            mine = [_values(search) for search in self.searches]
+        context = columns([*mine, *self._others], self._haadf)
         reduced = np.array([search.reduced for search in self.searches])
         stages = [np.flatnonzero(part) for part in (reduced, ~reduced) if part.any()]
         most = tuple(self.searches[int(stage[0])].budget for stage in stages)
@@ -98,7 +122,7 @@ class Survey:
     @property
     def designed(self) -> int:
         """Trials that need no results: all of them can run at the same time."""
-        return self._cells.designed
+        return max(0, self._cells.designed - len(self._told.cells))
 
     @property
     def lag(self) -> int:
@@ -135,7 +159,8 @@ class Survey:
         if choice is None:
             self._ended = True
             return None
-        trial = self._trial(choice, Proposal(number, known, choice.gain))
+        before = len(self._told.cells)
+        trial = self._trial(choice, Proposal(number, known, choice.gain, before))
         self._add(trial)
         return trial
 
@@ -154,6 +179,13 @@ class Survey:
         score : what ``search.score`` names.
         """
         proposal = _made_by(trial)
+        if proposal.before != len(self._told.cells):
+            raise BadInput(
+                f"has {len(self._told.cells)} results for this search by now",
+                key="search.start",
+                value=self._settings.start,
+                accepted=f"the atlas with the {proposal.before} that it began with",
+            )
         self._add(trial)
         search = self._search(trial)
         search.finish(trial.number, trial.weights, score)
@@ -200,16 +232,27 @@ class Survey:
 
     def _results(self, number: int, known: int) -> Results:
         made = [self._made[k] for k in range(number)]
-        places = np.array([place for place, _ in made], dtype=np.intp)
+        told, places = self._told, np.array([place for place, _ in made], dtype=np.intp)
         weights = np.array([unit for _, unit in made]).reshape(number, len(self._space))
-        return Results(places, weights, np.array([self._scores[k] for k in range(known)]))
+        scores = np.array([self._scores[k] for k in range(known)])
+        return Results(
+            np.concatenate([told.cells, places]),
+            np.concatenate([told.weights, weights]),
+            np.concatenate([told.scores, scores]),
+        )
+
+    def _since(self, known: Indices) -> int:
+        """Number of results when the present stage began, after others or other studies."""
+        stage = self._cells.stage_of(int(known[-1])) if len(known) else 0
+        if not (stage or len(self._told.cells)):
+            return 0
+        inside = np.isin(known, self._cells.wanted[stage])
+        return int(np.argmax(inside)) if inside.any() else len(known)
 
     def _parameters(self, results: Results) -> Parameters | None:
         """Of the kernel, from some of the results."""
         known = results.cells[: len(results.scores)]
-        stage = self._cells.stage_of(int(known[-1])) if len(known) else 0
-        since = int(np.argmax(np.isin(known, self._cells.wanted[stage]))) if stage else 0
-        count = fitted_results(len(known), since)
+        count = fitted_results(len(known), self._since(known))
         points, scores = results.points(self._cells), results.scores[:count]
         sound = np.flatnonzero(~np.isnan(scores))
         if not len(sound):

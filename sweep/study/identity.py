@@ -25,6 +25,7 @@ LATER: dict[str, object] = {
     "search.score": "nrmse",
     "search.score_digits": None,
     "search.space.gamma": None,
+    "search.start": None,
     "search.strategy": "per-cell",
     "solver.background": "given",
     "solver.contrast": "power",

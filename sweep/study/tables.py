@@ -253,6 +253,8 @@ class SearchSettings(Table):
         ends where no more is expected anywhere.
     fidelity : cheaper trials to search with, of ``contextual``; None for none. The best weights are
         then confirmed by one or two full trials of each cell.
+    start : the atlas whose results a search of ``contextual`` begins with: a shipped name, or the
+        folder of a study, which must not grow meanwhile; None for none.
     methods : what is run in every cell.
     surrogate : the model that makes the proposals.
     space : bounds of the weights.
@@ -275,6 +277,7 @@ class SearchSettings(Table):
     score_digits: Annotated[int, Field(ge=2, le=17)] | None = None
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.005
     fidelity: Fidelity | None = None
+    start: Annotated[str, Field(min_length=1), AfterValidator(_shown_name)] | None = None
 
     @field_validator("lag")
     @classmethod
@@ -282,6 +285,13 @@ class SearchSettings(Table):
         """A cell that is searched alone has one trial in flight, unless another number is set."""
         alone = info.data.get("strategy") is Strategy.PER_CELL
         return 1 if lag is None and alone else lag
+
+    @field_validator("start")
+    @classmethod
+    def _together(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("strategy") is not Strategy.CONTEXTUAL:
+            raise BadInput("for searches over many cells", accepted='strategy = "contextual"')
+        return value
 
     @field_validator("fidelity")
     @classmethod

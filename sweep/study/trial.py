@@ -41,11 +41,13 @@ class Proposal:
     number : place in the one order of all trials of the search, from 0.
     known : number of results, the first ones of that order, that it was made from.
     gain : relative improvement that was expected of it; None where it was not asked for.
+    before : number of results of another study that the search began with.
     """
 
     number: int
     known: int
     gain: float | None = None
+    before: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ def proposal_of(record: Mapping[str, Any]) -> Proposal | None:
     number, known = found.get("number"), found.get("known")
     if type(number) is not int or type(known) is not int or not 0 <= known <= number:
         return None
-    return Proposal(number, known, found.get("gain"))
+    before = found.get("before", 0)
+    return Proposal(number, known, found.get("gain"), before if type(before) is int else 0)
 
 
 def weights_of(method: Method, weights: Weights) -> dict[str, float]:

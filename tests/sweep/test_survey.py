@@ -25,6 +25,7 @@ from tomoatlas.sweep.record.merging import merge
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler
 from tomoatlas.sweep.search import searches
+from tomoatlas.sweep.search.context import HAADF_TILTS
 from tomoatlas.sweep.search.plans import plans
 from tomoatlas.sweep.search.survey import Survey
 from tomoatlas.sweep.study import Study, parse_study
@@ -340,3 +341,79 @@ def test_a_fidelity_that_says_nothing_is_refused(text: str, key: str) -> None:
     with pytest.raises(BadInput) as refused:
         parse_study(TEXT.replace('strategy = "contextual"', text))
     assert refused.value.key == key
+
+
+def test_a_search_that_starts_from_an_atlas_needs_no_design(tmp_path: Path) -> None:
+    fused = study_of(methods='["fused"]')
+    run(fused, tmp_path / "small", InlineExecutor(shifted))
+    text = TEXT.replace("size = 16", "size = 20").replace("[5, 9, 18]", "[5, 7, 9, 18]", 1)
+    study = study_of(text, methods='["fused"]', start=f'"{tmp_path / "small"}"')
+    summary = run(study, tmp_path / "one", InlineExecutor(shifted))
+    run(study, tmp_path / "five", ShuffledExecutor(5, 3, shifted))
+    one, five = (atlas_of(tmp_path / name / "trials.jsonl") for name in ("one", "five"))
+    assert one == five
+    assert 12 <= summary.done <= 24
+    records = read_records(tmp_path / "one" / "trials.jsonl")
+    table = atlas_table(load_trials(tmp_path / "one"), study)
+    optimum = [
+        math.exp(-0.1 * sum(math.log(n) for _, n in cell.values)) / 1.5 for cell in study.cells()
+    ]
+    assert (table["nrmse"] / optimum).max() < 1.03
+    before = len(read_records(tmp_path / "small" / "trials.jsonl"))
+    assert {r["proposal"]["before"] for r in records} == {before}
+    # A start that has changed would change what is proposed: it is refused.
+    lines = (tmp_path / "small" / "trials.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "small" / "trials.jsonl").write_text("".join(lines[:-1]))
+    with pytest.raises(BadInput) as refused:
+        run(study, tmp_path / "one", InlineExecutor(shifted))
+    assert refused.value.key == "search.start"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('kind = "nanocubes"', 'kind = "composite"'),
+        ('kind = "nanocubes"', 'kind = "nanocubes"\nseed = 1'),
+        ("[search]", '[solver]\nregulariser = "guided"\n[search]'),
+        ("[search]", '[search]\nscore = "haze"'),
+        ("[search]", "[acquisition]\ntilt_range_deg = [-60, 60]\n[search]"),
+    ],
+)
+def test_an_atlas_of_something_else_is_no_start(tmp_path: Path, old: str, new: str) -> None:
+    run(study_of(SMALL, trials=1, methods='["fused"]'), tmp_path, InlineExecutor(moving))
+    study = study_of(TEXT.replace(old, new), methods='["fused"]', start=f'"{tmp_path}"')
+    with pytest.raises(BadInput) as refused:
+        plans(searches(study))
+    assert refused.value.key == "search.start"
+    with pytest.raises(BadInput) as refused:
+        plans(searches(study_of(TEXT, start='"nowhere"')))
+    assert refused.value.value == "nowhere"
+
+
+def test_a_shipped_atlas_starts_a_search_at_another_size() -> None:
+    text = f"""
+[study]
+name = "larger"
+[specimen]
+kind = "nanocubes"
+size = 128
+[acquisition]
+haadf_snr = 2208.67
+chemical_snr = {{ Co = 1.92, Cu = 2.89, O = 2.69, Au = 1.96 }}
+oversample = 2
+[search]
+strategy = "contextual"
+start = "fig4_nanocubes_64"
+methods = ["fused"]
+[axes]
+"{HAADF_TILTS}" = [18, 47]
+"acquisition.chemical_tilts" = [9, 18]
+"""
+    (survey,) = plans(searches(parse_study(text)))
+    trial = survey.next_trial()
+    assert trial is not None
+    assert trial.proposal is not None
+    assert trial.proposal.before > 400
+    # What the atlas holds for its own size.
+    assert 0.05 < trial.weights.haadf < 0.6
+    assert 0.4 < trial.weights.tv < 3.0

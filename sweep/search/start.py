@@ -1,0 +1,152 @@
+"""Results that a search over many cells begins with: those of an atlas, shipped or one's own.
+
+They must be of the same specimen and of settings under which a weight means the same; what differs
+otherwise, such as size, tilts or SNR, becomes context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import Method, Weights
+from ..record import StudyFolder
+from ..record.lines import TrialLines, whole_lines
+from ..study import Study
+from ..study.axes import flattened
+from ..study.specimens import outline
+from ..study.trial import Cell, Scalar, is_final, is_reduced, score_of, weights_named
+from .context import uses_haadf
+
+KEY = "search.start"
+WITHOUT_MEANING = ("solver.tolerance", "solver.max_iterations", "solver.projector")
+"""Settings of the solver that weights do not depend on."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A result of another study.
+
+    Parameters
+    ----------
+    place : of its cell among those of that study.
+    values : of that cell, see :func:`everything`.
+    weights : of the trial.
+    score : what both studies minimise.
+    """
+
+    place: int
+    values: tuple[tuple[str, Scalar], ...]
+    weights: Weights
+    score: float
+
+
+def start_of(at: Study, method: Method) -> list[Told]:
+    """The results that the search of a method begins with, in the order of their journal.
+
+    Parameters
+    ----------
+    at : the study of one condition of the search.
+    method : that is searched.
+
+    Raises
+    ------
+    BadInput : no such atlas, or one of another specimen, score or meaning of the weights.
+    """
+    source = at.search.start
+    if source is None:
+        return []
+    folder = _located(source)
+    haadf = uses_haadf(method, at.acquisition.haadf_tilts)
+    study, trials = _trials(folder, StudyFolder(folder).journal_file.stat().st_mtime_ns)
+    cells = {cell: study.at(cell) for cell in dict.fromkeys(cell for cell, *_ in trials)}
+    alike = {}
+    for cell, there in cells.items():
+        if uses_haadf(method, there.acquisition.haadf_tilts) == haadf:
+            _check_same(at, there, source)
+            alike[cell] = everything(there)
+    return [
+        Told(cell.index, alike[cell], weights, score)
+        for cell, made_by, weights, score in trials
+        if made_by is method and cell in alike
+    ]
+
+
+def everything(at: Study) -> tuple[tuple[str, Scalar], ...]:
+    """Every number that trials of a condition depend on, by dotted path.
+
+    Parameters
+    ----------
+    at : the study of one condition.
+    """
+    return tuple((path, value) for path, value in _settings(at).items() if _is_number(value))
+
+
+def _settings(at: Study) -> dict[str, Any]:
+    """Everything that trials of a condition depend on; an SNR for each element."""
+    found = flattened({name: getattr(at, name).model_dump(mode="json") for name in _TABLES})
+    elements = outline(at.specimen).elements
+    snr = zip(elements, at.acquisition.snr_of(elements), strict=True)
+    kept = {p: v for p, v in found.items() if not p.startswith("acquisition.chemical_snr")}
+    return {**kept, **{f"acquisition.chemical_snr.{element}": value for element, value in snr}}
+
+
+_TABLES = ("specimen", "acquisition", "solver")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_same(at: Study, there: Study, source: str) -> None:
+    """Refuse results of another specimen or score, or whose weights mean something else."""
+    mine = {**_settings(at), "search.score": str(at.search.score)}
+    other = {**_settings(there), "search.score": str(there.search.score)}
+    for path, value in mine.items():
+        meant = path.startswith("specimen.") and path != "specimen.size"
+        meant |= path.startswith("solver.") and path not in WITHOUT_MEANING
+        if value != other.get(path) and (meant or not _is_number(value)):
+            raise BadInput(
+                f"an atlas of another {path}, {other.get(path)}",
+                key=KEY,
+                value=source,
+                accepted=f"an atlas with {path} = {value}",
+            )
+
+
+def _located(source: str) -> Path:
+    """The folder of a study, or of the shipped atlas of that name."""
+    shipped = Path(str(files("tomoatlas"))) / "analysis" / "atlases" / source
+    for folder in (Path(source), shipped):
+        if StudyFolder(folder).study_file.is_file() and StudyFolder(folder).journal_file.is_file():
+            return folder
+    accepted = "the folder of a study that was run, or the name of a shipped atlas"
+    raise BadInput("no such atlas", key=KEY, value=source, accepted=accepted)
+
+
+_Row = tuple[Cell, Method, Weights, float]
+
+
+@lru_cache(maxsize=2)
+def _trials(folder: Path, changed: int) -> tuple[Study, list[_Row]]:  # noqa: ARG001
+    """The study of a folder and its full trials that have a score."""
+    study = StudyFolder(folder).study()
+    return study, list(_rows(study, StudyFolder(folder).journal_file))
+
+
+def _rows(study: Study, journal: Path) -> Iterator[_Row]:
+    lines = TrialLines(study)
+    cells = {cell.values: cell for cell in study.cells()}
+    for line in whole_lines([journal.read_bytes()]):
+        record: Mapping[str, Any] | None = lines.take(line)
+        if record is None or not is_final(record) or is_reduced(record):
+            continue
+        score = score_of(study.search.score, dict(record))
+        if record["status"] == "ok" and score == score:
+            cell = cells[tuple(record["cell"].items())]
+            yield cell, Method(record["method"]), weights_named(record["weights"]), score
