@@ -18,7 +18,7 @@ from .geometry import film_thickness
 from .metrics.agreement import agreement
 from .metrics.noise import PATCH, Noise, estimate_noise
 from .metrics.vacuum import estimate_vacuum
-from .tiltseries import TiltSeries
+from .tiltseries import LEVEL_ADDED, TiltSeries
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -43,8 +43,8 @@ class Finding:
 
     Parameters
     ----------
-    kind : of the fault: ``no-counts``, ``radians``, ``unit``, ``hot-pixel``, ``blank-tilt``,
-        ``vacuum-level``, ``film``, ``cut-off``, ``orientation`` or ``shift``.
+    kind : of the fault: ``no-counts``, ``level``, ``radians``, ``unit``, ``hot-pixel``,
+        ``blank-tilt``, ``vacuum-level``, ``film``, ``cut-off``, ``orientation`` or ``shift``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -101,7 +101,7 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     """
     series = series.filled()
     signals = tuple(_signals(series))
-    found = list(_no_counts(series))
+    found = [*_no_counts(series), *_levels_added(series)]
     found += [finding for signal in signals for finding in _of_signal(signal)]
     found += _vacuum_levels(series)
     if any(finding.kind == "radians" for finding in found):
@@ -118,6 +118,23 @@ def _no_counts(series: TiltSeries) -> Iterator[Finding]:
             "chemical/projections",
             float(len(absent)),
             f"no counts at all in {', '.join(absent)}: reconstructed as empty",
+        )
+
+
+def _levels_added(series: TiltSeries) -> Iterator[Finding]:
+    added = {
+        name.removeprefix(LEVEL_ADDED): float(value)
+        for name, value in series.facts.items()
+        if name.startswith(LEVEL_ADDED)
+    }
+    if added:
+        named = ", ".join(f"{name} {level:.3g}" for name, level in added.items())
+        yield Finding(
+            "level",
+            "chemical/background",
+            max(added.values()),
+            f"counts below 0, as after a subtracted background: a level was added, {named}. Counts "
+            "as they were recorded are better",
         )
 
 

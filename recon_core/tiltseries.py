@@ -55,6 +55,7 @@ def _number(symbol: str) -> int:
 
 Array = NDArray[np.float32]
 
+LEVEL_ADDED = "level_added_"  # start of the facts that name levels added to negative counts
 AROUND = 5  # pixels: edge of the square whose mean stands for a bad pixel
 MOST_COUNTS = 1e15  # per pixel: sums of their squares fit a float32
 MOST_NM = 1e6  # of a voxel's edge: a millimetre

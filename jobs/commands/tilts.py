@@ -1,9 +1,11 @@
-"""The commands on a measured tilt series before it is reconstructed: ``align``, ``show``."""
+"""The commands on a measured tilt series before it is used: ``show``, ``inspect``, ``align``."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,3 +152,42 @@ def show(tilts: Path, out: Path | None, force: bool, quiet: bool) -> None:
     save_figure(contact_sheet(load_tilt_series(tilts)), out)
     if not quiet:
         click.echo(out)
+
+
+@click.command()
+@click.argument("tilts", metavar="TILTS.h5", type=FilePath)
+@click.option("--fix", is_flag=True, help="Write a series with what is safe to mend.")
+@click.option("--out", type=FilePath, metavar="F.h5", help="With --fix.  [default: TILTS_fixed.h5]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+@force_option
+@quiet_option
+def inspect(
+    tilts: Path, fix: bool, out: Path | None, as_json: bool, force: bool, quiet: bool
+) -> None:
+    """Judge TILTS.h5: tilts, bad pixels, exposure, vacuum, noise, totals, shifts.
+
+    Each line is good, doubtful or bad, and ends with what mends it. --fix masks bad pixels and
+    tilts, which a reconstruction then leaves out, and fills in vacuum levels that are not given;
+    no count is changed. With -q only what is not good is printed.
+    """
+    from ...phantoms.formats import load_tilt_series, save_tilt_series
+    from ...recon_core.inspection import GOOD, mended
+    from ...recon_core.inspection import inspect as judge
+
+    if out is not None and not fix:
+        raise BadInput("needs --fix", key="--out", value=str(out), accepted="--fix --out F.h5")
+    out = tilts.with_name(f"{tilts.stem}_fixed.h5") if out is None else out
+    if fix:
+        refuse_existing(out, force)
+    series = load_tilt_series(tilts)
+    verdicts = judge(series)
+    if as_json:
+        click.echo(json.dumps([asdict(verdict) for verdict in verdicts]))
+    else:
+        for verdict in verdicts:
+            if not (quiet and verdict.verdict == GOOD):
+                click.echo(str(verdict).replace("TILTS.h5", str(tilts)))
+    if fix:
+        save_tilt_series(out, mended(series), overwrite=force)
+        if not (quiet or as_json):
+            click.echo(out)

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput, printable
 from ...recon_core.geometry import STILL, Mask, Placement
-from ...recon_core.tiltseries import SYMBOLS, TiltSeries, atomic_numbers
+from ...recon_core.tiltseries import LEVEL_ADDED, SYMBOLS, TiltSeries, atomic_numbers
 from . import files
-from .registry import Concentrations, Format
+from .registry import LAYOUT, Concentrations, Format
 
 Array = NDArray[np.float32]
 SPECTRA = ("eels", "edx")
@@ -188,11 +188,14 @@ def read_hdf5_series(path: Path) -> TiltSeries:
 
 
 def _series(file: h5py.File) -> TiltSeries:
-    chemical = files.floats(file, "chemical/projections")
+    if "chemical" not in file:
+        raise BadInput("no tilt series", key="chemical/projections", accepted=f".h5 {LAYOUT}")
+    chemical, levels = _lifted(files.floats(file, "chemical/projections"), (-3, -2, -1))
     # files by other hands keep the elements in any of these places
     nodes = [file["chemical"], file["chemical/projections"], file.get("chemical/background"), file]
     elements = files.symbols(files.attribute(nodes, "elements"), "chemical.attrs[elements]")
     haadf, haadf_angles = _haadf(file, chemical.shape)
+    haadf, haadf_level = _lifted(haadf, None)
     size = files.attribute([file], "pixel_size_nm")
     return TiltSeries(
         haadf=haadf,
@@ -201,18 +204,47 @@ def _series(file: h5py.File) -> TiltSeries:
         chemical_angles_deg=files.numbers(file, "chemical/angles_deg"),
         elements=elements,
         # a missing level means vacuum without counts; a missing scale means unknown, and is fitted
-        haadf_background=_level(file, "background") or 0.0,
-        chemical_background=_levels(file, "chemical/background") or (),
+        haadf_background=(_level(file, "background") or 0.0) + float(haadf_level.max()),
+        chemical_background=_raised(_levels(file, "chemical/background"), levels),
         haadf_scale=_level(file, "scale"),
         chemical_scale=_levels(file, "chemical/scale"),
         voxel_size_nm=1.0 if size is None else files.number(size, "pixel_size_nm"),
-        facts=_facts(file),
+        facts=_facts(file) | _named_levels(elements, levels, float(haadf_level.max())),
         haadf_film=_level(file, "film") or 0.0,
         haadf_placement=_placement(file, "haadf"),
         chemical_placement=_placement(file, "chemical"),
         haadf_mask=_mask(file, "haadf/mask"),
         chemical_mask=_mask(file, "chemical/mask"),
     )
+
+
+def _lifted(counts: Array, axes: tuple[int, ...] | None) -> tuple[Array, NDArray[np.float32]]:
+    """Counts with a level that makes them positive, as of a subtracted background, and the level.
+
+    One level for all ``axes``; 0 where no count is negative. What is not finite stays.
+    """
+    fits = axes is None or counts.ndim == 1 + len(axes)
+    if not fits or not counts.size or not np.isfinite(counts).all():
+        return counts, np.zeros(1, np.float32)
+    level = np.maximum(-counts.min(axis=axes), np.float32(0))
+    if not level.any():
+        return counts, level
+    return np.maximum(counts + level.reshape(-1, *(1,) * (counts.ndim - 1)), 0), level
+
+
+def _raised(background: tuple[float, ...] | None, levels: NDArray[np.float32]) -> tuple[float, ...]:
+    if not levels.any():
+        return background or ()
+    given = background or (0.0,) * len(levels)
+    return tuple(b + float(level) for b, level in zip(given, levels, strict=False))
+
+
+def _named_levels(
+    elements: tuple[str, ...], levels: NDArray[np.float32], haadf: float
+) -> dict[str, float | str]:
+    """Levels that were added, for the record."""
+    named = {"HAADF": haadf} | dict(zip(elements, map(float, levels), strict=False))
+    return {f"{LEVEL_ADDED}{name}": level for name, level in named.items() if level > 0}
 
 
 def _haadf(file: h5py.File, chemical: tuple[int, ...]) -> tuple[Array, tuple[float, ...]]:

@@ -16,6 +16,7 @@ from ...recon_core.registry import Registry
 from ...recon_core.tiltseries import TiltSeries
 
 Content = Literal["volumes", "series"]
+LAYOUT = "with haadf/projections and chemical/projections; tomoatlas import makes one"
 NAMES = {"volumes": "volumes", "series": "tilt series"}
 
 
@@ -140,7 +141,7 @@ def format_to_read(path: Path, content: Content) -> Format:
         raise BadInput(
             f"{unable[0].name} files hold no {NAMES[content]}",
             source=path,
-            accepted=_suffixes(lambda found: found.reads(content)),
+            accepted=_readable(content),
         )
     # an unknown suffix: look inside
     inside = (f for f in _formats() if f.reads(content) and f.sniff is not None and f.sniff(path))
@@ -232,6 +233,11 @@ def _formats() -> Iterator[Format]:
     """Yield shipped formats first; the environment is searched only if none of them fits."""
     yield from map(FORMATS.get, FORMATS.shipped())
     yield from map(FORMATS.get, FORMATS.added())
+
+
+def _readable(content: Content) -> str:
+    suffixes = _suffixes(lambda found: found.reads(content))
+    return suffixes if content == "volumes" else f"{suffixes} {LAYOUT}"
 
 
 def _suffixes(able: Callable[[Format], bool]) -> str:

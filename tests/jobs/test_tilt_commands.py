@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 
 from tomoatlas.jobs.cli import main
-from tomoatlas.phantoms.formats import load_tilt_series
+from tomoatlas.phantoms.formats import load_tilt_series, save_tilt_series
 
 PNG = b"\x89PNG"
 
@@ -75,3 +77,22 @@ def test_import_names_what_is_missing(given, key, tmp_path, capsys):
     assert key in error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_inspect_names_what_is_bad_and_fixes_it(tilts, tmp_path, capsys):
+    series = load_tilt_series(tilts)
+    haadf = series.haadf.copy()
+    haadf[2, 5, 6] = 1e6
+    spoiled, fixed = tmp_path / "spoiled.h5", tmp_path / "fixed.h5"
+    save_tilt_series(spoiled, replace(series, haadf=haadf))
+    assert main(["inspect", str(spoiled), "--fix", "--out", str(fixed), "--json"]) == 0
+    found = {v["name"]: v for v in json.loads(capsys.readouterr().out)}
+    assert found["pixels of HAADF"]["verdict"] == "bad"
+    assert "--fix" in found["pixels of HAADF"]["remedy"]
+    mended = load_tilt_series(fixed)
+    np.testing.assert_array_equal(mended.haadf, haadf)
+    assert not mended.haadf_mask.array()[2, 5, 6]
+    assert mended.haadf_mask.left_out == 1
+    assert main(["inspect", str(fixed), "-q"]) == 0
+    assert "pixels of HAADF" not in capsys.readouterr().out
+    assert main(["inspect", str(tilts), "--out", str(fixed)]) == 2

@@ -24,6 +24,7 @@ from tomoatlas.phantoms.formats import (
 )
 from tomoatlas.phantoms.formats.registry import FORMATS, Concentrations, Format, format_to_read
 from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.checks import check_series
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.sweep.study import load_study
 from tomoatlas.sweep.study.specimens import build
@@ -192,3 +193,26 @@ def test_a_format_of_tilt_series_alone_takes_one(tmp_path: Path) -> None:
     out = tmp_path / "t.names"
     assert main(["export", str(tmp_path / "t.h5"), "--out", str(out), "-q"]) == 0
     assert out.read_text() == "TiltSeries"
+
+
+def test_subtracted_counts_are_read_with_a_level(tmp_path: Path) -> None:
+    path = tmp_path / "tilts.h5"
+    save_tilt_series(path, SERIES)
+    with h5py.File(path, "r+") as file:
+        file["chemical/projections"][0] -= 3.0
+        file["chemical/background"][...] = 0.0
+        low = float(file["chemical/projections"][0].min())
+    found = load_tilt_series(path)
+    assert found.chemical_background[0] == pytest.approx(-low)
+    assert found.chemical_background[1:] == (0.0,) * (len(SERIES.elements) - 1)
+    np.testing.assert_allclose(found.chemical[0], SERIES.chemical[0] - 3.0 - low, atol=1e-5)
+    np.testing.assert_array_equal(found.chemical[1:], SERIES.chemical[1:])
+    assert [finding.kind for finding in check_series(found)][:1] == ["level"]
+
+
+@pytest.mark.parametrize("name", ["stack.mrc", "stack.tif"])
+def test_stacks_of_other_programs_are_told_the_way(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x" * 2000)
+    with pytest.raises(BadInput) as refused:
+        load_tilt_series(tmp_path / name)
+    assert "tomoatlas import" in str(refused.value.accepted)

@@ -1,0 +1,334 @@
+"""What a measured tilt series is like: a verdict on each property, and the command that mends it.
+
+Where :mod:`.checks` warns of one fault of a kind, this looks at all that a person would ask of a
+series before it is used, and finds every pixel and tilt that is bad. What is safe to mend is: a
+mask for bad pixels and tilts, never an interpolation, and a vacuum level that was not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .checks import check_series
+from .geometry import Mask
+from .metrics.noise import PATCH, estimate_noise
+from .metrics.vacuum import chemical_backgrounds, estimate_vacuum
+from .tiltseries import TiltSeries
+
+Array = NDArray[np.float32]
+Values = NDArray[np.float64]
+Good = NDArray[np.bool_]
+
+HOT_SIGMAS, HOT_FACTOR = 12.0, 3.0  # above the brightest neighbour, as of the checks
+HOT_RARE, HOT_LEAP = 0.998, 3.0  # this quantile of peaks, a multiple of it
+SATURATED = 0.01  # of the pixels of an image at the very same largest value
+DULL, BRIGHT = 0.5, 2.0  # total of a tilt over that of its neighbours
+SHADOWED = 0.25  # spread of an element's totals over the tilts that is more than noise
+UNEVEN = 0.15  # spread of HAADF totals from tilt to tilt
+GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
+FIX, ALIGN = "tomoatlas inspect TILTS.h5 --fix", "tomoatlas align TILTS.h5 --out F.h5"
+IMPORT = "tomoatlas import FILES…"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One property of a series.
+
+    Parameters
+    ----------
+    name : of the property.
+    verdict : ``good``, ``doubtful`` or ``bad``.
+    words : what was found, with its numbers.
+    remedy : command that mends it, or what to do; empty if nothing is to be done.
+
+    Examples
+    --------
+    >>> print(Verdict("hot pixels", "bad", "3 of HAADF", "mask them"))
+    bad       hot pixels: 3 of HAADF → mask them
+    """
+
+    name: str
+    verdict: str
+    words: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        arrow = f" → {self.remedy}" if self.remedy else ""
+        return f"{self.verdict:<9} {self.name}: {self.words}{arrow}"
+
+
+def inspect(series: TiltSeries) -> tuple[Verdict, ...]:
+    """Judge a tilt series, property by property.
+
+    Parameters
+    ----------
+    series : measured counts.
+
+    Returns
+    -------
+    tuple of Verdict : in the order in which to mend them.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=32), ta.Acquisition(haadf_tilts=21))
+    >>> {verdict.verdict for verdict in inspect(series)}
+    {'good'}
+    """
+    clean = _masked(series)  # what is bad in one way would look bad in others too
+    return (
+        *_tilts(series),
+        *_bad_pixels(series),
+        *_bad_tilts(series),
+        *_levels(clean),
+        *_noise(clean.filled()),
+        *_totals(clean.filled()),
+        *_of_checks(clean),
+    )
+
+
+def mended(series: TiltSeries) -> TiltSeries:
+    """Mask bad pixels and tilts, and fill in levels of vacuum that are not given.
+
+    Parameters
+    ----------
+    series : measured counts, which stay as they are.
+
+    Returns
+    -------
+    TiltSeries : with masks where anything is bad; what a mask left out before stays out.
+    """
+    masked = _masked(series)
+    seen = masked.filled()
+    levels, background = masked.chemical_background, masked.haadf_background
+    if not any(levels):
+        levels = chemical_backgrounds(seen)
+    if not background and seen.haadf_angles_deg:
+        vacuum = estimate_vacuum(seen.haadf, seen.haadf_angles_deg, film=True)
+        background = vacuum.level if vacuum.is_seen else 0.0
+    return replace(masked, chemical_background=levels, haadf_background=background)
+
+
+def _masked(series: TiltSeries) -> TiltSeries:
+    """Leave bad pixels and tilts out."""
+    haadf = _joined(series.haadf_mask, _good_pixels(series.haadf, series.haadf_angles_deg))
+    total = series.chemical.sum(axis=0, dtype=np.float32)
+    maps = _joined(series.chemical_mask, _good_pixels(total, series.chemical_angles_deg))
+    return replace(series, haadf_mask=haadf, chemical_mask=maps)
+
+
+def _joined(mask: Mask | None, good: Good) -> Mask | None:
+    """Pixels that are good by both; None if all are."""
+    both = good if mask is None else good & mask.array()
+    return None if both.all() else Mask.of(both)
+
+
+def _good_pixels(images: Array, angles_deg: tuple[float, ...]) -> Good:
+    good = ~hot_pixels(images, angles_deg)
+    good[bad_tilts(images, angles_deg)] = False
+    return good
+
+
+def hot_pixels(images: Array, angles_deg: tuple[float, ...]) -> Good:
+    """Find pixels far above all around them, in their image and in the tilts beside it.
+
+    Parameters
+    ----------
+    images : counts, (angle, y, x).
+    angles_deg : of the images.
+
+    Returns
+    -------
+    array : True where a pixel is hot, like ``images``.
+    """
+    if not images.size or min(images.shape[1:]) < PATCH + 2:
+        return np.zeros(images.shape, np.bool_)
+    order = np.argsort(angles_deg, kind="stable")
+    ordered = images[order].astype(np.float64)
+    beside = np.ones((3, 3, 3), np.bool_)
+    beside[1, 1, 1] = False
+    # the second brightest: of two hot neighbours neither hides the other
+    around = ndimage.rank_filter(ordered, -2, footprint=beside, mode="nearest")
+    spread = np.sqrt(np.maximum(estimate_noise(images).variance(around), 1e-30))
+    dark = float(np.quantile(ordered, 0.02))
+    excess = (ordered - around) / spread
+    # small particles make peaks too
+    usual = float(np.quantile(np.maximum(excess, 0.0), HOT_RARE))
+    above = ordered - dark > HOT_FACTOR * np.maximum(around - dark, 0)
+    hot = above & (excess > max(HOT_SIGMAS, HOT_LEAP * usual))
+    found = np.zeros(images.shape, np.bool_)
+    found[order] = hot
+    return found
+
+
+def bad_tilts(images: Array, angles_deg: tuple[float, ...]) -> list[int]:
+    """Find images that are blank, overexposed or saturated.
+
+    Parameters
+    ----------
+    images : counts, (angle, y, x).
+    angles_deg : of the images.
+
+    Returns
+    -------
+    list of int : indices of the tilts.
+    """
+    if len(images) < 3:
+        return []
+    order = np.argsort(angles_deg, kind="stable")
+    # without the brightest pixels, of which some may be hot
+    tops = np.quantile(images[order], 0.99, axis=(1, 2), keepdims=True)
+    totals = np.minimum(images[order], tops).sum(axis=(1, 2), dtype=np.float64)
+    found = []
+    for place, i in enumerate(order):
+        near = np.concatenate([totals[max(0, place - 2) : place], totals[place + 1 : place + 3]])
+        usual = max(float(np.median(near)), 1e-30)
+        flat = float(images[i].max()) > 0 and _saturated(images[i])
+        away = abs(totals[place] - usual) > 8.0 * np.sqrt(max(usual, 1.0))
+        if flat or (away and not DULL <= totals[place] / usual <= BRIGHT):
+            found.append(int(i))
+    return sorted(found)
+
+
+def _saturated(image: Array) -> bool:
+    """Whether many pixels have the same value, and it is the largest: a full detector."""
+    top = float(image.max())
+    return top > 255 and float((image == top).mean()) > SATURATED
+
+
+def _modalities(series: TiltSeries) -> Iterator[tuple[str, Array, tuple[float, ...], Mask | None]]:
+    """Name, images, angles and mask; of the maps the sum of the elements."""
+    if series.haadf_angles_deg:
+        yield "HAADF", series.haadf, series.haadf_angles_deg, series.haadf_mask
+    total = series.chemical.sum(axis=0, dtype=np.float32)
+    yield "maps", total, series.chemical_angles_deg, series.chemical_mask
+
+
+def _tilts(series: TiltSeries) -> Iterator[Verdict]:
+    for name, images, angles, _ in _modalities(series):
+        low, high = min(angles), max(angles)
+        words = (
+            f"{len(images)} from {low:.4g}° to {high:.4g}°, {images.shape[1]} x {images.shape[2]}"
+        )
+        few = high - low < 60 or len(images) < 5
+        yield Verdict(
+            f"tilts of {name}",
+            DOUBTFUL if few else GOOD,
+            words,
+            "the missing wedge will show; nothing mends it" if few else "",
+        )
+
+
+def _bad_pixels(series: TiltSeries) -> Iterator[Verdict]:
+    for name, images, angles, mask in _modalities(series):
+        hot = hot_pixels(images, angles)
+        if mask is not None:
+            hot &= mask.array()
+        count, left = int(hot.sum()), 0 if mask is None else mask.left_out
+        words = f"{count} hot" + (f", {left} masked" if left else "")
+        yield Verdict(f"pixels of {name}", BAD if count else GOOD, words, FIX if count else "")
+
+
+def _bad_tilts(series: TiltSeries) -> Iterator[Verdict]:
+    for name, images, angles, mask in _modalities(series):
+        bad = bad_tilts(images, angles)
+        if mask is not None:
+            seen: Good = np.asarray(mask.array().any(axis=(1, 2)))
+            bad = [i for i in bad if seen[i]]
+        named = ", ".join(f"{angles[i]:.4g}°" for i in bad)
+        words = f"blank, overexposed or saturated: {named}" if bad else "none blank or saturated"
+        yield Verdict(f"exposure of {name}", BAD if bad else GOOD, words, FIX if bad else "")
+
+
+def _levels(series: TiltSeries) -> Iterator[Verdict]:
+    if series.haadf_angles_deg and min(series.haadf.shape[1:]) >= PATCH + 2:
+        seen = series.filled()
+        vacuum = estimate_vacuum(seen.haadf, seen.haadf_angles_deg, film=True)
+        words = f"{vacuum}; the file gives {series.haadf_background:.6g}"
+        if not vacuum.is_seen:
+            yield Verdict("vacuum of HAADF", DOUBTFUL, "not in view at all tilts")
+        elif not series.haadf_background and vacuum.level > 0.02 * vacuum.signal:
+            yield Verdict("vacuum of HAADF", DOUBTFUL, words, FIX)
+        else:
+            yield Verdict("vacuum of HAADF", GOOD, words)
+        given = series.chemical_background
+        found = chemical_backgrounds(seen)
+        pairs = zip(series.elements, found, given, strict=True)
+        named = ", ".join(f"{e} {f:.3g} ({g:.3g})" for e, f, g in pairs)
+        missing = not any(given) and any(f > 0 for f in found)
+        verdict = DOUBTFUL if missing else GOOD
+        words = f"counts per pixel where HAADF is dark (as given): {named}"
+        yield Verdict("vacuum of the maps", verdict, words, FIX if missing else "")
+
+
+def _noise(series: TiltSeries) -> Iterator[Verdict]:
+    for name, images, _, _ in _modalities(series):
+        if min(images.shape[1:]) < PATCH + 2 or not images.size:
+            continue
+        noise = estimate_noise(images)
+        mean = float(images.mean(dtype=np.float64))
+        words = f"mean {mean:.4g}, {noise.gain:.3g} units for an electron or photon by its noise"
+        yield Verdict(f"noise of {name}", GOOD, words)
+
+
+def _totals(series: TiltSeries) -> Iterator[Verdict]:
+    """Totals over the tilts: the gain of HAADF, and shadowing of the detectors of the maps."""
+    if len(series.haadf) >= 3 and min(series.haadf.shape[1:]) >= PATCH + 2:
+        vacuum = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True)
+        levels = vacuum.at(series.haadf_angles_deg)[:, None, None]
+        totals = (series.haadf - levels).sum(axis=(1, 2), dtype=np.float64)
+        spread = _spread(totals)
+        uneven = spread > UNEVEN
+        yield Verdict(
+            "gain of HAADF",
+            DOUBTFUL if uneven else GOOD,
+            f"signal varies by {100 * spread:.0f} % over the tilts",
+            "specimen leaves the field, or each image was scaled by itself" if uneven else "",
+        )
+    channels = zip(series.elements, series.chemical, series.chemical_background, strict=True)
+    for name, counts, level in channels:
+        sums = counts.sum(axis=(1, 2), dtype=np.float64)
+        signal = sums - level * counts[0].size
+        error = float(np.sqrt(sums.mean())) / max(float(signal.mean()), 1e-30)
+        spread = _spread(signal)
+        shadowed = spread > max(SHADOWED, 4 * error)
+        yield Verdict(
+            f"totals of {name}",
+            DOUBTFUL if shadowed else GOOD,
+            f"{signal.mean():.4g} counts a tilt, ± {100 * spread:.0f} % over the tilts",
+            "shadowed at some tilts? leave those out" if shadowed else "",
+        )
+
+
+def _spread(totals: Values) -> float:
+    """Relative standard deviation, 0 to 9.99."""
+    mean = float(np.abs(totals.mean()))
+    return float(min(totals.std() / max(mean, 1e-30), 9.99))
+
+
+def _of_checks(series: TiltSeries) -> Iterator[Verdict]:
+    """What the checks before a reconstruction find beside the above."""
+    remedies = {
+        "radians": (BAD, IMPORT),
+        "orientation": (BAD, IMPORT),
+        "shift": (BAD, ALIGN),
+        "cut-off": (
+            DOUBTFUL,
+            "a wider field of view",
+        ),
+        "film": (DOUBTFUL, "tomoatlas reconstruct --film"),
+        "unit": (DOUBTFUL, "the weights of reconstruct do not depend on it"),
+        "no-counts": (DOUBTFUL, ""),
+        "level": (DOUBTFUL, "import the counts without subtracting"),
+    }
+    found = {f.kind: f for f in check_series(series)}
+    for kind, (verdict, remedy) in remedies.items():
+        if kind in found:
+            yield Verdict(kind, verdict, str(found[kind]), remedy)
+    if "shift" not in found and len(series.haadf_angles_deg):
+        yield Verdict("modalities", GOOD, "no shift between HAADF and maps is seen")

@@ -1,0 +1,67 @@
+"""The inspection of a series: what is sound is good, what was spoilt is found and left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from recon_cases import specimen, tilt_series
+
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.recon_core.inspection import BAD, GOOD, bad_tilts, hot_pixels, inspect, mended
+from tomoatlas.recon_core.tiltseries import TiltSeries
+
+
+def sound() -> TiltSeries:
+    return tilt_series(32, haadf_tilts=21, chemical_tilts=9, chemical_snr=4.0)
+
+
+def verdicts(series: TiltSeries) -> dict[str, str]:
+    return {verdict.name: verdict.verdict for verdict in inspect(series)}
+
+
+def test_a_sound_series_is_good() -> None:
+    assert set(verdicts(sound()).values()) == {GOOD}
+    assert mended(sound()) is not sound()
+    assert mended(sound()).haadf_mask is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_small_bright_particles_are_not_hot(seed: int) -> None:
+    series = simulate(specimen(24), Acquisition(haadf_tilts=15, chemical_tilts=5), seed)
+    total = series.chemical.sum(axis=0)
+    assert not hot_pixels(series.haadf, series.haadf_angles_deg).any()
+    assert not hot_pixels(total, series.chemical_angles_deg).any()
+
+
+def test_every_hot_pixel_is_masked() -> None:
+    rng, series = np.random.default_rng(0), sound()
+    hot = rng.random(series.haadf.shape) < 5e-4
+    haadf = np.where(hot, np.float32(30 * series.haadf.max()), series.haadf)
+    masked = mended(replace(series, haadf=haadf)).haadf_mask
+    assert masked is not None
+    np.testing.assert_array_equal(masked.array(), ~hot)
+
+
+def test_blank_and_saturated_tilts_are_left_out() -> None:
+    series = sound()
+    haadf = series.haadf.copy()
+    haadf[4], haadf[9] = 0, 1.0
+    full = np.quantile(haadf[15], 0.9)
+    haadf[15] = np.minimum(haadf[15], full)
+    assert bad_tilts(haadf, series.haadf_angles_deg) == [4, 9, 15]
+    spoiled = replace(series, haadf=haadf)
+    assert verdicts(spoiled)["exposure of HAADF"] == BAD
+    fixed = mended(spoiled)
+    assert len(fixed.with_seen_tilts().haadf) == 18
+    assert verdicts(fixed)["exposure of HAADF"] == GOOD
+
+
+def test_levels_that_are_not_given_are_filled_in() -> None:
+    series = sound()
+    bare = replace(series, haadf_background=0.0, chemical_background=())
+    fixed = mended(bare)
+    assert fixed.haadf_background == pytest.approx(series.haadf_background, rel=0.02)
+    assert fixed.chemical_background == pytest.approx(series.chemical_background, rel=0.1)
+    assert mended(series).chemical_background == series.chemical_background
