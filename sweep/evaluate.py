@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -18,6 +20,7 @@ from ..phantoms.specimen import Specimen
 from ..recon_core.device import CPU, Device
 from ..recon_core.errors import BadInput
 from ..recon_core.gpu import device_named
+from ..recon_core.machine import available_bytes
 from ..recon_core.memory import TooLarge, check_fits, largest_batch
 from ..recon_core.methods import Method
 from ..recon_core.metrics import (
@@ -128,7 +131,9 @@ def _at_once(tasks: Sequence[Task], device: Device | str) -> int:
     try:
         on = _device_of(device)
         size = solve_size(at, np.dtype(on.dual_type).itemsize)
-        most = max(1, largest_batch(size, on, trial.method))
+        # the results of all come to the computer that a GPU is in
+        host = available_bytes() // (2 * size.specimen_bytes)
+        most = max(1, min(largest_batch(size, on, trial.method), host))
     except (BadInput, RuntimeError):  # each trial will say so for itself
         return 1
     return -(-len(tasks) // -(-len(tasks) // most))
@@ -157,7 +162,9 @@ def _shared(tasks: Sequence[Task], device: Device | str) -> list[TrialResult]:
         weights = [trial.weights for _, trial in tasks]
         settings, on = at.solver_of(first), _device_of(device)
         solved = reconstruct_batch(series, first.method, weights, settings, on)
-        results = [_scored_or_failed(each, truth, name) for each in solved]
+        # a GPU would wait for scores that one core makes, longer than for a solve of 256³
+        with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+            results = list(pool.map(lambda each: _scored_or_failed(each, truth, name), solved))
     share = (time.perf_counter() - clock) / len(tasks)
     starts = (begun + timedelta(seconds=share * i) for i in range(len(tasks)))
     return [_signed(r, name, s, share) for r, s in zip(results, starts, strict=True)]

@@ -8,6 +8,7 @@ import pytest
 from sweep_fakes import atlas_of, read_records
 
 from tomoatlas.sweep.executors import Executor
+from tomoatlas.sweep.executors.batches import Batching
 from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import parse_study
@@ -50,5 +51,7 @@ def test_every_method_finds_its_place(inline: Path) -> None:
     assert best["fused"] < best["chemistry-tv"] < best["ml-stopped"] < best["ml"]
 
 
-def test_children_find_the_same_to_the_last_digit(inline: Path, tmp_path: Path) -> None:
-    assert atlas_of(journal(tmp_path / "run", ProcessExecutor(3))) == atlas_of(inline)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_children_find_the_same_to_the_last_digit(batch: int, inline: Path, tmp_path: Path) -> None:
+    executor = ProcessExecutor(4 - batch, batching=Batching.of(batch, on_gpu=False))
+    assert atlas_of(journal(tmp_path / "run", executor)) == atlas_of(inline)
