@@ -9,23 +9,44 @@ beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Annotated, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+from scipy.optimize import linear_sum_assignment
 
 from ..recon_core.contrast import LAWS
 from ..recon_core.errors import BadInput
-from ..recon_core.geometry import TiltGeometry, spaced_tilts
+from ..recon_core.geometry import STILL, Placement, TiltGeometry, TiltScheme, tilt_angles
 from ..recon_core.projection import SparseProjector, cached_projector
 from ..recon_core.settings import LawName
 from ..recon_core.tiltseries import TiltSeries
 from .detector import POISSON, Detector
+from .disturbances import (
+    CHEMICAL,
+    HAADF,
+    NONE,
+    RECORDED,
+    Disturbances,
+    Shot,
+    disturbed,
+    through,
+)
 from .specimen import Specimen
 
 Array = NDArray[np.float32]
+Values = NDArray[np.float64]
 PAPER_MEAN_SNR = 2.365
 """Mean of the chemical SNRs of Fig. 4: Co 1.92, Cu 2.89, O 2.69, Au 1.96."""
 HAADF_STREAM = 0
@@ -44,6 +65,12 @@ def _ordered_range(tilts: tuple[float, float]) -> tuple[float, float]:
     return tilts
 
 
+def _single_axis(scheme: object) -> object:
+    if scheme == "dual-axis":
+        raise BadInput("tilts about one axis only", accepted=", ".join(get_args(TiltScheme)))
+    return scheme
+
+
 def _above_one(snr: float | dict[str, float]) -> float | dict[str, float]:
     values = snr.values() if isinstance(snr, dict) else [snr]
     if not values or not all(LEAST_SNR <= v <= MOST_SNR for v in values):
@@ -56,7 +83,8 @@ class Acquisition(BaseModel):
 
     Parameters
     ----------
-    tilt_range_deg : lowest and highest angle, degrees; both modalities span it evenly.
+    tilt_range_deg : lowest and highest angle, degrees, which need not be symmetric; both modalities
+        span it.
     haadf_tilts : number of HAADF projections; 0 leaves HAADF out.
     chemical_tilts : number of chemical projections of each element.
     haadf_snr : SNR by definition A, 1 + mean counts per pixel, signal and background.
@@ -66,6 +94,10 @@ class Acquisition(BaseModel):
     gamma : its exponent.
     oversample : how many times finer the specimen's grid is than the data's. 1 is the inverse
         crime: the data come from the very grid and operator that will reconstruct them.
+    tilt_scheme : how the angles lie in the range, see
+        :func:`tomoatlas.recon_core.geometry.tilt_angles`; about one axis only.
+    chemical_subset : chemical maps are acquired at HAADF tilts, those nearest to the angles of
+        their own scheme.
 
     Examples
     --------
@@ -85,6 +117,42 @@ class Acquisition(BaseModel):
     contrast: LawName = "power"
     gamma: Annotated[float, Field(ge=1, le=2.5)] = 2.0
     oversample: Annotated[int, Field(ge=1, le=4)] = 1
+    tilt_scheme: Annotated[TiltScheme, BeforeValidator(_single_axis)] = "equal-angle"
+    chemical_subset: bool = False
+
+    @field_validator("tilt_scheme")
+    @classmethod
+    def _below_edge_on(cls, scheme: TiltScheme, info: ValidationInfo) -> TiltScheme:
+        if scheme == "saxton" and 90.0 in map(abs, info.data.get("tilt_range_deg", ())):
+            raise BadInput(
+                "never arrives at ±90°", accepted="a tilt_range_deg within ±90, exclusive"
+            )
+        return scheme
+
+    @field_validator("chemical_subset")
+    @classmethod
+    def _enough_haadf(cls, subset: bool, info: ValidationInfo) -> bool:
+        haadf, maps = (info.data.get(f"{name}_tilts", 1) for name in ("haadf", "chemical"))
+        if subset and haadf < maps:
+            raise BadInput(
+                f"{haadf} HAADF tilts for {maps} maps", accepted="false, or more HAADF tilts"
+            )
+        return subset
+
+    def angles_deg(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the HAADF and the chemical tilt angles, degrees, in the order of acquisition.
+
+        Examples
+        --------
+        >>> Acquisition(haadf_tilts=5, chemical_tilts=2, chemical_subset=True).angles_deg()
+        ((-70.0, -35.0, 0.0, 35.0, 70.0), (-70.0, 70.0))
+        """
+        counts = self.haadf_tilts, self.chemical_tilts
+        haadf, maps = (tilt_angles(n, self.tilt_range_deg, self.tilt_scheme) for n in counts)
+        if not self.chemical_subset:
+            return haadf, maps
+        distances = np.abs(np.subtract.outer(maps, haadf))
+        return haadf, tuple(haadf[i] for i in linear_sum_assignment(distances)[1])
 
     def snr_of(self, elements: tuple[str, ...]) -> tuple[float, ...]:
         """Return the chemical SNR of each element.
@@ -148,6 +216,7 @@ def simulate(
     acquisition: Acquisition | None = None,
     seed: int = 0,
     detector: Detector = POISSON,
+    disturbances: Disturbances = NONE,
 ) -> TiltSeries:
     """Simulate the tilt series of a specimen, in counts.
 
@@ -160,6 +229,8 @@ def simulate(
     acquisition : tilts, SNRs and background; the defaults of :class:`Acquisition` if left out.
     seed : of the noise, >= 0.
     detector : makes recorded counts of expected ones.
+    disturbances : faults of the microscope. Angles, backgrounds and scales of the series are those
+        without them.
 
     Returns
     -------
@@ -167,8 +238,8 @@ def simulate(
 
     Raises
     ------
-    BadInput : a specimen that ``oversample`` does not divide, SNRs of other elements, a negative
-        seed.
+    BadInput : a specimen that ``oversample`` does not divide, SNRs of other elements, a damaged
+        element that is not there, a negative seed.
 
     Examples
     --------
@@ -183,17 +254,19 @@ def simulate(
         raise BadInput("negative seed", key="seed", value=seed, accepted=">= 0")
     # checked before anything is projected
     snrs = acquisition.snr_of(specimen.elements)
-    haadf_angles = _angles(acquisition.haadf_tilts, acquisition)
-    chemical_angles = _angles(acquisition.chemical_tilts, acquisition)
+    disturbances.check(specimen.elements)
+    haadf_angles, chemical_angles = acquisition.angles_deg()
     maps = project(specimen.volumes, chemical_angles, acquisition.oversample)
     channels = [expose(m, snr, acquisition.background) for m, snr in zip(maps, snrs, strict=True)]
     haadf = _haadf_channel(specimen, haadf_angles, acquisition)
     # one random stream per channel, named by its atomic number
-    streams = zip(channels, specimen.atomic_numbers, strict=True)
+    session = _Session(specimen, acquisition, disturbances, detector, seed)
+    chemical = session.record(channels, chemical_angles, specimen.atomic_numbers)
+    images = session.record([haadf], haadf_angles, (HAADF_STREAM,))[0] if haadf else None
     return TiltSeries(
-        haadf=_count(haadf, detector, seed, HAADF_STREAM) if haadf else _no_tilts(maps),
+        haadf=_no_tilts(maps) if images is None else images,
         haadf_angles_deg=haadf_angles,
-        chemical=np.stack([_count(channel, detector, seed, z) for channel, z in streams]),
+        chemical=chemical,
         chemical_angles_deg=chemical_angles,
         elements=specimen.elements,
         haadf_background=haadf.background if haadf else 0.0,
@@ -201,11 +274,63 @@ def simulate(
         haadf_scale=haadf.scale if haadf else None,
         chemical_scale=tuple(c.scale for c in channels),
         voxel_size_nm=specimen.voxel_size_nm * acquisition.oversample,
-        facts=_facts(specimen, acquisition, seed, haadf, channels) | _named(detector),
+        facts=_facts(specimen, acquisition, seed, haadf, channels)
+        | disturbances.facts()
+        | _named(detector),
     )
 
 
-def project(volumes: Array, angles_deg: tuple[float, ...], oversample: int = 1) -> Array:
+@dataclass(frozen=True)
+class _Session:
+    """What all channels of a tilt series share."""
+
+    specimen: Specimen
+    acquisition: Acquisition
+    disturbances: Disturbances
+    detector: Detector
+    seed: int
+
+    def record(
+        self, channels: list[Channel], angles_deg: tuple[float, ...], streams: tuple[int, ...]
+    ) -> Array:
+        """Recorded counts of the channels of one modality, (channel, angle, y, x)."""
+        if not self.disturbances.active():
+            return self._counted([channel.expected for channel in channels], streams)
+        ideal = self._shot(channels, angles_deg, streams == (HAADF_STREAM,))
+        shot = disturbed(ideal, self.disturbances, self.seed)
+        shot = replace(shot, recorded=self._counted(shot.expected, streams))
+        return through(RECORDED, shot, self.disturbances, self.seed).recorded
+
+    def _counted(self, expected: Iterable[Values], streams: tuple[int, ...]) -> Array:
+        pairs = zip(expected, streams, strict=True)
+        counts = [_count(values, self.detector, self.seed, stream) for values, stream in pairs]
+        return np.stack(counts)
+
+    def _shot(self, channels: list[Channel], angles_deg: tuple[float, ...], haadf: bool) -> Shot:
+        specimen, acquisition = self.specimen, self.acquisition
+        law = LAWS[acquisition.contrast](acquisition.gamma)
+        volumes = specimen.volumes
+        if haadf:
+            volumes = law.of_volumes(volumes, specimen.atomic_numbers)[None]
+        scales, levels = np.array([(c.scale, c.background) for c in channels]).T
+        expected = np.stack([channel.expected for channel in channels])
+        signal = (expected - levels[:, None, None, None]) / scales[:, None, None, None]
+        modality = HAADF if haadf else CHEMICAL
+        shot = Shot(modality, specimen, law, volumes, self._project, angles_deg, signal)
+        return replace(shot, scales=scales, levels=levels, expected=expected)
+
+    def _project(
+        self, volumes: Array, angles_deg: tuple[float, ...], placement: Placement
+    ) -> Array:
+        return project(volumes, angles_deg, self.acquisition.oversample, placement)
+
+
+def project(
+    volumes: Array,
+    angles_deg: tuple[float, ...],
+    oversample: int = 1,
+    placement: Placement = STILL,
+) -> Array:
     """Project volumes to pixels that may be larger than their voxels.
 
     Pixels are means over ``oversample``² fine ones and path lengths are in coarse voxels, so the
@@ -216,6 +341,7 @@ def project(volumes: Array, angles_deg: tuple[float, ...], oversample: int = 1) 
     volumes : (..., z, y, x), on the fine grid.
     angles_deg : tilt angles, degrees.
     oversample : fine voxels per pixel edge.
+    placement : of the images, in pixels.
 
     Returns
     -------
@@ -233,12 +359,14 @@ def project(volumes: Array, angles_deg: tuple[float, ...], oversample: int = 1) 
             value=oversample,
             accepted=f"a divisor of (z, y, x) = {(z, y, x)}",
         )
-    geometry = TiltGeometry(angles_deg, (z, y))
+    k = oversample
+    shifts = tuple((k * down, k * along) for down, along in placement.shifts)
+    finer = replace(placement, shifts=shifts, axis_offset=k * placement.axis_offset)
+    geometry = TiltGeometry(angles_deg, (z, y), finer)
     if oversample == 1:
         return cached_projector(geometry).forward(volumes)
     # A fine matrix is large and used once: do not cache it.
     fine = SparseProjector(geometry).forward(volumes)
-    k = oversample
     # mean over k² pixels; the path length shrinks by k more
     blocks = fine.reshape(*fine.shape[:-2], y // k, k, x // k, k)
     return np.asarray(blocks.mean(axis=(-3, -1), dtype=np.float64) / k, dtype=np.float32)
@@ -280,10 +408,6 @@ def expose(signal: Array, snr: float, background: float) -> Channel:
     return Channel(scale * signal.astype(np.float64) + level, scale, level)
 
 
-def _angles(count: int, acquisition: Acquisition) -> tuple[float, ...]:
-    return spaced_tilts(count, acquisition.tilt_range_deg)
-
-
 def _haadf_channel(
     specimen: Specimen, angles_deg: tuple[float, ...], acquisition: Acquisition
 ) -> Channel | None:
@@ -299,10 +423,10 @@ def _no_tilts(maps: Array) -> Array:
     return np.zeros((0, *maps.shape[-2:]), np.float32)
 
 
-def _count(channel: Channel, detector: Detector, seed: int, stream: int) -> Array:
+def _count(expected: NDArray[np.float64], detector: Detector, seed: int, stream: int) -> Array:
     # the stream is the atomic number: adding or reordering elements leaves the other channels alone
     rng = np.random.default_rng(np.random.SeedSequence([seed, stream]))
-    return detector.counts(channel.expected, rng)
+    return detector.counts(expected, rng)
 
 
 def _facts(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from scipy import ndimage
 from .errors import BadInput
 
 Shifts = tuple[tuple[float, float], ...]
+TiltScheme = Literal["equal-angle", "equal-slope", "saxton", "golden-angle"]
 
 MOST_ROTATION = 45.0  # degrees: beyond, the tilt axis is rather y
 EDGE_ON = 0.01  # least cosine of a tilt: a film seen edge-on is not infinitely thick
@@ -321,6 +323,75 @@ def spaced_tilts(count: int, tilt_range_deg: tuple[float, float]) -> tuple[float
     if count == 1:
         return (0.5 * (low + high),)
     return tuple(float(angle) for angle in np.linspace(low, high, count))
+
+
+def tilt_angles(
+    count: int, tilt_range_deg: tuple[float, float], scheme: TiltScheme = "equal-angle"
+) -> tuple[float, ...]:
+    """Choose the tilt angles of a scheme, in the order in which they are acquired.
+
+    ``equal-slope`` spaces tan θ equally up to ±45° and cot θ beyond (Miao, Förster and Levi, Phys.
+    Rev. B 72, 052103 (2005)); ``saxton`` makes steps proportional to cos θ, as the path through a
+    slab asks for (Saxton, Baumeister and Hahn, Ultramicroscopy 13, 57 (1984)), in the limit of
+    small steps; ``golden-angle`` goes on by the golden section of the range, so that every
+    beginning of it is spread evenly (Köhler, IEEE Nucl. Sci. Symp. 2004, 3961).
+
+    Parameters
+    ----------
+    count : number of tilts; a single one of a scheme that has both ends is in their middle.
+    tilt_range_deg : lowest and highest angle, degrees; for ``saxton`` within ±90, exclusive.
+    scheme : which.
+
+    Returns
+    -------
+    tuple of float : angles, degrees; rising but for ``golden-angle``.
+
+    Examples
+    --------
+    >>> [round(angle, 1) for angle in tilt_angles(5, (-60.0, 60.0), "saxton")]
+    [-60.0, -35.3, 0.0, 35.3, 60.0]
+    >>> [round(angle, 1) for angle in tilt_angles(5, (-60.0, 60.0), "golden-angle")]
+    [-60.0, 14.2, -31.7, 42.5, -3.3]
+    """
+    low, high = tilt_range_deg
+    if scheme == "golden-angle":
+        section = (np.sqrt(5) - 1) / 2
+        return tuple(float(low + (high - low) * (i * section % 1)) for i in range(count))
+    if scheme == "equal-angle" or count < 2:
+        return spaced_tilts(count, tilt_range_deg)
+    to, back = _SPACED[scheme]
+    first, last = to(np.deg2rad(np.array([low, high])))
+    angles = back(np.linspace(first, last, count))
+    # the ends as they were asked for, to the last digit
+    return (low, *(float(angle) for angle in np.rad2deg(angles[1:-1])), high)
+
+
+def _slope(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Continue tan θ beyond 45° by the cotangent: equal steps of it are equal slopes."""
+    steep = np.abs(angle) > np.pi / 4
+    cotangent = np.sign(angle) * (2 - 1 / np.tan(np.where(steep, np.abs(angle), 1.0)))
+    return np.where(steep, cotangent, np.tan(np.where(steep, 0.0, angle)))
+
+
+def _from_slope(slope: NDArray[np.float64]) -> NDArray[np.float64]:
+    steep = np.abs(slope) > 1
+    angle = np.sign(slope) * (np.pi / 2 - np.arctan(2 - np.abs(slope)))
+    return np.where(steep, angle, np.arctan(slope))
+
+
+def _integral_of_secant(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.arcsinh(np.tan(angle)))
+
+
+def _from_integral(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.arctan(np.sinh(value)))
+
+
+_SPACED = {
+    "equal-slope": (_slope, _from_slope),
+    "saxton": (_integral_of_secant, _from_integral),
+}
+"""Scheme → what it spaces equally, as a function of the angle, and the inverse."""
 
 
 def film_thickness(angles_deg: tuple[float, ...]) -> NDArray[np.float64]:

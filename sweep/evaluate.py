@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ..phantoms.acquire import Acquisition, simulate
+from ..phantoms.disturbances import Disturbances
 from ..phantoms.specimen import Specimen
 from ..recon_core.device import CPU, Device
 from ..recon_core.errors import BadInput
@@ -244,15 +245,18 @@ def _specimen(table: str, oversample: int) -> Specimen:
 
 
 @lru_cache(maxsize=SERIES_KEPT)
-def _series(table: str, acquisition_table: str, seed: int) -> TiltSeries:
+def _series(table: str, acquisition_table: str, faults: str, seed: int) -> TiltSeries:
     acquisition = Acquisition.model_validate_json(acquisition_table)
-    return simulate(_specimen(table, acquisition.oversample), acquisition, seed)
+    disturbances = Disturbances.model_validate_json(faults)
+    specimen = _specimen(table, acquisition.oversample)
+    return simulate(specimen, acquisition, seed, disturbances=disturbances)
 
 
 def _data(at: Study) -> tuple[Specimen, TiltSeries]:
     """Truth and simulated data of a study without axes."""
     specimen = at.specimen.model_dump_json()
-    series = _series(specimen, at.acquisition.model_dump_json(), at.noise_seed())
+    tables = at.acquisition.model_dump_json(), at.disturbances.model_dump_json()
+    series = _series(specimen, *tables, at.noise_seed())
     return _specimen(specimen, 1), series
 
 

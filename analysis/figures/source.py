@@ -16,7 +16,6 @@ import pandas as pd
 from ...phantoms.formats import load_specimen, load_tilt_series, load_volumes
 from ...phantoms.formats.files import reading
 from ...recon_core.errors import BadInput
-from ...recon_core.geometry import spaced_tilts
 from ...recon_core.methods import Method
 from ...sweep.search.propose import Space
 from ...sweep.study import Study
@@ -163,10 +162,7 @@ class Source:
             return *angles, series.voxel_size_nm, self.paths[0].stem
         cell = cells_from_middle(self.study, self._asked(self.study.axes))[0]
         at = self.study.at(cell)
-        ends, counts = at.acquisition.tilt_range_deg, at.acquisition
-        # By the same function as the simulation, so that the figure shows the angles used.
-        haadf = spaced_tilts(counts.haadf_tilts, ends)
-        chemical = spaced_tilts(counts.chemical_tilts, ends)
+        haadf, chemical = at.acquisition.angles_deg()
         return haadf, chemical, _voxel_size(at), condition_label(dict(cell.values))
 
     def _only_one(self, accepted: str) -> None:

@@ -18,6 +18,7 @@ from . import FilePath, Snr, force_option, out_option, quiet_option, refuse_exis
 
 if TYPE_CHECKING:
     from ...phantoms.acquire import Acquisition
+    from ...phantoms.disturbances import Disturbances
     from ...phantoms.kinds import SpecimenKind
     from ...phantoms.specimen import Specimen
 
@@ -133,19 +134,19 @@ def _elements(kind: SpecimenKind) -> str:
         return "as described"
 
 
-def _parameters(settings: tuple[str, ...]) -> dict[str, Any]:
+def _parameters(settings: tuple[str, ...], option: str = "--set") -> dict[str, Any]:
     """The values of ``KEY=VALUE``: numbers, true, false and lists as in TOML, else text."""
     found: dict[str, Any] = {}
     for text in settings:
         key, equals, value = text.partition("=")
         if not (key and equals and value):
-            raise BadInput("not a parameter", key="--set", value=text, accepted="KEY=VALUE")
+            raise BadInput("not a parameter", key=option, value=text, accepted="KEY=VALUE")
         *above, last = key.strip().split(".")
         table = found
         for step in above:
             table = table.setdefault(step, {})
             if not isinstance(table, dict):
-                raise BadInput("below a value", key="--set", value=text, accepted="KEY=VALUE")
+                raise BadInput("below a value", key=option, value=text, accepted="KEY=VALUE")
         try:
             table[last] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -162,6 +163,11 @@ def _parameters(settings: tuple[str, ...]) -> dict[str, Any]:
     type=(float, float),
     metavar="LOW HIGH",
     help="First and last tilt in degrees.  [default: -70 70]",
+)
+@click.option(
+    "--tilt-scheme",
+    type=click.Choice(["equal-angle", "equal-slope", "saxton", "golden-angle"]),
+    help="How the tilts lie in the range.  [default: equal-angle]",
 )
 @click.option(
     "--snr",
@@ -199,6 +205,12 @@ def _parameters(settings: tuple[str, ...]) -> dict[str, Any]:
     metavar="K",
     help="SPECIMEN is on a grid K times finer than the data will be.  [default: 1]",
 )
+@click.option(
+    "--disturb",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A fault of the microscope, as in [disturbances] of a study: film=0.1; repeatable.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the noise.")
 @out_option
 @force_option
@@ -207,6 +219,7 @@ def simulate(
     specimen: Path,
     dose: float | None,
     counts_per_electron: float | dict[str, float] | None,
+    disturb: tuple[str, ...],
     out: Path,
     seed: int,
     force: bool,
@@ -224,7 +237,8 @@ def simulate(
     loaded = load_specimen(specimen)
     if dose is not None or counts_per_electron is not None:
         given["snr"] = snr_of_dose(loaded, given, dose, counts_per_electron)
-    line = simulate_file(loaded, acquisition_of(given), seed, out, force)
+    faults = disturbances_of(disturb)
+    line = simulate_file(loaded, (acquisition_of(given), faults), seed, out, force)
     if not quiet:
         click.echo(line)
 
@@ -250,6 +264,29 @@ def acquisition_of(options: Mapping[str, Any]) -> Acquisition:
         return Acquisition.model_validate(data)
     except ValidationError as error:
         raise validation_error(error, data, Acquisition, "acquisition") from error
+
+
+def disturbances_of(settings: tuple[str, ...]) -> Disturbances:
+    """The disturbances that ``KEY=VALUE`` options describe.
+
+    Parameters
+    ----------
+    settings : the options.
+
+    Raises
+    ------
+    BadInput : an unknown key, or a value out of range.
+    """
+    from pydantic import ValidationError
+
+    from ...phantoms.disturbances import Disturbances
+    from ...recon_core.validation import validation_error
+
+    data = _parameters(settings, "--disturb")
+    try:
+        return Disturbances.model_validate(data, strict=True)
+    except ValidationError as error:
+        raise validation_error(error, data, Disturbances, "disturbances") from error
 
 
 def snr_of_dose(
@@ -298,14 +335,18 @@ def snr_of_dose(
 
 
 def simulate_file(
-    specimen: Specimen, acquisition: Acquisition, seed: int, out: Path, force: bool
+    specimen: Specimen,
+    conditions: tuple[Acquisition, Disturbances],
+    seed: int,
+    out: Path,
+    force: bool,
 ) -> str:
     """Write the tilt series of a specimen; return a line about it.
 
     Parameters
     ----------
     specimen : what to image.
-    acquisition : tilts, SNR, contrast.
+    conditions : tilts, SNR and contrast; and faults of the microscope.
     seed : of the noise.
     out : HDF5 file to write.
     force : whether an existing file may be replaced.
@@ -319,7 +360,8 @@ def simulate_file(
     from ...phantoms.acquire import simulate
     from ...phantoms.formats import save_tilt_series
 
-    series = simulate(specimen, acquisition, seed)
+    acquisition, disturbances = conditions
+    series = simulate(specimen, acquisition, seed, disturbances=disturbances)
     save_tilt_series(out, series, overwrite=force)
     # float64: a sum over a whole series loses digits in float32.
     means = zip(

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from ...phantoms.acquire import Acquisition
+from ...phantoms.disturbances import Disturbances
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.settings import EXPONENTS, SolverSettings
@@ -48,6 +49,7 @@ class Study(Table):
     study : name, seed and edition.
     specimen : what is imaged.
     acquisition : tilts, SNR, contrast.
+    disturbances : faults of the microscope.
     solver : settings of the reconstruction.
     search : how the weights are found.
     limits : what a trial may take; not part of any identity.
@@ -67,6 +69,7 @@ class Study(Table):
     study: StudyTable
     specimen: SpecimenTable
     acquisition: Acquisition = Acquisition()
+    disturbances: Disturbances = Disturbances()
     solver: SolverSettings = SolverSettings()
     search: SearchSettings = SearchSettings()
     limits: LimitsTable = LimitsTable()
@@ -165,10 +168,10 @@ class Study(Table):
         return digest(identifying({**tables, "specimen": self.specimen.set_apart()}))
 
     def condition(self) -> dict[str, Any]:
-        """What the data of a study without axes depend on: specimen, acquisition, study seed."""
+        """What the data of a study without axes depend on: specimen, acquisition, faults, seed."""
         return {
             "specimen": specimen_identity(self.specimen),
-            **self._identifying("acquisition"),
+            **self._identifying("acquisition", "disturbances"),
             "seed": self.study.seed,
         }
 
@@ -382,6 +385,7 @@ def _check_cell(study: Study, cell: Cell, source: str | Path) -> str:
     try:
         at = study.at(cell)
         check_specimen(at.specimen, at.acquisition)
+        at.disturbances.check(outline(at.specimen).elements)
         _check_gamma(at)
         _check_score(at)
         _check_fidelity(at)

@@ -10,7 +10,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.validation import unknown_key
 from .trial import Scalar
 
-SWEPT = ("specimen", "acquisition", "solver")
+SWEPT = ("specimen", "acquisition", "disturbances", "solver")
 
 
 def flattened(axes: Mapping[str, Any], above: str = "") -> dict[str, Any]:

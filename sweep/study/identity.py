@@ -15,11 +15,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...phantoms.disturbances import Disturbances
 from ...recon_core.errors import BadInput
 from ...recon_core.settings import SOLVER_EDITIONS
 
 LATER: dict[str, object] = {
+    # a strength of 0 is none, and that is the default of each
+    **{f"disturbances.{key}": value for key, value in Disturbances().model_dump().items()},
+    "acquisition.chemical_subset": False,
     "acquisition.contrast": "power",
+    "acquisition.tilt_scheme": "equal-angle",
     "search.fidelity": None,
     "search.precision": 0.005,
     "search.score": "nrmse",

@@ -482,3 +482,22 @@ def test_phantom_shows_a_specimen(tmp_path, monkeypatch, capsys):
     assert "ball.png" in capsys.readouterr().err
     assert main(["phantom", "ball.toml", "--show", "--out", "other.h5", "-q"]) == 0
     assert {path.name for path in tmp_path.glob("other.*")} == {"other.h5", "other.png"}
+
+
+def test_simulate_with_faults_and_a_scheme(specimen, tmp_path):
+    out, plain = tmp_path / "t.h5", tmp_path / "p.h5"
+    argv = ["simulate", str(specimen), *COUNTS, "--tilt-scheme", "saxton", "-q"]
+    assert main([*argv, "--out", str(plain)]) == 0
+    assert (
+        main([*argv, "--disturb", "film=0.5", "--disturb", "overlap=0.1", "--out", str(out)]) == 0
+    )
+    one, other = load_tilt_series(plain), load_tilt_series(out)
+    assert other.haadf.mean() > 1.5 * one.haadf.mean()
+    assert other.haadf_angles_deg == one.haadf_angles_deg
+    assert other.facts["disturbed_film"] == 0.5
+
+
+@pytest.mark.parametrize("fault", ["films=0.1", "film=-1", "film=thick", "film"])
+def test_simulate_refuses_faults_that_are_none(specimen, tmp_path, capsys, fault):
+    argv = ["simulate", specimen, *COUNTS, "--out", tmp_path / "t.h5", "--disturb", fault]
+    assert "film" in line_of(capsys, 2, *argv)

@@ -16,6 +16,7 @@ from tomoatlas.phantoms.paint import mean_of_cells
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.contrast import PowerLaw
 from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.geometry import tilt_angles
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SPECIMEN = make_specimen("nanocubes", 32, 0)
@@ -231,3 +232,41 @@ def test_haadf_contrast_is_the_power_of_z_times_x(gamma: float) -> None:
     pair = Specimen(volumes, ("O", "Au"), 1.0)
     truth = (8 * 0.5) ** gamma + (79 * 0.25) ** gamma
     assert contrast_of(pair, gamma).item() == pytest.approx(truth, rel=1e-5)
+
+
+@pytest.mark.parametrize("scheme", ["equal-slope", "saxton", "golden-angle"])
+def test_a_series_has_the_tilts_of_its_scheme(scheme: str) -> None:
+    series = simulated(haadf_tilts=11, chemical_tilts=4, tilt_scheme=scheme)
+    ends = PAPER.tilt_range_deg
+    assert series.haadf_angles_deg == tilt_angles(11, ends, scheme)  # type: ignore[arg-type]
+    assert series.chemical_angles_deg == tilt_angles(4, ends, scheme)  # type: ignore[arg-type]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 20), st.integers(0, 30), st.sampled_from(["saxton", "golden-angle"]))
+def test_maps_at_haadf_tilts_are_different_ones(maps: int, more: int, scheme: str) -> None:
+    fields = {"tilt_scheme": scheme, "chemical_tilts": maps, "haadf_tilts": maps + more}
+    haadf, chemical = Acquisition(**fields, chemical_subset=True).angles_deg()  # type: ignore[arg-type]
+    assert set(chemical) <= set(haadf)
+    assert len(set(chemical)) == maps
+
+
+def test_a_missing_wedge_need_not_be_symmetric() -> None:
+    haadf, chemical = Acquisition(tilt_range_deg=(-30.0, 65.0)).angles_deg()
+    assert (haadf[0], haadf[-1], chemical[0], chemical[-1]) == (-30.0, 65.0, -30.0, 65.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [
+        ({"tilt_scheme": "dual-axis"}, "tilt_scheme"),
+        ({"tilt_scheme": "equal"}, "tilt_scheme"),
+        ({"tilt_scheme": "saxton", "tilt_range_deg": (-60, 90)}, "tilt_scheme"),
+        ({"chemical_subset": True, "haadf_tilts": 5, "chemical_tilts": 9}, "chemical_subset"),
+        ({"chemical_subset": True, "haadf_tilts": 0}, "chemical_subset"),
+    ],
+)
+def test_impossible_schemes_are_refused(wrong: dict[str, object], key: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Acquisition.model_validate(wrong)
+    assert caught.value.errors()[0]["loc"][0] == key

@@ -14,6 +14,7 @@ from sweep_fakes import SMALL, read_records
 from tomoatlas.jobs import load_study, shipped_names
 from tomoatlas.jobs.cli import main
 from tomoatlas.phantoms.acquire import Acquisition
+from tomoatlas.phantoms.disturbances import Disturbances
 from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
@@ -136,14 +137,19 @@ def fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, objec
 @pytest.fixture
 def one_more_key(monkeypatch: pytest.MonkeyPatch) -> type[Study]:
     """A later version: a key in every table and a table of its own, neutral at 1.5."""
-    sections = {"solver": SolverSettings, "acquisition": Acquisition, "search": SearchSettings}
+    sections = {
+        "solver": SolverSettings,
+        "acquisition": Acquisition,
+        "disturbances": Disturbances,
+        "search": SearchSettings,
+    }
     space = create_model("Space", __base__=SearchSpace, later=(float, 1.5))
     extra = {"search": {"space": (space, space())}}
     tables = {
         name: create_model(name, __base__=base, later=(float, 1.5), **extra.get(name, {}))
         for name, base in sections.items()
     }
-    tables["disturbances"] = create_model("disturbances", later=(float, 1.5))
+    tables["beside"] = create_model("beside", later=(float, 1.5))
     needed = {
         name: create_model(name, __base__=base, later=(float, 1.5))
         for name, base in {"study": StudyTable, "specimen": SpecimenTable}.items()
@@ -242,7 +248,8 @@ EVERYTHING = set(Golden._fields)
         ("search.later", {"study"}),
         ("search.space.later", {"study"}),
         ("study.later", {"study"}),
-        ("disturbances.later", {"study"}),
+        ("disturbances.later", EVERYTHING),
+        ("beside.later", {"study"}),
     ],
 )
 def test_another_value_of_a_later_key_identifies_something_else(key: str, moved: set[str]) -> None:
@@ -251,7 +258,7 @@ def test_another_value_of_a_later_key_identifies_something_else(key: str, moved:
 
 
 @pytest.mark.usefixtures("one_more_key")
-@pytest.mark.parametrize("table", ["acquisition", "solver", "specimen"])
+@pytest.mark.parametrize("table", ["acquisition", "disturbances", "solver", "specimen"])
 def test_a_later_key_may_be_an_axis(table: str) -> None:
     plain = parse_study(SMALL)
     swept = parse_study(SMALL + f'"{table}.later" = [1, 1.5, 2]\n')

@@ -329,3 +329,55 @@ def test_budgets_follow_the_methods() -> None:
     }  # fmt: skip
     assert search.space.of(Method.ML) == {}
     assert list(search.space.of(Method.CHEMISTRY_TV)) == ["tv"]
+
+
+def test_faults_and_tilt_schemes_are_axes_of_the_condition() -> None:
+    study = with_axes(
+        '"disturbances.film" = [0, 0.1]',
+        '"acquisition.tilt_scheme" = ["equal-angle", "saxton"]',
+        '"acquisition.tilt_range_deg.1" = [50.0, 70.0]',
+    )
+    ats = [study.at(cell) for cell in study.cells()]
+    assert [at.disturbances.film for at in ats] == [0.0] * 4 + [0.1] * 4
+    assert ats[-1].acquisition.tilt_range_deg == (-70.0, 70.0)
+    assert ats[0].acquisition.tilt_range_deg == (-70.0, 50.0)
+    assert len({at.noise_seed() for at in ats}) == 8
+    assert parse_study(study.toml()) == study
+
+
+def test_what_is_off_is_no_part_of_a_condition() -> None:
+    off = '[acquisition]\ntilt_scheme = "equal-angle"\n[disturbances]\nfilm = 0.0\nhot_level = 10'
+    assert parse_study(BASE + off).condition() == parse_study(BASE).condition()
+    on = parse_study(f"{BASE}[disturbances]\nfilm = 0.1")
+    assert on.condition()["disturbances"] == {"film": 0.1}
+    assert on.study_hash() != parse_study(BASE).study_hash()
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "value"),
+    [
+        ("[disturbances]\nfilms = 0.1", "disturbances.films", 0.1),
+        ("[disturbances]\nfilm = -0.1", "disturbances.film", -0.1),
+        ("[disturbances]\ndamping = 1.0", "disturbances.damping", 1.0),
+        ("[disturbances]\ndamaged = 'Pt'", "disturbances.damaged", "Pt"),
+        ("[axes]\n'disturbances.damage' = [0, 2]", "axes.disturbances.damage", 2),
+        ("[acquisition]\ntilt_scheme = 'dual-axis'", "acquisition.tilt_scheme", "dual-axis"),
+        (
+            "[acquisition]\nchemical_subset = true\nhaadf_tilts = 5",
+            "acquisition.chemical_subset",
+            True,
+        ),
+        (
+            "[axes]\n'acquisition.tilt_range_deg.2' = [50]",
+            "axes.acquisition.tilt_range_deg.2",
+            [50],
+        ),
+        ("[axes]\n'acquisition.tilt_range_deg.1' = [99]", "acquisition.tilt_range_deg", None),
+    ],
+)
+def test_faults_and_schemes_that_cannot_be_are_named(lines: str, key: str, value: object) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_study(BASE + lines)
+    assert caught.value.key == key
+    assert value is None or caught.value.value == value
+    assert caught.value.accepted
