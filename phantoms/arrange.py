@@ -26,6 +26,8 @@ EDGE = 0.5
 """Likewise, of bodies at a given place."""
 TRIES = 1000
 """Places drawn for a body at once."""
+AT_ONCE = 32
+"""Of them, looked at together."""
 ROUNDS = 5
 CLIP = 2.5
 """Standard deviations at which sizes are cut off."""
@@ -121,12 +123,12 @@ class Crowd:
         places : centres, (place, 3).
         solid, gap, aside : as of :meth:`in_the_way`.
         """
-        keep = np.ones(len(places), bool)
-        for i in range(len(self.placed)):
-            if i not in aside:
-                between = np.linalg.norm(places - self.centres[i], axis=1)
-                keep &= between >= self.inner[i] + solid.inner + gap
-        return places[keep]
+        others = [i for i in range(len(self.placed)) if i not in aside]
+        if not others:
+            return places
+        between = np.linalg.norm(places[:, None] - self.centres[others], axis=-1)
+        found: Vector = places[(between >= self.inner[others] + solid.inner + gap).all(axis=1)]
+        return found
 
 
 def arrange(field_nm: float, bodies: Mapping[str, Body], seed: int) -> tuple[Placed, ...]:
@@ -337,10 +339,11 @@ def _place(
             if body.extent_nm is not None:
                 places *= min(1.0, body.extent_nm / field_nm)
             places = places[_in_region(places, solid.outer, body, field_nm)]
-        for place in crowd.hopeful(places, solid, gap, aside):
-            moved = solid.moved(place)
-            if crowd.in_the_way(moved, gap, aside) is None:
-                return moved
+        for start in range(0, len(places), AT_ONCE):
+            for place in crowd.hopeful(places[start : start + AT_ONCE], solid, gap, aside):
+                moved = solid.moved(place)
+                if crowd.in_the_way(moved, gap, aside) is None:
+                    return moved
     return None
 
 

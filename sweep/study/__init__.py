@@ -22,7 +22,7 @@ from ...recon_core.settings import EXPONENTS, SolverSettings
 from ...recon_core.validation import validation_error
 from .axes import check_axes, flattened, put
 from .identity import digest, identifying, seed_from, with_defaults
-from .specimens import check_specimen, located, outline, specimen_identity
+from .specimens import check_bodies, check_specimen, located, outline, specimen_identity
 from .tables import (
     LEAST_REDUCED_SIZE,
     Fidelity,
@@ -37,6 +37,8 @@ from .tables import (
 from .trial import GAMMA, SCORES, Cell, Scalar, Scale, Score, Trial, weights_of
 
 MAX_CELLS = 100_000
+MOST_DRAWN = 32
+"""Different specimens of a study whose bodies are placed when it is read: seconds each at most."""
 MOST_BYTES = 16 << 20
 """Of a study file."""
 
@@ -369,8 +371,9 @@ def _check_cells(study: Study, source: str | Path) -> None:
         )
     # Two cells with one identity would share trials, and each search would wait for the other.
     seen: dict[str, Cell] = {}
+    drawn: set[str] = set()
     for cell in study.cells():
-        other = seen.setdefault(_check_cell(study, cell, source), cell)
+        other = seen.setdefault(_check_cell(study, cell, drawn, source), cell)
         if other is not cell:
             raise BadInput(
                 f"the same condition as {dict(other.values)}",
@@ -381,11 +384,16 @@ def _check_cells(study: Study, source: str | Path) -> None:
             )
 
 
-def _check_cell(study: Study, cell: Cell, source: str | Path) -> str:
+def _check_cell(study: Study, cell: Cell, drawn: set[str], source: str | Path) -> str:
+    """Identity of a cell's condition; its specimen is added to those that were drawn."""
     try:
         at = study.at(cell)
         check_specimen(at.specimen, at.acquisition)
         at.disturbances.check(outline(at.specimen).elements)
+        table = at.specimen.model_dump_json()
+        if len(drawn) < MOST_DRAWN and table not in drawn:
+            drawn.add(table)
+            check_bodies(at.specimen)
         _check_gamma(at)
         _check_score(at)
         _check_fidelity(at)

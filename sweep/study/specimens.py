@@ -97,7 +97,6 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
     """
     # Raises for an element without an SNR, before any data are simulated.
     acquisition.snr_of(outline(table).elements)
-    _check_bodies(table)
     finest = table.size * acquisition.oversample
     if not table.from_file and finest > SIZES[1]:
         raise BadInput(
@@ -108,8 +107,17 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
         )
 
 
-def _check_bodies(table: SpecimenTable) -> None:
-    """Refuse a specimen whose parameters its kind accepts one by one, but not together."""
+def check_bodies(table: SpecimenTable) -> None:
+    """Refuse a specimen whose parameters its kind accepts one by one, but not together.
+
+    Parameters
+    ----------
+    table : ``[specimen]`` of the study.
+
+    Raises
+    ------
+    BadInput : names the key.
+    """
     kind = None if table.from_file else SPECIMENS.get(table.kind)
     if kind is not None and kind.check is not None:
         kind.check(table.seed, **dict(kind.completed(table.parameters)))
