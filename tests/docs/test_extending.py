@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, run in the order of the page."""
+"""The examples of docs/extending.md and docs/specimens.md, run in the order of each page."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from tomoatlas.phantoms.formats.registry import FORMATS
 from tomoatlas.phantoms.kinds import SPECIMENS
 from tomoatlas.recon_core.registry import Registry
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+PAGES = [Path(__file__).parents[2] / "docs" / f"{name}.md" for name in ("extending", "specimens")]
 REGISTRIES: tuple[Registry[Any], ...] = (SPECIMENS, FORMATS, FIGURES, PACKAGES)
 
 
 class Block(NamedTuple):
+    page: Path
     line: int
     language: str
     title: str | None
@@ -31,9 +32,19 @@ class Block(NamedTuple):
 
 
 def blocks() -> list[Block]:
-    page = PAGE.read_text(encoding="utf-8")
-    found = re.finditer(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', page, re.M | re.S)
-    return [Block(page[: m.start()].count("\n") + 1, m[1], m[2], m[3]) for m in found]
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        parts = re.finditer(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', text, re.M | re.S)
+        lines = ((m, text[: m.start()].count("\n") + 1) for m in parts)
+        found += [Block(page, line, m[1], m[2], m[3]) for m, line in lines]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_picture_is_there(page: Path) -> None:
+    for link in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).is_file()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +70,9 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
     assert all(block.title for block in blocks() if block.language == "toml")
 
 
-@pytest.mark.parametrize("block", blocks(), ids=lambda block: f"line {block.line}")
+@pytest.mark.parametrize(
+    "block", blocks(), ids=lambda block: f"{block.page.stem} line {block.line}"
+)
 def test_a_block_runs(block: Block, folder: Path, names: dict[str, Any]) -> None:
     if block.title is not None:
         (folder / block.title).write_text(block.text, encoding="utf-8")
@@ -69,7 +82,7 @@ def test_a_block_runs(block: Block, folder: Path, names: dict[str, Any]) -> None
             assert command == "tomoatlas"
             assert main(argv) == 0, line
     else:
-        exec(compile(block.text, f"{PAGE.name}:{block.line}", "exec"), names)
+        exec(compile(block.text, f"{block.page.name}:{block.line}", "exec"), names)
 
 
 @pytest.fixture
