@@ -131,8 +131,17 @@ def cell_text(cell: Cell) -> str:
     >>> cell_text(Cell(3, (("acquisition.haadf_tilts", 47), ("acquisition.chemical_tilts", 9))))
     'haadf_tilts=47,chemical_tilts=9'
     """
-    pairs = [f"{axis.rpartition('.')[2]}={value_label(value)}" for axis, value in cell.values]
+    axes = [axis for axis, _ in cell.values]
+    pairs = [f"{_shortest(axis, axes)}={value_label(value)}" for axis, value in cell.values]
     return ",".join(pairs) or ALL
+
+
+def _shortest(axis: str, axes: Sequence[str]) -> str:
+    """The shortest end of a path that is the end of no other."""
+    steps = axis.split(".")
+    ends = (".".join(steps[-count:]) for count in range(1, len(steps)))
+    alone = (end for end in ends if sum(a.endswith(f".{end}") for a in axes) == 1)
+    return next(alone, axis)
 
 
 def _pairs(text: CellText) -> dict[str, str]:
@@ -161,7 +170,7 @@ def named_axis(name: str, axes: Iterable[str]) -> str:
 
     Parameters
     ----------
-    name : path of the axis, or the last part of it.
+    name : path of the axis, or the end of it from a dot on.
     axes : paths of the study's axes.
 
     Raises
@@ -173,7 +182,7 @@ def named_axis(name: str, axes: Iterable[str]) -> str:
     >>> named_axis("haadf_tilts", ["acquisition.haadf_tilts", "solver.gamma"])
     'acquisition.haadf_tilts'
     """
-    matching = [axis for axis in axes if name in (axis, axis.rpartition(".")[2])]
+    matching = [axis for axis in axes if axis == name or axis.endswith(f".{name}")]
     if len(matching) != 1:
         known = ", ".join(axes) or "no axis: the study has one cell"
         raise BadInput("not an axis", key=OPTION, value=name, accepted=known)

@@ -26,7 +26,11 @@ _AXIS_LABELS = {
     CHEMICAL_TILTS: "Chemical tilts",
     HAADF_SNR: "HAADF SNR",
     CHEMICAL_SNR: "Chemical SNR",
+    "acquisition.tilt_range_deg.0": "lowest tilt (°)",
+    "acquisition.tilt_range_deg.1": "highest tilt (°)",
 }
+_BODIES = "specimen.bodies."
+_COMPONENTS = {"0": "z", "1": "y", "2": "x"}
 
 # Long names of columns, written into the files of an atlas; axes are labelled by _AXIS_LABELS.
 _ELEMENT_LABELS = {
@@ -60,8 +64,15 @@ def axis_label(path: str) -> str:
     --------
     >>> axis_label("acquisition.haadf_tilts"), axis_label("solver.max_iterations")
     ('HAADF tilts', 'max iterations')
+    >>> axis_label("specimen.bodies.Au.diameter_nm"), axis_label("specimen.bodies.a.position_nm.2")
+    ('Au diameter nm', 'a position nm x')
     """
-    return _AXIS_LABELS.get(path, path.rpartition(".")[2].replace("_", " "))
+    if path in _AXIS_LABELS:
+        return _AXIS_LABELS[path]
+    # several bodies have keys of one name
+    words = path.removeprefix(_BODIES).split(".") if path.startswith(_BODIES) else [path]
+    last = words[-1].rpartition(".")[2]
+    return " ".join([*words[:-1], _COMPONENTS.get(last, last)]).replace("_", " ")
 
 
 def column_label(name: str) -> str:

@@ -86,3 +86,17 @@ def test_a_study_without_axes_has_one_cell():
     with pytest.raises(BadInput) as caught:
         chosen_cells(study, "size=16")
     assert (caught.value.key, caught.value.value) == ("--cell", "size")
+
+
+def test_bodies_with_keys_of_one_name_are_told_apart():
+    built = parse_study(
+        '[study]\nname = "t"\n[specimen]\nkind = "co3o4-mn3o4"\n[axes]\n'
+        '"specimen.bodies.large.shell_nm" = [3.0, 4.0]\n'
+        '"specimen.bodies.small.shell_nm" = [2.0, 3.0]\n'
+    )
+    assert len(chosen_cells(built, "large.shell_nm=3,small.shell_nm=2")) == 1
+    for cell in built.cells():
+        assert chosen_cells(built, cell_text(cell)) == [cell]
+    with pytest.raises(BadInput) as refused:
+        chosen_cells(built, "shell_nm=3")
+    assert refused.value.value == "shell_nm"
