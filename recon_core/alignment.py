@@ -11,7 +11,8 @@ Nothing is resampled: every step changes the placement that the projector carrie
 3.  The rotation begins with the least residual of a few, and follows from how each image is turned
     against its model: the part that is alike at all tilts is the axis, the one that goes with
     cos(tilt) the specimen. No residual of interpolated images decides, which smoothed noise lowers.
-4.  The sum of the maps that fits the projected HAADF volume best is matched to it in the same way.
+4.  The sum of the maps that fits the projected HAADF volume best is matched to it in the same way,
+    then all elements together to the projections of a fused reconstruction, by their likelihood.
 
 Shifts are known but for a shift of the specimen, (Y cos - Z sin, X): the one is taken that moves
 the maps least.
@@ -30,8 +31,10 @@ from scipy import ndimage
 from .device import CPU
 from .errors import BadInput
 from .geometry import Placement, TiltGeometry
-from .metrics.vacuum import estimate_vacuum
+from .metrics.vacuum import chemical_backgrounds, estimate_vacuum
 from .projection import SparseProjector
+from .settings import SolverSettings, newest_settings
+from .solver import reconstruct
 from .solver.haadf_moments import inverted
 from .solver.least_squares import non_negative
 from .tiltseries import TiltSeries
@@ -54,6 +57,8 @@ MOST_TURN = 12.0  # degrees: a holder's axis is nearer to x
 SMALLEST_TURN = 0.01  # degrees: at none at all images would not be interpolated
 QUICK_ROUNDS = 2  # of matching for each rotation tried
 SMOOTH = 1.0  # pixels: the maps are noisy
+SOLVES, SOLVE_ITERATIONS, ELEMENT_ROUNDS = 2, 60, 6  # of the match of every element
+LEAST = 0.02  # expected counts of a pixel
 NOISE_WIDTH = 1.5  # pixels over which the mean count stands for the variance
 LARGE = 96  # pixels: larger images are aligned on a grid twice as coarse first
 FRAME = 5.0  # pixels: a specimen is farther from the axis than that only if the shifts say so
@@ -156,6 +161,9 @@ def align(series: TiltSeries, report: Callable[[str], None] | None = None) -> Al
     images = _coarse_to_fine(images, isolated)
     say("shifts of the maps")
     maps, map_step = _matched_maps(seen, images)
+    if min(seen.haadf.shape[1:]) <= LARGE and images.steps[-1] <= TRUSTED:
+        say("shifts of the maps, by the elements that they show")
+        maps, map_step = _by_elements(seen, images, maps)
     haadf_shifts, map_shifts = _kept_frame(seen, images, maps)
     placed = replace(
         series,
@@ -271,7 +279,8 @@ def _centres(signal: Array) -> Values:
     rows, columns = (np.arange(n) - (n - 1) / 2 for n in signal.shape[1:])
     y = signal.sum(axis=2, dtype=np.float64) @ rows / mass
     x = signal.sum(axis=1, dtype=np.float64) @ columns / mass
-    return np.stack([y, x], axis=1)
+    # of an image without signal it could be anywhere
+    return np.stack([np.clip(y, rows[0], rows[-1]), np.clip(x, columns[0], columns[-1])], axis=1)
 
 
 def _by_neighbours(images: _Images) -> Values:
@@ -420,6 +429,62 @@ def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
         if moved <= SETTLED:
             break
     return shifts, moved
+
+
+def _by_elements(series: TiltSeries, images: _Images, maps: Values) -> tuple[Values, float]:
+    """Match the maps to the projections of every element, where noise allows more than their sum.
+
+    The volumes are a fused reconstruction's: HAADF has given them the structure that the counts of
+    the maps alone hardly show.
+    """
+    rotation, step = images.rotation_deg, 0.0
+    for _ in range(SOLVES):
+        placed = replace(
+            series,
+            haadf_placement=images.placement,
+            chemical_placement=Placement(_pairs(maps), 0.0, rotation),
+        )
+        try:
+            volumes = reconstruct(placed, settings=_quick()).volumes
+        except BadInput:  # HAADF and maps that contradict each other: the sum has to do
+            return maps, step
+        pairs = zip(series.chemical_background, chemical_backgrounds(placed), strict=True)
+        known = replace(series, chemical_background=tuple(own or found for own, found in pairs))
+        for _ in range(ELEMENT_ROUNDS):
+            placement = Placement(_pairs(maps), 0.0, rotation)
+            geometry = replace(placed.chemical_geometry(), placement=placement)
+            rays = SparseProjector(geometry).forward(volumes)
+            moves = np.array([_joint_move(known, rays, i, maps[i]) for i in range(len(maps))])
+            maps, step = maps + moves, float(np.abs(moves).max())
+            if step <= SETTLED:
+                break
+    return maps, step
+
+
+def _quick() -> SolverSettings:
+    return newest_settings().model_copy(update={"max_iterations": SOLVE_ITERATIONS, "film": True})
+
+
+def _joint_move(series: TiltSeries, rays: Array, tilt: int, shift: Values) -> Values:
+    """Move (y, x) of the maps of a tilt that makes the counts of all elements most likely."""
+    inner = (slice(2, -2), slice(2, -2))
+    gram, right = np.zeros((2, 2)), np.zeros(2)
+    channels = zip(series.chemical[:, tilt], rays[:, tilt], series.chemical_background, strict=True)
+    for counts, model, level in channels:
+        signal = model[inner].astype(np.float64)
+        data = counts[inner].astype(np.float64)
+        total = float(signal.sum())
+        if total <= 0:
+            continue
+        scale = max(float((data - level).sum()), 0.0) / total
+        expected = np.maximum(scale * signal + level, LEAST)
+        slopes = scale * _slopes(model, shift)[:2, *inner].reshape(2, -1)
+        weight = (1.0 / expected).ravel()
+        gram += (slopes * weight) @ slopes.T
+        right += (slopes * weight) @ (data - expected).ravel()
+    gram[np.diag_indices(2)] += 1e-9 * np.diag(gram) + 1e-30
+    step: Values = np.clip(np.linalg.solve(gram, right), -FARTHEST_STEP, FARTHEST_STEP)
+    return step
 
 
 def _factors(maps: Array, model: Array) -> Values:

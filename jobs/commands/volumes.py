@@ -78,16 +78,20 @@ def _element_line(scores: Mapping[str, Any], element: str) -> str:
 @click.command()
 @click.argument("source", metavar="VOLUMES|TILTS", type=FilePath)
 @click.option(
-    "--out", type=FilePath, required=True, metavar="F", help="A .emd, .tif, .mrc or .h5 file."
+    "--out",
+    type=FilePath,
+    required=True,
+    metavar="F",
+    help="A .emd, .tif, .mrc, .hspy or .h5 file.",
 )
 @force_option
 @quiet_option
 def export(source: Path, out: Path, force: bool, quiet: bool) -> None:
     """Convert a specimen or a reconstruction for other programs.
 
-    EMD for tomviz and HyperSpy, TIFF for ImageJ and napari (elements as channels), MRC for IMOD and
-    Chimera (one file per element: F.mrc becomes F_Co.mrc and so on). Installed plugins add formats;
-    one that holds tilt series alone takes a tilt series.
+    EMD for tomviz, hspy for HyperSpy, TIFF for ImageJ and napari (elements as channels), MRC for
+    IMOD and Chimera (one file per element: F.mrc becomes F_Co.mrc and so on). Installed plugins add
+    formats; one that holds tilt series alone takes a tilt series.
     """
     from ...phantoms.formats import (
         export_series,

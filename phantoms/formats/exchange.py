@@ -6,6 +6,7 @@ suffix     opened by                    holds
 ``.emd``   tomviz, HyperSpy, ncempy     all elements; NCEM's EMD, in tomviz's layout of channels
 ``.tif``   ImageJ, Fiji, napari         all elements, as the channels of an ImageJ hyperstack
 ``.mrc``   IMOD, Chimera, tomviz        one file per element: ``F.mrc`` becomes ``F_Co.mrc`` ...
+``.hspy``  HyperSpy                     one signal per element, by RosettaSciIO's writer
 =========  ===========================  ========================================================
 
 Concentrations as float32, with the edge of a voxel.
@@ -13,6 +14,7 @@ Concentrations as float32, with the edge of a voxel.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -316,3 +318,87 @@ def read_mrc(path: Path) -> Concentrations:
 
 
 MRC = Format("MRC", (".mrc",), None, read_mrc, write_mrc, one_per_element=True)
+
+
+def write_hspy(path: Path, content: Concentrations) -> None:
+    """Write a signal (element, z, y, x) that HyperSpy loads, with its elements in the metadata.
+
+    Parameters
+    ----------
+    path : of a file that does not exist yet.
+    content : volumes, elements and voxel size.
+
+    Raises
+    ------
+    BadInput : RosettaSciIO is not installed (extra ``microscope``).
+    """
+    with needed("rosettasciio", "microscope", "hspy files"):
+        from rsciio import hspy
+    hspy.file_writer(str(path), _hyperspy_signal(content))
+
+
+def _hyperspy_signal(content: Concentrations) -> dict[str, Any]:
+    """What the writers of RosettaSciIO take: data, axes and metadata as HyperSpy has them."""
+    sizes = dict(zip(("element", "z", "y", "x"), content.volumes.shape, strict=True))
+    axes = [
+        {
+            "_type": "UniformDataAxis",
+            "name": name,
+            "size": size,
+            "offset": 0.0,
+            "scale": 1.0 if name == "element" else content.voxel_size_nm,
+            "units": "" if name == "element" else "nm",
+            "navigate": name in ("element", "z"),
+            "is_binned": False,
+        }
+        for name, size in sizes.items()
+    ]
+    elements = list(content.elements)
+    general = {"title": f"concentrations of {', '.join(elements)}", "notes": "by tomoatlas"}
+    return {
+        "data": content.volumes,
+        "axes": axes,
+        "metadata": {
+            "General": general,
+            "Sample": {"elements": elements},
+            "Signal": {"signal_type": "", "quantity": "concentration"},
+        },
+        "original_metadata": {},
+        "tmp_parameters": {},
+        "attributes": {"_lazy": False},
+        "learning_results": {},
+        "models": {},
+        "package_info": {"package": "tomoatlas", "package_version": version("tomoatlas")},
+    }
+
+
+def read_hspy(path: Path) -> Concentrations:
+    """Read a signal (element, z, y, x) as :func:`write_hspy` writes it.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Raises
+    ------
+    BadInput : RosettaSciIO is not installed; a damaged file, or a signal without elements.
+    """
+    with needed("rosettasciio", "microscope", "hspy files"):
+        from rsciio import hspy
+    try:
+        signal = hspy.file_reader(str(path))[0]
+        data, axes = np.asarray(signal["data"]), signal["axes"]
+        elements = tuple(signal["metadata"].get("Sample", {}).get("elements", ()))
+    except files.DAMAGE as fault:
+        raise BadInput(f"unreadable hspy ({fault})", accepted="a whole hspy file") from fault
+    if data.ndim != 4 or len(elements) != len(data) or not set(elements) <= set(SYMBOLS):
+        raise BadInput(
+            "no volumes of named elements",
+            key="metadata.Sample.elements",
+            value=list(elements),
+            accepted="a signal (element, z, y, x), as exported",
+        )
+    return Concentrations(data.astype(np.float32), elements, float(axes[-1]["scale"]))
+
+
+HSPY = Format("HyperSpy", (".hspy",), None, read_hspy, write_hspy)

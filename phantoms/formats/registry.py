@@ -101,6 +101,7 @@ FORMATS: Registry[Format] = Registry(
         "emd": "tomoatlas.phantoms.formats.exchange:EMD",
         "tiff": "tomoatlas.phantoms.formats.exchange:TIFF",
         "mrc": "tomoatlas.phantoms.formats.exchange:MRC",
+        "hspy": "tomoatlas.phantoms.formats.exchange:HSPY",
         "hdf5": "tomoatlas.phantoms.formats.hdf5:HDF5",
         "authors": "tomoatlas.phantoms.formats.hdf5:AUTHORS",
     },

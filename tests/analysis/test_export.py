@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tomoatlas.phantoms.formats import export_volumes, exported_paths
+from tomoatlas.phantoms.formats import export_volumes, exported_paths, load_volumes
 from tomoatlas.recon_core.errors import BadInput
 
 ELEMENTS = ("Co", "O", "Au")
@@ -99,6 +99,20 @@ def test_mrc_is_read_by_rosettasciio(volumes, tmp_path):
     signal = mrc.file_reader(str(path))[0]
     assert np.array_equal(signal["data"], volumes[0])
     assert [axis["scale"] for axis in signal["axes"]] == pytest.approx([VOXEL] * 3)
+
+
+def test_hspy_is_read_by_rosettasciio(volumes, tmp_path):
+    hspy = pytest.importorskip("rsciio.hspy", reason="needs rosettasciio")
+    export_volumes(tmp_path / "v.hspy", volumes, ELEMENTS, VOXEL)
+    (signal,) = hspy.file_reader(str(tmp_path / "v.hspy"))
+    assert np.array_equal(signal["data"], volumes)
+    assert list(signal["metadata"]["Sample"]["elements"]) == list(ELEMENTS)
+    assert [axis["name"] for axis in signal["axes"]] == ["element", "z", "y", "x"]
+    assert [axis["scale"] for axis in signal["axes"][1:]] == [VOXEL] * 3
+    assert {axis["units"] for axis in signal["axes"][1:]} == {"nm"}
+    again, elements, size = load_volumes(tmp_path / "v.hspy")
+    assert np.array_equal(again, volumes)
+    assert (elements, size) == (ELEMENTS, VOXEL)
 
 
 def test_other_suffixes_and_missing_packages_are_one_line(volumes, tmp_path, monkeypatch):
