@@ -173,6 +173,41 @@ def align(series: TiltSeries, report: Callable[[str], None] | None = None) -> Al
     return Alignment(placed, images.steps, map_step, before, _residual(images), tuple(notes))
 
 
+def unsteadiness(series: TiltSeries) -> tuple[float, float] | None:
+    """Measure how far the HAADF images lie from where one specimen would put them.
+
+    Parameters
+    ----------
+    series : measured counts, and where its images lie as far as that is known.
+
+    Returns
+    -------
+    (across, along) : the tilt axis, root mean squares of the centres of mass, pixels; None where no
+        vacuum surrounds the specimen, or there are too few tilts.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=24), ta.Acquisition(haadf_tilts=15))
+    >>> max(unsteadiness(series)) < 0.2
+    True
+    """
+    seen = series.filled()
+    if len(seen.haadf) < FEWEST_TILTS or min(seen.haadf.shape[1:]) < SMALLEST_IMAGE:
+        return None
+    signal, isolated = _signal(seen)
+    if not isolated:
+        return None
+    placement = seen.haadf_placement
+    own = _own(_centres(signal), placement.rotation_deg)
+    for i in range(len(own)):
+        own[i] -= placement.across(i), placement.along(i)
+    tilts = np.deg2rad(seen.haadf_angles_deg)
+    columns = np.stack([np.cos(tilts), -np.sin(tilts), np.ones(len(tilts))], axis=1)
+    across = own[:, 0] - columns @ np.linalg.lstsq(columns, own[:, 0], rcond=None)[0]
+    return float(across.std()), float(own[:, 1].std())
+
+
 def _check(series: TiltSeries) -> None:
     angles = series.haadf_angles_deg
     if len(angles) < FEWEST_TILTS or max(angles) - min(angles) < LEAST_RANGE:

@@ -140,7 +140,9 @@ def _levels_added(series: TiltSeries) -> Iterator[Finding]:
 
 def _signals(series: TiltSeries) -> Iterator[_Signal]:
     if series.haadf_angles_deg:
-        yield _signal("haadf", series.haadf_angles_deg, series.haadf, series.haadf_background)
+        film = np.float32(series.haadf_film) * film_thickness(series.haadf_angles_deg)
+        bare = (series.haadf - film[:, None, None]).astype(np.float32)
+        yield _signal("haadf", series.haadf_angles_deg, bare, series.haadf_background)
     total = series.chemical.sum(axis=0, dtype=np.float32)
     yield _signal("chemical", series.chemical_angles_deg, total, sum(series.chemical_background))
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .alignment import unsteadiness
 from .checks import check_series
 from .geometry import Mask
 from .metrics.noise import PATCH, estimate_noise
@@ -30,6 +31,7 @@ SATURATED = 0.01  # of the pixels of an image at the very same largest value
 DULL, BRIGHT = 0.5, 2.0  # total of a tilt over that of its neighbours
 SHADOWED = 0.25  # spread of an element's totals over the tilts that is more than noise
 UNEVEN = 0.15  # spread of HAADF totals from tilt to tilt
+MOVING = 0.3  # pixels, root mean square: half a pixel costs what HAADF gives
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 FIX, ALIGN = "tomoatlas inspect TILTS.h5 --fix", "tomoatlas align TILTS.h5 --out F.h5"
 IMPORT = "tomoatlas import FILES…"
@@ -88,6 +90,7 @@ def inspect(series: TiltSeries) -> tuple[Verdict, ...]:
         *_levels(clean),
         *_noise(clean.filled()),
         *_totals(clean.filled()),
+        *_shifts(clean),
         *_of_checks(clean),
     )
 
@@ -105,13 +108,16 @@ def mended(series: TiltSeries) -> TiltSeries:
     """
     masked = _masked(series)
     seen = masked.filled()
-    levels, background = masked.chemical_background, masked.haadf_background
+    levels, background, film = masked.chemical_background, masked.haadf_background, 0.0
     if not any(levels):
         levels = chemical_backgrounds(seen)
     if not background and seen.haadf_angles_deg:
         vacuum = estimate_vacuum(seen.haadf, seen.haadf_angles_deg, film=True)
         background = vacuum.level if vacuum.is_seen else 0.0
-    return replace(masked, chemical_background=levels, haadf_background=background)
+        film = vacuum.film if vacuum.is_seen and vacuum.film > 6 * vacuum.film_error else 0.0
+    film = film or masked.haadf_film
+    filled = replace(masked, chemical_background=levels, haadf_background=background)
+    return replace(filled, haadf_film=film)
 
 
 def _masked(series: TiltSeries) -> TiltSeries:
@@ -309,6 +315,20 @@ def _spread(totals: Values) -> float:
     """Relative standard deviation, 0 to 9.99."""
     mean = float(np.abs(totals.mean()))
     return float(min(totals.std() / max(mean, 1e-30), 9.99))
+
+
+def _shifts(series: TiltSeries) -> Iterator[Verdict]:
+    """Shifts of the HAADF images against one another."""
+    if not series.haadf_angles_deg:
+        return
+    found = unsteadiness(series)
+    if found is None:
+        words = "cannot be told: no vacuum surrounds the specimen at all tilts"
+        yield Verdict("shifts of HAADF", DOUBTFUL, words, ALIGN)
+        return
+    moving = max(found) > MOVING
+    words = f"{found[0]:.2f} px across the axis, {found[1]:.2f} along it, by centres of mass"
+    yield Verdict("shifts of HAADF", BAD if moving else GOOD, words, ALIGN if moving else "")
 
 
 def _of_checks(series: TiltSeries) -> Iterator[Verdict]:

@@ -9,6 +9,7 @@ import pytest
 from recon_cases import specimen, tilt_series
 
 from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.recon_core.geometry import Placement
 from tomoatlas.recon_core.inspection import BAD, GOOD, bad_tilts, hot_pixels, inspect, mended
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -65,3 +66,15 @@ def test_levels_that_are_not_given_are_filled_in() -> None:
     assert fixed.haadf_background == pytest.approx(series.haadf_background, rel=0.02)
     assert fixed.chemical_background == pytest.approx(series.chemical_background, rel=0.1)
     assert mended(series).chemical_background == series.chemical_background
+
+
+def test_images_that_move_are_named_until_they_are_placed() -> None:
+    series = sound()
+    steps = [(2, 0), (0, -2), (-1, 1)]
+    shifts = [steps[i % 3] for i in range(21)]
+    pairs = zip(series.haadf, shifts, strict=True)
+    moved = np.stack([np.roll(image, step, (0, 1)) for image, step in pairs])
+    shaken = replace(series, haadf=moved)
+    known = Placement(tuple((float(y), float(x)) for y, x in shifts))
+    assert verdicts(shaken)["shifts of HAADF"] == BAD
+    assert verdicts(replace(shaken, haadf_placement=known))["shifts of HAADF"] == GOOD
