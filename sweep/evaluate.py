@@ -36,7 +36,7 @@ from ..recon_core.result import Reconstruction, Status
 from ..recon_core.solver import reconstruct, reconstruct_batch
 from ..recon_core.tiltseries import TiltSeries
 from .estimate import solve_size
-from .study import Study
+from .study import Study, Task
 from .study.specimens import build
 from .study.tables import SpecimenTable
 from .study.trial import Trial, TrialResult, TrialStatus
@@ -44,7 +44,6 @@ from .versions import provenance
 
 Array = NDArray[np.float32]
 
-Task = tuple[Study, Trial]
 Results = list[tuple[int, TrialResult]]
 
 SPECIMENS_KEPT, SERIES_KEPT = 2, 4
@@ -115,11 +114,11 @@ def _alike(tasks: Sequence[Task]) -> dict[tuple[str, ...], list[int]]:
     """Places of the trials that one solve can hold: one series, one method, the same settings."""
     groups = defaultdict[tuple[str, ...], list[int]](list)
     for i, (study, trial) in enumerate(tasks):
-        at = study.at(trial.cell) if study.axes else study
-        tables = (at.specimen, at.acquisition, at.solver_of(trial))
-        data = [table.model_dump_json() for table in tables]
+        at = _condition(study, trial)
+        # all of the condition, so that a table of a later version counts too
+        data, own = at.model_dump_json(exclude={"limits"}), at.solver_of(trial).model_dump_json()
         alone = str(i) if trial.method is Method.ML_STOPPED else ""  # it watches its own iterates
-        groups[(*data, str(at.noise_seed()), str(trial.method), alone)].append(i)
+        groups[data, own, str(trial.method), alone].append(i)
     return groups
 
 
@@ -128,7 +127,7 @@ def _at_once(tasks: Sequence[Task], device: Device | str) -> int:
     if len(tasks) == 1:
         return 1
     study, trial = tasks[0]
-    at = study.at(trial.cell) if study.axes else study
+    at = _condition(study, trial)
     try:
         on = _device_of(device)
         size = solve_size(at, np.dtype(on.dual_type).itemsize)
@@ -157,7 +156,7 @@ def _shared(tasks: Sequence[Task], device: Device | str) -> list[TrialResult]:
     """Results of trials that are solved together; each has an equal share of the time."""
     begun, clock = datetime.now(UTC), time.perf_counter()
     name, (study, first) = _device_name(device), tasks[0]
-    at = study.at(first.cell) if study.axes else study
+    at = _condition(study, first)
     with threadpool_limits(1, user_api="blas"):
         truth, series = _data(at)
         weights = [trial.weights for _, trial in tasks]
@@ -205,7 +204,7 @@ def reconstruct_trial(
     ------
     BadInput : a specimen or acquisition that cannot be, no such device, or not enough memory on it.
     """
-    at = study.at(trial.cell) if study.axes else study
+    at = _condition(study, trial)
     device = _device_of(device)
     dual = np.dtype(device.dual_type).itemsize
     check_fits(solve_size(at, dual), device, trial.method)  # before minutes of simulation
@@ -250,6 +249,11 @@ def _series(table: str, acquisition_table: str, faults: str, seed: int) -> TiltS
     disturbances = Disturbances.model_validate_json(faults)
     specimen = _specimen(table, acquisition.oversample)
     return simulate(specimen, acquisition, seed, disturbances=disturbances)
+
+
+def _condition(study: Study, trial: Trial) -> Study:
+    """The study of a trial without axes."""
+    return study.at(trial.cell) if study.axes else study
 
 
 def _data(at: Study) -> tuple[Specimen, TiltSeries]:

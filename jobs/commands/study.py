@@ -126,7 +126,7 @@ def check(
     type=click.IntRange(1, 256),
     metavar="N",
     help="Most trials that a worker takes at a time; it solves those of a cell together, as many "
-    "as its memory holds. No result depends on it. Default: 8 on a GPU, 1 on the CPU.",
+    "as its memory holds. No result depends on it. Default: 8 on a GPU, 1 on the CPU and by Dask.",
 )
 @click.option("--no-slices", is_flag=True, help="A report without slices of the middle cell.")
 @quiet_option

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ...recon_core.errors import BadInput
-from ..study import Study
+from ..study import Study, Task
 from ..study.trial import SCORES, Score, Trial, TrialResult, TrialStatus, score_of
 
 MEBIBYTE = 1 << 20
@@ -61,8 +61,6 @@ Evaluate = Callable[[Study, Trial, str], TrialResult]
 """Evaluates a trial of a study on the device of that name, see
 :func:`tomoatlas.sweep.evaluate.evaluate`; a failure is a status of the result, not an exception."""
 
-
-Task = tuple[Study, Trial]
 
 EvaluateTogether = Callable[[Sequence[Task], str], Iterator[list[tuple[int, TrialResult]]]]
 """Evaluates several trials on the device of that name and yields results with their places among

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..evaluate import evaluate_together
-from . import EvaluateTogether, Task
+from ..study import Task
+from . import EvaluateTogether
 
 GPU_BATCH = 8
 """Trials that a GPU is given at a time: small volumes do not fill it. Its memory may hold fewer."""

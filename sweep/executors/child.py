@@ -17,8 +17,9 @@ from pathlib import Path
 
 from ...recon_core.errors import Trouble
 from ...recon_core.machine import resident_bytes
+from ..study import Task
 from ..study.trial import Trial, TrialResult, TrialStatus
-from . import MEBIBYTE, Evaluate, EvaluateTogether, Limits, Task
+from . import MEBIBYTE, Evaluate, EvaluateTogether, Limits
 from .serve import IGNORED_SIGNALS
 
 START_SECONDS = 900.0

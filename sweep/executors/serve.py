@@ -12,8 +12,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..launchers import without_launcher
+from ..study import Task
 from ..study.trial import TrialResult, TrialStatus
-from . import Evaluate, EvaluateTogether, Task, attempt, checked
+from . import Evaluate, EvaluateTogether, attempt, checked
 
 THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",

@@ -217,6 +217,10 @@ class Study(Table):
         return identifying(self.model_dump(mode="json", include=set(names)))
 
 
+Task = tuple[Study, Trial]
+"""A trial and the study that it is evaluated in."""
+
+
 def check_divisible(study: Study, key: str, value: str) -> None:
     """Refuse to divide cells, or to join parts, where each cell's trials follow from the others'.
 

@@ -26,13 +26,13 @@ from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep import evaluate as module
 from tomoatlas.sweep.estimate import solve_size, trial_seconds
 from tomoatlas.sweep.evaluate import evaluate, evaluate_together
-from tomoatlas.sweep.executors import Limits, Task, trials_each
+from tomoatlas.sweep.executors import Limits, trials_each
 from tomoatlas.sweep.executors.batches import Batching, Waiting
 from tomoatlas.sweep.executors.local import InlineExecutor, ProcessExecutor
 from tomoatlas.sweep.run import Deadline
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.run.scheduler import Scheduler
-from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study import Task, parse_study
 from tomoatlas.sweep.study.trial import Record, Trial, TrialResult, TrialStatus, to_record
 
 STUDY = parse_study("""
@@ -108,6 +108,21 @@ def test_a_batch_gives_every_trial_the_result_that_it_has_alone(device, tasks) -
         assert found[place].status is TrialStatus.OK
         alone = evaluate(study, trial, on)
         assert without_times(trial, found[place]) == without_times(trial, alone)
+
+
+def test_trials_of_other_data_or_settings_are_never_solved_together() -> None:
+    study, cell = STUDY, STUDY.cells()[0]
+    changes = [
+        {},
+        {"limits": study.limits.model_copy(update={"retries": 5})},
+        {"disturbances": study.disturbances.model_copy(update={"chemical_gain": 0.1})},
+        {"acquisition": study.acquisition.model_copy(update={"background": 0.3})},
+        {"solver": study.solver.model_copy(update={"max_iterations": 5})},
+    ]
+    studies = [study.model_copy(update=change) for change in changes]
+    tasks = [(s, s.trial(cell, Method.CHEMISTRY_TV, 0, Weights(0.0, 1.0))) for s in studies]
+    solves = [[place for place, _ in solve] for solve in evaluate_together(tasks, "cpu")]
+    assert sorted(solves) == [[0, 1], [2], [3], [4]], "limits alone make no difference"
 
 
 def test_each_trial_of_a_solve_has_an_equal_share_of_its_time() -> None:

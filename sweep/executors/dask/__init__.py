@@ -26,9 +26,9 @@ from distributed import (
 from ....recon_core.errors import BadInput, needed
 from ...devices import DeviceRequest
 from ...evaluate import evaluate
-from ...study import Study
+from ...study import Study, Task
 from ...study.trial import Trial, TrialResult, TrialStatus
-from .. import Evaluate, Limits, Task
+from .. import Evaluate, Limits
 from ..child import CannotStart
 from .workers import DaskWorkers, host_of
 

@@ -7,9 +7,9 @@ import time
 from collections import deque
 from dataclasses import replace
 
-from ...study import Study
+from ...study import Study, Task
 from ...study.trial import Trial, TrialResult, TrialStatus
-from .. import Task, trials_each
+from .. import trials_each
 from ..batches import Waiting
 from ..child import CannotStart
 from ..local import ProcessExecutor

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
+from ...study import Task
 from ...study.trial import Trial, TrialResult
-from .. import Task
 from ..child import CannotStart
 from ..local import ProcessExecutor
 from ..serve import IGNORED_SIGNALS
