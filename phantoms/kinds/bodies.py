@@ -13,8 +13,10 @@ import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     RootModel,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -342,9 +344,23 @@ class Porous(Body):
         return PorousEllipsoid(wave, level, np.full(3, ball.radius), ball.centre)
 
 
+def _shape(body: object) -> str:
+    found = body.get("shape") if isinstance(body, Mapping) else getattr(body, "shape", "")
+    return str(found)
+
+
 AnyBody = Annotated[
-    Sphere | Cube | Rod | Plate | Film | Porous,
-    Field(discriminator="shape"),
+    Annotated[Sphere, Tag("sphere")]
+    | Annotated[Cube, Tag("cube")]
+    | Annotated[Rod, Tag("rod")]
+    | Annotated[Plate, Tag("plate")]
+    | Annotated[Film, Tag("film")]
+    | Annotated[Porous, Tag("porous")],
+    Discriminator(
+        _shape,
+        custom_error_type="shape",
+        custom_error_message="a table with shape = sphere, cube, rod, plate, film or porous",
+    ),
 ]
 SHAPES: dict[str, type[Body]] = {
     "sphere": Sphere,
@@ -398,7 +414,3 @@ def host_of(body: Body) -> str | None:
     body : the other.
     """
     return body.inside or body.on
-
-
-def _shape(body: object) -> str:
-    return str(body.get("shape")) if isinstance(body, Mapping) else ""
