@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..recon_core.errors import BadInput
 from ..recon_core.methods import Method
 from ..sweep.search import searches
-from ..sweep.search.plans import plans
+from ..sweep.search.plans import Plan, plans
 from ..sweep.search.survey import Survey
 from ..sweep.study import Study
 from ..sweep.study.tables import Strategy
@@ -205,7 +206,7 @@ def planned_trials(trials: pd.DataFrame, study: Study) -> dict[Method, Counts]:
         return {m: np.full(len(cells), study.search.budget(m)) for m in study.search.methods}
     planned = {method: np.zeros(len(cells), dtype=np.int64) for method in study.search.methods}
     places = cell_places(trials, study)
-    for plan in plans(searches(study)):
+    for plan in _plans(study):
         if not isinstance(plan, Survey):
             (search,) = plan.searches
             planned[search.method][search.cell.index] += search.budget
@@ -218,6 +219,15 @@ def planned_trials(trials: pd.DataFrame, study: Study) -> dict[Method, Counts]:
                 more = made if plan.over else max(made + 1, likely)
                 planned[plan.method][search.cell.index] += min(more, search.budget)
     return planned
+
+
+def _plans(study: Study) -> list[Plan]:
+    """The plans of a study, also where the atlas that it started from is not at hand."""
+    try:
+        return plans(searches(study))
+    except BadInput:
+        search = study.search.model_copy(update={"start": None})
+        return plans(searches(study.model_copy(update={"search": search})))
 
 
 def _take_in(plan: Survey, trials: pd.DataFrame, places: NDArray[np.int64]) -> None:
@@ -235,7 +245,7 @@ def _take_in(plan: Survey, trials: pd.DataFrame, places: NDArray[np.int64]) -> N
     for place, (number, proposal), weights, score in rows:
         if math.isfinite(proposal):
             named = weights_named(dict(zip(names, weights, strict=True)))
-            made = Proposal(int(proposal), 0)
+            made = Proposal(int(proposal), 0, before=plan.before)
             search = by_cell[place]
             scale = search.study.scale(search.reduced)
             trial = Trial(search.cell, plan.method, int(number), named, "", made, scale)

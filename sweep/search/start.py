@@ -99,14 +99,21 @@ def _settings(at: Study) -> dict[str, Any]:
 _TABLES = ("specimen", "acquisition", "solver")
 
 
+def _searched(study: Study) -> str:
+    """Names of what is searched beside the weights that every study has."""
+    return ", ".join(study.search.space.of(Method.FUSED))
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_same(at: Study, there: Study, source: str) -> None:
     """Refuse results of another specimen or score, or whose weights mean something else."""
-    mine = {**_settings(at), "search.score": str(at.search.score)}
-    other = {**_settings(there), "search.score": str(there.search.score)}
+    mine, other = (
+        {**_settings(s), "search.score": str(s.search.score), "search.space": _searched(s)}
+        for s in (at, there)
+    )
     for path, value in mine.items():
         meant = path.startswith("specimen.") and path != "specimen.size"
         meant |= path.startswith("solver.") and path not in WITHOUT_MEANING

@@ -89,6 +89,11 @@ class Survey:
         return Cells(context, tuple(stages), most, seed)
 
     @property
+    def before(self) -> int:
+        """Number of results of another study that it began with."""
+        return len(self._told.cells)
+
+    @property
     def cells(self) -> int:
         """Number of cells."""
         return len({search.cell.values for search in self.searches})
@@ -122,7 +127,7 @@ class Survey:
     @property
     def designed(self) -> int:
         """Trials that need no results: all of them can run at the same time."""
-        return max(0, self._cells.designed - len(self._told.cells))
+        return max(0, self._cells.designed - self.before)
 
     @property
     def lag(self) -> int:
@@ -159,8 +164,7 @@ class Survey:
         if choice is None:
             self._ended = True
             return None
-        before = len(self._told.cells)
-        trial = self._trial(choice, Proposal(number, known, choice.gain, before))
+        trial = self._trial(choice, Proposal(number, known, choice.gain, self.before))
         self._add(trial)
         return trial
 
@@ -179,9 +183,9 @@ class Survey:
         score : what ``search.score`` names.
         """
         proposal = _made_by(trial)
-        if proposal.before != len(self._told.cells):
+        if proposal.before != self.before:
             raise BadInput(
-                f"has {len(self._told.cells)} results for this search by now",
+                f"has {self.before} results for this search by now",
                 key="search.start",
                 value=self._settings.start,
                 accepted=f"the atlas with the {proposal.before} that it began with",
@@ -244,7 +248,7 @@ class Survey:
     def _since(self, known: Indices) -> int:
         """Number of results when the present stage began, after others or other studies."""
         stage = self._cells.stage_of(int(known[-1])) if len(known) else 0
-        if not (stage or len(self._told.cells)):
+        if not (stage or self.before):
             return 0
         inside = np.isin(known, self._cells.wanted[stage])
         return int(np.argmax(inside)) if inside.any() else len(known)

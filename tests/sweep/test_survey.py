@@ -359,6 +359,7 @@ def test_a_search_that_starts_from_an_atlas_needs_no_design(tmp_path: Path) -> N
         math.exp(-0.1 * sum(math.log(n) for _, n in cell.values)) / 1.5 for cell in study.cells()
     ]
     assert (table["nrmse"] / optimum).max() < 1.03
+    assert progress(load_trials(tmp_path / "one"), study).complete
     before = len(read_records(tmp_path / "small" / "trials.jsonl"))
     assert {r["proposal"]["before"] for r in records} == {before}
     # A start that has changed would change what is proposed: it is refused.
@@ -376,6 +377,7 @@ def test_a_search_that_starts_from_an_atlas_needs_no_design(tmp_path: Path) -> N
         ('kind = "nanocubes"', 'kind = "nanocubes"\nseed = 1'),
         ("[search]", '[solver]\nregulariser = "guided"\n[search]'),
         ("[search]", '[search]\nscore = "haze"'),
+        ("[search]", "[search]\nspace = { gamma = [1.5, 2.0] }"),
         ("[search]", "[acquisition]\ntilt_range_deg = [-60, 60]\n[search]"),
     ],
 )
