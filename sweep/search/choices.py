@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -29,6 +29,9 @@ NEAREST = 400
 """Most results that a prediction is made of, the nearest by context."""
 BLOCK = 64
 """Most cells that are compared for one proposal; those of a larger map take turns."""
+
+BESIDE = 0.15
+"""Edges of the cube to both sides of the first predicted optima of a stage; see :func:`beside`."""
 
 STEPS = {1: 16, 2: 6, 3: 4}
 """Steps of the lattice of weights along each edge of the unit cube, by the number of weights."""
@@ -173,7 +176,11 @@ def _of_stage(
     """The next choice of a stage: a cell without trials, or the largest improvement."""
     untried = [cell for cell in cells.orders[stage] if not tried[cell]]
     if untried:
-        return _at_optimum(cells, results, parameters, int(untried[0]), stage)
+        found = _at_optimum(cells, results, parameters, int(untried[0]), stage)
+        learnt = len(cells.context) > len(cells.wanted[0])
+        aside = beside(len(cells.orders[stage]) - len(untried), results.weights.shape[1])
+        weights = np.clip(found.weights + aside, 0.0, 1.0)
+        return replace(found, weights=weights) if learnt else found
     open_cells = cells.wanted[stage]
     open_cells = open_cells[tried[open_cells] < cells.most[stage]]
     open_cells = open_cells[~_hopeless(results, len(cells.context))[open_cells]]
@@ -222,6 +229,30 @@ def spread_out(context: Array, wanted: Indices) -> Indices:
     # With so many cells before them the others are near some in any order.
     rest = np.setdiff1d(np.arange(len(at)), order)
     return wanted[np.concatenate([np.array(order, dtype=np.intp), rest]).astype(np.intp)]
+
+
+def beside(number: int, dimensions: int) -> Array:
+    """Step from the predicted optimum to the place of an early trial of a stage.
+
+    What was learnt at another size may be shifted: trials at the predicted optima alone would show
+    another level, and not in which direction they lie off. So the first one is followed by one on
+    each side along each weight.
+
+    Parameters
+    ----------
+    number : of the trial in its stage, from 0.
+    dimensions : number of weights.
+
+    Examples
+    --------
+    >>> [beside(number, 2).tolist() for number in (0, 1, 2, 5)]
+    [[0.0, 0.0], [0.15, 0.0], [-0.15, 0.0], [0.0, 0.0]]
+    """
+    step: Array = np.zeros(dimensions)
+    if 0 < number <= 2 * dimensions:
+        weight, side = divmod(number - 1, 2)
+        step[weight] = -BESIDE if side else BESIDE
+    return step
 
 
 def design(dimensions: int, seed: int, number: int) -> Array:
