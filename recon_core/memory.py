@@ -17,6 +17,7 @@ ITERATES = 3  # volumes, next volumes and point of every element
 DUALS = 3  # components of every element's TV dual
 COUPLING = 6  # u, multiplier, contrast, residual, last step and its image
 GUIDE = 2  # the guide of TV, and its copy for those that stay while trials leave a batch
+START = 2  # guide and multiplier of a start that trials share
 FILTER = 5  # spectra before and after each axis, and cuFFT's own workspace
 SLABS = 2  # spectra of the slabs that the threads of a CPU filter, at most
 UPSAMPLING = 3  # temporaries of the interpolation to half the voxel edge
@@ -39,6 +40,7 @@ class SolveSize:
     batch : number of trials solved together.
     dual_bytes : bytes of a stored number of the TV dual: 4, or 2 for a float16 dual.
     guided : whether TV has a guide.
+    shared_start : whether a start is kept for all trials.
 
     Examples
     --------
@@ -55,13 +57,14 @@ class SolveSize:
     batch: int = 1
     dual_bytes: int = FLOAT
     guided: bool = False
+    shared_start: bool = False
 
     @property
     def binned(self) -> SolveSize:
         """The same solve on the coarse grid, voxels of twice the edge."""
         elements, z, y, x = self.shape
         shape = (elements, -(-z // 2), -(-y // 2), -(-x // 2))
-        return replace(self, shape=shape, guided=False)
+        return replace(self, shape=shape, guided=False, shared_start=False)
 
     @property
     def specimen_bytes(self) -> int:
@@ -197,12 +200,16 @@ def largest_batch(size: SolveSize, device: Device, method: Method = Method.FUSED
 
 
 def _shared_bytes(size: SolveSize, method: Method) -> int:
-    """Counts of every channel on both grids, and the filter, (z, y // 2 + 1)."""
+    """Counts of every channel on both grids, the filter, (z, y // 2 + 1), and a shared start."""
     if method is Method.ML_STOPPED:
         return size.chemical_bytes
     _, z, y, _ = size.shape
     counts = size.chemical_bytes + size.haadf_bytes
-    return counts + counts // BINNED + FLOAT * z * (y // 2 + 1)
+    start = 0
+    if size.shared_start and method is Method.FUSED:
+        volumes_and_dual = (FLOAT + DUALS * size.dual_bytes) * size.specimen_bytes // FLOAT
+        start = volumes_and_dual + START * size.volume_bytes
+    return counts + counts // BINNED + FLOAT * z * (y // 2 + 1) + start
 
 
 def _trial_bytes(size: SolveSize, method: Method) -> int:

@@ -209,7 +209,8 @@ class Reconstruction:
     ----------
     volumes : concentrations, (element, z, y, x), float32, on the host.
     status : how the solve ended.
-    iterations : work done, in pairs of projections of each modality; a fraction is possible.
+    iterations : work done, in pairs of projections of each modality; a fraction is possible. That
+        of a start which all trials of a series share is not counted.
     history : terms and residuals at the recorded steps.
     message : remedy for a solve that did not converge; empty otherwise.
     elements : chemical symbols, in the order of ``volumes``.

@@ -20,6 +20,7 @@ UnitsName = Literal["percentile", "noise"]
 BackgroundName = Literal["given", "vacuum"]
 
 RegulariserName = Literal["tv", "guided"]
+StartName = Literal["trial", "series"]
 
 GUIDED: RegulariserName = "guided"
 
@@ -72,6 +73,8 @@ class SolverSettings(BaseModel):
     background : of the maps: ``given``, or ``vacuum``, where the data give 0 what the maps hold
         where HAADF is darkest.
     projector : ``sparse``, this project's own matrix or kernels, or ``astra``, on the CPU only.
+    start : of a fused trial: ``trial``, at its own weights, or ``series``, at the usual ones, the
+        same for every trial of a tilt series; the guide of ``guided`` comes from there.
     film : whether HAADF holds the signal of a supporting film, 1/cos(tilt), to be fitted too; with
         ``fitted`` alone.
 
@@ -94,6 +97,7 @@ class SolverSettings(BaseModel):
     noise: NoiseName = "counts"
     units: UnitsName = "percentile"
     background: BackgroundName = "given"
+    start: StartName = "trial"
     film: Annotated[bool, AfterValidator(_for_fitted)] = False
 
 
@@ -107,6 +111,7 @@ SOLVER_EDITIONS: dict[int, dict[str, object]] = {
         "noise": "residual",
         "units": "noise",
         "background": "vacuum",
+        "start": "series",
     },
 }
 """Edition of a study → the defaults of ``[solver]`` that differ from the first edition's.

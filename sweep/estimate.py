@@ -99,8 +99,8 @@ def solve_size(study: Study, dual_bytes: int = FLOAT) -> SolveSize:
     size, acquisition = outline(study.specimen), study.acquisition
     shape = (len(size.elements), *size.shape)
     tilts = acquisition.haadf_tilts, acquisition.chemical_tilts
-    guided = study.solver.regulariser == GUIDED
-    return SolveSize(shape, *tilts, dual_bytes=dual_bytes, guided=guided)
+    kinds = study.solver.regulariser == GUIDED, study.solver.start == "series"
+    return SolveSize(shape, *tilts, 1, dual_bytes, *kinds)
 
 
 def trial_seconds(study: Study, method: Method) -> float:

@@ -34,6 +34,7 @@ from ..recon_core.metrics import (
 )
 from ..recon_core.result import Reconstruction, Status
 from ..recon_core.solver import reconstruct, reconstruct_batch
+from ..recon_core.solver.preparation import Preparations
 from ..recon_core.tiltseries import TiltSeries
 from .estimate import solve_size
 from .study import Study, Task
@@ -49,6 +50,8 @@ Results = list[tuple[int, TrialResult]]
 SPECIMENS_KEPT, SERIES_KEPT = 2, 4
 """What a process keeps for the next trial; a trial needs a series, its truth and, to simulate the
 series from a finer grid, the specimen on that."""
+
+_PREPARED = Preparations()
 
 
 def evaluate(study: Study, trial: Trial, device: Device | str = "cpu") -> TrialResult:
@@ -161,7 +164,7 @@ def _shared(tasks: Sequence[Task], device: Device | str) -> list[TrialResult]:
         truth, series = _data(at)
         weights = [trial.weights for _, trial in tasks]
         settings, on = at.solver_of(first), _device_of(device)
-        solved = reconstruct_batch(series, first.method, weights, settings, on)
+        solved = reconstruct_batch(series, first.method, weights, settings, on, _PREPARED)
         # a GPU would wait for scores that one core makes, longer than for a solve of 256³
         with ThreadPoolExecutor(numba.get_num_threads()) as pool:
             results = list(pool.map(lambda each: _scored_or_failed(each, truth, name), solved))
@@ -210,12 +213,14 @@ def reconstruct_trial(
     check_fits(solve_size(at, dual), device, trial.method)  # before minutes of simulation
     truth, series = _data(at)
     oracle = _mean_nrmse(truth.volumes) if trial.method is Method.ML_STOPPED else None
-    solved = reconstruct(series, trial.method, trial.weights, at.solver_of(trial), oracle, device)
+    settings = at.solver_of(trial)
+    solved = reconstruct(series, trial.method, trial.weights, settings, oracle, device, _PREPARED)
     return solved, truth, series
 
 
 def clear_caches() -> None:
-    """Forget the specimens and series that this process keeps for the next trial."""
+    """Forget what this process keeps for the next trial: specimens, series, what they share."""
+    _PREPARED.clear()
     _specimen.cache_clear()
     _series.cache_clear()
 

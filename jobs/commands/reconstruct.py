@@ -74,6 +74,12 @@ if TYPE_CHECKING:
     "[default: the atlas's, else guided]",
 )
 @click.option(
+    "--start",
+    type=click.Choice(["trial", "series"]),
+    help="Weights at which a fused solve begins and finds the edges that TV spares: its own, or "
+    "the usual ones.  [default: the atlas's, else series]",
+)
+@click.option(
     "--background",
     type=click.Choice(["given", "vacuum"]),
     help="Where the data give no background of the maps: none, or what they hold where HAADF is "

@@ -21,15 +21,15 @@ from ..methods import (
     is_weight,
     method_named,
 )
-from ..result import Coefficients, HaadfModel, History, Reconstruction, Status
+from ..result import History, Reconstruction, Status
 from ..settings import GUIDED, SolverSettings, newest_settings
 from ..tiltseries import TiltSeries
 from .admm import Monitor, init, solve
 from .calibration import haadf_scale_holds
-from .haadf_fit import fitted_model
 from .mlem import MLEM_ITERATIONS, mlem, stopped_mlem
-from .multiresolution import chemical_ceilings, initial_state, with_guide, with_levels
-from .normalisation import haadf_normalised, in_noise_units, with_scale
+from .multiresolution import initial_state
+from .normalisation import with_scale
+from .preparation import Preparations, Prepared, fits_levels, own_start
 from .problem import FusedProblem, fused_problem
 from .state import FusionState
 
@@ -45,6 +45,7 @@ def reconstruct(
     settings: SolverSettings | None = None,
     monitor: Monitor | None = None,
     device: Device | str = CPU,
+    kept: Preparations | None = None,
 ) -> Reconstruction:
     """Reconstruct the concentrations of every element from one tilt series.
 
@@ -58,6 +59,8 @@ def reconstruct(
     monitor : ``monitor(volumes) -> score``, lower is better, sees the iterates (element, z, y, x);
         needed by ``ml-stopped``, for the others optional.
     device : a device, or the name of one: ``auto``, ``cpu``, ``cuda``, ``cuda-half``.
+    kept : what was prepared for the last reconstruction; of the same series it need not be prepared
+        again. None keeps nothing.
 
     Returns
     -------
@@ -83,7 +86,8 @@ def reconstruct(
     settings = newest_settings() if settings is None else settings
     weights = default_weights(settings.noise, settings.units) if weights is None else weights
     _check(method, weights, monitor)
-    (found,) = _together(series, method, [weights], settings, device, monitor)
+    kept = Preparations() if kept is None else kept
+    (found,) = _together(series, method, [weights], settings, device, monitor, kept)
     return _described(found, series, method, weights, settings)
 
 
@@ -93,6 +97,7 @@ def reconstruct_batch(
     weights: Sequence[Weights],
     settings: SolverSettings | None = None,
     device: Device | str = CPU,
+    kept: Preparations | None = None,
 ) -> tuple[Reconstruction, ...]:
     """Reconstruct a tilt series with several pairs of weights at once, sharing the projections.
 
@@ -105,6 +110,7 @@ def reconstruct_batch(
     weights : one pair for each reconstruction.
     settings : of the solver; None means those of the newest edition.
     device : what to compute on, or its name.
+    kept : as of :func:`reconstruct`.
 
     Returns
     -------
@@ -129,13 +135,16 @@ def reconstruct_batch(
     for each in weights:
         _check(method, each, None)
     if method is Method.FUSED and _fits_scale(series, settings):
-        return tuple(reconstruct(series, method, w, settings, device=device) for w in weights)
+        return tuple(
+            reconstruct(series, method, w, settings, device=device, kept=kept) for w in weights
+        )
     groups = [[i for i, w in enumerate(weights) if (w.haadf > 0) == coupled] for coupled in (0, 1)]
     found: dict[int, Reconstruction] = {}
+    kept = Preparations() if kept is None else kept
     # a trial without HAADF weight has no coupling to carry: solve such trials apart
     for group in filter(None, groups):
         chosen = [weights[i] for i in group]
-        solved = _together(series, method, chosen, settings, device)
+        solved = _together(series, method, chosen, settings, device, None, kept)
         found |= dict(zip(group, solved, strict=True))
     return tuple(
         _described(found[i], series, method, each, settings) for i, each in enumerate(weights)
@@ -144,15 +153,11 @@ def reconstruct_batch(
 
 def _fits_scale(series: TiltSeries, settings: SolverSettings) -> bool:
     """Whether each trial fits the HAADF scale, or the levels of coefficients, to its volumes."""
+    if settings.start == "series":
+        return False
     if settings.contrast == FITTED:
-        return _fits_levels(settings)
+        return fits_levels(settings)
     return not haadf_scale_holds(series, contrast_of(settings))
-
-
-def _fits_levels(settings: SolverSettings) -> bool:
-    """Whether coefficients fitted to volumes are brought to the levels of the counts."""
-    # those of exponent 1 are fitted to the counts themselves
-    return settings.contrast == FITTED and settings.totals and settings.gamma != 1.0
 
 
 def _device(device: Device | str) -> Device:
@@ -181,7 +186,8 @@ def _together(
     weights: Sequence[Weights],
     settings: SolverSettings,
     device: Device,
-    monitor: Monitor | None = None,
+    monitor: Monitor | None,
+    kept: Preparations,
 ) -> tuple[Reconstruction, ...]:
     """Solve trials that all have a HAADF weight, or none, from the check of the data on."""
     series = series.filled()
@@ -190,9 +196,10 @@ def _together(
     if empty:
         return (_bad_data(series, empty),) * len(weights)
     if counted.all():
-        return _all_counted(series, method, weights, settings, device, monitor)
+        return _all_counted(series, method, weights, settings, device, monitor, kept)
     watch = _completing(monitor, counted) if monitor is not None else None
-    found = _all_counted(series.of(counted), method, weights, settings, device, watch)
+    some = series.of(counted)
+    found = _all_counted(some, method, weights, settings, device, watch, kept)
     return tuple(_completed(each, series.elements, counted) for each in found)
 
 
@@ -203,21 +210,27 @@ def _all_counted(
     settings: SolverSettings,
     device: Device,
     monitor: Monitor | None,
+    kept: Preparations,
 ) -> tuple[Reconstruction, ...]:
     """Solve trials of a series in which every element has counts."""
     # before anything is allocated
     check_fits(_size(series, len(weights), device, settings), device, method)
     # a solve that blows up ends as diverged, not with a warning
     with np.errstate(over="ignore", invalid="ignore"):
-        series = with_scale(series, settings, device)
         if method is Method.ML_STOPPED and monitor is not None:
-            return (_stopped(series, settings, monitor, device),)
+            return (_stopped(with_scale(series, settings, device), settings, monitor, device),)
         watch = _first_trial(monitor) if monitor is not None else None
-        return _in_units(series, method, weights, settings, device, watch)
+        found = kept.of(series, method, _uses_haadf(series, method, weights), settings, device)
+        return _solved(found, method, weights, settings, device, watch)
 
 
-def _in_units(
-    series: TiltSeries,
+def _uses_haadf(series: TiltSeries, method: Method, weights: Sequence[Weights]) -> bool:
+    fused = method is Method.FUSED and any(w.haadf > 0 for w in weights)
+    return fused and bool(series.haadf_angles_deg)
+
+
+def _solved(
+    prepared: Prepared,
     method: Method,
     weights: Sequence[Weights],
     settings: SolverSettings,
@@ -225,77 +238,33 @@ def _in_units(
     monitor: Monitor | None,
 ) -> tuple[Reconstruction, ...]:
     """Solve in the units of the settings; the volumes return in those of the series."""
-    own: Sequence[Weights] = weights
-    in_noise = settings.units == "noise" or settings.noise == "residual"
-    inner = in_noise_units(series) if in_noise else series
-    if method is Method.FUSED and settings.noise == "residual":
-        own = haadf_normalised(inner, weights, settings, device)
-    if settings.units != "noise" or not method.weight_names:
-        return _solved(series, method, own, settings, device, monitor)
-    unit = np.array(inner.unit, np.float32)[:, None, None, None]
-    watch = _rescaling(monitor, unit) if monitor is not None else None
-    found = _solved(inner, method, own, settings, device, watch)
-    return tuple(replace(each, volumes=unit * each.volumes) for each in found)
-
-
-def _solved(
-    series: TiltSeries,
-    method: Method,
-    weights: Sequence[Weights],
-    settings: SolverSettings,
-    device: Device,
-    monitor: Monitor | None,
-) -> tuple[Reconstruction, ...]:
-    """Initialise and solve a batch by one method."""
-    # before anything else is allocated
-    ceilings = chemical_ceilings(series, weights, settings, device)
-    model = _model(series, method, weights, settings, device)
-    seen = series if model is None else model.applied_to(series)
-    fitted = None if model is None else model.coefficients
-    problem, state = _initialised(seen, method, weights, settings, device, fitted)
-    limit = settings.max_iterations
-    found = solve(problem, state, settings.tolerance, limit, monitor, ceilings)
+    own, unit, model = prepared.own(weights), prepared.unit, prepared.model
+    problem, state = _initialised(prepared, method, own, settings, device)
+    watch = monitor if monitor is None or unit is None else _rescaling(monitor, unit)
+    ceilings, limit = prepared.bound.ceilings(own), settings.max_iterations
+    found = solve(problem, state, settings.tolerance, limit, watch, ceilings)
+    if unit is not None:
+        for each in found:  # in place: a batch has no memory for its results twice
+            np.multiply(unit, each.volumes, out=each.volumes)
     if model is None or problem.fitted is None:
         return found
     model = replace(model, coefficients=problem.fitted)
     return tuple(replace(each, haadf=model) for each in found)
 
 
-def _model(
-    series: TiltSeries,
-    method: Method,
-    weights: Sequence[Weights],
-    settings: SolverSettings,
-    device: Device,
-) -> HaadfModel | None:
-    """Fit the HAADF model, if the contrast is fitted and any trial uses HAADF."""
-    uses_haadf = method is Method.FUSED and any(w.haadf > 0 for w in weights)
-    if settings.contrast != FITTED or not uses_haadf or not series.haadf_angles_deg:
-        return None
-    return fitted_model(series, settings, device)
-
-
 def _initialised(
-    series: TiltSeries,
+    prepared: Prepared,
     method: Method,
     weights: Sequence[Weights],
     settings: SolverSettings,
     device: Device,
-    fitted: Coefficients | None,
 ) -> tuple[FusedProblem, FusionState]:
     """Build the problem of a method, and the state that its solve begins with."""
+    series = prepared.series
     if method is Method.FUSED:
-        # totals that disagree with coefficients fitted to volumes would only make haze
-        levels = _fits_levels(settings)
-        first = settings.model_copy(update={"totals": False}) if levels else settings
-        contrast = contrast_of(settings) if fitted is None else fitted.law
-        problem, state = initial_state(series, weights, first, device, contrast=contrast)
-        problem = replace(problem, fitted=fitted)
-        if settings.regulariser == GUIDED:
-            problem, state = with_guide(problem, state, first)
-        if levels:
-            problem, state = with_levels(problem, state, series, weights[0], settings)
-        return problem, state
+        if prepared.start is not None:
+            return prepared.start.at(weights)
+        return own_start(prepared, weights, settings, device)
     if method is Method.CHEMISTRY_TV:
         # the same solver with HAADF switched off: what differs is the data, not the method
         alone = [Weights(0.0, w.tv) for w in weights]
@@ -311,8 +280,8 @@ def _size(series: TiltSeries, batch: int, device: Device, settings: SolverSettin
     elements, chemical, height, width = series.chemical.shape
     shape = (elements, height, height, width)
     dual = np.dtype(device.dual_type).itemsize
-    guided = settings.regulariser == GUIDED
-    return SolveSize(shape, len(series.haadf_angles_deg), chemical, batch, dual, guided)
+    kinds = settings.regulariser == GUIDED, settings.start == "series"
+    return SolveSize(shape, len(series.haadf_angles_deg), chemical, batch, dual, *kinds)
 
 
 def _first_trial(monitor: Monitor) -> Monitor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,7 @@ def with_guide(
     """
     if problem.haadf is None:
         return problem, state
-    problem, state = _stepped(problem, state, settings, GUIDE_STEPS)
+    problem, state = stepped(problem, state, settings, GUIDE_STEPS)
     guide = guided_by(problem.device, problem.contrast(state.volumes))
     return replace(problem, regulariser=guide), refresh_metric(problem, state)
 
@@ -133,7 +133,7 @@ def with_levels(
     fitted, held = problem.fitted, replace(problem.chemistry, totals=settings.totals)
     if fitted is None:
         return replace(problem, chemistry=held), state
-    problem, state = _stepped(problem, state, settings, LEVEL_STEPS)
+    problem, state = stepped(problem, state, settings, LEVEL_STEPS)
     found = problem.chemistry.levels(state.volumes)[0]
     factors = problem.device.put(found)[:, None, None, None]
     state.volumes[...] *= factors
@@ -145,10 +145,18 @@ def with_levels(
     return problem, refresh_metric(problem, state)
 
 
-def _stepped(
+def stepped(
     problem: FusedProblem, state: FusionState, settings: SolverSettings, steps: int
 ) -> tuple[FusedProblem, FusionState]:
-    """Take some steps, within half of the iterations allowed and what is left of them."""
+    """Take some steps, within half of the iterations allowed and what is left of them.
+
+    Parameters
+    ----------
+    problem : terms and weights.
+    state : its work grows.
+    settings : the most iterations.
+    steps : at most.
+    """
     left = max(0.0, settings.max_iterations - state.work / problem.tilts_per_iteration)
     for _ in range(min(_within(settings, steps), int(left))):
         state = step(problem, state)
@@ -321,28 +329,49 @@ def _within(settings: SolverSettings, steps: int) -> int:
     return int(min(steps, settings.max_iterations // 2))
 
 
-def chemical_ceilings(
-    series: TiltSeries, weights: Sequence[Weights], settings: SolverSettings, device: Device
-) -> Values:
-    """Bound the chemical term of a sound result for each trial.
+@dataclass(frozen=True)
+class ChemicalBound:
+    """Bound on the chemical term of a sound result.
 
     A minimum of chemistry + TV is no higher there than the best constant volumes, and no higher
     than its maximum-likelihood start plus the weighted TV of that start: at both the objective
-    would be lower else. HAADF may raise it, by :data:`ALLOWED`. The start is found at half the
-    resolution, as that of the solve is, at the cost of about one iteration.
+    would be lower else. HAADF may raise it, by :data:`ALLOWED`.
+
+    Parameters
+    ----------
+    constant : chemical term of the best constant volumes.
+    start : of the start.
+    roughness : TV of the start.
+    """
+
+    constant: float
+    start: float
+    roughness: float
+
+    def ceilings(self, weights: Sequence[Weights]) -> Values:
+        """Return the bound for each trial, (trial,).
+
+        Parameters
+        ----------
+        weights : one pair per trial.
+        """
+        rough = self.roughness
+        return ALLOWED * np.array([min(self.constant, self.start + w.tv * rough) for w in weights])
+
+
+def chemical_bound(series: TiltSeries, settings: SolverSettings, device: Device) -> ChemicalBound:
+    """Bound the chemical term of sound results.
+
+    The start is found at half the resolution, as that of a solve is, at the cost of about one
+    iteration.
 
     Parameters
     ----------
     series : counts, with a known chemical scale.
-    weights : one pair per trial.
     settings : likelihood of the chemistry, projector.
     device : where it is computed.
-
-    Returns
-    -------
-    array : (trial,), on the host.
     """
-    problem = chemical_problem(series, weights[:1], settings, device)
+    problem = chemical_problem(series, [Weights()], settings, device)
     chemistry, xp = problem.chemistry, device.xp
     levels = _constant_levels(chemistry)[:, None, None, None]
     constant = xp.broadcast_to(levels, problem.shape[1:]).astype(np.float32)
@@ -350,8 +379,7 @@ def chemical_ceilings(
     del constant
     start = _likely_start(series, problem, settings, device)
     value = _chemical_value(problem, start)
-    rough = float(problem.regulariser.value(device, start[None])[0])
-    return ALLOWED * np.array([min(highest, value + w.tv * rough) for w in weights])
+    return ChemicalBound(highest, value, float(problem.regulariser.value(device, start[None])[0]))
 
 
 def _likely_start(

@@ -10,7 +10,6 @@ the HAADF weight is divided by the noise times what the chemistry + TV start lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -201,27 +200,22 @@ def _agreed(
     return values
 
 
-def haadf_normalised(
-    series: TiltSeries, weights: Sequence[Weights], settings: SolverSettings, device: Device
-) -> list[Weights]:
-    """Turn HAADF weights in units of noise and residual into those of a mean count as variance.
+def haadf_unit(series: TiltSeries, settings: SolverSettings, device: Device) -> float:
+    """Return what a HAADF weight of 1, in units of noise and residual, is in those of the problem.
+
+    There the variance is the mean count.
 
     Parameters
     ----------
-    series : counts, with a known chemical scale, in units of its noise.
-    weights : one pair per trial.
+    series : counts, HAADF's among them, with a known chemical scale, in units of its noise.
     settings : exponent of the contrast; likelihood and projector of the start.
     device : where the start is computed.
 
     Returns
     -------
-    list of Weights : ``haadf`` times mean count / (noise x residual), standard deviations where the
-        signal is.
+    float : mean count / (noise x residual), standard deviations where the signal is.
     """
-    if not series.haadf_angles_deg or not any(w.haadf > 0 for w in weights):
-        return list(weights)
-    factor = mean_count(series.haadf) / haadf_variance(series, settings, device)
-    return [replace(w, haadf=w.haadf * factor) for w in weights]
+    return mean_count(series.haadf) / haadf_variance(series, settings, device)
 
 
 def haadf_variance(series: TiltSeries, settings: SolverSettings, device: Device) -> float:

@@ -130,6 +130,22 @@ class FusedProblem:
         roughness = self.regulariser.value(self.device, volumes)
         return Terms(haadf, self.chemistry.value(volumes, chemical_rays), self.tv * roughness)
 
+    def weighted(self, own: Weights, weights: Sequence[Weights]) -> FusedProblem:
+        """Return the problem of a batch of trials that differs in its weights alone.
+
+        Parameters
+        ----------
+        own : weights of this problem, which has one trial.
+        weights : one pair per trial; with a HAADF weight each, if this problem has one.
+        """
+        problem = self.of([0] * len(weights))
+        problem = replace(problem, tv=self.device.put(np.array([w.tv for w in weights])))
+        if problem.haadf is None:
+            return problem
+        times = self.device.xp.asarray([w.haadf / own.haadf for w in weights])
+        haadf = replace(problem.haadf, precision=problem.haadf.precision * times)
+        return replace(problem, haadf=haadf)
+
     def of(self, trials: Any) -> FusedProblem:
         """Return the problem of some of the trials.
 

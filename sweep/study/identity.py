@@ -38,6 +38,7 @@ LATER: dict[str, object] = {
     "solver.noise": "counts",
     "solver.projector": "sparse",
     "solver.regulariser": "tv",
+    "solver.start": "trial",
     "solver.totals": False,
     "solver.units": "percentile",
 }

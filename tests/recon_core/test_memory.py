@@ -30,7 +30,7 @@ from tomoatlas.recon_core.memory import (
 )
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.projection.rays import projection_matrix
-from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.settings import SolverSettings, newest_settings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.admm import RECORD_EVERY, init, solve, step
 from tomoatlas.recon_core.solver.multiresolution import initial_state, with_guide
@@ -111,6 +111,24 @@ def test_the_estimate_covers_trials_that_leave_a_batch(guided: bool) -> None:
         tracemalloc.stop()
     assert found[0].iterations != found[1].iterations
     assert peak < fused_bytes(SolveSize((4, 32, 32, 32), 9, 5, len(weights), guided=guided))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_estimate_covers_a_start_that_trials_share(batch: int) -> None:
+    series, weights = tilt_series(32, haadf_tilts=9, chemical_tilts=5), [Weights(0.3, 1.4)] * batch
+    settings = newest_settings().model_copy(update={"max_iterations": 20})
+    size = SolveSize((4, 32, 32, 32), 9, 5, batch, guided=True, shared_start=True)
+
+    def peak() -> int:
+        tracemalloc.start()
+        try:
+            reconstruct_batch(series, Method.FUSED, weights, settings)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak()  # compiles, and builds the matrices
+    assert 0.6 * fused_bytes(size) < peak() < fused_bytes(size)
 
 
 @pytest.mark.parametrize("likelihood", ["poisson", "least-squares"])

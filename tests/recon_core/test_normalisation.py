@@ -17,7 +17,6 @@ from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.normalisation import (
     chemistry_start,
-    haadf_normalised,
     haadf_variance,
     in_noise_units,
     noise_units,
@@ -166,11 +165,6 @@ def test_a_level_of_vacuum_that_is_not_given_leaves_the_variance() -> None:
     inner = in_noise_units(series())
     dark = replace(inner, haadf_background=0.0)
     assert haadf_variance(dark, SETTINGS, CPU) == haadf_variance(inner, SETTINGS, CPU)
-
-
-def test_weights_without_haadf_are_left() -> None:
-    given = [Weights(0.0, 0.5)]
-    assert haadf_normalised(series(), given, SETTINGS, CPU) == given
 
 
 def test_a_batch_is_its_trials() -> None:

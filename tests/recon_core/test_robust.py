@@ -21,7 +21,7 @@ from tomoatlas.recon_core.solver.admm import init, solve
 from tomoatlas.recon_core.solver.calibration import with_chemical_scale
 from tomoatlas.recon_core.solver.convergence import ConvergenceRecord, status_of
 from tomoatlas.recon_core.solver.mlem import MLEM_ITERATIONS, mlem
-from tomoatlas.recon_core.solver.multiresolution import chemical_ceilings
+from tomoatlas.recon_core.solver.multiresolution import chemical_bound
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SIZE = 12
@@ -187,5 +187,5 @@ def test_the_remedy_of_a_diverged_trial_names_what_to_check() -> None:
 def test_sound_solves_stay_well_below_the_ceiling(weights: Weights) -> None:
     series, settings_ = tilt_series(16, chemical_snr=3.0), SolverSettings()
     found = reconstruct(series, Method.FUSED, weights, settings_)
-    ceiling = chemical_ceilings(series, [weights], settings_, CPU)[0]
+    (ceiling,) = chemical_bound(series, settings_, CPU).ceilings([weights])
     assert found.history.chemistry[-1] < 0.75 * ceiling

@@ -70,6 +70,7 @@ def solved(monkeypatch: pytest.MonkeyPatch, solve: Solve) -> list[tuple[TiltSeri
         settings: SolverSettings,
         monitor: Callable[[NDArray[np.float32]], float] | None,
         device: Device,
+        _: object,
     ) -> Reconstruction:
         assert device is CPU
         calls.append((series, (method, weights, settings, monitor)))
@@ -269,7 +270,7 @@ def test_the_device_is_an_argument_and_nothing_else_decides(
     used: list[Device] = []
 
     def solve(*arguments: Any) -> Reconstruction:
-        used.append(arguments[-1])
+        used.append(arguments[5])
         return perfect(arguments[0])
 
     monkeypatch.setattr(module, "reconstruct", solve)
