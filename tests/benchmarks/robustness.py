@@ -21,7 +21,7 @@ from tomoatlas.recon_core.result import Reconstruction
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.solver.admm import init, solve
-from tomoatlas.recon_core.solver.multiresolution import chemical_ceilings, initial_state
+from tomoatlas.recon_core.solver.multiresolution import chemical_bound, initial_state
 from tomoatlas.recon_core.solver.problem import fused_problem
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -69,7 +69,7 @@ def background_rows(sizes: list[int]) -> Iterator[Row]:
                 found = reconstruct(series, method, weights, USUAL)
                 long = reconstruct(series, method, weights, LONG)
                 above = found.history.objective[-1] / long.history.objective[-1] - 1
-                ceiling = chemical_ceilings(series, [weights], USUAL, CPU)[0]
+                ceiling = chemical_bound(series, USUAL, CPU).ceilings([weights])[0]
                 share = found.history.chemistry[-1] / ceiling
                 head = f"{size}³", name, weights.haadf, weights.tv, str(found.status)
                 numbers = f"{found.iterations:.0f}", f"{100 * above:+.2f} %", f"{share:.2f}"

@@ -6,10 +6,11 @@ iterations, its history and its scores are written to FILE, and the rule is then
 histories: another rule or tolerance costs no further solve. A second call goes on where the first
 ended. Run:
 
-    python tests/benchmarks/stopping.py FILE [SIZE=TRIALS ...] [solver.KEY=VALUE ...]
+    python tests/benchmarks/stopping.py FILE [SIZE=TRIALS ...] [edition=2] [solver.KEY=VALUE ...]
 
 with the trials of each of the 12 cells, such as 24=16 32=12 64=2; without any, FILE is tabulated.
-The solver takes the law of the data unless ``solver.contrast`` names one.
+Settings and search space are those of the edition, the first if none is named; that solver takes
+the law of the data unless ``solver.contrast`` names one.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.result import Status
-from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.settings import SOLVER_EDITIONS, SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.solver.convergence import ConvergenceRecord, status_of
+from tomoatlas.recon_core.solver.preparation import Preparations
 from tomoatlas.recon_core.tiltseries import TiltSeries
+from tomoatlas.sweep.study.identity import with_defaults
 from tomoatlas.sweep.study.tables import SearchSpace
 
 Row = dict[str, Any]
@@ -47,18 +50,20 @@ WITHOUT_HAADF = 16  # one trial in so many has chemistry and TV alone
 NEAR = 1.2  # times the best score of a cell's trials
 TOLERANCES = (1e-3, 3e-4, 2e-4, 1e-4, 5e-5)
 WITHIN = (0.01, 0.005)
+KEPT = Preparations()  # a cell's trials follow each other
 
 
 def main(file: Path, *words: str) -> None:
     """Solve what FILE lacks, then print the tables."""
     pairs = [word.split("=", 1) for word in words]
-    settings = {key.removeprefix("solver."): value for key, value in pairs if key[:7] == "solver."}
-    sizes = [(int(size), int(trials)) for size, trials in pairs if size[:7] != "solver."]
+    edition = int(dict(pairs).get("edition", 1))
+    settings = SOLVER_EDITIONS[edition] | {key[7:]: v for key, v in pairs if key[:7] == "solver."}
+    sizes = [(int(size), int(trials)) for size, trials in pairs if size.isdigit()]
     done = {key_of(row) for row in rows_of(file)}
     with file.open("a") as out:
         for size, cell, trial in asked_for(sizes):
             if (size, cell, trial) not in done:
-                row = solved(size, cell, trial, settings)
+                row = solved(size, cell, trial, settings, space_of(edition))
                 print(json.dumps(row), file=out, flush=True)
     tabulate([row for row in rows_of(file) if np.isfinite(row["nrmse"]).all()])
 
@@ -80,10 +85,15 @@ def key_of(row: Row) -> tuple[int, int, int]:
     return row["size"], row["cell"], row["trial"]
 
 
-def weights_of(size: int, cell: int, trial: int) -> Weights:
-    """Log-uniform in the default search space."""
+def space_of(edition: int) -> SearchSpace:
+    """The search space of an edition."""
+    found = with_defaults({"study": {"edition": edition}, "search": {"space": {}}})
+    return SearchSpace.model_validate(found["search"]["space"])
+
+
+def weights_of(size: int, cell: int, trial: int, space: SearchSpace) -> Weights:
+    """Log-uniform in the search space."""
     random = np.random.default_rng([size, cell, trial])
-    space = SearchSpace()
     haadf, tv = (float(np.exp(random.uniform(*np.log(each)))) for each in (space.haadf, space.tv))
     return Weights(0.0 if trial % WITHOUT_HAADF == WITHOUT_HAADF - 1 else haadf, tv)
 
@@ -102,10 +112,10 @@ def data(size: int, cell: int) -> tuple[Specimen, TiltSeries]:
     return make_specimen(kind, size, 0), simulate(make_specimen(kind, 2 * size, 0), plan, cell)
 
 
-def solved(size: int, cell: int, trial: int, given: dict[str, str]) -> Row:
+def solved(size: int, cell: int, trial: int, given: dict[str, object], space: SearchSpace) -> Row:
     """Run a trial for long, and keep its history with the score at every record."""
     specimen, series = data(size, cell)
-    weights, law = weights_of(size, cell, trial), CELLS[cell][2]
+    weights, law = weights_of(size, cell, trial, space), CELLS[cell][2]
     settings = SolverSettings(
         **{"contrast": law} | given | {"tolerance": 1e-12, "max_iterations": LONG}
     )
@@ -117,7 +127,7 @@ def solved(size: int, cell: int, trial: int, given: dict[str, str]) -> Row:
         return 0.0
 
     method = Method.FUSED if weights.haadf else Method.CHEMISTRY_TV
-    found = reconstruct(series, method, weights, settings, monitor)
+    found = reconstruct(series, method, weights, settings, monitor, kept=KEPT)
     history = {name: list(values) for name, values in vars(found.history).items()}
     steps = np.diff(history["iterations"][:3])
     first = 0 if steps[0] < steps[-1] - EVERY / 2 else 1

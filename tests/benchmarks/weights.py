@@ -1,10 +1,10 @@
 """Do weights of 1 mean the same? One pair of weights over doses, tilts, SNRs, specimens and laws.
 
-With ``solver.units = "noise"`` and ``noise = "residual"`` and fitted HAADF coefficients. For each
-condition: the best pair of a small grid, what haadf 1, tv 1 cost beside it, and what the same data
-cost at them without scales and without vacuum levels. Data are projected from a grid twice
-as fine; their noise seed is one that chose nothing. At the end: what the best HAADF weight of any
-condition costs at most in any other, at tv 1. Run:
+With the settings of the newest edition. For each condition: the best pair of a small grid, what the
+usual pair costs beside it, what the same data cost at that without scales and without vacuum
+levels, and chemistry + TV. Data are projected from a grid twice as fine; their noise seed is one
+that chose nothing. At the end: what the best HAADF weight of any condition costs in the others, at
+the usual tv. Run:
 
     python tests/benchmarks/weights.py [SIZE [CONDITION ...]]
 """
@@ -22,28 +22,25 @@ from common import PAPER_SNR, score, table
 from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
-from tomoatlas.recon_core.methods import Method, Weights
-from tomoatlas.recon_core.settings import LawName, SolverSettings
+from tomoatlas.recon_core.methods import Method, Weights, default_weights
+from tomoatlas.recon_core.settings import LawName, newest_settings
 from tomoatlas.recon_core.solver import reconstruct
+from tomoatlas.recon_core.solver.preparation import Preparations
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
-HAADF, TV = (0.25, 0.5, 1.0, 2.0, 4.0), (0.7, 1.0, 1.4)
+HAADF, TV = (0.03, 0.1, 0.3, 1.0, 3.0), (1.0, 1.4, 2.0)
 SEED = 5  # of the noise
 LAWS: tuple[LawName, ...] = ("power", "linear")
 SNRS = {"nanocubes": PAPER_SNR, "composite": PAPER_MEAN_SNR}
-SETTINGS = SolverSettings(
-    contrast="fitted",
-    gamma=1.4,
-    units="noise",
-    noise="residual",
-    background="vacuum",
-    max_iterations=200,
-)
+SETTINGS = newest_settings()
+USUAL = default_weights(SETTINGS.noise, SETTINGS.units)
+KEPT = Preparations()
 CONDITIONS: dict[str, dict[str, object]] = {
     "47/9": {},
     "counts x 0.5": {"counts": 0.5},
     "counts x 4": {"counts": 4.0},
-    "HAADF SNR 21": {"haadf_snr": 21.0},
+    "HAADF SNR 10": {"haadf_snr": 10.0},
+    "HAADF SNR 100": {"haadf_snr": 100.0},
     "18/5": {"haadf_tilts": 18, "chemical_tilts": 5},
     "71/18": {"haadf_tilts": 71, "chemical_tilts": 18},
 }
@@ -51,13 +48,15 @@ CONDITIONS: dict[str, dict[str, object]] = {
 
 def main(size: int, names: list[str]) -> None:
     """Print one row per condition, then the costs among them."""
-    header = ("condition", "specimen, data", "best NRMSE", "haadf, tv", "at 1, 1", "measured-like")
+    usual = f"at {USUAL.haadf:g}, {USUAL.tv:g}"
+    header = ("condition", "specimen, data", "best NRMSE", "haadf, tv", usual, "measured-like")
+    header += ("chemistry + TV",)
     landscapes: dict[str, np.ndarray] = {}
     table(header, rows(size, names, landscapes))
-    curves = np.array([scores[:, TV.index(1.0)] for scores in landscapes.values()])
+    curves = np.array([scores[:, TV.index(USUAL.tv)] for scores in landscapes.values()])
     relative = curves / curves.min(axis=1, keepdims=True) - 1
     chosen = sorted({int(i) for i in curves.argmin(axis=1)})
-    print("\nbest haadf at tv 1 → what it costs all conditions, mean and worst")
+    print(f"\nbest haadf at tv {USUAL.tv:g} → what it costs all conditions, mean and worst")
     for i in chosen:
         worst = list(landscapes)[int(relative[:, i].argmax())]
         print(f"{HAADF[i]:g}: {relative[:, i].mean():.1%}, {relative[:, i].max():.1%} ({worst})")
@@ -72,8 +71,9 @@ def rows(
         scores = np.array([[nrmse(series, truth, Weights(h, t)) for t in TV] for h in HAADF])
         landscapes[f"{name}, {kind}, {law}"] = scores
         i, j = np.unravel_index(scores.argmin(), scores.shape)
-        ones = float(scores[HAADF.index(1.0), TV.index(1.0)])
-        blind = nrmse(as_measured(series), truth, Weights(1.0, 1.0))
+        ones = float(scores[HAADF.index(USUAL.haadf), TV.index(USUAL.tv)])
+        blind = nrmse(as_measured(series), truth, USUAL)
+        alone = min(nrmse(series, truth, Weights(0.0, tv), Method.CHEMISTRY_TV) for tv in TV)
         best = float(scores.min())
         yield (
             name,
@@ -82,6 +82,7 @@ def rows(
             f"{HAADF[i]:g}, {TV[j]:g}",
             f"{ones:.3f} ({ones / best - 1:+.1%})",
             f"{blind:.3f} ({blind / ones - 1:+.1%})",
+            f"{alone:.3f}",
         )
 
 
@@ -111,9 +112,11 @@ def as_measured(series: TiltSeries) -> TiltSeries:
     )
 
 
-def nrmse(series: TiltSeries, truth: Specimen, weights: Weights) -> float:
-    """Mean NRMSE of a fused solve."""
-    return score(reconstruct(series, Method.FUSED, weights, SETTINGS).volumes, truth)
+def nrmse(
+    series: TiltSeries, truth: Specimen, weights: Weights, method: Method = Method.FUSED
+) -> float:
+    """Mean NRMSE of a solve."""
+    return score(reconstruct(series, method, weights, SETTINGS, kept=KEPT).volumes, truth)
 
 
 if __name__ == "__main__":
