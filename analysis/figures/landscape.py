@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...sweep.search.propose import LINEAR, Space, predict
-from ...sweep.study.trial import SCORES, Score, weights_named
+from ...sweep.study.trial import GAMMA, SCORES, Score, weights_named
 from ..posterior import NEAR_BEST, Floats, Posterior, least, posterior, unit_grid
 from ..recommend import gives_meaning
 from ..style import HAADF_TILTS, WEIGHT_LABELS, condition_label
@@ -32,6 +32,7 @@ O(n³).
 """
 
 GRID = 81
+ALIKE = 0.05  # of the range of exponents searched: trials further off have another landscape
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 _FAILED = "failed, taken as worse"
 
@@ -41,8 +42,9 @@ def landscape_figure(
 ) -> Figure:
     """Expected score over the weights and its uncertainty, with every fused trial of the cell.
 
-    The model is the one the search uses. Dots: good trials; star: the best; crosses: failed trials,
-    which count as worse than the worst. White outline: expected within
+    The model is the one the search uses. Dots: good trials, small and grey where the exponent is
+    another than the one shown; star: the best; crosses: failed trials, which count as worse than
+    the worst. White outline: expected within
     :data:`~tomoatlas.analysis.posterior.NEAR_BEST` of the best. Hatched: far from every trial, an
     extrapolation.
 
@@ -74,8 +76,10 @@ def landscape_figure(
     level = (1.0 + NEAR_BEST) * float(found.mean.min())
     left.contour(*found.weights.values(), found.mean, [level], colors="white", linewidths=1.5)
     _hatch_guesses(left, found)
+    shown, others = _at_gamma(trials, found.gamma, space)
     for ax in (left, right):
-        _draw_trials(ax, trials)
+        _draw_others(ax, others)
+        _draw_trials(ax, shown)
     left.set_ylabel("TV weight")
     outlined = f"outlined: within {NEAR_BEST:.0%} of the best"
     left.set_title(f"expected {label}\n{outlined}; hatched: a guess", fontsize=9)
@@ -107,6 +111,27 @@ def _hatch_guesses(ax: Axes, found: Posterior) -> None:
         *found.weights.values(), guessed, [0.5, 1.5], colors="none", hatches=["//"], zorder=2
     )
     area.set(edgecolor=(1.0, 1.0, 1.0, 0.6), linewidth=0.0)
+
+
+def _at_gamma(
+    trials: pd.DataFrame, gamma: float | None, space: Space
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trials near the exponent that is shown, and the others; all where it is not searched."""
+    if gamma is None:
+        return trials, trials.iloc[:0]
+    low, high = space[GAMMA]
+    other = (trials[GAMMA] - gamma).abs() > ALIKE * (high - low)
+    return trials[~other], trials[other]
+
+
+def _draw_others(ax: Axes, trials: pd.DataFrame) -> None:
+    """Trials at other exponents: the surface that is shown is not theirs."""
+    good = good_trials(trials, Method.FUSED)
+    if len(good):
+        label = "trial at another γ"
+        ax.plot(
+            good["haadf"], good["tv"], ".", color="#BBBBBB", markersize=5, alpha=0.8, label=label
+        )
 
 
 def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:

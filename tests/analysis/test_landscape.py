@@ -164,3 +164,16 @@ def test_guesses_are_hatched():
     row, column = min(max(row, 1), 79), min(max(column, 1), 79)
     assert inside([[found.weights["haadf"][column], found.weights["tv"][row]]]).all()
     assert "hatched: a guess" in ax.get_title()
+
+
+def test_trials_at_another_exponent_are_not_drawn_as_equal() -> None:
+    """The surface is that of the best trial's exponent; where others scored is no part of it."""
+    told, space = trials(12), SPACE | {"gamma": (1.0, 2.0)}
+    told["gamma"] = [1.3] * 8 + [1.8] * 4
+    told.loc[told["gamma"] > 1.5, ["nrmse", "score"]] += 0.2
+    for ax in landscape_figure(told, space).axes[:2]:
+        drawn = {line.get_label(): line.get_xdata() for line in ax.lines}
+        assert list(drawn["trial"]) == list(told["haadf"][:8])
+        assert list(drawn["trial at another γ"]) == list(told["haadf"][8:])
+    for ax in landscape_figure(trials(12), SPACE).axes[:2]:
+        assert not any("γ" in str(line.get_label()) for line in ax.lines)

@@ -7,6 +7,7 @@ import pytest
 from tomoatlas.jobs import load_study, shipped_names
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
+from tomoatlas.recon_core.settings import newest_settings
 
 PAPER_SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
 
@@ -25,12 +26,15 @@ def test_every_shipped_study_is_valid_and_says_what_it_answers(name):
 
 def test_the_names():
     assert shipped_names() == (
+        "composite_64",
         "fig4_nanocubes",
         "fig4_nanocubes_128",
         "fig4_nanocubes_64",
         "figs10_composite",
         "figs21_snr",
+        "nanocubes_64",
         "quickstart",
+        "snr_64",
     )
 
 
@@ -64,6 +68,17 @@ def test_snr_study_varies_both_snrs():
         "acquisition.haadf_snr",
         "acquisition.chemical_snr",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("nanocubes_64", "fig4_nanocubes_64"), ("composite_64", "figs10_composite")],
+)
+def test_studies_of_edition_2_ask_what_the_first_asked(name: str, first: str) -> None:
+    ours, theirs = load_study(name), load_study(first)
+    assert ours.axes == theirs.axes
+    assert ours.acquisition.chemical_snr == theirs.acquisition.chemical_snr
+    assert ours.solver == newest_settings()
 
 
 def test_a_file_goes_before_a_shipped_name(tmp_path, monkeypatch):
