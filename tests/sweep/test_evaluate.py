@@ -47,9 +47,9 @@ def simulations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
     simulate = module.simulate
 
-    def counted(specimen: Specimen, acquisition: Acquisition, seed: int) -> TiltSeries:
+    def counted(specimen: Specimen, acquisition: Acquisition, seed: int, **more: Any) -> TiltSeries:
         seeds.append(seed)
-        return simulate(specimen, acquisition, seed)
+        return simulate(specimen, acquisition, seed, **more)
 
     monkeypatch.setattr(module, "simulate", counted)
     return seeds
