@@ -336,12 +336,26 @@ def _load_csv(path: Path) -> Atlas:
     except BadInput as error:
         raise error.at(source=path) from error
     except (ValueError, UnicodeDecodeError) as error:
-        raise BadInput("not a table", source=path, accepted=_COLUMNS_TEXT) from error
+        accepted = f"UTF-8 text, separated by commas: {_COLUMNS_TEXT}"
+        raise BadInput("not a table", source=path, accepted=accepted) from error
+    if "haadf" not in table and _saved_by_spreadsheet(list(map(str, table.columns))):
+        # a spreadsheet of another country has saved it, or put its own first line there
+        raise BadInput(
+            "no columns, by commas",
+            source=path,
+            key="separator",
+            accepted="a comma, and points in numbers, as CSV UTF-8 has them",
+        )
     table = _texts_changed(table, _from_csv)
     columns = [str(name) for name in table.columns]
     # By convention all columns before the first weight are axes.
     axes = columns[: columns.index("haadf")] if "haadf" in columns else []
     return Atlas(table, tuple(axes), _settings_beside(path, axes))
+
+
+def _saved_by_spreadsheet(columns: list[str]) -> bool:
+    """Whether a header has no commas, or is a spreadsheet's own line before it."""
+    return len(columns) < 2 or any(";" in c or c.lower().startswith("sep=") for c in columns)
 
 
 def _settings_beside(path: Path, axes: list[str]) -> Mapping[str, Any]:

@@ -177,7 +177,7 @@ class SiteFile:
         BadInput : not UTF-8 text.
         """
         try:
-            return self.file.read_text(encoding="utf-8")
+            return self.file.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise BadInput("not UTF-8 text", source=self.origin, accepted="a TOML file") from error
 

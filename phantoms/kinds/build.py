@@ -146,7 +146,7 @@ def described(path: str | Path) -> SpecimenKind:
 @lru_cache(maxsize=64)
 def _described(path: str, modified: int, size: int) -> SpecimenKind:  # noqa: ARG001
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"not TOML: {error}", source=path, accepted="a TOML file") from error
     return _kind(path, Path(path).stem, data)

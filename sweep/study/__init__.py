@@ -282,7 +282,7 @@ def recorded_study(path: str | Path) -> Study:
     path = Path(path)
     try:
         _refuse_huge(path)
-        return _parsed(path.read_text(encoding="utf-8"), path, path.parent)
+        return _parsed(path.read_text(encoding="utf-8-sig"), path, path.parent)
     except OSError as error:
         raise BadInput(error.strerror or "unreadable", source=path) from error
     except UnicodeDecodeError as error:

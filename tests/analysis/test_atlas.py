@@ -196,3 +196,17 @@ def test_a_key_newer_than_the_study_has_its_neutral_value(written, tmp_path, mon
 def test_study_text_in_the_h5_is_toml(written):
     with h5py.File(written / "atlas.h5") as file:
         assert tomllib.loads(file.attrs["study"])["study"]["name"] == "synthetic <study>"
+
+
+@pytest.mark.parametrize("spoil", ["semicolons", "first line", "utf-16"])
+def test_a_table_that_a_spreadsheet_saved_names_the_separator(spoil, tmp_path):
+    text = "acquisition.haadf_tilts,haadf,tv,nrmse\n9,0.1,0.5,0.4\n"
+    spoilt = {
+        "semicolons": text.replace(".", ",").replace(",", ";").encode(),
+        "first line": f"sep=,\n{text}".encode(),
+        "utf-16": text.encode("utf-16"),
+    }[spoil]
+    (tmp_path / "atlas.csv").write_bytes(spoilt)
+    with pytest.raises(BadInput) as refused:
+        load_atlas(tmp_path / "atlas.csv")
+    assert "comma" in str(refused.value.accepted)

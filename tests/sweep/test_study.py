@@ -381,3 +381,11 @@ def test_faults_and_schemes_that_cannot_be_are_named(lines: str, key: str, value
     assert caught.value.key == key
     assert value is None or caught.value.value == value
     assert caught.value.accepted
+
+
+def test_a_byte_order_mark_and_line_ends_of_another_system_change_nothing(tmp_path: Path) -> None:
+    text = '[study]\nname = "Größe"\n[specimen]\nkind = "nanocubes"\nsize = 16\n'
+    plain, marked = tmp_path / "plain.toml", tmp_path / "marked.toml"
+    plain.write_text(text, encoding="utf-8")
+    marked.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert load_study(marked) == load_study(plain)
