@@ -38,7 +38,7 @@ SPACE = {"haadf": (1e-2, 1.0), "tv": (0.2, 4.0)}
 MEAN, WORST = 0.01, 0.03
 SHARED, ROUGH = 0.009, 0.002
 MOST, HEDGED = 15, 8
-"""Trials per cell at most; of scikit-optimize, which takes a minute for each, fewer."""
+"""Trials per cell at most; of scikit-optimize, forty times slower, fewer."""
 
 RANDOM = "random"
 STRATEGIES = {
@@ -216,7 +216,7 @@ def draw(found: dict[tuple[int, str], list[Searched]], path: str) -> None:
             if runs:
                 _along(axis, runs, what, colour, name)
         axis.axhline(MEAN, color="black", linewidth=0.6, linestyle=":")
-        axis.set(xscale="log", yscale="log", ylim=(1e-3, 1.0))
+        axis.set(xscale="log", yscale="log", xlim=(0.8, 17.0), ylim=(1e-3, 1.0))
         axis.set_title(f"{size}³, {'16' if size == 128 else '56'} cells", fontsize=10)
         unit = "trials per cell" if what == "trials" else "full trials per cell, in device time"
         axis.set_xlabel(unit)
