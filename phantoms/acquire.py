@@ -53,6 +53,7 @@ HAADF_STREAM = 0
 """Random stream of the HAADF channel; an element's is its atomic number."""
 
 
+LEAST_RANGE_DEG = 0.1
 LEAST_SNR, MOST_SNR = 1.0 + 1e-6, 1e9
 """A count in a million pixels; a billion counts in each, beyond any detector and what float32
 tells apart."""
@@ -60,8 +61,11 @@ tells apart."""
 
 # also False for NaN, so that no bound needs a check of its own
 def _ordered_range(tilts: tuple[float, float]) -> tuple[float, float]:
-    if not -90 <= tilts[0] < tilts[1] <= 90:
-        raise ValueError("expected two angles within -90 to 90 degrees, the lower first")
+    if not (-90 <= tilts[0] < tilts[1] <= 90 and tilts[1] - tilts[0] >= LEAST_RANGE_DEG):
+        raise ValueError(
+            "expected two angles within -90 to 90 degrees, the lower first, at least "
+            f"{LEAST_RANGE_DEG:g} apart"
+        )
     return tilts
 
 
@@ -71,7 +75,7 @@ def _single_axis(scheme: object) -> object:
     return scheme
 
 
-def _above_one(snr: float | dict[str, float]) -> float | dict[str, float]:
+def _possible(snr: float | dict[str, float]) -> float | dict[str, float]:
     values = snr.values() if isinstance(snr, dict) else [snr]
     if not values or not all(LEAST_SNR <= v <= MOST_SNR for v in values):
         raise ValueError(f"an SNR is 1 + mean counts: expected > 1 and <= {MOST_SNR:g}")
@@ -111,8 +115,8 @@ class Acquisition(BaseModel):
     tilt_range_deg: Annotated[tuple[float, float], AfterValidator(_ordered_range)] = (-70.0, 70.0)
     haadf_tilts: Annotated[int, Field(ge=0, le=10_000)] = 47
     chemical_tilts: Annotated[int, Field(ge=1, le=10_000)] = 9
-    haadf_snr: Annotated[float, Field(ge=LEAST_SNR, le=MOST_SNR)] = 2208.67
-    chemical_snr: Annotated[float | dict[str, float], AfterValidator(_above_one)] = PAPER_MEAN_SNR
+    haadf_snr: Annotated[float, AfterValidator(_possible)] = 2208.67
+    chemical_snr: Annotated[float | dict[str, float], AfterValidator(_possible)] = PAPER_MEAN_SNR
     background: Annotated[float, Field(ge=0, lt=1)] = 0.15
     contrast: LawName = "power"
     gamma: Annotated[float, Field(ge=1, le=2.5)] = 2.0

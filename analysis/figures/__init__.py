@@ -93,7 +93,11 @@ def draw_figure(name: str, source: Source) -> Figure:
     ------
     BadInput : no such figure; what the source cannot give.
     """
-    return FIGURES.get(name).draw(source)
+    from .draw import own_look
+
+    entry = FIGURES.get(name)
+    with own_look():
+        return entry.draw(source)
 
 
 def figure(name: str, *source: str | Path, cell: Cells = ()) -> Figure:

@@ -6,13 +6,14 @@ Figures are plain ``matplotlib.figure.Figure`` objects: no pyplot, no global sta
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
@@ -35,6 +36,12 @@ KINDS = ("png", "svg", "pdf")
 DPI = 160
 
 
+def own_look() -> AbstractContextManager[None]:
+    """A block in which figures look as designed, whatever a person has set in a matplotlibrc."""
+    # without the keys that choose windows, which are no part of a figure
+    return style.context("default")
+
+
 def figure_bytes(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
     """The figure as a file; the same figure gives the same bytes.
 
@@ -49,7 +56,7 @@ def figure_bytes(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
     # Text stays text in vector files, so that it can be searched and edited; a fixed salt and no
     # date make the bytes reproducible.
     fixed: Any = {"svg.hashsalt": "tomoatlas", "svg.fonttype": "none", "pdf.fonttype": 42}
-    with mpl.rc_context(fixed):
+    with own_look(), mpl.rc_context(fixed):
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 

@@ -21,7 +21,7 @@ from ...sweep.study.trial import Cell
 from ..atlas import Atlas, write_atlas
 from ..cells import cell_text, chosen_cells
 from ..cost import method_costs
-from ..figures.draw import save_figure
+from ..figures.draw import own_look, save_figure
 from ..figures.maps import baselines_figure, gain_figure, nrmse_figure, weights_figure
 from ..journal import JournalReader
 from ..maps import Page, pages
@@ -225,5 +225,7 @@ def _drawn(atlas: Atlas) -> Iterator[tuple[str, Figure]]:
         for name, draw in _FIGURES.items():
             if page.axes < 2 and name == "baselines":
                 continue  # with fewer than two axes the first figure shows all methods
-            if (figure := draw(page)) is not None:
+            with own_look():
+                figure = draw(page)
+            if figure is not None:
                 yield name + suffix, figure

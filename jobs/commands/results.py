@@ -89,7 +89,7 @@ def figure(
     without a result is hatched or labelled, never drawn as a number; a note on stderr counts the
     lines of the journal that are left out. With files of volumes the first is the truth.
     """
-    from ...analysis.figures import FIGURES
+    from ...analysis.figures import FIGURES, draw_figure
     from ...analysis.figures.draw import kind_of, save_figure
     from ...analysis.figures.source import Source
 
@@ -100,10 +100,10 @@ def figure(
     out = out or Path(f"{_stem(name)}.png")
     # Checked before the figure is drawn, which may take minutes.
     kind_of(out)
-    entry = FIGURES.get(name)
+    FIGURES.get(name)
     refuse_existing(out, force)
     source = Source(paths, cell)
-    save_figure(entry.draw(source), out)
+    save_figure(draw_figure(name, source), out)
     for note in () if quiet else source.notes:
         click.echo(printable(f"note: {note}"), err=True)
     if not quiet:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
 from tomoatlas.analysis.atlas import Atlas
+from tomoatlas.analysis.figures import figure
 from tomoatlas.analysis.figures.draw import BEYOND, draw_contour, figure_bytes
 from tomoatlas.analysis.figures.maps import (
     baselines_figure,
@@ -267,6 +269,14 @@ def test_words_on_an_axis_and_a_fixed_value_in_the_title():
     ax, below = figure.axes[:2]
     assert [t.get_text() for t in below.get_xticklabels()] == ["nanocubes", "composite"]
     assert "gamma 2" in ax.get_title()
+
+
+def test_settings_of_a_person_reach_no_figure(tmp_path):
+    own = tmp_path / "matplotlibrc"
+    own.write_text("font.size: 30\naxes.grid: True\nsavefig.facecolor: red\nsavefig.bbox: tight\n")
+    plain = figure_bytes(figure("nrmse", "fig4_nanocubes_64"), "png", 30)
+    with mpl.rc_context(mpl.rc_params_from_file(own, use_default_template=False)):
+        assert figure_bytes(figure("nrmse", "fig4_nanocubes_64"), "png", 30) == plain
 
 
 def test_the_same_figure_is_the_same_file():
