@@ -16,7 +16,7 @@ from enum import IntEnum
 import click
 
 from ..recon_core.errors import BadInput, Trouble, from_os_error, printable
-from ..sweep.launchers import first_rank
+from ..sweep.launchers import first_rank, launched_under_mpi
 from ..sweep.run import Deadline
 
 
@@ -144,9 +144,10 @@ def handling_signals(signals: SignalHandler) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number in handled}
     try:
         yield
-    # The handlers of a caller, as of a notebook or of pytest, are restored; ranks that leave
-    # have set others.
+    # The handlers of a caller, as of a notebook or of pytest, are restored. A rank that leaves
+    # stays deaf: as soon as one has left with another code than 0, `srun --kill-on-bad-exit` sends
+    # SIGTERM to the others, whose own code shall count.
     finally:
+        leaving = launched_under_mpi()
         for number, old in before.items():
-            if signal.getsignal(number) == handler:
-                signal.signal(number, old)
+            signal.signal(number, signal.SIG_IGN if leaving else old)

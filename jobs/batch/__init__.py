@@ -118,7 +118,9 @@ class Scheduler:
     answer : pattern of the id in what ``submit`` prints.
     reads_script : whether ``submit`` expects the script on its standard input.
     hides_script : whether a job cannot copy the file that it was submitted as.
-    time_is_up : exit code of a job whose successor is to start.
+    only_after_success : whether a successor starts only after an exit code of 0.
+    preempted : shell command that succeeds in a job that makes room for another, and is told to end
+        just as one that a person cancels.
     job_end : variable that holds the Unix time of the job's end; None if there is none.
     time_left : command that, with a job's id added, prints how much time the job has left; empty
         for none.
@@ -134,15 +136,11 @@ class Scheduler:
     answer: str
     reads_script: bool = False
     hides_script: bool = False
-    time_is_up: int = 4
+    only_after_success: bool = False
+    preempted: str = "false"
     job_end: str | None = None
     time_left: tuple[str, ...] = ()
     read_time_left: Callable[[str], float | None] = float
-
-    @property
-    def only_after_success(self) -> bool:
-        """Whether a successor starts only after an exit code of 0."""
-        return self.time_is_up == 0
 
 
 def _pbs_left(answer: str) -> float | None:
@@ -186,6 +184,7 @@ SCHEDULERS: dict[str, Scheduler] = {
         f'--export="ALL,{_CARRY}" "$job" | cut -d";" -f1',
         cancel="scancel",
         answer=r"^(\d+)",
+        preempted='scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"',
         job_end="SLURM_JOB_END_TIME",
     ),
     "pbs": Scheduler(
@@ -221,7 +220,7 @@ SCHEDULERS: dict[str, Scheduler] = {
         successor=f'qsub --dependencies "$COBALT_JOBID" --env "{_CARRY.replace(",", ":")}" "$job"',
         cancel="qdel",
         answer=r"^(\d+)",
-        time_is_up=0,  # Cobalt starts a successor only after an exit code of 0
+        only_after_success=True,
     ),
 }
 

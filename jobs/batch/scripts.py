@@ -23,23 +23,76 @@ ENOUGH_SECONDS = 120
 
 _GUARD = 2
 
-FORWARD = """\
-# A signal to this script is for the run, and ends both. Job control, as a run that is started
-# in the background is deaf to Ctrl-C without it.
-set -m
-run='' asked=''
-forward() { asked=$1; [ -z "$run" ] || kill -s "$1" "$run" 2>/dev/null; }
-trap 'forward TERM' TERM
-trap 'forward USR1' USR1
-trap 'forward INT' INT
+NOTICE_SECONDS, NOTICE_PART = 300, 10
+"""How long before its end a job is asked to drain, in seconds; at most a tenth of the walltime."""
+
+TIME_IS_UP = """\
+if [ -n "$next" ]; then exit 0; fi # so that accounts do not show it as failed
+        exit 4"""
+
+_ENDED = """\
 ended() { # the exit code of the run; a wait that a signal cuts short is none
     local code
     while wait "$run"; code=$?; kill -0 "$run" 2>/dev/null; do :; done
     return $code
 }
 """
+
+FORWARD = f"""\
+# A signal to this script is for the run, and ends both. Job control, as a run that is started
+# in the background is deaf to Ctrl-C without it.
+set -m
+run='' asked=''
+forward() {{ asked=$1; [ -z "$run" ] || kill -s "$1" "$run" 2>/dev/null; }}
+trap 'forward TERM' TERM
+trap 'forward USR1' USR1
+trap 'forward INT' INT
+{_ENDED}"""
+"""Signals to the script of a workstation."""
+
+WITHDRAW = f"""\
+# The scheduler sends its signals to the run as well. At TERM long before its time this job has been
+# cancelled, and its successor goes with it; so it does with one that is put back into the queue and
+# will submit another.
+run='' asked='' next=''
+withdraw() {{ [ -z "$next" ] || @cancel@ "$next"; rm -f -- "$out/job.next"; }}
+cancelled() {{ [ $((@time@ - SECONDS)) -gt @notice@ ] && ! @preempted@; }}
+trap 'asked=TERM; if cancelled; then withdraw; fi' TERM
+trap : USR1 USR2
+{_ENDED}"""
+"""Signals to the script of a job."""
+
 AWAITED = " &\n    run=$!\n    ended"
 ASKED = '    [ -z "$asked" ] || exit "${code:-4}"\n'
+
+
+def notice(walltime: int) -> int:
+    """Seconds before its end at which a job is asked to drain.
+
+    Parameters
+    ----------
+    walltime : of the job, seconds.
+    """
+    return max(1, min(NOTICE_SECONDS, walltime // NOTICE_PART))
+
+
+def signals(scheduler: Scheduler | None, walltime: int | None) -> str:
+    """Shell lines that say what signals do.
+
+    Parameters
+    ----------
+    scheduler : of the site; None for a workstation.
+    walltime : of a job, seconds; None on a workstation.
+    """
+    if scheduler is None or walltime is None:
+        return FORWARD
+    parts = {
+        "cancel": scheduler.cancel,
+        "preempted": scheduler.preempted,
+        "time": str(walltime),
+        "notice": str(notice(walltime)),
+    }
+    return re.sub(r"@(\w+)@", lambda found: parts[found[1]], WITHDRAW)
 
 
 def explanation(scheduler: Scheduler | None, job: Path, note: str | None) -> str:
@@ -57,7 +110,7 @@ def explanation(scheduler: Scheduler | None, job: Path, note: str | None) -> str
         text = (
             "# Every job first submits its successor, and cancels it once the study is complete. "
             f"The\n# successors run {job}, {_WHENCE[scheduler.hides_script]}\n"
-            "# To end the chain, cancel the job and its successor."
+            "# To end the chain, cancel the job that runs."
         )
         if scheduler.only_after_success:
             text += "\n# A job that is killed ends it too, as does one that gives up: submit again."
@@ -111,11 +164,19 @@ fi
 
 def _next(scheduler: Scheduler) -> str:
     """Shell lines that submit the successor, and report if there is none."""
-    lines = [f"next=$({scheduler.successor})"]
+    submitted = f"next=$({scheduler.successor})"
     if scheduler.hides_script:
-        lines = ["next=", f'if [ -n "$mine" ]; then {lines[0]}; fi']
-    missing = '[ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2'
-    return "\n".join([*lines, missing, ""])
+        submitted = f'if [ -n "$mine" ]; then {submitted}; fi'
+    return f"""\
+# A job that was put back into the queue has a successor already.
+if [ -s "$out/job.next" ]; then read -r whose next <"$out/job.next"; fi
+if [ "${{whose:-}}" != "${scheduler.job_id}" ]; then
+    next=
+    {submitted}
+    echo "${scheduler.job_id} $next" >"$out/job.next"
+fi
+[ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2
+"""
 
 
 _COPIED = """\
@@ -152,9 +213,6 @@ def enough(walltime: int | None, scheduler: Scheduler | None) -> str:
     return f"    if [ $(({walltime} - SECONDS)) -lt {ENOUGH_SECONDS} ]; then exit {code}; fi\n"
 
 
-NOTICE_SECONDS, NOTICE_PART = 300, 10
-"""How long before its end a job is asked to drain, in seconds; at most a tenth of the walltime."""
-
 _NAME_LENGTH = 15
 
 
@@ -171,7 +229,7 @@ class JobRequest:
     walltime : limit of one job, seconds; None on a workstation.
     account : to be charged; None for none.
     queue : queue or partition; None for the site's.
-    tomoatlas : the command, as the job will find it.
+    tomoatlas, mpiexec : the commands, as the job will find them.
     """
 
     study: str
@@ -182,6 +240,7 @@ class JobRequest:
     account: str | None = None
     queue: str | None = None
     tomoatlas: str = "tomoatlas"
+    mpiexec: str = "mpiexec"
 
     @property
     def job(self) -> Path:
@@ -218,14 +277,14 @@ def script(site: Site, request: JobRequest) -> str:
         "out": shlex.quote(str(request.out)),
         "left": left(request.walltime),
         "chain": chain(scheduler, _mark(site, request)),
-        "forward": FORWARD if scheduler is None else "",
-        "awaited": AWAITED if scheduler is None else "",
-        "asked": ASKED if scheduler is None else "",
+        "signals": signals(scheduler, request.walltime),
+        "awaited": AWAITED,
+        "asked": ASKED,
         "launch": _launch(site, values),
         "device": site.device,
         "options": "" if request.walltime is None else ' --walltime "$(left)"',
-        "cancel": f'[ -z "$next" ] || {scheduler.cancel} "$next"' if scheduler else ":",
-        "time_is_up": str(scheduler.time_is_up if scheduler else 4),
+        "withdraw": "withdraw" if scheduler else ":",
+        "time_is_up": TIME_IS_UP if scheduler else "exit 4",
         "enough": enough(request.walltime, scheduler),
     }
     template = (files("tomoatlas.jobs") / "sites" / "job.sh").read_text(encoding="utf-8")
@@ -298,7 +357,9 @@ def _values(site: Site, request: JobRequest) -> dict[str, str | None]:
         "walltime": walltime_text(seconds),
         # LSF counts in minutes; rounded up, so that the job never ends before the run.
         "walltime_hhmm": f"{minutes // 60:02d}:{minutes % 60:02d}",
-        "notice": str(max(1, min(NOTICE_SECONDS, seconds // NOTICE_PART))),
+        "notice": str(notice(seconds)),
+        "pmi": site.pmi,
+        "mpiexec": shlex.quote(request.mpiexec),
         "account": _quoted(request.account),
         "queue": _quoted(request.queue or site.queue),
         # Some schedulers accept only such characters, and 15 of them.
@@ -327,18 +388,21 @@ def _filled(text: str, key: str, values: dict[str, str | None]) -> str:
     return re.sub(r"(?<!\$)\{(\w+)\}", value, text)
 
 
+def _known(text: str, values: dict[str, str | None]) -> bool:
+    """Whether every value that a line needs is given."""
+    return not any(f"{{{name}}}" in text for name, value in values.items() if value is None)
+
+
 def _directives(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> str:
     """The scheduler's directives, without those, or their parts, whose value is not given."""
-    absent = {f"{{{name}}}" for name, value in values.items() if value is None}
-
-    def known(text: str) -> bool:
-        return not any(name in text for name in absent)
-
     # A directive whose value was not given, as an account, is left out whole; or a <part> of it.
-    parted = (re.sub(r"<([^<>]*)>", lambda p: p[1] * known(p[1]), d) for d in site.directives)
+    lines = (
+        re.sub(r"<([^<>]*)>", lambda part: part[1] * _known(part[1], values), directive)
+        for directive in site.directives
+    )
     prefix = scheduler.prefix if scheduler else "#"
-    lines = filter(known, parted)
-    return "\n".join(f"{prefix} {_filled(line, 'directives', values)}" for line in lines)
+    known = (line for line in lines if _known(line, values))
+    return "\n".join(f"{prefix} {_filled(line, 'directives', values)}" for line in known)
 
 
 def _setup(site: Site, values: dict[str, str | None], scheduler: Scheduler | None) -> list[str]:
@@ -356,7 +420,8 @@ def _expanded(value: str) -> str:
 
 def _launch(site: Site, values: dict[str, str | None]) -> str:
     """The command that starts the ranks, with the variables that each rank sets for itself."""
-    launch = _filled(site.launch, "launch", values)
+    lines = site.launch if isinstance(site.launch, tuple) else (site.launch,)
+    launch = _filled(next((line for line in lines if _known(line, values)), ""), "launch", values)
     if site.rank_environment:
         pairs = " ".join(f"{name}={_expanded(v)}" for name, v in site.rank_environment.items())
         # Quoted as a whole: each rank's own shell fills in its local rank.

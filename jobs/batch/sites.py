@@ -96,16 +96,18 @@ class Site(BaseModel):
 
     ``directives``, ``launch`` and ``setup`` may contain ``{nodes} {ranks} {workers_per_node}
     {gpus_per_node} {cores_per_worker} {cores_per_node} {memory_per_node} {walltime}
-    {walltime_hhmm} {notice} {account} {queue} {name}``; ``notice`` is how many seconds before its
-    end a job should get a signal. A directive with an account, queue, memory or GPUs that are not
-    given is left out; of one with parts in ``<angle brackets>`` only such a part is.
+    {walltime_hhmm} {notice} {account} {queue} {name} {pmi} {mpiexec}``; ``notice`` is how many
+    seconds before its end a job should get a signal, ``mpiexec`` that of this installation. A
+    directive with an account, queue, memory or GPUs that are not given is left out; of one with
+    parts in ``<angle brackets>`` only such a part is.
 
     Parameters
     ----------
     about : the machine in a few words.
     scheduler : a key of :data:`tomoatlas.jobs.batch.SCHEDULERS`, or none for a workstation.
     workers_per_node : ranks on a node, usually one per GPU.
-    launch : command that starts the ranks.
+    launch : command that starts the ranks; of several the first whose values are all given.
+    pmi : how ``srun --mpi`` introduces the ranks to the site's MPI.
     gpus_per_node : GPUs of a node; a job that gets none is refused. 0 for nodes without.
     gpu : the kind of its GPUs, of which ``check`` knows the prices.
     cores_per_worker : cores of each rank.
@@ -126,7 +128,8 @@ class Site(BaseModel):
     about: Words
     scheduler: Literal[SchedulerName, "none"]
     workers_per_node: Annotated[int, Field(ge=1, le=1024)]
-    launch: Line
+    launch: Line | tuple[Line, ...]
+    pmi: Words | None = None
     gpus_per_node: Annotated[int, Field(ge=0, le=64)] = 0
     gpu: Annotated[str, AfterValidator(_known_gpu)] | None = None
     cores_per_worker: Annotated[int, Field(ge=1, le=1024)] = 1

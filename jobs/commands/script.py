@@ -62,7 +62,7 @@ def script(
     # The job and the default folder carry the study's name, not that of its file.
     name = what.study.name
     request = JobRequest(
-        study, name, out or Path(name), nodes, walltime, account, queue, _installed()
+        study, name, out or Path(name), nodes, walltime, account, queue, _installed(), _launcher()
     )
     text = script_of(where, request)
     if not quiet:
@@ -78,6 +78,12 @@ def _installed() -> str:
     beside = Path(sys.executable).with_name(COMMAND)
     # An absolute path: a compute node may have another PATH.
     return shutil.which(COMMAND) or (str(beside) if beside.is_file() else COMMAND)
+
+
+def _launcher() -> str:
+    """The ``mpiexec`` of this installation's MPI: that of another would start ranks apart."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    return str(beside) if beside.is_file() else "mpiexec"
 
 
 def _notes(where: Site, request: JobRequest, submit: bool) -> list[str]:

@@ -13,8 +13,8 @@ mkdir -p "$out"
 
 recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; else echo 0; fi; }
 @left@
+@signals@
 @chain@
-@forward@
 fruitless=0
 while :; do
 @asked@    before=$(recorded)
@@ -22,11 +22,11 @@ while :; do
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
-        @cancel@
+        @withdraw@
         exit $code
         ;;
     4) # time is up
-        exit @time_is_up@
+        @time_is_up@
         ;;
     esac
 @asked@    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process

@@ -209,6 +209,19 @@ def test_own_sites_are_found_by_path(here: Machine, capsys: pytest.CaptureFixtur
     assert "#SBATCH -q fast\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("pmi", "line"),
+    [('pmi = "pmix"\n', "srun --mpi=pmix --kill-on-bad-exit=1 -N1 -n4 "), ("", "mpiexec -n 4 ")],
+)
+def test_the_generic_slurm_site_takes_the_sites_own_mpi(
+    pmi: str, line: str, here: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sites", "slurm", "--copy", "own.toml", "-q"]) == 0
+    Path("own.toml").write_text(pmi + Path("own.toml").read_text())
+    assert main([*ARGUMENTS, "--site", "own.toml"]) == 0
+    assert line in capsys.readouterr().out
+
+
 def test_check_warns_where_a_job_does_not_fit(
     here: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -131,12 +131,18 @@ def test_a_signal_before_the_run_is_not_forgotten() -> None:
     assert ears.attach(Deadline()).draining
 
 
-def test_the_other_ranks_hear_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_ranks_hear_nothing_until_they_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMI_RANK", "1")
-    ears = SignalHandler()
-    with handling_signals(ears):
-        for number in (*DRAIN, *DRAIN, signal.SIGINT):
-            signal.raise_signal(number)
+    ears, heard = SignalHandler(), (*DRAIN, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in heard}
+    try:
+        with handling_signals(ears):
+            for number in (*DRAIN, *heard):
+                signal.raise_signal(number)
+        assert {signal.getsignal(number) for number in heard} == {signal.SIG_IGN}
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
     assert not ears.draining
 
 

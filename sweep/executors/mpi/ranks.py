@@ -280,8 +280,7 @@ def leave(code: int) -> int:
 
     If MPI does not return in time, this rank is ended at once with ``code``, without further
     clean-up: the record is closed and the streams are flushed by now, so nothing is lost. Signals
-    are ignored from here on: as soon as one rank has left with another code than 0, ``srun
-    --kill-on-bad-exit`` sends one to the others, whose code shall be the same.
+    are ignored from here on, as by the ranks that wait for this.
     """
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -9,7 +9,7 @@
 # Frontier (OLCF), Slurm, CPU only, 8 ranks a node: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, where each first job puts a copy of itself.
-# To end the chain, cancel the job and its successor.
+# To end the chain, cancel the job that runs.
 # It computes on the CPU cores of Frontier alone: tomoatlas has not been tried on AMD's GPUs.
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
@@ -23,6 +23,20 @@ mkdir -p "$out"
 recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; else echo 0; fi; }
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
+# The scheduler sends its signals to the run as well. At TERM long before its time this job has been
+# cancelled, and its successor goes with it; so it does with one that is put back into the queue and
+# will submit another.
+run='' asked='' next=''
+withdraw() { [ -z "$next" ] || scancel "$next"; rm -f -- "$out/job.next"; }
+cancelled() { [ $((7200 - SECONDS)) -gt 300 ] && ! scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"; }
+trap 'asked=TERM; if cancelled; then withdraw; fi' TERM
+trap : USR1 USR2
+ended() { # the exit code of the run; a wait that a signal cuts short is none
+    local code
+    while wait "$run"; code=$?; kill -0 "$run" 2>/dev/null; do :; done
+    return $code
+}
+
 job=$out/job.sh
 # A first job, submitted by hand, replaces what an earlier request has left there.
 if [ ! -s "$job" ] || { [ -z "${TOMOATLAS_RECORDED:-}" ] && ! cmp -s -- "$0" "$job"; }; then
@@ -42,23 +56,34 @@ if [ $fruitless -ge 2 ]; then
     echo "the chain ends: 2 jobs in a row recorded no trial" >&2
     exit 1
 fi
-next=$(sbatch --parsable --dependency=afterany:"$SLURM_JOB_ID" --export="ALL,TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless" "$job" | cut -d";" -f1)
+# A job that was put back into the queue has a successor already.
+if [ -s "$out/job.next" ]; then read -r whose next <"$out/job.next"; fi
+if [ "${whose:-}" != "$SLURM_JOB_ID" ]; then
+    next=
+    next=$(sbatch --parsable --dependency=afterany:"$SLURM_JOB_ID" --export="ALL,TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless" "$job" | cut -d";" -f1)
+    echo "$SLURM_JOB_ID $next" >"$out/job.next"
+fi
 [ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2
 
 fruitless=0
 while :; do
+    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
-    srun -N2 -n16 -c7 --cpu-bind=cores "$tomoatlas" run "$study" --out "$out" --device cpu --walltime "$(left)"
+    srun --mpi=cray_shasta --kill-on-bad-exit=1 -N2 -n16 --ntasks-per-node=8 -c 7 --cpu-bind=cores "$tomoatlas" run "$study" --out "$out" --device cpu --walltime "$(left)" &
+    run=$!
+    ended
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
-        [ -z "$next" ] || scancel "$next"
+        withdraw
         exit $code
         ;;
     4) # time is up
+        if [ -n "$next" ]; then exit 0; fi # so that accounts do not show it as failed
         exit 4
         ;;
     esac
+    [ -z "$asked" ] || exit "${code:-4}"
     # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
     # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi

@@ -11,7 +11,7 @@
 # Polaris (ALCF), PBS, 4 A100 a node: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, where each first job puts a copy of itself.
-# To end the chain, cancel the job and its successor.
+# To end the chain, cancel the job that runs.
 
 cd "$PBS_O_WORKDIR" || exit 1
 # If it needs modules, load them here: module use /soft/modulefiles; module load conda; conda activate
@@ -24,6 +24,20 @@ mkdir -p "$out"
 recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; else echo 0; fi; }
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
+# The scheduler sends its signals to the run as well. At TERM long before its time this job has been
+# cancelled, and its successor goes with it; so it does with one that is put back into the queue and
+# will submit another.
+run='' asked='' next=''
+withdraw() { [ -z "$next" ] || qdel "$next"; rm -f -- "$out/job.next"; }
+cancelled() { [ $((7200 - SECONDS)) -gt 300 ] && ! false; }
+trap 'asked=TERM; if cancelled; then withdraw; fi' TERM
+trap : USR1 USR2
+ended() { # the exit code of the run; a wait that a signal cuts short is none
+    local code
+    while wait "$run"; code=$?; kill -0 "$run" 2>/dev/null; do :; done
+    return $code
+}
+
 job=$out/job.sh
 # A first job, submitted by hand, replaces what an earlier request has left there.
 if [ ! -s "$job" ] || { [ -z "${TOMOATLAS_RECORDED:-}" ] && ! cmp -s -- "$0" "$job"; }; then
@@ -43,23 +57,34 @@ if [ $fruitless -ge 2 ]; then
     echo "the chain ends: 2 jobs in a row recorded no trial" >&2
     exit 1
 fi
-next=$(qsub -W depend=afterany:"$PBS_JOBID" -v "TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless" "$job")
+# A job that was put back into the queue has a successor already.
+if [ -s "$out/job.next" ]; then read -r whose next <"$out/job.next"; fi
+if [ "${whose:-}" != "$PBS_JOBID" ]; then
+    next=
+    next=$(qsub -W depend=afterany:"$PBS_JOBID" -v "TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless" "$job")
+    echo "$PBS_JOBID $next" >"$out/job.next"
+fi
 [ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2
 
 fruitless=0
 while :; do
+    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
-    mpiexec -n 40 --ppn 4 --depth=8 --cpu-bind depth bash -c 'export CUDA_VISIBLE_DEVICES="$((3-PMI_LOCAL_RANK%4))"; exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
+    mpiexec -n 40 --ppn 4 --depth=8 --cpu-bind depth bash -c 'export CUDA_VISIBLE_DEVICES="$((3-PMI_LOCAL_RANK%4))"; exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)" &
+    run=$!
+    ended
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
-        [ -z "$next" ] || qdel "$next"
+        withdraw
         exit $code
         ;;
     4) # time is up
+        if [ -n "$next" ]; then exit 0; fi # so that accounts do not show it as failed
         exit 4
         ;;
     esac
+    [ -z "$asked" ] || exit "${code:-4}"
     # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
     # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi

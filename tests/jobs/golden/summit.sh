@@ -9,7 +9,7 @@
 # Summit (OLCF, retired), LSF and jsrun, 6 V100 a node: fig4.toml into 'fig4 out'.
 # Every job first submits its successor, and cancels it once the study is complete. The
 # successors run fig4 out/job.sh, so save this file under that name and submit it from there.
-# To end the chain, cancel the job and its successor.
+# To end the chain, cancel the job that runs.
 
 cd "$LS_SUBCWD" || exit 1
 # If it needs modules, load them here: module load python cuda
@@ -22,9 +22,23 @@ mkdir -p "$out"
 recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; else echo 0; fi; }
 left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
+# The scheduler sends its signals to the run as well. At TERM long before its time this job has been
+# cancelled, and its successor goes with it; so it does with one that is put back into the queue and
+# will submit another.
+run='' asked='' next=''
+withdraw() { [ -z "$next" ] || bkill "$next"; rm -f -- "$out/job.next"; }
+cancelled() { [ $((7200 - SECONDS)) -gt 300 ] && ! false; }
+trap 'asked=TERM; if cancelled; then withdraw; fi' TERM
+trap : USR1 USR2
+ended() { # the exit code of the run; a wait that a signal cuts short is none
+    local code
+    while wait "$run"; code=$?; kill -0 "$run" 2>/dev/null; do :; done
+    return $code
+}
+
 job=$out/job.sh
-# ce5b4965dbfa6d59: the same in the file of the successors. LSF runs this one from a copy of its own making.
-mine=$(grep -s '^# ce5b4965dbfa6d59:' "$job")
+# 883f3f8466f3f787: the same in the file of the successors. LSF runs this one from a copy of its own making.
+mine=$(grep -s '^# 883f3f8466f3f787:' "$job")
 [ -n "$mine" ] || echo "$job is missing or another script: save this one there" >&2
 
 # The successor, unless jobs in a row have recorded nothing: then something else is wrong.
@@ -35,24 +49,34 @@ if [ $fruitless -ge 2 ]; then
     echo "the chain ends: 2 jobs in a row recorded no trial" >&2
     exit 1
 fi
-next=
-if [ -n "$mine" ]; then next=$(bsub -w "ended($LSB_JOBID)" -env "all,TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless" <"$job" | sed -n 's/^Job <\([0-9]*\)>.*/\1/p'); fi
+# A job that was put back into the queue has a successor already.
+if [ -s "$out/job.next" ]; then read -r whose next <"$out/job.next"; fi
+if [ "${whose:-}" != "$LSB_JOBID" ]; then
+    next=
+    if [ -n "$mine" ]; then next=$(bsub -w "ended($LSB_JOBID)" -env "all,TOMOATLAS_RECORDED=$records,TOMOATLAS_FRUITLESS=$fruitless" <"$job" | sed -n 's/^Job <\([0-9]*\)>.*/\1/p'); fi
+    echo "$LSB_JOBID $next" >"$out/job.next"
+fi
 [ -n "$next" ] || echo "no successor: submit $job again when this job has ended" >&2
 
 fruitless=0
 while :; do
+    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
-    jsrun -n12 -r6 -a1 -c7 -g1 -bpacked:7 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)"
+    jsrun -n12 -r6 -a1 -c7 -g1 -bpacked:7 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)" &
+    run=$!
+    ended
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
-        [ -z "$next" ] || bkill "$next"
+        withdraw
         exit $code
         ;;
     4) # time is up
+        if [ -n "$next" ]; then exit 0; fi # so that accounts do not show it as failed
         exit 4
         ;;
     esac
+    [ -z "$asked" ] || exit "${code:-4}"
     # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
     # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
