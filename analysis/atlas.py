@@ -22,7 +22,7 @@ from ..phantoms.formats.files import DAMAGE, check_size, created, opened, write_
 from ..recon_core.errors import BadInput, printable
 from ..sweep.record import StudyFolder
 from ..sweep.study.identity import LATER
-from ..sweep.study.tables import toml_text
+from ..sweep.study.toml import toml_text
 from ..sweep.study.trial import GAMMA, SCORES, Score
 from ..sweep.versions import package_version
 from . import located, shipped_atlas

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .errors import BadInput
 from .geometry import STILL, Mask, Placement, TiltGeometry, check_angles, film_thickness
+from .pixels import binned, binned_mask, filled, seen_tilts
 
 _TABLE = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
@@ -56,7 +56,6 @@ def _number(symbol: str) -> int:
 Array = NDArray[np.float32]
 
 LEVEL_ADDED = "level_added_"  # start of the facts that name levels added to negative counts
-AROUND = 5  # pixels: edge of the square whose mean stands for a bad pixel
 MOST_COUNTS = 1e15  # per pixel: sums of their squares fit a float32
 MOST_NM = 1e6  # of a voxel's edge: a millimetre
 
@@ -127,16 +126,16 @@ class TiltSeries:
         if not self.unit:
             object.__setattr__(self, "unit", (1.0,) * len(self.elements))
         atomic_numbers(self.elements)
-        self._check_shapes()
+        _check_shapes(self)
         check_angles(self.haadf_angles_deg, "haadf/angles_deg")
         check_angles(self.chemical_angles_deg, "chemical/angles_deg")
-        self._check_counts("haadf/projections", self.haadf)
-        self._check_counts("chemical/projections", self.chemical)
-        self._check_levels()
+        _check_counts("haadf/projections", self.haadf)
+        _check_counts("chemical/projections", self.chemical)
+        _check_levels(self)
         self.haadf_placement.check(len(self.haadf_angles_deg), "haadf")
         self.chemical_placement.check(len(self.chemical_angles_deg), "chemical")
-        self._check_mask("haadf/mask", self.haadf_mask, self.haadf.shape)
-        self._check_mask("chemical/mask", self.chemical_mask, self.chemical.shape[1:])
+        _check_mask("haadf/mask", self.haadf_mask, self.haadf.shape)
+        _check_mask("chemical/mask", self.chemical_mask, self.chemical.shape[1:])
 
     @property
     def atomic_numbers(self) -> tuple[int, ...]:
@@ -213,16 +212,16 @@ class TiltSeries:
             return kept
         haadf, maps = kept.haadf, kept.chemical
         if kept.haadf_mask is not None:
-            haadf = _filled(haadf, kept.haadf_mask.array())
+            haadf = filled(haadf, kept.haadf_mask.array())
         if kept.chemical_mask is not None:
-            maps = np.stack([_filled(counts, kept.chemical_mask.array()) for counts in maps])
+            maps = np.stack([filled(counts, kept.chemical_mask.array()) for counts in maps])
         return replace(kept, haadf=haadf, chemical=maps)
 
     def with_seen_tilts(self) -> TiltSeries:
         """Return the series without tilts of no good pixel."""
         haadf, maps = (
-            _seen(self.haadf_mask, len(self.haadf)),
-            _seen(self.chemical_mask, len(self.chemical_angles_deg)),
+            seen_tilts(self.haadf_mask, len(self.haadf)),
+            seen_tilts(self.chemical_mask, len(self.chemical_angles_deg)),
         )
         if len(haadf) == len(self.haadf) and len(maps) == len(self.chemical_angles_deg):
             return self
@@ -279,8 +278,8 @@ class TiltSeries:
         chemical = self.chemical_scale
         return replace(
             self,
-            haadf=_binned(self.haadf, self.haadf_vacuum.astype(np.float32)[:, None, None]),
-            chemical=_binned(self.chemical, levels),
+            haadf=binned(self.haadf, self.haadf_vacuum.astype(np.float32)[:, None, None]),
+            chemical=binned(self.chemical, levels),
             haadf_background=four * self.haadf_background,
             chemical_background=tuple(four * level for level in self.chemical_background),
             haadf_scale=None if self.haadf_scale is None else eight * self.haadf_scale,
@@ -289,113 +288,69 @@ class TiltSeries:
             haadf_film=four * self.haadf_film,
             haadf_placement=self.haadf_placement.binned(),
             chemical_placement=self.chemical_placement.binned(),
-            haadf_mask=_binned_mask(self.haadf_mask),
-            chemical_mask=_binned_mask(self.chemical_mask),
+            haadf_mask=binned_mask(self.haadf_mask),
+            chemical_mask=binned_mask(self.chemical_mask),
         )
 
-    def _check_shapes(self) -> None:
-        if not self.elements or len(set(self.elements)) != len(self.elements):
-            raise BadInput(
-                "elements missing or doubled",
-                key="elements",
-                value=list(self.elements),
-                accepted="one or more different symbols",
-            )
-        if self.haadf.ndim != 3:
-            raise _shape("haadf/projections", self.haadf.shape, "(angle, y, x)")
-        if self.chemical.ndim != 4:
-            raise _shape("chemical/projections", self.chemical.shape, "(element, angle, y, x)")
-        if len(self.haadf) != len(self.haadf_angles_deg):
-            raise _shape("haadf/projections", self.haadf.shape, self._axes(self.haadf_angles_deg))
-        expected = (len(self.elements), len(self.chemical_angles_deg), *self.haadf.shape[1:])
-        if self.chemical.shape != expected:
-            raise _shape("chemical/projections", self.chemical.shape, str(expected))
 
-    def _axes(self, angles: tuple[float, ...]) -> str:
-        return f"({len(angles)}, y, x), one projection per angle"
-
-    def _check_counts(self, key: str, counts: Array) -> None:
-        if not np.isfinite(counts).all():
-            raise BadInput("holds NaN or infinity", key=key, accepted="finite counts")
-        # an empty modality passes
-        low, high = float(counts.min(initial=0)), float(counts.max(initial=0))
-        if low < 0:
-            raise BadInput("holds negative counts", key=key, value=low, accepted=">= 0")
-        if high > MOST_COUNTS:
-            raise BadInput("not a count", key=key, value=high, accepted=f"0 to {MOST_COUNTS:g}")
-
-    def _check_levels(self) -> None:
-        self._check_channels("chemical/background", self.chemical_background)
-        _check_level("haadf/background", self.haadf_background)
-        _check_level("haadf/film", self.haadf_film)
-        if self.chemical_scale is not None:
-            self._check_channels("chemical/scale", self.chemical_scale, above=True)
-        self._check_channels("unit", self.unit, above=True)
-        if self.haadf_scale is not None:
-            _check_level("haadf/scale", self.haadf_scale, above=True)
-        check_length(self.voxel_size_nm)
-
-    def _check_mask(self, key: str, mask: Mask | None, shape: tuple[int, ...]) -> None:
-        if mask is not None and mask.shape != shape:
-            raise _shape(key, mask.shape, f"{shape}, one for each pixel")
-
-    def _check_channels(self, key: str, values: tuple[float, ...], above: bool = False) -> None:
-        if len(values) != len(self.elements):
-            raise _shape(key, (len(values),), f"({len(self.elements)},), one per element")
-        for value in values:
-            _check_level(key, value, above)
+def _check_shapes(series: TiltSeries) -> None:
+    if not series.elements or len(set(series.elements)) != len(series.elements):
+        raise BadInput(
+            "elements missing or doubled",
+            key="elements",
+            value=list(series.elements),
+            accepted="one or more different symbols",
+        )
+    if series.haadf.ndim != 3:
+        raise _shape("haadf/projections", series.haadf.shape, "(angle, y, x)")
+    if series.chemical.ndim != 4:
+        raise _shape("chemical/projections", series.chemical.shape, "(element, angle, y, x)")
+    if len(series.haadf) != len(series.haadf_angles_deg):
+        raise _shape(
+            "haadf/projections",
+            series.haadf.shape,
+            f"({len(series.haadf_angles_deg)}, y, x), one projection per angle",
+        )
+    expected = (len(series.elements), len(series.chemical_angles_deg), *series.haadf.shape[1:])
+    if series.chemical.shape != expected:
+        raise _shape("chemical/projections", series.chemical.shape, str(expected))
 
 
-def _seen(mask: Mask | None, tilts: int) -> list[int]:
-    """Indices of the tilts that have a good pixel; all of them, if none has."""
-    if mask is None or not mask.bits.strip(b"\0"):
-        return list(range(tilts))
-    return [int(i) for i in np.flatnonzero(mask.array().any(axis=(1, 2)))]
+def _check_counts(key: str, counts: Array) -> None:
+    if not np.isfinite(counts).all():
+        raise BadInput("holds NaN or infinity", key=key, accepted="finite counts")
+    # an empty modality passes
+    low, high = float(counts.min(initial=0)), float(counts.max(initial=0))
+    if low < 0:
+        raise BadInput("holds negative counts", key=key, value=low, accepted=">= 0")
+    if high > MOST_COUNTS:
+        raise BadInput("not a count", key=key, value=high, accepted=f"0 to {MOST_COUNTS:g}")
 
 
-def _filled(images: Array, good: NDArray[np.bool_]) -> Array:
-    """Replace bad pixels of (image, y, x) by the mean of the good ones around them."""
-    filled = images.copy()
-    for image, known, out in zip(images, good, filled, strict=True):
-        bad = ~known
-        weight = ndimage.uniform_filter(known.astype(np.float64), AROUND, mode="constant")
-        total = ndimage.uniform_filter(np.where(known, image, 0.0), AROUND, mode="constant")
-        mean = float(image[known].mean()) if known.any() else 0.0
-        beside = np.divide(total, weight, out=np.full(image.shape, mean), where=weight > 1e-9)
-        out[bad] = beside[bad]
-    return filled
+def _check_levels(series: TiltSeries) -> None:
+    _check_channels(series, "chemical/background", series.chemical_background)
+    _check_level("haadf/background", series.haadf_background)
+    _check_level("haadf/film", series.haadf_film)
+    if series.chemical_scale is not None:
+        _check_channels(series, "chemical/scale", series.chemical_scale, above=True)
+    _check_channels(series, "unit", series.unit, above=True)
+    if series.haadf_scale is not None:
+        _check_level("haadf/scale", series.haadf_scale, above=True)
+    check_length(series.voxel_size_nm)
 
 
-def _binned_mask(mask: Mask | None) -> Mask | None:
-    """Mask of 2 x 2 pixels: good where all of them are."""
-    if mask is None:
-        return None
-    bad = (~mask.array()).astype(np.float32)
-    return Mask.of(_binned(bad, np.float32(0)) == 0)
+def _check_mask(key: str, mask: Mask | None, shape: tuple[int, ...]) -> None:
+    if mask is not None and mask.shape != shape:
+        raise _shape(key, mask.shape, f"{shape}, one for each pixel")
 
 
-def _binned(projections: Array, level: Array | np.float32) -> Array:
-    """Sum (..., y, x) over 2 x 2 pixels; beyond an odd edge lies the background ``level``."""
-    *lead, y, x = projections.shape
-    if y % 2 or x % 2:
-        along_x = _halved(projections, level)
-        along_y = _halved(along_x.swapaxes(-1, -2), np.float32(2) * level)
-        return np.ascontiguousarray(along_y.swapaxes(-1, -2))
-    pairs = projections.reshape(*lead, y // 2, 2, x // 2, 2)
-    sums: Array = pairs.sum(axis=(-3, -1), dtype=np.float32)
-    return sums
-
-
-def _halved(projections: Array, level: Array | np.float32) -> Array:
-    """Sum pairs of pixels along the last axis; of an odd one, halves of both neighbours as well."""
-    *lead, n = projections.shape
-    if n % 2 == 0:
-        pairs: Array = projections.reshape(*lead, n // 2, 2).sum(axis=-1, dtype=np.float32)
-        return pairs
-    beside = np.broadcast_to(level, (*lead, 1))
-    wide = np.concatenate([beside, projections, beside], axis=-1)
-    halves: Array = 0.5 * (wide[..., :-2:2] + wide[..., 2::2]) + wide[..., 1:-1:2]
-    return halves.astype(np.float32)
+def _check_channels(
+    series: TiltSeries, key: str, values: tuple[float, ...], above: bool = False
+) -> None:
+    if len(values) != len(series.elements):
+        raise _shape(key, (len(values),), f"({len(series.elements)},), one per element")
+    for value in values:
+        _check_level(key, value, above)
 
 
 def check_length(voxel_size_nm: float) -> None:

@@ -126,7 +126,11 @@ def fsc_figure(slices: SliceSet, halves: tuple[Array, Array] | None = None) -> F
         ax.set_title(element)
         ax.set(ylim=(-0.1, 1.05))
         ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    note = "\nbetween halves: how far counts repeat it, not how true it is" if halves else ""
+    note = f"\nwith the truth, resolution at {AGAINST_TRUTH:g}"
+    if halves:
+        note += (
+            f"; dotted: between halves of the counts, at {BETWEEN_HALVES:g}, repeated if not true"
+        )
     _finish(figure, axes, "Fourier shell correlation" + note, slices.title)
     return figure
 

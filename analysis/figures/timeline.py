@@ -172,7 +172,7 @@ def timeline_figure(trials: pd.DataFrame) -> Figure:
     _draw_failures(failed, failures, len(trials))
     hours = float(trials["device_seconds"].sum()) / 3600.0
     cost = f"{len(trials)} trials, {hours:.3g} device-hours"
-    figure.suptitle(f"{cost}; workers busy {utilisation(timed):.1%} of the time")
+    figure.suptitle(f"{cost}; workers busy {utilisation(timed):.1%} of the runs' time")
     return figure
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -82,6 +82,7 @@ def check(
 @click.option("--out", type=FilePath, required=True, metavar="DIR", help="The study folder.")
 @click.option(
     "--workers",
+    "count",
     type=click.IntRange(1, 1024),
     metavar="N",
     help="Processes that evaluate trials. Default: all cores, or all GPUs. Under mpiexec or srun "
@@ -90,6 +91,7 @@ def check(
 @device_option
 @click.option(
     "--share-devices",
+    "share",
     is_flag=True,
     help="Allow several workers or ranks to share a GPU; refused otherwise.",
 )
@@ -133,16 +135,11 @@ def check(
 def run(
     study: str,
     out: Path,
-    workers: int | None,
-    device: str,
-    share_devices: bool,
     walltime: int | None,
-    dask: str | None,
-    executor: str,
     cells: Share | None,
-    batch: int | None,
     no_slices: bool,
     quiet: bool,
+    **who: Any,
 ) -> int:
     """Run STUDY into DIR: trials, atlas and report.
 
@@ -161,8 +158,8 @@ def run(
             from ..run import run_study
             from ..workers import Workers
 
-            who = Workers(workers, dask, device, share_devices, executor, batch)
-            return run_study(study, out, who, quiet, walltime, not no_slices, signals, cells)
+            workers = Workers(**who)
+            return run_study(study, out, workers, quiet, walltime, not no_slices, signals, cells)
         except KeyboardInterrupt:
             if not signals.draining:
                 raise

@@ -115,15 +115,21 @@ def _weights(fractions: Values) -> Array:
 @jit
 def _shift(images: Array, left: NDArray[np.int64], weights: Array, sense: int, out: Array) -> None:
     """Add to every pixel the interpolate of its row, ``left`` pixels and a fraction further."""
-    lead, angles, height, width = images.shape
+    lead, angles, height, _ = images.shape
     for task in numba.prange(lead * angles):
         e, a = task // angles, task % angles
         for y in range(height):
             for tap in range(TAPS):
                 step = sense * (left[a] + 1 - LOBES + tap)
                 if weights[a, tap] != 0:
-                    for x in range(max(0, -step), min(width, width - step)):
-                        out[e, a, y, x] += weights[a, tap] * images[e, a, y, x + step]
+                    _add_moved(images[e, a, y], weights[a, tap], step, out[e, a, y])
+
+
+@leaf
+def _add_moved(row: Array, weight: np.float32, step: int, out: Array) -> None:
+    """Add the weighted pixels of a row that lie ``step`` further on."""
+    for x in range(max(0, -step), min(row.size, row.size - step)):
+        out[x] += weight * row[x + step]
 
 
 @jit

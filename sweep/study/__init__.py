@@ -32,8 +32,8 @@ from .tables import (
     Strategy,
     StudyTable,
     Table,
-    toml_text,
 )
+from .toml import toml_text
 from .trial import GAMMA, SCORES, Cell, Scalar, Scale, Score, Trial, weights_of
 
 MAX_CELLS = 100_000

@@ -15,7 +15,7 @@ from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep.search import Search
 from tomoatlas.sweep.study import Study, load_study, parse_study
-from tomoatlas.sweep.study.tables import toml_text
+from tomoatlas.sweep.study.toml import toml_text
 from tomoatlas.sweep.study.trial import weights_named
 
 BASE = """
