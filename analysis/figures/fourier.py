@@ -128,9 +128,7 @@ def fsc_figure(slices: SliceSet, halves: tuple[Array, Array] | None = None) -> F
         ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     note = f"\nwith the truth, resolution at {AGAINST_TRUTH:g}"
     if halves:
-        note += (
-            f"; dotted: between halves of the counts, at {BETWEEN_HALVES:g}, repeated if not true"
-        )
+        note += f"\ndotted: between halves of the counts, at {BETWEEN_HALVES:g}: what repeats"
     _finish(figure, axes, "Fourier shell correlation" + note, slices.title)
     return figure
 
