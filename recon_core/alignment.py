@@ -32,6 +32,18 @@ from .device import CPU
 from .errors import BadInput
 from .geometry import Placement, TiltGeometry
 from .metrics.vacuum import chemical_backgrounds, estimate_vacuum
+from .moves import (
+    FARTHEST_STEP,
+    across_axis,
+    axis_turn,
+    centres_of_mass,
+    correlated_shift,
+    first_order_move,
+    in_image,
+    slopes_of,
+    specimen_curve,
+    specimen_place,
+)
 from .projection import SparseProjector
 from .settings import SolverSettings, newest_settings
 from .solver import reconstruct
@@ -47,10 +59,7 @@ SMALLEST_IMAGE = 8  # pixels per edge
 ROUNDS = 40  # of projection matching, at most
 SETTLED = 0.005  # pixels: no image moves farther
 TRUSTED = 0.1  # pixels: a last step above this has not converged
-FASTER = 1.0
 STEPS = 12  # conjugate gradients of a volume: more follow the noise
-FARTHEST_TURN = 0.03  # radians likewise
-FARTHEST_STEP = 1.0  # pixels a first-order step may be taken
 ISOLATED = 0.15  # signal at the edges, as a part of the largest: above it no vacuum surrounds
 TURNS = (-6.0, -3.0, 0.013, 3.0, 6.0)  # degrees tried first; at 0 exactly nothing is interpolated
 MOST_TURN = 12.0  # degrees: a holder's axis is nearer to x
@@ -61,7 +70,6 @@ SOLVES, SOLVE_ITERATIONS, ELEMENT_ROUNDS = 2, 60, 6  # of the match of every ele
 LEAST = 0.02  # expected counts of a pixel
 NOISE_WIDTH = 1.5  # pixels over which the mean count stands for the variance
 LARGE = 96  # pixels: larger images are aligned on a grid twice as coarse first
-FRAME = 5.0  # pixels: a specimen is farther from the axis than that only if the shifts say so
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,7 @@ def unsteadiness(series: TiltSeries) -> tuple[float, float] | None:
     if not isolated:
         return None
     placement = seen.haadf_placement
-    own = _own(_centres(signal), placement.rotation_deg)
+    own = across_axis(centres_of_mass(signal), placement.rotation_deg)
     for i in range(len(own)):
         own[i] -= placement.across(i), placement.along(i)
     tilts = np.deg2rad(seen.haadf_angles_deg)
@@ -280,49 +288,20 @@ def _turned(images: _Images, isolated: bool) -> _Images:
 
 def _by_mass(images: _Images) -> Values:
     """Shifts that bring every centre of mass to that of one specimen."""
-    centres = _centres(images.signal)
+    centres = centres_of_mass(images.signal)
     turn = np.deg2rad(images.rotation_deg)
     # in the frame of the axis; there y is Y cos - Z sin + offset, x is X
     y = centres[:, 0] * np.cos(turn) - centres[:, 1] * np.sin(turn)
     x = centres[:, 1] * np.cos(turn) + centres[:, 0] * np.sin(turn)
-    curve = _curve(images.angles_deg, _middle(images.angles_deg, y))
-    return _recorded(np.stack([y - curve, x - x.mean()], axis=1), images.rotation_deg)
-
-
-def _curve(angles_deg: tuple[float, ...], middle: tuple[float, float]) -> Values:
-    """Places across the axis of a specimen at (Y, Z), (angle,)."""
-    tilts = np.deg2rad(angles_deg)
-    curve: Values = middle[0] * np.cos(tilts) - middle[1] * np.sin(tilts)
-    return curve
-
-
-def _middle(angles_deg: tuple[float, ...], y: Values) -> tuple[float, float]:
-    """Place (Y, Z) of a specimen whose curve is nearest to positions, next to a constant offset."""
-    tilts = np.deg2rad(angles_deg)
-    columns = np.stack([np.cos(tilts), -np.sin(tilts), np.ones(len(tilts))], axis=1)
-    found = np.linalg.lstsq(columns, y, rcond=None)[0]
-    # a constant and Y cos(tilt) are nearly the same: where shifts are large the constant goes first
-    spread = float(((y - columns @ found) ** 2).mean())
-    ridge = len(tilts) * spread / FRAME**2 * np.diag([1.0, 1.0, 0.0])
-    found = np.linalg.solve(columns.T @ columns + ridge + 1e-9 * np.eye(3), columns.T @ y)
-    return float(found[0]), float(found[1])
-
-
-def _centres(signal: Array) -> Values:
-    """Centre of mass of each image from the middle, (angle, (y, x))."""
-    mass = np.maximum(signal.sum(axis=(1, 2), dtype=np.float64), 1e-30)
-    rows, columns = (np.arange(n) - (n - 1) / 2 for n in signal.shape[1:])
-    y = signal.sum(axis=2, dtype=np.float64) @ rows / mass
-    x = signal.sum(axis=1, dtype=np.float64) @ columns / mass
-    # of an image without signal it could be anywhere
-    return np.stack([np.clip(y, rows[0], rows[-1]), np.clip(x, columns[0], columns[-1])], axis=1)
+    curve = specimen_curve(images.angles_deg, specimen_place(images.angles_deg, y))
+    return in_image(np.stack([y - curve, x - x.mean()], axis=1), images.rotation_deg)
 
 
 def _by_neighbours(images: _Images) -> Values:
     """Chain of shifts between neighbouring tilts, from the lowest tilt outwards."""
     order = np.argsort(images.angles_deg, kind="stable")
     signal = images.signal[order]
-    steps = [_correlated(before, after) for before, after in itertools.pairwise(signal)]
+    steps = [correlated_shift(before, after) for before, after in itertools.pairwise(signal)]
     chain = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
     middle = int(np.argmin(np.abs(np.asarray(images.angles_deg)[order])))
     shifts = np.empty_like(chain)
@@ -330,23 +309,12 @@ def _by_neighbours(images: _Images) -> Values:
     return shifts
 
 
-def _correlated(reference: Array, image: Array) -> Values:
-    """Shift (y, x) of an image against a reference, whole pixels, within a quarter of the field."""
-    window = np.outer(*(np.hanning(n) for n in image.shape))
-    spectra = [np.fft.rfft2(window * (i - i.mean())) for i in (reference, image)]
-    match = np.fft.irfft2(spectra[1] * np.conj(spectra[0]), s=image.shape)
-    reach = tuple(n // 4 for n in image.shape)
-    near = np.roll(match, reach, (0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1]
-    y, x = np.unravel_index(int(np.argmax(near)), near.shape)
-    return np.array([y - reach[0], x - reach[1]], np.float64)
-
-
 def _matched(images: _Images, rounds: int, turning: bool = False) -> _Images:
     """Match images to the projections of their volume, until they stay or the rounds are over."""
     for _ in range(rounds):
         triples = zip(images.signal, _models(images), images.shifts, strict=True)
-        moves = np.array([_move(*each) for each in triples])
-        turn = _axis_turn(images.angles_deg, moves[:, 2]) if turning else 0.0
+        moves = np.array([first_order_move(*each) for each in triples])
+        turn = axis_turn(images.angles_deg, moves[:, 2]) if turning else 0.0
         moves = _without_specimen(images, moves[:, :2])
         moved = max(float(np.abs(moves).max()), abs(turn) * min(images.signal.shape[1:]) / 2)
         rotation = images.rotation_deg + float(np.rad2deg(turn))
@@ -358,17 +326,6 @@ def _matched(images: _Images, rounds: int, turning: bool = False) -> _Images:
         if moved <= SETTLED:
             break
     return images
-
-
-def _axis_turn(angles_deg: tuple[float, ...], turns: Values) -> float:
-    """Rotation of the axis, from that of each image against its model, radians.
-
-    The specimen turns with the mean of the images, about z, which shows as cos(tilt) of it.
-    """
-    cosines = np.cos(np.deg2rad(angles_deg))
-    columns = np.stack([np.ones(len(cosines)), cosines], axis=1)
-    found = np.linalg.lstsq(columns, turns, rcond=None)[0]
-    return float(np.clip(found[0], -FARTHEST_TURN, FARTHEST_TURN))
 
 
 def _models(images: _Images) -> Array:
@@ -384,54 +341,15 @@ def _residual(images: _Images) -> float:
     return float(np.linalg.norm(left)) / max(whole, 1e-30)
 
 
-def _move(image: Array, model: Array, shift: Values, noise: Values | float = 1.0) -> Values:
-    """Move of an image against its model, to first order: (y, x), pixels, and the turn, radians.
-
-    Gain and level are fitted too. The slopes are those of the image, as the model's are less steep,
-    and those of the model choose what counts: as instruments they keep the noise of the image out.
-    ``noise`` is its variance, (y, x).
-    """
-    inner = (slice(2, -2), slice(2, -2))
-    known, seen = ([model, np.ones_like(model), *_slopes(each, shift)] for each in (model, image))
-    instruments = (np.array(known, np.float64) / noise)[:, *inner].reshape(len(known), -1)
-    columns = np.array(seen, np.float64)[:, *inner].reshape(len(seen), -1)
-    matrix = instruments @ columns.T
-    matrix[np.diag_indices(len(matrix))] += 1e-9 * np.abs(np.diag(matrix)) + 1e-30
-    found = np.linalg.solve(matrix, instruments @ image[inner].ravel().astype(np.float64))
-    farthest = [FARTHEST_STEP, FARTHEST_STEP, FARTHEST_TURN]
-    move: Values = np.clip(found[2:], np.negative(farthest), farthest)
-    return move
-
-
-def _slopes(image: Array, shift: Values) -> Values:
-    """What a shift of 1 pixel along y and x and a turn of 1 radian add to an image, (3, y, x)."""
-    down, right = np.gradient(image.astype(np.float64))
-    y, x = (np.arange(n) - (n - 1) / 2 - s for n, s in zip(image.shape, shift, strict=True))
-    return np.array([-down, -right, -down * x + right * y[:, None]])
-
-
 def _without_specimen(images: _Images, moves: Values) -> Values:
     """Moves less the part that only shifts the specimen."""
-    own = _own(moves, images.rotation_deg)
+    own = across_axis(moves, images.rotation_deg)
     tilts = np.deg2rad(images.angles_deg)
     columns = np.stack([np.cos(tilts), -np.sin(tilts)], axis=1)
     found = np.linalg.lstsq(columns, own[:, 0], rcond=None)[0]
     own[:, 0] -= columns @ found
     own[:, 1] -= own[:, 1].mean()
-    return _recorded(own, images.rotation_deg)
-
-
-def _own(shifts: Values, rotation_deg: float) -> Values:
-    """Shifts across and along the tilt axis of recorded ones, (angle, (y, x))."""
-    turn = np.deg2rad(rotation_deg)
-    cosine, sine = np.cos(turn), np.sin(turn)
-    y, x = shifts.T
-    return np.stack([y * cosine - x * sine, x * cosine + y * sine], axis=1)
-
-
-def _recorded(own: Values, rotation_deg: float) -> Values:
-    """Inverse of :func:`_own`."""
-    return _own(own, -rotation_deg)
+    return in_image(own, images.rotation_deg)
 
 
 def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
@@ -452,14 +370,14 @@ def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
     prior = np.asarray(series.atomic_numbers, np.float64) ** 1.7
     summed = np.tensordot(prior, maps, 1)
     smooth = ndimage.gaussian_filter(summed, (0, SMOOTH, SMOOTH))
-    rough = [_correlated(m, s) for m, s in zip(models(shifts), smooth, strict=True)]
+    rough = [correlated_shift(m, s) for m, s in zip(models(shifts), smooth, strict=True)]
     shifts, moved = shifts + np.array(rough), 0.0
     for _ in range(ROUNDS):
         model = models(shifts)
         factors = _factors(maps, model)
         summed, noise = np.tensordot(factors, maps, 1), np.tensordot(factors**2, variances, 1)
         parts = zip(summed, model, shifts, noise, strict=True)
-        moves = np.array([_move(*part)[:2] for part in parts])
+        moves = np.array([first_order_move(*part)[:2] for part in parts])
         shifts, moved = shifts + moves, float(np.abs(moves).max())
         if moved <= SETTLED:
             break
@@ -513,7 +431,7 @@ def _joint_move(series: TiltSeries, rays: Array, tilt: int, shift: Values) -> Va
             continue
         scale = max(float((data - level).sum()), 0.0) / total
         expected = np.maximum(scale * signal + level, LEAST)
-        slopes = scale * _slopes(model, shift)[:2, *inner].reshape(2, -1)
+        slopes = scale * slopes_of(model, shift)[:2, *inner].reshape(2, -1)
         weight = (1.0 / expected).ravel()
         gram += (slopes * weight) @ slopes.T
         right += (slopes * weight) @ (data - expected).ravel()
@@ -532,14 +450,14 @@ def _factors(maps: Array, model: Array) -> Values:
 
 def _kept_frame(series: TiltSeries, images: _Images, maps: Values) -> tuple[Values, Values]:
     """Shift the specimen so that the maps are moved least; returns shifts of both modalities."""
-    own, rotation = _own(maps, images.rotation_deg), images.rotation_deg
-    middle, x = _middle(series.chemical_angles_deg, own[:, 0]), own[:, 1].mean()
+    own, rotation = across_axis(maps, images.rotation_deg), images.rotation_deg
+    middle, x = specimen_place(series.chemical_angles_deg, own[:, 0]), own[:, 1].mean()
 
     def without(shifts: Values, angles_deg: tuple[float, ...]) -> Values:
-        turned = _own(shifts, rotation) - np.stack(
-            [_curve(angles_deg, middle), np.full(len(angles_deg), x)], axis=1
+        turned = across_axis(shifts, rotation) - np.stack(
+            [specimen_curve(angles_deg, middle), np.full(len(angles_deg), x)], axis=1
         )
-        return _recorded(turned, rotation)
+        return in_image(turned, rotation)
 
     return (
         without(images.shifts, series.haadf_angles_deg),
