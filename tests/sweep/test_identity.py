@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ from pydantic import BaseModel, create_model
 from sweep_fakes import SMALL, read_records
 
 from tomoatlas.jobs import load_study, shipped_names
-from tomoatlas.jobs.cli import main
 from tomoatlas.phantoms.acquire import Acquisition
 from tomoatlas.phantoms.disturbances import Disturbances
 from tomoatlas.phantoms.formats import save_specimen
@@ -440,11 +439,9 @@ def test_an_edition_is_a_whole_number(edition: str) -> None:
 
 
 def test_an_unknown_edition_ends_a_command_with_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, refusal: Callable[..., BadInput]
 ) -> None:
     path = tmp_path / "study.toml"
     path.write_text(SMALL.replace("[study]\n", "[study]\nedition = 1000\n"))
-    assert main(["check", str(path)]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "study.edition = 1000" in err
+    error = refusal("check", path)
+    assert (error.source, error.key, error.value) == (path, "study.edition", 1000)
