@@ -182,12 +182,12 @@ class CupyLauncher:
         """See :class:`tomoatlas.recon_core.gpu.kernels.Launcher`."""
         # a look-up by name costs more than a launch
         if name not in self._kernels:
-            self._kernels[name] = _module().get_function(name)
+            self._kernels[name] = compiled().get_function(name)
         self._kernels[name](grid, block, args)
 
 
 @cache
-def _module() -> Any:
+def compiled() -> Any:
     """Compile the kernels at the first launch on a device; cupy keeps the binaries on disk."""
     return cupy_module().RawModule(code=cuda_source(), options=("--std=c++17", *DEFINES))
 

@@ -89,7 +89,7 @@ def estimate_noise(projections: Array) -> Noise:
     >>> bool(0.9 < estimate_noise(counts).gain < 1.1), bool(6 < estimate_noise(7 * counts).gain < 8)
     (True, True)
     """
-    level, variance = _bins(*_patches(projections))
+    level, variance = _bins(*patches(projections))
     ratio = np.divide(
         variance, level, out=np.full_like(level, np.inf), where=level > 1e-9 * abs(level[-1])
     )
@@ -110,8 +110,21 @@ def _slope(level: Values, variance: Values) -> float:
     return max(0.0, float(((variance - variance[0])[far] / rise[far]).min())) if far.any() else 0.0
 
 
-def _patches(projections: Array) -> tuple[Values, Values]:
-    """Return the mean and the mean square difference of every patch, (patch,) each."""
+def patches(projections: Array) -> tuple[Values, Values]:
+    """Return the mean and the mean square difference of every patch.
+
+    Parameters
+    ----------
+    projections : (angle, y, x).
+
+    Returns
+    -------
+    levels, squares : (patch,), float64, each.
+
+    Raises
+    ------
+    ValueError : projections smaller than a patch.
+    """
     if min(projections.shape[-2:]) < PATCH + 2:
         raise ValueError(f"projections of {projections.shape[-2:]} pixels hold no patch")
     inner = slice(1 + PATCH // 2, -1 - PATCH // 2)  # no pixel is made up at the edges

@@ -227,7 +227,7 @@ def _connected(environment: Mapping[str, str]) -> tuple[Process, Connection, int
             held, lifeline = os.pipe()
             ours.callback(os.close, lifeline)
             theirs.callback(os.close, held)
-            process = _started((far.fileno(), held), environment)
+            process = start_process((far.fileno(), held), environment)
         except OSError as error:
             reason = f"a worker process cannot start: {error.strerror or error}"
             raise CannotStart(reason, may_pass=True) from error
@@ -235,9 +235,20 @@ def _connected(environment: Mapping[str, str]) -> tuple[Process, Connection, int
     return process, near, lifeline
 
 
-def _started(pipes: Sequence[int], environment: Mapping[str, str]) -> Process:
+def start_process(pipes: Sequence[int], environment: Mapping[str, str]) -> Process:
+    """Start the child's program; no signal to the whole job ends it before it ignores them.
+
+    Parameters
+    ----------
+    pipes : descriptors that it inherits: its end of the pipe, and the lifeline.
+    environment : all its variables.
+
+    Raises
+    ------
+    OSError : the machine has no room for a process.
+    """
     command = [sys.executable, "-P", "-m", "tomoatlas.sweep.executors.serve", *map(str, pipes)]
-    # The child inherits the mask: no signal to the whole job ends it before it ignores them.
+    # The child inherits the mask.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)
     try:
         return subprocess.Popen(command, env=environment, pass_fds=pipes, stdin=subprocess.DEVNULL)

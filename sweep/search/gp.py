@@ -100,7 +100,7 @@ class Models:
         Mean and standard deviation (k, number).
         """
         # Whitened cross-covariance: with L⁻¹ at hand, mean and variance are plain products.
-        half = _matern(at, self.points, self.lengths) @ self.inverse.transpose(0, 2, 1)
+        half = matern(at, self.points, self.lengths) @ self.inverse.transpose(0, 2, 1)
         count = self.known.shape[1]
         # Pending points do not enter the mean: their believed scores are the prediction itself.
         mean = self.mean[:, None] + (half[:, :, :count] @ self.known[:, :, None])[:, :, 0]
@@ -238,7 +238,7 @@ def _likeliest(evidence: Array) -> NDArray[np.intp]:
 
 def _inverse_factor(points: Array, lengths: Array, noise: Array) -> Array:
     """Inverse Cholesky factors (k, n, n) of the covariances of the points."""
-    covariance = _matern(points, points, lengths)
+    covariance = matern(points, points, lengths)
     covariance += noise[:, None, None] * np.eye(len(points))
     inverse: Array = np.linalg.inv(np.linalg.cholesky(covariance))
     return inverse
@@ -253,8 +253,18 @@ def _moments(inverse: Array, scores: Array) -> tuple[Array, Array, Array]:
     return mean, np.sqrt(variance), known
 
 
-def _matern(a: Array, b: Array, lengths: Array) -> Array:
-    """Matern-5/2 correlations (k, len(a), len(b)) for lengths (k, d)."""
+def matern(a: Array, b: Array, lengths: Array) -> Array:
+    """Matern-5/2 correlations between points, for several sets of lengths.
+
+    Parameters
+    ----------
+    a, b : points, (point, d).
+    lengths : (k, d).
+
+    Returns
+    -------
+    array : (k, len(a), len(b)).
+    """
     squares = (a[:, None, :] - b[None, :, :]) ** 2
     # One matrix product over the squared differences of all pairs, for all models.
     r = np.sqrt(5.0 * lengths**-2.0 @ squares.reshape(-1, a.shape[1]).T)

@@ -76,7 +76,7 @@ def installed(patch: pytest.MonkeyPatch) -> ModuleType:
 def forget() -> None:
     """What the backend keeps of a module and of its kernels."""
     backend.cupy_module.cache_clear()
-    backend._module.cache_clear()
+    backend.compiled.cache_clear()
 
 
 def _watching(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ def counted(expected: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def test_the_constants_are_those_of_white_noise() -> None:
     white = np.random.default_rng(1).normal(size=(30, 200, 200))
-    _, squares = module._patches(white)
+    _, squares = module.patches(white)
     assert squares.mean() == pytest.approx(1.0, abs=0.01)
     assert np.quantile(squares, 0.02) == pytest.approx(module.LOWEST, rel=0.02)
     below = squares[squares < module.UPPER]

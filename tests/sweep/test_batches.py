@@ -159,7 +159,7 @@ def test_a_solve_takes_as_many_trials_as_the_memory_holds(fit: int, solves: list
 
 
 def test_a_trial_that_fails_in_a_solve_is_one_failed_trial(monkeypatch) -> None:
-    scored = module._scored
+    scores = module.nrmse_by_element
     tasks = of_the_paper(Method.CHEMISTRY_TV)[::2]
     volumes = module.reconstruct_trial(*tasks[1])[0].volumes
 
@@ -168,7 +168,7 @@ def test_a_trial_that_fails_in_a_solve_is_one_failed_trial(monkeypatch) -> None:
             raise ValueError("no score")
         return scored(solved, truth)
 
-    monkeypatch.setattr(module, "_scored", second_fails)
+    monkeypatch.setattr(module, "nrmse_by_element", second_fails)
     (found,) = evaluate_together(tasks, "cpu")
     assert [r.status for _, r in found] == [TrialStatus.OK, TrialStatus.FAILED, TrialStatus.OK]
 

@@ -207,8 +207,8 @@ class Starts:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, roomless: set[int], ends: set[int]) -> None:
         self.count = 0
-        self._roomless, self._ends, self._start = roomless, ends, child._started
-        monkeypatch.setattr(child, "_started", self)
+        self._roomless, self._ends, self._start = roomless, ends, child.start_process
+        monkeypatch.setattr(child, "start_process", self)
         monkeypatch.setattr(local, "PAUSE_SECONDS", 0.001)
 
     def __call__(self, pipes: Sequence[int], environment: Mapping[str, str]) -> child.Process:

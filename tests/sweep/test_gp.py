@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomoatlas.sweep.search.gp import LENGTHS, MODELS, NOISES, Models, _matern, ask, expect, fit
+from tomoatlas.sweep.search.gp import LENGTHS, MODELS, NOISES, Models, ask, expect, fit, matern
 
 RNG = np.random.default_rng
 
@@ -19,14 +19,14 @@ def one_model(models: Models, k: int) -> tuple[np.ndarray, float]:
     """Correlations of the points under model ``k``, and its noise as its factor tells it."""
     factor = np.linalg.inv(models.inverse[k])
     covariance = factor @ factor.T
-    return _matern(models.points, models.points, models.lengths)[k], covariance[0, 0] - 1.0
+    return matern(models.points, models.points, models.lengths)[k], covariance[0, 0] - 1.0
 
 
 def test_the_kernel_is_materns_with_five_halves() -> None:
     from sklearn.gaussian_process.kernels import Matern
 
     points, lengths = RNG(0).random((7, 2)), np.array([[0.2, 0.9], [1.3, 0.4]])
-    ours = _matern(points, points[:3], lengths)
+    ours = matern(points, points[:3], lengths)
     theirs = [Matern(length, nu=2.5)(points, points[:3]) for length in lengths]
     assert ours == pytest.approx(np.array(theirs))
 
@@ -39,7 +39,7 @@ def test_a_prediction_is_that_of_the_textbook() -> None:
     for k in range(len(models.weights)):
         correlation, noise = one_model(models, k)
         inverse = np.linalg.inv(correlation + noise * np.eye(9))
-        across = _matern(at, points, models.lengths)[k]
+        across = matern(at, points, models.lengths)[k]
         best_mean = inverse.sum(axis=0) @ scores / inverse.sum()
         left = 1.0 - np.einsum("in,nm,im->i", across, inverse, across)
         assert mean[k] == pytest.approx(
@@ -83,7 +83,7 @@ def test_pending_points_narrow_the_variance_and_leave_the_mean_alone() -> None:
 @pytest.mark.parametrize("length", [0.1, 0.7])
 def test_a_drawn_process_is_recognised(length: float) -> None:
     points = RNG(9).random((40, 1))
-    covariance = _matern(points, points, np.array([[length]]))[0] + 1e-8 * np.eye(40)
+    covariance = matern(points, points, np.array([[length]]))[0] + 1e-8 * np.eye(40)
     models = fit(points, np.linalg.cholesky(covariance) @ RNG(10).standard_normal(40))
     mean_length = float(np.exp(models.weights @ np.log(models.lengths[:, 0])))
     assert abs(np.log(mean_length / length)) < np.log(LENGTHS[1] / LENGTHS[0])
