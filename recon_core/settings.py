@@ -111,9 +111,9 @@ SOLVER_EDITIONS: dict[int, dict[str, object]] = {
         "noise": "residual",
         "units": "noise",
         "background": "vacuum",
-        "start": "series",
     },
 }
+SOLVER_EDITIONS[3] = SOLVER_EDITIONS[2] | {"start": "series"}
 """Edition of a study → the defaults of ``[solver]`` that differ from the first edition's.
 
 An edition that was released never changes; a better default is a new edition.

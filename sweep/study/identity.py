@@ -162,11 +162,13 @@ EDITIONS: dict[int, dict[str, object]] = {
     edition: {f"solver.{key}": value for key, value in solver.items()}
     for edition, solver in SOLVER_EDITIONS.items()
 }
-EDITIONS[2] |= {
-    "search.space.haadf": [0.01, 10.0],
-    "search.space.tv": [0.3, 6.0],
-    "search.score_digits": 4,
-}
+for _edition in (2, 3):
+    EDITIONS[_edition] |= {
+        "search.space.haadf": [0.01, 10.0],
+        "search.space.tv": [0.3, 6.0],
+        "search.score_digits": 4,
+    }
+EDITIONS[3] |= {"search.strategy": "contextual"}
 """Edition → the defaults that differ from those of the first, dotted key → value as TOML has it.
 
 An edition that was released never changes; a better default is a new edition.

@@ -417,7 +417,7 @@ def test_the_help_names_the_defaults_of_the_newest_edition():
             usual = spelt[value] if isinstance(value, bool) else str(value).removesuffix(".0")
             assert default == f"{usual}]", option.name
             named += 1
-    assert named == 8
+    assert named == 9
 
 
 def test_without_an_atlas_the_newest_edition_has_the_defaults(monkeypatch):

@@ -74,7 +74,7 @@ def test_snr_study_varies_both_snrs():
     ("name", "first"),
     [("nanocubes_64", "fig4_nanocubes_64"), ("composite_64", "figs10_composite")],
 )
-def test_studies_of_edition_2_ask_what_the_first_asked(name: str, first: str) -> None:
+def test_studies_of_the_newest_edition_ask_what_the_first_asked(name: str, first: str) -> None:
     ours, theirs = load_study(name), load_study(first)
     assert ours.axes == theirs.axes
     assert ours.acquisition.chemical_snr == theirs.acquisition.chemical_snr

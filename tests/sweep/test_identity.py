@@ -62,7 +62,7 @@ class Golden(NamedTuple):
 
 GOLDEN = {
     "composite_64": Golden(
-        "74099258d042da5e",
+        "5a7114f0330d12f5",
         "52ca0d68d15d7d54",
         "5d62dffb72ac67ce",
         7641213883491195489,
@@ -104,7 +104,7 @@ GOLDEN = {
         (0.0214846, 0.804433),
     ),
     "nanocubes_64": Golden(
-        "f92dd9d1fef05647",
+        "5df3cc15a0146cbf",
         "9f6260aff1637b93",
         "c79b84fec064c5ee",
         960068339916224743,
@@ -118,7 +118,7 @@ GOLDEN = {
         (0.108719, 0.15812),
     ),
     "snr_64": Golden(
-        "cbba4eea37dfe581",
+        "a37dfb5d7e683c42",
         "3a47c693049283ee",
         "ff9045f6872947d8",
         638530352758954153,
@@ -411,8 +411,16 @@ def test_the_second_edition_is_what_it_was() -> None:
     assert (solver.contrast, solver.gamma, solver.regulariser) == ("fitted", 1.0, "guided")
     assert (solver.noise, solver.units, solver.background) == ("residual", "noise", "vacuum")
     assert solver.totals
-    assert study.search.score_digits == 4
+    assert solver.start == "trial"
+    assert (study.search.score_digits, study.search.strategy) == (4, "per-cell")
     assert (space.haadf, space.tv, space.gamma) == ((0.01, 10.0), (0.3, 6.0), None)
+
+
+def test_the_third_edition_starts_at_the_series_and_searches_all_cells_together() -> None:
+    second, third = of_edition(2), of_edition(3)
+    assert third.solver == second.solver.model_copy(update={"start": "series"})
+    # a cell that is searched alone has a lag of its own
+    assert third.search == second.search.model_copy(update={"strategy": "contextual", "lag": None})
 
 
 def test_defaults_that_belong_together_leave_together() -> None:
@@ -422,7 +430,7 @@ def test_defaults_that_belong_together_leave_together() -> None:
     assert study.search.space.haadf == (0.01, 10.0)
 
 
-@pytest.mark.parametrize("edition", [0, 3, -1, 1000])
+@pytest.mark.parametrize("edition", [0, 4, -1, 1000])
 def test_an_unknown_edition_is_refused(edition: int) -> None:
     with pytest.raises(BadInput) as refused:
         of_edition(edition, SMALL + '"acquisition.not_known_here" = [1]\n')
