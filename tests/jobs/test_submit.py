@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,7 +229,10 @@ def test_check_warns_where_a_job_does_not_fit(
     tiny = Path("tiny.toml").read_text()
     Path("large.toml").write_text(tiny.replace("size = 16", "size = 512").replace("20", "400"))
     job = ["--nodes", "1", "--walltime", "00:40:00"]
-    assert main(["check", "large.toml", *job, "--site", "pbs"]) == 0
+    assert main(["sites", "pbs", "--copy", "cpus.toml", "-q"]) == 0
+    site = Path("cpus.toml").read_text()
+    Path("cpus.toml").write_text(re.sub("(?m)^gpus_per_node = .*", "gpus_per_node = 0", site))
+    assert main(["check", "large.toml", *job, "--site", "cpus.toml"]) == 0
     assert "on 4 workers (estimated) is more than one job of 40 min 0 s" in capsys.readouterr().err
     assert main(["check", "large.toml", "--nodes", "1", "--walltime", "00:00:05"]) == 0
     assert "it ends only where more cores or a GPU make it faster" in capsys.readouterr().err
