@@ -46,8 +46,11 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
     Raises
     ------
-    BadInput : data are in another file: it could be any that its reader may read.
+    BadInput : not a regular file, or data are in another one, which could be any that its reader
+        may read.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
+        raise BadInput("not a file", accepted=HDF5)
     with h5py.File(path, "r", locking=False) as file:
         _refuse_links(file)
         yield file
@@ -97,8 +100,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
     BadInput : no file, not HDF5, truncated or damaged, and whatever the block itself rejects.
     """
     try:
-        if not path.is_file():
-            raise BadInput("not a file" if path.exists() else "no such file", accepted=HDF5)
+        if not path.exists():
+            raise BadInput("no such file", accepted=HDF5)
         with opened(path) as file:
             yield file
     except BadInput as fault:
@@ -119,7 +122,7 @@ def holds(path: Path, condition: Callable[[h5py.File], bool]) -> bool:
 
     Raises
     ------
-    BadInput : data are in another file.
+    BadInput : not a regular file, or data are in another one.
     """
     try:
         with opened(path) as file:

@@ -123,8 +123,11 @@ def format_to_read(path: Path, content: Content) -> Format:
 
     Raises
     ------
-    BadInput : the suffix is of a format that does not hold ``content``.
+    BadInput : neither a file nor a folder; the suffix is of a format that does not hold
+        ``content``.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        raise BadInput("not a file", source=path, accepted=_readable(content))
     suffix = path.suffix.lower()
     able: list[Format] = []
     unable: list[Format] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,16 @@ def test_groups_that_contain_themselves_are_searched_once(tmp_path: Path) -> Non
         file["a/again"] = file["a"]
     with opened(tmp_path / "loop.h5") as file:
         assert set(file["a"]) == {"again", "b"}
+
+
+@pytest.mark.parametrize("load", [load_volumes, load_specimen, load_tilt_series])
+@pytest.mark.parametrize("suffix", ["h5", "emd", "tif", "mrc", "raw"])
+def test_a_pipe_is_no_file(tmp_path: Path, suffix: str, load: Callable[[Path], object]) -> None:
+    path = tmp_path / f"pipe.{suffix}"
+    os.mkfifo(path)
+    with pytest.raises(BadInput) as refused:
+        load(path)
+    assert str(refused.value.source) == str(path)
 
 
 @pytest.mark.parametrize("seed", range(150))
