@@ -79,19 +79,19 @@ def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str)
             _refuse_if_larger(workers, needed, free[gpu], f"on GPU {gpu}")
 
 
-def memory_warnings(study: Study) -> list[str]:
+def memory_warnings(needed: int) -> list[str]:
     """A warning if one worker would not fit into this computer's memory.
 
     Parameters
     ----------
-    study : the study.
+    needed : bytes of the largest trial on the CPU.
 
     Returns
     -------
     No line, or one.
     """
     try:
-        check_memory(study, [{}], "cpu")
+        _refuse_if_larger(1, needed, available_bytes(), "here")
     except BadInput as error:
         return [f"{error.problem}: tomoatlas run would refuse it on this computer's CPU"]
     return []

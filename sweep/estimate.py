@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..recon_core.errors import BadInput
 from ..recon_core.memory import FLOAT, SolveSize, fused_bytes, matrix_bytes
 from ..recon_core.methods import Method
 from ..recon_core.settings import GUIDED
-from .search import Search, searches
-from .search.plans import plans
+from .search import Search
+from .search.plans import Plan, plans_of
 from .study import Study, check_divisible
 from .study.specimens import Outline, outline
 from .study.trial import Cell
@@ -26,21 +27,48 @@ PROJECTED_VOXELS_PER_SECOND = 5.0e9
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A search over many cells.
+
+    Parameters
+    ----------
+    method : whose weights are searched.
+    cells : number of cells.
+    designed, lag : trials that can run at the same time at first, and later.
+    """
+
+    method: Method
+    cells: int
+    designed: int
+    lag: int
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """What a study takes.
+    """What a study takes, and how much of it can be done at once.
 
     Parameters
     ----------
     cells : number of cells.
     trials : number of trials by method; of a search that ends by itself, the usual number.
     memory_bytes : of the largest trial.
-    seconds : of all trials, one after another on one core, or on one device.
+    designs : seconds of the trials that need no results, on one core or one device.
+    later : seconds of the others.
+    longest_trial, longest_search : seconds; the trials of a search depend on each other.
+    most, steady : trials that can run at the same time at first, and later.
+    shared : the searches over many cells.
     """
 
     cells: int
     trials: dict[Method, int]
     memory_bytes: int
-    seconds: float
+    designs: float
+    later: float
+    longest_trial: float
+    longest_search: float
+    most: int
+    steady: int
+    shared: tuple[Shared, ...]
 
     @property
     def trials_in_all(self) -> int:
@@ -48,9 +76,36 @@ class Estimate:
         return sum(self.trials.values())
 
     @property
+    def seconds(self) -> float:
+        """Of all trials, one after another on one core, or on one device."""
+        return self.designs + self.later
+
+    @property
     def device_hours(self) -> float:
         """Time of one core, or of one device, in hours."""
         return self.seconds / 3600.0
+
+    def seconds_on(self, workers: int) -> float:
+        """Seconds of the study on so many devices: of its designs, then of searches with fewer
+        trials at a time, but not less than the longest search alone.
+
+        Parameters
+        ----------
+        workers : devices, one worker each.
+        """
+        designing, later = min(workers, self.most), max(1, min(workers, self.steady))
+        return max(self.designs / designing + self.later / later, self.longest_search)
+
+    def workers_for(self, seconds: float) -> int | None:
+        """The fewest workers that do the study in time; None if no number does.
+
+        Parameters
+        ----------
+        seconds : the time there is.
+        """
+        numbers = range(1, self.most + 1)
+        place = bisect.bisect_left(numbers, True, key=lambda n: self.seconds_on(n) <= seconds)
+        return numbers[place] if place < len(numbers) else None
 
 
 def estimate(study: Study, seconds_of: Callable[[Study, Method], float] | None = None) -> Estimate:
@@ -65,14 +120,48 @@ def estimate(study: Study, seconds_of: Callable[[Study, Method], float] | None =
     ------
     BadInput : a specimen that cannot be read.
     """
-    cells, trials = study.cells(), dict.fromkeys(study.search.methods, 0)
-    memory = max(trial_bytes(study.at(cell)) for cell in cells)
-    seconds = 0.0
-    for plan in plans(searches(study)):
-        each = [(seconds_of or trial_seconds)(s.study, s.method) for s in plan.searches]
-        seconds += plan.likely * sum(each) / len(each)
-        trials[plan.searches[0].method] += plan.likely
-    return Estimate(len(cells), trials, memory, seconds)
+    found, trials = plans_of(study), dict.fromkeys(study.search.methods, 0)
+    designs = later = longest_trial = longest_search = 0.0
+    steady = 0
+    for plan in found:
+        seconds = [(seconds_of or trial_seconds)(s.study, s.method) for s in plan.searches]
+        mean, likely, lag = sum(seconds) / len(seconds), plan.likely, plan.lag
+        designed = min(plan.designed, likely)
+        trials[plan.searches[0].method] += likely
+        designs += designed * mean
+        later += (likely - designed) * mean
+        # a search whose budget is its design has no later phase
+        steady += lag if likely > plan.designed else 0
+        longest_trial = max(longest_trial, *seconds)
+        longest_search = max(longest_search, mean * (1 + math.ceil((likely - designed) / lag)))
+    at = {s.cell.index: s.study for plan in found for s in plan.searches if not s.reduced}
+    return Estimate(
+        len(at),
+        trials,
+        max(map(trial_bytes, at.values())),
+        designs,
+        later,
+        longest_trial,
+        longest_search,
+        most_at_once(found),
+        steady,
+        tuple(_shared(plan) for plan in found if plan.searches[0].shared),
+    )
+
+
+def most_at_once(plans: Iterable[Plan]) -> int:
+    """Most trials that can ever run at the same time: each search starts its design, later ``lag``.
+
+    Parameters
+    ----------
+    plans : of a study.
+    """
+    return sum(min(max(plan.designed, plan.lag), plan.budget) for plan in plans)
+
+
+def _shared(plan: Plan) -> Shared:
+    cells = len({search.cell.index for search in plan.searches})
+    return Shared(plan.searches[0].method, cells, plan.designed, plan.lag)
 
 
 def trial_bytes(study: Study) -> int:

@@ -50,6 +50,7 @@ def script(
     A site is a small TOML file: copy a shipped one and change it. Each job submits its successor
     first and cancels it when the study is complete; a lost rank or manager is launched again.
     """
+    from ...sweep.estimate import estimate
     from .. import load_study
     from ..batch.capacity import capacity_warnings, check_workers
     from ..batch.scripts import JobRequest
@@ -67,7 +68,11 @@ def script(
     text = script_of(where, request)
     if not quiet:
         # Warnings go to stderr: stdout is the script, to be redirected into a file.
-        lasting = capacity_warnings(what, workers, walltime) if where.scheduler != "none" else []
+        lasting = (
+            capacity_warnings(what, estimate(what), workers, walltime)
+            if where.scheduler != "none"
+            else []
+        )
         for line in [*_notes(where, request, submit), *lasting]:
             click.echo(f"warning: {line}", err=True)
     click.echo(_submitted(where.scheduler, request.job, text) if submit else text, nl=submit)

@@ -51,6 +51,7 @@ def check(
     --site, if this computer's memory does not suffice. Exit code 2 if the study is invalid.
     """
     from ...analysis import located
+    from ...sweep.estimate import estimate
     from ...sweep.price import price_measured, price_on
     from ...sweep.record import StudyFolder
     from .. import load_study
@@ -65,15 +66,16 @@ def check(
         price = price_measured(price, StudyFolder(located(measured)))
     per_node = where.workers_per_node if where else 1
     workers = (nodes or 1) * per_node
-    text = estimate_text(found, price, walltime, per_node)
+    cost = estimate(found, price.seconds)
+    text = estimate_text(found, cost, price, walltime, per_node)
     if quiet:
         return
     click.echo(text)
     # This computer's memory does not matter for a job on another machine.
-    here = [] if site or nodes or gpu else memory_warnings(found)
+    here = [] if site or nodes or gpu else memory_warnings(cost.memory_bytes)
     # A walltime alone asks for the number of workers.
     lasting = walltime if site or nodes else None
-    for warning in [*here, *capacity_warnings(found, workers, lasting, price)]:
+    for warning in [*here, *capacity_warnings(found, cost, workers, lasting, price)]:
         click.echo(f"warning: {warning}", err=True)
 
 

@@ -17,7 +17,7 @@ from ...analysis.recommend import Recommendation
 from ...analysis.style import axis_label, value_label
 from ...recon_core.memory import GIB
 from ...recon_core.settings import SolverSettings
-from ...sweep.estimate import Estimate, estimate
+from ...sweep.estimate import Estimate
 from ...sweep.price import ON_A_CORE, Price, gpu_memory
 from ...sweep.study import Study
 from ...sweep.study.trial import GAMMA, SCORES, Score
@@ -28,22 +28,24 @@ _WEIGHTS = ("haadf", "tv", GAMMA)
 
 
 def estimate_text(
-    study: Study, price: Price = ON_A_CORE, walltime: float | None = None, per_node: int = 1
+    study: Study,
+    cost: Estimate,
+    price: Price = ON_A_CORE,
+    walltime: float | None = None,
+    per_node: int = 1,
 ) -> str:
     """Cells, trials, memory, time and device-hours of a study, one per line.
 
     Parameters
     ----------
     study : the study, not yet run.
+    cost : of the study, at the price.
     price : what a trial takes, and on what.
     walltime : seconds within which it shall end, for the number of devices; None for no limit.
     per_node : devices of a node.
     """
-    cost = estimate(study, price.seconds)
     need = (
-        []
-        if walltime is None
-        else [f"enough         {need_text(study, walltime, price, per_node)}"]
+        [] if walltime is None else [f"enough         {need_text(cost, walltime, price, per_node)}"]
     )
     axes = [f"  {axis_label(path)}: {_listed(values)}" for path, values in study.axes.items()]
     return "\n".join(
@@ -52,7 +54,7 @@ def estimate_text(
             f"cells          {cost.cells}",
             *axes,
             f"trials         {cost.trials_in_all} ({_by_method(cost)})",
-            *(f"  {line}" for line in feeding_lines(study)),
+            *(f"  {line}" for line in feeding_lines(cost)),
             f"memory         {_memory(study, cost, price)} (estimated)",
             f"time           {duration(cost.seconds)} on one {price.device} ({price.basis})",
             f"{price.hours:<14} {cost.device_hours:.2f} ({price.basis})",

@@ -11,8 +11,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..study import Study
 from ..study.trial import Trial
 from . import Search
+from . import searches as searches_of
 from .context import surrogate_key, uses_haadf
 
 
@@ -59,6 +61,16 @@ class Plan(Protocol):
 
     def knows(self, trial: Trial) -> bool:
         """Whether the score of a trial has been taken in."""
+
+
+def plans_of(study: Study) -> list[Plan]:
+    """The plans of a study that has not begun.
+
+    Parameters
+    ----------
+    study : with its axes.
+    """
+    return plans(searches_of(study))
 
 
 def plans(searches: Sequence[Search]) -> list[Plan]:

@@ -32,6 +32,7 @@ from tomoatlas.jobs.batch.sites import find_site
 from tomoatlas.jobs.terminal.text import estimate_text
 from tomoatlas.phantoms.formats import load_specimen, load_tilt_series, load_volumes
 from tomoatlas.recon_core.errors import BadInput, Trouble
+from tomoatlas.sweep.estimate import estimate
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record import StudyFolder
 from tomoatlas.sweep.record.journal import Journal
@@ -235,7 +236,7 @@ def feed_study(path: Path) -> None:
     study = load_study(path)
     if parse_study(study.toml(), path, path.parent) != study:
         raise Senseless("a study that is another one when it is read back")
-    text = estimate_text(study)
+    text = estimate_text(study, estimate(study))
     if not all(line.isprintable() for line in text.splitlines()) or "nan" in text or "inf " in text:
         raise Senseless(f"an estimate that cannot be shown: {text!r}")
     numbers = [value for value in _leaves(study.tables()) if isinstance(value, float)]

@@ -4,14 +4,7 @@ import pytest
 
 from tomoatlas.jobs import load_study
 from tomoatlas.jobs.batch import for_trials
-from tomoatlas.jobs.batch.capacity import (
-    capacity_warnings,
-    least_seconds,
-    most_at_once,
-    need_text,
-    steadily_at_once,
-    work_of,
-)
+from tomoatlas.jobs.batch.capacity import capacity_warnings, need_text
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.estimate import estimate, trial_seconds
 from tomoatlas.sweep.price import price_on
@@ -27,7 +20,7 @@ def fig4() -> Study:
 
 
 def test_one_worker_needs_the_sum_of_all_trials(fig4: Study) -> None:
-    assert least_seconds(fig4, 1) == pytest.approx(estimate(fig4).seconds)
+    assert estimate(fig4).seconds_on(1) == pytest.approx(estimate(fig4).seconds)
 
 
 @pytest.mark.parametrize("workers", [1, 7, 64, 128, 300, 896, 5000])
@@ -36,9 +29,9 @@ def test_workers_are_no_faster_than_their_number_and_than_the_longest_search(
 ) -> None:
     seconds = max(trial_seconds(fig4.at(cell), Method.FUSED) for cell in fig4.cells())
     longest = (1 + fig4.search.trials - fig4.search.initial) * seconds
-    assert least_seconds(fig4, workers) >= estimate(fig4).seconds / workers - 1e-6
-    assert least_seconds(fig4, workers) >= longest
-    assert least_seconds(fig4, workers) <= least_seconds(fig4, max(1, workers // 2))
+    assert estimate(fig4).seconds_on(workers) >= estimate(fig4).seconds / workers - 1e-6
+    assert estimate(fig4).seconds_on(workers) >= longest
+    assert estimate(fig4).seconds_on(workers) <= estimate(fig4).seconds_on(max(1, workers // 2))
 
 
 def test_searches_that_feed_few_workers_count_as_few(fig4: Study) -> None:
@@ -46,18 +39,18 @@ def test_searches_that_feed_few_workers_count_as_few(fig4: Study) -> None:
         update={"search": fig4.search.model_copy(update={"trials": 6, "chemistry_tv_trials": 6})}
     )
     searches = estimate(fig4).seconds - estimate(no_searches).seconds
-    steady, most = steadily_at_once(fig4), most_at_once(fig4)
+    steady, most = estimate(fig4).steady, estimate(fig4).most
     assert (steady, most) == (128, 896)
-    assert least_seconds(fig4, most) >= searches / steady
+    assert estimate(fig4).seconds_on(most) >= searches / steady
     lagged = fig4.model_copy(update={"search": fig4.search.model_copy(update={"lag": 7})})
-    assert least_seconds(lagged, most) < least_seconds(fig4, most) / 2
+    assert estimate(lagged).seconds_on(most) < estimate(fig4).seconds_on(most) / 2
 
 
 def test_a_walltime_below_the_longest_search_is_warned_of(fig4: Study) -> None:
-    (few, long) = capacity_warnings(fig4, 896, 20 * MINUTE)
+    (few, long) = capacity_warnings(fig4, estimate(fig4), 896, 20 * MINUTE)
     assert few.startswith("896 workers, but only about 128 trials at once")
     assert long.endswith("is more than one job of 20 min 0 s: about 9 jobs in a chain")
-    assert capacity_warnings(fig4, 128, 300 * MINUTE) == []
+    assert capacity_warnings(fig4, estimate(fig4), 128, 300 * MINUTE) == []
 
 
 @pytest.mark.parametrize("name", [None, "A100-40GB"])
@@ -66,19 +59,21 @@ def test_enough_workers_are_the_fewest_that_end_a_study_in_time(
     name: str | None, minutes: int, fig4: Study
 ) -> None:
     price, walltime = price_on(name), minutes * MINUTE
-    work = work_of(fig4, price)
-    enough = work.workers(for_trials(walltime))
+    work = estimate(fig4, price.seconds)
+    enough = work.workers_for(for_trials(walltime))
     if enough is None:
-        assert work.seconds(10**6) > for_trials(walltime)
-        assert need_text(fig4, walltime, price, 4).startswith("no number of ")
+        assert work.seconds_on(10**6) > for_trials(walltime)
+        assert need_text(work, walltime, price, 4).startswith("no number of ")
         return
-    assert work.seconds(enough) <= for_trials(walltime)
-    assert enough == 1 or work.seconds(enough - 1) > for_trials(walltime)
-    assert need_text(fig4, walltime, price, 4).startswith(f"{enough} ")
+    assert work.seconds_on(enough) <= for_trials(walltime)
+    assert enough == 1 or work.seconds_on(enough - 1) > for_trials(walltime)
+    assert need_text(work, walltime, price, 4).startswith(f"{enough} ")
 
 
 def test_warnings_are_of_the_device_that_is_priced(fig4: Study) -> None:
-    assert len(capacity_warnings(fig4, 8, 120 * MINUTE)) == 1
-    assert capacity_warnings(fig4, 8, 120 * MINUTE, price_on("A100-40GB")) == []
-    (second,) = capacity_warnings(fig4, 8, 1.0, price_on("A100-40GB"))
+    assert len(capacity_warnings(fig4, estimate(fig4), 8, 120 * MINUTE)) == 1
+    gpu = price_on("A100-40GB")
+    cost = estimate(fig4, gpu.seconds)
+    assert capacity_warnings(fig4, cost, 8, 120 * MINUTE, gpu) == []
+    (second,) = capacity_warnings(fig4, cost, 8, 1.0, gpu)
     assert "on one A100-40GB" in second
