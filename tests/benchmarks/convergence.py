@@ -138,10 +138,6 @@ def main(size: int, iterations: int, haadf: tuple[float, ...]) -> None:
     corners()
 
 
-def _curves(found: dict[float, dict[str, Trace]]) -> Curves:
-    return {at: {name: got.rows for name, got in traces.items()} for at, traces in found.items()}
-
-
 def _rows(weight: float, traces: dict[str, Trace]) -> Iterator[tuple[object, ...]]:
     lowest = _lowest(traces)
     for name, got in traces.items():

@@ -1,6 +1,6 @@
 """How long ``analysis.load_trials`` takes on a long journal.
 
-python -m tests.benchmarks.load [--lines 100000]
+    python tests/benchmarks/load.py [--lines 100000]
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.common import table
+from common import table
+
 from tomoatlas.analysis import load_trials
 
 SAMPLE = Path(__file__).parents[2] / "analysis/atlases/fig4_nanocubes_64/trials.jsonl"

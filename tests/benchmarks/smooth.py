@@ -165,7 +165,3 @@ def ascend(x: Array, dual: Array, step: Array) -> None:
             c = px[j] + t[j] * (here[min(j + 1, width - 1)] - here[j])
             shrink = np.float32(1) / np.sqrt(max(a * a + b * b + c * c, np.float32(1)))
             pz[j], py[j], px[j] = a * shrink, b * shrink, c * shrink
-
-
-def _scales(problem: FusedProblem) -> tuple[Array, Array]:
-    return problem.chemistry.scale, problem.chemistry.background
