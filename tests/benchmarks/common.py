@@ -68,6 +68,18 @@ def too_low(series: TiltSeries) -> TiltSeries:
     return replace(series, haadf_background=TOO_LOW * series.haadf_background)
 
 
+def as_measured(series: TiltSeries) -> TiltSeries:
+    """What a microscope's file holds: no scales, no vacuum levels, no law."""
+    return replace(
+        series,
+        haadf_scale=None,
+        chemical_scale=None,
+        haadf_background=0.0,
+        chemical_background=(),
+        facts={},
+    )
+
+
 def filmed(series: TiltSeries) -> TiltSeries:
     """The series with a film behind the specimen, with the noise of its own counts."""
     film = FILM * (float(series.haadf.max()) - series.haadf_background)

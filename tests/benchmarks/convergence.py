@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from candidates import CANDIDATES
 from common import condition, score, table
-from convergence_figure import Curves, draw
+from convergence_figure import draw
 
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Weights

@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import PAPER_SNR, score, table
+from common import score, series_of, table
 
-from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights
@@ -101,15 +100,8 @@ def weights_of(size: int, cell: int, trial: int, space: SearchSpace) -> Weights:
 @lru_cache(maxsize=1)
 def data(size: int, cell: int) -> tuple[Specimen, TiltSeries]:
     """Truth and tilt series of a cell, at the paper's SNRs."""
-    kind, (haadf, chemical), law = CELLS[cell]
-    plan = Acquisition(
-        haadf_tilts=haadf,
-        chemical_tilts=chemical,
-        chemical_snr=PAPER_SNR if kind == "nanocubes" else PAPER_MEAN_SNR,
-        contrast=law,
-        oversample=2,
-    )
-    return make_specimen(kind, size, 0), simulate(make_specimen(kind, 2 * size, 0), plan, cell)
+    kind, tilts, law = CELLS[cell]
+    return make_specimen(kind, size, 0), series_of(size, kind, law, cell, tilts)
 
 
 def solved(size: int, cell: int, trial: int, given: dict[str, object], space: SearchSpace) -> Row:

@@ -24,11 +24,10 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from common import LAW, LAWS, filmed, series_of, table, too_low
+from common import LAW, LAWS, as_measured, filmed, series_of, table, too_low
 
 from tomoatlas.analysis.scores import evaluate
 from tomoatlas.phantoms.kinds import make_specimen
@@ -110,21 +109,9 @@ def solved(series: TiltSeries, settings: Settings, given: str) -> Reconstruction
     return reconstruct(series, Method.FUSED, None, SolverSettings.model_validate(chosen))
 
 
-def measured(series: TiltSeries) -> TiltSeries:
-    """What a microscope's file holds: no scales, no vacuum levels, no law."""
-    return replace(
-        series,
-        haadf_scale=None,
-        chemical_scale=None,
-        haadf_background=0.0,
-        chemical_background=(),
-        facts={},
-    )
-
-
 CASES: dict[str, Callable[[TiltSeries], TiltSeries]] = {
     "known": lambda series: series,
-    "measured": measured,
+    "measured": as_measured,
     "vacuum": too_low,
     "film": filmed,
 }

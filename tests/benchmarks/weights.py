@@ -14,10 +14,9 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
-from common import PAPER_SNR, score, table
+from common import LAWS, PAPER_SNR, as_measured, score, table
 
 from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
@@ -30,7 +29,6 @@ from tomoatlas.recon_core.tiltseries import TiltSeries
 
 HAADF, TV = (0.03, 0.1, 0.3, 1.0, 3.0), (1.0, 1.4, 2.0)
 SEED = 5  # of the noise
-LAWS: tuple[LawName, ...] = ("power", "linear")
 SNRS = {"nanocubes": PAPER_SNR, "composite": PAPER_MEAN_SNR}
 SETTINGS = newest_settings()
 USUAL = default_weights(SETTINGS.noise, SETTINGS.units)
@@ -98,18 +96,6 @@ def data(
     )
     plan = Acquisition(chemical_snr=snr, oversample=2, contrast=law, **acquisition)
     return make_specimen(kind, size, 0), simulate(make_specimen(kind, 2 * size, 0), plan, SEED)
-
-
-def as_measured(series: TiltSeries) -> TiltSeries:
-    """The series as a microscope gives it: no scale, no vacuum level."""
-    return replace(
-        series,
-        chemical_scale=None,
-        haadf_scale=None,
-        haadf_background=0.0,
-        chemical_background=(),
-        facts={},
-    )
 
 
 def nrmse(
