@@ -1,6 +1,6 @@
 """How well align finds what was put in, and what a reconstruction loses by the rest.
 
-    python tests/benchmarks/alignment.py [size] [seeds]
+    python tests/benchmarks/alignment.py [SIZE [SEEDS]] [edition=N]
 
 Shifts of ± 4 px in both modalities, axis 3 px off and turned by 2°, maps drifting by 1 px, a film
 of 10 %, put in on a grid twice as fine by code that align does not share. The shift of the specimen
@@ -15,19 +15,18 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from common import score, table
+from common import edition_in, score, table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recon_core"))
 from misaligned import NONE, Fault, misaligned, specimen_in_vacuum, truth
 
 from tomoatlas.recon_core.alignment import align
 from tomoatlas.recon_core.geometry import STILL, Placement
-from tomoatlas.recon_core.settings import newest_settings
+from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 KINDS = ("nanocubes", "composite")
-SETTINGS = newest_settings().model_copy(update={"film": True})
 Values = np.ndarray
 
 
@@ -72,14 +71,14 @@ def in_frame(found: TiltSeries, known: TiltSeries) -> tuple[TiltSeries, Values, 
     return placed, errors[0], errors[1]
 
 
-def row(kind: str, size: int, seed: int) -> list[object]:
+def row(kind: str, size: int, seed: int, settings: SolverSettings) -> list[object]:
     """One line of the table."""
     fine = specimen_in_vacuum(kind, size * 4 // 3, 2 * size, seed)
     specimen = truth(fine)
 
     def nrmse(series: TiltSeries) -> float:
         bare = replace(series, haadf_film=0.0, haadf_background=0.0)
-        return score(reconstruct(bare, settings=SETTINGS).volumes, specimen)
+        return score(reconstruct(bare, settings=settings).volumes, specimen)
 
     known = misaligned(fine, Fault(), seed)
     recorded = replace(known, haadf_placement=STILL, chemical_placement=STILL)
@@ -103,10 +102,12 @@ def row(kind: str, size: int, seed: int) -> list[object]:
 
 def main() -> None:
     """Print the table."""
-    size, seeds = (int(a) for a in (*sys.argv[1:3], "48", "2")[:2])
+    words = sys.argv[1:]
+    settings = edition_in(words)[1].model_copy(update={"film": True})
+    size, seeds = map(int, (*words, *("48", "2")[len(words) :]))
     header = ["specimen, seed", "HAADF y / x, px", "maps y / x, px", "turned", "in place"]
     header += ["as recorded", "aligned", "shifts known", "aligned / in place", "align"]
-    table(header, [row(kind, size, seed) for kind in KINDS for seed in range(seeds)])
+    table(header, (row(kind, size, seed, settings) for kind in KINDS for seed in range(seeds)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.geometry import film_thickness
 from tomoatlas.recon_core.machine import cpu_name, usable_cores
 from tomoatlas.recon_core.metrics import nrmse_by_element
-from tomoatlas.recon_core.settings import LawName
+from tomoatlas.recon_core.settings import SOLVER_EDITIONS, LawName, SolverSettings
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 PAPER_SNR = {"Co": 1.92, "Cu": 2.89, "O": 2.69, "Au": 1.96}
@@ -89,6 +89,16 @@ def filmed(series: TiltSeries) -> TiltSeries:
     return replace(series, haadf=(series.haadf + counts).astype(np.float32))
 
 
+def edition_in(words: list[str]) -> tuple[int, SolverSettings]:
+    """Take ``edition=N`` out of the words of a command, the newest if it is not there; settings."""
+    named = [word for word in words if word.startswith("edition=")]
+    edition = max(SOLVER_EDITIONS)
+    for word in named:
+        words.remove(word)
+        edition = int(word.removeprefix("edition="))
+    return edition, SolverSettings.model_validate(SOLVER_EDITIONS[edition])
+
+
 def score(volumes: np.ndarray, specimen: Specimen) -> float:
     """Mean NRMSE over the elements."""
     return float(np.mean(nrmse_by_element(volumes, specimen.volumes)))
@@ -106,6 +116,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a Markdown table under the machine line."""
     print(f"\n{machine()}\n")
     print("| " + " | ".join(header) + " |")
-    print("|" + "---|" * len(header))
+    print("|" + "---|" * len(header), flush=True)
     for row in rows:
         print("| " + " | ".join(str(cell) for cell in row) + " |", flush=True)

@@ -1,9 +1,10 @@
 """What ruins a reconstruction most: one disturbance at a time, at strengths of a real microscope.
 
-    NUMBA_NUM_THREADS=1 python tests/benchmarks/disturbances.py [SIZE [EDITION [FAULT ...]]]
+    NUMBA_NUM_THREADS=1 python tests/benchmarks/disturbances.py [SIZE [FAULT ...]] [edition=N]
 
-Nanocubes at the paper's SNRs, 41 HAADF and 9 chemical tilts, data of Z²x from a grid twice as fine
-for edition 2 and of (Zx)² for edition 1; one pair of weights, that of the undisturbed data.
+Nanocubes at the paper's SNRs, 41 HAADF and 9 chemical tilts, data from a grid twice as fine: of
+(Zx)² for edition 1, of Z²x for those after it, the newest if none is named. One pair of weights,
+that of the undisturbed data.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from common import PAPER_SNR, table
+from common import PAPER_SNR, edition_in, table
 
 from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.disturbances import NONE, Disturbances
@@ -20,7 +21,6 @@ from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import nrmse_by_element, totals
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
-from tomoatlas.sweep.study.identity import newest_defaults
 
 FAULTS: dict[str, dict[str, float]] = {
     "none": {},
@@ -45,13 +45,13 @@ FAULTS: dict[str, dict[str, float]] = {
     "surroundings of a quarter": {"surroundings": 0.25},
     "half of O lost": {"damage": 0.5},
 }
-EDITIONS = {1: ("power", Weights(haadf=0.1, tv=1.0)), 2: ("linear", Weights(haadf=0.3, tv=1.4))}
+FIRST, LATER = (Weights(haadf=0.1, tv=1.0), "power"), (Weights(haadf=0.3, tv=1.4), "linear")
+"""Weights and the law of the data, by edition."""
 
 
-def row(size: int, edition: int, name: str) -> list[str]:
+def row(size: int, name: str, edition: int, settings: SolverSettings) -> list[str]:
     """NRMSE of the elements and totals under one fault."""
-    law, weights = EDITIONS[edition]
-    settings = SolverSettings(**newest_defaults("solver")) if edition == 2 else SolverSettings()
+    weights, law = FIRST if edition == 1 else LATER
     acquisition = Acquisition(
         haadf_tilts=41, chemical_tilts=9, chemical_snr=PAPER_SNR, oversample=2, contrast=law
     )
@@ -70,12 +70,14 @@ def row(size: int, edition: int, name: str) -> list[str]:
     ]
 
 
-def main(size: int = 48, edition: int = 2, *names: str) -> None:
+def main(words: list[str]) -> None:
     """Print one table."""
+    edition, settings = edition_in(words)
+    size, names = int(words[0]) if words else 48, words[1:] or FAULTS
     elements = "Co, Cu, O, Au"
     header = ["fault", "⟨NRMSE⟩", elements, f"totals {elements}", "status"]
-    table(header, (row(size, edition, name) for name in names or FAULTS))
+    table(header, (row(size, name, edition, settings) for name in names))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]), *sys.argv[3:])
+    main(sys.argv[1:])

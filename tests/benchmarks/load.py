@@ -1,6 +1,6 @@
 """How long ``analysis.load_trials`` takes on a long journal.
 
-    python tests/benchmarks/load.py [--lines 100000]
+python tests/benchmarks/load.py [--lines 100000]
 """
 
 from __future__ import annotations

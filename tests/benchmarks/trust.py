@@ -1,8 +1,8 @@
 """Whether a map can be believed: with all known, with nothing, with a wrong vacuum level, a film.
 
 Data come from a grid twice as fine, 47/9 tilts over ±70°, at the paper's SNRs; means over three
-noise seeds. Settings and weights are the newest edition's defaults for all: nothing is tuned on a
-row. What the solver gets:
+noise seeds. Settings and weights are the defaults of an edition for all, the newest if none is
+named: nothing is tuned on a row. What the solver gets:
 
     known       scales, vacuum levels and the exponent of the data
     measured    counts, angles and elements: a file from a microscope
@@ -11,10 +11,10 @@ row. What the solver gets:
 
 Totals, level and haze are judged where the chemical scales are given (known, vacuum, film). Run:
 
-    python tests/benchmarks/trust.py [SIZE] [KIND ...] [key=value ...]
+    python tests/benchmarks/trust.py [SIZE] [KIND ...] [edition=N] [key=value ...]
 
-with settings of ``[solver]`` after the size, beside the newest edition's; or, for the coefficients
-of HAADF that are fitted to data of the law Z²x, over the true ones,
+with settings of ``[solver]`` beside those of the edition; or, for the coefficients of HAADF that
+are fitted to data of the law Z²x, over the true ones,
 
     python tests/benchmarks/trust.py coefficients [SIZE] [KIND ...]
 """
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from common import LAW, LAWS, as_measured, filmed, series_of, table, too_low
+from common import LAW, LAWS, as_measured, edition_in, filmed, series_of, table, too_low
 
 from tomoatlas.analysis.scores import evaluate
 from tomoatlas.phantoms.kinds import make_specimen
@@ -45,9 +45,9 @@ TILTS = ((47, 9), (18, 5), (71, 18), (5, 18))
 Settings = Mapping[str, Any]
 
 
-def main(size: int, kinds: Iterable[str], settings: Settings) -> None:
+def main(size: int, kinds: Iterable[str], edition: int, settings: Settings) -> None:
     """Print a row for each specimen, law of the data and state of knowledge."""
-    print(f"{size}³, solver: {', '.join(f'{k} = {v}' for k, v in settings.items()) or 'defaults'}")
+    print(f"{size}³, edition {edition}; {', '.join(f'{k} = {v}' for k, v in settings.items())}")
     header = ("specimen", "data", "given", "⟨NRMSE⟩", "over known", "by element")
     amounts = ("totals", "level", "haze", "inside", "iterations")
     table((*header, *amounts), rows(size, kinds, settings))
@@ -105,7 +105,7 @@ def coefficient_row(
 def solved(series: TiltSeries, settings: Settings, given: str) -> Reconstruction:
     """One fused solve; a film is asked for where there is one."""
     film = {"film": True} if given == "film" else {}
-    chosen = {**newest_settings().model_dump(), **settings, **film}
+    chosen = {**settings, **film}
     return reconstruct(series, Method.FUSED, None, SolverSettings.model_validate(chosen))
 
 
@@ -132,10 +132,11 @@ def inside(scores: list[dict[str, Any]]) -> str:
 
 if __name__ == "__main__":
     words = sys.argv[1:]
+    edition, settings = edition_in(words)
     sizes = [int(w) for w in words if w.isdigit()]
     pairs = dict(w.split("=") for w in words if "=" in w)
     kinds = [w for w in words if w in KINDS]
     if "coefficients" in words:
         coefficients(sizes[0] if sizes else 48, kinds or KINDS)
     else:
-        main(sizes[0] if sizes else 64, kinds or KINDS, pairs)
+        main(sizes[0] if sizes else 64, kinds or KINDS, edition, settings.model_dump() | pairs)

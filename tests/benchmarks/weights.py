@@ -1,12 +1,12 @@
 """Do weights of 1 mean the same? One pair of weights over doses, tilts, SNRs, specimens and laws.
 
-With the settings of the newest edition. For each condition: the best pair of a small grid, what the
-usual pair costs beside it, what the same data cost at that without scales and without vacuum
-levels, and chemistry + TV. Data are projected from a grid twice as fine; their noise seed is one
-that chose nothing. At the end: what the best HAADF weight of any condition costs in the others, at
-the usual tv. Run:
+With the settings of an edition, the newest if none is named. For each condition: the best pair of a
+small grid, what the usual pair costs beside it, what the same data cost at that without scales and
+without vacuum levels, and chemistry + TV. Data are projected from a grid twice as fine; their noise
+seed is one that chose nothing. At the end: what the best HAADF weight of any condition costs in the
+others, at the usual tv. Run:
 
-    python tests/benchmarks/weights.py [SIZE [CONDITION ...]]
+    python tests/benchmarks/weights.py [SIZE [CONDITION ...]] [edition=N]
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from common import LAWS, PAPER_SNR, as_measured, score, table
+from common import LAWS, PAPER_SNR, as_measured, edition_in, score, table
 
 from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights, default_weights
-from tomoatlas.recon_core.settings import LawName, newest_settings
+from tomoatlas.recon_core.settings import LawName, SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.solver.preparation import Preparations
 from tomoatlas.recon_core.tiltseries import TiltSeries
@@ -30,8 +30,7 @@ from tomoatlas.recon_core.tiltseries import TiltSeries
 HAADF, TV = (0.03, 0.1, 0.3, 1.0, 3.0), (1.0, 1.4, 2.0)
 SEED = 5  # of the noise
 SNRS = {"nanocubes": PAPER_SNR, "composite": PAPER_MEAN_SNR}
-SETTINGS = newest_settings()
-USUAL = default_weights(SETTINGS.noise, SETTINGS.units)
+USUAL = default_weights("residual", "noise")
 KEPT = Preparations()
 CONDITIONS: dict[str, dict[str, object]] = {
     "47/9": {},
@@ -44,13 +43,13 @@ CONDITIONS: dict[str, dict[str, object]] = {
 }
 
 
-def main(size: int, names: list[str]) -> None:
+def main(size: int, names: list[str], settings: SolverSettings) -> None:
     """Print one row per condition, then the costs among them."""
     usual = f"at {USUAL.haadf:g}, {USUAL.tv:g}"
     header = ("condition", "specimen, data", "best NRMSE", "haadf, tv", usual, "measured-like")
     header += ("chemistry + TV",)
     landscapes: dict[str, np.ndarray] = {}
-    table(header, rows(size, names, landscapes))
+    table(header, rows(size, names, settings, landscapes))
     curves = np.array([scores[:, TV.index(USUAL.tv)] for scores in landscapes.values()])
     relative = curves / curves.min(axis=1, keepdims=True) - 1
     chosen = sorted({int(i) for i in curves.argmin(axis=1)})
@@ -61,17 +60,19 @@ def main(size: int, names: list[str]) -> None:
 
 
 def rows(
-    size: int, names: list[str], landscapes: dict[str, np.ndarray]
+    size: int, names: list[str], settings: SolverSettings, landscapes: dict[str, np.ndarray]
 ) -> Iterator[tuple[object, ...]]:
     """The rows of the table; the scores of each condition, (haadf, tv), go to ``landscapes``."""
     for name, kind, law in itertools.product(names, SNRS, LAWS):
         truth, series = data(size, kind, law, **CONDITIONS[name])
-        scores = np.array([[nrmse(series, truth, Weights(h, t)) for t in TV] for h in HAADF])
+        scores = np.array(
+            [[nrmse(series, truth, Weights(h, t), settings) for t in TV] for h in HAADF]
+        )
         landscapes[f"{name}, {kind}, {law}"] = scores
         i, j = np.unravel_index(scores.argmin(), scores.shape)
         ones = float(scores[HAADF.index(USUAL.haadf), TV.index(USUAL.tv)])
-        blind = nrmse(as_measured(series), truth, USUAL)
-        alone = min(nrmse(series, truth, Weights(0.0, tv), Method.CHEMISTRY_TV) for tv in TV)
+        blind = nrmse(as_measured(series), truth, USUAL, settings)
+        alone = min(nrmse(series, truth, Weights(0.0, tv), settings) for tv in TV)
         best = float(scores.min())
         yield (
             name,
@@ -98,13 +99,13 @@ def data(
     return make_specimen(kind, size, 0), simulate(make_specimen(kind, 2 * size, 0), plan, SEED)
 
 
-def nrmse(
-    series: TiltSeries, truth: Specimen, weights: Weights, method: Method = Method.FUSED
-) -> float:
-    """Mean NRMSE of a solve."""
-    return score(reconstruct(series, method, weights, SETTINGS, kept=KEPT).volumes, truth)
+def nrmse(series: TiltSeries, truth: Specimen, weights: Weights, settings: SolverSettings) -> float:
+    """Mean NRMSE of a solve: fused, or of chemistry + TV where HAADF has no weight."""
+    method = Method.FUSED if weights.haadf else Method.CHEMISTRY_TV
+    return score(reconstruct(series, method, weights, settings, kept=KEPT).volumes, truth)
 
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    main(int(given[0]) if given else 32, given[1:] or list(CONDITIONS))
+    settings = edition_in(given)[1]
+    main(int(given[0]) if given else 32, given[1:] or list(CONDITIONS), settings)
