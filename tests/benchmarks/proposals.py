@@ -51,17 +51,17 @@ def seconds(known: int, weights: int, seed: int) -> tuple[float, float]:
     return time.process_time() - fitted, fitted - began
 
 
+def taken(known: int, weights: int) -> str:
+    """Median milliseconds, as text."""
+    found = np.array([seconds(known, weights, seed) for seed in range(REPEATS)])
+    choice, fit = 1e3 * np.median(found, axis=0)
+    return f"{choice:.0f} + {fit:.0f}"
+
+
 def main() -> None:
     """Print a table."""
-    rows = []
-    for known in COUNTS:
-        row = [str(known)]
-        for weights in (1, 2, 3):
-            found = np.array([seconds(known, weights, seed) for seed in range(REPEATS)])
-            choice, fit = 1e3 * np.median(found, axis=0)
-            row.append(f"{choice:.0f} + {fit:.0f}")
-        rows.append(row)
     print("ms: choice + fit of the parameters")
+    rows = ([known, *(taken(known, weights) for weights in (1, 2, 3))] for known in COUNTS)
     table(["results", "1 weight", "2 weights", "3 weights"], rows)
 
 

@@ -2,18 +2,24 @@
 
 Besides the figures for print, whose rendering does not depend on the number of trials.
 
-    python tests/benchmarks/report.py [TRIALS]
+    python tests/benchmarks/report.py [TRIALS [CELLS [COMMAND ...]]]
+
+With commands, ``status`` or ``report``, what each takes on the same folder in a process of its own,
+memory too. Without CELLS there is one for every 100 trials.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from common import table
 
@@ -42,23 +48,39 @@ chemistry_tv_trials = 18
 """
 
 
-def main(trials: int) -> None:
-    """Print the seconds of every stage and the size of the page."""
-    edge = max(1, round(math.sqrt(trials / PER_CELL)))
+def main(trials: int, cells: int, commands: Sequence[str]) -> None:
+    """Print the seconds of every stage and the size of the page, or what commands take."""
+    edge = max(1, round(math.sqrt(cells)))
+    each = trials // cells
     axes = {"haadf": list(range(5, 5 + edge)), "chemical": list(range(3, 3 + edge))}
-    study = parse_study(STUDY.format(trials=PER_CELL - 20, **axes))
+    study = parse_study(STUDY.format(trials=each - 20, **axes))
+    count = f"{edge**2 * each} in {edge**2} cells"
     with tempfile.TemporaryDirectory() as name:
         folder = StudyFolder(name)
         folder.study_file.write_text(study.toml(), encoding="utf-8")
         with folder.journal_file.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in _records(study))
+        if commands:
+            rows = ((count, name, *_spent(name, folder.path)) for name in commands)
+            table(("trials", "command", "s", "CPU s", "GiB at most"), rows)
+            return
         seconds, cpu, size = _timed(folder)
-    count = f"{edge**2 * PER_CELL} in {edge**2} cells"
     stages = ("journal read", "atlas", "page", "all", "CPU s", "figures besides")
     read, atlas, page, figures = seconds
     row = (count, *(f"{s:.2f} s" for s in (read, atlas, page, read + atlas + page)))
     row = (*row, f"{cpu:.2f}", f"{figures:.2f} s", f"{size / 1e6:.1f}")
     table(("trials", *stages, "page / MB"), [row])
+
+
+def _spent(name: str, folder: Path) -> tuple[str, str, str]:
+    """Seconds, those of the CPU, and the largest memory of a command."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "tomoatlas", name, str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, code, used = os.wait4(process.pid, 0)
+    assert code == 0, f"{name} ended with wait status {code}"
+    seconds, cpu = time.perf_counter() - began, used.ru_utime + used.ru_stime
+    return f"{seconds:.1f}", f"{cpu:.1f}", f"{used.ru_maxrss / 2**20:.2f}"
 
 
 def _timed(folder: StudyFolder) -> tuple[list[float], float, int]:
@@ -104,4 +126,6 @@ def _records(study: Study) -> Iterator[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    cells = int(sys.argv[2]) if len(sys.argv) > 2 else max(1, trials // PER_CELL)
+    main(trials, cells, sys.argv[3:])

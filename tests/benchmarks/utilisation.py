@@ -13,6 +13,7 @@ method; all scaled to the given mean. Run:
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 import sys
 import tempfile
@@ -259,24 +260,18 @@ def _used(spans: list[tuple[float, float]], workers: Sequence[Worker], until: fl
 def main(names: Sequence[str]) -> bool:
     """Print a row for each simulation; whether all of them hold."""
     header = ("simulation", "trials", "while there is work for all", "tail included", "to hold")
-    outcomes = {name: simulate(row) for name, row in rows().items() if not names or name in names}
-    table(
-        (*header, "virtual", "processor", "real"),
-        (
-            (
-                name,
-                outcome.trials,
-                f"{outcome.steady:.1%}",
-                f"{outcome.whole:.1%}",
-                f">= {rows()[name].least:.0%}",
-                f"{outcome.virtual:.0f} s",
-                f"{outcome.processor:.0f} s",
-                f"{outcome.real:.0f} s",
-            )
-            for name, outcome in outcomes.items()
-        ),
-    )
-    return all(outcome.whole >= rows()[name].least for name, outcome in outcomes.items())
+    held = []
+
+    def simulated(name: str, row: Row) -> tuple[object, ...]:
+        outcome = simulate(row)
+        held.append(outcome.whole >= row.least)
+        shares = (f"{outcome.steady:.1%}", f"{outcome.whole:.1%}", f">= {row.least:.0%}")
+        seconds = (outcome.virtual, outcome.processor, outcome.real)
+        return name, outcome.trials, *shares, *(f"{value:.0f} s" for value in seconds)
+
+    asked = {name: row for name, row in rows().items() if not names or name in names}
+    table((*header, "virtual", "processor", "real"), itertools.starmap(simulated, asked.items()))
+    return all(held)
 
 
 if __name__ == "__main__":
