@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from ...recon_core.methods import Method
 from ...sweep.study import Study
+from ...sweep.study.tables import Strategy
 from ...sweep.study.trial import SCORES
 from ..atlas import Atlas
 from ..cells import cell_text
 from ..figures.maps import ACCURACY
 from ..maps import shown_axes
 from ..posterior import NEAR_BEST, Floats, least, posterior
-from ..progress import failure_classes
+from ..progress import failure_classes, planned_trials
 from ..style import (
     METHOD_LABELS,
     METHOD_STYLE,
@@ -176,7 +177,8 @@ def page_data(
             }
             for q in map_columns(atlas)
         ],
-        "methods": _methods(study),
+        "methods": _methods(trials, study),
+        "alone": study.search.strategy is Strategy.PER_CELL,
         "elements": list(atlas.elements),
         "space": {name: list(ends) for name, ends in study.search.space.of(Method.FUSED).items()},
         "score": SCORES[study.search.score].label.strip("⟨⟩"),
@@ -188,7 +190,8 @@ def page_data(
     }
 
 
-def _methods(study: Study) -> list[dict[str, Any]]:
+def _methods(trials: pd.DataFrame, study: Study) -> list[dict[str, Any]]:
+    planned = planned_trials(trials, study)
     return [
         {
             "key": str(method),
@@ -196,7 +199,7 @@ def _methods(study: Study) -> list[dict[str, Any]]:
             "colour": METHOD_STYLE[method][0],
             "column": SCORE_COLUMNS[method],
             "weights": list(method.weight_names),
-            "budget": study.search.budget(method),
+            "planned": planned[method].tolist(),
         }
         for method in reversed(METHOD_LABELS)
         if method in study.search.methods

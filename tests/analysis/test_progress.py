@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from tomoatlas.analysis.journal import load_trials
+from tomoatlas.analysis.atlas import atlas_of
+from tomoatlas.analysis.journal import JournalReader, load_trials
 from tomoatlas.analysis.progress import duration, failures_by_class, progress, trials_left
+from tomoatlas.analysis.report.data import page_data
 from tomoatlas.analysis.table import trials_table
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
@@ -119,6 +122,11 @@ def test_a_search_over_many_cells_is_complete_when_it_has_ended(tmp_path):
     assert (state.planned, state.done) == (summary.done, summary.done)
     assert state.cells_done == state.cells == 4
     assert not trials_left(load_trials(tmp_path), study).any()
+    reader = JournalReader(tmp_path)
+    page = page_data(atlas_of(tmp_path, reader.trials), reader.trials, study, {})
+    planned = sum(np.array(method["planned"]) for method in page["methods"])
+    np.testing.assert_array_equal(planned, np.bincount(page["trials"]["cell"]))
+    assert not page["alone"]
     journal = tmp_path / "trials.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]))

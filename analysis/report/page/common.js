@@ -60,8 +60,8 @@ D.trials.cell.forEach((cell, i) => {
   );
 });
 
-const planned = D.methods.reduce((sum, method) => sum + method.budget, 0);
-const finished = (cell) => trialsOf[cell].length >= planned;
+const planned = (cell) => D.methods.reduce((sum, method) => sum + method.planned[cell], 0);
+const finished = (cell) => trialsOf[cell].length >= planned(cell);
 
 function bestOf(trials) {
   return trials

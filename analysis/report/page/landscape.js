@@ -38,6 +38,8 @@ function decades(name) {
 const scoredTrials = (cell, method) => trialsOf[cell].filter((t) =>
   t.method === method.key && method.weights.every((name) => t[name] > 0));
 
+const whose = D.alone ? "The search's own model." : "A model of this cell's trials alone; the search's own takes all cells together.";
+
 /** The landscape of every method with weights, below a heading of its own. */
 function cellLandscapes(cell) {
   return D.methods.filter((method) => method.weights.length).flatMap((method) => {
@@ -49,7 +51,7 @@ function cellLandscapes(cell) {
     const two = method.weights.length > 1;
     return [heading,
       two ? el("div", { className: "pair" }, plotBox(`mean-${method.key}`), plotBox(`sigma-${method.key}`)) : plotBox(`curve-${method.key}`),
-      el("p", { className: "caption" }, "The search's own model. Dots: trials; ★ best; ✕ failed, which count as "
+      el("p", { className: "caption" }, `${whose} Dots: trials; ★ best; ✕ failed, which count as `
         + `one deviation worse than the worst. ${two ? `White line: expected within ${100 * D.near} % of the best.` : "Band: one standard deviation σ on either side."}`)];
   });
 }

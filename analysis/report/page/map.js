@@ -78,7 +78,7 @@ const gains = (cell) => D.quantities.filter((q) => q.kind === "gain" && q.values
 
 function trialCount(cell) {
   const failed = trialsOf[cell].filter((t) => t.failure).length;
-  return `Trials: ${trialsOf[cell].length} of ${planned} ended, ${failed} failed`;
+  return `Trials: ${trialsOf[cell].length} of ${planned(cell)} ended, ${failed} failed`;
 }
 
 const hoverBox = document.getElementById("hover");

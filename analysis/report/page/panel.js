@@ -24,8 +24,8 @@ const plotBox = (id, ...title) => el("section", {}, ...title.map((text) => el("h
 
 function cellNotice(cell) {
   const done = trialsOf[cell].length;
-  if (done >= planned) return [];
-  const text = done ? `${done} of ${planned} trials of this cell have ended: its values can still improve.`
+  if (finished(cell)) return [];
+  const text = done ? `${done} of ${planned(cell)} trials of this cell have ended: its values can still improve.`
     : "No trial of this cell has ended yet.";
   return [el("p", { className: "notice" }, text)];
 }
@@ -38,7 +38,7 @@ function methodTable(cell, counts = true) {
     const trials = trialsOf[cell].filter((t) => t.method === method.key);
     const best = bestOf(trials);
     const acts = (name) => best && best[name] != null && !(name !== "tv" && quantity("haadf").values[cell] == null);
-    const good = `${trials.filter((t) => !t.failure).length} of ${method.budget}`;
+    const good = `${trials.filter((t) => !t.failure).length} of ${method.planned[cell]}`;
     body.append(el("tr", {},
       el("th", { scope: "row" }, method.label),
       el("td", {}, best ? fixedPoint(best.nrmse) : "no result"),
@@ -61,8 +61,8 @@ function drawProgress(cell) {
     let best = Infinity;
     const line = trials.map((t) => (t.failure ? best : (best = Math.min(best, t.score))));
     const colour = { color: method.colour };
-    if (method.budget === 1) {
-      const last = Math.max(...D.methods.map((m) => m.budget));
+    if (method.planned[cell] === 1) {
+      const last = Math.max(...D.methods.map((m) => m.planned[cell]));
       traces.push({ x: [1, last], y: [best, best], mode: "lines", name: method.label, line: { ...colour, dash: "dash" } });
       continue;
     }
