@@ -191,6 +191,9 @@ class Scheduler:
         self._searches = {search.key: search for search in searches(study, cells)}
         self._plans = plans(list(self._searches.values()))
         self._plan_of = {search: plan for plan in self._plans for search in plan.searches}
+        # Searches of one cell make all of their trials: only the others are asked again and again.
+        self._surveys = [plan for plan in self._plans if not isinstance(plan, Search)]
+        self._sure = sum(plan.budget for plan in self._plans if isinstance(plan, Search))
         self.done = self.failed = 0
         self._durations, self._each = DurationModel(), 1
         self._attempts: Counter[Trial] = Counter()
@@ -208,12 +211,12 @@ class Scheduler:
     @property
     def total(self) -> int:
         """Trials of the study; at most so many, as long as a search may end by itself."""
-        return sum(plan.budget for plan in self._plans)
+        return self._sure + sum(survey.budget for survey in self._surveys)
 
     @property
     def expected(self) -> int:
         """Trials that the study will have had at its end, as far as can be said now."""
-        return sum(plan.likely for plan in self._plans)
+        return self._sure + sum(survey.likely for survey in self._surveys)
 
     @property
     def finished(self) -> bool:

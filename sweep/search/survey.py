@@ -50,6 +50,7 @@ class Survey:
         self._begin()
         self._place = {search.key: i for i, search in enumerate(self.searches)}
         self._cells = self._described()
+        self._most = sum(search.budget for search in self.searches)
         self._lag = self._settings.lag_of(self.cells)
         self._made: dict[int, tuple[int, Array]] = {}
         self._knew: dict[int, int] = {}
@@ -101,8 +102,7 @@ class Survey:
     @property
     def budget(self) -> int:
         """Trials that it may make; once it has ended, those it made."""
-        most = sum(search.budget for search in self.searches)
-        return len(self._made) if self._ended else max(most, len(self._made))
+        return len(self._made) if self._ended else max(self._most, len(self._made))
 
     @property
     def left(self) -> int:
