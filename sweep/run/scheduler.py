@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from ...recon_core.methods import Method
 from ..estimate import DurationModel
 from ..executors import Executor, trials_each
-from ..search import Search, recognised, searches
+from ..search import Search, key_of, recognised, searches
 from ..search.plans import Plan, plans
 from ..study import Study
 from ..study.trial import (
@@ -263,8 +263,7 @@ class Scheduler:
             trial = plan.next_trial()
             self._order.add(plan)
             if trial is not None:
-                search = self._searches[trial.cell.values, trial.method, trial.scale.reduced]
-                self._ready.append(Planned(search, trial))
+                self._ready.append(Planned(self._searches[key_of(trial)], trial))
                 return True
         return False
 

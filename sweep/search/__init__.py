@@ -203,6 +203,16 @@ class Search:
         return short_seed("search", p["condition"], p["solver"], p["method"], *parts)
 
 
+def key_of(trial: Trial) -> SearchKey:
+    """The key of the search that a trial belongs to, see :attr:`Search.key`.
+
+    Parameters
+    ----------
+    trial : of a study with axes.
+    """
+    return trial.cell.values, trial.method, trial.scale.reduced
+
+
 def rounded(score: float, digits: int | None) -> float:
     """A score of so many significant digits; all of them for None.
 

@@ -12,7 +12,7 @@ from ...recon_core.methods import default_weights
 from ..study.identity import short_seed
 from ..study.tables import SearchSettings
 from ..study.trial import GAMMA, Proposal, Scalar, Trial, weights_named
-from . import Search, SearchKey
+from . import Search, key_of
 from .choices import Cells, Choice, Results, fitted_results, next_choice
 from .context import columns, uses_haadf
 from .contextual import Array, Indices, Parameters, fit_parameters
@@ -209,7 +209,7 @@ class Survey:
 
     def _add(self, trial: Trial) -> None:
         proposal = _made_by(trial)
-        place = self._place[_key(trial)]
+        place = self._place[key_of(trial)]
         self._made[proposal.number] = (place, unit_of(self._space, trial.weights))
         self._knew[proposal.number] = proposal.known
         self._search(trial).weights[trial.number] = trial.weights
@@ -218,7 +218,7 @@ class Survey:
             self._next += 1
 
     def _search(self, trial: Trial) -> Search:
-        return self.searches[self._place[_key(trial)]]
+        return self.searches[self._place[key_of(trial)]]
 
     def _trial(self, choice: Choice, proposal: Proposal) -> Trial:
         number = sum(self._made[k][0] == choice.cell for k in range(proposal.number))
@@ -264,10 +264,6 @@ class Survey:
         if count not in self._fits:
             self._fits = {count: fit_parameters(points.at(sound), scores[sound])}
         return self._fits[count]
-
-
-def _key(trial: Trial) -> SearchKey:
-    return trial.cell.values, trial.method, trial.scale.reduced
 
 
 def _values(search: Search) -> list[tuple[str, Scalar]]:
