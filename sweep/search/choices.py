@@ -17,7 +17,8 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from .contextual import Array, Indices, Model, Parameters, Points, condition, improvement
+from .contextual import Array, Indices, Model, Parameters, Points, condition
+from .gp import improvement
 from .propose import DESIGN_BLOCK, sobol
 
 DESIGNED = 8

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import fmin_l_bfgs_b
-from scipy.special import ndtr
+
+from .gp import correlation
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -123,8 +124,7 @@ def _matern(squares: Array) -> Array:
     """Matern-5/2 correlations at squared distances, which are overwritten."""
     r = np.sqrt(squares, out=squares)
     r *= ROOT5
-    found: Array = (1.0 + r + r * r / 3.0) * np.exp(-r)
-    return found
+    return correlation(r)
 
 
 def _slope(squares: Array) -> tuple[Array, Array]:
@@ -203,13 +203,11 @@ def loss(prior: Prior, vector: Array, points: Points, scores: Array) -> tuple[fl
     apart, joint = p.places(points)
     (m1, slope1), (m2, slope2) = (_slope(_squares(at, at)) for at in (apart, joint))
     k = p.a**2 * m1 + p.b**2 * m2 + p.cell**2 * same
-    k[np.diag_indices_from(k)] += p.noise**2
-    factor = cho_factor(k, lower=True, check_finite=False)
-    alpha = cho_solve(factor, scores, check_finite=False)
-    volume = np.log(np.diagonal(factor[0])).sum()
+    factor, alpha = _solved(k, p, scores)
+    volume = np.log(np.diagonal(factor)).sum()
     loss = 0.5 * float(scores @ alpha) + float(volume) + 0.5 * float(vector @ vector)
     # d loss = sum of w times dK, elementwise; dpotri fills the lower triangle alone.
-    lower = np.tril(dpotri(factor[0], lower=1)[0])
+    lower = np.tril(dpotri(factor, lower=1)[0])
     w = 0.5 * (lower + np.tril(lower, -1).T - np.outer(alpha, alpha))
     amplitudes = [
         2.0 * p.a**2 * np.vdot(w, m1),
@@ -294,21 +292,12 @@ def condition(parameters: Parameters, points: Points, scores: Array) -> Model:
     """
     mean = float(scores.mean())
     k = covariance(parameters, points, points)
+    factor, alpha = _solved(k, parameters, scores - mean)
+    return Model(parameters, points, mean, np.tril(factor), alpha)
+
+
+def _solved(k: Array, parameters: Parameters, scores: Array) -> tuple[Array, Array]:
+    """Lower Cholesky factor of a covariance and the noise, above it anything; its solution."""
     k[np.diag_indices_from(k)] += parameters.noise**2
     factor = cho_factor(k, lower=True, check_finite=False)
-    alpha = cho_solve(factor, scores - mean, check_finite=False)
-    return Model(parameters, points, mean, np.tril(factor[0]), alpha)
-
-
-def improvement(mean: Array, deviation: Array, best: Array) -> Array:
-    """Expected improvement on ``best`` (Jones et al. 1998, eq. 15).
-
-    Parameters
-    ----------
-    mean, deviation : of the prediction, of one shape.
-    best : lowest so far, of the same shape.
-    """
-    z = (best - mean) / deviation
-    density = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
-    gain: Array = deviation * (z * ndtr(z) + density)
-    return np.maximum(gain, 0.0, out=gain)
+    return factor[0], cho_solve(factor, scores, check_finite=False)

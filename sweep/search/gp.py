@@ -125,7 +125,7 @@ class Models:
         return mean, np.sqrt(self.weights @ (deviations**2 + (means - mean) ** 2))
 
     def improvement(self, at: Array, best: Array) -> Array:
-        """Expected improvement (Jones et al. 1998, eq. 15), averaged over the models.
+        """Expected improvement, averaged over the models.
 
         Parameters
         ----------
@@ -137,12 +137,24 @@ class Models:
         Expected improvement (number,).
         """
         mean, deviation = self.predict(at)
-        z = (best[:, None] - mean) / deviation
-        density = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
-        gain = deviation * (z * ndtr(z) + density)
+        gain = improvement(mean, deviation, best[:, None])
         # The tiny term ranks points by their uncertainty where no improvement is expected at all.
-        found: Array = self.weights @ (np.maximum(gain, 0.0) + 1e-12 * deviation)
+        found: Array = self.weights @ (gain + 1e-12 * deviation)
         return found
+
+
+def improvement(mean: Array, deviation: Array, best: Array) -> Array:
+    """Expected improvement on ``best`` (Jones et al. 1998, eq. 15).
+
+    Parameters
+    ----------
+    mean, deviation : of the prediction, of one shape.
+    best : lowest so far, of a shape that goes with it.
+    """
+    z = (best - mean) / deviation
+    density = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
+    gain: Array = deviation * (z * ndtr(z) + density)
+    return np.maximum(gain, 0.0, out=gain)
 
 
 def ask(points: Array, scores: Array, seed: int) -> Array:
@@ -268,8 +280,18 @@ def matern(a: Array, b: Array, lengths: Array) -> Array:
     squares = (a[:, None, :] - b[None, :, :]) ** 2
     # One matrix product over the squared differences of all pairs, for all models.
     r = np.sqrt(5.0 * lengths**-2.0 @ squares.reshape(-1, a.shape[1]).T)
-    correlation: Array = (1.0 + r + r * r / 3.0) * np.exp(-r)
-    return correlation.reshape(len(lengths), len(a), len(b))
+    return correlation(r).reshape(len(lengths), len(a), len(b))
+
+
+def correlation(r: Array) -> Array:
+    """Matern-5/2 correlations.
+
+    Parameters
+    ----------
+    r : distances in units of the length, times the root of 5.
+    """
+    found: Array = (1.0 + r + r * r / 3.0) * np.exp(-r)
+    return found
 
 
 def _best_point(models: Models, points: Array, scores: Array, rng: np.random.Generator) -> Array:

@@ -28,8 +28,8 @@ from tomoatlas.sweep.search.contextual import (
     condition,
     covariance,
     fit_parameters,
-    improvement,
 )
+from tomoatlas.sweep.search.gp import improvement
 
 PRECISION = 0.005
 
