@@ -184,7 +184,7 @@ def _accepted(key: str, before: Any) -> str:
 def _check_same(folder: Path, old: Study, new: Study) -> None:
     """Refuse to continue a folder with another study; the first difference is named."""
     before, now = flattened(old.tables()), flattened(new.tables())
-    for key in [*before, *(key for key in now if key not in before)]:
+    for key in before | now:
         if not _continues(key, before.get(key), now.get(key)):
             raise BadInput(
                 "the folder belongs to another study",

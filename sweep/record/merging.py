@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -127,7 +127,7 @@ def _together(parts: Sequence[tuple[Path, Study]]) -> Study:
 def _united(values: Iterable[tuple[Any, ...]]) -> tuple[Any, ...]:
     """All values once; numbers in ascending order where every part has them so."""
     several = list(values)
-    united = reduce(lambda one, other: (*one, *(v for v in other if v not in one)), several)
+    united = tuple(dict.fromkeys(chain.from_iterable(several)))
     numbers = all(type(value) in (int, float) for value in united)
     return tuple(sorted(united)) if numbers and all(_ascending(v) for v in several) else united
 
@@ -139,7 +139,7 @@ def _ascending(values: tuple[Any, ...]) -> bool:
 def _check_same(first: Path, study: Study, folder: Path, other: Study) -> None:
     """Refuse the part of another study."""
     ours, theirs = _decisive(study), _decisive(other)
-    for key in [*ours, *(key for key in theirs if key not in ours)]:
+    for key in ours | theirs:
         if ours.get(key) != theirs.get(key):
             raise BadInput(
                 "another study",
