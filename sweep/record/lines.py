@@ -13,11 +13,13 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ...recon_core.errors import printable
+from ...recon_core.errors import from_os_error, printable
 from ...recon_core.methods import Method, Weights
 from ..study import Study
 from ..study.trial import (
@@ -56,6 +58,9 @@ _TEXTS = (
     "version",
     "commit",
 )
+BLOCK = 1 << 22
+"""Bytes of a journal that are read at once."""
+
 _LINES_NAMED = 5
 _PADDING = b"\0 \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -110,6 +115,25 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
             rest = b""
     if rest:
         yield rest
+
+
+def file_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file as it stands, with their ends; none where there is no such file.
+
+    Parameters
+    ----------
+    path : of a journal or the like.
+
+    Raises
+    ------
+    BadInput, Trouble : it cannot be read.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                yield from whole_lines(iter(partial(file.read, BLOCK), b""))
+    except OSError as error:
+        raise from_os_error(error, "cannot be read", path) from error
 
 
 @dataclass

@@ -12,20 +12,17 @@ from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ...phantoms.formats.files import unwritable, write_aside
-from ...recon_core.errors import BadInput, from_os_error
+from ...recon_core.errors import BadInput
 from ..study import MAX_CELLS, Study, check_divisible
 from ..study.axes import flattened
 from ..study.identity import UNHASHED
 from ..study.trial import Record, is_final
 from . import MAY_GROW, StudyFolder
 from .journal import kept_beside
-from .lines import TrialLines, whole_lines
-
-BLOCK = 1 << 22
-"""Bytes of a journal that are read at once."""
+from .lines import TrialLines, file_lines
 
 NAMED = 5
 """Conflicts that are named; more are counted."""
@@ -79,7 +76,7 @@ def merge(parts: Sequence[str | Path], out: str | Path) -> Merged:
     home = _new(StudyFolder(out))
     lines = _Lines(study)
     write_aside(home.journal_file, lambda path: _write(path, lines, folders))
-    runs = [block for folder in folders for block in _blocks(folder.runs_file)]
+    runs = [line for folder in folders for line in file_lines(folder.runs_file)]
     if runs:
         write_aside(home.runs_file, lambda path: path.write_bytes(b"".join(runs)))
     # Last: a journal without its study is taken for nobody's, and not for complete.
@@ -194,7 +191,7 @@ class _Lines:
         for path in (folder.journal_file, *kept_beside(folder.journal_file)):
             taken = TrialLines(self.study)
             self._found.append((path, taken))
-            for line in whole_lines(_blocks(path)):
+            for line in file_lines(path):
                 record = taken.take(line)
                 if record is not None and self._is_new(record, folder.path):
                     self.trials += is_final(record)
@@ -228,17 +225,3 @@ def _name(record: Mapping[str, Any]) -> str:
     """A trial as a person knows it."""
     cell = ", ".join(f"{axis} = {value}" for axis, value in record["cell"].items())
     return f"Trial {record['number']} of {record['method']}" + (f" at {cell}" if cell else "")
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    try:
-        if path.is_file():
-            with path.open("rb") as file:
-                yield from _read(file)
-    except OSError as error:
-        raise from_os_error(error, "cannot be read", path) from error
-
-
-def _read(file: BinaryIO) -> Iterator[bytes]:
-    while block := file.read(BLOCK):
-        yield block

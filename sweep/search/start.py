@@ -6,7 +6,7 @@ otherwise, such as size, tilts or SNR, becomes context.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -16,7 +16,7 @@ from typing import Any
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ..record import StudyFolder
-from ..record.lines import TrialLines, whole_lines
+from ..record.lines import TrialLines, file_lines
 from ..study import Study
 from ..study.axes import flattened
 from ..study.specimens import outline
@@ -147,13 +147,11 @@ def _trials(folder: Path, changed: int) -> tuple[Study, list[_Row]]:  # noqa: AR
 
 
 def _rows(study: Study, journal: Path) -> Iterator[_Row]:
-    lines = TrialLines(study)
     cells = {cell.values: cell for cell in study.cells()}
-    for line in whole_lines([journal.read_bytes()]):
-        record: Mapping[str, Any] | None = lines.take(line)
-        if record is None or not is_final(record) or is_reduced(record):
+    for record in filter(None, map(TrialLines(study).take, file_lines(journal))):
+        if not is_final(record) or is_reduced(record):
             continue
-        score = score_of(study.search.score, dict(record))
+        score = score_of(study.search.score, record)
         if record["status"] == "ok" and score == score:
             cell = cells[tuple(record["cell"].items())]
             yield cell, Method(record["method"]), weights_named(record["weights"]), score
