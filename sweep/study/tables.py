@@ -285,18 +285,16 @@ class SearchSettings(Table):
         alone = info.data.get("strategy") is Strategy.PER_CELL
         return 1 if lag is None and alone else lag
 
-    @field_validator("start")
+    @field_validator("start", "fidelity")
     @classmethod
-    def _together(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _together(cls, value: object, info: ValidationInfo) -> object:
         if value is not None and info.data.get("strategy") is not Strategy.CONTEXTUAL:
             raise BadInput("for searches over many cells", accepted='strategy = "contextual"')
         return value
 
     @field_validator("fidelity")
     @classmethod
-    def _cheaper_and_together(cls, value: Fidelity | None, info: ValidationInfo) -> Fidelity | None:
-        if value is not None and info.data.get("strategy") is not Strategy.CONTEXTUAL:
-            raise BadInput("for searches over many cells", accepted='strategy = "contextual"')
+    def _cheaper(cls, value: Fidelity | None) -> Fidelity | None:
         if value is not None and value.size is None and value.iterations is None:
             raise BadInput("nothing is cheaper", accepted="size, iterations or both")
         return value
