@@ -57,6 +57,21 @@ def uses_haadf(method: Method, haadf_tilts: int) -> bool:
     return "haadf" in method.weight_names and haadf_tilts > 0
 
 
+def is_number(value: object) -> bool:
+    """Whether a value of a key is a number, and no switch.
+
+    Parameters
+    ----------
+    value : as a study has it.
+
+    Examples
+    --------
+    >>> is_number(9), is_number(True)
+    (True, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def surrogate_key(values: Values, haadf: bool) -> tuple[Scalar, ...]:
     """What cells must have in common to share a surrogate.
 
@@ -105,7 +120,7 @@ def _counts(path: str, haadf: bool) -> bool:
 
 def _scaled(path: str, value: Scalar) -> bool:
     """Whether a value has a place on a scale."""
-    return path not in SEEDS and isinstance(value, int | float) and not isinstance(value, bool)
+    return path not in SEEDS and is_number(value)
 
 
 def _on_scale(path: str, values: Array) -> Array:

@@ -21,7 +21,7 @@ from ..study import Study
 from ..study.axes import flattened
 from ..study.specimens import outline
 from ..study.trial import Cell, Scalar, is_final, is_reduced, score_of, weights_named
-from .context import uses_haadf
+from .context import is_number, uses_haadf
 
 KEY = "search.start"
 WITHOUT_MEANING = ("solver.tolerance", "solver.max_iterations", "solver.projector")
@@ -84,7 +84,7 @@ def everything(at: Study) -> tuple[tuple[str, Scalar], ...]:
     ----------
     at : the study of one condition.
     """
-    return tuple((path, value) for path, value in _settings(at).items() if _is_number(value))
+    return tuple((path, value) for path, value in _settings(at).items() if is_number(value))
 
 
 def _settings(at: Study) -> dict[str, Any]:
@@ -104,10 +104,6 @@ def _searched(study: Study) -> str:
     return ", ".join(study.search.space.of(Method.FUSED))
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _check_same(at: Study, there: Study, source: str) -> None:
     """Refuse results of another specimen or score, or whose weights mean something else."""
     mine, other = (
@@ -117,7 +113,7 @@ def _check_same(at: Study, there: Study, source: str) -> None:
     for path, value in mine.items():
         meant = path.startswith("specimen.") and path != "specimen.size"
         meant |= path.startswith("solver.") and path not in WITHOUT_MEANING
-        if value != other.get(path) and (meant or not _is_number(value)):
+        if value != other.get(path) and (meant or not is_number(value)):
             raise BadInput(
                 f"an atlas of another {path}, {other.get(path)}",
                 key=KEY,
