@@ -39,21 +39,23 @@ CONDITIONS: dict[str, dict[str, object]] = {
 
 def main(size: int, names: list[str]) -> None:
     """Print one row per condition and specimen."""
-    both = [f"{what}: {start}" for what in ("best", "mean", "iterations") for start in STARTS]
-    table(("condition", "specimen", *both, "chemistry + TV"), rows(size, names))
+    best, mean, count = ([f"{w}: {s}" for s in STARTS] for w in ("best", "mean", "iterations"))
+    header = ("condition", "specimen", *best, *mean, "series over trial", *count, "chemistry + TV")
+    table(header, rows(size, names))
 
 
 def rows(size: int, names: list[str]) -> Iterator[tuple[object, ...]]:
     """The rows of the table."""
     for name, kind in itertools.product(names, SNRS):
         truth, series = data(size, kind, "power", **CONDITIONS[name])
-        found = [solved(series, truth, start) for start in STARTS]
-        numbers = [f"{value:.3f}" for column in (0, 1) for value in (f[column] for f in found)]
+        best, mean, count = zip(*(solved(series, truth, start) for start in STARTS), strict=True)
+        numbers = [f"{value:.3f}" for value in (*best, *mean)]
         alone = min(
             score(reconstruct(series, Method.CHEMISTRY_TV, Weights(0.0, tv)).volumes, truth)
             for tv in ALONE
         )
-        yield name, kind, *numbers, *(f"{f[2]:.0f}" for f in found), f"{alone:.3f}"
+        gain = f"{mean[1] / mean[0] - 1:+.0%}"
+        yield name, kind, *numbers, gain, *(f"{value:.0f}" for value in count), f"{alone:.3f}"
 
 
 def solved(series: TiltSeries, truth: Specimen, start: StartName) -> tuple[float, float, float]:
