@@ -6,6 +6,7 @@ otherwise, such as size, tilts or SNR, becomes context.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,12 +21,22 @@ from ..record.lines import TrialLines, file_lines
 from ..study import Study
 from ..study.axes import flattened
 from ..study.specimens import outline
-from ..study.trial import Cell, Scalar, is_final, is_reduced, score_of, weights_named
+from ..study.trial import (
+    Cell,
+    Scalar,
+    TrialStatus,
+    is_final,
+    is_reduced,
+    score_of,
+    weights_named,
+)
 from .context import is_number, uses_haadf
 
 KEY = "search.start"
 WITHOUT_MEANING = ("solver.tolerance", "solver.max_iterations", "solver.projector")
 """Settings of the solver that weights do not depend on."""
+
+_TABLES = ("specimen", "acquisition", "solver")
 
 
 @dataclass(frozen=True)
@@ -96,9 +107,6 @@ def _settings(at: Study) -> dict[str, Any]:
     return {**kept, **{f"acquisition.chemical_snr.{element}": value for element, value in snr}}
 
 
-_TABLES = ("specimen", "acquisition", "solver")
-
-
 def _searched(study: Study) -> str:
     """Names of what is searched beside the weights that every study has."""
     return ", ".join(study.search.space.of(Method.FUSED))
@@ -148,6 +156,6 @@ def _rows(study: Study, journal: Path) -> Iterator[_Row]:
         if not is_final(record) or is_reduced(record):
             continue
         score = score_of(study.search.score, record)
-        if record["status"] == "ok" and score == score:
+        if record["status"] == TrialStatus.OK and not math.isnan(score):
             cell = cells[tuple(record["cell"].items())]
             yield cell, Method(record["method"]), weights_named(record["weights"]), score
