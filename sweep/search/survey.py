@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,15 @@ LEAST_SCORE = 1e-4
 
 LIKELY = 2.0
 """Trials per cell that a survey makes after its design, of smooth maps at the usual precision."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A trial that was made: the place of its cell, its weights in [0, 1], the results it knew."""
+
+    place: int
+    weights: Array
+    known: int
 
 
 class Survey:
@@ -51,9 +60,8 @@ class Survey:
         self._place = {search.key: i for i, search in enumerate(self.searches)}
         self._cells = self._described()
         self._most = sum(search.budget for search in self.searches)
-        self._lag = self._settings.lag_of(self.cells)
-        self._made: dict[int, tuple[int, Array]] = {}
-        self._knew: dict[int, int] = {}
+        self._lag = self._settings.lag_of(len({search.cell for search in self.searches}))
+        self._made: dict[int, _Made] = {}
         self._scores: dict[int, float] = {}
         self._next = self._settled = self._floor = 0
         self._ended = False
@@ -93,11 +101,6 @@ class Survey:
     def before(self) -> int:
         """Number of results of another study that it began with."""
         return len(self._told.cells)
-
-    @property
-    def cells(self) -> int:
-        """Number of cells."""
-        return len({search.cell.values for search in self.searches})
 
     @property
     def budget(self) -> int:
@@ -145,12 +148,11 @@ class Survey:
         return not self._ended and self._settled >= self._known()
 
     def _known(self) -> int:
+        """Number of results from which the next trial is made."""
         number = self._next
-        return (
-            0
-            if number < self.designed
-            else min(number, max(self._floor, number - self._lag + 1, 0))
-        )
+        if number < self.designed:
+            return 0
+        return min(number, max(self._floor, number - self._lag + 1))
 
     def next_trial(self) -> Trial | None:
         """The next trial; None where it has to wait for all results, or nothing is worth one."""
@@ -172,7 +174,7 @@ class Survey:
         """Whether a choice ends the search, or a stage of it: all results are to count first."""
         if choice is None or not number:
             return choice is None
-        return choice.stage > self._cells.stage_of(self._made[number - 1][0])
+        return choice.stage > self._cells.stage_of(self._made[number - 1].place)
 
     def take_in(self, trial: Trial, score: float | None) -> None:
         """Learn the score of a trial, of this run or an earlier one; None if it failed.
@@ -210,18 +212,18 @@ class Survey:
     def _add(self, trial: Trial) -> None:
         proposal = _made_by(trial)
         place = self._place[key_of(trial)]
-        self._made[proposal.number] = (place, unit_of(self._space, trial.weights))
-        self._knew[proposal.number] = proposal.known
+        weights = unit_of(self._space, trial.weights)
+        self._made[proposal.number] = _Made(place, weights, proposal.known)
         self._search(trial).weights[trial.number] = trial.weights
         while self._next in self._made:
-            self._floor = max(self._floor, self._knew[self._next])
+            self._floor = max(self._floor, self._made[self._next].known)
             self._next += 1
 
     def _search(self, trial: Trial) -> Search:
         return self.searches[self._place[key_of(trial)]]
 
     def _trial(self, choice: Choice, proposal: Proposal) -> Trial:
-        number = sum(self._made[k][0] == choice.cell for k in range(proposal.number))
+        number = sum(self._made[k].place == choice.cell for k in range(proposal.number))
         found = at_unit(self._space, choice.weights)
         acting = {name: getattr(found, name) for name in self._space}
         trial = self.searches[choice.cell].trial(number, weights_named(self._fixed | acting))
@@ -236,8 +238,8 @@ class Survey:
 
     def _results(self, number: int, known: int) -> Results:
         made = [self._made[k] for k in range(number)]
-        told, places = self._told, np.array([place for place, _ in made], dtype=np.intp)
-        weights = np.array([unit for _, unit in made]).reshape(number, len(self._space))
+        told, places = self._told, np.array([each.place for each in made], dtype=np.intp)
+        weights = np.array([each.weights for each in made]).reshape(number, len(self._space))
         scores = np.array([self._scores[k] for k in range(known)])
         return Results(
             np.concatenate([told.cells, places]),
