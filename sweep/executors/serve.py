@@ -69,7 +69,9 @@ def serve(tasks: int, lifeline: int) -> None:
     lifeline : file descriptor of a pipe that nobody writes to; it closes with the parent.
     """
     _die_with(lifeline)
-    _ignore_signals()
+    ignore_signals()
+    # the parent has started this process with them blocked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_SIGNALS)
     _prefer_as_victim()
     os.set_inheritable(tasks, False)
     connection = Connection(tasks)
@@ -129,10 +131,10 @@ def _end_after(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _ignore_signals() -> None:
+def ignore_signals() -> None:
+    """Ignore what terminals and schedulers send to a whole job, from here on."""
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_SIGNALS)
 
 
 def _prefer_as_victim() -> None:

@@ -6,7 +6,6 @@ Importing this starts MPI.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -35,7 +34,7 @@ from ...versions import Provenance, check_same_code, provenance
 from .. import Evaluate, Limits
 from ..batches import SINGLY, Batching
 from ..local import ProcessExecutor
-from ..serve import IGNORED_SIGNALS
+from ..serve import ignore_signals
 from .manager import MpiExecutor
 from .worker import ManagerLost, Tag, naps, work
 
@@ -282,8 +281,7 @@ def leave(code: int) -> int:
     clean-up: the record is closed and the streams are flushed by now, so nothing is lost. Signals
     are ignored from here on, as by the ranks that wait for this.
     """
-    for number in IGNORED_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     sys.stdout.flush()
     sys.stderr.flush()
     overdue = threading.Timer(FINALIZE_SECONDS, os._exit, [code])

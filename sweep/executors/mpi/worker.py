@@ -5,7 +5,6 @@ evaluate them, and sends results back. Nothing here starts MPI.
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from ...study import Task
 from ...study.trial import Trial, TrialResult
 from ..child import CannotStart
 from ..local import ProcessExecutor
-from ..serve import IGNORED_SIGNALS
+from ..serve import ignore_signals
 
 NAP_SECONDS, LONGEST_NAP_SECONDS = 0.0005, 0.004
 
@@ -127,8 +126,7 @@ def work(transport: Transport, worker: ProcessExecutor) -> int:
     ManagerLost : rank 0 is gone; the children are ended.
     """
     # Schedulers and terminals signal all ranks; rank 0 alone decides what ends.
-    for number in IGNORED_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     try:
         while (tasks := _awaited(transport, Tag.TASK)) is not None:
             if not _evaluated(transport, worker, tasks):
