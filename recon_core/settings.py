@@ -14,6 +14,7 @@ LawName = Literal["power", "linear"]
 ContrastName = Literal[LawName, "fitted"]
 """Laws to reconstruct with."""
 
+LikelihoodName = Literal["poisson", "least-squares"]
 ProjectorName = Literal["sparse", "astra"]
 NoiseName = Literal["counts", "residual"]
 UnitsName = Literal["percentile", "noise"]
@@ -90,7 +91,7 @@ class SolverSettings(BaseModel):
     gamma: Annotated[float, AfterValidator(_allowed)] = 2.0
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
     max_iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 400
-    chemistry: Literal["poisson", "least-squares"] = "poisson"
+    chemistry: LikelihoodName = "poisson"
     regulariser: RegulariserName = "tv"
     totals: bool = False
     projector: ProjectorName = "sparse"

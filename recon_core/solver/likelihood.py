@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..device import Device
+from ..settings import LikelihoodName
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
-LikelihoodName = Literal["poisson", "least-squares"]
 
 LEAST = 1e-6  # expected counts: keeps b / y finite
 SLACK = 0.2
@@ -54,15 +54,22 @@ class CountData:
     scale: Array
     background: Array
 
-    def rows(self, rays: Array) -> Array:
-        """Return projections as (trial, element, ray, x).
+    def operands(self, rays: Array) -> tuple[Array, Array, Array, Array]:
+        """Return what kernels compare: projections, counts, scale and background.
 
         Parameters
         ----------
-        rays : (..., element, angle, y, x).
+        rays : projected concentrations, (..., element, angle, y, x).
+
+        Returns
+        -------
+        rows : a view of ``rays``, (trial, element, ray, x).
+        counts : (element, ray, x).
+        scale, background : (element,).
         """
-        elements, width = len(self.counts), rays.shape[-1]
-        return rays.reshape(-1, elements, rays.shape[-3] * rays.shape[-2], width)
+        elements, angles, y, x = self.counts.shape
+        rows = rays.reshape(-1, elements, angles * y, x)
+        return rows, self.counts.reshape(elements, angles * y, x), self.scale, self.background
 
     @cached_property
     def mean(self) -> Values:
@@ -109,19 +116,14 @@ class Poisson:
 
     def value(self, rays: Array) -> Values:
         """See :class:`Likelihood`."""
-        data, rows = self.data, self.data.rows
-        values: Values = data.device.kernels.poisson_deviance(
-            rows(rays), rows(data.counts)[0], data.scale, data.background, self.knee
-        )
+        kernel = self.data.device.kernels.poisson_deviance
+        values: Values = kernel(*self.data.operands(rays), self.knee)
         return values
 
     def slope(self, rays: Array) -> None:
         """See :class:`Likelihood`."""
-        data, rows = self.data, self.data.rows(rays)
-        counts = data.rows(data.counts)[0]
-        data.device.kernels.poisson_slope(
-            rows, counts, data.scale, data.background, self.knee, rows
-        )
+        rows, *known = self.data.operands(rays)
+        self.data.device.kernels.poisson_slope(rows, *known, self.knee, rows)
 
     def bend(self, expect: Callable[[Array], Array], out: Array) -> None:
         """See :class:`Likelihood`."""
@@ -157,19 +159,14 @@ class LeastSquares:
 
     def value(self, rays: Array) -> Values:
         """See :class:`Likelihood`."""
-        data, rows = self.data, self.data.rows
-        values: Values = data.device.kernels.weighted_squares(
-            rows(rays), rows(data.counts)[0], data.scale, data.background, self._precision
-        )
+        kernel = self.data.device.kernels.weighted_squares
+        values: Values = kernel(*self.data.operands(rays), self._precision)
         return values
 
     def slope(self, rays: Array) -> None:
         """See :class:`Likelihood`."""
-        data, rows = self.data, self.data.rows(rays)
-        counts = data.rows(data.counts)[0]
-        data.device.kernels.squares_slope(
-            rows, counts, data.scale, data.background, self._precision, rows
-        )
+        rows, *known = self.data.operands(rays)
+        self.data.device.kernels.squares_slope(rows, *known, self._precision, rows)
 
     def bend(self, _expect: Callable[[Array], Array], out: Array) -> None:
         """See :class:`Likelihood`; constant, as the variance is that of the mean count."""

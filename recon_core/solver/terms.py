@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from ..device import Device
 from ..projection import Projector
+from ..settings import LikelihoodName
 from .likelihood import (
     LEAST,
     LIKELIHOODS,
     CountData,
     Likelihood,
-    LikelihoodName,
     levels,
     penalty,
     pushed,
