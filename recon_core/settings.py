@@ -102,19 +102,21 @@ class SolverSettings(BaseModel):
     film: Annotated[bool, AfterValidator(_for_fitted)] = False
 
 
+_SECOND: dict[str, object] = {
+    "contrast": "fitted",
+    "gamma": 1.0,
+    "regulariser": "guided",
+    "totals": True,
+    "noise": "residual",
+    "units": "noise",
+    "background": "vacuum",
+}
+
 SOLVER_EDITIONS: dict[int, dict[str, object]] = {
     1: {},
-    2: {
-        "contrast": "fitted",
-        "gamma": 1.0,
-        "regulariser": "guided",
-        "totals": True,
-        "noise": "residual",
-        "units": "noise",
-        "background": "vacuum",
-    },
+    2: _SECOND,
+    3: _SECOND | {"start": "series"},
 }
-SOLVER_EDITIONS[3] = SOLVER_EDITIONS[2] | {"start": "series"}
 """Edition of a study → the defaults of ``[solver]`` that differ from the first edition's.
 
 An edition that was released never changes; a better default is a new edition.
