@@ -31,7 +31,7 @@ from scipy import ndimage
 from .device import CPU
 from .errors import BadInput
 from .geometry import Placement, TiltGeometry
-from .metrics.vacuum import chemical_backgrounds, estimate_vacuum
+from .metrics.vacuum import estimate_vacuum
 from .moves import (
     FARTHEST_STEP,
     across_axis,
@@ -41,14 +41,17 @@ from .moves import (
     first_order_move,
     in_image,
     slopes_of,
+    specimen_columns,
     specimen_curve,
     specimen_place,
 )
 from .projection import SparseProjector
+from .result import PRIOR_POWER
 from .settings import SolverSettings, newest_settings
 from .solver import reconstruct
 from .solver.haadf_moments import inverted
 from .solver.least_squares import non_negative
+from .solver.normalisation import with_backgrounds
 from .tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
@@ -210,8 +213,7 @@ def unsteadiness(series: TiltSeries) -> tuple[float, float] | None:
     own = across_axis(centres_of_mass(signal), placement.rotation_deg)
     for i in range(len(own)):
         own[i] -= placement.across(i), placement.along(i)
-    tilts = np.deg2rad(seen.haadf_angles_deg)
-    columns = np.stack([np.cos(tilts), -np.sin(tilts), np.ones(len(tilts))], axis=1)
+    columns = np.column_stack([specimen_columns(seen.haadf_angles_deg), np.ones(len(own))])
     across = own[:, 0] - columns @ np.linalg.lstsq(columns, own[:, 0], rcond=None)[0]
     return float(across.std()), float(own[:, 1].std())
 
@@ -288,11 +290,8 @@ def _turned(images: _Images, isolated: bool) -> _Images:
 
 def _by_mass(images: _Images) -> Values:
     """Shifts that bring every centre of mass to that of one specimen."""
-    centres = centres_of_mass(images.signal)
-    turn = np.deg2rad(images.rotation_deg)
     # in the frame of the axis; there y is Y cos - Z sin + offset, x is X
-    y = centres[:, 0] * np.cos(turn) - centres[:, 1] * np.sin(turn)
-    x = centres[:, 1] * np.cos(turn) + centres[:, 0] * np.sin(turn)
+    y, x = across_axis(centres_of_mass(images.signal), images.rotation_deg).T.copy()
     curve = specimen_curve(images.angles_deg, specimen_place(images.angles_deg, y))
     return in_image(np.stack([y - curve, x - x.mean()], axis=1), images.rotation_deg)
 
@@ -328,10 +327,15 @@ def _matched(images: _Images, rounds: int, turning: bool = False) -> _Images:
     return images
 
 
+def _volume(images: _Images, projector: SparseProjector) -> Array:
+    """Least-squares volume of the images, without its negative values."""
+    return np.maximum(inverted(CPU, projector, images.signal, STEPS), 0)
+
+
 def _models(images: _Images) -> Array:
-    """Project the least-squares volume of the images, without its negative values."""
+    """Project the volume of the images."""
     projector = images.projector
-    return projector.forward(np.maximum(inverted(CPU, projector, images.signal, STEPS), 0))
+    return projector.forward(_volume(images, projector))
 
 
 def _residual(images: _Images) -> float:
@@ -344,8 +348,7 @@ def _residual(images: _Images) -> float:
 def _without_specimen(images: _Images, moves: Values) -> Values:
     """Moves less the part that only shifts the specimen."""
     own = across_axis(moves, images.rotation_deg)
-    tilts = np.deg2rad(images.angles_deg)
-    columns = np.stack([np.cos(tilts), -np.sin(tilts)], axis=1)
+    columns = specimen_columns(images.angles_deg)
     found = np.linalg.lstsq(columns, own[:, 0], rcond=None)[0]
     own[:, 0] -= columns @ found
     own[:, 1] -= own[:, 1].mean()
@@ -354,7 +357,7 @@ def _without_specimen(images: _Images, moves: Values) -> Values:
 
 def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
     """Shifts of the maps against the HAADF volume, (angle, (y, x)), and their last step."""
-    volume = np.maximum(inverted(CPU, images.projector, images.signal, STEPS), 0)
+    volume = _volume(images, images.projector)
     angles, height = series.chemical_angles_deg, images.signal.shape[1]
     levels = np.asarray(series.chemical_background, np.float32)[:, None, None, None]
     maps = series.chemical - levels
@@ -367,7 +370,7 @@ def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
     wide = (0, 0, NOISE_WIDTH, NOISE_WIDTH)
     variances = ndimage.gaussian_filter(series.chemical.astype(np.float64), wide) + 1e-6
     shifts = np.zeros((len(angles), 2))
-    prior = np.asarray(series.atomic_numbers, np.float64) ** 1.7
+    prior = np.asarray(series.atomic_numbers, np.float64) ** PRIOR_POWER
     summed = np.tensordot(prior, maps, 1)
     smooth = ndimage.gaussian_filter(summed, (0, SMOOTH, SMOOTH))
     rough = [correlated_shift(m, s) for m, s in zip(models(shifts), smooth, strict=True)]
@@ -401,8 +404,7 @@ def _by_elements(series: TiltSeries, images: _Images, maps: Values) -> tuple[Val
             volumes = reconstruct(placed, settings=_quick()).volumes
         except BadInput:  # HAADF and maps that contradict each other: the sum has to do
             return maps, step
-        pairs = zip(series.chemical_background, chemical_backgrounds(placed), strict=True)
-        known = replace(series, chemical_background=tuple(own or found for own, found in pairs))
+        known = with_backgrounds(placed)
         for _ in range(ELEMENT_ROUNDS):
             placement = Placement(_pairs(maps), 0.0, rotation)
             geometry = replace(placed.chemical_geometry(), placement=placement)

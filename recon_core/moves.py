@@ -86,21 +86,25 @@ def axis_turn(angles_deg: tuple[float, ...], turns: Values) -> float:
 
 def specimen_place(angles_deg: tuple[float, ...], y: Values) -> tuple[float, float]:
     """Place (Y, Z) of a specimen whose curve is nearest to positions, next to a constant offset."""
-    tilts = np.deg2rad(angles_deg)
-    columns = np.stack([np.cos(tilts), -np.sin(tilts), np.ones(len(tilts))], axis=1)
+    columns = np.column_stack([specimen_columns(angles_deg), np.ones(len(y))])
     found = np.linalg.lstsq(columns, y, rcond=None)[0]
     # a constant and Y cos(tilt) are nearly the same: where shifts are large the constant goes first
     spread = float(((y - columns @ found) ** 2).mean())
-    ridge = len(tilts) * spread / FRAME**2 * np.diag([1.0, 1.0, 0.0])
+    ridge = len(y) * spread / FRAME**2 * np.diag([1.0, 1.0, 0.0])
     found = np.linalg.solve(columns.T @ columns + ridge + 1e-9 * np.eye(3), columns.T @ y)
     return float(found[0]), float(found[1])
 
 
 def specimen_curve(angles_deg: tuple[float, ...], middle: tuple[float, float]) -> Values:
     """Places across the axis of a specimen at (Y, Z), (angle,)."""
-    tilts = np.deg2rad(angles_deg)
-    curve: Values = middle[0] * np.cos(tilts) - middle[1] * np.sin(tilts)
+    curve: Values = (specimen_columns(angles_deg) * middle).sum(axis=1)
     return curve
+
+
+def specimen_columns(angles_deg: tuple[float, ...]) -> Values:
+    """Return how the places of a specimen go with its own place (Y, Z), (angle, 2)."""
+    tilts = np.deg2rad(angles_deg)
+    return np.stack([np.cos(tilts), -np.sin(tilts)], axis=1)
 
 
 def across_axis(shifts: Values, rotation_deg: float) -> Values:

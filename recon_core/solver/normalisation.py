@@ -135,14 +135,19 @@ def with_scale(series: TiltSeries, settings: SolverSettings, device: Device) -> 
     TiltSeries : ``series`` itself if all is known.
     """
     if settings.background == "vacuum" and not all(series.chemical_background):
-        series = _with_backgrounds(series)
+        series = with_backgrounds(series)
     if settings.units == "noise":
         return with_agreed_scale(series, settings, device)
     return with_chemical_scale(series, device, settings.projector)
 
 
-def _with_backgrounds(series: TiltSeries) -> TiltSeries:
-    """Replace backgrounds of 0 by the counts of vacuum."""
+def with_backgrounds(series: TiltSeries) -> TiltSeries:
+    """Return the series with the counts of vacuum for backgrounds of 0.
+
+    Parameters
+    ----------
+    series : measured counts.
+    """
     pairs = zip(series.chemical_background, chemical_backgrounds(series), strict=True)
     return replace(series, chemical_background=tuple(own or found for own, found in pairs))
 
