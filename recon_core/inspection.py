@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from .alignment import unsteadiness
 from .checks import check_series
 from .geometry import Mask
 from .metrics.noise import PATCH, estimate_noise
-from .metrics.vacuum import chemical_backgrounds, estimate_vacuum
+from .metrics.vacuum import Vacuum, chemical_backgrounds, estimate_vacuum
 from .tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
@@ -82,14 +83,18 @@ def inspect(series: TiltSeries) -> tuple[Verdict, ...]:
     >>> {verdict.verdict for verdict in inspect(series)}
     {'good'}
     """
-    clean = _masked(series)  # what is bad in one way would look bad in others too
+    haadf, maps = _modalities(series)
+    shown = (haadf, maps) if series.haadf_angles_deg else (maps,)
+    # what is bad in one way would look bad in others too; filled in once, no mask is needed
+    clean = replace(_masked(series, haadf, maps).filled(), haadf_mask=None, chemical_mask=None)
+    vacuum = _vacuum(clean) if min(clean.haadf.shape[1:]) >= PATCH + 2 else None
     return (
-        *_tilts(series),
-        *_bad_pixels(series),
-        *_bad_tilts(series),
-        *_levels(clean),
-        *_noise(clean.filled()),
-        *_totals(clean.filled()),
+        *map(_tilts, shown),
+        *map(_bad_pixels, shown),
+        *map(_bad_tilts, shown),
+        *_levels(clean, vacuum),
+        *_noise(clean),
+        *_totals(clean, vacuum),
         *_shifts(clean),
         *_of_checks(clean),
     )
@@ -106,38 +111,71 @@ def mended(series: TiltSeries) -> TiltSeries:
     -------
     TiltSeries : with masks where anything is bad; what a mask left out before stays out.
     """
-    masked = _masked(series)
+    masked = _masked(series, *_modalities(series))
     seen = masked.filled()
-    levels, background, film = masked.chemical_background, masked.haadf_background, 0.0
+    levels, background, film = series.chemical_background, series.haadf_background, 0.0
     if not any(levels):
         levels = chemical_backgrounds(seen)
-    if not background and seen.haadf_angles_deg:
-        vacuum = estimate_vacuum(seen.haadf, seen.haadf_angles_deg, film=True)
-        background = vacuum.level if vacuum.is_seen else 0.0
-        film = vacuum.film if vacuum.is_seen and vacuum.film > 6 * vacuum.film_error else 0.0
-    film = film or masked.haadf_film
-    filled = replace(masked, chemical_background=levels, haadf_background=background)
-    return replace(filled, haadf_film=film)
+    vacuum = None if background else _vacuum(seen)
+    if vacuum is not None and vacuum.is_seen:
+        background = vacuum.level
+        film = vacuum.film if vacuum.film > 6 * vacuum.film_error else 0.0
+    return replace(
+        masked,
+        chemical_background=levels,
+        haadf_background=background,
+        haadf_film=film or series.haadf_film,
+    )
 
 
-def _masked(series: TiltSeries) -> TiltSeries:
+def _masked(series: TiltSeries, haadf: _Modality, maps: _Modality) -> TiltSeries:
     """Leave bad pixels and tilts out."""
-    haadf = _joined(series.haadf_mask, _good_pixels(series.haadf, series.haadf_angles_deg))
+    return replace(series, haadf_mask=haadf.good, chemical_mask=maps.good)
+
+
+def _vacuum(series: TiltSeries) -> Vacuum | None:
+    """Vacuum of HAADF and a film in it; None without HAADF."""
+    if not series.haadf_angles_deg:
+        return None
+    return estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True)
+
+
+@dataclass(frozen=True)
+class _Modality:
+    """Images of HAADF, or the sum of the elements' maps, and what is bad of them.
+
+    What a mask leaves out is looked at too.
+    """
+
+    name: str
+    images: Array
+    angles_deg: tuple[float, ...]
+    mask: Mask | None
+
+    @cached_property
+    def hot(self) -> Good:
+        return hot_pixels(self.images, self.angles_deg)
+
+    @cached_property
+    def bad(self) -> list[int]:
+        return bad_tilts(self.images, self.angles_deg)
+
+    @property
+    def good(self) -> Mask | None:
+        """Pixels that are good by the mask too; None if all are."""
+        good = ~self.hot
+        good[self.bad] = False
+        if self.mask is not None:
+            good &= self.mask.array()
+        return None if good.all() else Mask.of(good)
+
+
+def _modalities(series: TiltSeries) -> tuple[_Modality, _Modality]:
     total = series.chemical.sum(axis=0, dtype=np.float32)
-    maps = _joined(series.chemical_mask, _good_pixels(total, series.chemical_angles_deg))
-    return replace(series, haadf_mask=haadf, chemical_mask=maps)
-
-
-def _joined(mask: Mask | None, good: Good) -> Mask | None:
-    """Pixels that are good by both; None if all are."""
-    both = good if mask is None else good & mask.array()
-    return None if both.all() else Mask.of(both)
-
-
-def _good_pixels(images: Array, angles_deg: tuple[float, ...]) -> Good:
-    good = ~hot_pixels(images, angles_deg)
-    good[bad_tilts(images, angles_deg)] = False
-    return good
+    return (
+        _Modality("HAADF", series.haadf, series.haadf_angles_deg, series.haadf_mask),
+        _Modality("maps", total, series.chemical_angles_deg, series.chemical_mask),
+    )
 
 
 def hot_pixels(images: Array, angles_deg: tuple[float, ...]) -> Good:
@@ -207,85 +245,73 @@ def _saturated(image: Array) -> bool:
     return top > 255 and float((image == top).mean()) > SATURATED
 
 
-def _modalities(series: TiltSeries) -> Iterator[tuple[str, Array, tuple[float, ...], Mask | None]]:
-    """Name, images, angles and mask; of the maps the sum of the elements."""
-    if series.haadf_angles_deg:
-        yield "HAADF", series.haadf, series.haadf_angles_deg, series.haadf_mask
-    total = series.chemical.sum(axis=0, dtype=np.float32)
-    yield "maps", total, series.chemical_angles_deg, series.chemical_mask
+def _tilts(modality: _Modality) -> Verdict:
+    images, angles = modality.images, modality.angles_deg
+    low, high = min(angles), max(angles)
+    words = f"{len(images)} from {low:.4g}° to {high:.4g}°, {images.shape[1]} x {images.shape[2]}"
+    few = high - low < 60 or len(images) < 5
+    return Verdict(
+        f"tilts of {modality.name}",
+        DOUBTFUL if few else GOOD,
+        words,
+        "the missing wedge will show; nothing mends it" if few else "",
+    )
 
 
-def _tilts(series: TiltSeries) -> Iterator[Verdict]:
-    for name, images, angles, _ in _modalities(series):
-        low, high = min(angles), max(angles)
-        words = (
-            f"{len(images)} from {low:.4g}° to {high:.4g}°, {images.shape[1]} x {images.shape[2]}"
-        )
-        few = high - low < 60 or len(images) < 5
-        yield Verdict(
-            f"tilts of {name}",
-            DOUBTFUL if few else GOOD,
-            words,
-            "the missing wedge will show; nothing mends it" if few else "",
-        )
+def _bad_pixels(modality: _Modality) -> Verdict:
+    hot, mask = modality.hot, modality.mask
+    count = int(hot.sum() if mask is None else (hot & mask.array()).sum())
+    left = 0 if mask is None else mask.left_out
+    words = f"{count} hot" + (f", {left} masked" if left else "")
+    return Verdict(
+        f"pixels of {modality.name}", BAD if count else GOOD, words, FIX if count else ""
+    )
 
 
-def _bad_pixels(series: TiltSeries) -> Iterator[Verdict]:
-    for name, images, angles, mask in _modalities(series):
-        hot = hot_pixels(images, angles)
-        if mask is not None:
-            hot &= mask.array()
-        count, left = int(hot.sum()), 0 if mask is None else mask.left_out
-        words = f"{count} hot" + (f", {left} masked" if left else "")
-        yield Verdict(f"pixels of {name}", BAD if count else GOOD, words, FIX if count else "")
+def _bad_tilts(modality: _Modality) -> Verdict:
+    bad, mask = modality.bad, modality.mask
+    if mask is not None:
+        seen: Good = np.asarray(mask.array().any(axis=(1, 2)))
+        bad = [i for i in bad if seen[i]]
+    named = ", ".join(f"{modality.angles_deg[i]:.4g}°" for i in bad)
+    words = f"blank, overexposed or saturated: {named}" if bad else "none blank or saturated"
+    return Verdict(f"exposure of {modality.name}", BAD if bad else GOOD, words, FIX if bad else "")
 
 
-def _bad_tilts(series: TiltSeries) -> Iterator[Verdict]:
-    for name, images, angles, mask in _modalities(series):
-        bad = bad_tilts(images, angles)
-        if mask is not None:
-            seen: Good = np.asarray(mask.array().any(axis=(1, 2)))
-            bad = [i for i in bad if seen[i]]
-        named = ", ".join(f"{angles[i]:.4g}°" for i in bad)
-        words = f"blank, overexposed or saturated: {named}" if bad else "none blank or saturated"
-        yield Verdict(f"exposure of {name}", BAD if bad else GOOD, words, FIX if bad else "")
-
-
-def _levels(series: TiltSeries) -> Iterator[Verdict]:
-    if series.haadf_angles_deg and min(series.haadf.shape[1:]) >= PATCH + 2:
-        seen = series.filled()
-        vacuum = estimate_vacuum(seen.haadf, seen.haadf_angles_deg, film=True)
-        words = f"{vacuum}; the file gives {series.haadf_background:.6g}"
-        if not vacuum.is_seen:
-            yield Verdict("vacuum of HAADF", DOUBTFUL, "not in view at all tilts")
-        elif not series.haadf_background and vacuum.level > 0.02 * vacuum.signal:
-            yield Verdict("vacuum of HAADF", DOUBTFUL, words, FIX)
-        else:
-            yield Verdict("vacuum of HAADF", GOOD, words)
-        given = series.chemical_background
-        found = chemical_backgrounds(seen)
-        pairs = zip(series.elements, found, given, strict=True)
-        named = ", ".join(f"{e} {f:.3g} ({g:.3g})" for e, f, g in pairs)
-        missing = not any(given) and any(f > 0 for f in found)
-        verdict = DOUBTFUL if missing else GOOD
-        words = f"counts per pixel where HAADF is dark (as given): {named}"
-        yield Verdict("vacuum of the maps", verdict, words, FIX if missing else "")
+def _levels(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
+    if vacuum is None:
+        return
+    words = f"{vacuum}; the file gives {series.haadf_background:.6g}"
+    if not vacuum.is_seen:
+        yield Verdict("vacuum of HAADF", DOUBTFUL, "not in view at all tilts")
+    elif not series.haadf_background and vacuum.level > 0.02 * vacuum.signal:
+        yield Verdict("vacuum of HAADF", DOUBTFUL, words, FIX)
+    else:
+        yield Verdict("vacuum of HAADF", GOOD, words)
+    given = series.chemical_background
+    found = chemical_backgrounds(series)
+    pairs = zip(series.elements, found, given, strict=True)
+    named = ", ".join(f"{e} {f:.3g} ({g:.3g})" for e, f, g in pairs)
+    missing = not any(given) and any(f > 0 for f in found)
+    verdict = DOUBTFUL if missing else GOOD
+    words = f"counts per pixel where HAADF is dark (as given): {named}"
+    yield Verdict("vacuum of the maps", verdict, words, FIX if missing else "")
 
 
 def _noise(series: TiltSeries) -> Iterator[Verdict]:
-    for name, images, _, _ in _modalities(series):
+    for modality in _modalities(series):
+        images = modality.images
         if min(images.shape[1:]) < PATCH + 2 or not images.size:
             continue
         noise = estimate_noise(images)
         mean = float(images.mean(dtype=np.float64))
         words = f"mean {mean:.4g}, {noise.gain:.3g} units for an electron or photon by its noise"
-        yield Verdict(f"noise of {name}", GOOD, words)
+        yield Verdict(f"noise of {modality.name}", GOOD, words)
 
 
-def _totals(series: TiltSeries) -> Iterator[Verdict]:
+def _totals(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
     """Totals over the tilts: the gain of HAADF, and shadowing of the detectors of the maps."""
-    if len(series.haadf) >= 3 and min(series.haadf.shape[1:]) >= PATCH + 2:
-        vacuum = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True)
+    if vacuum is not None and len(series.haadf) >= 3:
         levels = vacuum.at(series.haadf_angles_deg)[:, None, None]
         totals = (series.haadf - levels).sum(axis=(1, 2), dtype=np.float64)
         spread = _spread(totals)
@@ -337,10 +363,7 @@ def _of_checks(series: TiltSeries) -> Iterator[Verdict]:
         "radians": (BAD, IMPORT),
         "orientation": (BAD, IMPORT),
         "shift": (BAD, ALIGN),
-        "cut-off": (
-            DOUBTFUL,
-            "a wider field of view",
-        ),
+        "cut-off": (DOUBTFUL, "a wider field of view"),
         "film": (DOUBTFUL, "tomoatlas reconstruct --film"),
         "unit": (DOUBTFUL, "the weights of reconstruct do not depend on it"),
         "no-counts": (DOUBTFUL, ""),
