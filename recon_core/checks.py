@@ -226,7 +226,7 @@ def _blank_tilt(signal: _Signal) -> Iterator[Finding]:
     totals = signal.total.sum(axis=(1, 2), dtype=np.float64)
     if len(totals) < 3:
         return
-    usual = np.array([_beside(totals, i) for i in range(len(totals))])
+    usual = np.array([usual_total(totals, i) for i in range(len(totals))])
     pixels = signal.total[0].size
     spread = np.sqrt(pixels * np.maximum(signal.noise.variance(usual / pixels), 1e-30))
     ratio = totals / np.maximum(usual, 1e-30)
@@ -243,8 +243,14 @@ def _blank_tilt(signal: _Signal) -> Iterator[Finding]:
     )
 
 
-def _beside(totals: Values, i: int) -> float:
-    """Median total of the two tilts on each side of tilt i."""
+def usual_total(totals: Values, i: int) -> float:
+    """Return the median total of the two tilts on each side of a tilt.
+
+    Parameters
+    ----------
+    totals : of every image, in the order of their angles, (angle,).
+    i : index of the tilt.
+    """
     return float(np.median(np.concatenate([totals[max(0, i - 2) : i], totals[i + 1 : i + 3]])))
 
 

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .alignment import unsteadiness
-from .checks import check_series
+from .checks import (
+    BLANK,
+    BLANK_SIGMAS,
+    BRIGHT,
+    HOT_FACTOR,
+    HOT_LEAP,
+    HOT_SIGMAS,
+    OFF,
+    check_series,
+    usual_total,
+)
 from .geometry import Mask
 from .metrics.noise import PATCH, estimate_noise
 from .metrics.vacuum import Vacuum, chemical_backgrounds, estimate_vacuum
@@ -26,10 +36,8 @@ Array = NDArray[np.float32]
 Values = NDArray[np.float64]
 Good = NDArray[np.bool_]
 
-HOT_SIGMAS, HOT_FACTOR = 12.0, 3.0  # above the brightest neighbour, as of the checks
-HOT_RARE, HOT_LEAP = 0.998, 3.0  # this quantile of peaks, a multiple of it
+HOT_RARE = 0.998  # quantile of peaks, of those above the second brightest neighbour
 SATURATED = 0.01  # of the pixels of an image at the very same largest value
-DULL, BRIGHT = 0.5, 2.0  # total of a tilt over that of its neighbours
 SHADOWED = 0.25  # spread of an element's totals over the tilts that is more than noise
 UNEVEN = 0.15  # spread of HAADF totals from tilt to tilt
 MOVING = 0.3  # pixels, root mean square: half a pixel costs what HAADF gives
@@ -230,11 +238,10 @@ def bad_tilts(images: Array, angles_deg: tuple[float, ...]) -> list[int]:
     totals = np.minimum(images[order], tops).sum(axis=(1, 2), dtype=np.float64)
     found = []
     for place, i in enumerate(order):
-        near = np.concatenate([totals[max(0, place - 2) : place], totals[place + 1 : place + 3]])
-        usual = max(float(np.median(near)), 1e-30)
+        usual = max(usual_total(totals, place), 1e-30)
         flat = float(images[i].max()) > 0 and _saturated(images[i])
-        away = abs(totals[place] - usual) > 8.0 * np.sqrt(max(usual, 1.0))
-        if flat or (away and not DULL <= totals[place] / usual <= BRIGHT):
+        away = abs(totals[place] - usual) > BLANK_SIGMAS * np.sqrt(max(usual, 1.0))
+        if flat or (away and not BLANK <= totals[place] / usual <= BRIGHT):
             found.append(int(i))
     return sorted(found)
 
@@ -284,7 +291,7 @@ def _levels(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
     words = f"{vacuum}; the file gives {series.haadf_background:.6g}"
     if not vacuum.is_seen:
         yield Verdict("vacuum of HAADF", DOUBTFUL, "not in view at all tilts")
-    elif not series.haadf_background and vacuum.level > 0.02 * vacuum.signal:
+    elif not series.haadf_background and vacuum.level > OFF * vacuum.signal:
         yield Verdict("vacuum of HAADF", DOUBTFUL, words, FIX)
     else:
         yield Verdict("vacuum of HAADF", GOOD, words)
