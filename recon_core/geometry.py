@@ -60,6 +60,12 @@ class Placement:
         """Whether a row of pixels across the tilt axis sees more than one slice."""
         return bool(self.rotation_deg) or any(x for _, x in self.shifts)
 
+    @property
+    def direction(self) -> tuple[float, float]:
+        """Cosine and sine of the rotation, 1 and 0 exactly without one."""
+        turn = np.deg2rad(self.rotation_deg)
+        return float(np.cos(turn)), float(np.sin(turn))
+
     def across(self, angle: int) -> float:
         """Return the shift of an image across the tilt axis, pixels.
 
@@ -68,7 +74,7 @@ class Placement:
         angle : index of the tilt.
         """
         y, x = self._shift(angle)
-        cosine, sine = self._direction
+        cosine, sine = self.direction
         return y * cosine - x * sine
 
     def along(self, angle: int) -> float:
@@ -79,7 +85,7 @@ class Placement:
         angle : index of the tilt.
         """
         y, x = self._shift(angle)
-        cosine, sine = self._direction
+        cosine, sine = self.direction
         return x * cosine + y * sine
 
     def binned(self) -> Placement:
@@ -107,7 +113,7 @@ class Placement:
             return images
         moved = np.empty_like(images)
         middle = (np.array(images.shape[1:]) - 1) / 2
-        cosine, sine = self._direction
+        cosine, sine = self.direction
         turn = np.array([[cosine, sine], [-sine, cosine]])
         for i, image in enumerate(images):
             # the pixel of the recorded image that shows what belongs here
@@ -148,12 +154,6 @@ class Placement:
     def _shift(self, angle: int) -> tuple[float, float]:
         y, x = self.shifts[angle] if self.shifts else (0.0, 0.0)
         return y + self.axis_offset, x
-
-    @property
-    def _direction(self) -> tuple[float, float]:
-        """Cosine and sine of the rotation, 1 and 0 exactly without one."""
-        turn = np.deg2rad(self.rotation_deg)
-        return float(np.cos(turn)), float(np.sin(turn))
 
 
 STILL = Placement()

@@ -90,16 +90,14 @@ class ImagePlacement:
 
     def _moved(self, images: Array, sense: int) -> Array:
         """Shift or turn images; with the sense -1 the transpose of that."""
-        flat = images.reshape(-1, *images.shape[-3:])
+        flat, placement = images.reshape(-1, *images.shape[-3:]), self.geometry.placement
         moved = np.zeros_like(flat)
-        if not self.geometry.placement.rotation_deg:
+        if not placement.rotation_deg:
             left = np.floor(-self._along)
             _shift(flat, left.astype(np.int64), _weights(-self._along - left), sense, moved)
         else:
-            turn = np.deg2rad(self.geometry.placement.rotation_deg)
             table = _weights(np.arange(FRACTIONS) / FRACTIONS)
-            direction = float(np.cos(turn)), float(np.sin(turn))
-            _turn(flat, self._along, direction, table, sense, moved)
+            _turn(flat, self._along, placement.direction, table, sense, moved)
         return moved.reshape(images.shape)
 
 
