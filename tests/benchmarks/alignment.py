@@ -18,7 +18,7 @@ import numpy as np
 from common import edition_in, score, table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recon_core"))
-from misaligned import NONE, Fault, misaligned, specimen_in_vacuum, truth
+from misaligned import NONE, Fault, displaced, misaligned, own, specimen_in_vacuum, truth
 
 from tomoatlas.recon_core.alignment import align
 from tomoatlas.recon_core.geometry import STILL, Placement
@@ -30,36 +30,21 @@ KINDS = ("nanocubes", "composite")
 Values = np.ndarray
 
 
-def own(placement: Placement) -> Values:
-    """Shifts across and along the axis, (angle, 2)."""
-    count = len(placement.shifts)
-    return np.array([[placement.across(i), placement.along(i)] for i in range(count)])
-
-
-def curve(angles_deg: tuple[float, ...]) -> Values:
-    """What Y and Z of a specimen are worth across the axis, (angle, 2)."""
-    tilts = np.deg2rad(angles_deg)
-    return np.stack([np.cos(tilts), -np.sin(tilts)], axis=1)
-
-
 def in_frame(found: TiltSeries, known: TiltSeries) -> tuple[TiltSeries, Values, Values]:
     """The found series with the specimen where it is known to be; RMS errors of both modalities."""
-    off = own(found.haadf_placement) - own(known.haadf_placement)
-    middle = np.linalg.lstsq(curve(known.haadf_angles_deg), off[:, 0], rcond=None)[0]
-    along = off[:, 1].mean()
 
-    def moved(placement: Placement, angles: tuple[float, ...]) -> Placement:
-        specimen = np.stack([curve(angles) @ middle, np.full(len(angles), along)], axis=1)
-        y, x = (own(placement) - specimen).T
+    def moved(placement: Placement, move: Values) -> Placement:
+        y, x = (own(placement) - move).T
         turn = np.deg2rad(placement.rotation_deg)
         cosine, sine = np.cos(turn), np.sin(turn)
         shifts = np.stack([y * cosine + x * sine, x * cosine - y * sine], axis=1)
         return Placement(tuple(map(tuple, shifts.tolist())), 0.0, placement.rotation_deg)
 
+    haadf, maps = displaced(found, known)
     placed = replace(
         found,
-        haadf_placement=moved(found.haadf_placement, known.haadf_angles_deg),
-        chemical_placement=moved(found.chemical_placement, known.chemical_angles_deg),
+        haadf_placement=moved(found.haadf_placement, haadf),
+        chemical_placement=moved(found.chemical_placement, maps),
     )
     errors = [
         np.sqrt(((own(a) - own(b)) ** 2).mean(axis=0))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.geometry import film_thickness
 from tomoatlas.recon_core.machine import cpu_name, usable_cores
+from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.metrics import nrmse_by_element
+from tomoatlas.recon_core.result import Reconstruction
 from tomoatlas.recon_core.settings import SOLVER_EDITIONS, LawName, SolverSettings
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -102,6 +104,28 @@ def edition_in(words: list[str]) -> tuple[int, SolverSettings]:
 def score(volumes: np.ndarray, specimen: Specimen) -> float:
     """Mean NRMSE over the elements."""
     return float(np.mean(nrmse_by_element(volumes, specimen.volumes)))
+
+
+def best_weights(
+    series: TiltSeries,
+    truth: Specimen,
+    solve: Callable[[TiltSeries, Weights], Reconstruction],
+    haadf: Sequence[float],
+    tv: Sequence[float],
+) -> Weights:
+    """The best HAADF weight at the middle TV weight, and the best TV weight at that one."""
+
+    @cache
+    def nrmse(weights: Weights) -> float:
+        return score(solve(series, weights).volumes, truth)
+
+    best = min((Weights(each, tv[1]) for each in haadf), key=nrmse)
+    return min((Weights(best.haadf, each) for each in tv), key=nrmse)
+
+
+def by_element(truth: Specimen, values: Iterable[float]) -> str:
+    """One number per element, as text."""
+    return ", ".join(f"{e} {v:.2f}" for e, v in zip(truth.elements, values, strict=True))
 
 
 def machine() -> str:

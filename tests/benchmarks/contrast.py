@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable
-from functools import cache
 
-from common import LAW, LAWS, score, series_of, table
+from common import LAW, LAWS, best_weights, by_element, score, series_of, table
 
 from tomoatlas.phantoms.kinds import make_specimen
-from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.metrics import nrmse_by_element, totals
 from tomoatlas.recon_core.result import Reconstruction
@@ -48,43 +45,27 @@ def main(size: int, kinds: list[str]) -> None:
 def row(size: int, kind: str, data: LawName, law: LawName) -> tuple[object, ...]:
     """One specimen, law of the data and law of the solver, at the best weights of the grid."""
     truth = make_specimen(kind, size, 0)
-    best = chosen(series_of(size, kind, data, CHOOSING), truth, law)
-    found = solved(series_of(size, kind, data, REPORTED), best, law)
+
+    def solve(series: TiltSeries, weights: Weights) -> Reconstruction:
+        """Fused; where the law is not the data's, it fits the HAADF scale itself."""
+        return reconstruct(series, Method.FUSED, weights, SolverSettings(contrast=law))
+
+    best = best_weights(series_of(size, kind, data, CHOOSING), truth, solve, HAADF, TV)
+    found = solve(series_of(size, kind, data, REPORTED), best)
     return (
         kind,
         f"{LAW[data]} → {LAW[law]}",
         f"{best.haadf:g}, {best.tv:g}{'' if is_inside(best) else ' (edge)'}",
         f"{score(found.volumes, truth):.3f}",
-        named(truth, nrmse_by_element(found.volumes, truth.volumes)),
-        named(truth, totals(found.volumes, truth.volumes)),
+        by_element(truth, nrmse_by_element(found.volumes, truth.volumes)),
+        by_element(truth, totals(found.volumes, truth.volumes)),
         f"{found.status}, {found.iterations:.0f}",
     )
-
-
-def chosen(series: TiltSeries, truth: Specimen, law: LawName) -> Weights:
-    """The best HAADF weight at the middle TV weight, and the best TV weight at that one."""
-
-    @cache
-    def nrmse(weights: Weights) -> float:
-        return score(solved(series, weights, law).volumes, truth)
-
-    best = min((Weights(haadf, TV[1]) for haadf in HAADF), key=nrmse)
-    return min((Weights(best.haadf, tv) for tv in TV), key=nrmse)
-
-
-def solved(series: TiltSeries, weights: Weights, law: LawName) -> Reconstruction:
-    """A fused solve; where the law is not the data's, it fits the HAADF scale itself."""
-    return reconstruct(series, Method.FUSED, weights, SolverSettings(contrast=law))
 
 
 def is_inside(weights: Weights) -> bool:
     """Whether both weights lie between others that were tried."""
     return weights.haadf not in (HAADF[0], HAADF[-1]) and weights.tv not in (TV[0], TV[-1])
-
-
-def named(truth: Specimen, values: Iterable[float]) -> str:
-    """One number per element, as text."""
-    return ", ".join(f"{e} {v:.2f}" for e, v in zip(truth.elements, values, strict=True))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
-from common import LAW, LAWS, filmed, score, series_of, table, too_low
+from common import LAW, LAWS, best_weights, by_element, filmed, score, series_of, table, too_low
 
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
@@ -71,7 +70,7 @@ def rows(size: int, gamma: float, kind: str, law: LawName) -> Iterator[tuple[obj
     film = SolverSettings(contrast="fitted", gamma=gamma, film=True)
     data = {seed: series_of(size, kind, law, seed) for seed in (CHOOSING, *REPORTED)}
     paper, best = solver(SolverSettings()), solver(fitted)
-    weights = {way: chosen(data[CHOOSING], truth, way) for way in (paper, best)}
+    weights = {way: best_weights(data[CHOOSING], truth, way, HAADF, TV) for way in (paper, best)}
     cases: list[tuple[str, Solver, Change, Weights]] = [
         ("(Zx)², all known", paper, unchanged, weights[paper]),
         ("fitted", best, unchanged, weights[best]),
@@ -83,7 +82,7 @@ def rows(size: int, gamma: float, kind: str, law: LawName) -> Iterator[tuple[obj
     ]
     if law != "power":
         known = solver(own)
-        found = chosen(data[CHOOSING], truth, known)
+        found = best_weights(data[CHOOSING], truth, known, HAADF, TV)
         cases.insert(1, (f"{LAW[law]}, all known", known, unchanged, found))
     reference = None
     for name, way, change, pair in cases:
@@ -107,9 +106,9 @@ def _cells(
         f"{weights.haadf:g}, {weights.tv:g}{' (edge)' if edge else ''}",
         f"{mean:.3f}",
         f"{mean / reference - 1:+.1%}",
-        _named(truth, nrmse_by_element(first, truth.volumes)),
-        _named(truth, totals(first, truth.volumes)),
-        _named(truth, haze(first, truth.volumes)),
+        by_element(truth, nrmse_by_element(first, truth.volumes)),
+        by_element(truth, totals(first, truth.volumes)),
+        by_element(truth, haze(first, truth.volumes)),
         ", ".join(f"{o.element} {o.mean:.2f} ± {o.sigma:.3f}" for o in oxides),
         ", ".join(f"{found.iterations:.0f}" for found in results),
     )
@@ -148,21 +147,6 @@ def unchanged(series: TiltSeries) -> TiltSeries:
 def measured(series: TiltSeries) -> TiltSeries:
     """Without scales and vacuum level."""
     return replace(series, haadf_scale=None, chemical_scale=None, haadf_background=0.0)
-
-
-def chosen(series: TiltSeries, truth: Specimen, way: Solver) -> Weights:
-    """The best HAADF weight at the middle TV weight, and the best TV weight at that one."""
-
-    @cache
-    def nrmse(weights: Weights) -> float:
-        return score(way(series, weights).volumes, truth)
-
-    best = min((Weights(haadf, TV[1]) for haadf in HAADF), key=nrmse)
-    return min((Weights(best.haadf, tv) for tv in TV), key=nrmse)
-
-
-def _named(truth: Specimen, values: tuple[float, ...]) -> str:
-    return ", ".join(f"{e} {v:.2f}" for e, v in zip(truth.elements, values, strict=True))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
-from common import LAWS, score, series_of, table
+from common import LAWS, best_weights, by_element, score, series_of, table
 
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
@@ -132,12 +131,12 @@ def rows(
     """The candidates for one specimen and law of the data."""
     settings = SolverSettings(contrast=law if contrast == "own" else contrast, gamma=gamma)
     named = candidates(settings)
-    names = list(named)
+    first, *_, last = named
     truth, series = case(size, kind, law, *CHOSEN)
-    best = {name: chosen(series, truth, named[name]) for name in (names[0], names[-1])}
+    best = {n: best_weights(series, truth, named[n], HAADF, TV) for n in (first, last)}
     truth, series = case(size, kind, law, *REPORTED)
     for name, run in named.items():
-        weights = best[names[-1] if name.startswith("guided") else names[0]]
+        weights = best[last if name.startswith("guided") else first]
         found = run(series, weights)
         yield (
             kind,
@@ -153,17 +152,6 @@ def rows(
 def case(size: int, kind: str, law: LawName, which: int, seed: int) -> tuple[Specimen, TiltSeries]:
     """A specimen and its data."""
     return make_specimen(kind, size, which), series_of(size, kind, law, seed, specimen_seed=which)
-
-
-def chosen(series: TiltSeries, truth: Specimen, run: Solve) -> Weights:
-    """The best HAADF weight at the middle TV weight, and the best TV weight at that one."""
-
-    @cache
-    def nrmse(weights: Weights) -> float:
-        return score(run(series, weights).volumes, truth)
-
-    best = min((Weights(haadf, TV[1]) for haadf in HAADF), key=nrmse)
-    return min((Weights(best.haadf, tv) for tv in TV), key=nrmse)
 
 
 def held_out(series: TiltSeries, run: Solve, weights: Weights) -> float:
@@ -193,17 +181,12 @@ def cells(found: Reconstruction, truth: Specimen) -> tuple[str, ...]:
     oxides = stoichiometry(x, true, truth.elements, 1)
     return (
         f"{score(x, truth):.3f}",
-        named_values(truth, nrmse_by_element(x, true)),
-        named_values(truth, totals(x, true)),
-        named_values(truth, haze(x, true)),
-        named_values(truth, level(x, true)),
+        by_element(truth, nrmse_by_element(x, true)),
+        by_element(truth, totals(x, true)),
+        by_element(truth, haze(x, true)),
+        by_element(truth, level(x, true)),
         ", ".join(f"{o.element} {o.mean:.3f} ± {o.sigma:.3f}" for o in oxides),
     )
-
-
-def named_values(truth: Specimen, values: Iterable[float]) -> str:
-    """One number per element, as text."""
-    return ", ".join(f"{e} {v:.2f}" for e, v in zip(truth.elements, values, strict=True))
 
 
 if __name__ == "__main__":

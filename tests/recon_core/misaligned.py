@@ -33,6 +33,29 @@ class Fault:
 NONE = Fault(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
+def own(placement: Placement) -> np.ndarray:
+    """Shifts across and along the axis, (angle, 2)."""
+    count = len(placement.shifts)
+    return np.array([[placement.across(i), placement.along(i)] for i in range(count)])
+
+
+def displaced(found: ta.TiltSeries, known: ta.TiltSeries) -> tuple[np.ndarray, np.ndarray]:
+    """How the images of both modalities move, (angle, 2), with a specimen that lies elsewhere.
+
+    No image shows where the specimen lies: what the HAADF images are off by beside what it explains
+    is their error.
+    """
+    off = own(found.haadf_placement) - own(known.haadf_placement)
+    curves = [
+        np.stack([np.cos(tilts), -np.sin(tilts)], axis=1)  # of Y and Z, across the axis
+        for tilts in map(np.deg2rad, (known.haadf_angles_deg, known.chemical_angles_deg))
+    ]
+    place = np.linalg.lstsq(curves[0], off[:, 0], rcond=None)[0]
+    along = off[:, 1].mean()
+    haadf, maps = (np.stack([c @ place, np.full(len(c), along)], axis=1) for c in curves)
+    return haadf, maps
+
+
 def specimen_in_vacuum(kind: str, size: int, field: int, seed: int) -> ta.Specimen:
     """A specimen of ``size`` voxels in the middle of a field of ``field``."""
     made = ta.make_specimen(kind, size=size, seed=seed)

@@ -7,12 +7,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-from misaligned import Fault, misaligned, specimen_in_vacuum
+from misaligned import Fault, displaced, misaligned, own, specimen_in_vacuum
 from recon_cases import tilt_series
 
 from tomoatlas.recon_core.alignment import Alignment, align
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.recon_core.geometry import STILL, Placement
+from tomoatlas.recon_core.geometry import STILL
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 
@@ -31,27 +31,15 @@ def found() -> Alignment:
     return align(recorded(known()))
 
 
-def own(placement: Placement) -> np.ndarray:
-    """Shifts across and along the axis, (angle, 2)."""
-    count = len(placement.shifts)
-    return np.array([[placement.across(i), placement.along(i)] for i in range(count)])
-
-
 def errors(result: TiltSeries, truth: TiltSeries) -> tuple[np.ndarray, np.ndarray]:
     """RMS errors (across, along) of HAADF and maps, beside a shift of the specimen."""
     pairs = [
-        (result.haadf_placement, truth.haadf_placement, truth.haadf_angles_deg),
-        (result.chemical_placement, truth.chemical_placement, truth.chemical_angles_deg),
+        (result.haadf_placement, truth.haadf_placement),
+        (result.chemical_placement, truth.chemical_placement),
     ]
-    off = [own(a) - own(b) for a, b, _ in pairs]
-    curves = [np.stack([np.cos(t), -np.sin(t)], 1) for t in (np.deg2rad(p[2]) for p in pairs)]
-    specimen = np.linalg.lstsq(curves[0], off[0][:, 0], rcond=None)[0]
-    along = off[0][:, 1].mean()
-    rms = []
-    for error, curve in zip(off, curves, strict=True):
-        error -= np.stack([curve @ specimen, np.full(len(curve), along)], 1)
-        rms.append(np.sqrt((error**2).mean(0)))
-    return rms[0], rms[1]
+    moves = displaced(result, truth)
+    haadf, maps = (own(a) - own(b) - move for (a, b), move in zip(pairs, moves, strict=True))
+    return np.sqrt((haadf**2).mean(0)), np.sqrt((maps**2).mean(0))
 
 
 def test_shifts_and_rotation_come_back() -> None:
