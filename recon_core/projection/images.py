@@ -8,7 +8,7 @@ image, its value is interpolated at
 
 The weights are those of a Lanczos window (Duchon, J. Appl. Meteorol. 18, 1016 (1979)), scaled to a
 sum of 1: shorter kernels blur each image by another amount, which a reconstruction shows
-(``tests/benchmarks/alignment.py``). Beyond the edges lies vacuum. A pixel that a mask leaves out is
+(``tests/benchmarks/RESULTS.md``). Beyond the edges lies vacuum. A pixel that a mask leaves out is
 0. Each image is one thread's, so that results do not depend on threads.
 """
 

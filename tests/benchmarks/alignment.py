@@ -4,7 +4,7 @@
 
 Shifts of ± 4 px in both modalities, axis 3 px off and turned by 2°, maps drifting by 1 px, a film
 of 10 %, put in on a grid twice as fine by code that align does not share. The shift of the specimen
-that no image tells is taken off the placement before volumes are compared.
+that no image shows is taken off the placement before volumes are compared.
 """
 
 from __future__ import annotations

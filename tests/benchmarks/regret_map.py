@@ -11,6 +11,7 @@ proposed comes from the plans of the product, at their own lag. Run:
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -172,13 +173,15 @@ def main(seeds: int, figure: str | None) -> None:
     print(f"mean <= {MEAN:.0%} and worst <= {WORST:.0%}; median of {seeds} seeds (least, most)")
     header = ["map", "search", "trials per cell", "cost per cell", "at its end", "mean", "worst"]
     header += ["ms per proposal"]
-    found = {
-        (size, name): [searched(size, name, seed) for seed in range(seeds)]
-        for size in (64, 128)
-        for name in STRATEGIES
-        if size == 128 or "half" not in name
-    }
-    table(header, (row(size, name, runs) for (size, name), runs in found.items()))
+    found: dict[tuple[int, str], list[Searched]] = {}
+
+    def rows() -> Iterator[list[str]]:
+        for size, name in itertools.product((64, 128), STRATEGIES):
+            if size == 128 or "half" not in name:
+                found[size, name] = [searched(size, name, seed) for seed in range(seeds)]
+                yield row(size, name, found[size, name])
+
+    table(header, rows())
     if figure is not None:
         draw(found, figure)
 
