@@ -33,7 +33,6 @@ LEVEL, LEVEL_SIGMAS = 0.1, 6.0  # dark pixels above the background, as a part of
 OFF = 0.02  # HAADF vacuum off its background where it is in view, as a part of the signal
 VACUUM_EDGE = 16  # pixels per edge below which no vacuum is in view
 EDGE = 0.15  # signal at the edges across the tilt axis, as a part of the largest
-UNEXPLAINED, TURN_EVIDENCE = 0.9, 2.0  # another orientation of HAADF fits the maps better
 SHIFT, SHIFT_EVIDENCE = 0.75, 3.0  # pixels
 
 
@@ -358,9 +357,8 @@ def _of_both(series: TiltSeries) -> Iterator[Finding]:
         return
     y, x = found.shift
     shifted = max(abs(y), abs(x)) >= SHIFT and found.shift_evidence > SHIFT_EVIDENCE
-    turned = found.unexplained < UNEXPLAINED and found.evidence > TURN_EVIDENCE
     # one of the two: either also mends a part of the other
-    if turned and not (shifted and found.shift_unexplained < found.unexplained):
+    if found.turned and not (shifted and found.shift_unexplained < found.unexplained):
         yield Finding(
             "orientation",
             "haadf/angles_deg" if found.turn.sense < 0 else "haadf/projections",

@@ -24,7 +24,6 @@ Values = NDArray[np.float64]
 RADIANS, FEWEST = 1.6, 5  # all angles within ±1.6, in five tilts or more: radians
 STEADIER = 0.9  # variation of the profile along the axis over that across it, to tell the two apart
 SAME = 0.02  # relative: pixel sizes that differ less are the same
-TURNED, EVIDENCE = 0.9, 2.0  # as of the checks before a reconstruction
 
 
 @dataclass(frozen=True)
@@ -345,7 +344,7 @@ def _lifted(stack: _Stack, notes: list[str]) -> tuple[Array, float]:
 def _sense(series: TiltSeries, notes: list[str]) -> TiltSeries:
     """Reverse the HAADF tilts if the maps agree with that, and only with that."""
     found = agreement(series)
-    if found is None or found.unexplained >= TURNED or found.evidence <= EVIDENCE:
+    if found is None or not found.turned:
         return series
     turn = found.turn
     if (turn.sense, turn.flip_y, turn.flip_x) != (-1, 1, 1):

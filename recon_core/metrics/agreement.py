@@ -20,6 +20,7 @@ Values = NDArray[np.float64]
 SMOOTHING = 1.5  # pixels: maps of one count a pixel show nothing unsmoothed
 FEWEST_TILTS = 4  # compared, to judge a spread over tilts
 FARTHEST = 6  # pixels within which a shift is sought
+UNEXPLAINED, TURN_EVIDENCE = 0.9, 2.0  # another orientation of HAADF fits the maps better
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Agreement:
     shift: tuple[float, float]
     shift_unexplained: float
     shift_evidence: float
+
+    @property
+    def turned(self) -> bool:
+        """Whether ``turn`` fits the maps better than chance would let it."""
+        return self.unexplained < UNEXPLAINED and self.evidence > TURN_EVIDENCE
 
 
 def agreement(series: TiltSeries) -> Agreement | None:
