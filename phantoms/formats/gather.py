@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class Gathered:
 
     series: TiltSeries
     rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def gather(channels: Iterable[Channel], choices: Choices) -> Gathered:
@@ -89,7 +89,7 @@ def gather(channels: Iterable[Channel], choices: Choices) -> Gathered:
     """
     notes: list[str] = []
     stacks = [_stack(name, part, choices) for name, part in _by_name(list(channels)).items()]
-    stacks = [_sorted(_folded(_in_degrees(stack, notes), notes)) for stack in stacks]
+    stacks = [_sorted(_fold_noted(_in_degrees(stack, notes), notes)) for stack in stacks]
     rows = tuple(_row(stack) for stack in stacks)
     haadf = [stack for stack in stacks if stack.name == HAADF]
     maps = [stack for stack in stacks if stack.name != HAADF]
@@ -172,8 +172,8 @@ def _in_degrees(stack: _Stack, notes: list[str]) -> _Stack:
     return replace(stack, angles=tuple(float(np.rad2deg(a)) for a in stack.angles))
 
 
-def _folded(stack: _Stack, notes: list[str]) -> _Stack:
-    """Angles beyond ±90°: the same line of sight from behind, mirrored across the axis later."""
+def _fold_noted(stack: _Stack, notes: list[str]) -> _Stack:
+    """Say which angles :func:`_mirrored` will fold: those beyond ±90° are views from behind."""
     beyond = [a for a in stack.angles if not -90 <= a <= 90]
     if beyond:
         words = f"{len(beyond)} angles beyond ±90° folded, their images mirrored"
@@ -278,8 +278,7 @@ def _registered(stacks: list[_Stack], binning: int, notes: list[str]) -> tuple[l
 def _on_pixels(stack: _Stack, pixel: float, notes: list[str]) -> _Stack:
     own = stack.pixel_nm
     if own is None:
-        if stack.images.shape[1:]:
-            _add(notes, f"{stack.name}: no pixel size, taken for that of the others")
+        _add(notes, f"{stack.name}: no pixel size, taken for that of the others")
         return stack
     ratio = pixel / own
     if abs(ratio - 1) < SAME:
