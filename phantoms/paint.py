@@ -116,7 +116,7 @@ def solid_coverage(solid: RoundedBox, rows: Sequence[slice], size: int) -> Array
     -------
     array : coverage, (z, y, x) of the range, float32, 0 to 1.
     """
-    z, y, x = (((np.arange(r.start, r.stop) + 0.5) / size - 0.5).astype(np.float32) for r in rows)
+    z, y, x = (cell_centres(r, size, 1) for r in rows)
     distance = solid.distance(z[:, None, None], y[None, :, None], x[None, None, :])
     share = (distance < 0).astype(np.float32)
     cuts = int(np.clip(np.ceil(FINEST / (size * solid.inner)), SUBSAMPLES, FINEST))
@@ -130,13 +130,14 @@ def solid_coverage(solid: RoundedBox, rows: Sequence[slice], size: int) -> Array
     return share
 
 
-def cell_centres(row: slice, size: int) -> Array:
+def cell_centres(row: slice, size: int, cuts: int = SUBSAMPLES) -> Array:
     """Return the centres of the cells of some voxels along one axis.
 
     Parameters
     ----------
     row : range of voxels.
     size : voxels per edge of the box.
+    cuts : cells per voxel edge.
 
     Returns
     -------
@@ -147,8 +148,8 @@ def cell_centres(row: slice, size: int) -> Array:
     >>> cell_centres(slice(0, 1), 2).tolist()
     [-0.375, -0.125]
     """
-    cells = np.arange(row.start * SUBSAMPLES, row.stop * SUBSAMPLES)
-    return ((cells + 0.5) / (size * SUBSAMPLES) - 0.5).astype(np.float32)
+    cells = np.arange(row.start * cuts, row.stop * cuts)
+    return ((cells + 0.5) / (size * cuts) - 0.5).astype(np.float32)
 
 
 def mean_of_cells(cells: Array, factor: int) -> Array:
