@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .shapes import Shape, ramp
+from .shapes import Shape
 from .solids import RoundedBox
 
 Array = NDArray[np.float32]
@@ -50,16 +50,14 @@ def paint(size: int, phases: int, bodies: Iterable[tuple[Shape, int]]) -> Array:
         # only the bounding box of a shape, a voxel wider, is visited
         start = np.clip(np.floor((low + 0.5) * size).astype(int) - 1, 0, size)
         stop = np.clip(np.ceil((high + 0.5) * size).astype(int) + 1, 0, size)
-        exact = isinstance(shape, RoundedBox)
-        slab = max(SLAB, AT_ONCE // max(int(np.prod(stop[1:] - start[1:])), 1)) if exact else SLAB
+        solid = shape if isinstance(shape, RoundedBox) else None
+        slab = max(SLAB, AT_ONCE // max(int(np.prod(stop[1:] - start[1:])), 1)) if solid else SLAB
         # a slab at a time bounds the memory of the cells
         for z in range(start[0], stop[0], slab):
             rows = [slice(z, min(z + slab, stop[0]))]
             rows += [slice(a, b) for a, b in zip(start[1:], stop[1:], strict=True)]
             covered = (
-                solid_coverage(shape, rows, size)
-                if isinstance(shape, RoundedBox)
-                else voxel_coverage(shape, rows, size)
+                solid_coverage(solid, rows, size) if solid else voxel_coverage(shape, rows, size)
             )
             displace(fractions[:, *rows], phase, covered)
     return fractions
@@ -125,8 +123,8 @@ def solid_coverage(solid: RoundedBox, rows: Sequence[slice], size: int) -> Array
     near = np.nonzero(np.abs(distance) < reach / size)
     shifts = ((np.indices((cuts,) * 3).reshape(3, -1) + 0.5) / cuts - 0.5) / size
     centres = z[near[0]], y[near[1]], x[near[2]]
-    cells = [c[:, None] + s for c, s in zip(centres, shifts.astype(np.float32), strict=True)]
-    share[near] = ramp(solid.distance(*cells), 1 / (size * cuts)).mean(axis=1)
+    z, y, x = (c[:, None] + s for c, s in zip(centres, shifts.astype(np.float32), strict=True))
+    share[near] = solid.coverage(z, y, x, 1 / (size * cuts)).mean(axis=1)
     return share
 
 
