@@ -208,11 +208,13 @@ class Disturbance:
     keys : strengths in ``[disturbances]``; it is on if one of them is not 0.
     change : the function; the stages are gone through in this order, and functions of a stage in
         that of :data:`DISTURBANCES`.
+    modality : the only one that it concerns; empty for both.
     """
 
     stage: str
     keys: tuple[str, ...]
     change: Function
+    modality: str = ""
 
     def strength(self, settings: Disturbances) -> float:
         """Return the largest of the strengths.
@@ -236,7 +238,7 @@ def through(stage: str, shot: Shot, settings: Disturbances, seed: int) -> Shot:
     """
     for name in settings.active():
         found = DISTURBANCES[name]
-        if found.stage == stage:
+        if found.stage == stage and found.modality in ("", shot.modality):
             shot = found.change(shot, settings, stream(seed, name, shot.modality))
     return shot
 
@@ -342,8 +344,6 @@ def _damage(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Sho
 
 
 def _matrix(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    if shot.modality == CHEMICAL:
-        return shot
     matter = shot.specimen.volumes.sum(axis=0)
     free = 1 - np.minimum(matter / matter.max(), 1)
     z, y = (np.arange(n) + 0.5 - n / 2 for n in matter.shape[:2])
@@ -354,15 +354,11 @@ def _matrix(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Sho
 
 
 def _film(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    if shot.modality == CHEMICAL:
-        return shot
     carbon = settings.film * shot.undisturbed.max() * film_thickness(shot.angles_deg)
     return replace(shot, signal=shot.signal + carbon[:, None, None])
 
 
 def _damping(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    if shot.modality == CHEMICAL:
-        return shot
     rate = _rate(settings.damping)
     brightest = shot.undisturbed.max()
     return replace(shot, signal=-brightest * np.expm1(-rate * shot.signal / brightest) / rate)
@@ -374,8 +370,6 @@ def _rate(lost: float) -> float:
 
 
 def _absorption(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    if shot.modality == HAADF:
-        return shot
     path = shot.projected(shot.specimen.volumes.sum(axis=0))
     path = path / path.max()
     # energies of K lines go with (Z - 1)^2, and the absorption of X-rays with energy^-3
@@ -386,14 +380,12 @@ def _absorption(shot: Shot, settings: Disturbances, rng: np.random.Generator) ->
 
 
 def _shadowing(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    if shot.modality == HAADF:
-        return shot
     hidden = settings.shadowing * np.maximum(-np.sin(np.deg2rad(shot.angles_deg)), 0)
     return replace(shot, signal=shot.signal * (1 - hidden)[:, None, None])
 
 
 def _overlap(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    if shot.modality == HAADF or len(shot.scales) < 2:
+    if len(shot.scales) < 2:
         return shot
     scales = shot.scales[:, None, None, None]
     mixed = np.tensordot(
@@ -424,8 +416,6 @@ def mixing(atomic_numbers: tuple[int, ...], overlap: float) -> Values:
 
 
 def _blur(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    if shot.modality == HAADF:
-        return shot
     sigma = (0, 0, settings.chemical_blur_px, settings.chemical_blur_px)
     return replace(shot, signal=ndimage.gaussian_filter(shot.signal, sigma, mode="reflect"))
 
@@ -458,13 +448,13 @@ DISTURBANCES: dict[str, Disturbance] = {
     "jitter": Disturbance(VIEW, ("angle_jitter_deg",), _jitter),
     "surroundings": Disturbance(SIGNAL, ("surroundings",), _surroundings),
     "damage": Disturbance(SIGNAL, ("damage",), _damage),
-    "matrix": Disturbance(SIGNAL, ("matrix",), _matrix),
-    "film": Disturbance(SIGNAL, ("film",), _film),
-    "damping": Disturbance(SIGNAL, ("damping",), _damping),
-    "absorption": Disturbance(SIGNAL, ("absorption",), _absorption),
-    "shadowing": Disturbance(SIGNAL, ("shadowing",), _shadowing),
-    "overlap": Disturbance(SIGNAL, ("overlap",), _overlap),
-    "blur": Disturbance(SIGNAL, ("chemical_blur_px",), _blur),
+    "matrix": Disturbance(SIGNAL, ("matrix",), _matrix, HAADF),
+    "film": Disturbance(SIGNAL, ("film",), _film, HAADF),
+    "damping": Disturbance(SIGNAL, ("damping",), _damping, HAADF),
+    "absorption": Disturbance(SIGNAL, ("absorption",), _absorption, CHEMICAL),
+    "shadowing": Disturbance(SIGNAL, ("shadowing",), _shadowing, CHEMICAL),
+    "overlap": Disturbance(SIGNAL, ("overlap",), _overlap, CHEMICAL),
+    "blur": Disturbance(SIGNAL, ("chemical_blur_px",), _blur, CHEMICAL),
     "gain": Disturbance(EXPECTED, ("haadf_gain", "chemical_gain"), _gain),
     "dark": Disturbance(EXPECTED, ("haadf_dark", "chemical_dark"), _dark),
     "hot": Disturbance(RECORDED, ("hot_pixels",), _hot),
