@@ -319,9 +319,18 @@ class _Session:
         scales, levels = np.array([(c.scale, c.background) for c in channels]).T
         expected = np.stack([channel.expected for channel in channels])
         signal = (expected - levels[:, None, None, None]) / scales[:, None, None, None]
-        modality = HAADF if haadf else CHEMICAL
-        shot = Shot(modality, specimen, law, volumes, self._project, angles_deg, signal)
-        return replace(shot, scales=scales, levels=levels, expected=expected)
+        return Shot(
+            modality=HAADF if haadf else CHEMICAL,
+            specimen=specimen,
+            law=law,
+            volumes=volumes,
+            project=self._project,
+            angles_deg=angles_deg,
+            undisturbed=signal,
+            scales=scales,
+            levels=levels,
+            expected=expected,
+        )
 
     def _project(
         self, volumes: Array, angles_deg: tuple[float, ...], placement: Placement

@@ -146,11 +146,11 @@ class Shot:
     volumes : what is projected, (channel, z, y, x): contrast, or the elements.
     project : of volumes, angles and a placement of the images in pixels of the data.
     angles_deg : true tilt angles; at first the nominal ones.
-    placement : of the images.
     undisturbed : projections without disturbances, (channel, angle, y, x).
     scales, levels : counts per unit of a projection, and of vacuum, (channel,).
+    expected : counts, (channel, angle, y, x); at first those without disturbances.
+    placement : of the images.
     signal : projections, (channel, angle, y, x).
-    expected : counts, (channel, angle, y, x).
     recorded : counts, likewise.
     """
 
@@ -161,11 +161,11 @@ class Shot:
     project: Project
     angles_deg: tuple[float, ...]
     undisturbed: Values
-    scales: Values = field(default_factory=lambda: np.ones(1))
-    levels: Values = field(default_factory=lambda: np.zeros(1))
+    scales: Values
+    levels: Values
+    expected: Values
     placement: Placement = STILL
     signal: Values = field(default_factory=lambda: np.zeros(0))
-    expected: Values = field(default_factory=lambda: np.zeros(0))
     recorded: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
