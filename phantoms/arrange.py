@@ -17,13 +17,11 @@ from scipy.special import ndtr, ndtri
 
 from ..recon_core.errors import BadInput
 from .kinds.bodies import LATTICES, Body, Porous, host_of
-from .shapes import PorousEllipsoid, Vector
+from .shapes import FIELD, PorousEllipsoid, Vector, field_needed
 from .solids import RoundedBox
 
-FIELD = 0.47
-"""Radius of the cylinder about x, and half its length, that random bodies and lattices keep to."""
 EDGE = 0.5
-"""Likewise, of bodies at a given place."""
+"""What :data:`FIELD` is to random bodies and lattices, of bodies at a given place."""
 TRIES = 1000
 """Places drawn for a body at once."""
 AT_ONCE = 32
@@ -215,9 +213,9 @@ def _fixed(
     body = bodies[name]
     solid = _drawn(body, field_nm, rng)
     solid = solid.moved(np.array(body.position_nm or (0, 0, 0), float) / field_nm)
-    if not (body.cut or body.shape == "film") and not _in_view(solid, EDGE):
-        need = field_nm * _reach(solid) / EDGE
-        accepted = f"at least {need:.4g} nm, a smaller body, or cut = true"
+    need = float(field_needed(solid.corners()).max() + solid.radius)
+    if not (body.cut or body.shape == "film") and need > EDGE + 1e-9:
+        accepted = f"at least {field_nm * need / EDGE:.4g} nm, a smaller body, or cut = true"
         raise BadInput(
             f"too small for {name}",
             key="specimen.field_nm",
@@ -238,17 +236,6 @@ def _fixed(
             accepted="bodies apart, inside another, or overlap = true",
         )
     crowd.add(_put(name, body, field_nm, solid, rng))
-
-
-def _reach(solid: RoundedBox) -> float:
-    """Radius of the cylinder about x, or half its length, that a solid needs."""
-    corners = solid.corners()
-    across = np.hypot(corners[:, 0], corners[:, 1]).max()
-    return float(max(across, np.abs(corners[:, 2]).max()) + solid.radius)
-
-
-def _in_view(solid: RoundedBox, limit: float) -> bool:
-    return _reach(solid) <= limit + 1e-9
 
 
 def _lattice(
@@ -292,8 +279,7 @@ def _in_region(points: Vector, radius: float, body: Body, field_nm: float) -> ND
     """Which balls lie in the ball of ``extent_nm``, or in view at every tilt."""
     room = 0.0 if body.cut else radius
     limit = EDGE if body.cut else FIELD
-    across = np.hypot(points[:, 0], points[:, 1])
-    inside: NDArray[np.bool_] = np.maximum(across, np.abs(points[:, 2])) + room <= limit
+    inside: NDArray[np.bool_] = field_needed(points) + room <= limit
     if body.extent_nm is not None:
         inside &= np.linalg.norm(points, axis=1) + radius <= body.extent_nm / (2 * field_nm)
     return inside

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 Array = NDArray[np.float32]
 Vector = NDArray[np.float64]
@@ -57,6 +58,47 @@ def ramp(distance: Array, width: float) -> Array:
     share = distance * np.float32(-1 / width)
     share += np.float32(0.5)
     return np.clip(share, 0, 1, out=share)
+
+
+FIELD = 0.47
+"""Radius of the cylinder about x, and half its length, in view at every tilt; 0.5 less a margin."""
+
+
+def field_needed(points: Vector) -> Vector:
+    """Compute the radius of the cylinder about x, or half its length, that each point needs.
+
+    Tilting turns about x: the distance from that axis is what must stay in the field.
+
+    Parameters
+    ----------
+    points : (point, 3), along (z, y, x), fractions of the box.
+
+    Returns
+    -------
+    array : (point,), fractions of the box.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> field_needed(np.array([[0.3, 0.4, 0.1], [0.0, 0.1, -0.2]])).tolist()
+    [0.5, 0.2]
+    """
+    return np.maximum(np.hypot(points[:, 0], points[:, 1]), np.abs(points[:, 2]))
+
+
+def random_axes(rng: np.random.Generator) -> Vector:
+    """Draw an orientation, all being equally likely.
+
+    Parameters
+    ----------
+    rng : source of the draw.
+
+    Returns
+    -------
+    array : unit vectors, one per row, (3, 3).
+    """
+    # normal quaternions are uniform over rotations
+    return Rotation.from_quat(rng.normal(size=4)).as_matrix()
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from scipy.special import ndtri
 
 from ...recon_core.errors import BadInput, printable
 from ..materials import Material, material
-from ..shapes import PorousEllipsoid, RandomWave, Vector
+from ..shapes import PorousEllipsoid, RandomWave, Vector, random_axes
 from ..solids import RoundedBox
 
 Length = Annotated[float, Field(gt=0, le=1e5)]
@@ -128,7 +128,7 @@ class Body(BaseModel):
             return Rotation.from_euler("ZYX", self.rotation_deg, degrees=True).as_matrix()
         if self.count is None and self.lattice is None:
             return np.eye(3)
-        return Rotation.from_quat(rng.normal(size=4)).as_matrix()
+        return random_axes(rng)
 
     @property
     def materials(self) -> tuple[Material, ...]:
@@ -163,7 +163,7 @@ class Body(BaseModel):
 def _contradictions(body: Body) -> list[tuple[str, str, str]]:
     """Key, problem and remedy of keys that do not go together."""
     spread = f"0 to a third of its size, {body.size_nm * MOST_SPREAD:g} nm"
-    needs_host = body.inside is None and body.on is None
+    in_free_field = body.inside is None and body.on is None
     found = {
         ("shell", "without thickness", "with shell_nm > 0"): body.shell and not body.shell_nm,
         ("shell_nm", "without shell", "with shell, a formula"): body.shell_nm and not body.shell,
@@ -177,7 +177,7 @@ def _contradictions(body: Body) -> list[tuple[str, str, str]]:
         ("count", "of films", "one film"): body.count and body.shape == "film",
         ("lattice", "of films", "one film"): body.lattice and body.shape == "film",
         ("extent_nm", "without count or lattice", "with one of them, in the free field"): (
-            body.extent_nm and not ((body.count and needs_host) or body.lattice)
+            body.extent_nm and not ((body.count and in_free_field) or body.lattice)
         ),
     }
     return [entry for entry, wrong in found.items() if wrong]

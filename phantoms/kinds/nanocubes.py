@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from ..paint import concentrations, paint
-from ..shapes import Ball, Cube, Shape, Vector
+from ..shapes import FIELD, Ball, Cube, Shape, Vector, field_needed, random_axes
 from ..specimen import Specimen
 from . import SpecimenKind
 
@@ -35,8 +34,6 @@ GAP = 0.015
 """Least distance between cubes."""
 TRIES = 1000
 """Positions drawn for a cube before the packing starts over."""
-FIELD = 0.47
-"""Radius of the cylinder about x, and half its length, that holds everything at every tilt."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +121,10 @@ def _place_cube(half_edge: float, placed: list[Cube], rng: np.random.Generator) 
         apart = np.linalg.norm(centres - other.centre, axis=1)
         hopeful &= apart > half_edge + other.half_edge + GAP
     for centre in centres[hopeful]:
-        cube = Cube(centre, _random_axes(rng), half_edge)
+        cube = Cube(centre, random_axes(rng), half_edge)
         if in_field(cube.corners()) and all(cube.clear_of(other, GAP) for other in placed):
             return cube
     return None
-
-
-def _random_axes(rng: np.random.Generator) -> Vector:
-    # normal quaternions are uniform over rotations
-    return Rotation.from_quat(rng.normal(size=4)).as_matrix()
 
 
 def _decorate(cubes: list[Cube], rng: np.random.Generator) -> tuple[Ball, ...]:
@@ -175,9 +167,7 @@ def in_field(points: Vector, margin: float = 0.0) -> bool:
     points : (point, 3), along (z, y, x), fractions of the box.
     margin : least distance to the border, fraction of the box.
     """
-    # tilting turns about x: the distance from that axis is what must stay in the field
-    across = np.hypot(points[:, 0], points[:, 1]).max()
-    return bool(max(across, np.abs(points[:, 2]).max()) + margin <= FIELD)
+    return bool(field_needed(points).max() + margin <= FIELD)
 
 
 NANOCUBES = SpecimenKind(
