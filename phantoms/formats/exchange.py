@@ -6,7 +6,7 @@ suffix     opened by                    holds
 ``.emd``   tomviz, HyperSpy, ncempy     all elements; NCEM's EMD, in tomviz's layout of channels
 ``.tif``   ImageJ, Fiji, napari         all elements, as the channels of an ImageJ hyperstack
 ``.mrc``   IMOD, Chimera, tomviz        one file per element: ``F.mrc`` becomes ``F_Co.mrc`` ...
-``.hspy``  HyperSpy                     one signal per element, by RosettaSciIO's writer
+``.hspy``  HyperSpy                     all elements, as one signal, by RosettaSciIO's writer
 =========  ===========================  ========================================================
 
 Concentrations as float32, with the edge of a voxel.
@@ -122,8 +122,7 @@ def _channels(group: h5py.Group) -> dict[str, NDArray[np.float32]]:
     """Read volumes (z, y, x) by element: ``data``, named by its attribute, and tomviz's scalars."""
     scalars = group.get("tomviz_scalars")
     others = {name: f"tomviz_scalars/{name}" for name in (scalars or ())}
-    first = files.attribute([group.get("data")], "name")
-    name = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+    name = files.plain_text(files.attribute([group.get("data")], "name"))
     found = {}
     for element, key in ({name: "data"} | others).items():
         values = files.floats(group, key)
@@ -150,8 +149,7 @@ def _voxel_size_nm(group: h5py.Group) -> float:
     """Return the step of the first axis that has one; 1 nm for a single plane."""
     for number in (1, 2, 3):
         places = files.numbers(group, f"dim{number}")
-        unit = files.attribute([group[f"dim{number}"]], "units")
-        text = unit.decode(errors="replace") if isinstance(unit, bytes) else str(unit)
+        text = files.plain_text(files.attribute([group[f"dim{number}"]], "units"))
         if len(places) > 1:
             if text.strip("[] ") not in EMD_NM:
                 raise BadInput(

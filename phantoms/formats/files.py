@@ -299,6 +299,21 @@ def attribute(nodes: Iterable[object], name: str) -> object | None:
     return None
 
 
+def plain_text(value: object) -> str:
+    """Return the text of an attribute, which comes back as bytes if its length is fixed.
+
+    Parameters
+    ----------
+    value : as read.
+
+    Examples
+    --------
+    >>> plain_text(b"[n_m]"), plain_text(None)
+    ('[n_m]', 'None')
+    """
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
 def number(value: object, key: str) -> float:
     """Convert a scalar attribute to a float.
 

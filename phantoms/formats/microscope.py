@@ -2,7 +2,7 @@
 
 A channel is HAADF or an element at one tilt or more. What an axis is follows from its name and
 unit: energy, tilt, or a direction of the image; else the last two are the image and the one before
-them the tilt. Angles come from that axis, from a sidecar (``.rawtlt``, ``.tlt``, ``.mdoc``), from
+them the tilt. Angles come from a sidecar (``.rawtlt``, ``.tlt``, ``.mdoc``), from that axis, from
 the stage in the metadata, or from the file's name, in this order.
 """
 
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from ...recon_core.errors import BadInput, needed, printable
 from ...recon_core.tiltseries import SYMBOLS
 from . import files
+from .exchange import EMD_NM
 from .lines import Window, window_of
 
 Array = NDArray[np.float32]
 
 HAADF = "HAADF"
-NM = {"nm": 1.0, "n_m": 1.0, "µm": 1e3, "um": 1e3, "u_m": 1e3, "μm": 1e3, "Å": 0.1, "A": 0.1}
-NM |= {"m": 1e9, "mm": 1e6, "pm": 1e-3, "angstrom": 0.1, "Angstrom": 0.1}
+NM = EMD_NM | {"μm": 1e3, "m": 1e9, "mm": 1e6, "pm": 1e-3, "angstrom": 0.1, "Angstrom": 0.1}
 """Nanometres of a unit of length."""
 ENERGY = {"ev": False, "kev": True}
 """Whether a unit of energy is a thousand electronvolts."""
@@ -163,16 +163,13 @@ def _dimension(node: object) -> dict[str, Any]:
     """Axis of an EMD, as RosettaSciIO describes one; ``z`` is an angle only by its unit."""
     if not isinstance(node, h5py.Dataset):
         return {}
-    name, units = (_word(node.attrs.get(key, "")) for key in ("name", "units"))
+    name, units = (
+        files.plain_text(node.attrs.get(key, "")).strip("[] ") for key in ("name", "units")
+    )
     values = np.asarray(node[()], np.float64)
     step = float(values[1] - values[0]) if len(values) > 1 else 1.0
     plain = "" if name.lower() == "z" else name
     return {"name": plain, "units": units, "axis": values, "offset": values[0], "scale": step}
-
-
-def _word(value: object) -> str:
-    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-    return text.strip("[] ")
 
 
 def _readers(plugins: list[Any], path: Path) -> list[Any]:
