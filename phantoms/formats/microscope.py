@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _signals(path: Path) -> list[dict[str, Any]]:
     reason = "unknown suffix"
     for plugin in _readers(rsciio.IO_PLUGINS, path):
         try:
-            module = __import__(plugin["api"], fromlist=["file_reader"])
+            module = import_module(plugin["api"])
             # the readers leave files open, and say what is not known of them
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
