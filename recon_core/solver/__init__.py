@@ -134,13 +134,13 @@ def reconstruct_batch(
     settings = newest_settings() if settings is None else settings
     for each in weights:
         _check(method, each, None)
+    kept = Preparations() if kept is None else kept
     if method is Method.FUSED and _fits_scale(series, settings):
         return tuple(
             reconstruct(series, method, w, settings, device=device, kept=kept) for w in weights
         )
     groups = [[i for i, w in enumerate(weights) if (w.haadf > 0) == coupled] for coupled in (0, 1)]
     found: dict[int, Reconstruction] = {}
-    kept = Preparations() if kept is None else kept
     # a trial without HAADF weight has no coupling to carry: solve such trials apart
     for group in filter(None, groups):
         chosen = [weights[i] for i in group]
