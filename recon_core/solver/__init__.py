@@ -190,16 +190,14 @@ def _together(
     kept: Preparations,
 ) -> tuple[Reconstruction, ...]:
     """Solve trials that all have a HAADF weight, or none, from the check of the data on."""
-    series = series.filled()
-    counted = np.array([counts.any() for counts in series.chemical])
-    empty = _unusable(series, method, weights, counted)
+    usable, counted = kept.usable(series)
+    empty = _unusable(usable, method, weights, counted)
     if empty:
         return (_bad_data(series, empty),) * len(weights)
     if counted.all():
-        return _all_counted(series, method, weights, settings, device, monitor, kept)
+        return _all_counted(usable, method, weights, settings, device, monitor, kept)
     watch = _completing(monitor, counted) if monitor is not None else None
-    some = series.of(counted)
-    found = _all_counted(some, method, weights, settings, device, watch, kept)
+    found = _all_counted(usable, method, weights, settings, device, watch, kept)
     return tuple(_completed(each, series.elements, counted) for each in found)
 
 

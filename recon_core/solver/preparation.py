@@ -208,8 +208,29 @@ class Preparations:
     """
 
     def __init__(self) -> None:
+        self._given: TiltSeries | None = None
+        self._usable: tuple[TiltSeries, NDArray[np.bool_]]
         self._series: TiltSeries | None = None
         self._found: dict[tuple[Method, bool], tuple[SolverSettings, Device, Prepared]] = {}
+
+    def usable(self, series: TiltSeries) -> tuple[TiltSeries, NDArray[np.bool_]]:
+        """Return what of a series can be solved: the same object for the same series.
+
+        Parameters
+        ----------
+        series : measured counts.
+
+        Returns
+        -------
+        series : bad pixels filled in, elements without counts left out unless all are.
+        counted : whether each element of the given series has counts, (element,).
+        """
+        if series is not self._given:
+            seen = series.filled()
+            counted = np.array([counts.any() for counts in seen.chemical])
+            some = counted.any() and not counted.all()
+            self._given, self._usable = series, (seen.of(counted) if some else seen, counted)
+        return self._usable
 
     def of(
         self,
@@ -221,7 +242,7 @@ class Preparations:
     ) -> Prepared:
         """Return what is kept, or prepare it; see :func:`prepared`."""
         if series is not self._series:
-            self.clear()
+            self._found.clear()
         key = method, with_haadf
         kept = self._found.get(key)
         if kept is not None and kept[:2] == (settings, device):
@@ -233,5 +254,5 @@ class Preparations:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._series = None
+        self._series = self._given = None
         self._found.clear()

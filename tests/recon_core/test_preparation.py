@@ -10,6 +10,7 @@ import pytest
 from recon_cases import tilt_series
 
 from tomoatlas.recon_core.device import CPU
+from tomoatlas.recon_core.geometry import Mask
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.settings import SolverSettings, newest_settings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
@@ -66,6 +67,29 @@ def test_one_preparation_serves_all_weights_of_a_series() -> None:
     assert kept.of(series_of(), *key) is first
     assert kept.of(series_of(7), *key) is not first
     assert kept.of(series_of(), *key) is not first  # one series is kept, the last
+
+
+def incomplete() -> list[TiltSeries]:
+    """A series that is masked, and one without counts of an element."""
+    series = series_of()
+    good, maps = np.ones(series.haadf.shape, bool), series.chemical.copy()
+    good[2, 3, 4], maps[1] = False, 0
+    return [replace(series, haadf_mask=Mask.of(good)), replace(series, chemical=maps)]
+
+
+@pytest.mark.parametrize("at", range(2))
+def test_one_preparation_serves_what_is_usable_of_a_series(at: int) -> None:
+    kept, key, series = Preparations(), (Method.FUSED, True, SETTINGS, CPU), incomplete()[at]
+    first = kept.of(kept.usable(series)[0], *key)
+    assert kept.of(kept.usable(series)[0], *key) is first
+    assert kept.of(kept.usable(series_of())[0], *key) is not first
+
+
+@pytest.mark.parametrize("at", range(2))
+def test_what_is_kept_of_an_incomplete_series_changes_no_result(at: int) -> None:
+    kept, asked = Preparations(), (incomplete()[at], Method.FUSED, WEIGHTS[0], SETTINGS)
+    first = volumes(*asked, kept)
+    np.testing.assert_array_equal(volumes(*asked, kept), first)
 
 
 @pytest.mark.parametrize("changed", [{}, *OTHERS])
