@@ -118,7 +118,7 @@ def _shifts(axes: Axes, series: TiltSeries, part: int, label: str) -> None:
         ("maps", series.chemical_placement, series.chemical_angles_deg, "s"),
     )
     for name, placement, angles, marker in pairs:
-        shifts = np.array(placement.shifts or [(0.0, 0.0)] * len(angles)).reshape(-1, 2)
+        shifts = np.array(placement.of_each(len(angles))).reshape(-1, 2)
         order = np.argsort(angles)
         places = shifts[order, part] + (placement.axis_offset if part == 0 else 0.0)
         axes.plot(np.array(angles)[order], places, marker, ms=4, label=name)

@@ -88,6 +88,15 @@ class Placement:
         cosine, sine = self.direction
         return x * cosine + y * sine
 
+    def of_each(self, images: int) -> Shifts:
+        """Return the shift (y, x) of every image, pixels, beside the offset of the axis.
+
+        Parameters
+        ----------
+        images : how many there are.
+        """
+        return self.shifts or ((0.0, 0.0),) * images
+
     def binned(self) -> Placement:
         """Return the placement on pixels of twice the edge."""
         halves = tuple((y / 2, x / 2) for y, x in self.shifts)

@@ -95,7 +95,7 @@ def alignment_lines(found: Alignment) -> list[str]:
         "           tilt / °   shift y   shift x   (pixels, beside the axis)",
     ]
     for name, placement, angles in _modalities(series):
-        pairs = zip(angles, _shifts(placement, len(angles)), strict=True)
+        pairs = zip(angles, placement.of_each(len(angles)), strict=True)
         lines += [f"{name:<9} {angle:>9.4g} {y:>9.2f} {x:>9.2f}" for angle, (y, x) in pairs]
     lines.append(
         f"unexplained by a volume: {found.residual_before:.3g} of the HAADF signal as recorded, "
@@ -116,7 +116,7 @@ def shift_table(series: TiltSeries) -> str:
     rows = csv.writer(text)
     rows.writerow(["modality", "tilt_deg", "shift_y_px", "shift_x_px", "rotation_deg"])
     for name, placement, angles in _modalities(series):
-        for angle, (y, x) in zip(angles, _shifts(placement, len(angles)), strict=True):
+        for angle, (y, x) in zip(angles, placement.of_each(len(angles)), strict=True):
             offset = y + placement.axis_offset
             rows.writerow([name, angle, round(offset, 4), round(x, 4), placement.rotation_deg])
     return text.getvalue()
@@ -127,10 +127,6 @@ def _modalities(series: TiltSeries) -> list[tuple[str, Placement, tuple[float, .
         ("HAADF", series.haadf_placement, series.haadf_angles_deg),
         ("maps", series.chemical_placement, series.chemical_angles_deg),
     ]
-
-
-def _shifts(placement: Placement, count: int) -> tuple[tuple[float, float], ...]:
-    return placement.shifts or ((0.0, 0.0),) * count
 
 
 @click.command()

@@ -142,7 +142,7 @@ def write_hdf5_series(path: Path, series: TiltSeries, overwrite: bool = False) -
 def _write_placement(file: h5py.File, group: str, placement: Placement, mask: Mask | None) -> None:
     """Write what is not as usual: images that lie elsewhere, and pixels that do not count."""
     if not placement.is_still:
-        shifts = placement.shifts or ((0.0, 0.0),) * len(file[f"{group}/angles_deg"])
+        shifts = placement.of_each(len(file[f"{group}/angles_deg"]))
         files.write_array(file, f"{group}/shifts", np.asarray(shifts, np.float64))
         axis = {"axis_offset": placement.axis_offset, "rotation_deg": placement.rotation_deg}
         files.write_attributes(file[group], axis)

@@ -69,7 +69,7 @@ def _moved(images: np.ndarray, placement: Placement) -> np.ndarray:
     turn = np.deg2rad(placement.rotation_deg)
     back = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     middle = (np.array(images.shape[1:]) - 1) / 2
-    shifts = placement.shifts or ((0.0, 0.0),) * len(images)
+    shifts = placement.of_each(len(images))
     out = []
     for image, (y, x) in zip(images, shifts, strict=True):
         shift = FINE * np.array([y + placement.axis_offset, x])
