@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ...recon_core.errors import BadInput
 from ...recon_core.machine import DEVICES
+from ...recon_core.registry import Registry
 
 if TYPE_CHECKING:
     from ...sweep.estimate import Share
 
+T = TypeVar("T")
 FilePath = click.Path(path_type=Path)
 
 quiet_option: Callable[..., Any] = click.option(
@@ -126,6 +128,23 @@ class ShareOfCells(click.ParamType["Share"]):
         if not (number.isdecimal() and of.isdecimal()):
             self.fail(f"{value!r} is not K/N, as in 1/4.", param, ctx)
         return Share(int(number), int(of))
+
+
+def print_entries(registry: Registry[T], text: Callable[[str, T], str]) -> None:
+    """Print a line for each entry of a registry; one that does not load is named with its error.
+
+    Parameters
+    ----------
+    registry : what there is.
+    text : the line of an entry, behind its name, from the name and the entry.
+    """
+    for name in registry.names():
+        try:
+            found = registry.get(name)
+        except BadInput as error:  # the others are still there
+            click.echo(f"{name:<14} {error}")
+            continue
+        click.echo(f"{name:<14} {text(name, found)}")
 
 
 def refuse_existing(path: Path, force: bool) -> None:

@@ -92,7 +92,7 @@ def import_series(
     kind_of(sheet)
     for path in (out, sheet):
         refuse_existing(path, force)
-    named = tuple(word for word in (elements or "").replace(",", " ").split())
+    named = tuple((elements or "").replace(",", " ").split())
     own = dict(map(_window, windows))
     channels = [c for source in sources for c in _channels(source, named, own)]
     tilts = None if angles is None else angles_of(angles)

@@ -9,7 +9,7 @@ import click
 
 from ...recon_core.errors import BadInput, printable
 from ...recon_core.registry import is_file, split_file
-from . import FilePath, force_option, quiet_option, refuse_existing
+from . import FilePath, force_option, print_entries, quiet_option, refuse_existing
 
 
 @click.command()
@@ -94,7 +94,7 @@ def figure(
     from ...analysis.figures.source import Source
 
     if as_list:
-        return _print_figures()
+        return print_entries(FIGURES, lambda _, entry: f"{entry.shows}  [{entry.needs}]")
     if name is None or not paths:
         raise BadInput("missing", key="NAME DIR|FILE", accepted="a figure of --list and its source")
     out = out or Path(f"{_stem(name)}.png")
@@ -109,18 +109,6 @@ def figure(
     if not quiet:
         click.echo(out)
     return None
-
-
-def _print_figures() -> None:
-    from ...analysis.figures import FIGURES
-
-    for name in FIGURES.names():
-        try:
-            entry = FIGURES.get(name)
-        except BadInput as error:  # the others are still there
-            click.echo(f"{name:<14} {error}")
-            continue
-        click.echo(f"{name:<14} {entry.shows}  [{entry.needs}]")
 
 
 def _stem(name: str) -> str:

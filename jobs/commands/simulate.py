@@ -14,7 +14,15 @@ import click
 
 from ...recon_core.errors import BadInput
 from ...recon_core.registry import SHIPPED
-from . import FilePath, Snr, force_option, out_option, quiet_option, refuse_existing
+from . import (
+    FilePath,
+    Snr,
+    force_option,
+    out_option,
+    print_entries,
+    quiet_option,
+    refuse_existing,
+)
 
 if TYPE_CHECKING:
     from ...phantoms.acquire import Acquisition
@@ -70,7 +78,7 @@ def phantom(
     from ...phantoms.kinds import SPECIMENS, make_specimen
 
     if as_list:
-        return _print_kinds()
+        return print_entries(SPECIMENS, _kind_text)
     usual = SPECIMENS.get(kind).usual if kind is not None else {}
     size = usual.get("size", LOOK if show else None) if size is None else size
     if kind is None or size is None or (out is None and not show):
@@ -109,24 +117,15 @@ def _draw(specimen: Specimen, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _print_kinds() -> None:
-    """Print every kind with its own parameters and their defaults."""
+def _kind_text(name: str, kind: SpecimenKind) -> str:
+    """What a kind shows, and its own parameters with their defaults."""
     from ...phantoms.kinds import SPECIMENS
 
-    for name in SPECIMENS.names():
-        try:
-            found = SPECIMENS.get(name)
-        except BadInput as error:  # the others are still there
-            click.echo(f"{name:<14} {error}")
-            continue
-        # a table of bodies would fill the screen
-        parameters = found.completed({}).model_dump(mode="json").items()
-        own = "".join(f"  {k} = {v}" for k, v in parameters if not isinstance(v, dict))
-        by = SPECIMENS.origin(name)
-        click.echo(
-            f"{name:<14} {found.about}  [{_elements(found)}]{own}"
-            f"{'' if by == SHIPPED else f'  (by {by})'}"
-        )
+    # a table of bodies would fill the screen
+    parameters = kind.completed({}).model_dump(mode="json").items()
+    own = "".join(f"  {k} = {v}" for k, v in parameters if not isinstance(v, dict))
+    by = SPECIMENS.origin(name)
+    return f"{kind.about}  [{_elements(kind)}]{own}{'' if by == SHIPPED else f'  (by {by})'}"
 
 
 def _elements(kind: SpecimenKind) -> str:
