@@ -62,9 +62,6 @@ trap : USR1 USR2
 {_ENDED}"""
 """Signals to the script of a job."""
 
-AWAITED = " &\n    run=$!\n    ended"
-ASKED = '    [ -z "$asked" ] || exit "${code:-4}"\n'
-
 
 def notice(walltime: int) -> int:
     """Seconds before its end at which a job is asked to drain.
@@ -278,8 +275,6 @@ def script(site: Site, request: JobRequest) -> str:
         "left": left(request.walltime),
         "chain": chain(scheduler, _mark(site, request)),
         "signals": signals(scheduler, request.walltime),
-        "awaited": AWAITED,
-        "asked": ASKED,
         "launch": _launch(site, values),
         "device": site.device,
         "options": "" if request.walltime is None else ' --walltime "$(left)"',

@@ -17,8 +17,11 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 @chain@
 fruitless=0
 while :; do
-@asked@    before=$(recorded)
-    @launch@"$tomoatlas" run "$study" --out "$out" --device @device@@options@@awaited@
+    [ -z "$asked" ] || exit "${code:-4}"
+    before=$(recorded)
+    @launch@"$tomoatlas" run "$study" --out "$out" --device @device@@options@ &
+    run=$!
+    ended
     code=$?
     case $code in
     0 | 2 | 3 | 130) # complete, refused, or stopped by hand: nothing to go on with
@@ -29,7 +32,8 @@ while :; do
         @time_is_up@
         ;;
     esac
-@asked@    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
+    [ -z "$asked" ] || exit "${code:-4}"
+    # A rank or the manager was lost, or the machine is in trouble (5): a disk, a lock, no process
     # starts. All finished trials are recorded, so a new launch goes on.
     if [ "$(recorded)" -gt "$before" ]; then fruitless=0; else fruitless=$((fruitless + 1)); fi
     if [ $fruitless -ge 3 ]; then
