@@ -214,9 +214,11 @@ def planned_trials(trials: pd.DataFrame, study: Study) -> dict[Method, Counts]:
             inside = np.isin(places, [search.cell.index for search in plan.searches])
             mine = inside & (trials["method"] == plan.method).to_numpy(dtype=bool)
             _take_in(plan, trials[mine], places[mine])
+            # Asked once: whether it is over takes a fit to all of its trials.
+            over, likely = plan.over, plan.likely // len(plan.searches)
             for search in plan.searches:
-                made, likely = len(search.weights), plan.likely // len(plan.searches)
-                more = made if plan.over else max(made + 1, likely)
+                made = len(search.weights)
+                more = made if over else max(made + 1, likely)
                 planned[plan.method][search.cell.index] += min(more, search.budget)
     return planned
 
