@@ -5,6 +5,7 @@ instead.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pandas as pd
 from ..recon_core.methods import Method
 from ..sweep.study import Study
 from ..sweep.study.trial import GAMMA
-from .progress import failure_classes, planned_trials
+from .progress import Counts, failure_classes, planned_trials
 from .table import good_trials
 
 GAMMA_STEP = 0.1
@@ -82,20 +83,23 @@ class GridCost:
     search_hours: float
 
 
-def method_costs(trials: pd.DataFrame, study: Study) -> list[MethodCost]:
+def method_costs(
+    trials: pd.DataFrame, study: Study, planned: Mapping[Method, Counts] | None = None
+) -> list[MethodCost]:
     """The cost of each method of a study.
 
     Parameters
     ----------
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     study : the study they belong to.
+    planned : result of :func:`~tomoatlas.analysis.progress.planned_trials`, if at hand.
 
     Returns
     -------
     One row per method, in the study's order.
     """
     good = good_trials(trials, reduced=True)["method"].value_counts()
-    planned = planned_trials(trials, study)
+    planned = planned_trials(trials, study) if planned is None else planned
     found = []
     for method in study.search.methods:
         # All attempts count: device time was spent whether the trial succeeded or not.
@@ -136,19 +140,22 @@ def failure_costs(trials: pd.DataFrame) -> list[FailureCost]:
     ]
 
 
-def grid_cost(trials: pd.DataFrame, study: Study) -> GridCost | None:
+def grid_cost(
+    trials: pd.DataFrame, study: Study, planned: Mapping[Method, Counts] | None = None
+) -> GridCost | None:
     """What a grid in steps of :data:`GRID_STEP` would take.
 
     Parameters
     ----------
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     study : the study they belong to.
+    planned : result of :func:`~tomoatlas.analysis.progress.planned_trials`, if at hand.
 
     Returns
     -------
     None until every method has been timed.
     """
-    costs = method_costs(trials, study)
+    costs = method_costs(trials, study, planned)
     if not costs or any(math.isnan(cost.typical_seconds) for cost in costs):
         return None
     points = {cost.method: _points(study, cost.method) for cost in costs}

@@ -164,15 +164,18 @@ class Progress:
         return sum(self.device_seconds.values()) / 3600.0
 
 
-def progress(trials: pd.DataFrame, study: Study) -> Progress:
+def progress(
+    trials: pd.DataFrame, study: Study, planned: Mapping[Method, Counts] | None = None
+) -> Progress:
     """The progress of a study.
 
     Parameters
     ----------
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     study : the study they belong to.
+    planned : result of :func:`planned_trials`, if at hand.
     """
-    planned = planned_trials(trials, study)
+    planned = planned_trials(trials, study) if planned is None else planned
     cells = len(study.cells())
     return Progress(
         cells=cells,

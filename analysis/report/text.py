@@ -22,7 +22,7 @@ from ..cells import cell_text
 from ..cost import GAMMA_STEP, GRID_STEP, GridCost, failure_costs, grid_cost, method_costs
 from ..figures.maps import ACCURACY
 from ..journal import JournalReader
-from ..progress import Progress, duration, progress, trials_left
+from ..progress import Counts, Progress, duration, planned_trials, progress, trials_left
 from ..style import METHOD_LABELS, SCORE_COLUMNS, axis_label, condition_label, value_label
 
 # Factor from a bound of the search space within which a weight counts as at its edge.
@@ -44,7 +44,8 @@ def page_text(
     notes : remarks to show at the top.
     """
     study, trials = reader.study, reader.trials
-    state = progress(trials, study)
+    planned = planned_trials(trials, study)  # once: a search over many cells is fitted for it
+    state = progress(trials, study, planned)
     return {
         "name": study.study.name,
         "partial": "" if state.complete else _partial(state),
@@ -54,13 +55,13 @@ def page_text(
         "accuracy": ACCURACY,
         "header": [_header(atlas, str(name)) for name in _shown_columns(atlas)],
         "rows": _rows(atlas),
-        "costs": method_costs(trials, study),
+        "costs": method_costs(trials, study, planned),
         "labels": METHOD_LABELS,
         "failures": failure_costs(trials),
         "solver": state.solver,
         "hours": state.device_hours,
-        "grid": _grid(grid_cost(trials, study), study),
-        "missing": _missing(atlas, study, trials),
+        "grid": _grid(grid_cost(trials, study, planned), study),
+        "missing": _missing(atlas, study, trials_left(trials, study, planned)),
         "study_toml": study.toml(),
         "commands": _commands(folder),
         "versions": versions(),
@@ -228,7 +229,7 @@ def _space(space: Mapping[str, tuple[float, float]]) -> str:
     return ", ".join(texts) + (f" in steps of {GAMMA_STEP:g}" if GAMMA in space else "")
 
 
-def _missing(atlas: Atlas, study: Study, trials: pd.DataFrame) -> list[str]:
+def _missing(atlas: Atlas, study: Study, left: Counts) -> list[str]:
     """Gaps in the maps, unfinished cells and missing volumes, by name."""
     kinds = {study.specimen.kind, *map(str, study.axes.get("specimen.kind", ()))}
     gone = sorted(kind for kind in kinds if is_volume(kind) and not Path(kind).is_file())
@@ -238,7 +239,7 @@ def _missing(atlas: Atlas, study: Study, trials: pd.DataFrame) -> list[str]:
         if len(empty):
             where = _named(study, empty, "any")
             found.append(f"{METHOD_LABELS[method]} has no good trial in {where}.")
-    unfinished = np.flatnonzero(trials_left(trials, study))
+    unfinished = np.flatnonzero(left)
     if len(unfinished):
         found.append(f"Trials are still to come in {_named(study, unfinished, 'every')}.")
     return found
