@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..recon_core.tiltseries import TiltSeries
+from .figures.draw import own_look
 
 Array = NDArray[np.float32]
 
@@ -18,6 +19,7 @@ TOP = 99.8  # percentile drawn white: hot pixels would darken the rest
 WIDTH = 1.15  # inches of an image
 
 
+@own_look()
 def contact_sheet(series: TiltSeries) -> Figure:
     """Draw every projection: HAADF, then the maps of each element, in the order of the tilts.
 
@@ -79,6 +81,7 @@ def _rows(name: str, images: Array, angles_deg: tuple[float, ...]) -> Iterator[R
         yield name, images[part], [angles_deg[i] for i in part], scale
 
 
+@own_look()
 def alignment_sheet(before: TiltSeries, after: TiltSeries) -> Figure:
     """Draw a series as it was recorded and as it is placed, and the shifts between the two.
 

@@ -5,8 +5,8 @@ Figures are plain ``matplotlib.figure.Figure`` objects: no pyplot, no global sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,14 @@ KINDS = ("png", "svg", "pdf")
 DPI = 160
 
 
-def own_look() -> AbstractContextManager[None]:
-    """A block in which figures look as designed, whatever a person has set in a matplotlibrc."""
+@contextmanager
+def own_look() -> Iterator[None]:
+    """A block, or as ``@own_look()`` a function, whose figures look as designed, whatever a person
+    has set in a matplotlibrc.
+    """
     # without the keys that choose windows, which are no part of a figure
-    return style.context("default")
+    with style.context("default"):
+        yield
 
 
 def figure_bytes(figure: Figure, kind: str, dpi: int = DPI) -> bytes:

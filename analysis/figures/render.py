@@ -16,6 +16,7 @@ from ...phantoms.specimen import Specimen
 from ...recon_core.errors import BadInput, needed
 from ..rerun import Array, SliceSet
 from . import VOLUMES, Entry
+from .draw import own_look
 from .pictures import composite, draw_scale_bar, element_colours
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def _add_box(plotter: Plotter, shape: tuple[int, ...]) -> None:
     plotter.camera.view_angle = 27.5
 
 
+@own_look()
 def specimen_figure(specimen: Specimen) -> Figure:
     """A specimen in 3D, and its middle slices across each axis as composites of its elements.
 

@@ -109,12 +109,10 @@ def _picture(kind: str, out: Path | None) -> Path:
 
 
 def _draw(specimen: Specimen, path: Path) -> None:
-    from ...analysis.figures.draw import own_look, save_figure
+    from ...analysis.figures.draw import save_figure
     from ...analysis.figures.render import specimen_figure
 
-    with own_look():
-        figure = specimen_figure(specimen)
-    save_figure(figure, path)
+    save_figure(specimen_figure(specimen), path)
 
 
 def _kind_text(name: str, kind: SpecimenKind) -> str:
