@@ -17,6 +17,7 @@ Array = NDArray[np.float32]
 ACROSS = 10  # images in a row of the contact sheet, at most
 TOP = 99.8  # percentile drawn white: hot pixels would darken the rest
 WIDTH = 1.15  # inches of an image
+SEEN = 0.5  # pixels: shifts below are drawn small, as they are
 
 
 @own_look()
@@ -49,7 +50,7 @@ def contact_sheet(series: TiltSeries) -> Figure:
             axes.set_axis_off()
         for axes, image, angle in zip(line, images, angles, strict=False):
             axes.imshow(image, cmap="gray", vmin=low, vmax=high)
-            axes.set_title(f"{angle:+.4g}°", fontsize=7, pad=2)
+            axes.set_title(f"{angle:.4g}°".replace("-", "−"), fontsize=7, pad=2)
         line[0].text(
             -0.12,
             0.5,
@@ -128,5 +129,7 @@ def _shifts(axes: Axes, series: TiltSeries, part: int, label: str) -> None:
     axes.set_xlabel("tilt / °")
     axes.set_ylabel("shift / pixels")
     axes.set_title(label, fontsize=10)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -SEEN), max(high, SEEN))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -214,7 +214,8 @@ def specimen_figure(specimen: Specimen) -> Figure:
     handles = [Patch(facecolor=c, edgecolor="0.4", label=e) for e, c in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     edges = " × ".join(f"{n * specimen.voxel_size_nm:.3g}" for n in reversed(specimen.shape))
-    figure.suptitle(f"{specimen.name}, {edges} nm", fontsize=11)
+    mixed = "\nslices: where elements are together, the mean of their colours"
+    figure.suptitle(f"{specimen.name}, {edges} nm{mixed}", fontsize=11)
     return figure
 
 
