@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
+import itertools
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ...recon_core.methods import Method
 from ..evaluate import evaluate_together
 from ..study import Task
+from ..study.trial import Cell
 from . import EvaluateTogether
+
+_Kind = tuple[Cell, Method]
 
 GPU_BATCH = 8
 """Trials that a GPU is given at a time: small volumes do not fill it. Its memory may hold fewer."""
@@ -58,7 +63,10 @@ class Waiting:
 
     def __init__(self, size: int = 1) -> None:
         self._size = size
-        self._tasks: deque[Task] = deque()
+        self._numbers = itertools.count()
+        # All, and those of each cell and method: tens of thousands may wait when GPUs start.
+        self._tasks: OrderedDict[int, Task] = OrderedDict()
+        self._like: defaultdict[_Kind, OrderedDict[int, Task]] = defaultdict(OrderedDict)
         self._singly: deque[Task] = deque()
 
     def __len__(self) -> int:
@@ -66,11 +74,12 @@ class Waiting:
 
     def add(self, task: Task) -> None:
         """Have a trial wait behind all others."""
-        self._tasks.append(task)
+        self._put(task, last=True)
 
     def put_back(self, tasks: Sequence[Task]) -> None:
         """Have trials that no worker has begun wait again, before all others."""
-        self._tasks.extendleft(reversed(tasks))
+        for task in reversed(tasks):
+            self._put(task, last=False)
 
     def add_singly(self, tasks: Iterable[Task]) -> None:
         """Have trials wait each for a worker of its own."""
@@ -90,14 +99,28 @@ class Waiting:
     def clear(self) -> None:
         """Forget all."""
         self._tasks.clear()
+        self._like.clear()
         self._singly.clear()
 
     def _alike(self, count: int) -> list[Task]:
         """The trial that has waited longest, then its like, then others."""
-        first = self._tasks[0][1]
-        other = [(t.cell, t.method) != (first.cell, first.method) for _, t in self._tasks]
-        chosen = sorted(range(len(other)), key=other.__getitem__)[:count]
-        taken = [self._tasks[i] for i in chosen]
-        for i in sorted(chosen, reverse=True):
-            del self._tasks[i]
-        return taken
+        first = next(iter(self._tasks.values()))
+        like = list(itertools.islice(self._like[_kind(first)], count))
+        taken = [self._pop(number) for number in like]
+        return taken + [self._pop(next(iter(self._tasks))) for _ in range(count - len(like))]
+
+    def _put(self, task: Task, last: bool) -> None:
+        number = next(self._numbers)
+        for queue in (self._tasks, self._like[_kind(task)]):
+            queue[number] = task
+            queue.move_to_end(number, last)
+
+    def _pop(self, number: int) -> Task:
+        task = self._tasks.pop(number)
+        del self._like[_kind(task)][number]
+        return task
+
+
+def _kind(task: Task) -> _Kind:
+    _, trial = task
+    return trial.cell, trial.method
