@@ -143,7 +143,10 @@ class Search:
         trial : of this search.
         score : what ``search.score`` names; None if it failed.
         """
-        self.finish(trial.number, trial.weights, score)
+        digits = self.study.search.score_digits
+        self.weights[trial.number] = trial.weights
+        self.scores[trial.number] = score if score is None else rounded(score, digits)
+        self._advance()
 
     def knows(self, trial: Trial) -> bool:
         """Whether the score of a trial has been taken in.
@@ -153,20 +156,6 @@ class Search:
         trial : of this search.
         """
         return trial.number in self.scores
-
-    def finish(self, number: int, weights: Weights, score: float | None) -> None:
-        """Record the score of a trial, of this run or an earlier one.
-
-        Parameters
-        ----------
-        number : place in the sequence, from 0.
-        weights : its weights.
-        score : what ``search.score`` names; None if it failed.
-        """
-        self.weights[number] = weights
-        digits = self.study.search.score_digits
-        self.scores[number] = score if score is None else rounded(score, digits)
-        self._advance()
 
     def _advance(self) -> None:
         """Move both marks over what is started, and over what is finished, without a gap."""

@@ -194,7 +194,7 @@ class Survey:
             )
         self._add(trial)
         search = self._search(trial)
-        search.finish(trial.number, trial.weights, score)
+        search.take_in(trial, score)
         found = search.scores[trial.number]
         self._scores[proposal.number] = np.nan if found is None else np.log(found + LEAST_SCORE)
         while self._settled in self._scores:

@@ -64,7 +64,7 @@ def test_a_search_is_in_line_once_and_leaves_when_it_has_no_trial(three: list[Se
     assert order.take() is three[0]
     assert order.take() is None
     for number in range(6):
-        three[0].finish(number, Weights(0.1, 1.0), 0.5)
+        three[0].take_in(three[0].trial(number, Weights(0.1, 1.0)), 0.5)
     order.add(three[0])
     assert order.take() is None
 
