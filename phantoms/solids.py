@@ -89,14 +89,6 @@ class RoundedBox:
         """Radius of the largest ball about the centre inside the solid."""
         return float(self.halves.min()) + self.radius
 
-    @property
-    def volume(self) -> float:
-        """Volume, by Steiner's formula for the points within a distance of a box."""
-        a, b, c = 2 * self.halves
-        r = self.radius
-        edges = a * b * c + 2 * (a * b + b * c + c * a) * r
-        return float(edges + np.pi * (a + b + c) * r**2 + 4 / 3 * np.pi * r**3)
-
     def corners(self) -> Vector:
         """Return the corners of the inner box, (corner, 3)."""
         signs = 2.0 * np.array(list(np.ndindex(2, 2, 2))) - 1.0

@@ -37,6 +37,14 @@ def atoms(specimen: Specimen) -> dict[str, float]:
     return dict(zip(specimen.elements, sums, strict=True))
 
 
+def volume_of(solid: RoundedBox) -> float:
+    """Volume, by Steiner's formula for the points within a distance of a box."""
+    a, b, c = 2 * solid.halves
+    r = solid.radius
+    edges = a * b * c + 2 * (a * b + b * c + c * a) * r
+    return float(edges + np.pi * (a + b + c) * r**2 + 4 / 3 * np.pi * r**3)
+
+
 @pytest.mark.parametrize(
     ("formula", "density", "counts"),
     [
@@ -67,7 +75,7 @@ def test_a_body_holds_its_mass_at_every_size(shape: str, a: float, b: float, see
     }[shape]
     body = {"shape": shape, **sizes, "count": 1, **OXIDE}
     (placed,) = arrange(100.0, Bodies.model_validate({"body": body}).root, seed)
-    cobalt = placed.solid.volume * 1e6 * dict(material("Co3O4", 6.11).atoms_per_nm3)["Co"]
+    cobalt = volume_of(placed.solid) * 1e6 * dict(material("Co3O4", 6.11).atoms_per_nm3)["Co"]
     for size in (24, 40):
         assert atoms(built(size, seed, body=body))["Co"] == pytest.approx(cobalt, rel=0.02)
 
@@ -179,7 +187,7 @@ def test_the_gap_between_solids_is_that_of_their_nearest_points(seed: int) -> No
 def test_a_solid_fills_its_volume(seed: int) -> None:
     rng = np.random.default_rng(seed)
     solid = RoundedBox(np.zeros(3), random_box(rng).axes, rng.uniform(0.05, 0.15, 3), 0.08)
-    assert paint(32, 1, [(solid, 0)]).mean(dtype=float) == pytest.approx(solid.volume, rel=0.01)
+    assert paint(32, 1, [(solid, 0)]).mean(dtype=float) == pytest.approx(volume_of(solid), rel=0.01)
     core = solid.shrunk(0.03)
     assert core is not None
     edge = np.array([core.centre + core.corners()[0] * 0.99 + 0])
