@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+from scipy.special import ndtri
 
 Array = NDArray[np.float32]
 Vector = NDArray[np.float64]
@@ -237,6 +238,22 @@ class RandomWave:
 
     wave_vectors: Vector
     phases: Vector
+
+    @staticmethod
+    def level_of(share: float) -> float:
+        """Return the level that a wave exceeds in a share of space.
+
+        Parameters
+        ----------
+        share : above 0 and below 1.
+
+        Examples
+        --------
+        >>> RandomWave.level_of(0.5)
+        0.0
+        """
+        # the wave is standard normal at a point
+        return float(ndtri(1 - share))
 
     @classmethod
     def draw(

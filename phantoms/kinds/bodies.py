@@ -23,7 +23,6 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from scipy.spatial.transform import Rotation
-from scipy.special import ndtri
 
 from ...recon_core.errors import BadInput, printable
 from ..materials import Material, material
@@ -339,8 +338,7 @@ class Porous(Body):
         """
         pore = self.pore_nm / field_nm
         wave = RandomWave.draw(rng, MODES, ((1 - PORE_SPREAD) * pore, (1 + PORE_SPREAD) * pore))
-        # the wave is standard normal at a point: this quantile leaves the solid share above it
-        level = float(ndtri(1 - self.solid_share))
+        level = RandomWave.level_of(self.solid_share)
         return PorousEllipsoid(wave, level, np.full(3, ball.radius), ball.centre)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 from threadpoolctl import threadpool_limits
 
 from ..paint import concentrations, paint
@@ -83,11 +82,8 @@ def layout(seed: int) -> Layout:
     seed : of the draw; the size of the grid plays no part.
     """
     rng = np.random.default_rng(seed)
-    # the wave is standard normal at a point: this quantile leaves the share SOLID above it
-    level = float(ndtri(1 - SOLID))
-    support = PorousEllipsoid(
-        RandomWave.draw(rng, MODES, WAVELENGTHS), level, np.asarray(SEMI_AXES)
-    )
+    wave, level = RandomWave.draw(rng, MODES, WAVELENGTHS), RandomWave.level_of(SOLID)
+    support = PorousEllipsoid(wave, level, np.asarray(SEMI_AXES))
     return Layout(support, _embed(support, rng))
 
 
