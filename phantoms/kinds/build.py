@@ -104,7 +104,8 @@ def check(seed: int, field_nm: float, bodies: Bodies) -> None:
     _layout(field_nm, bodies.model_dump_json(), seed)
 
 
-@lru_cache(maxsize=16)
+# as many as are checked when a study is read, so that a run does not place them again
+@lru_cache(maxsize=32)
 def _layout(field_nm: float, bodies: str, seed: int) -> tuple[Placed, ...]:
     return arrange(field_nm, Bodies.model_validate_json(bodies).root, seed)
 
