@@ -15,6 +15,7 @@ sum of 1: shorter kernels blur each image by another amount, which a reconstruct
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numba
 import numpy as np
@@ -96,8 +97,7 @@ class ImagePlacement:
             left = np.floor(-self._along)
             _shift(flat, left.astype(np.int64), _weights(-self._along - left), sense, moved)
         else:
-            table = _weights(np.arange(FRACTIONS) / FRACTIONS)
-            _turn(flat, self._along, placement.direction, table, sense, moved)
+            _turn(flat, self._along, placement.direction, _table(), sense, moved)
         return moved.reshape(images.shape)
 
 
@@ -108,6 +108,12 @@ def _weights(fractions: Values) -> Array:
     # exactly 1 and 0 at a pixel itself
     window[fractions == 0] = np.eye(1, TAPS, LOBES - 1)
     return np.asarray(window / window.sum(axis=1, keepdims=True), np.float32)
+
+
+@cache
+def _table() -> Array:
+    """Weights at every fraction of a pixel, (FRACTIONS, TAPS)."""
+    return _weights(np.arange(FRACTIONS) / FRACTIONS)
 
 
 @jit
