@@ -127,7 +127,7 @@ class _Images:
 
     @property
     def placement(self) -> Placement:
-        return Placement(_pairs(self.shifts), 0.0, self.rotation_deg)
+        return _placement(self.shifts, self.rotation_deg)
 
     @property
     def projector(self) -> SparseProjector:
@@ -363,7 +363,7 @@ def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
     maps = series.chemical - levels
 
     def models(shifts: Values) -> Array:
-        placement = Placement(_pairs(shifts), 0.0, images.rotation_deg)
+        placement = _placement(shifts, images.rotation_deg)
         geometry = TiltGeometry(angles, (height, height), placement)
         return SparseProjector(geometry).forward(volume)
 
@@ -398,7 +398,7 @@ def _by_elements(series: TiltSeries, images: _Images, maps: Values) -> tuple[Val
         placed = replace(
             series,
             haadf_placement=images.placement,
-            chemical_placement=Placement(_pairs(maps), 0.0, rotation),
+            chemical_placement=_placement(maps, rotation),
         )
         try:
             volumes = reconstruct(placed, settings=_quick()).volumes
@@ -406,7 +406,7 @@ def _by_elements(series: TiltSeries, images: _Images, maps: Values) -> tuple[Val
             return maps, step
         known = with_backgrounds(placed)
         for _ in range(ELEMENT_ROUNDS):
-            placement = Placement(_pairs(maps), 0.0, rotation)
+            placement = _placement(maps, rotation)
             geometry = replace(placed.chemical_geometry(), placement=placement)
             rays = SparseProjector(geometry).forward(volumes)
             moves = np.array([_joint_move(known, rays, i, maps[i]) for i in range(len(maps))])
@@ -468,10 +468,10 @@ def _kept_frame(series: TiltSeries, images: _Images, maps: Values) -> tuple[Valu
 
 
 def _placed(shifts: Values, rotation_deg: float) -> Placement:
-    """Placement with the mean shift across the axis as its offset."""
+    """Placement with the median shift across the axis as its offset."""
     offset = float(np.median(shifts[:, 0])) if len(shifts) else 0.0
-    return Placement(_pairs(shifts - [offset, 0.0]), offset, rotation_deg)
+    return _placement(shifts - [offset, 0.0], rotation_deg, offset)
 
 
-def _pairs(shifts: Values) -> tuple[tuple[float, float], ...]:
-    return tuple((float(y), float(x)) for y, x in shifts)
+def _placement(shifts: Values, rotation_deg: float, offset: float = 0.0) -> Placement:
+    return Placement(tuple((float(y), float(x)) for y, x in shifts), offset, rotation_deg)
