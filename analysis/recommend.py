@@ -22,13 +22,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from scipy.interpolate import RegularGridInterpolator
 
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Weights
 from ..recon_core.settings import SolverSettings
-from ..recon_core.validation import validation_error
+from ..recon_core.validation import validated
 from ..sweep.study.identity import FIRST, LATER
 from ..sweep.study.trial import GAMMA, SCORES, Score, WeightsAndGamma
 from ..sweep.versions import UNRECORDED, revision_note
@@ -91,10 +90,7 @@ class Recommendation:
         ------
         BadInput : the atlas was made with a setting that this version does not have.
         """
-        try:
-            return SolverSettings.model_validate(self.solver)
-        except ValidationError as error:
-            raise validation_error(error, self.solver, SolverSettings, "atlas: solver") from error
+        return validated(self.solver, SolverSettings, "atlas: solver")
 
     @property
     def note(self) -> str:

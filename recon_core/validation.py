@@ -5,17 +5,40 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from .errors import BadInput
 
+M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _IN_TOML = {"an object": "a table", "array": "a list"}
 _KINDS: dict[object, str] = {str: "a string", int: "an integer", float: "a number"}
+
+
+def validated(
+    data: Mapping[str, Any], model: type[M], source: str | Path | None, strict: bool | None = None
+) -> M:
+    """The model of a table.
+
+    Parameters
+    ----------
+    data : the table, as read.
+    model : what it describes.
+    source : the file or the part of one that holds it; None if there is none.
+    strict : as pydantic takes it; None for what the model says.
+
+    Raises
+    ------
+    BadInput : an unknown key, or a value that is not acceptable.
+    """
+    try:
+        return model.model_validate(data, strict=strict)
+    except ValidationError as error:
+        raise validation_error(error, data, model, source) from error
 
 
 def validation_error(

@@ -18,7 +18,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
@@ -27,7 +26,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.gpu.cost import GPUS
 from ...recon_core.machine import DeviceName
 from ...recon_core.registry import Registry
-from ...recon_core.validation import validation_error
+from ...recon_core.validation import validated
 from . import SchedulerName, parse_walltime
 
 SHIPPED = "shipped"
@@ -305,7 +304,4 @@ def _parsed(text: str, source: str) -> Site:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
-    try:
-        return Site.model_validate(data)
-    except ValidationError as error:
-        raise validation_error(error, data, Site, source) from error
+    return validated(data, Site, source)

@@ -301,16 +301,11 @@ def settings_of(options: Mapping[str, object]) -> SolverSettings:
     ------
     BadInput : a value out of range.
     """
-    from pydantic import ValidationError
-
     from ...recon_core.settings import SolverSettings
-    from ...recon_core.validation import validation_error
+    from ...recon_core.validation import validated
 
     data = {name: value for name, value in options.items() if value is not None}
-    try:
-        return SolverSettings.model_validate(data)
-    except ValidationError as error:
-        raise validation_error(error, data, SolverSettings, "solver") from error
+    return validated(data, SolverSettings, "solver")
 
 
 def reconstruct_file(

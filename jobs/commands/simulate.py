@@ -253,16 +253,11 @@ def acquisition_of(options: Mapping[str, Any]) -> Acquisition:
     ------
     BadInput : a value out of range.
     """
-    from pydantic import ValidationError
-
     from ...phantoms.acquire import Acquisition
-    from ...recon_core.validation import validation_error
+    from ...recon_core.validation import validated
 
     data = {_KEYS.get(name, name): value for name, value in options.items() if value is not None}
-    try:
-        return Acquisition.model_validate(data)
-    except ValidationError as error:
-        raise validation_error(error, data, Acquisition, "acquisition") from error
+    return validated(data, Acquisition, "acquisition")
 
 
 def disturbances_of(settings: tuple[str, ...]) -> Disturbances:
@@ -276,16 +271,10 @@ def disturbances_of(settings: tuple[str, ...]) -> Disturbances:
     ------
     BadInput : an unknown key, or a value out of range.
     """
-    from pydantic import ValidationError
-
     from ...phantoms.disturbances import Disturbances
-    from ...recon_core.validation import validation_error
+    from ...recon_core.validation import validated
 
-    data = _parameters(settings, "--disturb")
-    try:
-        return Disturbances.model_validate(data, strict=True)
-    except ValidationError as error:
-        raise validation_error(error, data, Disturbances, "disturbances") from error
+    return validated(_parameters(settings, "--disturb"), Disturbances, "disturbances", strict=True)
 
 
 def snr_of_dose(
