@@ -13,7 +13,7 @@ from ..recon_core.memory import fused_bytes
 from ..recon_core.methods import Method
 from .estimate import data_bytes, solve_size, trial_seconds
 from .record import StudyFolder
-from .record.lines import TrialLines
+from .record.lines import TrialLines, file_lines
 from .study import Study
 from .study.trial import Record, TrialStatus, is_final
 
@@ -143,12 +143,8 @@ def price_measured(price: Price, folder: StudyFolder) -> Price:
     BadInput : not the folder of a study, or no trial of it ran on such a device.
     """
     study = folder.study()
-    lines = TrialLines(study)
-    try:
-        with folder.journal_file.open("rb") as file:
-            return price.measured(study, filter(None, map(lines.take, file)), str(folder.path))
-    except FileNotFoundError:
-        return price.measured(study, [], str(folder.path))
+    records = filter(None, map(TrialLines(study).take, file_lines(folder.journal_file)))
+    return price.measured(study, records, str(folder.path))
 
 
 def gpu_trial_seconds(study: Study, method: Method, gpu: Gpu) -> float:

@@ -40,7 +40,7 @@ _TABLES = ("specimen", "acquisition", "solver")
 
 
 @dataclass(frozen=True)
-class Told:
+class EarlierResult:
     """A result of another study.
 
     Parameters
@@ -57,7 +57,7 @@ class Told:
     score: float
 
 
-def start_of(at: Study, method: Method) -> list[Told]:
+def start_of(at: Study, method: Method) -> list[EarlierResult]:
     """The results that the search of a method begins with, in the order of their journal.
 
     Parameters
@@ -82,7 +82,7 @@ def start_of(at: Study, method: Method) -> list[Told]:
             _check_same(at, there, source)
             alike[cell] = everything(there)
     return [
-        Told(cell.index, alike[cell], weights, score)
+        EarlierResult(cell.index, alike[cell], weights, score)
         for cell, made_by, weights, score in trials
         if made_by is method and cell in alike
     ]
