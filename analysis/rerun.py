@@ -25,7 +25,7 @@ from ..sweep.study import Study
 from ..sweep.study.trial import GAMMA, Cell, weights_named
 from ..sweep.versions import REVISION, ROUNDING, revision_name
 from .style import METHOD_LABELS, METHOD_STYLE, condition_label
-from .table import best_trial, trials_of_cell
+from .table import best_trial, good_trials, trials_of_cell
 
 Array = NDArray[np.float32]
 
@@ -222,28 +222,29 @@ def cells_from_middle(study: Study, wanted: Mapping[str, object] | None = None) 
 
 
 def representative_cell(
-    study: Study, trials: pd.DataFrame, wanted: Mapping[str, object] | None = None
+    study: Study, trials: pd.DataFrame, wanted: Mapping[str, object] | None = None, least: int = 1
 ) -> Cell:
-    """The cell nearest to the middle of the map that has a good fused trial.
+    """The cell nearest to the middle of the map that has so many good fused trials.
 
     Parameters
     ----------
     study : the study.
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     wanted : axis path → value that the cell must have; None for any.
+    least : good fused trials that the cell must have.
 
     Raises
     ------
-    BadInput : no cell has one.
+    BadInput : no cell has as many.
     """
     for cell in cells_from_middle(study, wanted):
-        if best_trial(trials_of_cell(trials, dict(cell.values)), Method.FUSED) is not None:
+        mine = trials_of_cell(trials, dict(cell.values))
+        if len(good_trials(mine, Method.FUSED)) >= least:
             return cell
+    few = "no good fused trial yet" if least == 1 else f"fewer than {least} good fused trials"
     if wanted:
-        raise BadInput(
-            "no good fused trial yet", key="cell", value=dict(wanted), accepted="another cell"
-        )
-    raise BadInput("no cell has a good fused trial yet", accepted="a study with results")
+        raise BadInput(few, key="cell", value=dict(wanted), accepted="another cell")
+    raise BadInput(f"{few} in every cell", accepted="a study with more results")
 
 
 def rerun_best(

@@ -16,7 +16,7 @@ from ...sweep.study.trial import GAMMA, SCORES, Score, weights_named
 from ..posterior import NEAR_BEST, Floats, Posterior, least, posterior, unit_grid
 from ..recommend import gives_meaning
 from ..style import HAADF_TILTS, WEIGHT_LABELS, condition_label
-from ..table import best_trial, good_trials
+from ..table import best_trial, good_trials, trials_of_cell
 from . import CELL, TRIALS, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
 from .search import cell_numbers
@@ -165,8 +165,10 @@ def _draw_trials(ax: Axes, trials: pd.DataFrame) -> None:
 
 
 def _landscape(source: Source) -> Figure:
-    title = condition_label(dict(source.cell.values))
-    return landscape_figure(source.cell_trials, source.space, title, source.study.search.score)
+    space = source.space
+    condition: dict[str, object] = dict(source.cell_with(least(Method.FUSED, space)).values)
+    trials = trials_of_cell(source.trials, condition)
+    return landscape_figure(trials, space, condition_label(condition), source.study.search.score)
 
 
 def importance_figure(

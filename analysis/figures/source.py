@@ -120,6 +120,19 @@ class Source:
         """Trials of :attr:`cell`."""
         return trials_of_cell(self.trials, dict(self.cell.values))
 
+    def cell_with(self, least: int) -> Cell:
+        """:attr:`cell`, but with so many good fused trials.
+
+        Parameters
+        ----------
+        least : their number. A search over all cells leaves many with fewer than a model needs.
+
+        Raises
+        ------
+        BadInput : no wanted cell has as many.
+        """
+        return representative_cell(self.study, self.trials, self._asked(self.study.axes), least)
+
     @cached_property
     def rerun(self) -> Rerun:
         """The best trials of :attr:`cell`, reconstructed again."""

@@ -34,10 +34,13 @@ def feeding_lines(cost: Estimate) -> list[str]:
 
 
 def _larger_lag(lag: int, cells: int) -> str:
-    """What a lag of half the cells does: measured at 56 cells, 2.5 trials of each for 1.5."""
+    """What a lag of half the cells does, as far as it has been measured: on a single map."""
     if cells // 2 <= lag:
         return ""
-    return f"; {cells // 2} would feed as many workers, for two thirds more trials"
+    return (
+        f"; {cells // 2} would feed as many workers, for more trials (on a map of 56 cells, "
+        "2.5 of each for 1.5)"
+    )
 
 
 def check_workers(study: Study, workers: int) -> None:

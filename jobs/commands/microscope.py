@@ -95,8 +95,8 @@ def import_series(
     named = tuple((elements or "").replace(",", " ").split())
     own = dict(map(_window, windows))
     channels = [c for source in sources for c in _channels(source, named, own)]
-    tilts = None if angles is None else angles_of(angles)
-    maps = tilts if map_angles is None else angles_of(map_angles)
+    tilts = None if angles is None else angles_of(angles, "--angles")
+    maps = tilts if map_angles is None else angles_of(map_angles, "--map-angles")
     found = gather(channels, Choices(tilts, maps, axis, binning))
     save_tilt_series(out, found.series, overwrite=force)
     save_figure(contact_sheet(found.series), sheet)
@@ -133,12 +133,13 @@ def _window(text: str) -> tuple[str, Window]:
         raise BadInput("no window", key="--window", value=text, accepted="Co=6.85:7.01") from fault
 
 
-def angles_of(text: str) -> tuple[float, ...]:
+def angles_of(text: str, option: str) -> tuple[float, ...]:
     """Angles from an option: a file of text, LOW:HIGH:STEP or a list.
 
     Parameters
     ----------
     text : of the option.
+    option : its name, for the error.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def angles_of(text: str) -> tuple[float, ...]:
 
     Examples
     --------
-    >>> angles_of("-40:40:40"), angles_of("-1, 2.5")
+    >>> angles_of("-40:40:40", "--angles"), angles_of("-1, 2.5", "--angles")
     ((-40.0, 0.0, 40.0), (-1.0, 2.5))
     """
     import numpy as np
@@ -163,7 +164,7 @@ def angles_of(text: str) -> tuple[float, ...]:
         return tuple(float(a) for a in low + step * np.arange(count))
     except (ValueError, ZeroDivisionError) as fault:
         raise BadInput(
-            "no angles", key="--angles", value=text, accepted="a file, -40:35:5 or -40,-35,-30"
+            "no angles", key=option, value=text, accepted="a file, -40:35:5 or -40,-35,-30"
         ) from fault
 
 

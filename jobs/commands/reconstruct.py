@@ -392,7 +392,8 @@ def _without_haadf(series: TiltSeries, choice: MethodChoice) -> tuple[str, ...]:
 
 def _terms(solved: Reconstruction) -> tuple[str, ...]:
     """How the solver ended, and the terms of the objective at the end."""
-    ended = f"{solved.status} after {solved.iterations:g} iterations"
+    # Work is counted in projections, so that steps on coarser grids make it a fraction.
+    ended = f"{solved.status} after {max(1, round(solved.iterations))} iterations"
     history = solved.history
     if not history.iterations:
         return (ended,)

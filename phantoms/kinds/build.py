@@ -50,7 +50,9 @@ def elements(field_nm: float, bodies: Bodies) -> tuple[str, ...]:  # noqa: ARG00
     BadInput : no bodies.
     """
     if not bodies.root:
-        accepted = "one table or more, [specimen.bodies.NAME]"
+        accepted = (
+            "tables [specimen.bodies.NAME], in a study or in a TOML file named instead of the kind"
+        )
         raise BadInput("a specimen without bodies", key="specimen.bodies", accepted=accepted)
     phases = [phase for body in bodies.root.values() for phase in body.materials]
     return tuple(sorted({e for phase in phases for e in phase.elements}, key=SYMBOLS.index))

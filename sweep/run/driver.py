@@ -124,6 +124,10 @@ def _resumed(study: Study, journal: Journal, share: Share | None) -> tuple[Sched
     taken = take_in(journal)
     scheduler = Scheduler(study, records(), cells)
     notes = [*lines.notes, *scheduler.notes]
+    if scheduler.done:
+        # A search over many cells learns that it has ended when it is asked for a trial. Asked
+        # now, what it will not make is not announced.
+        scheduler.make()
     if taken:
         notes.append(f"{taken} results that a run had kept beside its journal are in it again.")
     if (note := revision_note(revisions)) is not None:

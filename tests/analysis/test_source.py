@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -41,6 +42,24 @@ def test_a_cell_is_asked_for_by_its_path_or_the_end_of_it(folder):
 def test_axes_left_out_are_chosen_near_the_middle(folder):
     assert dict(Source((folder,)).cell.values) == {HAADF: 35, CHEMICAL: 9}
     assert dict(Source((folder,), {"haadf_tilts": "71"}).cell.values) == {HAADF: 71, CHEMICAL: 9}
+
+
+def test_a_figure_that_needs_more_trials_takes_the_nearest_cell_that_has_them(folder, tmp_path):
+    middle = {HAADF: 35, CHEMICAL: 9}
+    few = shutil.copytree(folder, tmp_path / "few") / "trials.jsonl"
+    found = [json.loads(line) for line in few.read_text().splitlines()]
+    fused = [r for r in found if r["cell"] == middle and r["method"] == "fused"]
+    few.write_text("".join(json.dumps(r) + "\n" for r in found if r not in fused[1:]))
+    source = Source((few.parent,))
+    assert dict(source.cell.values) == middle
+    assert dict(source.cell_with(5).values) == {HAADF: 9, CHEMICAL: 9}
+    draw_figure("landscape", source)
+    with pytest.raises(BadInput) as caught:
+        source.cell_with(6)
+    assert caught.value.key is None
+    with pytest.raises(BadInput) as caught:
+        Source((few.parent,), {"haadf_tilts": "35", "chemical_tilts": "9"}).cell_with(5)
+    assert caught.value.key == "cell"
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_reconstruct_records_how(options, method, weights, tilts, tmp_path, caps
     argv = ["reconstruct", str(tilts), "--max-iterations", "15", *options, "--out", str(out)]
     assert main(argv) == 0
     said = capsys.readouterr().out
-    assert "iterations" in said
+    assert re.search(r" after \d+ iterations\n", said)
     assert "terms: HAADF" in said
     assert "HAADF: " in said
     assert said.count("times the noise; worst tilt") == 5

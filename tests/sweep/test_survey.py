@@ -112,7 +112,11 @@ def test_any_part_of_a_record_is_resumed_to_the_same_end(
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:kept]))
     run(study, folder / "two", ShuffledExecutor(3, seed + 1, moving))
     assert atlas_of(journal) == whole
-    again = run(study, folder / "two", InlineExecutor(failing))
+    announced: list[int] = []
+    again = run(
+        study, folder / "two", InlineExecutor(failing), on_start=lambda *n: announced.extend(n)
+    )
+    assert announced == [len(whole), len(whole)]
     assert (again.resumed, again.done, again.drained) == (len(whole), len(whole), False)
 
 
