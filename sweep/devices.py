@@ -110,6 +110,7 @@ def assign(
         allocated = next((n for n in ALLOCATED if environment.get(n, "0") not in ("", "0")), None)
         problem = request.gpu_problem if seen or allocated else None
         return DeviceAssignment(host, gpu_problem=problem, allocated=allocated)
+    # Counted round: with more ranks than GPUs some share, which check_devices then judges.
     entry = seen[local % len(seen)]
     if mask != MASKS[0]:
         return DeviceAssignment(host, f"{mask} {entry}", False, {mask: entry})
@@ -230,6 +231,7 @@ def share_of_cores(allowed: Sequence[Collection[int]], rank: int, quota: int | N
     quota : cores of processor time that the ranks of the node get together; None if unlimited.
     """
     cores = len(set().union(*allowed))
+    # A container may allow all cores and grant the time of a few: threads beyond it are throttled.
     together = min(cores, quota or cores) // len(allowed)
     return max(1, min(together, len(allowed[rank])))
 

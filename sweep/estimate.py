@@ -104,6 +104,7 @@ class Estimate:
         seconds : the time there is.
         """
         numbers = range(1, self.most + 1)
+        # More workers never take longer, so that the first that suffices is found by halving.
         place = bisect.bisect_left(numbers, True, key=lambda n: self.seconds_on(n) <= seconds)
         return numbers[place] if place < len(numbers) else None
 

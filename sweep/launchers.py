@@ -140,6 +140,7 @@ def check_world(size: int, environment: Mapping[str, str] = os.environ) -> None:
 def _size(launcher: Launcher, environment: Mapping[str, str]) -> int:
     """Number of ranks that a launcher says it has started; 0 if it says nothing."""
     text = environment.get(launcher.size, "") if launcher.size else ""
+    # Other programs set these variables too, to what they like.
     return int(text) if text.isdecimal() else 0
 
 

@@ -86,6 +86,7 @@ class Price:
         if not devices:
             wanted = "the CPU" if self.gpu is None else "a GPU"
             raise BadInput(f"no trial ran on {wanted}", key="--measured", value=source)
+        # Ratios of sums, not means of ratios: long trials decide how long a study takes.
         factors = {method: taken[method] / due[method] for method in taken}
         names = ", ".join(sorted(devices))
         return replace(
@@ -106,6 +107,7 @@ class Price:
         known = self.factors.get(method)
         if known is not None or not self.factors:
             return 1.0 if known is None else known
+        # Geometric: twice as long and half as long leave the estimate where it is.
         return math.exp(sum(map(math.log, self.factors.values())) / len(self.factors))
 
 

@@ -48,6 +48,7 @@ some hundreds of them: well below this. The solver's last change moved scores by
 
 _MOST = 2**31
 _NAMED = 4
+# SHA-1, or SHA-256 of newer repositories.
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -114,6 +115,7 @@ def check_same_code(codes: Mapping[str, Provenance]) -> None:
 def revision_of(record: Mapping[str, Any]) -> int:
     """The revision that a record of the journal names; :data:`UNRECORDED` where it names none."""
     found = record.get("revision")
+    # bool is an int, and a damaged line may hold any number.
     return found if type(found) is int and UNRECORDED < found < _MOST else UNRECORDED
 
 
@@ -152,6 +154,8 @@ def checkout_commit(root: Path) -> str | None:
     None where ``root`` itself is no checkout: one further up belongs to something else.
     """
     with suppress(OSError, ValueError):
+        # By its files: git need not be there, and a thousand ranks would start a thousand
+        # processes.
         git = _git_folder(root / ".git")
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
         found = _resolved(git, head.removeprefix("ref: ")) if head.startswith("ref: ") else head
@@ -168,6 +172,7 @@ def _git_folder(path: Path) -> Path:
 
 def _resolved(git: Path, ref: str) -> str:
     """The commit of a branch: a file of its own, or a line of the packed ones."""
+    # The branches of a worktree are kept by the checkout that it was made from.
     shared = git / "commondir"
     common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
     for place in (git, common):

@@ -136,6 +136,7 @@ def attempt(evaluate: Evaluate, study: Study, trial: Trial, device: str) -> Tria
         result = evaluate(study, trial, device)
     except Exception as error:  # noqa: BLE001 - one trial must not end the study
         traceback.print_exc()
+        # One line, whatever the message: it becomes a field of the journal and a line of a table.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         chance = isinstance(error, MemoryError)
         return TrialResult(TrialStatus.CRASHED if chance else TrialStatus.FAILED, error=reason)

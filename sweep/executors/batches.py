@@ -94,6 +94,7 @@ class Waiting:
         """
         if self._singly:
             return [self._singly.popleft()]
+        # Rounded up: of fewer trials than workers each worker still gets one.
         return self._alike(min(self._size, -(-len(self._tasks) // max(1, free))))
 
     def clear(self) -> None:
@@ -110,6 +111,7 @@ class Waiting:
         return taken + [self._pop(next(iter(self._tasks))) for _ in range(count - len(like))]
 
     def _put(self, task: Task, last: bool) -> None:
+        # Numbers, not trials, are the keys: a trial may be put back while its like still waits.
         number = next(self._numbers)
         for queue in (self._tasks, self._like[_kind(task)]):
             queue[number] = task

@@ -125,6 +125,7 @@ class Child:
         """
         with self._lock:
             try:
+                # None says once that it is ready; results follow, in any order.
                 message: Message | None = self.connection.recv()
             except (EOFError, OSError):
                 return self._lost()

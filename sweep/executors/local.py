@@ -138,6 +138,7 @@ class Watchdog:
                 child.check()
 
     def _pause(self) -> float:
+        # Not 0: a child over its limit asks for no pause until its owner has taken in the verdict.
         return max(0.001, min([IDLE_SECONDS, *(c.until_check() for c in self._children)]))
 
 
@@ -290,6 +291,7 @@ class ProcessExecutor:
         if child.proven:
             self._slots.confirm(slot)
         self._found.extend((trial, signed(result, self._names[slot])) for trial, result in found)
+        # It has more of its share to do, and answers each as it ends.
         if child.tasks and child.alive:
             return
         self._busy.remove(child)

@@ -195,6 +195,7 @@ class _Lines:
                 record = taken.take(line)
                 if record is not None and self._is_new(record, folder.path):
                     self.trials += is_final(record)
+                    # The last line of a part that is still being written may lack its end.
                     yield line.rstrip(b"\n") + b"\n"
 
     def notes(self) -> Iterator[str]:
@@ -208,6 +209,7 @@ class _Lines:
     def _is_new(self, record: Record, folder: Path) -> bool:
         """Whether no earlier line holds the same attempt; two results of one are a conflict."""
         attempt = None if is_final(record) else record.get("attempt")
+        # A number, not the texts: there may be a million trials.
         key = hash((record["trial_id"], record["number"], repr(attempt)))
         result = record["status"] if record["nrmse"] is None else record["nrmse"]
         if key not in self._known:

@@ -117,6 +117,7 @@ def _resumed(study: Study, journal: Journal, share: Share | None) -> tuple[Sched
 
     def records() -> Iterator[Record]:
         for record in filter(None, map(lines.take, journal.lines())):
+            # Attempts that were retried have no score that another revision could have moved.
             revisions[revision_of(record)] += is_final(record)
             if tuple(record["cell"].items()) in wanted:
                 yield record

@@ -111,6 +111,8 @@ class PriorityOrder:
     def _entry(self, plan: Plan) -> tuple[float, int, Plan]:
         # No two plans have one place, so plans themselves are never compared.
         if self._ending:
+            # One in the middle of its cells stands for all: which the next trial will be is not
+            # known yet.
             middle = plan.searches[len(plan.searches) // 2]
             return -plan.left * self._seconds(middle), self._place[plan], plan
         return int(PORTIONS * plan.progress), self._place[plan], plan
@@ -359,6 +361,7 @@ class Scheduler:
         self._plan_of[search].take_in(trial, score if ok else None)
         self.done += 1
         self.failed += not ok
+        # A record without a duration would promise trials that take no time.
         if seconds:
             self._durations.learn(search, seconds)
 

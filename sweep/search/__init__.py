@@ -48,6 +48,8 @@ class Search:
     reduced: bool = False
     weights: dict[int, Weights] = field(default_factory=dict)
     scores: dict[int, float | None] = field(default_factory=dict)
+    # Two marks, without gaps below them: of what has started, and of what is settled. Counting anew
+    # for each proposal would cost as much as the proposal.
     _next: int = 0
     _settled: int = 0
 
@@ -76,6 +78,7 @@ class Search:
         """Trials that this search may have."""
         most = self.study.search.budget(self.method)
         confirms = self.shared and self.study.search.fidelity is not None and not self.reduced
+        # The cheaper trials have found the optimum; the full ones only say what it is worth.
         return min(CONFIRMED, most) if confirms else most
 
     @property
@@ -233,6 +236,7 @@ def searches(study: Study, cells: Iterable[Cell] | None = None) -> list[Search]:
         if study.search.fidelity is not None:
             cheaper = at.reduced()
             both = (Search(cheaper, cell, method, True) for method in study.search.methods)
+            # A cell that is searched alone, or without weights, learns nothing from cheaper trials.
             found += [search for search in both if search.shared]
     return found
 
@@ -290,6 +294,7 @@ def recognised(
         try:
             sound.append((*planned_by(places, record), record))
         except BadInput as error:
+            # By its text: what a damaged line has for a cell may not be hashable.
             strange.append((repr(record.get("cell")), error))
     cells = {repr(record["cell"]) for *_, record in sound}
     for cell, foreign in strange:

@@ -147,6 +147,8 @@ def next_choice(
     if number < cells.designed or parameters is None:
         return _of_design(cells, dimensions, number)
     tried = np.bincount(results.cells, minlength=len(cells.context))
+    # Once a stage has begun, no earlier one is gone back to: with its first results the gains
+    # expected there change, and a search could go to and fro without end.
     begun = [stage for stage, wanted in enumerate(cells.wanted) if tried[wanted].any()]
     for stage in range(max(begun, default=0), len(cells.wanted)):
         found = _of_stage(cells, results, parameters, precision, stage, tried)
@@ -178,6 +180,7 @@ def _of_stage(
     untried = [cell for cell in cells.orders[stage] if not tried[cell]]
     if untried:
         found = _at_optimum(cells, results, parameters, int(untried[0]), stage)
+        # More cells than the first stage has: a cheaper stage or an atlas, whose optima may be off.
         learnt = len(cells.context) > len(cells.wanted[0])
         aside = beside(len(cells.orders[stage]) - len(untried), results.weights.shape[1])
         weights = np.clip(found.weights + aside, 0.0, 1.0)
@@ -186,6 +189,7 @@ def _of_stage(
     open_cells = open_cells[tried[open_cells] < cells.most[stage]]
     open_cells = open_cells[~_hopeless(results, len(cells.context))[open_cells]]
     blocks = [open_cells[i : i + BLOCK] for i in range(0, len(open_cells), BLOCK)]
+    # By the number of trials, not by memory of its own: the same results give the same block.
     turn = len(results.cells) % max(1, len(blocks))
     for block in blocks[turn:] + blocks[:turn]:
         found = _largest_gain(cells, results, parameters, block, stage)
@@ -226,6 +230,7 @@ def spread_out(context: Array, wanted: Indices) -> Indices:
         order.append(place)
         distance = np.round(np.square(at - at[place]).sum(axis=1), DECIMALS)
         nearest = np.minimum(nearest, distance)
+        # Below any distance: two cells at the same place are 0 apart, and one would be taken twice.
         nearest[order] = -1.0
     # With so many cells before them the others are near some in any order.
     rest = np.setdiff1d(np.arange(len(at)), order)
@@ -328,11 +333,15 @@ def believed(cells: Cells, results: Results, parameters: Parameters) -> Model:
         scores[failed] = model.expected(points.at(failed))
         for trial in failed:
             mine = sound[results.cells[sound] == results.cells[trial]]
+            # Worse than the worst of its cell too: beside poor trials a failure would else look
+            # like progress.
             scores[trial] = max([scores[trial], *results.scores[mine]]) + WORSE
         model = condition(parameters, points.at(np.arange(len(scores))), scores)
     pending = points.at(slice(len(scores), None))
     if not len(pending):
         return model
+    # At their mean they take away the uncertainty where they are and leave the mean as it was: the
+    # next proposal goes elsewhere, whatever they will give.
     return condition(parameters, points, np.concatenate([scores, model.expected(pending)]))
 
 
@@ -355,6 +364,8 @@ def _best(
     value: Callable[[Points], Array], cells: Cells, places: Indices, dimensions: int
 ) -> tuple[Points, float]:
     """The point of the largest value in some cells: on a lattice, then on ever finer ones."""
+    # Lattices instead of a gradient search: every computer compares the same points, so that a
+    # choice differs only where two values are equal to the last digits.
     step = 1.0 / STEPS[dimensions]
     points = _joined(
         [_of_cell(cells, cell, lattice(dimensions, STEPS[dimensions])) for cell in places]
@@ -383,10 +394,13 @@ def _largest_gain(
     near = _nearest(cells, results, block)
     model = believed(cells, near, parameters)
     best = np.full(len(cells.context), np.inf)
+    # The best as the model sees it, not as it was scored: nothing is expected to improve on a score
+    # that was low by luck, and the search would end with it.
     np.minimum.at(best, near.cells, model.expected(near.points(cells)))
 
     def gains(points: Points) -> Array:
         gain = improvement(*model.predict(points), best[points.cells])
+        # The noise of the data is seeded by the cell: the same weights again give the same score.
         gain[_tried(points, results)] = 0.0
         return np.round(gain, DECIMALS)
 
@@ -410,6 +424,7 @@ def _tried(points: Points, results: Results) -> np.ndarray[tuple[int], np.dtype[
         here = np.flatnonzero(points.cells == cell)
         if len(weights):
             away = np.abs(points.weights[here][:, None] - weights[None]).max(axis=2)
+            # Far below the finest lattice step, far above the rounding of a logarithm and back.
             tried[here] = (away < 1e-4).any(axis=1)
     return tried
 
@@ -422,6 +437,8 @@ def fitted_results(known: int, since: int = 0) -> int:
     known : number of results.
     since : number of them when the stage began: what is new about it is to be learnt at once.
     """
+    # A fit costs O(n³), and one more result among many moves it little: the next one after a tenth
+    # more.
     marks: Iterator[int] = itertools.accumulate(
         itertools.repeat(0), lambda n, _: max(n + 1, n * 11 // 10), initial=1
     )

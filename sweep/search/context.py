@@ -36,6 +36,7 @@ OF_HAADF = frozenset(
 SEEDS = frozenset({"specimen.seed"})
 
 SCALES: dict[str, Callable[[float], float]] = {
+    # Of 1 + tilts: a cell without HAADF has a place too.
     HAADF_TILTS: math.log1p,
     "acquisition.chemical_snr": lambda snr: math.log(snr - 1.0),
 }

@@ -117,6 +117,7 @@ def _squares(left: Array, right: Array) -> Array:
     squares: Array = left @ (-2.0 * right.T)
     squares += np.einsum("id,id->i", left, left)[:, None]
     squares += np.einsum("id,id->i", right, right)
+    # The difference of large numbers falls below 0 by rounding, and its root would be NaN.
     return np.maximum(squares, 0.0, out=squares)
 
 
@@ -129,6 +130,7 @@ def _matern(squares: Array) -> Array:
 
 def _slope(squares: Array) -> tuple[Array, Array]:
     """Matern-5/2 correlations, and their derivatives by the squared distance."""
+    # By the square, not the distance, as that derivative stays finite where two points coincide.
     r = ROOT5 * np.sqrt(squares)
     fall = np.exp(-r)
     return (1.0 + r + r * r / 3.0) * fall, (-5.0 / 6.0) * (1.0 + r) * fall
@@ -160,6 +162,7 @@ class Prior:
         vector : (size,).
         """
         weights, context = self._shape
+        # Amplitudes and lengths are positive and known up to a factor: normal in the logarithm.
         positive = self._medians * np.exp(SPREAD * vector[: len(self._medians)])
         a, b, cell, noise = positive[:4].tolist()
         parts = np.split(positive[4:], [context, context + weights])
@@ -182,6 +185,7 @@ def fit_parameters(points: Points, scores: Array) -> Parameters:
         lambda vector: loss(prior, vector, points, scores),
         np.zeros(prior.size),
         bounds=[(-MOST_OFF, MOST_OFF)] * prior.size,
+        # In units of the rounding error: done where a step lowers the loss by less than 1e-5 of it.
         factr=1e-5 / np.finfo(float).eps,
         pgtol=1e-2,
         maxiter=STEPS,
@@ -277,6 +281,8 @@ class Model:
         p = self.parameters
         across = covariance(p, at, self.points)
         white = solve_triangular(self.factor, across.T, lower=True, check_finite=False)
+        # Without noise²: improvement is judged on what is there, not on what one trial would
+        # measure.
         left = p.a**2 + p.b**2 + p.cell**2 - np.einsum("nm,nm->m", white, white)
         return self.mean + across @ self.alpha, np.sqrt(np.maximum(left, 1e-12))
 

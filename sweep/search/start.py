@@ -119,6 +119,8 @@ def _check_same(at: Study, there: Study, source: str) -> None:
         for s in (at, there)
     )
     for path, value in mine.items():
+        # A number that leaves the meaning of weights alone, such as tilts, is context; text has no
+        # place on a scale, so that no surrogate can bridge a difference in it.
         meant = path.startswith("specimen.") and path != "specimen.size"
         meant |= path.startswith("solver.") and path not in WITHOUT_MEANING
         if value != other.get(path) and (meant or not is_number(value)):
@@ -143,6 +145,7 @@ def _located(source: str) -> Path:
 _Row = tuple[Cell, Method, Weights, float]
 
 
+# Every method asks for the same atlas; one that has grown meanwhile has another ``changed``.
 @lru_cache(maxsize=2)
 def _trials(folder: Path, changed: int) -> tuple[Study, list[_Row]]:  # noqa: ARG001
     """The study of a folder and its full trials that have a score."""

@@ -50,6 +50,7 @@ class Survey:
     """
 
     def __init__(self, searches: Sequence[Search]) -> None:
+        # The cheaper trials first: the stages of the search are in this order.
         self.searches = tuple(sorted(searches, key=lambda search: not search.reduced))
         first = searches[0]
         self.method = first.method
@@ -78,6 +79,7 @@ class Survey:
         own = len(self.searches)
         self._told = Results(
             np.array([own + cells[each.place] for each in inside], dtype=np.intp),
+            # An array of no rows has no columns either: reshape gives it those of the space.
             np.array([unit_of(self._space, t.weights) for t in inside]).reshape(
                 len(inside), len(self._space)
             ),
@@ -124,6 +126,7 @@ class Survey:
     def over(self) -> bool:
         """Whether all its trials have their results, and nothing is worth another one."""
         if not self._ended and self._settled == len(self._made) >= len(self.searches):
+            # It takes a fit to all results, so it is not asked with fewer trials than searches.
             self._ended = self._choice(self._settled, self._settled) is None
         return self._ended
 
@@ -152,6 +155,8 @@ class Survey:
         number = self._next
         if number < self.designed:
             return 0
+        # The floor keeps what is known from shrinking: after a proposal that knew everything, the
+        # next one must not know less.
         return min(number, max(self._floor, number - self._lag + 1))
 
     def next_trial(self) -> Trial | None:
@@ -159,6 +164,8 @@ class Survey:
         number, known = self._next, self._known()
         choice = self._choice(number, known)
         if self._ends(choice, number) and known < number:
+            # An end that only some of the results suggest may be chance. All of them decide, and as
+            # the floor is part of every later line of the journal, a restart decides the same.
             self._floor = number
             if not self.ready:
                 return None
@@ -215,6 +222,7 @@ class Survey:
         weights = unit_of(self._space, trial.weights)
         self._made[proposal.number] = _Made(place, weights, proposal.known)
         self._search(trial).weights[trial.number] = trial.weights
+        # Lines of a journal are in the order in which trials ended, so proposals come with gaps.
         while self._next in self._made:
             self._floor = max(self._floor, self._made[self._next].known)
             self._next += 1
@@ -223,6 +231,7 @@ class Survey:
         return self.searches[self._place[key_of(trial)]]
 
     def _trial(self, choice: Choice, proposal: Proposal) -> Trial:
+        # Of the proposals before it alone: a resumed journal may hold later ones already.
         number = sum(self._made[k].place == choice.cell for k in range(proposal.number))
         found = at_unit(self._space, choice.weights)
         acting = {name: getattr(found, name) for name in self._space}
@@ -264,6 +273,7 @@ class Survey:
         if not len(sound):
             return None
         if count not in self._fits:
+            # The last fit alone: the number of known results never falls.
             self._fits = {count: fit_parameters(points.at(sound), scores[sound])}
         return self._fits[count]
 
@@ -284,6 +294,7 @@ def _acting(search: Search, haadf: bool) -> tuple[Space, dict[str, float]]:
         return space, {}
     usual = default_weights(solver.noise, solver.units)
     unused = {"haadf": usual.haadf, GAMMA: solver.gamma}
+    # Within the bounds, like all weights of the study.
     fixed = {n: min(max(unused[n], space[n][0]), space[n][1]) for n in space if n in unused}
     return {name: bounds for name, bounds in space.items() if name not in unused}, fixed
 

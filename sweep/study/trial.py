@@ -88,6 +88,7 @@ class Trial:
     number: int
     weights: Weights
     trial_id: str
+    # Not compared: a trial is what it computes, however the search came to it.
     proposal: Proposal | None = field(default=None, compare=False)
     scale: Scale = field(default=Scale(), compare=False)
 
@@ -201,6 +202,7 @@ def proposal_of(record: Mapping[str, Any]) -> Proposal | None:
     if not isinstance(found, dict):
         return None
     number, known = found.get("number"), found.get("known")
+    # By type, not isinstance: True is an int, and a damaged line may say it.
     if type(number) is not int or type(known) is not int or not 0 <= known <= number:
         return None
     before = found.get("before", 0)
@@ -246,6 +248,7 @@ def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool =
     attempt : number of the attempt, from 1.
     final : False if the trial is going to be retried; the result then counts nowhere.
     """
+    # A rank that is lost or killed says nothing; the manager has the same revision and version.
     code = result.code or provenance()
     return {
         "trial_id": trial.trial_id,
@@ -386,4 +389,5 @@ def score_of(score: Score, result: TrialResult | Record) -> float:
     except (TypeError, ValueError, KeyError):
         return math.nan
     known = [error for error in errors if math.isfinite(error)]
+    # fsum: the order in which a record lists the elements must not move the mean.
     return math.fsum(known) / len(known) if known else math.nan

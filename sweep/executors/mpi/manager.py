@@ -80,6 +80,7 @@ class MpiExecutor:
                 raise CannotStart("no rank can evaluate trials any more")
             if until is not None and time.monotonic() >= until:
                 break
+            # Nothing is under way, and without a time limit nothing would ever end the wait.
             if until is None and not (self._running or self._waiting):
                 break
         return None
@@ -104,11 +105,14 @@ class MpiExecutor:
         """
         for rank in set(range(1, self._transport.size)) - self._transport.lost:
             self._transport.send(rank, Tag.LEAVE, code)
+        # With a silent rank all are aborted at once: nothing is worth the wait.
         self._transport.flush(0.0 if self.silent else FAREWELL_SECONDS)
 
     def _await_farewells(self) -> None:
         until = time.monotonic() + FAREWELL_SECONDS
         for nap in naps():
+            # A large message occupies its sender until it is received, and the farewell comes
+            # behind it.
             while self._transport.receive(Tag.RESULT) is not None:
                 pass
             if (farewell := self._transport.receive(Tag.CLOSED)) is not None:
@@ -136,6 +140,7 @@ class MpiExecutor:
 
     def _look(self, nap: float) -> None:
         """Take in the messages that have come; without any, wait for ``nap`` seconds."""
+        # Results before losses: a rank may have sent its last one and then gone.
         while (message := self._transport.receive(Tag.RESULT)) is not None:
             self._take_in(*message)
             nap = 0.0
@@ -152,6 +157,7 @@ class MpiExecutor:
     def _silent_ranks(self) -> list[int]:
         """The ranks with a trial that have not been heard for too long."""
         now = time.monotonic()
+        # While nobody listened no rank could be heard: that time is added to when each was.
         if (absence := now - self._listened - ABSENCE_SECONDS) > 0:
             self._heard = {rank: heard + absence for rank, heard in self._heard.items()}
         self._listened = now
@@ -191,6 +197,7 @@ class MpiExecutor:
             self._waiting.put_back(tasks)
             return
         ended = [t for t in tasks if report.trial is None or t[1] == report.trial]
+        # Which of several brought the rank down cannot be known; one at a time they show it.
         if len(ended) > 1:
             self._waiting.add_singly(ended)
             return

@@ -63,6 +63,7 @@ class MpiTransport:
 
     def __init__(self, comm: MPI.Intracomm) -> None:
         self._comm = comm
+        # Kept until they are through: MPI reads the buffer of a message up to then.
         self._sending: list[MPI.Request] = []
         self._status = MPI.Status()
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
@@ -122,6 +123,7 @@ class MpiTransport:
 
     def _sent(self, request: MPI.Request) -> bool:
         with self._losses():
+            # After a loss it falls through to True: nobody is left to take the message.
             return bool(request.Test())
         return True
 
@@ -133,6 +135,7 @@ class MpiTransport:
         except MPI.Exception as error:
             if error.Get_error_class() not in LOSSES:
                 raise
+            # Until it is acknowledged, every receive from any rank fails on the same loss again.
             self._comm.Ack_failed()
             failed = self._comm.Get_failed()
             numbers = list(range(failed.Get_size()))

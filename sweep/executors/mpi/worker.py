@@ -17,6 +17,7 @@ from ..child import CannotStart
 from ..local import ProcessExecutor
 from ..serve import ignore_signals
 
+# A result waits for its manager by a few milliseconds at most; 250 polls a second are no load.
 NAP_SECONDS, LONGEST_NAP_SECONDS = 0.0005, 0.004
 
 
@@ -133,6 +134,7 @@ def work(transport: Transport, worker: ProcessExecutor) -> int:
                 break
     finally:
         worker.close()
+    # Only now: it says that no child of this rank is left.
     transport.send(0, Tag.CLOSED, None)
     code: int = _awaited(transport, Tag.LEAVE)
     return code
@@ -153,6 +155,7 @@ def _evaluated(transport: Transport, worker: ProcessExecutor, tasks: Sequence[Ta
     for study, trial in tasks:
         worker.submit(study, trial)
     beat, left = time.monotonic(), len(tasks)
+    # A rank with trials is sent no others, so whatever comes now is the end.
     while transport.receive(Tag.TASK, source=0) is None:
         try:
             finished = worker.collect(POLL_SECONDS)
