@@ -156,6 +156,7 @@ class Acquisition(BaseModel):
         if not self.chemical_subset:
             return haadf, maps
         distances = np.abs(np.subtract.outer(maps, haadf))
+        # Assigned together, not each to its nearest: two maps at one HAADF tilt would be one angle.
         return haadf, tuple(haadf[i] for i in linear_sum_assignment(distances)[1])
 
     def snr_of(self, elements: tuple[str, ...]) -> tuple[float, ...]:
@@ -318,6 +319,8 @@ class _Session:
             volumes = law.of_volumes(volumes, specimen.atomic_numbers)[None]
         scales, levels = np.array([(c.scale, c.background) for c in channels]).T
         expected = np.stack([channel.expected for channel in channels])
+        # Back from counts, not projected again: faults then start from the very projections that
+        # the undisturbed data have.
         signal = (expected - levels[:, None, None, None]) / scales[:, None, None, None]
         return Shot(
             modality=HAADF if haadf else CHEMICAL,
@@ -373,6 +376,7 @@ def project(
             accepted=f"a divisor of (z, y, x) = {(z, y, x)}",
         )
     k = oversample
+    # Shifts are given in pixels of the data, and the fine grid has k of its own in each.
     shifts = tuple((k * down, k * along) for down, along in placement.shifts)
     finer = replace(placement, shifts=shifts, axis_offset=k * placement.axis_offset)
     geometry = TiltGeometry(angles_deg, (z, y), finer)

@@ -148,6 +148,7 @@ def arrange(field_nm: float, bodies: Mapping[str, Body], seed: int) -> tuple[Pla
     """
     crowd = Crowd()
     for name in sorted(bodies, key=lambda name: _turn(name, bodies)):
+        # Not hash(), which Python salts anew in every process.
         rng = np.random.default_rng([seed, int(hashlib.sha256(name.encode()).hexdigest()[:15], 16)])
         place = _lattice if bodies[name].lattice else _random if bodies[name].count else _fixed
         place(name, bodies, field_nm, crowd, rng)
@@ -214,6 +215,7 @@ def _fixed(
     solid = _drawn(body, field_nm, rng)
     solid = solid.moved(np.array(body.position_nm or (0, 0, 0), float) / field_nm)
     need = float(field_needed(solid.corners()).max() + solid.radius)
+    # A body that just fits must not fail by rounding.
     if not (body.cut or body.shape == "film") and need > EDGE + 1e-9:
         accepted = f"at least {field_nm * need / EDGE:.4g} nm, a smaller body, or cut = true"
         raise BadInput(
@@ -260,6 +262,7 @@ def _lattice(
 
 def _lattice_points(body: Body, field_nm: float) -> Vector:
     period = (body.period_nm or field_nm) / field_nm
+    # One box edge to each side: turned, the lattice must still reach the corners, at 0.87.
     cells = int(np.ceil(1 / period)) + 2
     if (2 * cells + 1) ** 3 * len(LATTICES[body.lattice or "sc"]) > 50 * MOST:
         raise BadInput("too many", key="specimen.bodies", accepted=f"up to {MOST} bodies in all")
@@ -267,6 +270,7 @@ def _lattice_points(body: Body, field_nm: float) -> Vector:
     basis = np.array(LATTICES[body.lattice or "sc"])
     points = (corners.reshape(-1, 1, 3) + basis + np.array(body.offset)).reshape(-1, 3) * period
     if body.rotation_deg is not None:
+        # Nothing is drawn: the rotation is given.
         points = points @ body.axes(np.random.default_rng(0))
     points = points + np.array(body.position_nm or (0, 0, 0), float) / field_nm
     radius = body.solid(field_nm, 1.0, np.eye(3)).outer
@@ -350,6 +354,7 @@ def _on(host: Placed, solid: RoundedBox, body: Body, rng: np.random.Generator) -
     surface, normals = host.to_surface(points)
     near = np.linalg.norm(surface - points, axis=1) < SKIN
     if host.pores is not None:
+        # The wave of the pores goes on outside the ball that bounds them.
         near &= np.asarray(host.solid.distance(*surface.T)) < 0
     found: Vector = surface[near] + normals[near] * solid.inner * (1 - body.sink)
     return found

@@ -104,6 +104,7 @@ class RoundedBox:
         """
         if depth >= self.inner:
             return None
+        # The rounding goes first; only then does the box get smaller. So the core is exact.
         rounding = min(depth, self.radius)
         return replace(self, halves=self.halves - (depth - rounding), radius=self.radius - rounding)
 
@@ -129,6 +130,9 @@ class RoundedBox:
         -------
         float : fraction of the box; of overlapping solids at most 0.
         """
+        # Points of the inner boxes are c + Σ t h e with -1 <= t <= 1 along each edge: the
+        # difference of two is linear in all six t, and its least norm is the distance. Edges of
+        # length 0 have no t.
         edges = np.concatenate([self.axes, -other.axes])
         halves = np.concatenate([self.halves, other.halves])
         free = halves > 0
@@ -154,6 +158,7 @@ class RoundedBox:
             return True
         if centres < self.inner + other.inner + gap:
             return False
+        # Bodies that touch, as in a dense lattice, must not overlap by rounding.
         return self.apart(other) >= gap - 1e-9
 
     def to_surface(self, points: Vector) -> tuple[Vector, Vector]:

@@ -121,6 +121,7 @@ def _by_name(channels: list[Channel]) -> dict[str, list[Channel]]:
 
 
 def _stack(name: str, parts: list[Channel], choices: Choices) -> _Stack:
+    # Files of one series may differ by some rows; one stack has one shape.
     height, width = (min(p.images.shape[a] for p in parts) for a in (1, 2))
     images = np.concatenate([_middle(p.images, height, width) for p in parts])
     given = choices.haadf_angles if name == HAADF else choices.map_angles
@@ -224,6 +225,8 @@ def _along_x(stacks: list[_Stack], axis: str, notes: list[str]) -> list[_Stack]:
 
 def _found_axis(stack: _Stack) -> tuple[str, str]:
     """The direction along which the profile hardly changes over the tilts."""
+    # A slab across the axis stays in its place at every tilt: summed over the other direction, the
+    # profile along the axis is that of the slabs, the same in all images.
     along_x, along_y = (_unsteadiness(stack.images, summed) for summed in (1, 2))
     axis = "x" if along_x <= along_y else "y"
     ratio = min(along_x, along_y) / max(along_x, along_y, 1e-30)
@@ -237,10 +240,12 @@ def _found_axis(stack: _Stack) -> tuple[str, str]:
 def _unsteadiness(images: Array, summed: int) -> float:
     """Variation of a profile over the tilts, shifts and brightness apart, over its own."""
     profiles = images.mean(axis=summed, dtype=np.float64)
+    # The vacuum, which is no part of the specimen and may differ between images.
     profiles -= np.quantile(profiles, 0.05, axis=1, keepdims=True)
     profiles /= np.maximum(np.linalg.norm(profiles, axis=1, keepdims=True), 1e-30)
     steps = []
     for one, other in itertools.pairwise(profiles):
+        # The best of all shifts: an image that has drifted along the axis shows the same profile.
         match = np.correlate(other, one, "full")
         steps.append(2.0 - 2.0 * float(match.max()))
     return float(np.mean(steps)) if steps else 0.0
@@ -252,6 +257,8 @@ def _mirrored(stack: _Stack) -> _Stack:
     folded = angles - 180.0 * turns
     behind = turns % 2 != 0
     images = stack.images.copy()
+    # Half a turn further the beam takes the same lines the other way: the image is reversed across
+    # the axis, which is x.
     images[behind] = images[behind, ::-1]
     return replace(stack, images=images, angles=tuple(float(a) for a in folded))
 
@@ -263,6 +270,7 @@ def _registered(stacks: list[_Stack], binning: int, notes: list[str]) -> tuple[l
         _add(notes, "no pixel size in the files: 1 nm assumed, the same for all")
         pixel = 1.0
     else:
+        # The largest: counts add up to coarser pixels, but nothing makes them finer.
         pixel = max(known)
         stacks = [_on_pixels(s, pixel, notes) for s in stacks]
     if binning > 1:
@@ -291,6 +299,7 @@ def _on_pixels(stack: _Stack, pixel: float, notes: list[str]) -> _Stack:
         notes, f"{stack.name}: interpolated to pixels of {pixel:.4g} nm, {ratio:.3g} times its own"
     )
     zoomed = ndimage.zoom(stack.images, (1, 1 / ratio, 1 / ratio), order=1, mode="nearest")
+    # Counts belong to an area: a larger pixel collects more of them by its area.
     images, level = (ratio**2 * zoomed).astype(np.float32), ratio**2 * stack.level
     return replace(stack, images=images, level=level, pixel_nm=pixel)
 
@@ -346,6 +355,8 @@ def _sense(series: TiltSeries, notes: list[str]) -> TiltSeries:
     if found is None or not found.turned:
         return series
     turn = found.turn
+    # The sense of the angles is a convention of the stage; any other turn would mean that images
+    # were stored otherwise, which a person should decide.
     if (turn.sense, turn.flip_y, turn.flip_x) != (-1, 1, 1):
         _add(notes, f"HAADF and maps would agree with {turn}; nothing was changed")
         return series

@@ -147,6 +147,7 @@ def _write_placement(file: h5py.File, group: str, placement: Placement, mask: Ma
         axis = {"axis_offset": placement.axis_offset, "rotation_deg": placement.rotation_deg}
         files.write_attributes(file[group], axis)
     if mask is not None:
+        # A byte a pixel: other programs read no bits, and bool becomes an enum of HDF5.
         files.write_array(file, f"{group}/mask", mask.array().astype(np.uint8))
 
 
@@ -229,6 +230,7 @@ def _lifted(counts: Array, axes: tuple[int, ...] | None) -> tuple[Array, NDArray
     level = np.maximum(-counts.min(axis=axes), np.float32(0))
     if not level.any():
         return counts, level
+    # The lowest count and its level add up to 0 but for rounding.
     return np.maximum(counts + level.reshape(-1, *(1,) * (counts.ndim - 1)), 0), level
 
 

@@ -223,6 +223,7 @@ def _roles(axes: list[Mapping[str, Any]]) -> list[str]:
     """What each axis is: ``energy``, ``angle``, ``y``, ``x``, or empty."""
     roles = [_role(axis) for axis in axes]
     free = [i for i, role in enumerate(roles) if not role]
+    # From the last axis on: an image is stored behind what it depends on.
     for wanted in ("x", "y", "angle"):
         if wanted not in roles and free:
             roles[free.pop()] = wanted
@@ -249,6 +250,7 @@ def _name(path: Path, signal: Mapping[str, Any]) -> str:
     title = str(signal.get("metadata", {}).get("General", {}).get("title", ""))
     for text in (title, path.stem):
         words = re.split(r"[^A-Za-z]+", text)
+        # A single letter among several words is more often a label than an element.
         elements = [word for word in words if word in SYMBOLS and (len(word) > 1 or len(words) < 3)]
         if re.search(r"adf|survey", text, re.IGNORECASE):
             return HAADF
@@ -275,6 +277,7 @@ def _angles(
         return sidecar[0], sidecar[1].name
     if "angle" in roles:
         axis = axes[roles.index("angle")]
+        # An axis z of a stack numbers its images.
         if _role(axis) == "angle" and str(axis.get("name", "")).lower() != "z":
             return _of_axis(axis, count), "the file's axis"
         return None, ""
@@ -333,6 +336,7 @@ def angles_of_text(path: Path) -> tuple[float, ...]:
     ------
     BadInput : no angle in it.
     """
+    # A microscope writes its notes in any encoding; numbers are the same in all of them.
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     found = (
         re.findall(r"^TiltAngle\s*=\s*(\S+)", text, re.MULTILINE) or text.replace(",", " ").split()

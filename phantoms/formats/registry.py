@@ -235,6 +235,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def _formats() -> Iterator[Format]:
     """Yield shipped formats first; the environment is searched only if none of them fits."""
+    # So a plugin cannot take over a suffix that files are kept under already.
     yield from map(FORMATS.get, FORMATS.shipped())
     yield from map(FORMATS.get, FORMATS.added())
 

@@ -125,6 +125,7 @@ def laid_over(given: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, 
     >>> laid_over({"a": {"b": 1}}, {"a": {"b": 0, "c": 2}})
     {'a': {'b': 1, 'c': 2}}
     """
+    # A copy, table by table: presets are shared by all studies of the process.
     merged = dict(preset)
     for key, value in given.items():
         under = merged.get(key)

@@ -138,6 +138,7 @@ class Body(BaseModel):
     @field_validator("inside", "on", "lattice")
     @classmethod
     def _one_arrangement(cls, value: str | None, info: Any) -> str | None:
+        # Fields are checked in their order, so that only those above are known here.
         taken = [name for name in ("lattice", "inside") if info.data.get(name)]
         if value is not None and taken:
             raise BadInput(f"beside {taken[0]}", accepted="one of lattice, inside and on")
@@ -337,6 +338,7 @@ class Porous(Body):
         rng : source of the draw.
         """
         pore = self.pore_nm / field_nm
+        # Wavelengths in a band, not one: of one alone the pores would be a regular lattice.
         wave = RandomWave.draw(rng, MODES, ((1 - PORE_SPREAD) * pore, (1 + PORE_SPREAD) * pore))
         level = RandomWave.level_of(self.solid_share)
         return PorousEllipsoid(wave, level, np.full(3, ball.radius), ball.centre)
@@ -393,6 +395,7 @@ class Bodies(RootModel[dict[str, AnyBody]]):
             if not NAME.fullmatch(name):
                 accepted = "letters, digits, - and _, the first a letter"
                 raise BadInput("not the name of a body", value=printable(name), accepted=accepted)
+            # Hosts are placed before what is in or on them, so that a circle has no first body.
             chain = [name]
             while host := host_of(bodies[chain[-1]]):
                 if host not in bodies or host in chain:
