@@ -41,6 +41,8 @@ def filled(images: Array, good: NDArray[np.bool_]) -> Array:
     filled = images.copy()
     for image, known, out in zip(images, good, filled, strict=True):
         bad = ~known
+        # Values and weights are filtered alike, so that bad pixels drop out of their ratio; below
+        # 1e-9 is what a running sum leaves of 0.
         weight = ndimage.uniform_filter(known.astype(np.float64), AROUND, mode="constant")
         total = ndimage.uniform_filter(np.where(known, image, 0.0), AROUND, mode="constant")
         mean = float(image[known].mean()) if known.any() else 0.0
@@ -94,5 +96,7 @@ def _halved(projections: Array, level: Array | np.float32) -> Array:
         return pairs
     beside = np.broadcast_to(level, (*lead, 1))
     wide = np.concatenate([beside, projections, beside], axis=-1)
+    # An odd edge is binned about its middle, as the coarse grid lies: each sum takes a whole pixel
+    # and half of both its neighbours.
     halves: Array = 0.5 * (wide[..., :-2:2] + wide[..., 2::2]) + wide[..., 1:-1:2]
     return halves.astype(np.float32)

@@ -72,6 +72,8 @@ class _Loader(Generic[T]):
         ------
         BadInput : it cannot be imported, or is of another type.
         """
+        # What an import runs is a stranger's code: whatever it raises ends as one line that names
+        # it.
         point = EntryPoint(name, origin.value, self.group)
         try:
             entry = point.load()
@@ -291,6 +293,7 @@ class Registry(Generic[T]):
     def _plugins(self) -> dict[str, Origin]:
         """Entries of other distributions; one installed twice, as in two folders, counts once."""
         found: dict[str, Origin] = {}
+        # Sorted: which of two is named first must not depend on the order of the path.
         for point in sorted(entry_points(group=self.group)):
             origin = Origin(_distribution(point), point.value)
             other = found.setdefault(point.name, origin)

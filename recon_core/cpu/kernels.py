@@ -61,6 +61,8 @@ def poisson_slope(
     for task in numba.prange(batch * elements * rows):
         trial, e, row = task // (elements * rows), (task // rows) % elements, task % rows
         signal, b, slope = rays[trial, e, row], counts[e, row], out[trial, e, row]
+        # The usual case: with a background no ray falls below the knee, and the loop needs no
+        # branch.
         if background[e] >= knee[e]:
             for j in range(width):
                 y = scale[e] * signal[j] + background[e]
@@ -240,6 +242,8 @@ def guided_variation(x: Array, guide: Array) -> Sums:
             gx = other[j1] - other[j]
             steep = gz * gz + gy * gy + gx * gx
             along = min(np.float32(1), STEEPEST / max(steep, TINY))
+            # P leaves what is across g alone and shrinks what is along it to 1 / (1 + |g|²): a step
+            # of both volumes is nearly free, one of x alone costs what it did.
             lean = gz * a + gy * b + gx * c
             lean *= along / (np.float32(1) + along * steep)
             a, b, c = a - lean * gz, b - lean * gy, c - lean * gx
@@ -378,6 +382,8 @@ def descend(
         p, q = last[trial, row], last_image[trial, row]
         along, onward = lengths[trial, 0], lengths[trial, 1]
         for j in range(width):
+            # The image of a step is linear in it, so that the next plane needs no further
+            # projection.
             p[j] = along * d[j] + onward * p[j]
             q[j] = along * a[j] + onward * q[j]
             s[j] += p[j]

@@ -92,6 +92,7 @@ class Stage:
     def predicted(self, gpu: Gpu) -> float:
         """Seconds per iteration, not measured."""
         moved = self.launched / gpu.bandwidth / REACHED
+        # A GPU loads, projects and computes at the same time: the slowest of them hides the others.
         return self.share * max(moved, self.updates / gpu.updates, self.work / gpu.peak)
 
 
@@ -170,6 +171,8 @@ def _chemical_stages(size: SolveSize) -> list[Stage]:
 def _step_stage(size: SolveSize, coupled: bool) -> Stage:
     """One sweep over memory at the least, three launches in truth."""
     e, v = size.shape[0], size.volume_bytes
+    # Arrays per element and per trial: what one sweep would read and write, and what the three
+    # kernels do.
     least, launched = 11 * e + 7 * coupled, 23 * e + 9 * coupled
     return Stage("volume step", least * v, STEP_WORK * e * _voxels(size), launched * v)
 

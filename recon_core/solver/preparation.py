@@ -68,6 +68,7 @@ class Start:
         weights : one pair per trial, in units of the problem, with a HAADF weight.
         """
         problem = self.problem.weighted(self.weights, weights)
+        # The duals come along: without them TV would first have to find its edges again.
         state = init(problem, self.volumes)
         state.dual[...] = self.dual
         state.push[...] = self.push

@@ -143,6 +143,7 @@ class FusedProblem:
         if problem.haadf is None:
             return problem
         times = self.device.xp.asarray([w.haadf / own.haadf for w in weights])
+        # The weight of a term is a factor of its precision: projected data and units stay.
         haadf = replace(problem.haadf, precision=problem.haadf.precision * times)
         return replace(problem, haadf=haadf)
 
