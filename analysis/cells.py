@@ -140,6 +140,7 @@ def _shortest(axis: str, axes: Sequence[str]) -> str:
     """The shortest end of a path that is the end of no other."""
     steps = axis.split(".")
     ends = (".".join(steps[-count:]) for count in range(1, len(steps)))
+    # One end may name two axes, as gamma of the data and of the solver.
     alone = (end for end in ends if sum(a.endswith(f".{end}") for a in axes) == 1)
     return next(alone, axis)
 
@@ -216,6 +217,7 @@ def named_value(axis: str, text: str, values: Sequence[object]) -> object:
 
 def _same_number(text: str, value: object) -> bool:
     try:
+        # As numbers: 2, 2.0 and 2e0 are one value, however a shell or a person writes it.
         return isinstance(value, int | float) and float(text) == float(value)
     except ValueError:
         return False

@@ -158,6 +158,7 @@ def _by_meaning(atlas: Atlas) -> list[Atlas]:
     kept = tuple(axis for axis in atlas.axes if axis not in varied)
     parts = []
     for values, table in atlas.table.groupby(varied, sort=False):
+        # Each part has settings of its own; nested tables would be shared by a plain copy.
         settings = copy.deepcopy(dict(atlas.settings))
         for axis, value in zip(varied, values, strict=True):
             settings.setdefault("solver", {})[axis.removeprefix("solver.")] = value

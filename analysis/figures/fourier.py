@@ -232,6 +232,8 @@ def _fsc(source: Source) -> Figure:
     slices = source.against_truth
     halves = None
     if source.is_folder and source.rerun.weights is not None:
+        # The halves are solved at the weights of the whole: a search on each would compare two
+        # searches.
         solver = source.study.at(source.cell).solver
         halves = reconstructed_halves(source.rerun.series, source.rerun.weights, solver)
     return fsc_figure(slices, halves)
@@ -256,6 +258,7 @@ def reconstructed_halves(
     ------
     BadInput : counts that are not whole numbers.
     """
+    # Thinned Poisson counts are independent Poisson counts: what both halves show is no noise.
     first, second = split_counts(series, seed=0)
     return (
         reconstruct(first, Method.FUSED, weights, solver).volumes,

@@ -202,6 +202,7 @@ def _pareto(source: Source) -> Figure:
 
 def _compromises(source: Source, best: Weights) -> list[Compromise]:
     """Over the range searched, and at the best trial's weight."""
+    # The best weight as it was tried, not the nearest of a grid: its point must be the record's.
     tvs = {*np.geomspace(*source.space["tv"], STEPS).tolist(), best.tv}
     return compromises(source.study, source.cell, best, sorted(tvs))
 

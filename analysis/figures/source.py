@@ -53,6 +53,7 @@ class Source:
     def __post_init__(self) -> None:
         parsed(self.wanted)
         if len(self.paths) == 1 and (shipped := shipped_atlas(self.paths[0])) is not None:
+            # A frozen dataclass: only here, before anyone has seen the name that was given.
             object.__setattr__(self, "paths", (shipped,))
 
     @property
@@ -205,6 +206,7 @@ def _of_files(paths: tuple[Path, ...]) -> SliceSet:
     """Volumes of files: the first is the truth, elements are matched by name."""
     first, *others = paths
     if not others:
+        # A single file is looked at, not compared: it need not be a truth.
         volumes, elements, voxel = load_volumes(first)
         return SliceSet(volumes, {}, elements, voxel, reference=first.stem)
     truth = load_specimen(first)

@@ -21,6 +21,7 @@ from .sites import Site
 ENOUGH_SECONDS = 120
 """Least time left of a job, in seconds, for a lost run to be launched again."""
 
+# One job without a record may have had bad luck with its node.
 _GUARD = 2
 
 NOTICE_SECONDS, NOTICE_PART = 300, 10
@@ -334,6 +335,7 @@ def _check_limits(site: Site, request: JobRequest) -> None:
 
 def _mark(site: Site, request: JobRequest) -> str:
     """A digest that is equal only for scripts of the same site and request."""
+    # Sites as well: an edited site file makes another script for the same request.
     return digest([site.model_dump(mode="json"), [str(part) for part in astuple(request)]])[:16]
 
 
@@ -380,6 +382,7 @@ def _filled(text: str, key: str, values: dict[str, str | None]) -> str:
             )
         return values[found[1]] or ""
 
+    # A brace behind a dollar belongs to the shell, which fills it in on the node.
     return re.sub(r"(?<!\$)\{(\w+)\}", value, text)
 
 
@@ -416,6 +419,7 @@ def _expanded(value: str) -> str:
 def _launch(site: Site, values: dict[str, str | None]) -> str:
     """The command that starts the ranks, with the variables that each rank sets for itself."""
     lines = site.launch if isinstance(site.launch, tuple) else (site.launch,)
+    # The first that is complete: a site may start ranks in several ways, the best one first.
     launch = _filled(next((line for line in lines if _known(line, values)), ""), "launch", values)
     if site.rank_environment:
         pairs = " ".join(f"{name}={_expanded(v)}" for name, v in site.rank_environment.items())

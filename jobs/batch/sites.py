@@ -41,6 +41,7 @@ def _printable(text: str) -> str:
 
 Line = Annotated[str, AfterValidator(_printable)]
 Words = Annotated[Line, Field(min_length=1)]
+# Written into a shell script as it is, so that nothing else may be a name.
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -49,6 +50,7 @@ def _walltime(text: str) -> str:
     try:
         parse_walltime(text)
     except BadInput as error:
+        # pydantic takes ValueError alone for a wrong value, and adds the key.
         raise ValueError(error.accepted) from error
     return text
 
@@ -203,6 +205,7 @@ def site_files() -> tuple[SiteFile, ...]:
     """
     others: dict[str, SiteFile] = {found.name: found for found in _shipped()}
     for found in _plugins():
+        # Nobody has chosen between two packages, as a person who keeps a file of that name has.
         other = others.setdefault(found.name, found)
         if other is not found:
             raise BadInput(

@@ -345,6 +345,7 @@ def reconstruct_file(
     solved = reconstruct(
         series, choice.method, choice.weights, settings, device=device_named(device)
     )
+    # The command line refuses what an evaluation would record as a failed trial.
     if solved.status is Status.BAD_DATA:
         raise BadInput(solved.message or "cannot be reconstructed", source=tilts)
     # A diverged volume looks like one; not writing it is safer.

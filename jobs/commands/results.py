@@ -100,6 +100,7 @@ def figure(
     out = out or Path(f"{_stem(name)}.png")
     # Checked before the figure is drawn, which may take minutes.
     kind_of(out)
+    # An unknown name or a plugin that does not load ends here too.
     FIGURES.get(name)
     refuse_existing(out, force)
     source = Source(paths, cell)

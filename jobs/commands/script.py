@@ -113,6 +113,7 @@ def _submitted(scheduler: str, job: Path, text: str) -> str:
         raise BadInput(
             "nothing to submit to", key="--submit", accepted="run the script itself with bash"
         )
+    # A chain reads this file anew for every job: replacing it would change a chain that runs.
     if job.exists() and job.read_text(encoding="utf-8") != text:
         raise BadInput(
             "exists already and is another script",

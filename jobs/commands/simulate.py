@@ -140,6 +140,7 @@ def _parameters(settings: tuple[str, ...], option: str = "--set") -> dict[str, A
         key, equals, value = text.partition("=")
         if not (key and equals and value):
             raise BadInput("not a parameter", key=option, value=text, accepted="KEY=VALUE")
+        # Dots are tables, as in the axes of a study: bodies.gold.count.
         *above, last = key.strip().split(".")
         table = found
         for step in above:
@@ -149,6 +150,7 @@ def _parameters(settings: tuple[str, ...], option: str = "--set") -> dict[str, A
         try:
             table[last] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
+            # What is no TOML is text: quotes would have to survive the shell.
             table[last] = value.strip()
     return found
 

@@ -30,6 +30,7 @@ def evaluate(recon: Path, specimen: Path, as_json: bool, quiet: bool) -> None:
     # All scores at once; the options choose only how they are printed.
     scores = evaluate_files(recon, specimen)
     if as_json:
+        # NaN is no JSON: a score that is not known is null, and anything else is a fault here.
         click.echo(json.dumps(scores, allow_nan=False))
     else:
         click.echo(f"{scores['nrmse']:.6f}" if quiet else score_text(scores))
@@ -108,6 +109,7 @@ def export(source: Path, out: Path, force: bool, quiet: bool) -> None:
         written = export_series(out, series)
     else:
         concentrations, elements, voxel_size_nm = load_volumes(source)
+        # All of them before the first is written: half an export would look like one.
         for path in exported_paths(out, elements):
             refuse_existing(path, force)
         written = export_volumes(out, concentrations, elements, voxel_size_nm)

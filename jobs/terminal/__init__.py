@@ -171,6 +171,7 @@ class Lines:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._done = self._total = self._failed = 0
+        # The first result is shown at once.
         self._last = -LINE_EVERY_S
 
     def start(self, done: int, total: int) -> None:

@@ -188,6 +188,7 @@ def _meaning_lines(found: Recommendation) -> list[str]:
         return []
     error = "" if found.gamma_error is None else f"  (± {found.gamma_error:.2g})"
     settings, usual = found.settings, SolverSettings().model_dump()
+    # The contrast and its exponent are named in any case, the others where they are unusual.
     of = {name: value for name, value in found.solver.items() if name not in ("contrast", GAMMA)}
     other = [name if value is True else f"{name} {value}" for name, value in of.items()
              if value != usual.get(name)]  # fmt: skip

@@ -235,6 +235,7 @@ def _grid(page: Page, shown: StudyView) -> Grid:
     scores, ended, hopeless = (_values(page, name) for name in ("nrmse", _ENDED, _HOPELESS))
     budget = shown.state.planned // max(1, shown.state.cells)
     finite = shown.atlas.table["nrmse"].dropna()
+    # Over all pages: one colour means one score while the view goes from page to page.
     bounds = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     columns = page.atlas.values(str(page.across))
     rows = page.atlas.values(page.upwards) if page.upwards else ("",)

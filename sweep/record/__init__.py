@@ -183,6 +183,7 @@ def _accepted(key: str, before: Any) -> str:
 
 def _check_same(folder: Path, old: Study, new: Study) -> None:
     """Refuse to continue a folder with another study; the first difference is named."""
+    # By resolved values: a default that is written out, or left out, is no other study.
     before, now = flattened(old.tables()), flattened(new.tables())
     for key in before | now:
         if not _continues(key, before.get(key), now.get(key)):

@@ -108,6 +108,7 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """
     rest = b""
     for block in blocks:
+        # A record may straddle two blocks: the last piece waits for the next.
         *lines, rest = (rest + block).splitlines(keepends=True) or [b""]
         yield from lines
         if rest.endswith(b"\n"):
@@ -286,6 +287,7 @@ def _not_ours(method: str) -> str:
 
 def _are_weights(given: Mapping[str, Any], names: Collection[str]) -> bool:
     """Whether a record has exactly the weights of its method, all of them positive and finite."""
+    # True is a number in Python, and no weight.
     if given.keys() != names or bool in map(type, given.values()):
         return False
     try:

@@ -148,7 +148,7 @@ def next_choice(
         return _of_design(cells, dimensions, number)
     tried = np.bincount(results.cells, minlength=len(cells.context))
     # Once a stage has begun, no earlier one is gone back to: with its first results the gains
-    # expected there change, and a search could go to and fro without end.
+    # expected there change, and a search could go to and fro.
     begun = [stage for stage, wanted in enumerate(cells.wanted) if tried[wanted].any()]
     for stage in range(max(begun, default=0), len(cells.wanted)):
         found = _of_stage(cells, results, parameters, precision, stage, tried)

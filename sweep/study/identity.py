@@ -152,6 +152,7 @@ def short_seed(*parts: object) -> int:
     -------
     From 0 to 2**31 - 1.
     """
+    # The upper bits: a digest is as random in any, and these change with every part too.
     return seed_from(*parts) >> 32
 
 
@@ -223,6 +224,7 @@ def with_defaults(data: Mapping[str, Any], source: str | Path | None = None) -> 
     >>> with_defaults({"study": {"name": "mine"}})
     {'study': {'name': 'mine'}}
     """
+    # The tables of EDITIONS and of the caller are shared; what is filled in belongs to neither.
     filled = copy.deepcopy(dict(data))
     study = filled.get("study")
     edition = study.get("edition", FIRST) if isinstance(study, dict) else FIRST
@@ -232,6 +234,8 @@ def with_defaults(data: Mapping[str, Any], source: str | Path | None = None) -> 
     defaults = EDITIONS[edition]
     for path, value in defaults.items():
         beside = BESIDE.get(path)
+        # A default that was found beside another holds only beside it; else the first edition's
+        # stays.
         if beside is None or _given(data, beside) in (None, defaults.get(beside)):
             _put_default(filled, path, copy.deepcopy(value))
     return filled
