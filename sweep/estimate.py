@@ -15,7 +15,7 @@ from ..recon_core.settings import GUIDED
 from .search import Search
 from .search.plans import Plan, plans_of
 from .study import Study, check_divisible
-from .study.specimens import Outline, outline
+from .study.specimens import outline
 from .study.trial import Cell
 
 PROJECTIONS_PER_ITERATION = 2
@@ -201,17 +201,24 @@ def trial_seconds(study: Study, method: Method) -> float:
     study : without axes.
     method : of the trial.
     """
-    size = outline(study.specimen)
-    iterations = min(method.traits.iterations, study.solver.max_iterations)
-    work = math.prod(size.shape) * _work_per_voxel(study, method, size)
-    return iterations * work / PROJECTED_VOXELS_PER_SECOND
+    return solve_seconds(solve_size(study), method, study.solver.max_iterations)
 
 
-def _work_per_voxel(study: Study, method: Method, size: Outline) -> float:
-    acquisition, elements = study.acquisition, len(size.elements)
-    haadf = acquisition.haadf_tilts if method is Method.FUSED else 0
-    projections = haadf + acquisition.chemical_tilts * elements
-    return PROJECTIONS_PER_ITERATION * projections + method.traits.voxel_work * elements
+def solve_seconds(size: SolveSize, method: Method, max_iterations: int) -> float:
+    """Estimate the seconds of a solve on one core.
+
+    Parameters
+    ----------
+    size : of the solve.
+    method : of the solve.
+    max_iterations : limit of its work.
+    """
+    elements, *edges = size.shape
+    haadf = size.haadf_tilts if method is Method.FUSED else 0
+    projections = haadf + size.chemical_tilts * elements
+    work = PROJECTIONS_PER_ITERATION * projections + method.traits.voxel_work * elements
+    iterations = min(method.traits.iterations, max_iterations)
+    return iterations * math.prod(edges) * work / PROJECTED_VOXELS_PER_SECOND
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Wedge
 
 from ...recon_core.methods import Method, Weights
+from ...recon_core.metrics.counts import split_counts
 from ...recon_core.metrics.resolution import (
     AGAINST_TRUTH,
     AXES,
@@ -21,7 +22,6 @@ from ...recon_core.metrics.resolution import (
     ShellCorrelation,
     axis_spectrum,
     shell_correlation,
-    split_counts,
 )
 from ...recon_core.settings import SolverSettings
 from ...recon_core.solver import reconstruct

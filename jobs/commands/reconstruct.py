@@ -1,23 +1,20 @@
-"""The command ``reconstruct``: volumes from a tilt series, and the weights to use.
+"""The command ``reconstruct``: volumes from a tilt series.
 
-Weights come from the options, from an atlas by the tilts and counts of the series, or are the
-defaults; what was used is printed and kept in the attributes of the file.
+What was used is printed and kept in the attributes of the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ...recon_core.errors import BadInput
-from ...recon_core.methods import ACCEPTED_WEIGHT, Method, Weights, default_weights, is_weight
 from ...sweep.versions import package_version
 from ..exits import Exit
 from . import FilePath, device_option, force_option, out_option, quiet_option, refuse_existing
+from .weights import MethodChoice, WeightOptions, choose_weights, found_weights, settings_for
 
 if TYPE_CHECKING:
     from ...recon_core.metrics.misfit import Misfit
@@ -41,6 +38,11 @@ if TYPE_CHECKING:
     metavar="ATLAS",
     help="Take the weights, and what they are for, from an atlas: a study folder, an atlas.csv or "
     "atlas.h5, or a shipped one.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["auto"]),
+    help="auto: find the weights from the series itself, by 18 reconstructions of it.",
 )
 @click.option(
     "--contrast",
@@ -113,6 +115,7 @@ def reconstruct(
     haadf: float | None,
     tv: float | None,
     atlas: str | None,
+    weights: str | None,
     device: str,
     out: Path,
     force: bool,
@@ -122,19 +125,23 @@ def reconstruct(
     """Reconstruct the concentrations of every element from TILTS.h5.
 
     Weights mean the same for every specimen and detector; without any, haadf 0.3 and tv 1.4 are
-    used and printed. The misfit of HAADF (reduced chi-square) and of every element (deviance) is
-    printed in units of the noise and kept in the file. Before that the data are checked for faults
-    such as angles in radians, hot pixels or a vacuum level that was not given; each gives a warning
-    on stderr. Exit code 3 if the solver diverged; nothing is written then.
+    used and printed; --weights auto looks for better ones and says what it could not decide. The
+    misfit of HAADF (reduced chi-square) and of every element (deviance) is printed in units of the
+    noise and kept in the file. Before that the data are checked for faults such as angles in
+    radians, hot pixels or a vacuum level that was not given; each gives a warning on stderr. Exit
+    code 3 if the solver diverged; nothing is written then.
     """
     from ...phantoms.formats import load_tilt_series
     from ...recon_core.methods import Method
 
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
-    choice = choose_weights(series, Method(method), haadf, tv, atlas, solver)
+    options = WeightOptions(haadf, tv, atlas, weights == "auto", device, quiet)
+    choice = choose_weights(series, Method(method), options, solver)
     settings, notes = settings_for(choice, solver)
     _warn(series)
+    if options.auto:
+        choice = found_weights(series, choice.method, settings, options)
     code, lines = reconstruct_file(tilts, series, choice, settings, out, force, device)
     for line in () if quiet else (*choice.notes, *notes, *lines):
         click.echo(line)
@@ -147,165 +154,6 @@ def _warn(series: TiltSeries) -> None:
 
     for finding in check_series(series):
         click.echo(f"warning: {finding}", err=True)
-
-
-@dataclass(frozen=True)
-class MethodChoice:
-    """A method with its weights.
-
-    Parameters
-    ----------
-    method : what to reconstruct with.
-    weights : of its terms; 0 for a term the method does not have.
-    notes : where the weights come from, if they were not given.
-    solver : settings of the atlas, which its weights are for.
-    of_atlas : whether an atlas names them.
-    """
-
-    method: Method
-    weights: Weights
-    notes: tuple[str, ...] = ()
-    solver: Mapping[str, object] = field(default_factory=dict)
-    of_atlas: bool = False
-
-
-def choose_weights(
-    series: TiltSeries,
-    method: Method,
-    haadf: float | None,
-    tv: float | None,
-    atlas: str | None,
-    solver: Mapping[str, object] | None = None,
-) -> MethodChoice:
-    """The weights given, or those an atlas recommends for ``series``, or the defaults.
-
-    Parameters
-    ----------
-    series : the data; its tilts and mean counts are looked up in the atlas.
-    method : what to reconstruct with.
-    haadf : weight of the HAADF term; None if not given.
-    tv : weight of the total variation; None if not given.
-    atlas : atlas.csv or atlas.h5 to take the weights from; None for none.
-    solver : options of the solver, None where not given; the defaults are of its units.
-
-    Raises
-    ------
-    BadInput : a weight that the method does not have, one of two weights, or weights beside an
-        atlas.
-    """
-    given = {n: w for n, w in (("haadf", haadf), ("tv", tv)) if w is not None}
-    for name, value in given.items():
-        _check_weight(method, name, value)
-    if atlas is not None:
-        return _from_atlas(series, method, given, atlas)
-    if given:
-        # Half of a pair is refused: a default beside a chosen weight would surprise.
-        if missing := [n for n in method.weight_names if n not in given]:
-            raise BadInput("missing", key=f"--{missing[0]}", accepted="both weights, or neither")
-        return MethodChoice(method, Weights(**given))
-    units = settings_for(MethodChoice(method, Weights()), solver or {})[0]
-    usual = default_weights(units.noise, units.units)
-    defaults = {name: getattr(usual, name) for name in method.weight_names}
-    notes = (f"weights not given: {_written(defaults)}",) if defaults else ()
-    return MethodChoice(method, Weights(**defaults), notes)
-
-
-def _check_weight(method: Method, name: str, value: float) -> None:
-    """Refuse a weight that the method does not have, or a value that is no weight."""
-    if name not in method.weight_names:
-        accepted = ", ".join(f"--{n}" for n in method.weight_names) or "no weights"
-        raise BadInput(
-            f"{method} has no such weight", key=f"--{name}", value=value, accepted=accepted
-        )
-    if not is_weight(value):
-        raise BadInput("not a weight", key=f"--{name}", value=value, accepted=ACCEPTED_WEIGHT)
-
-
-def _from_atlas(
-    series: TiltSeries, method: Method, given: Mapping[str, float], atlas: str
-) -> MethodChoice:
-    """The weights that an atlas recommends for the tilts and mean counts of a series."""
-    from ...analysis.recommend import recommend
-
-    if given:
-        raise BadInput(
-            "given beside weights",
-            key="--atlas",
-            value=atlas,
-            accepted="an atlas or weights, not both",
-        )
-    if method is not Method.FUSED:
-        raise BadInput(
-            "an atlas holds weights of the fused method",
-            key="--method",
-            value=str(method),
-            accepted=str(Method.FUSED),
-        )
-    found = recommend(
-        atlas,
-        len(series.haadf_angles_deg),
-        len(series.chemical_angles_deg),
-        # The SNR of definition A, measured from the counts themselves.
-        1.0 + float(series.chemical.mean()),
-        1.0 + float(series.haadf.mean()) if series.haadf.size else None,
-    )
-    notes = (f"weights of the atlas: {_written(asdict(found.weights))}", *found.notes)
-    weights = Weights(found.weights.haadf, found.weights.tv)
-    return MethodChoice(method, weights, notes, found.solver, of_atlas=True)
-
-
-def _written(weights: Mapping[str, float]) -> str:
-    """Weights as text, for a note."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in weights.items())
-
-
-def settings_for(
-    choice: MethodChoice, options: Mapping[str, object]
-) -> tuple[SolverSettings, tuple[str, ...]]:
-    """Solver settings from options, then from the atlas or the newest edition.
-
-    Parameters
-    ----------
-    choice : method and weights, with the settings they were found with.
-    options : option → value; one that is None was not given.
-
-    Returns
-    -------
-    The settings, and a note on each setting of the atlas that an option overrules.
-
-    Raises
-    ------
-    BadInput : a value out of range, or a setting of the atlas that this version does not have.
-    """
-    from ...sweep.study.identity import newest_defaults
-
-    given = {name: value for name, value in options.items() if value is not None}
-    if not choice.of_atlas:
-        return settings_of(newest_defaults("solver", given)), ()
-    notes = [
-        f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
-        for name, value in choice.solver.items()
-        if name in given and given[name] != value
-    ]
-    return settings_of({**choice.solver, **given}), tuple(notes)
-
-
-def settings_of(options: Mapping[str, object]) -> SolverSettings:
-    """Solver settings from options.
-
-    Parameters
-    ----------
-    options : option → value; one that is None keeps its default.
-
-    Raises
-    ------
-    BadInput : a value out of range.
-    """
-    from ...recon_core.settings import SolverSettings
-    from ...recon_core.validation import validated
-
-    data = {name: value for name, value in options.items() if value is not None}
-    return validated(data, SolverSettings, "solver")
 
 
 def reconstruct_file(
@@ -352,7 +200,7 @@ def reconstruct_file(
     if solved.status is Status.DIVERGED:
         return Exit.TRIALS_FAILED, (f"diverged: {solved.message}; nothing was written",)
     found = _misfit(series, solved, settings, device)
-    facts = {"version": package_version("tomoatlas"), **found.facts}
+    facts = {"version": package_version("tomoatlas"), **choice.facts, **found.facts}
     save_reconstruction(out, solved, facts, overwrite=force)
     return Exit.DONE, (
         *_without_haadf(series, choice),
@@ -367,19 +215,12 @@ def _misfit(
     series: TiltSeries, solved: Reconstruction, settings: SolverSettings, device: str
 ) -> Misfit:
     """How far the data lie from the projected volumes, in units of their noise."""
-    from ...recon_core.contrast import FITTED, LinearLaw, contrast_of
     from ...recon_core.gpu import device_named
     from ...recon_core.metrics.misfit import misfit
-    from ...recon_core.solver.normalisation import with_scale
+    from ...recon_core.solver.normalisation import as_solved
 
-    # the solver's own scale, which its result does not carry
-    known = with_scale(series, settings, device_named(device))
-    if (model := solved.haadf) is not None:
-        return misfit(model.applied_to(known), solved.volumes, model.coefficients.law)
-    if settings.contrast == FITTED:
-        # without HAADF weight nothing was fitted: any law, scaled by least squares
-        return misfit(replace(known, haadf_scale=None), solved.volumes, LinearLaw(settings.gamma))
-    return misfit(known, solved.volumes, contrast_of(settings))
+    known, law = as_solved(series, solved, settings, device_named(device))
+    return misfit(known, solved.volumes, law)
 
 
 def _without_haadf(series: TiltSeries, choice: MethodChoice) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .analysis.journal import load_trials
     from .analysis.recommend import recommend
     from .analysis.scores import evaluate
+    from .analysis.weights import auto_weights
     from .jobs import load_study
     from .jobs.run import run
     from .phantoms.acquire import Acquisition, simulate
@@ -62,6 +63,7 @@ _HOMES = {
     "Method": "recon_core.methods",
     "Weights": "recon_core.methods",
     "SolverSettings": "recon_core.settings",
+    "auto_weights": "analysis.weights",
     "reconstruct": "recon_core.solver",
     "reconstruct_batch": "recon_core.solver",
     "Reconstruction": "recon_core.result",
@@ -91,6 +93,7 @@ __all__ = [
     "TiltSeries",
     "Weights",
     "__version__",
+    "auto_weights",
     "evaluate",
     "figure",
     "load_atlas",

@@ -116,27 +116,79 @@ def misfit(series: TiltSeries, volumes: Array, contrast: Contrast) -> Misfit:
     True
     """
     series = series.filled()
-    projected = _projected(series.chemical_geometry(volumes.shape[-3]), volumes)
-    elements = tuple(_element(series, i, rays) for i, rays in enumerate(projected))
-    return Misfit(_haadf(series, volumes, contrast), elements)
+    return misfit_of(series, expected_counts(series, volumes, contrast))
 
 
-def _haadf(series: TiltSeries, volumes: Array, contrast: Contrast) -> ChannelMisfit | None:
+@dataclass(frozen=True)
+class ExpectedCounts:
+    """What volumes predict of a tilt series, without noise.
+
+    Parameters
+    ----------
+    haadf : (angle, y, x), float32.
+    chemical : (element, angle, y, x), float32, > 0.
+    """
+
+    haadf: Array
+    chemical: Array
+
+
+def expected_counts(series: TiltSeries, volumes: Array, contrast: Contrast) -> ExpectedCounts:
+    """Project volumes to the counts that they predict, at scales as :func:`misfit` has them.
+
+    Parameters
+    ----------
+    series, volumes, contrast : as of :func:`misfit`.
+    """
+    depth = volumes.shape[-3]
+    chemical = expected_chemical(series, volumes)
+    if not series.haadf_angles_deg:
+        return ExpectedCounts(series.haadf, chemical)
+    haadf = _projected(series.haadf_geometry(depth), _contrast_of(volumes, series, contrast))
+    vacuum = np.broadcast_to(contrast.vacuum(series), len(haadf))
+    factor = series.haadf_scale if contrast.holds_for(series.facts) else None
+    if factor is None:
+        factor = _least_squares(haadf, series.haadf, vacuum)
+    np.multiply(haadf, np.float32(factor), out=haadf)
+    return ExpectedCounts(haadf + vacuum.astype(np.float32)[:, None, None], chemical)
+
+
+def expected_chemical(series: TiltSeries, volumes: Array) -> Array:
+    """Project volumes to the chemical counts that they predict, see :func:`expected_counts`.
+
+    Parameters
+    ----------
+    series, volumes : as of :func:`misfit`.
+    """
+    chemical = _projected(series.chemical_geometry(volumes.shape[-3]), volumes)
+    for i, rays in enumerate(chemical):  # in place: a copy may not fit
+        scale = _chemical_scale(series, i, rays)
+        np.multiply(rays, np.float32(scale), out=rays)
+        np.maximum(rays + np.float32(series.chemical_background[i]), LEAST, out=rays)
+    return chemical
+
+
+def misfit_of(series: TiltSeries, expected: ExpectedCounts) -> Misfit:
+    """Compare a tilt series with what is expected of it, tilt by tilt.
+
+    Parameters
+    ----------
+    series : counts; bad pixels filled in.
+    expected : in its units.
+    """
+    elements = tuple(_element(series, i, y) for i, y in enumerate(expected.chemical))
+    return Misfit(_haadf(series, expected.haadf), elements)
+
+
+def _haadf(series: TiltSeries, expected: Array) -> ChannelMisfit | None:
     if not series.haadf_angles_deg or min(series.haadf.shape[-2:]) < PATCH + 2:
         return None
     noise = estimate_noise(series.haadf)
-    summed = _contrast_of(volumes, series, contrast)
-    rays = _projected(series.haadf_geometry(volumes.shape[-3]), summed)
-    vacuum = np.broadcast_to(contrast.vacuum(series), len(rays))
-    scale = series.haadf_scale if contrast.holds_for(series.facts) else None
-    if scale is None:
-        scale = _least_squares(rays, series.haadf, vacuum)
-    squares = np.empty(len(rays))
+    squares = np.empty(len(expected))
     # tilt by tilt: float64 copies of one projection at a time
-    for i, (row, counts, level) in enumerate(zip(rays, series.haadf, vacuum, strict=True)):
-        expected = scale * row.astype(np.float64) + level
-        variance = noise.variance(expected)
-        residual = (counts - expected) ** 2
+    for i, (row, counts) in enumerate(zip(expected, series.haadf, strict=True)):
+        variance = noise.variance(row)
+        residual = (counts - row.astype(np.float64)) ** 2
         # projections of constant value have no noise: any residual is then infinitely far
         with np.errstate(divide="ignore", invalid="ignore"):
             squares[i] = np.nan_to_num(residual / variance, nan=0.0).mean()
@@ -163,17 +215,18 @@ def _least_squares(rays: Array, counts: Array, vacuum: Values) -> float:
     return max(along / norm, 0.0) if norm > 0 else 0.0
 
 
-def _element(series: TiltSeries, i: int, rays: Array) -> ChannelMisfit:
-    counts, background = series.chemical[i], series.chemical_background[i]
-    if series.chemical_scale is not None:
-        scale = series.chemical_scale[i]
-    else:
-        scale = _of_total(rays, counts, background)
-    expected = np.maximum(scale * rays.astype(np.float64) + background, LEAST)
-    found = deviance(counts, expected).mean(axis=(1, 2))
-    due = expected_deviance(expected).mean(axis=(1, 2))
+def _element(series: TiltSeries, i: int, expected: Array) -> ChannelMisfit:
+    means = expected.astype(np.float64)
+    found = deviance(series.chemical[i], means).mean(axis=(1, 2))
+    due = expected_deviance(means).mean(axis=(1, 2))
     name = series.elements[i]
     return _channel(name, series.chemical_angles_deg, found / due, float(found.sum() / due.sum()))
+
+
+def _chemical_scale(series: TiltSeries, i: int, rays: Array) -> float:
+    if series.chemical_scale is not None:
+        return series.chemical_scale[i]
+    return _of_total(rays, series.chemical[i], series.chemical_background[i])
 
 
 def _of_total(rays: Array, counts: Array, background: float) -> float:

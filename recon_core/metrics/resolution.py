@@ -1,18 +1,17 @@
 """Resolution of a volume, with and without the truth.
 
 Fourier shell correlation with the truth or between the reconstructions of two halves of the counts,
-spectral power along an axis, and the splitting of counts.
+and spectral power along an axis.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BadInput
-from ..tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -262,53 +261,3 @@ def crossing(frequency: Floats, values: Floats, level: float) -> float:
     # linear interpolation between the last point above and the first below
     share = (values[i - 1] - level) / (values[i - 1] - values[i])
     return float(frequency[i - 1] + share * (frequency[i] - frequency[i - 1]))
-
-
-def split_counts(series: TiltSeries, seed: int) -> tuple[TiltSeries, TiltSeries]:
-    """Assign every count of a series to one of two series at random, each with half the dose.
-
-    The halves of a Poisson variable split this way are independent Poisson variables. What the
-    tilts do not show (the missing wedge, gaps between few tilts) is missing from both halves alike,
-    so their agreement is no evidence of it.
-
-    Parameters
-    ----------
-    series : tilt series in whole counts.
-    seed : of the random assignment.
-
-    Returns
-    -------
-    tuple of TiltSeries : two series whose counts add up to those of ``series``; backgrounds and
-        known scales are halved.
-
-    Raises
-    ------
-    BadInput : counts that are not whole numbers.
-    """
-    rng = np.random.default_rng(seed)
-    haadf = _binomial(rng, series.haadf, "haadf/projections")
-    chemical = _binomial(rng, series.chemical, "chemical/projections")
-    # the rest of each count: binomial thinning makes the two parts independent
-    others = series.haadf - haadf, series.chemical - chemical
-    return _half(series, haadf, chemical), _half(series, *others)
-
-
-def _binomial(rng: np.random.Generator, counts: Array, key: str) -> Array:
-    whole = np.rint(counts)
-    if not np.array_equal(whole, counts):
-        raise BadInput("not whole counts", key=key, accepted="counts as detected")
-    return rng.binomial(whole.astype(np.int64), 0.5).astype(np.float32)
-
-
-def _half(series: TiltSeries, haadf: Array, chemical: Array) -> TiltSeries:
-    """The series with other counts of half its dose: backgrounds and known scales are halved."""
-    scale = series.chemical_scale
-    return replace(
-        series,
-        haadf=haadf,
-        chemical=chemical,
-        haadf_background=series.haadf_background / 2,
-        chemical_background=tuple(level / 2 for level in series.chemical_background),
-        haadf_scale=None if series.haadf_scale is None else series.haadf_scale / 2,
-        chemical_scale=None if scale is None else tuple(level / 2 for level in scale),
-    )

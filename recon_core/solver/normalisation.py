@@ -15,12 +15,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contrast import FITTED, contrast_of
+from ..contrast import FITTED, Contrast, LinearLaw, contrast_of
 from ..device import Device
 from ..methods import Weights
 from ..metrics.noise import PATCH, estimate_noise
 from ..metrics.vacuum import chemical_backgrounds
-from ..result import PRIOR_POWER
+from ..result import PRIOR_POWER, Reconstruction
 from ..settings import SolverSettings
 from ..tiltseries import TiltSeries
 from .admm import init, step
@@ -139,6 +139,28 @@ def with_scale(series: TiltSeries, settings: SolverSettings, device: Device) -> 
     if settings.units == "noise":
         return with_agreed_scale(series, settings, device)
     return with_chemical_scale(series, device, settings.projector)
+
+
+def as_solved(
+    series: TiltSeries, solved: Reconstruction, settings: SolverSettings, device: Device
+) -> tuple[TiltSeries, Contrast]:
+    """Return the series and the HAADF law that the volumes of a result are to be compared with.
+
+    Parameters
+    ----------
+    series : measured counts.
+    solved : its reconstruction, whose fitted model of HAADF is used if it has one.
+    settings : that it was solved with.
+    device : where an unknown scale is computed once more.
+    """
+    # the solver's own scale, which its result does not carry
+    known = with_scale(series, settings, device)
+    if (model := solved.haadf) is not None:
+        return model.applied_to(known), model.coefficients.law
+    if settings.contrast == FITTED:
+        # without HAADF weight nothing was fitted: any law, scaled by least squares
+        return replace(known, haadf_scale=None), LinearLaw(settings.gamma)
+    return known, contrast_of(settings)
 
 
 def with_backgrounds(series: TiltSeries) -> TiltSeries:

@@ -22,7 +22,7 @@ from tomoatlas.analysis.report import write_report
 from tomoatlas.analysis.rerun import best_rows, weights_of_row
 from tomoatlas.analysis.table import best_trial, trials_of_cell
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.commands.reconstruct import choose_weights, settings_for
+from tomoatlas.jobs.commands.weights import WeightOptions, choose_weights, settings_for
 from tomoatlas.jobs.terminal.text import recommendation_text
 from tomoatlas.phantoms.acquire import Acquisition, simulate
 from tomoatlas.phantoms.kinds import make_specimen
@@ -169,7 +169,7 @@ def test_the_command_names_what_the_weights_are_for(folder: Path, capsys) -> Non
 
 def test_a_reconstruction_by_the_atlas_uses_its_contrast_and_exponent(folder: Path) -> None:
     series = simulate(make_specimen("nanocubes", 8), Acquisition(haadf_tilts=9, chemical_tilts=5))
-    choice = choose_weights(series, Method.FUSED, None, None, str(folder))
+    choice = choose_weights(series, Method.FUSED, WeightOptions(atlas=str(folder)))
     settings, notes = settings_for(choice, {})
     assert (settings.contrast, notes) == ("linear", ())
     assert settings.gamma == pytest.approx(load_atlas(folder).table["gamma"].iloc[2])

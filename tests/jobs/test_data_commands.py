@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tomoatlas.jobs.cli import main
-from tomoatlas.jobs.commands.reconstruct import MethodChoice, reconstruct, settings_for
+from tomoatlas.jobs.commands.reconstruct import reconstruct
+from tomoatlas.jobs.commands.weights import MethodChoice, settings_for
 from tomoatlas.phantoms.formats import (
     load_specimen,
     load_tilt_series,
@@ -146,6 +147,15 @@ def test_doubtful_data_are_reconstructed_with_a_warning(tilts, tmp_path, capsys)
     assert capsys.readouterr().err == ""
 
 
+def test_reconstruct_with_weights_of_the_series(tilts, tmp_path, capsys):
+    out, quick = tmp_path / "auto.h5", ["--weights", "auto", "--max-iterations", "2"]
+    assert main(["reconstruct", str(tilts), *quick, "--out", str(out)]) == 0
+    assert "18" in capsys.readouterr().err  # solves, and how long they take, before they start
+    with h5py.File(out) as file:
+        names = set(file["volumes"].attrs) | set(file.attrs)
+    assert {"auto_held_out_tv", "auto_simulated_haadf", "auto_nrmse"} <= names
+
+
 def test_reconstruct_with_an_atlas(tilts, folder, tmp_path, capsys):
     assert main(["report", str(folder), "-q"]) == 0
     out = tmp_path / "r.h5"
@@ -234,6 +244,10 @@ def test_a_shipped_atlas_is_known_by_name(tilts, tmp_path, capsys, refusal):
         (["--method", "chemistry-tv", "--haadf", "1"], "--haadf", 1.0),
         (["--atlas", "a.csv", "--tv", "1", "--haadf", "1"], "--atlas", "a.csv"),
         (["--atlas", "a.csv", "--method", "ml"], "--method", "ml"),
+        (["--weights", "auto", "--tv", "1", "--haadf", "1"], "--haadf", None),
+        (["--weights", "auto", "--atlas", "a.csv"], "--atlas", None),
+        (["--weights", "auto", "--method", "ml"], "--method", "ml"),
+        (["--weights", "best"], "--weights", None),
         (["--gamma", "3"], "gamma", 3.0),
         (["--contrast", "linear", "--gamma", "0.5"], "gamma", 0.5),
         (["--contrast", "log"], "--contrast", None),

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.recon_core.metrics.resolution import split_counts
+from tomoatlas.recon_core.metrics.counts import hold_out, split_counts
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 
@@ -57,7 +56,25 @@ def test_the_seed_decides_the_split(series):
     assert not np.array_equal(split_counts(series, 4)[0].chemical, again)
 
 
-def test_fractions_of_counts_cannot_be_split(series):
-    with pytest.raises(BadInput) as caught:
-        split_counts(replace(series, chemical=series.chemical + 0.5), 0)
-    assert caught.value.key == "chemical/projections"
+def test_fractions_of_counts_keep_their_mean_and_are_split_whole(series):
+    fractional = replace(series, chemical=series.chemical + 0.25)
+    first, second = split_counts(fractional, 0)
+    parts = first.chemical + second.chemical
+    assert np.array_equal(np.rint(parts), parts)
+    assert parts.mean() == pytest.approx(fractional.chemical.mean(), rel=0.01)
+
+
+def test_haadf_in_units_of_a_detector_is_split_into_independent_halves(series):
+    image = np.random.default_rng(1).poisson(400.0, (4, 40, 40))
+    first, second = split_counts(replace(series, haadf=(37.5 * image).astype(np.float32)), 0)
+    assert first.haadf.mean() == pytest.approx(second.haadf.mean(), rel=0.01)
+    assert abs(np.corrcoef(first.haadf.ravel(), second.haadf.ravel())[0, 1]) < 0.06
+
+
+def test_what_is_held_out_has_its_share_of_counts_and_the_rest_the_others(series):
+    kept, held = hold_out(series, 0.2, 0)
+    assert np.array_equal(kept.chemical + held, series.chemical)
+    assert held.sum() == pytest.approx(0.2 * series.chemical.sum(), rel=0.05)
+    assert kept.chemical_background == pytest.approx((0.32, 0.16))
+    assert kept.chemical_scale == pytest.approx((1.6, 0.8))
+    assert kept.haadf is series.haadf
