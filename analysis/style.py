@@ -26,6 +26,8 @@ _AXIS_LABELS = {
     CHEMICAL_TILTS: "Chemical tilts",
     HAADF_SNR: "HAADF SNR",
     CHEMICAL_SNR: "Chemical SNR",
+    "acquisition.dose_e_per_A2": "Dose (e/Å²)",
+    "acquisition.haadf_share": "HAADF share of the dose",
     "acquisition.tilt_range_deg.0": "lowest tilt (°)",
     "acquisition.tilt_range_deg.1": "highest tilt (°)",
 }

@@ -22,7 +22,7 @@ from .commands.results import figure, recommend, report
 from .commands.script import script, sites
 from .commands.simulate import phantom, simulate
 from .commands.study import check, merge, run, status
-from .commands.tilts import align, inspect, show
+from .commands.tilts import align, calibrate, inspect, show
 from .commands.volumes import evaluate, export
 from .exits import Exit, exit_saying, exit_with
 
@@ -68,7 +68,7 @@ def cli(context: click.Context) -> None:
 
 
 _STUDY_COMMANDS = (check, run, status, merge, report, figure, recommend, script, sites)
-_SERIES_COMMANDS = (simulate, import_series, show, inspect, align)
+_SERIES_COMMANDS = (simulate, import_series, show, inspect, align, calibrate)
 _VOLUME_COMMANDS = (reconstruct, evaluate, export)
 # In the order of a session, which is also that of this list.
 for command in (*_STUDY_COMMANDS, phantom, *_SERIES_COMMANDS, *_VOLUME_COMMANDS):

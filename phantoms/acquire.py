@@ -11,27 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Annotated, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
-from scipy.optimize import linear_sum_assignment
 
 from ..recon_core.contrast import LAWS
 from ..recon_core.errors import BadInput
-from ..recon_core.geometry import STILL, Placement, TiltGeometry, TiltScheme, tilt_angles
+from ..recon_core.geometry import STILL, Placement, TiltGeometry
 from ..recon_core.projection import SparseProjector, cached_projector
-from ..recon_core.settings import LawName
 from ..recon_core.tiltseries import TiltSeries
+from .acquisition import Acquisition
 from .detector import POISSON, Detector
 from .disturbances import (
     CHEMICAL,
@@ -43,151 +32,13 @@ from .disturbances import (
     disturbed,
     through,
 )
+from .dose import doses, exposed
 from .specimen import Specimen
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
-PAPER_MEAN_SNR = 2.365
-"""Mean of the chemical SNRs of Fig. 4: Co 1.92, Cu 2.89, O 2.69, Au 1.96."""
 HAADF_STREAM = 0
 """Random stream of the HAADF channel; an element's is its atomic number."""
-
-
-LEAST_RANGE_DEG = 0.1
-LEAST_SNR, MOST_SNR = 1.0 + 1e-6, 1e9
-"""A count in a million pixels; a billion counts in each, beyond any detector and what float32
-tells apart."""
-
-
-# also False for NaN, so that no bound needs a check of its own
-def _ordered_range(tilts: tuple[float, float]) -> tuple[float, float]:
-    if not (-90 <= tilts[0] < tilts[1] <= 90 and tilts[1] - tilts[0] >= LEAST_RANGE_DEG):
-        raise ValueError(
-            "expected two angles within -90 to 90 degrees, the lower first, at least "
-            f"{LEAST_RANGE_DEG:g} apart"
-        )
-    return tilts
-
-
-def _single_axis(scheme: object) -> object:
-    if scheme == "dual-axis":
-        raise BadInput("tilts about one axis only", accepted=", ".join(get_args(TiltScheme)))
-    return scheme
-
-
-def _possible(snr: float | dict[str, float]) -> float | dict[str, float]:
-    values = snr.values() if isinstance(snr, dict) else [snr]
-    if not values or not all(LEAST_SNR <= v <= MOST_SNR for v in values):
-        raise ValueError(f"an SNR is 1 + mean counts: expected > 1 and <= {MOST_SNR:g}")
-    return snr
-
-
-class Acquisition(BaseModel):
-    """How a tilt series is acquired, the ``[acquisition]`` table of a study.
-
-    Parameters
-    ----------
-    tilt_range_deg : lowest and highest angle, degrees, which need not be symmetric; both modalities
-        span it.
-    haadf_tilts : number of HAADF projections; 0 leaves HAADF out.
-    chemical_tilts : number of chemical projections of each element.
-    haadf_snr : SNR by definition A, 1 + mean counts per pixel, signal and background.
-    chemical_snr : likewise, one for all elements or one per element.
-    background : expected counts of vacuum as a fraction of the largest expected signal.
-    contrast : HAADF contrast: ``power``, (Z x)^gamma, or ``linear``, Z^gamma x.
-    gamma : its exponent.
-    oversample : how many times finer the specimen's grid is than the data's. 1 is the inverse
-        crime: the data come from the very grid and operator that will reconstruct them.
-    tilt_scheme : how the angles lie in the range, see
-        :func:`tomoatlas.recon_core.geometry.tilt_angles`; about one axis only.
-    chemical_subset : chemical maps are acquired at HAADF tilts, those nearest to the angles of
-        their own scheme.
-
-    Examples
-    --------
-    >>> acquisition = Acquisition(haadf_tilts=47, chemical_snr={"Co": 1.92, "O": 2.69})
-    >>> acquisition.snr_of(("Co", "O"))
-    (1.92, 2.69)
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    tilt_range_deg: Annotated[tuple[float, float], AfterValidator(_ordered_range)] = (-70.0, 70.0)
-    haadf_tilts: Annotated[int, Field(ge=0, le=10_000)] = 47
-    chemical_tilts: Annotated[int, Field(ge=1, le=10_000)] = 9
-    haadf_snr: Annotated[float, AfterValidator(_possible)] = 2208.67
-    chemical_snr: Annotated[float | dict[str, float], AfterValidator(_possible)] = PAPER_MEAN_SNR
-    background: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    contrast: LawName = "power"
-    gamma: Annotated[float, Field(ge=1, le=2.5)] = 2.0
-    oversample: Annotated[int, Field(ge=1, le=4)] = 1
-    tilt_scheme: Annotated[TiltScheme, BeforeValidator(_single_axis)] = "equal-angle"
-    chemical_subset: bool = False
-
-    @field_validator("tilt_scheme")
-    @classmethod
-    def _below_edge_on(cls, scheme: TiltScheme, info: ValidationInfo) -> TiltScheme:
-        if scheme == "saxton" and 90.0 in map(abs, info.data.get("tilt_range_deg", ())):
-            raise BadInput(
-                "never arrives at ±90°", accepted="a tilt_range_deg within ±90, exclusive"
-            )
-        return scheme
-
-    @field_validator("chemical_subset")
-    @classmethod
-    def _enough_haadf(cls, subset: bool, info: ValidationInfo) -> bool:
-        haadf, maps = (info.data.get(f"{name}_tilts", 1) for name in ("haadf", "chemical"))
-        if subset and haadf < maps:
-            raise BadInput(
-                f"{haadf} HAADF tilts for {maps} maps", accepted="false, or more HAADF tilts"
-            )
-        return subset
-
-    def angles_deg(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the HAADF and the chemical tilt angles, degrees, in the order of acquisition.
-
-        Examples
-        --------
-        >>> Acquisition(haadf_tilts=5, chemical_tilts=2, chemical_subset=True).angles_deg()
-        ((-70.0, -35.0, 0.0, 35.0, 70.0), (-70.0, 70.0))
-        """
-        counts = self.haadf_tilts, self.chemical_tilts
-        haadf, maps = (tilt_angles(n, self.tilt_range_deg, self.tilt_scheme) for n in counts)
-        if not self.chemical_subset:
-            return haadf, maps
-        distances = np.abs(np.subtract.outer(maps, haadf))
-        # Assigned together, not each to its nearest: two maps at one HAADF tilt would be one angle.
-        return haadf, tuple(haadf[i] for i in linear_sum_assignment(distances)[1])
-
-    def snr_of(self, elements: tuple[str, ...]) -> tuple[float, ...]:
-        """Return the chemical SNR of each element.
-
-        Parameters
-        ----------
-        elements : chemical symbols of the specimen.
-
-        Returns
-        -------
-        tuple of float : in the order of ``elements``.
-
-        Raises
-        ------
-        BadInput : ``chemical_snr`` lacks an element or names one that the specimen does not
-            contain.
-        """
-        snr = self.chemical_snr
-        if not isinstance(snr, dict):
-            return (snr,) * len(elements)
-        wrong = [f"{e} missing" for e in elements if e not in snr]
-        wrong += [f"{e} not in the specimen" for e in snr if e not in elements]
-        if wrong:
-            raise BadInput(
-                ", ".join(wrong),
-                key="acquisition.chemical_snr",
-                value=snr,
-                accepted=f"one number for all, or one for each of {', '.join(elements)}",
-            )
-        return tuple(snr[element] for element in elements)
 
 
 @dataclass(frozen=True)
@@ -243,8 +94,8 @@ def simulate(
 
     Raises
     ------
-    BadInput : a specimen that ``oversample`` does not divide, SNRs of other elements, a damaged
-        element that is not there, a negative seed.
+    BadInput : a specimen that ``oversample`` does not divide, SNRs of other elements, a dose that
+        gives no counts, a damaged element that is not there, a negative seed.
 
     Examples
     --------
@@ -254,10 +105,11 @@ def simulate(
     >>> series.haadf.shape, series.chemical.shape
     ((9, 8, 8), (4, 5, 8, 8))
     """
-    acquisition = acquisition or Acquisition()
+    planned = acquisition or Acquisition()
     if seed < 0:
         raise BadInput("negative seed", key="seed", value=seed, accepted=">= 0")
     # checked before anything is projected
+    acquisition = exposed(planned, specimen)
     snrs = acquisition.snr_of(specimen.elements)
     disturbances.check(specimen.elements)
     haadf_angles, chemical_angles = acquisition.angles_deg()
@@ -280,6 +132,7 @@ def simulate(
         chemical_scale=tuple(c.scale for c in channels),
         voxel_size_nm=specimen.voxel_size_nm * acquisition.oversample,
         facts=_facts(specimen, acquisition, seed, haadf, channels)
+        | _dose_facts(planned, specimen)
         | disturbances.facts()
         | _named(detector),
     )
@@ -467,6 +320,13 @@ def _facts(
         facts[f"snr_a_{name}"] = channel.snr_a
         facts[f"snr_b_{name}"] = channel.snr_b
     return facts
+
+
+def _dose_facts(planned: Acquisition, specimen: Specimen) -> dict[str, float | str]:
+    if not planned.by_dose:
+        return {}
+    spent = doses(planned, specimen.voxel_size_nm * planned.oversample)
+    return {"dose_e_per_A2_haadf": spent.haadf, "dose_e_per_A2_chemical": spent.chemical}
 
 
 def _named(detector: Detector) -> dict[str, float | str]:

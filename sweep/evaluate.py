@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from ..phantoms.acquire import Acquisition, simulate
+from ..phantoms.acquire import simulate
+from ..phantoms.acquisition import Acquisition
 from ..phantoms.disturbances import Disturbances
 from ..phantoms.specimen import Specimen
 from ..recon_core.device import CPU, Device

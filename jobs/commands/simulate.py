@@ -25,14 +25,13 @@ from . import (
 )
 
 if TYPE_CHECKING:
-    from ...phantoms.acquire import Acquisition
+    from ...phantoms.acquisition import Acquisition
     from ...phantoms.disturbances import Disturbances
     from ...phantoms.kinds import SpecimenKind
     from ...phantoms.specimen import Specimen
 
 _KEYS = {"tilt_range": "tilt_range_deg", "snr": "chemical_snr"}
 
-ANGSTROM_PER_NM = 10.0
 LOOK = 96
 """Voxels per edge of a specimen that is only looked at."""
 
@@ -255,7 +254,7 @@ def acquisition_of(options: Mapping[str, Any]) -> Acquisition:
     ------
     BadInput : a value out of range.
     """
-    from ...phantoms.acquire import Acquisition
+    from ...phantoms.acquisition import Acquisition
     from ...recon_core.validation import validated
 
     data = {_KEYS.get(name, name): value for name, value in options.items() if value is not None}
@@ -302,7 +301,7 @@ def snr_of_dose(
     ------
     BadInput : an SNR beside the dose, a missing dose or yield, or a value that is not positive.
     """
-    from ...phantoms.detector import snr_from_dose
+    from ...phantoms.dose import ANGSTROM_PER_NM, snr_from_dose
 
     if dose is None:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""The commands on a measured tilt series before it is used: ``show``, ``inspect``, ``align``."""
+"""The commands on a measured tilt series: ``show``, ``inspect``, ``align`` and ``calibrate``."""
 
 from __future__ import annotations
 
@@ -187,3 +187,42 @@ def inspect(
         save_tilt_series(out, mended(series), overwrite=force)
         if not (quiet or as_json):
             click.echo(out)
+
+
+@click.command()
+@click.argument("tilts", metavar="TILTS.h5", type=FilePath)
+@click.option(
+    "--dose",
+    type=float,
+    default=0.0,
+    metavar="D",
+    help="Electrons per square angstrom of all maps together.",
+)
+@click.option(
+    "--haadf-dose", type=float, default=0.0, metavar="D", help="Likewise of all HAADF images."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def calibrate(tilts: Path, dose: float, haadf_dose: float, as_json: bool) -> None:
+    """Print the counts per electron of TILTS.h5, a line for [acquisition] of a study.
+
+    TILTS.h5 is in counts, a series or a single map. The numbers hold for the same microscope and
+    specimens of the same mean thickness; counts of the vacuum are among them.
+    """
+    from ...phantoms.dose import Doses, calibrated
+    from ...phantoms.formats import load_tilt_series
+
+    for option, value in (("--dose", dose), ("--haadf-dose", haadf_dose)):
+        if not 0 <= value < float("inf"):
+            raise BadInput("not a dose", key=option, value=value, accepted="e/Å², > 0")
+    try:
+        found = calibrated(load_tilt_series(tilts), Doses(haadf_dose, dose))
+    except BadInput as fault:
+        raise fault.at(source=tilts) from fault
+    if as_json:
+        rows = {name: {"counts_per_electron": c, "error": e} for name, (c, e) in found.items()}
+        click.echo(json.dumps(rows))
+        return
+    rates = ", ".join(f"{name} = {rate:.4g}" for name, (rate, _) in found.items())
+    click.echo(f"counts_per_electron = {{ {rates} }}")
+    errors = ", ".join(f"{name} {error:.2g}" for name, (_, error) in found.items())
+    click.echo(f"# relative error by counting: {errors}")

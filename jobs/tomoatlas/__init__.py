@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .analysis.weights import auto_weights
     from .jobs import load_study
     from .jobs.run import run
-    from .phantoms.acquire import Acquisition, simulate
+    from .phantoms.acquire import simulate
+    from .phantoms.acquisition import Acquisition
     from .phantoms.formats import (
         load_specimen,
         load_tilt_series,
@@ -55,7 +56,7 @@ _HOMES = {
     "Specimen": "phantoms.specimen",
     "load_specimen": "phantoms.formats",
     "save_specimen": "phantoms.formats",
-    "Acquisition": "phantoms.acquire",
+    "Acquisition": "phantoms.acquisition",
     "simulate": "phantoms.acquire",
     "TiltSeries": "recon_core.tiltseries",
     "load_tilt_series": "phantoms.formats",

@@ -14,13 +14,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ...phantoms.acquisition import SCANS
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ..record import StudyFolder
 from ..record.lines import TrialLines, file_lines
 from ..study import Study
 from ..study.axes import flattened
-from ..study.specimens import outline
+from ..study.specimens import exposure, outline
 from ..study.trial import (
     Cell,
     Scalar,
@@ -35,6 +36,12 @@ from .context import is_number, uses_haadf
 KEY = "search.start"
 WITHOUT_MEANING = ("solver.tolerance", "solver.max_iterations", "solver.projector")
 """Settings of the solver that weights do not depend on."""
+
+_OF_COUNTS = tuple(
+    f"acquisition.{key}"
+    for key in ("chemical_snr", *SCANS, "dose_e_per_A2", "haadf_share", "counts_per", "microscope")
+)
+"""Beginnings of the keys that set counts, beside the SNR of HAADF."""
 
 _TABLES = ("specimen", "acquisition", "solver")
 
@@ -102,9 +109,12 @@ def _settings(at: Study) -> dict[str, Any]:
     """Everything that trials of a condition depend on; an SNR for each element."""
     found = flattened({name: getattr(at, name).model_dump(mode="json") for name in _TABLES})
     elements = outline(at.specimen).elements
-    snr = zip(elements, at.acquisition.snr_of(elements), strict=True)
-    kept = {p: v for p, v in found.items() if not p.startswith("acquisition.chemical_snr")}
-    return {**kept, **{f"acquisition.chemical_snr.{element}": value for element, value in snr}}
+    # by SNR or by dose, what counts is the SNR
+    shown = exposure(at.specimen, at.acquisition)
+    snr = zip(elements, shown.snr_of(elements), strict=True)
+    kept = {p: v for p, v in found.items() if not p.startswith(_OF_COUNTS)}
+    by_element = {f"acquisition.chemical_snr.{element}": value for element, value in snr}
+    return {**kept, "acquisition.haadf_snr": shown.haadf_snr, **by_element}
 
 
 def _searched(study: Study) -> str:

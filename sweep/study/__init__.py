@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ...phantoms.acquire import Acquisition
+from ...phantoms.acquisition import SNRS, Acquisition
 from ...phantoms.disturbances import Disturbances
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
@@ -22,7 +22,14 @@ from ...recon_core.settings import EXPONENTS, SolverSettings
 from ...recon_core.validation import validation_error
 from .axes import check_axes, flattened, put
 from .identity import digest, identifying, seed_from, with_defaults
-from .specimens import check_bodies, check_specimen, located, outline, specimen_identity
+from .specimens import (
+    check_bodies,
+    check_specimen,
+    exposure,
+    located,
+    outline,
+    specimen_identity,
+)
 from .tables import (
     LEAST_REDUCED_SIZE,
     Fidelity,
@@ -115,6 +122,8 @@ class Study(Table):
         return self.model_copy(
             update={
                 "specimen": self.specimen.model_copy(update=specimen),
+                # larger pixels would be given more electrons: the counts are those of the study
+                "acquisition": exposure(self.specimen, self.acquisition),
                 "solver": self.solver.model_copy(update={"max_iterations": most}),
             }
         )
@@ -337,7 +346,26 @@ def _parsed(text: str, source: str | Path, folder: Path) -> Study:
     if isinstance(data.get("axes"), dict):
         # TOML reads an unquoted dotted path as nested tables; both forms mean the same axis.
         data["axes"] = flattened(data["axes"])
+    _refuse_snr_and_dose(data, source)
     return _validated(located(with_defaults(data, source), folder), source)
+
+
+def _refuse_snr_and_dose(data: Mapping[str, Any], source: str | Path) -> None:
+    """Refuse an SNR beside a dose even where it says what it would be by default."""
+    given = data.get("acquisition")
+    given = given if isinstance(given, Mapping) else {}
+    axes = data.get("axes")
+    swept = axes if isinstance(axes, Mapping) else {}
+    named = {*given, *(path.removeprefix("acquisition.") for path in swept)}
+    for key in SNRS:
+        if key in named and not named.isdisjoint(("dose_e_per_A2", "dwell_us")):
+            raise BadInput(
+                "given beside a dose",
+                source=source,
+                key=f"acquisition.{key}" if key in given else f"axes.acquisition.{key}",
+                value=given.get(key, swept.get(f"acquisition.{key}")),
+                accepted="one of the two",
+            )
 
 
 def _checked(study: Study, source: str | Path) -> Study:

@@ -24,6 +24,19 @@ LATER: dict[str, object] = {
     **{f"disturbances.{key}": value for key, value in Disturbances().model_dump().items()},
     "acquisition.chemical_subset": False,
     "acquisition.contrast": "power",
+    # counts by a dose, in place of an SNR
+    **{
+        f"acquisition.{key}": None
+        for key in (
+            "counts_per_electron",
+            "current_pA",
+            "dose_e_per_A2",
+            "dwell_us",
+            "haadf_share",
+            "microscope",
+            "pixel_nm",
+        )
+    },
     "acquisition.tilt_scheme": "equal-angle",
     "search.fidelity": None,
     "search.precision": 0.005,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...phantoms.acquire import Acquisition
+from ...phantoms.acquisition import Acquisition
+from ...phantoms.dose import exposed
 from ...phantoms.formats import load_specimen
 from ...phantoms.kinds import SIZES, SPECIMENS, make_specimen
 from ...phantoms.specimen import Specimen
@@ -96,7 +98,7 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
     BadInput : names the key.
     """
     # Raises for an element without an SNR, before any data are simulated.
-    acquisition.snr_of(outline(table).elements)
+    exposure(table, acquisition).snr_of(outline(table).elements)
     finest = table.size * acquisition.oversample
     if not table.from_file and finest > SIZES[1]:
         raise BadInput(
@@ -105,6 +107,40 @@ def check_specimen(table: SpecimenTable, acquisition: Acquisition) -> None:
             value=acquisition.oversample,
             accepted=f"specimen.size x oversample <= {SIZES[1]}",
         )
+
+
+COARSE = 32
+"""Voxels per edge on which counts by a dose are foreseen: what they depend on are means."""
+
+
+def exposure(table: SpecimenTable, acquisition: Acquisition) -> Acquisition:
+    """The acquisition with SNRs in place of its dose, as foreseen without the data.
+
+    Parameters
+    ----------
+    table : ``[specimen]`` of the study.
+    acquisition : ``[acquisition]`` of the study.
+
+    Raises
+    ------
+    BadInput : see :func:`tomoatlas.phantoms.dose.exposed`.
+    """
+    if not acquisition.by_dose:
+        return exposed(acquisition, _NOTHING)
+    if table.from_file:
+        specimen = load_specimen(table.kind)
+        return exposed(acquisition, specimen, specimen.voxel_size_nm)
+    size = min(table.size, COARSE)
+    specimen = _coarse(table.kind, size, table.seed, json.dumps(table.parameters, sort_keys=True))
+    return exposed(acquisition, specimen, specimen.voxel_size_nm * size / table.size)
+
+
+_NOTHING = Specimen(np.ones((1, 1, 1, 1), np.float32), ("H",), 1.0)
+
+
+@lru_cache(maxsize=64)
+def _coarse(kind: str, size: int, seed: int, parameters: str) -> Specimen:
+    return make_specimen(kind, size, seed, **json.loads(parameters))
 
 
 def check_bodies(table: SpecimenTable) -> None:

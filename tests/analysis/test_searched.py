@@ -24,7 +24,8 @@ from tomoatlas.analysis.table import best_trial, trials_of_cell
 from tomoatlas.jobs.cli import main
 from tomoatlas.jobs.commands.weights import WeightOptions, choose_weights, settings_for
 from tomoatlas.jobs.terminal.text import recommendation_text
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.settings import SolverSettings

@@ -13,7 +13,8 @@ from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.analysis.report import write_report
 from tomoatlas.analysis.report.slice_images import LARGEST, kept_slices, make_slices, slice_facts
 from tomoatlas.analysis.rerun import Rerun, SliceSet
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.recon_core.result import History

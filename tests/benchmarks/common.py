@@ -10,7 +10,8 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import PAPER_MEAN_SNR, Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.geometry import film_thickness

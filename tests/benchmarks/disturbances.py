@@ -14,7 +14,8 @@ import sys
 import numpy as np
 from common import PAPER_SNR, edition_in, table
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.disturbances import NONE, Disturbances
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.methods import Method, Weights

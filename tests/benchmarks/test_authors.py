@@ -11,7 +11,8 @@ from authors import Authors, Steps, denoised
 from common import score
 from yardstick import Trace, search
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.solver.regularisers import TOTAL_VARIATION, prox

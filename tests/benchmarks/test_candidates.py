@@ -22,7 +22,8 @@ from smooth import (
     value_and_slope,
 )
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.device import CPU

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 import numpy as np
 from common import LAWS, PAPER_SNR, as_measured, edition_in, score, table
 
-from tomoatlas.phantoms.acquire import PAPER_MEAN_SNR, Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import PAPER_MEAN_SNR, Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights, default_weights

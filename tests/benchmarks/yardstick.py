@@ -23,7 +23,8 @@ import numpy as np
 from authors import START, Authors, Steps, authors
 from common import PAPER_SNR, score, table
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights

@@ -350,7 +350,7 @@ def test_the_chain_of_single_commands(specimen, tilts, tmp_path, capsys):
 
 
 def test_the_defaults_in_the_help_are_those_of_the_code(capsys):
-    from tomoatlas.phantoms.acquire import Acquisition
+    from tomoatlas.phantoms.acquisition import Acquisition
 
     assert main(["simulate", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tomoatlas.phantoms.acquire import Acquisition, expose, project, simulate
+from tomoatlas.phantoms.acquire import expose, project, simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.paint import mean_of_cells
 from tomoatlas.phantoms.specimen import Specimen

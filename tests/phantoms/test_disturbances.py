@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomoatlas.phantoms.acquire import Acquisition, project, simulate
+from tomoatlas.phantoms.acquire import project, simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.disturbances import DISTURBANCES, Disturbances, mixing
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tomoatlas.jobs.cli import main
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.formats import (
     export_volumes,
     load_specimen,

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.formats.gather import Choices, Gathered, gather
 from tomoatlas.phantoms.formats.lines import LINES, Window, window_of
 from tomoatlas.phantoms.formats.microscope import read_channels

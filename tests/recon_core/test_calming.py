@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from recon_cases import specimen, start_of, tilt_series
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.result import Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Weights

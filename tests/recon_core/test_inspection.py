@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from recon_cases import specimen, tilt_series
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.recon_core.geometry import Placement
 from tomoatlas.recon_core.inspection import BAD, GOOD, bad_tilts, hot_pixels, inspect, mended
 from tomoatlas.recon_core.tiltseries import TiltSeries

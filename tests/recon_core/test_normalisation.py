@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from recon_cases import specimen, tilt_series
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Method, Weights

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sweep_fakes import SMALL
 from threadpoolctl import threadpool_limits
 
-from tomoatlas.phantoms.acquire import Acquisition
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen

@@ -12,7 +12,7 @@ from pydantic import BaseModel, create_model
 from sweep_fakes import SMALL, read_records
 
 from tomoatlas.jobs import load_study, shipped_names
-from tomoatlas.phantoms.acquire import Acquisition
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.disturbances import Disturbances
 from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
