@@ -143,7 +143,7 @@ def doses(acquisition: Acquisition, pixel_nm: float) -> Doses:
     >>> spent = doses(Acquisition(haadf_tilts=49, chemical_tilts=10, current_pA=250.0,
     ...     dwell_us=scans, pixel_nm=1.4679), pixel_nm=1.4679)
     >>> round(spent.haadf), round(spent.chemical)
-    (7096, 36206)
+    (7097, 36208)
     """
     total = acquisition.dose_e_per_A2
     if total is not None:
