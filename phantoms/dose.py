@@ -198,8 +198,8 @@ def exposed(
     >>> specimen = ta.make_specimen("nanocubes", size=8)
     >>> yields = {"HAADF": 0.02, "Co": 1e-5, "Cu": 1e-5, "O": 4e-6, "Au": 4e-6}
     >>> plan = ta.Acquisition(dose_e_per_A2=1e3, haadf_share=0.1, counts_per_electron=yields)
-    >>> round(exposed(plan, specimen).haadf_snr - 1)  # 2.1 e/Å² of each tilt, 94 Å pixels
-    374
+    >>> round(exposed(plan, specimen).haadf_snr - 1)  # 2.1 e/Å² of each tilt, 188 Å pixels
+    1496
     """
     if not acquisition.by_dose:
         _refuse_alone(acquisition)
