@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from ...recon_core.errors import BadInput, printable
 from . import FilePath, force_option, out_option, quiet_option, refuse_existing
 
 if TYPE_CHECKING:
-    from ...phantoms.formats.gather import Gathered
+    from ...phantoms.formats.gather import Choices, Gathered
     from ...phantoms.formats.lines import Window
     from ...phantoms.formats.microscope import Channel
 
@@ -65,15 +67,10 @@ if TYPE_CHECKING:
 def import_series(
     sources: tuple[str, ...],
     out: Path,
-    elements: str | None,
-    windows: tuple[str, ...],
-    angles: str | None,
-    map_angles: str | None,
-    axis: str,
-    binning: int,
     sheet: Path | None,
     force: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Make a tilt series of FILES: images, stacks, maps and spectrum images.
 
@@ -85,41 +82,85 @@ def import_series(
     from ...analysis.figures.draw import kind_of, save_figure
     from ...analysis.tilts import contact_sheet
     from ...phantoms.formats import save_tilt_series
-    from ...phantoms.formats.gather import Choices, gather
-    from ...phantoms.formats.lines import overlaps, window_of
+    from ...phantoms.formats.gather import gather
 
     sheet = out.with_suffix(".png") if sheet is None else sheet
     kind_of(sheet)
     for path in (out, sheet):
         refuse_existing(path, force)
-    named = tuple((elements or "").replace(",", " ").split())
-    own = dict(map(_window, windows))
-    channels = [c for source in sources for c in _channels(source, named, own)]
-    tilts = None if angles is None else angles_of(angles, "--angles")
-    maps = tilts if map_angles is None else angles_of(map_angles, "--map-angles")
-    found = gather(channels, Choices(tilts, maps, axis, binning))
+    given = Given(**options)
+    channels = [c for source in sources for c in _channels(source, given)]
+    found = gather(channels, given.choices())
     save_tilt_series(out, found.series, overwrite=force)
     save_figure(contact_sheet(found.series), sheet)
     if quiet:
         return
-    lines = [own.get(e) or window_of(e) for e in named if e in own or not own]
-    notes = [f"{pair} overlap: their maps show the same counts" for pair in overlaps(tuple(lines))]
-    for line in (*table(found), *(f"note: {printable(n)}" for n in (*found.notes, *notes))):
+    notes = (*found.notes, *given.overlaps())
+    for line in (*table(found), *(f"note: {printable(note)}" for note in notes)):
         click.echo(line)
     click.echo(f"{out}, {sheet}")
 
 
-def _channels(source: str, elements: tuple[str, ...], windows: dict[str, Window]) -> list[Channel]:
-    """Channels of one argument, named by it if it says ``NAME=FILE``."""
-    from dataclasses import replace
+@dataclass(frozen=True)
+class Given:
+    """What the options say of the files, as typed.
 
+    Parameters
+    ----------
+    elements : separated by commas; None for those that the files name.
+    windows : of elements, ``EL=LOW:HIGH`` each.
+    angles, map_angles : of all channels, and of the maps if theirs are others; None for the files'.
+    axis : direction of the tilt axis, ``auto``, ``x`` or ``y``.
+    binning : pixels per edge that are added up.
+    """
+
+    elements: str | None
+    windows: tuple[str, ...]
+    angles: str | None
+    map_angles: str | None
+    axis: str
+    binning: int
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The elements to map."""
+        return tuple((self.elements or "").replace(",", " ").split())
+
+    @cached_property
+    def own(self) -> dict[str, Window]:
+        """Windows by element."""
+        return dict(map(_window, self.windows))
+
+    def choices(self) -> Choices:
+        """What the options decide about the series."""
+        from ...phantoms.formats.gather import Choices
+
+        tilts = None if self.angles is None else angles_of(self.angles, "--angles")
+        maps = tilts if self.map_angles is None else angles_of(self.map_angles, "--map-angles")
+        return Choices(tilts, maps, self.axis, self.binning)
+
+    def overlaps(self) -> list[str]:
+        """A note on each pair of elements whose windows share counts."""
+        from ...phantoms.formats.lines import overlaps, window_of
+
+        lines = [
+            self.own.get(e) or window_of(e) for e in self.named if e in self.own or not self.own
+        ]
+        return [
+            f"{pair} overlap: their maps show the same counts" for pair in overlaps(tuple(lines))
+        ]
+
+
+def _channels(source: str, given: Given) -> list[Channel]:
+    """Channels of one argument, named by it if it says ``NAME=FILE``."""
     from ...phantoms.formats.microscope import read_channels
 
     name, equals, rest = source.partition("=")
+    # A file may have = in its name: one that is there is not split.
     if equals and not Path(source).exists():
-        channels = read_channels(Path(rest), elements, windows)
+        channels = read_channels(Path(rest), given.named, given.own)
         return [replace(channel, name=name) for channel in channels]
-    return read_channels(Path(source), elements, windows)
+    return read_channels(Path(source), given.named, given.own)
 
 
 def _window(text: str) -> tuple[str, Window]:
