@@ -221,6 +221,10 @@ def solve_seconds(size: SolveSize, method: Method, max_iterations: int) -> float
     return iterations * math.prod(edges) * work / PROJECTED_VOXELS_PER_SECOND
 
 
+SHARES = "--cells"
+"""What errors call a share: the option that asks for one."""
+
+
 @dataclass(frozen=True)
 class Share:
     """A share of a study's cells, for one of several managers; all of them together do all cells.
@@ -257,7 +261,8 @@ class Share:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.of:
-            raise BadInput("no such share", value=str(self), accepted="K/N, 1 <= K <= N")
+            accepted = "K/N, 1 <= K <= N"
+            raise BadInput("no such share", key=SHARES, value=str(self), accepted=accepted)
 
     def cells(self, study: Study) -> tuple[Cell, ...]:
         """The cells of this share, in their order; every share has cells of all durations.
@@ -270,11 +275,11 @@ class Share:
         ------
         BadInput : more shares than cells, or cells that are searched together.
         """
-        check_divisible(study, "cells", str(self))
+        check_divisible(study, SHARES, str(self))
         cells = study.cells()
         if self.of > len(cells):
             accepted = f"up to {len(cells)} shares"
-            raise BadInput("more shares than cells", value=str(self), accepted=accepted)
+            raise BadInput("more shares than cells", key=SHARES, value=str(self), accepted=accepted)
         seconds = [trial_seconds(study.at(cell), study.search.methods[0]) for cell in cells]
         # Of every N cells in the order of their durations each share has one.
         order = sorted(range(len(cells)), key=seconds.__getitem__)

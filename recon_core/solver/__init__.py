@@ -350,6 +350,10 @@ def _bad_data(series: TiltSeries, empty: Sequence[str]) -> Reconstruction:
 
 
 def _check(method: Method, weights: Weights, monitor: Monitor | None) -> None:
+    if not isinstance(weights, Weights):
+        raise BadInput(
+            "not weights", key="weights", value=weights, accepted="Weights(haadf=..., tv=...)"
+        )
     for name in method.weight_names:
         value = getattr(weights, name)
         if not is_weight(value):

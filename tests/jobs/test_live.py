@@ -237,14 +237,11 @@ def test_the_command_in_a_log(mapped, capsys):
     [
         (["--watch", "--json"], "--json"),
         (["--every", "3"], "--every"),
-        (["--watch", "--every", "0"], "every"),
+        (["--watch", "--every", "0"], "--every"),
     ],
 )
-def test_options_that_make_no_sense_together(mapped, options, named, capsys):
-    assert main(["status", str(mapped), *options]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert named in err
+def test_options_that_make_no_sense_together(mapped, options, named, refusal):
+    assert refusal("status", mapped, *options).key == named
 
 
 def test_the_command_on_a_terminal_draws_and_ends(mapped):

@@ -107,17 +107,22 @@ def test_a_dask_cluster_elsewhere_has_devices_of_its_own(
     address: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(monkeypatch, 3 if address == "local" else 0, problem=None)
+    dask = pytest.importorskip("tomoatlas.sweep.executors.dask")
     asked: list[tuple[object, ...]] = []
 
     @contextmanager
-    def cluster(*given: object) -> Iterator[InlineExecutor]:
+    def connected(*given: object) -> Iterator[str]:
         asked.append(given)
-        yield InlineExecutor()
+        yield "client"
 
-    monkeypatch.setattr(workers, "_on_dask", cluster)
-    wish = Workers(dask=address, device="cuda")
-    with executor_of(parse_study(STUDY), wish):
-        assert asked == [(address, wish, count)]
+    def executor(client: str, request: DeviceRequest) -> InlineExecutor:
+        asked.append((client, request.kind))
+        return InlineExecutor()
+
+    monkeypatch.setattr(dask, "connected", connected)
+    monkeypatch.setattr(dask, "DaskExecutor", executor)
+    with executor_of(parse_study(STUDY), Workers(dask=address, device="cuda")):
+        assert asked == [(address, count), ("client", "cuda")]
 
 
 def test_gpus_that_cupy_alone_sees_are_shared_out_too(monkeypatch: pytest.MonkeyPatch) -> None:

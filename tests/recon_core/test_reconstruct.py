@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,6 +194,13 @@ def test_impossible_weights(name: str, value: float) -> None:
         reconstruct(SERIES, Method.FUSED, replace(WEIGHTS, **{name: value}))
     assert caught.value.key == name
     assert caught.value.value is value
+
+
+@pytest.mark.parametrize("weights", [{"haadf": 0.3, "tv": 1.4}, (0.3, 1.4)])
+def test_weights_of_another_type(weights: Any) -> None:
+    with pytest.raises(BadInput) as caught:
+        reconstruct(SERIES, Method.FUSED, weights)
+    assert (caught.value.key, caught.value.value) == ("weights", weights)
 
 
 @pytest.mark.parametrize("gamma", [1.7, 2.0])

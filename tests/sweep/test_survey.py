@@ -264,7 +264,7 @@ def test_a_strategy_is_part_of_a_study_and_not_of_its_trials(tmp_path: Path) -> 
 def test_cells_that_are_searched_together_are_not_divided(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as refused:
         Share(1, 2).cells(study_of())
-    assert (refused.value.key, refused.value.value) == ("cells", "1/2")
+    assert (refused.value.key, refused.value.value) == ("--cells", "1/2")
     for name in ("one", "two"):
         StudyFolder(tmp_path / name).path.mkdir()
         StudyFolder(tmp_path / name).keep(study_of())
