@@ -115,12 +115,17 @@ class Atlas:
     axes : columns that are axes, by their paths.
     settings : the tables of the study it comes from, defaults included; empty if unknown. They are
         not validated: an atlas can be read without its study's specimen file.
+    notes : on what was left out when it was read.
+    trials : all trials that it is made of; None where only the best of each cell are known.
+    version : of tomoatlas that made it; None if unknown.
     """
 
     table: pd.DataFrame
     axes: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    trials: pd.DataFrame | None = field(default=None, compare=False, repr=False)
+    version: str | None = None
 
     def setting(self, path: str) -> Any:
         """The study's value at a dotted path; None if unknown.
@@ -196,7 +201,14 @@ def atlas_of(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
     """
     study = StudyFolder(folder).study()
     trials = load_trials(folder) if trials is None else trials
-    return Atlas(atlas_table(trials, study), tuple(study.axes), study.tables())
+    made_by = sorted(set(trials["version"].dropna()))
+    return Atlas(
+        atlas_table(trials, study),
+        tuple(study.axes),
+        study.tables(),
+        trials=trials,
+        version=", ".join(made_by) or None,
+    )
 
 
 def write_atlas(folder: str | Path, trials: pd.DataFrame | None = None) -> Atlas:
@@ -289,7 +301,8 @@ def load_atlas(source: str | Path) -> Atlas:
     (64, ('Co', 'Cu', 'O', 'Au'))
     """
     if (shipped := shipped_atlas(source)) is not None:
-        return _load_file(StudyFolder(shipped).atlas_h5)
+        trials = JournalReader(shipped).trials
+        return replace(_load_file(StudyFolder(shipped).atlas_h5), trials=trials)
     path = located(source)
     return _load_file(path) if path.is_file() else _of_journal(path)
 
@@ -383,6 +396,7 @@ def _load_h5(path: Path) -> Atlas:
             columns = {name: _as_read(file[name]) for name in file}
             axes = tuple(str(axis) for axis in file.attrs.get("axes", ()))
             text = str(file.attrs.get("study", ""))
+            version = str(file.attrs.get("version", "")) or None
     except BadInput as error:
         raise error.at(source=path) from error
     except DAMAGE as error:
@@ -391,7 +405,7 @@ def _load_h5(path: Path) -> Atlas:
     shapes = {column.shape for column in columns.values()}
     if len(shapes) > 1 or any(len(s) > 1 for s in shapes) or not set(axes) <= set(columns):
         raise BadInput("columns disagree", source=path, accepted=_COLUMNS_TEXT)
-    return Atlas(pd.DataFrame(columns), axes, _settings(text, path))
+    return Atlas(pd.DataFrame(columns), axes, _settings(text, path), version=version)
 
 
 def _as_read(dataset: h5py.Dataset) -> np.ndarray[Any, Any]:

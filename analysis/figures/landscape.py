@@ -13,8 +13,8 @@ from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...sweep.search.propose import LINEAR, Space, predict
 from ...sweep.study.trial import GAMMA, SCORES, Score, weights_named
+from ..advice import gives_meaning
 from ..posterior import NEAR_BEST, Floats, Posterior, least, posterior, unit_grid
-from ..recommend import gives_meaning
 from ..style import HAADF_TILTS, WEIGHT_LABELS, condition_label
 from ..table import best_trial, good_trials, trials_of_cell
 from . import CELL, TRIALS, Entry

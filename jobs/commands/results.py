@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...recon_core.errors import BadInput, printable
 from ...recon_core.registry import is_file, split_file
 from . import FilePath, force_option, print_entries, quiet_option, refuse_existing
+
+if TYPE_CHECKING:
+    from ...analysis.recommend import Reaching
+
+MOST_SHOWN = 12
+"""Acquisitions that are printed; the cheapest matter."""
 
 
 @click.command()
@@ -122,10 +130,8 @@ def _stem(name: str) -> str:
 
 @click.command()
 @click.argument("atlas", metavar="ATLAS")
-@click.option("--haadf-tilts", type=int, required=True, metavar="N", help="Number of HAADF tilts.")
-@click.option(
-    "--chemical-tilts", type=int, required=True, metavar="N", help="Number of chemical tilts."
-)
+@click.option("--haadf-tilts", type=int, metavar="N", help="Number of HAADF tilts.")
+@click.option("--chemical-tilts", type=int, metavar="N", help="Number of chemical tilts.")
 @click.option(
     "--snr",
     type=float,
@@ -138,32 +144,70 @@ def _stem(name: str) -> str:
     metavar="S",
     help="SNR of the HAADF images: 1 + mean counts per pixel.",
 )
+@click.option("--size", type=int, metavar="N", help="Voxels per edge of the specimen.")
+@click.option(
+    "--target-nrmse",
+    type=float,
+    metavar="X",
+    help="Instead of tilts: list the acquisitions expected to reach it, cheapest first.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @quiet_option
 def recommend(
     atlas: str,
-    haadf_tilts: int,
-    chemical_tilts: int,
-    snr: float | None,
-    haadf_snr: float | None,
+    haadf_tilts: int | None,
+    chemical_tilts: int | None,
+    target_nrmse: float | None,
     as_json: bool,
     quiet: bool,
+    **data: Any,
 ) -> None:
-    """Weights to use and accuracy to expect, read off ATLAS.
+    """Weights to use and accuracy to expect, from ATLAS.
 
     ATLAS is a study folder, an atlas.csv or atlas.h5, or a shipped atlas, as fig4_nanocubes_64.
-    Interpolates between the cells. The uncertainty is the error of predicting cells of the atlas
-    from their neighbours. Notes name what the atlas does not vary and conditions outside its
-    range; -q leaves them out.
+    The answer is the search's own surrogate's, fitted to all trials of the atlas; nine of ten
+    experiments like those of the atlas lie in its interval. Notes name what was extrapolated,
+    shifted or averaged; -q leaves them out.
     """
-    from ...analysis.recommend import recommend as look_up
-    from ..terminal.text import recommendation_facts, recommendation_text
+    from ...analysis.recommend import Adviser
+    from ..terminal.advice import recommendation_facts, recommendation_text
 
-    found = look_up(atlas, haadf_tilts, chemical_tilts, snr, haadf_snr)
+    asked = {"--haadf-tilts": haadf_tilts, "--chemical-tilts": chemical_tilts}
+    if target_nrmse is not None:
+        _refuse_beside_target({**asked, "--size": data["size"]})
+        reached = Adviser(atlas).reaching(target_nrmse, data["snr"], data["haadf_snr"])
+        _print_reaching(reached, as_json, quiet)
+        return
+    if haadf_tilts is None or chemical_tilts is None:
+        key = next(key for key, value in asked.items() if value is None)
+        raise BadInput("missing", key=key, accepted="a number of tilts, or --target-nrmse")
+    found = Adviser(atlas).recommend(haadf_tilts, chemical_tilts, **data)
     if as_json:
         click.echo(json.dumps(recommendation_facts(found)))
         return
     click.echo("\n".join(map(printable, recommendation_text(found).splitlines())))
     # Notes limit the answer; only -q, for scripts, may hide them.
     for note in () if quiet else found.notes:
+        click.echo(printable(f"note: {note}"))
+
+
+def _refuse_beside_target(given: Mapping[str, object]) -> None:
+    for key, value in given.items():
+        if value is not None:
+            accepted = "one of the two"
+            raise BadInput("given beside --target-nrmse", key=key, value=value, accepted=accepted)
+
+
+def _print_reaching(reached: Sequence[Reaching], as_json: bool, quiet: bool) -> None:
+    from ..terminal.advice import reaching_facts, reaching_text
+
+    if as_json:
+        click.echo(json.dumps({"acquisitions": [reaching_facts(each) for each in reached]}))
+        return
+    shown = reached[:MOST_SHOWN]
+    click.echo("\n".join(map(printable, reaching_text(shown).splitlines())))
+    notes = dict.fromkeys(note for each in shown for note in each.advice.notes)
+    if len(reached) > len(shown):
+        notes[f"{len(reached) - len(shown)} dearer ones more; --json lists all"] = None
+    for note in () if quiet else notes:
         click.echo(printable(f"note: {note}"))

@@ -178,7 +178,8 @@ def _from_atlas(
     series: TiltSeries, method: Method, given: Mapping[str, float], atlas: str
 ) -> MethodChoice:
     """The weights that an atlas recommends for the tilts and mean counts of a series."""
-    from ...analysis.recommend import recommend
+    from ...analysis.recommend import Adviser
+    from ...analysis.style import HAADF_SNR
 
     if given:
         raise BadInput(
@@ -194,13 +195,15 @@ def _from_atlas(
             value=str(method),
             accepted=str(Method.FUSED),
         )
-    found = recommend(
-        atlas,
+    adviser = Adviser(atlas)
+    # Counts of a HAADF detector have a gain: they are an SNR only beside those of other cells.
+    varied = series.haadf.size and HAADF_SNR in adviser.atlas.axes
+    found = adviser.recommend(
         len(series.haadf_angles_deg),
         len(series.chemical_angles_deg),
         # The SNR of definition A, measured from the counts themselves.
         1.0 + float(series.chemical.mean()),
-        1.0 + float(series.haadf.mean()) if series.haadf.size else None,
+        1.0 + float(series.haadf.mean()) if varied else None,
     )
     notes = (f"weights of the atlas: {_written(asdict(found.weights))}", *found.notes)
     weights = Weights(found.weights.haadf, found.weights.tv)

@@ -6,17 +6,14 @@ Each output comes as facts, plain values for ``--json``, and as text made from t
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ...analysis.atlas import atlas_of
 from ...analysis.journal import JournalReader
 from ...analysis.progress import duration, progress
-from ...analysis.recommend import Recommendation
 from ...analysis.style import axis_label, value_label
 from ...recon_core.memory import GIB
-from ...recon_core.settings import SolverSettings
 from ...sweep.estimate import Estimate
 from ...sweep.price import ON_A_CORE, Price, gpu_memory
 from ...sweep.study import Study
@@ -163,57 +160,3 @@ def _best_line(row: dict[str, Any], score: Score) -> str:
     weights = [f"{name} {row[name]:.3g}" for name in _WEIGHTS if row.get(name) is not None]
     by = f"{SCORES[score].label} {row['score']:.3g}, " if "score" in row else ""
     return f"{prefix}{by}NRMSE {row['nrmse']:.3f} at {', '.join(weights)}"
-
-
-def recommendation_text(found: Recommendation) -> str:
-    """A recommendation for people: the weights, what they are for, and the accuracy.
-
-    Parameters
-    ----------
-    found : what the atlas recommends.
-    """
-    return "\n".join(
-        [
-            f"haadf   {found.weights.haadf:.4g}  (within a factor {found.haadf_factor:.2g})",
-            f"tv      {found.weights.tv:.4g}  (within a factor {found.tv_factor:.2g})",
-            *_meaning_lines(found),
-            f"NRMSE   {found.nrmse:.3f} ± {found.uncertainty:.3f}",
-        ]
-    )
-
-
-def _meaning_lines(found: Recommendation) -> list[str]:
-    """Lines on the exponent, the contrast and other settings that the weights are for, if known."""
-    if not found.solver:
-        return []
-    error = "" if found.gamma_error is None else f"  (± {found.gamma_error:.2g})"
-    settings, usual = found.settings, SolverSettings().model_dump()
-    # The contrast and its exponent are named in any case, the others where they are unusual.
-    of = {name: value for name, value in found.solver.items() if name not in ("contrast", GAMMA)}
-    other = [name if value is True else f"{name} {value}" for name, value in of.items()
-             if value != usual.get(name)]  # fmt: skip
-    edition = [] if found.edition is None else [f"edition {found.edition}"]
-    return [
-        f"gamma   {settings.gamma:.4g}{error}",
-        f"for     {', '.join([f'contrast {settings.contrast}', *other, *edition])}",
-    ]
-
-
-def recommendation_facts(found: Recommendation) -> dict[str, Any]:
-    """A recommendation as plain values, for JSON.
-
-    Parameters
-    ----------
-    found : what the atlas recommends.
-    """
-    return {
-        "weights": asdict(found.weights),
-        "factors": {"haadf": found.haadf_factor, "tv": found.tv_factor},
-        "nrmse": found.nrmse,
-        "uncertainty": found.uncertainty,
-        "gamma_error": found.gamma_error,
-        "score": str(found.score),
-        "edition": found.edition,
-        "solver": dict(found.solver),
-        "notes": list(found.notes),
-    }

@@ -293,8 +293,14 @@ def lattice(dimensions: int, steps: int) -> Array:
     return np.array(list(itertools.product(along, repeat=dimensions)))
 
 
-def _around(point: Array, step: float) -> Array:
-    """The neighbours of a point of a lattice, and the point itself, within the cube."""
+def around(point: Array, step: float) -> Array:
+    """The neighbours of a point of a lattice, and the point itself, within the cube.
+
+    Parameters
+    ----------
+    point : (d,).
+    step : to the neighbours along each edge.
+    """
     shifts = 2.0 * lattice(len(point), 2) - 1.0
     near = point + step * shifts
     inside: Array = near[((near >= 0.0) & (near <= 1.0)).all(axis=1)]
@@ -374,7 +380,7 @@ def _best(
     for count in LEADERS:
         leaders = np.argsort(-values, kind="stable")[:count]
         step /= 2.0
-        near = [(points.cells[i], _around(points.weights[i], step)) for i in leaders]
+        near = [(points.cells[i], around(points.weights[i], step)) for i in leaders]
         points = _joined([_of_cell(cells, cell, weights) for cell, weights in near])
         values = value(points)
     place = int(np.argmax(values))

@@ -87,7 +87,7 @@ def surrogate_key(values: Values, haadf: bool) -> tuple[Scalar, ...]:
     ('composite',)
     """
     # A bool equals a number in Python: as text it does not.
-    return tuple(str(v) for path, v in values if _counts(path, haadf) and not _scaled(path, v))
+    return tuple(str(v) for path, v in values if counts(path, haadf) and not scaled(path, v))
 
 
 def columns(cells: Iterable[Values], haadf: bool) -> Array:
@@ -104,7 +104,7 @@ def columns(cells: Iterable[Values], haadf: bool) -> Array:
     array([[1.60943791],
            [2.19722458]])
     """
-    rows = [[(p, v) for p, v in cell if _counts(p, haadf) and _scaled(p, v)] for cell in cells]
+    rows = [[(p, v) for p, v in cell if counts(p, haadf) and scaled(p, v)] for cell in cells]
     if not rows or not rows[0]:
         return np.zeros((len(rows), 0))
     paths = [path for path, _ in rows[0]]
@@ -115,18 +115,48 @@ def columns(cells: Iterable[Values], haadf: bool) -> Array:
     return np.array(list(varied.values())).reshape(len(varied), len(rows)).T
 
 
-def _counts(path: str, haadf: bool) -> bool:
+def counts(path: str, haadf: bool) -> bool:
+    """Whether a key has an effect.
+
+    Parameters
+    ----------
+    path : dotted path of the key.
+    haadf : whether HAADF is used.
+    """
     return haadf or path not in OF_HAADF
 
 
-def _scaled(path: str, value: Scalar) -> bool:
-    """Whether a value has a place on a scale."""
+def scaled(path: str, value: object) -> bool:
+    """Whether a value has a place on a scale.
+
+    Parameters
+    ----------
+    path : dotted path of its key.
+    value : as a study has it.
+    """
     return path not in SEEDS and is_number(value)
 
 
 def _on_scale(path: str, values: Array) -> Array:
+    scale = scale_of(path, values)
+    return np.array([scale(value) for value in values])
+
+
+def scale_of(path: str, values: Array) -> Callable[[float], float]:
+    """The scale on which accuracy follows the numbers of a key.
+
+    Parameters
+    ----------
+    path : dotted path of the key.
+    values : all that it has.
+
+    Examples
+    --------
+    >>> scale_of("acquisition.chemical_snr.Co", np.array([2.0, 5.0]))(2.0)
+    0.0
+    """
     names = (path, path.rpartition(".")[0])
     scale = next((SCALES[name] for name in names if name in SCALES), None)
     if scale is None:
         scale = math.log if (values > 0).all() else float
-    return np.array([scale(value) for value in values])
+    return scale

@@ -239,16 +239,31 @@ def test_recommend(folder, name, capsys):
     argv = ["recommend", str(folder / name), "--haadf-tilts", "9", "--chemical-tilts", "9"]
     assert main([*argv, "--snr", "4"]) == 0
     out = capsys.readouterr().out
-    assert "NRMSE   0.400 ± 0.000" in out
     assert "note: Chemical SNR is fixed at 3 in this atlas" in out
     assert main([*argv, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["nrmse"] == 0.4
-    assert facts["notes"] == []
+    low, high = facts["interval"]
+    assert facts["nrmse"] == pytest.approx(0.4)
+    assert low < 0.4 < high
+    assert facts["conditions"]["specimen"] == "nanocubes"
     assert main([*argv, "--snr", "4", "-q"]) == 0
     assert "note" not in capsys.readouterr().out
     assert main([*argv, "--snr", "0.5"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_recommend_lists_what_reaches_a_target(folder, capsys, refusal):
+    argv = ["recommend", str(folder), "--target-nrmse"]
+    assert main([*argv, "0.5", "--json"]) == 0
+    (first, *_) = json.loads(capsys.readouterr().out)["acquisitions"]
+    assert first["nrmse"] <= 0.5
+    assert main([*argv, "0.5"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == [
+        f"{first['weights'][name]:.3g}" for name in ("haadf", "tv")
+    ]
+    assert refusal(*argv, "0.01").key == "target_nrmse"
+    assert refusal(*argv, "0.5", "--haadf-tilts", "9").key == "--haadf-tilts"
+    assert refusal(*argv[:2], "--haadf-tilts", "9").key == "--chemical-tilts"
 
 
 def test_a_shipped_atlas_is_read_by_name_and_not_written_to(tmp_path, monkeypatch, capsys, refusal):
