@@ -237,8 +237,8 @@ class Surrogate:
         self.known, points = known, known.points
         with one_blas_thread():
             self.models = {name: calibrated(points, s) for name, s in known.scores.items()}
-            alone = known.weights.T if known.best_alone else []
-            self._of_weights = [_Scaled(points, weights) for weights in alone]
+            columns = known.weights.T if known.best_alone else known.weights.T[:0]
+            self._of_weights = [_Scaled(points, weights) for weights in columns]
 
     def forecast(self, places: Array) -> Forecast:
         """What is expected on average over some places, with the same weights at all of them.
