@@ -179,6 +179,7 @@ def auto_weights(
     solver = _Solver(method, settings, device, _Count(2 * SOLVES, say))
     series = series.with_seen_tilts()
     space = _space(method, usual)
+    # Both rules search alone: a common search would follow the one whose scores vary more.
     held_out = _searched(_held_out(series, solver), space, usual, SOLVES)
     truth = solver.solved(with_scale(series, settings, device), usual, Preparations())
     simulated = _searched(_recovered(series, truth, solver), space, usual, SOLVES - 1)
@@ -269,6 +270,7 @@ def held_out_deviance(some: TiltSeries, held: Array, solved: Reconstruction) -> 
     expected = expected_chemical(some, solved.volumes)
     mask = some.chemical_mask
     good = np.ones(held.shape[1:], bool) if mask is None else mask.array()
+    # Thinned counts keep the ratio of the shares, so that nothing has to be fitted to compare them.
     share = HELD_OUT / (1.0 - HELD_OUT)
     pairs = zip(held, expected, strict=True)
     sums = [deviance(b[good], share * y[good].astype(np.float64)).mean() for b, y in pairs]
@@ -279,6 +281,7 @@ def _recovered(series: TiltSeries, truth: Reconstruction, solver: _Solver) -> Sc
     """NRMSE of what is reconstructed from a simulation of ``truth``, by weights."""
     twin, kept = self_simulated(series, truth, solver.settings, solver.device), Preparations()
     twin = with_scale(twin, solver.settings, solver.device)
+    # The NRMSE of an element that is not there would be one of noise against nothing.
     there = [i for i, volume in enumerate(truth.volumes) if volume.any()]
 
     def score(weights: Weights) -> float | None:
@@ -332,6 +335,7 @@ def _noisy(expected: Array, like: Array, excess: float, rng: np.random.Generator
         return like
     small = min(like.shape[-2:]) < PATCH + 2
     noise = Noise(1.0, 0.0, 0.0) if small else estimate_noise(like)
+    # Counts of a larger gain: their variance grows with the signal as that of the data does.
     gain = excess * noise.gain
     if noise.floor == 0 and gain > 0:
         return (gain * rng.poisson(np.maximum(expected, 0) / gain)).astype(np.float32)
@@ -366,6 +370,7 @@ def _searched(score: Score, space: Space, usual: Weights, solves: int) -> RuleCh
 def _cross(space: Space, usual: Weights) -> list[Weights]:
     """The usual weights, which lie in the middle, and a step to both sides along each."""
     middle = np.full(len(space), 0.5)
+    # A cross, not a random design: with nine solves each has to tell a slope.
     steps = [sign * STEP * unit for unit in np.eye(len(space)) for sign in (-1, 1)]
     first = weights_named({name: float(getattr(usual, name)) for name in space})
     return [first, *(at_unit(space, middle + step) for step in steps)]

@@ -278,6 +278,7 @@ def run(
         deadline = deadline_of(walltime)
         summary = driver.run(wanted, folder, executor, on_result, deadline=deadline)
     if summary.interrupted:
+        # As Python users expect of Ctrl-C in a notebook; the record is closed by now.
         raise KeyboardInterrupt
     write_report(folder, () if summary.drained else None)
     return summary

@@ -311,6 +311,7 @@ def worker_devices(workers: Workers) -> list[DeviceAssignment]:
     devices = [assign(environment, i, host, request, uuids) for i in range(count)]
     for line in check_devices(devices, request, "worker"):
         click.echo(f"warning: {line}", err=True)
+    # Shared evenly: several pools of all cores each would slow each other down.
     threads = max(1, usable_cores() // count)
     return identified(devices, threads)
 

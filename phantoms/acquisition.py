@@ -150,6 +150,7 @@ class Acquisition(BaseModel):
     @field_validator("tilt_scheme")
     @classmethod
     def _below_edge_on(cls, scheme: TiltScheme, info: ValidationInfo) -> TiltScheme:
+        # Its steps shrink with the cosine of the tilt, which is 0 there.
         if scheme == "saxton" and 90.0 in map(abs, info.data.get("tilt_range_deg", ())):
             raise BadInput(
                 "never arrives at ±90°", accepted="a tilt_range_deg within ±90, exclusive"

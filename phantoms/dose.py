@@ -148,6 +148,7 @@ def doses(acquisition: Acquisition, pixel_nm: float) -> Doses:
     total = acquisition.dose_e_per_A2
     if total is not None:
         share = DEFAULT_SHARE if acquisition.haadf_share is None else acquisition.haadf_share
+        # Without HAADF tilts nobody spends their share: the maps get all of the dose.
         share = share if acquisition.haadf_tilts else 0.0
         return Doses(total * share, total * (1 - share))
     haadf, chemical = (_scans(acquisition, name, pixel_nm) for name in ("haadf", "chemical"))
@@ -216,8 +217,10 @@ def exposed(
             if name == HAADF_NAME
             else (spent.chemical, acquisition.chemical_tilts)
         )
+        # A dose is of all tilts, counts are of one: every tilt and every pixel gets an equal part.
         counts[name] = share / tilts * (edge * ANGSTROM_PER_NM) ** 2 * rates[name]
     _check_counts(acquisition, counts, specimen, edge)
+    # What is left is an acquisition by SNR: no dose is converted a second time.
     neutral = dict.fromkeys(
         ("dose_e_per_A2", "haadf_share", "current_pA", "dwell_us", "pixel_nm"), None
     )
@@ -282,6 +285,8 @@ def _peaks_over_mean(
     projector = SparseProjector(TiltGeometry(angles, specimen.shape[:2]))
     weights = [found[f"{HAADF_NAME}:{e}"].cross_section_nm2 for e in specimen.elements]
     maps = projector.forward(specimen.volumes)
+    # HAADF as its atoms add up: an estimate by cross-sections, not of the contrast that is
+    # simulated.
     scattered = np.tensordot(np.asarray(weights, np.float32), maps, axes=1)
     channels = {HAADF_NAME: scattered, **dict(zip(specimen.elements, maps, strict=True))}
     return {name: float(m.max() / m.mean(dtype=np.float64)) for name, m in channels.items()}
@@ -359,7 +364,10 @@ def calibrated(series: TiltSeries, spent: Doses) -> dict[str, tuple[float, float
             counted = float(images.sum(dtype=np.float64))
             if not counted > 0:
                 raise BadInput("no counts", key=name, accepted="images in counts")
+            # All tilts together: the mean over them is free of how a dose was spread.
             electrons = share * area * images[0].size
+            # The error of Poisson counts; that of the dose, which is usually larger, is not known
+            # here.
             found[name] = (counted / electrons, float(1 / np.sqrt(counted)))
     if not found:
         raise BadInput("no dose", key="--dose", accepted="that of the maps, of HAADF, or both; > 0")

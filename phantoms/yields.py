@@ -187,6 +187,7 @@ def rutherford(beam: Beam, number: int, ring_mrad: tuple[float, float]) -> float
     number : atomic number Z.
     ring_mrad : inner and outer angle, mrad.
     """
+    # 1 / R²: the electrons of the atom screen its nucleus at small angles.
     screening = number ** (2 / 3) / BOHR_NM**2
     # dΩ = pi d(q²) / k², so that the integral over angles is one over q²
     inner, outer = ((2 * beam.wave_number * np.sin(t * MRAD / 2)) ** 2 for t in ring_mrad)
@@ -204,6 +205,7 @@ def ionisation(beam: Beam, element: str, shell: str) -> float:
     shell : K, L1 … M5.
     """
     edge = _edges(element)[shell].energy
+    # Geometric: the strength falls as a power of the energy, most of it just above the edge.
     energies = np.geomspace(edge, max(2 * edge, beam.slow_ev), 400)
     strength = _strength(element, shell, energies)
     count = _electrons(shell)
@@ -234,6 +236,7 @@ def energy_loss(beam: Beam, element: str, shells: tuple[str, ...], within: Micro
     strength = sum(_strength(element, shell, energies) for shell in shells)
     # characteristic angle of a loss: E / (gamma m v²)
     angles = energies / (2 * beam.gamma * beam.slow_ev)
+    # The integral of θ / (θ² + θ_E²) over the aperture: dipole transitions alone.
     collected = np.log1p((within.collection_mrad * MRAD / angles) ** 2)
     scale = 4 * np.pi * (BOHR_NM * RYDBERG_EV) ** 2 / beam.slow_ev
     return float(scale * np.trapezoid(strength * collected / energies, energies))
@@ -248,6 +251,7 @@ def _edx(microscope: Microscope, beam: Beam, element: str) -> Yield:
     if shell is None or line is None or not edges[shell].fyield > 0:
         raise _without("X-rays to detect", element, "eels, or an element from beryllium on")
     emitted, _, share = _xraydb().fluor_yield(element, shell, line, np.inf)
+    # A hole of L1 may move to L3 before it is filled, and is seen in the line of L3.
     vacancies = sum(
         _moved(element, other, shell) * ionisation(beam, element, other)
         for other in edges

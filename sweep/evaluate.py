@@ -140,6 +140,7 @@ def _at_once(tasks: Sequence[Task], device: Device | str) -> int:
         most = max(1, min(largest_batch(size, on, trial.method), host))
     except (BadInput, RuntimeError):  # each trial will say so for itself
         return 1
+    # As few solves as possible, then of equal size: 9 trials where 8 fit are 5 and 4.
     return -(-len(tasks) // -(-len(tasks) // most))
 
 
@@ -279,6 +280,7 @@ def _scored(reconstruction: Reconstruction, truth: Specimen) -> TrialResult:
         reason = reconstruction.message or "no message"
         return _failed(f"{reconstruction.status}: {reason}", reconstruction.status)
     volumes, elements = reconstruction.volumes, truth.elements
+    # A score of such volumes would be NaN, which no search and no table can compare.
     if not np.isfinite(volumes).all():
         return _failed("the reconstruction holds NaN or infinity", reconstruction.status)
     by_element = nrmse_by_element(volumes, truth.volumes)

@@ -150,6 +150,8 @@ class _Progress:
     """A line on stderr now and then: solves done, and the time left."""
 
     def __init__(self) -> None:
+        # The first line comes after a while: one solve says little of the others, which compile
+        # less.
         self._start = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:

@@ -125,6 +125,8 @@ def cell_text(grid: Grid, row: int, column: int, width: int) -> str:
 
 def _style(colour: Sequence[float]) -> Style:
     """A background colour with the text that is readable on it."""
+    # The eye's luminance is linear in light, a screen's colours are not: 2.2 is close enough for a
+    # choice of two.
     red, green, blue = (channel**2.2 for channel in colour)
     dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < _DARK
     return Style(color="#ffffff" if dark else "#000000", bgcolor=_rgb(colour))

@@ -102,6 +102,8 @@ class SpecimenTable(Table):
         kind = kind_of(data.get("kind"))
         if kind is not None:
             completed = kind.completed(own).model_dump(mode="json", exclude_none=True)
+            # The usual size and seed of the kind first: what the study says comes after, and
+            # counts.
             return {**kind.usual, **data, **completed}
         if own and not is_name(data.get("kind")):
             Table.model_validate(own)
@@ -282,6 +284,7 @@ class SearchSettings(Table):
     @classmethod
     def _one_by_one(cls, lag: int | None, info: ValidationInfo) -> int | None:
         """A cell that is searched alone has one trial in flight, unless another number is set."""
+        # Written out, so that the file of a study says what was done when the default is another.
         alone = info.data.get("strategy") is Strategy.PER_CELL
         return 1 if lag is None and alone else lag
 

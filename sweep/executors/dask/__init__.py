@@ -112,6 +112,7 @@ class DaskExecutor:
             on_worker, self._plugin.name, study, trial, pure=False, key=f"trial-{uuid.uuid4()}"
         )
         self._tasks[future] = study, trial
+        # Called in a thread of the client: a queue hands the future over without a lock of ours.
         future.add_done_callback(self._finished.put)
 
     def collect(self, timeout: float | None = None) -> tuple[Trial, TrialResult] | None:
@@ -125,6 +126,7 @@ class DaskExecutor:
             (study, trial), outcome = self._tasks.pop(future), _outcome(future)
             if isinstance(outcome, TrialResult):
                 return trial, outcome
+            # The worker goes first, or Dask would send the trial there again.
             self._retire(outcome)
             self.submit(study, trial)
         return None

@@ -65,6 +65,8 @@ class DaskWorkers(WorkerPlugin):  # type: ignore[misc]
         BadInput : this worker has another version of tomoatlas than the run, or a device that
             cannot be used.
         """
+        # Made here, not in __init__: the plugin travels to the worker as a pickle, and locks do
+        # not.
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._idle: list[ProcessExecutor] = []
@@ -124,6 +126,8 @@ def _environments(worker: Worker, count: int, request: DeviceRequest) -> list[Ma
     problem = None if request.kind == "cpu" else device_problem()
     here = replace(request, gpu_problem=problem)
     uuids = () if request.kind == "cpu" else visible_uuids()
+    # Workers of a local cluster are numbered and see the same GPUs; others have names, and GPUs of
+    # their own.
     first, host = worker.name if isinstance(worker.name, int) else 0, os.uname().nodename
     devices = [assign(os.environ, first + i, host, here, uuids) for i in range(count)]
     try:
