@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,22 @@ from .state import FusionState
 Array = NDArray[np.float32]
 
 NO_WEIGHTS = Weights()
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Trials of one series that are solved together: all have a HAADF weight, or none."""
+
+    method: Method
+    weights: Sequence[Weights]
+    settings: SolverSettings
+    device: Device
+    monitor: Monitor | None = None
+
+    @property
+    def coupled(self) -> bool:
+        """Whether they ask for HAADF."""
+        return self.method is Method.FUSED and any(w.haadf > 0 for w in self.weights)
 
 
 def reconstruct(
@@ -87,7 +103,7 @@ def reconstruct(
     weights = default_weights(settings.noise, settings.units) if weights is None else weights
     _check(method, weights, monitor)
     kept = Preparations() if kept is None else kept
-    (found,) = _together(series, method, [weights], settings, device, monitor, kept)
+    (found,) = _together(series, _Trials(method, [weights], settings, device, monitor), kept)
     return _described(found, series, method, weights, settings)
 
 
@@ -144,7 +160,7 @@ def reconstruct_batch(
     # a trial without HAADF weight has no coupling to carry: solve such trials apart
     for group in filter(None, groups):
         chosen = [weights[i] for i in group]
-        solved = _together(series, method, chosen, settings, device, None, kept)
+        solved = _together(series, _Trials(method, chosen, settings, device), kept)
         found |= dict(zip(group, solved, strict=True))
     return tuple(
         _described(found[i], series, method, each, settings) for i, each in enumerate(weights)
@@ -181,65 +197,44 @@ def _described(
 
 
 def _together(
-    series: TiltSeries,
-    method: Method,
-    weights: Sequence[Weights],
-    settings: SolverSettings,
-    device: Device,
-    monitor: Monitor | None,
-    kept: Preparations,
+    series: TiltSeries, trials: _Trials, kept: Preparations
 ) -> tuple[Reconstruction, ...]:
-    """Solve trials that all have a HAADF weight, or none, from the check of the data on."""
+    """Solve trials, from the check of the data on."""
     usable, counted = kept.usable(series)
-    empty = _unusable(usable, method, weights, counted)
+    empty = _unusable(usable, trials, counted)
     if empty:
-        return (_bad_data(series, empty),) * len(weights)
+        return (_bad_data(series, empty),) * len(trials.weights)
     if counted.all():
-        return _all_counted(usable, method, weights, settings, device, monitor, kept)
-    watch = _completing(monitor, counted) if monitor is not None else None
-    found = _all_counted(usable, method, weights, settings, device, watch, kept)
+        return _all_counted(usable, trials, kept)
+    if trials.monitor is not None:
+        trials = replace(trials, monitor=_completing(trials.monitor, counted))
+    found = _all_counted(usable, trials, kept)
     return tuple(_completed(each, series.elements, counted) for each in found)
 
 
 def _all_counted(
-    series: TiltSeries,
-    method: Method,
-    weights: Sequence[Weights],
-    settings: SolverSettings,
-    device: Device,
-    monitor: Monitor | None,
-    kept: Preparations,
+    series: TiltSeries, trials: _Trials, kept: Preparations
 ) -> tuple[Reconstruction, ...]:
     """Solve trials of a series in which every element has counts."""
+    method, settings, device = trials.method, trials.settings, trials.device
     # before anything is allocated
-    check_fits(_size(series, len(weights), device, settings), device, method)
+    check_fits(_size(series, len(trials.weights), device, settings), device, method)
     # a solve that blows up ends as diverged, not with a warning
     with np.errstate(over="ignore", invalid="ignore"):
-        if method is Method.ML_STOPPED and monitor is not None:
-            return (_stopped(with_scale(series, settings, device), settings, monitor, device),)
-        watch = _first_trial(monitor) if monitor is not None else None
-        found = kept.of(series, method, _uses_haadf(series, method, weights), settings, device)
-        return _solved(found, method, weights, settings, device, watch)
+        if method is Method.ML_STOPPED and trials.monitor is not None:
+            known = with_scale(series, settings, device)
+            return (_stopped(known, settings, trials.monitor, device),)
+        with_haadf = trials.coupled and bool(series.haadf_angles_deg)
+        return _solved(kept.of(series, method, with_haadf, settings, device), trials)
 
 
-def _uses_haadf(series: TiltSeries, method: Method, weights: Sequence[Weights]) -> bool:
-    fused = method is Method.FUSED and any(w.haadf > 0 for w in weights)
-    return fused and bool(series.haadf_angles_deg)
-
-
-def _solved(
-    prepared: Prepared,
-    method: Method,
-    weights: Sequence[Weights],
-    settings: SolverSettings,
-    device: Device,
-    monitor: Monitor | None,
-) -> tuple[Reconstruction, ...]:
+def _solved(prepared: Prepared, trials: _Trials) -> tuple[Reconstruction, ...]:
     """Solve in the units of the settings; the volumes return in those of the series."""
-    own, unit, model = prepared.own(weights), prepared.unit, prepared.model
-    problem, state = _initialised(prepared, method, own, settings, device)
-    watch = monitor if monitor is None or unit is None else _rescaling(monitor, unit)
-    ceilings, limit = prepared.bound.ceilings(own), settings.max_iterations
+    unit, model, settings = prepared.unit, prepared.model, trials.settings
+    trials = replace(trials, weights=prepared.own(trials.weights))
+    problem, state = _initialised(prepared, trials)
+    watch = None if trials.monitor is None else _first_trial(trials.monitor, unit)
+    ceilings, limit = prepared.bound.ceilings(trials.weights), settings.max_iterations
     found = solve(problem, state, settings.tolerance, limit, watch, ceilings)
     if unit is not None:
         for each in found:  # in place: a batch has no memory for its results twice
@@ -250,20 +245,15 @@ def _solved(
     return tuple(replace(each, haadf=model) for each in found)
 
 
-def _initialised(
-    prepared: Prepared,
-    method: Method,
-    weights: Sequence[Weights],
-    settings: SolverSettings,
-    device: Device,
-) -> tuple[FusedProblem, FusionState]:
+def _initialised(prepared: Prepared, trials: _Trials) -> tuple[FusedProblem, FusionState]:
     """Build the problem of a method, and the state that its solve begins with."""
-    series = prepared.series
-    if method is Method.FUSED:
+    series, settings, device = prepared.series, trials.settings, trials.device
+    weights = trials.weights
+    if trials.method is Method.FUSED:
         if prepared.start is not None:
             return prepared.start.at(weights)
         return own_start(prepared, weights, settings, device)
-    if method is Method.CHEMISTRY_TV:
+    if trials.method is Method.CHEMISTRY_TV:
         # the same solver with HAADF switched off: what differs is the data, not the method
         alone = [Weights(0.0, w.tv) for w in weights]
         return initial_state(series, alone, settings, device)
@@ -282,12 +272,11 @@ def _size(series: TiltSeries, batch: int, device: Device, settings: SolverSettin
     return SolveSize(shape, len(series.haadf_angles_deg), chemical, batch, dual, *kinds)
 
 
-def _first_trial(monitor: Monitor) -> Monitor:
-    return lambda volumes: monitor(volumes[0])
-
-
-def _rescaling(monitor: Monitor, unit: Array) -> Monitor:
-    return lambda volumes: monitor(unit * volumes)
+def _first_trial(monitor: Monitor, unit: Array | None) -> Monitor:
+    """Show a monitor the first trial of a batch, in the units of the series."""
+    if unit is None:
+        return lambda volumes: monitor(volumes[0])
+    return lambda volumes: monitor((unit * volumes)[0])
 
 
 def _completing(monitor: Monitor, counted: NDArray[np.bool_]) -> Monitor:
@@ -315,17 +304,12 @@ def _completed(
     return replace(found, volumes=volumes, haadf=model, message=message)
 
 
-def _unusable(
-    series: TiltSeries,
-    method: Method,
-    weights: Sequence[Weights],
-    counted: NDArray[np.bool_],
-) -> list[str]:
+def _unusable(series: TiltSeries, trials: _Trials, counted: NDArray[np.bool_]) -> list[str]:
     """Name what the method cannot do without and has not a single count."""
     if not counted.any():
         return list(series.elements)
     # without counts a channel's Hessian is zero and its volume undetermined
-    needed = method is Method.FUSED and any(w.haadf > 0 for w in weights) and len(series.haadf)
+    needed = trials.coupled and len(series.haadf)
     return ["HAADF"] if needed and not series.haadf.any() else []
 
 
