@@ -199,7 +199,7 @@ class Part:
         BadInput : far outside the atlas.
         """
         atlas, haadf = self.atlas, self._uses_haadf(asked)
-        notes = outside_notes(self._cells(haadf), asked, not self._cells(False).empty)
+        notes = outside_notes(self._cells(haadf), asked, self.has(False))
         shift, fitted = shift_of(atlas, asked), self._of(haadf)
         found = _joined([_forecast(surrogate, asked) for surrogate in fitted])
         middle, low, high = _moved(found, shift)
@@ -234,10 +234,19 @@ class Part:
             conditions(atlas, *_numbers(fitted)),
         )
 
+    def has(self, haadf: bool) -> bool:
+        """Whether there is a finished cell with HAADF, or without.
+
+        Parameters
+        ----------
+        haadf : which.
+        """
+        return not self._cells(haadf).empty
+
     def _uses_haadf(self, asked: Question) -> bool:
         """Whether there is HAADF in question, of which the atlas must have cells."""
         haadf = asked[HAADF_TILTS] > 0
-        if not self._cells(haadf).empty:
+        if self.has(haadf):
             return haadf
         known = self._cells(not haadf)
         if HAADF_TILTS not in known:

@@ -206,8 +206,12 @@ def _print_reaching(reached: Sequence[Reaching], as_json: bool, quiet: bool) -> 
         return
     shown = reached[:MOST_SHOWN]
     click.echo("\n".join(map(printable, reaching_text(shown).splitlines())))
-    notes = dict.fromkeys(note for each in shown for note in each.advice.notes)
+    # What one of them has of its own is told where it is asked for.
+    notes = [n for n in shown[0].advice.notes if all(n in each.advice.notes for each in shown)]
+    own = sum(len(each.advice.notes) > len(notes) for each in shown)
+    if own:
+        notes.append(f"{own} of these rest on neighbours or single trials: recommend says which")
     if len(reached) > len(shown):
-        notes[f"{len(reached) - len(shown)} dearer ones more; --json lists all"] = None
+        notes.append(f"{len(reached) - len(shown)} dearer ones more; --json lists all")
     for note in () if quiet else notes:
         click.echo(printable(f"note: {note}"))

@@ -89,7 +89,7 @@ def row(name: str, way: str, found: list[Predicted]) -> list[str]:
         f"{len(found)}",
         f"{edge.sum()}",
         f"{held.mean():.0%}",
-        f"{held[edge].mean():.0%}",
+        f"{held[edge].mean():.0%}" if edge.any() else "",
         f"{np.mean([each.width for each in found]):.1%}",
         f"{np.sqrt(np.mean([each.error**2 for each in found])):.1%}",
         f"{np.mean(by_advice):.0%}",
@@ -104,12 +104,13 @@ def main(atlases: list[str]) -> None:
         for name in atlases:
             part = Part(load_atlas(name))
             for haadf in (True, False):
-                for known in part.evidence(haadf):
+                for known in part.evidence(haadf) if part.has(haadf) else ():
                     label = f"{name.rpartition('/')[2]}{'' if haadf else ', no HAADF'}"
                     for way, groups in folds(known).items():
                         found = [each for group in groups for each in predicted(known, group)]
                         every.extend(found)
-                        yield row(label, way, found)
+                        if found:
+                            yield row(label, way, found)
         yield row("all", "", every)
 
     table(HEADER, rows())
