@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.14")
 PLATFORMS = ("aarch64-apple-darwin", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu")
+EXTRAS = ("mpi", "dask", "dose", "export", "metrics", "microscope", "notebook", "render")
 NO_REGISTRY = ("error sending request", "Failed to fetch", "Could not connect", "timed out", "dns")
 
 pytestmark = pytest.mark.packaging
@@ -44,7 +45,7 @@ def resolved(platform: str, python: str, *extras: str) -> dict[str, str]:
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_everything_has_wheels(platform: str, python: str) -> None:
-    found = resolved(platform, python, "mpi", "dask", "export", "metrics", "notebook", "render")
+    found = resolved(platform, python, *EXTRAS)
     assert {"ducc0", "mpi4py", "mpich", "numba", "scikit-optimize"} <= found.keys()
     assert ("astra-toolbox" in found) == (platform == "x86_64-unknown-linux-gnu")
 
