@@ -146,6 +146,7 @@ def _forecast(surrogate: Surrogate, asked: Question) -> Forecast:
     for i, path in enumerate(known.paths):
         if path in asked:
             places[:, i] = asked[path]
+    # Cells that differ only in what was asked about are one place now.
     distinct = np.unique(places, axis=0)
     return surrogate.forecast(distinct[:: -(-len(distinct) // MOST_PLACES)])
 
@@ -161,6 +162,7 @@ def _joined(found: Sequence[Forecast]) -> Forecast:
     expected = {}
     for name in found[0].expected:
         means, deviations = np.array([each.expected[name] for each in found]).T
+        # Within and between: one of them is true, and which is not known.
         variance = float(np.square(deviations).mean() + means.var())
         expected[name] = (float(means.mean()), math.sqrt(variance))
     spread = {name: max(each.spread[name] for each in found) for name in weights}

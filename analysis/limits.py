@@ -202,6 +202,7 @@ def shift_of(atlas: Atlas, asked: Question) -> Shift:
         if math.isclose(ratio, 1.0, rel_tol=SAME):
             continue
         law = _law(units, axis, asked[axis], held, ratio)
+        # Powers multiply: two keys that differ are two factors, as measured each by itself.
         weights = {name: w * ratio ** getattr(law, name) for name, w in weights.items()}
         nrmse += law.nrmse * math.log(ratio)
         deviation = math.hypot(deviation, law.error * math.log(ratio))

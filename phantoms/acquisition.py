@@ -160,6 +160,7 @@ class Acquisition(BaseModel):
     @field_validator("chemical_subset")
     @classmethod
     def _enough_haadf(cls, subset: bool, info: ValidationInfo) -> bool:
+        # A number of tilts that was refused itself is not there: its own error is enough.
         haadf, maps = (info.data.get(f"{name}_tilts", 1) for name in ("haadf", "chemical"))
         if subset and haadf < maps:
             raise BadInput(

@@ -47,6 +47,7 @@ class PoissonDetector:
         self, expected: NDArray[np.float64], rng: np.random.Generator
     ) -> NDArray[np.float32]:
         """See :class:`Detector`."""
+        # float32 holds every count up to 2^24; beyond that its rounding is far below the noise.
         return rng.poisson(expected).astype(np.float32)
 
 

@@ -235,6 +235,7 @@ class TiltSeries:
         """
         if self.haadf_placement.is_still and self.chemical_placement.is_still:
             return self
+        # One element at a time: all maps of a tilt share their placement.
         maps = [self.chemical_placement.centred(counts) for counts in self.chemical]
         return replace(
             self,

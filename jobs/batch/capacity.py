@@ -96,6 +96,7 @@ def _feeding(study: Study, cost: Estimate, workers: int) -> list[str]:
 
 def _lasting(cost: Estimate, workers: int, walltime: float, price: Price) -> list[str]:
     """Too little time: for the longest trial, or for the whole study in one job."""
+    # The longest first: no chain of jobs ever ends a trial that does not fit in one of them.
     longest = cost.longest_trial
     # A core is only the least that there may be, so this too is only a warning.
     faster = "more cores or a GPU make" if price.gpu is None else "another GPU makes"

@@ -201,6 +201,7 @@ def angles_of(text: str, option: str) -> tuple[float, ...]:
         if ":" not in text:
             return tuple(float(word) for word in text.split(","))
         low, high, step = (float(word) for word in text.split(":"))
+        # Counted, not stepped until the end: sums of 0.1 miss it by rounding.
         count = round((high - low) / step) + 1
         return tuple(float(a) for a in low + step * np.arange(count))
     except (ValueError, ZeroDivisionError) as fault:

@@ -78,6 +78,7 @@ def phantom(
 
     if as_list:
         return print_entries(SPECIMENS, _kind_text)
+    # A description may give its own size and seed, over which the options count.
     usual = SPECIMENS.get(kind).usual if kind is not None else {}
     size = usual.get("size", LOOK if show else None) if size is None else size
     if kind is None or size is None or (out is None and not show):

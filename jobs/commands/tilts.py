@@ -64,6 +64,7 @@ def align(
     except BadInput as fault:
         raise fault.at(source=tilts) from fault
     save_tilt_series(out, found.series, overwrite=force)
+    # The same tilts on both sides of the picture: one without a good pixel cannot be placed.
     recorded = series.with_seen_tilts()
     save_figure(alignment_sheet(recorded, found.series), picture)
     if table is not None:
@@ -117,6 +118,8 @@ def shift_table(series: TiltSeries) -> str:
     rows.writerow(["modality", "tilt_deg", "shift_y_px", "shift_x_px", "rotation_deg"])
     for name, placement, angles in _modalities(series):
         for angle, (y, x) in zip(angles, placement.of_each(len(angles)), strict=True):
+            # The offset of the axis is a common shift of all images: other programs know only the
+            # sum.
             offset = y + placement.axis_offset
             rows.writerow([name, angle, round(offset, 4), round(x, 4), placement.rotation_deg])
     return text.getvalue()

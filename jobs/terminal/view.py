@@ -277,6 +277,7 @@ def follow(
     ------
     BadInput : not the folder of a study.
     """
+    # Ranks of one job that watch a folder would print the same lines many times over.
     if not first_rank():
         return
     console = console or Console(quiet=quiet)

@@ -116,6 +116,7 @@ __all__ = [
 ]
 
 
+# Loaded on first use: numpy, numba and matplotlib take most of a second.
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module(".sweep.versions", __name__).package_version(__name__)

@@ -42,6 +42,8 @@ class CudaDevice:
     hardware: str
     float16_dual: bool = False
     builds_matrices = False
+    # One device serves many trials of one geometry; compare=False, as what is cached makes no other
+    # device.
     _projectors: dict[TiltGeometry, CudaProjector] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -184,6 +184,7 @@ class Child:
         limit, room = self._limits.seconds, self._limits.memory_bytes
         if limit is not None and seconds > limit:
             return self._result(TrialStatus.TIMEOUT, f"over its limit of {limit:g} s")
+        # Asked for only with a limit: it reads a file of /proc, many times a second.
         used = resident_bytes(self.pid) if room is not None else 0
         if room is not None and used > room:
             error = f"out of memory: {used // MEBIBYTE} MiB, limit {room // MEBIBYTE} MiB"
@@ -197,6 +198,7 @@ class Child:
         code = self._process.returncode
         if not self._ready and (self._verdict is not None or code is None or code >= 0):
             raise CannotStart(f"a worker process cannot start, {_ending(code)}")
+        # Of several nobody can say which one it was: they stay, and are evaluated singly.
         if len(self._tasks) != 1:
             return []
         ((_, trial),) = self._tasks.values()
@@ -205,6 +207,8 @@ class Child:
         return [(trial, self._verdict or self._result(TrialStatus.CRASHED, ended))]
 
     def _cause(self, code: int | None) -> str:
+        # The kernel's count is of the whole machine: only with a SIGKILL does it say something of
+        # this child.
         starved = self._ready and _out_of_memory_kills() > self._kills
         killed = code == -signal.SIGKILL
         return _ending(code) + (", the kernel was out of memory" if starved and killed else "")
@@ -248,6 +252,7 @@ def start_process(pipes: Sequence[int], environment: Mapping[str, str]) -> Proce
     ------
     OSError : the machine has no room for a process.
     """
+    # -P: a file in the working folder must not stand in for a module of the child.
     command = [sys.executable, "-P", "-m", "tomoatlas.sweep.executors.serve", *map(str, pipes)]
     # The child inherits the mask.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)

@@ -73,6 +73,7 @@ class Slots:
         self._failures[slot] += 1
         if (self._proven or error.may_pass) and self._failures[slot] < STARTS:
             self._free.append(slot)
+            # One pause for all slots: what is short, memory or processes, is short for all of them.
             self._next_start = time.monotonic() + PAUSE_SECONDS * 2 ** (self._failures[slot] - 1)
             return
         self.count -= 1
@@ -234,6 +235,8 @@ class ProcessExecutor:
     def close(self) -> None:
         """Kill all children; results not collected are lost."""
         self._watchdog.stop()
+        # Killed, not asked: a child may be in native code for minutes, and its trial counts no
+        # more.
         for child in [*self._busy, *self._idle]:
             child.end()
         self._busy, self._idle, self._slot_of = [], [], {}

@@ -121,6 +121,7 @@ class Journal:
             # The file was changed between the comparison and now.
             self._lost = self._kept(self._change() or CUT, self._state.trying)
             raise self._lost
+        # The records are in the file all the same: whoever merges or reads it loses nothing.
         if self._state.shared:
             raise Trouble(f"{self.path}: another run has written here; this one stops")
 
@@ -175,6 +176,8 @@ class Journal:
 
     def _change(self) -> str:
         """What has become of the file that was being written; empty if it is as it was."""
+        # First by name and size, which is cheap: the open file may be intact and yet no longer be
+        # the one that readers find.
         change = _changed(self._file, self.path, self._state.size)
         if not change and not self._state.ends(self._file):
             change = OVERWRITTEN
@@ -206,6 +209,7 @@ def take_in(journal: Journal) -> int:
     files = kept_beside(journal.path)
     if not files:
         return 0
+    # By attempt, not by line: a run may have kept what it had already written.
     before, known = journal.written, {_attempt(record) for record in journal.records()}
     try:
         lines = whole_lines([path.read_bytes() for path in files])
@@ -214,6 +218,8 @@ def take_in(journal: Journal) -> int:
     kept = {_attempt(record): record for record in filter(None, map(parsed, lines))}
     journal.append(*(record for attempt, record in kept.items() if attempt not in known))
     for path in files:
+        # Only when all is in the journal, synced: a crash before this line takes them in once more,
+        # and finds them known.
         path.unlink()
     return journal.written - before
 
@@ -286,6 +292,8 @@ class _State:
         """
         found, rest = [], text
         for line in self.trying:
+            # Looked for, not counted: another run may have appended in between, and a signal may
+            # have cut an append short.
             before, own, after = rest.partition(line)
             if not own:
                 break
@@ -349,6 +357,7 @@ def _holds(descriptor: int, blocks: Iterator[bytes]) -> bool:
 
 def _write(descriptor: int, line: bytes) -> None:
     """Write a line in one call; after half a line, all of it again on a line of its own."""
+    # A write may be cut short where the disk is nearly full, and the rest fit a moment later.
     for _ in range(2):
         last = os.pread(descriptor, 1, max(0, os.fstat(descriptor).st_size - 1))
         text = line if last in (b"", b"\n") else b"\n" + line
@@ -359,6 +368,7 @@ def _write(descriptor: int, line: bytes) -> None:
 
 def _keep(journal: Path, text: bytes) -> Path:
     """Write a text to a file that did not exist, beside the journal if at all possible."""
+    # Where the folder itself has gone or is full, another file system may have room.
     for folder in (journal.parent, Path(tempfile.gettempdir())):
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,8 @@ def plans(searches: Sequence[Search]) -> list[Plan]:
     """
     groups: defaultdict[tuple[object, ...], list[Search]] = defaultdict(list)
     for search in searches:
+        # In the order of the cells, whatever the groups: the order of the plans decides which trial
+        # starts first.
         groups[_group(search)].append(search)
     found: list[Plan] = []
     for group in groups.values():
