@@ -209,7 +209,7 @@ def _bracket(method: Method, one: Weights, other: Weights) -> Weights:
 
 @dataclass
 class _Count:
-    """Solves done, and who hears of them."""
+    """Solves done, and what is called with their number."""
 
     total: int
     say: Say | None

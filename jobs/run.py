@@ -90,7 +90,7 @@ def run_study(
             check_projectors(study, sees_gpu(request))
 
             def manage_ranks(executor: Executor) -> int:
-                # Here already, so that the other ranks are told the code.
+                # Here already, so that the code reaches the other ranks.
                 return rank_exit_code(lambda: manage(executor), signals)
 
             return mpi.leave(

@@ -170,7 +170,7 @@ class Acquisition(BaseModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> Acquisition:
-        """Refuse to be told the counts in two ways."""
+        """Refuse counts that are given in two ways."""
         scans = {k: getattr(self, k) for k in SCANS if getattr(self, k) is not None}
         if self.dose_e_per_A2 is not None and scans:
             raise _beside(*next(iter(scans.items())), "acquisition.dose_e_per_A2")

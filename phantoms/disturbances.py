@@ -1,4 +1,4 @@
-"""What goes wrong at a microscope, one function each: faults that no reconstruction is told of.
+"""What goes wrong at a microscope, one function each: faults that no reconstruction is given.
 
 A disturbance changes what is expected or recorded of one modality, a :class:`Shot`; scales, levels
 and nominal angles of the tilt series stay those of an undisturbed one. All are off by default, and

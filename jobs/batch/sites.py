@@ -148,7 +148,7 @@ class Site(BaseModel):
     @field_validator("device")
     @classmethod
     def _of_its_nodes(cls, device: DeviceName, given: ValidationInfo) -> DeviceName:
-        """What the ranks are told: never left to what they see where a node has GPUs."""
+        """The device of the ranks: never left to what they see where a node has GPUs."""
         if not given.data.get("gpus_per_node"):
             return device
         if device == "cpu":

@@ -206,7 +206,7 @@ def _print_reaching(reached: Sequence[Reaching], as_json: bool, quiet: bool) -> 
         return
     shown = reached[:MOST_SHOWN]
     click.echo("\n".join(map(printable, reaching_text(shown).splitlines())))
-    # What one of them has of its own is told where it is asked for.
+    # What one of them has of its own is reported where it is asked for.
     notes = [n for n in shown[0].advice.notes if all(n in each.advice.notes for each in shown)]
     own = sum(len(each.advice.notes) > len(notes) for each in shown)
     if own:

@@ -62,16 +62,18 @@ class _Proposals:
         # next one must not know less.
         return min(self.next, max(self.floor, self.next - lag + 1))
 
-    def results(self, told: Results, number: int, known: int) -> Results:
+    def results(self, earlier: Results, number: int, known: int) -> Results:
         """The results that proposal ``number`` sees, behind those of another study."""
         made = [self.made[k] for k in range(number)]
         places = np.array([each.place for each in made], dtype=np.intp)
-        weights = np.array([each.weights for each in made]).reshape(number, told.weights.shape[1])
+        weights = np.array([each.weights for each in made]).reshape(
+            number, earlier.weights.shape[1]
+        )
         scores = np.array([self.scores[k] for k in range(known)])
         return Results(
-            np.concatenate([told.cells, places]),
-            np.concatenate([told.weights, weights]),
-            np.concatenate([told.scores, scores]),
+            np.concatenate([earlier.cells, places]),
+            np.concatenate([earlier.weights, weights]),
+            np.concatenate([earlier.scores, scores]),
         )
 
 
@@ -82,18 +84,18 @@ class _Scope:
     space: Space
     fixed: Mapping[str, float]
     cells: Cells
-    told: Results
+    earlier: Results
 
     @classmethod
     def of(cls, searches: Sequence[Search]) -> _Scope:
         first = searches[0]
         haadf = uses_haadf(first.method, first.study.acquisition.haadf_tilts)
         space, fixed = _acting(first, haadf)
-        earlier = start_of(first.study, first.method)
-        inside = [each for each in earlier if within(space, each.weights)]
+        found = start_of(first.study, first.method)
+        inside = [each for each in found if within(space, each.weights)]
         # Their cells stand behind those of the study.
         cells = {place: len(searches) + i for i, place in enumerate(_places(inside))}
-        told = Results(
+        earlier = Results(
             np.array([cells[each.place] for each in inside], dtype=np.intp),
             # An array of no rows has no columns either: reshape gives it those of the space.
             np.array([unit_of(space, t.weights) for t in inside]).reshape(len(inside), len(space)),
@@ -101,7 +103,7 @@ class _Scope:
         )
         others = {each.place: each.values for each in inside}
         described = _described(searches, [others[place] for place in cells], haadf, space)
-        return cls(space, fixed, described, told)
+        return cls(space, fixed, described, earlier)
 
 
 class Survey:
@@ -133,7 +135,7 @@ class Survey:
     @property
     def before(self) -> int:
         """Number of results of another study that it began with."""
-        return len(self._scope.told.cells)
+        return len(self._scope.earlier.cells)
 
     @property
     def budget(self) -> int:
@@ -256,8 +258,8 @@ class Survey:
 
     def _trial(self, choice: Choice, proposal: Proposal) -> Trial:
         # Of the proposals before it alone: a resumed journal may hold later ones already.
-        earlier = (self._proposals.made[k] for k in range(proposal.number))
-        number = sum(made.place == choice.cell for made in earlier)
+        others = (self._proposals.made[k] for k in range(proposal.number))
+        number = sum(made.place == choice.cell for made in others)
         space = self._scope.space
         found = at_unit(space, choice.weights)
         acting = {name: getattr(found, name) for name in space}
@@ -268,7 +270,7 @@ class Survey:
     def _choice(self, number: int, known: int) -> Choice | None:
         """What proposal ``number`` is from so many results."""
         cells = self._scope.cells
-        results = self._proposals.results(self._scope.told, number, known)
+        results = self._proposals.results(self._scope.earlier, number, known)
         with one_blas_thread():
             parameters = self._parameters(results)
             return next_choice(cells, results, parameters, self._settings.precision)
