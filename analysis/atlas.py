@@ -27,6 +27,7 @@ from ..sweep.study.trial import GAMMA, SCORES, Score
 from ..sweep.versions import package_version
 from . import located, shipped_atlas
 from .journal import JournalReader, load_trials
+from .scatter import NOISE, SPECIMENS
 from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS, SCORE_COLUMNS, column_label
 from .table import atlas_table, element_of
 
@@ -95,7 +96,7 @@ NUMERIC_COLUMNS = ("haadf", "tv", *SCORE_COLUMNS.values(), "trials")
 """Columns every atlas has besides its axes; all of them numbers."""
 
 # What :func:`~tomoatlas.analysis.table.atlas_table` adds; an older atlas may lack them.
-_EXTRA_COLUMNS = (GAMMA, "score", "tv_chemistry_tv", "failed", "revision")
+_EXTRA_COLUMNS = (GAMMA, "score", "tv_chemistry_tv", "failed", "revision", NOISE, SPECIMENS)
 
 _NUMERIC_AXES = (HAADF_TILTS, CHEMICAL_TILTS, HAADF_SNR, CHEMICAL_SNR)
 

@@ -19,6 +19,7 @@ import pandas as pd
 from ..recon_core.errors import BadInput
 from ..sweep.versions import UNRECORDED, revision_note
 from .atlas import Atlas
+from .scatter import NOISE, SPECIMENS
 from .style import (
     CHEMICAL_SNR,
     CHEMICAL_TILTS,
@@ -348,6 +349,8 @@ def revision_notes(cells: pd.DataFrame) -> list[str]:
 def conditions(atlas: Atlas, trials: int, cells: int) -> dict[str, Any]:
     """What an answer is for, as the study has it; what varies as its range.
 
+    Where conditions are repeated, the relative scatter of the NRMSE over noise and specimens too.
+
     Parameters
     ----------
     atlas : that was asked.
@@ -364,6 +367,10 @@ def conditions(atlas: Atlas, trials: int, cells: int) -> dict[str, Any]:
     }
     found = {name: _values(atlas, path) for name, path in keys.items()}
     known = {name: value for name, value in found.items() if value is not None}
+    for name, column in (("noise_scatter", NOISE), ("specimen_scatter", SPECIMENS)):
+        if column in atlas.table:
+            share = (atlas.table[column] / atlas.table["nrmse"]).median()
+            known |= {name: float(share)} if share >= 0 else {}
     return {**known, "trials": trials, "cells": cells, "version": atlas.version}
 
 

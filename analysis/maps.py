@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .atlas import Atlas
+from .scatter import over_seeds, seed_axes
 from .style import CHEMICAL_SNR, CHEMICAL_TILTS, HAADF_SNR, HAADF_TILTS
 
 _ACROSS = (CHEMICAL_TILTS, CHEMICAL_SNR)
@@ -138,8 +139,12 @@ def pages(atlas: Atlas) -> list[Page]:
 
     Returns
     -------
-    Pages in the order of the fixed values; a single one for up to two axes.
+    Pages in the order of the fixed values; a single one for up to two axes. Axes of seeds are no
+    pages: a pixel is the mean over them.
     """
+    axes = tuple(axis for axis in atlas.axes if axis not in seed_axes(atlas.axes))
+    if axes != atlas.axes:
+        atlas = replace(atlas, table=over_seeds(atlas.table, atlas.axes), axes=axes)
     across, upwards = shown_axes(atlas.axes)
     others = [axis for axis in atlas.axes if axis not in (across, upwards)]
     # Weights that act on nothing are blanked once, for every page.

@@ -25,6 +25,8 @@ _AXIS_LABELS = {
     HAADF_TILTS: "HAADF tilts",
     CHEMICAL_TILTS: "Chemical tilts",
     HAADF_SNR: "HAADF SNR",
+    "specimen.seed": "specimen seed",
+    "study.seed": "noise seed",
     CHEMICAL_SNR: "Chemical SNR",
     "acquisition.dose_e_per_A2": "Dose (e/Å²)",
     "acquisition.haadf_share": "HAADF share of the dose",
@@ -51,6 +53,8 @@ _COLUMN_LABELS = {
     "tv_chemistry_tv": "TV weight of the best trial of Chemistry + TV",
     "trials": "good fused trials",
     "failed": "trials of any method that are not good",
+    "nrmse_noise": "standard deviation of the mean NRMSE over the noise",
+    "nrmse_specimen": "standard deviation of the mean NRMSE over specimens",
     "revision": "revision of the algorithm that made the best fused trial, 0 if unrecorded",
 }
 

@@ -22,6 +22,7 @@ from ..sweep.record.lines import LONGEST_S, WORST
 from ..sweep.study import Study
 from ..sweep.study.trial import GAMMA, Score, is_final, is_reduced, proposal_of, score_of
 from ..sweep.versions import revision_of
+from .scatter import with_scatter
 from .style import SCORE_COLUMNS
 
 _TEXTS = (
@@ -331,8 +332,9 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     :data:`ELEMENT_COLUMNS` (of the same trial, where recorded); ``nrmse_ml, nrmse_ml_stopped,
     nrmse_chemistry_tv`` (the best trial of each baseline); ``tv_chemistry_tv``; ``trials`` (good
     fused trials); ``failed`` (trials of any method that are not good); ``revision`` (of the
-    algorithm that made the best fused trial, 0 where unrecorded). The best trial is that of the
-    lowest score.
+    algorithm that made the best fused trial, 0 where unrecorded); and where seeds are axes the
+    scatter of each condition, see :func:`tomoatlas.analysis.scatter.with_scatter`. The best trial
+    is that of the lowest score.
     """
     cells = study.cells()
     places = pd.Series(cell_places(trials, study), index=trials.index)
@@ -352,7 +354,8 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     columns["failed"] = _counts(places.drop(ended_well), len(cells))
     columns["revision"] = best[Method.FUSED]["revision"]
     axes = pd.DataFrame([dict(cell.values) for cell in cells], columns=list(study.axes))
-    return axes.join(pd.DataFrame(columns, index=range(len(cells))))
+    found = axes.join(pd.DataFrame(columns, index=range(len(cells))))
+    return with_scatter(found, tuple(study.axes))
 
 
 def _best_of_cells(

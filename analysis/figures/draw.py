@@ -5,6 +5,7 @@ Figures are plain ``matplotlib.figure.Figure`` objects: no pyplot, no global sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -121,6 +122,7 @@ def draw_map(
     *,
     cmap: str | Colormap = SEQUENTIAL,
     text: Callable[[float], str] = "{:.2f}".format,
+    error: NDArray[np.float64] | None = None,
 ) -> ScalarMappable:
     """Draw cells at equal spacing, labelled with their true values; empty cells are hatched.
 
@@ -131,6 +133,7 @@ def draw_map(
     norm : scale of the colours.
     cmap : the colours.
     text : value → the number written into its cell.
+    error : standard deviation of each cell (row, column), written below its number; NaN for none.
 
     Returns
     -------
@@ -140,7 +143,9 @@ def draw_map(
     ax.imshow(grid.values, norm=norm, cmap=cmap, origin="lower", aspect="auto")
     for (row, col), value in np.ndenumerate(grid.values):
         if np.isfinite(value):
-            _write_number(ax, (col, row), text(value), colours(norm(value)))
+            off = math.nan if error is None else float(error[row, col])
+            below = f"\n± {text(off).removeprefix('0')}" if math.isfinite(off) else ""
+            _write_number(ax, (col, row), text(value) + below, colours(norm(value)))
         else:
             _hatch(ax, (col, row))
     _label_axis(ax, grid)

@@ -16,6 +16,7 @@ from ...recon_core.methods import Method
 from ...sweep.search.propose import LINEAR
 from ...sweep.study.trial import SCORES, Score
 from ..maps import Page, PhaseMap
+from ..scatter import NOISE, SPECIMENS
 from ..style import (
     CHEMICAL_TILTS,
     HAADF_SNR,
@@ -132,12 +133,14 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     figure, ax, below = _with_strips(grid, len(strips))
     # The map sets the scale; worse baselines below it turn grey instead of stretching it.
     cmap = colormaps[SEQUENTIAL].with_extremes(over=BEYOND)
-    colours = draw_map(ax, grid, norm, cmap=cmap)
+    error, scattered = _error(page)
+    colours = draw_map(ax, grid, norm, cmap=cmap, error=error)
     notes = [f"outlined: {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
     if {grid.rows, grid.cols} == {HAADF_TILTS, CHEMICAL_TILTS}:
         # Only where both axes are numbers of tilts does the diagonal mean an equal share of
         # exposures.
         notes += ["dashed: equal tilts"] * draw_diagonal(ax, grid)
+    notes += [scattered] if scattered else []
     if below is not None:
         beyond = draw_strips(below, strips, grid, norm, cmap)
         notes += [f"grey: above {norm.vmax:g}"] * beyond
@@ -148,6 +151,18 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     panels = [ax] if below is None else [ax, below]
     add_colourbar(figure, colours, panels, NRMSE, beyond=below is not None)
     return figure
+
+
+def _error(page: Page) -> tuple[NDArray[np.float64] | None, str]:
+    """Standard deviation of the pixels of a page, and of what; None where nothing is repeated."""
+    kinds = [name for name in (NOISE, SPECIMENS) if name in page.atlas.table]
+    if not kinds:
+        return None, ""
+    parts = [page.map(name).values for name in kinds]
+    of = {NOISE: "noise", SPECIMENS: "specimens"}
+    words = " and ".join(of[name] for name in kinds)
+    # The two are independent: an experiment has another specimen and other noise.
+    return np.sqrt(np.sum(np.square(parts), axis=0)), f"±: one deviation over {words}"
 
 
 def baselines_figure(page: Page) -> Figure:

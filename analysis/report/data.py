@@ -21,6 +21,7 @@ from ..figures.maps import ACCURACY
 from ..maps import shown_axes
 from ..posterior import NEAR_BEST, Floats, least, posterior
 from ..progress import failure_classes, planned_trials
+from ..scatter import NOISE, SPECIMENS
 from ..style import (
     METHOD_LABELS,
     METHOD_STYLE,
@@ -75,7 +76,8 @@ def map_columns(atlas: Atlas) -> list[MapColumn]:
         gain = 100.0 * (1.0 - fused / scores[method])
         key, label = f"gain_{SCORE_COLUMNS[method]}", f"Gain over {_name(method)}"
         found.append(MapColumn(key, label, "Gain of fusion", "gain", gain))
-    return [*found, *_score(atlas), *_elements(atlas), *_weights(atlas), *_counts(atlas.table)]
+    found += [*_score(atlas), *_elements(atlas), *_scatter(atlas.table), *_weights(atlas)]
+    return [*found, *_counts(atlas.table)]
 
 
 def _score(atlas: Atlas) -> list[MapColumn]:
@@ -104,6 +106,16 @@ def _elements(atlas: Atlas) -> list[MapColumn]:
             atlas.table[f"nrmse_{name}"].to_numpy(dtype=float),
         )
         for name in names
+    ]
+
+
+def _scatter(table: pd.DataFrame) -> list[MapColumn]:
+    """Standard deviations over noise and specimens, where the study repeats its conditions."""
+    labels = {NOISE: "Deviation over noise", SPECIMENS: "Deviation over specimens"}
+    return [
+        MapColumn(name, label, "Scatter of the NRMSE, fused", "score", table[name].to_numpy(float))
+        for name, label in labels.items()
+        if name in table
     ]
 
 

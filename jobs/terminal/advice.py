@@ -27,9 +27,17 @@ def recommendation_text(found: Recommendation) -> str:
             *_meaning_lines(found),
             f"NRMSE   {found.nrmse:.3f}  (9 of 10 from {found.nrmse_low:.3f} to "
             f"{found.nrmse_high:.3f})",
+            *_scatter_lines(found.conditions),
             f"from    {_of_atlas(found.conditions)}",
         ]
     )
+
+
+def _scatter_lines(conditions: Mapping[str, Any]) -> list[str]:
+    """How far repetitions of the atlas scatter, noise and specimens apart."""
+    names = {"noise_scatter": "noise", "specimen_scatter": "specimens"}
+    known = [f"{word} {conditions[name]:.1%}" for name, word in names.items() if name in conditions]
+    return [f"scatter {', '.join(known)}, one standard deviation"] if known else []
 
 
 _CONDITIONS = {

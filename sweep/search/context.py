@@ -1,8 +1,9 @@
 """What a surrogate sees of a cell: the columns of its context, and which cells share a surrogate.
 
 A number that varies between the cells is a column, on the scale on which accuracy follows it. What
-is no number, and the seed of a specimen, has no place on a scale: cells that differ in it have
-surrogates of their own. What is HAADF's alone counts only where HAADF is used.
+is no number has no place on a scale: cells that differ in it have surrogates of their own. A seed
+has none either, but its cells are of one kind: they share a surrogate, in which each cell has a
+term of its own. What is HAADF's alone counts only where HAADF is used.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ OF_HAADF = frozenset(
 )
 """Keys of a study without any effect where no HAADF is used."""
 
-SEEDS = frozenset({"specimen.seed"})
+SPECIMEN_SEED, NOISE_SEED = "specimen.seed", "study.seed"
+SEEDS = frozenset({SPECIMEN_SEED, NOISE_SEED})
+"""Keys that repeat a condition: with another specimen of the kind, or with other noise."""
 
 SCALES: dict[str, Callable[[float], float]] = {
     # Of 1 + tilts: a cell without HAADF has a place too.
@@ -87,7 +90,7 @@ def surrogate_key(values: Values, haadf: bool) -> tuple[Scalar, ...]:
     ('composite',)
     """
     # A bool equals a number in Python: as text it does not.
-    return tuple(str(v) for path, v in values if counts(path, haadf) and not scaled(path, v))
+    return tuple(str(v) for path, v in values if counts(path, haadf) and not is_number(v))
 
 
 def columns(cells: Iterable[Values], haadf: bool) -> Array:

@@ -192,7 +192,7 @@ def test_other_axes_are_averaged_and_their_scatter_widens_the_interval():
     found = recommend(Atlas(table, (*ATLAS.axes, "specimen.seed")), 35, 9)
     assert found.nrmse == pytest.approx(surface(35, 9)[2] * 1.2**0.5, rel=0.02)
     assert found.nrmse_high / found.nrmse_low > 1.2
-    assert "averaged over seed" in found.note
+    assert "averaged over specimen seed" in found.note
 
 
 def test_one_cell_answers_everything():

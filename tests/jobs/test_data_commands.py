@@ -156,7 +156,7 @@ def test_reconstruct_with_an_atlas(tilts, folder, tmp_path, capsys):
     assert main([*argv, "--max-iterations", "15", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "weights of the atlas: haadf" in said
-    assert "Chemical tilts is fixed at 9" in said
+    assert "Chemical tilts 5 is outside the atlas (9)" in said
 
 
 @pytest.mark.parametrize(("options", "gamma"), [([], 1.7), (["--gamma", "2"], 2.0)])

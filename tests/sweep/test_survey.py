@@ -206,13 +206,13 @@ def test_a_trial_without_its_place_in_the_order_is_passed_over(tmp_path: Path) -
     assert any("2 trials" in note for note in scheduler.notes)
 
 
-def test_cells_without_haadf_and_other_specimens_are_searched_apart() -> None:
+def test_cells_without_haadf_are_searched_apart_and_those_of_other_seeds_together() -> None:
     text = TEXT.replace("[5, 9, 18]", "[0, 9]", 1) + '"specimen.seed" = [0, 1]\n'
     found = [plan for plan in plans(searches(parse_study(text))) if isinstance(plan, Survey)]
     sizes = {(p.searches[0].method, len(p.searches)) for p in found}
-    # Of each specimen: fused with HAADF, fused without, and chemistry + TV of all tilts.
-    assert len(found) == 6
-    assert sizes == {(Method.FUSED, 3), (Method.CHEMISTRY_TV, 6)}
+    # Fused with HAADF, fused without, and chemistry + TV of all tilts; of both specimens.
+    assert len(found) == 3
+    assert sizes == {(Method.FUSED, 6), (Method.CHEMISTRY_TV, 12)}
     without = next(p for p in found if p.searches[0].study.acquisition.haadf_tilts == 0)
     trials = [without.next_trial(), without.next_trial()]
     assert all(trial is not None for trial in trials)
