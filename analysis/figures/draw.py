@@ -144,7 +144,8 @@ def draw_map(
     for (row, col), value in np.ndenumerate(grid.values):
         if np.isfinite(value):
             off = math.nan if error is None else float(error[row, col])
-            below = f"\n± {text(off).removeprefix('0')}" if math.isfinite(off) else ""
+            # A digit more than the number has: a tenth of it is a usual error.
+            below = f"\n±{off:.3f}".replace("±0", "± ") if math.isfinite(off) else ""
             _write_number(ax, (col, row), text(value) + below, colours(norm(value)))
         else:
             _hatch(ax, (col, row))
