@@ -6,7 +6,7 @@ What was used is printed and kept in the attributes of the file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -112,15 +112,11 @@ if TYPE_CHECKING:
 def reconstruct(
     tilts: Path,
     method: str,
-    haadf: float | None,
-    tv: float | None,
-    atlas: str | None,
-    weights: str | None,
     device: str,
     out: Path,
     force: bool,
     quiet: bool,
-    **solver: object,
+    **solver: Any,
 ) -> int:
     """Reconstruct the concentrations of every element from TILTS.h5.
 
@@ -136,7 +132,11 @@ def reconstruct(
 
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
-    options = WeightOptions(haadf, tv, atlas, weights == "auto", device, quiet)
+    # Those of the weights taken out, the other options are settings of the solver by name.
+    given = {name: solver.pop(name) for name in ("haadf", "tv", "atlas")}
+    options = WeightOptions(
+        **given, auto=solver.pop("weights") == "auto", device=device, quiet=quiet
+    )
     choice = choose_weights(series, Method(method), options, solver)
     settings, notes = settings_for(choice, solver)
     _warn(series)

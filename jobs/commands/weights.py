@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import ACCEPTED_WEIGHT, Method, Weights, default_weights, is_weight
-from ..terminal import LINE_EVERY_S, say
 
 if TYPE_CHECKING:
     from ...recon_core.settings import SolverSettings
@@ -137,6 +136,7 @@ def found_weights(
     """
     from ...analysis.progress import duration
     from ...analysis.weights import SOLVES, auto_weights, estimated_seconds
+    from ..terminal import say
 
     if not options.quiet:
         seconds = estimated_seconds(series, method, settings)
@@ -156,6 +156,7 @@ class _Progress:
 
     def __call__(self, done: int, total: int) -> None:
         from ...analysis.progress import duration
+        from ..terminal import LINE_EVERY_S, say
 
         now = time.monotonic()
         if now - self._last < LINE_EVERY_S and done < total:
