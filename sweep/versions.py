@@ -29,6 +29,8 @@ REVISIONS: dict[int, str] = {
     3: "2026-11-28: the HAADF half of a step remembers its last one and momentum is 0.9, which "
     "halves the iterations; a trial ends when its volumes have settled, not its objective alone; "
     "an unknown HAADF scale is fitted while the objective falls",
+    4: "2026-11-28: TV keeps a tenth of its weight at the edges of a guide, where it kept 1/25: "
+    "single voxels gather less noise; without a guide as before",
 }
 """Revision of the algorithm → since when, and what moved.
 

@@ -176,7 +176,8 @@ def guide_gradient(x: Any, sides: Any, guide: Any) -> None:
         y and x; four of (voxel,).
     sides : 1 where the voxel on along y and x is inside the volume, else 0; two of (voxel,).
     guide : components of g along z, y and x, |g|^2 cut at
-        :data:`~tomoatlas.recon_core.cpu.STEEPEST`, and 1 / (1 + |g|^2), written; four of (voxel,).
+        :data:`~tomoatlas.recon_core.cpu.STEEPEST`, and 1 / (1 + |g|^2), a tenth or more, written;
+        four of (voxel,).
     """
     (here, deeper, higher, right), (inside_y, inside_x) = x, sides
     gz, gy, gx, along = guide

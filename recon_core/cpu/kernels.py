@@ -205,7 +205,7 @@ def guided_variation(x: Array, guide: Array) -> Sums:
     """Sum the total variation along a guide, |P grad x|, over each voxel column along x.
 
     P = 1 - g g^T / (1 + |g|^2) with g the gradient of the guide, cut where |g|^2 is above
-    :data:`~tomoatlas.recon_core.cpu.STEEPEST`.
+    :data:`~tomoatlas.recon_core.cpu.STEEPEST`: a tenth of the weight stays.
 
     Parameters
     ----------

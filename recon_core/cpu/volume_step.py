@@ -105,15 +105,16 @@ def volume_step(f: Fields, s: Steps) -> NDArray[np.float64]:
 
         minimise over x >= 0: sum_e metric_e/2 (x_e - a_e)^2 + rho/2 (sum_e w_e x_e^gamma - v)^2,
 
-    then dual += metric/(12 tv) grad x projected on |dual| <= 1 (with a guide on its ellipsoids,
-    :func:`~tomoatlas.recon_core.cpu.dual_step.project_guided_dual`), then the same from that x
-    with the new dual; point <- x + beta (x - x before); multiplier += s(x) - u. The Hessian is
-    diagonal plus rank one: Sherman-Morrison solves it. The second derivative of the contrast enters
-    by its magnitude: the Hessian stays positive, and where the sum is below v no concentration more
-    than doubles. For gamma = 1 that step would solve the problem without the bound, and clipping it
-    afterwards leaves the sum above v, by as much as the negative concentrations had cancelled: the
-    multiplier then drives the others too low, and the solve settles above the minimum. There the
-    minimum itself is computed instead, whatever the present iterate.
+    then dual += metric/(12 tv) grad x projected on |dual| <= 1 (with a guide on its ellipsoids, of
+    axes 1 to a tenth, :func:`~tomoatlas.recon_core.cpu.dual_step.project_guided_dual`), then the
+    same from that x with the new dual; point <- x + beta (x - x before); multiplier += s(x) - u.
+    The Hessian is diagonal plus rank one: Sherman-Morrison solves it. The second derivative of the
+    contrast enters by its magnitude: the Hessian stays positive, and where the sum is below v no
+    concentration more than doubles. For gamma = 1 that step would solve the problem without the
+    bound, and clipping it afterwards leaves the sum above v, by as much as the negative
+    concentrations had cancelled: the multiplier then drives the others too low, and the solve
+    settles above the minimum. There the minimum itself is computed instead, whatever the present
+    iterate.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ __device__ inline void write_sums(const double (&values)[COUNT], double* sums) {
 }
 
 // Squared gradient of a guide, at most: see recon_core/cpu/__init__.py.
-constexpr float STEEPEST = 24.0f;
+constexpr float STEEPEST = 9.0f;
 
 // A number stored as float16, rounded to nearest; arithmetic is float32.
 struct Half {
