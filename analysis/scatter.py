@@ -102,8 +102,9 @@ def _mean(part: pd.DataFrame) -> dict[str, Any]:
     """One row for the cells of a condition."""
     found: dict[str, Any] = {}
     for name, values in part.items():
-        numbers = pd.api.types.is_numeric_dtype(values) and values.dtype != bool
-        if not numbers:
+        if values.dtype == bool:
+            found[str(name)] = bool(values.all())
+        elif not pd.api.types.is_numeric_dtype(values):
             found[str(name)] = values.iloc[0]
         elif name in _ADDED:
             found[str(name)] = values.sum()

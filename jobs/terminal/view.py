@@ -23,7 +23,14 @@ from rich.text import Text
 from ...analysis.atlas import Atlas
 from ...analysis.journal import JournalReader
 from ...analysis.maps import Page, pages
-from ...analysis.progress import Progress, Throughput, duration, progress, throughput
+from ...analysis.progress import (
+    Progress,
+    Throughput,
+    duration,
+    planned_trials,
+    progress,
+    throughput,
+)
 from ...analysis.style import axis_label, condition_label, value_label
 from ...analysis.table import atlas_table, cell_places
 from ...recon_core.methods import Method
@@ -81,14 +88,17 @@ def view_of(reader: JournalReader, now: datetime) -> StudyView:
     places = cell_places(trials, study)
     fused = places[(trials["method"] == Method.FUSED.value).to_numpy(dtype=bool)]
     ended, tried = (np.bincount(where, minlength=len(table)) for where in (places, fused))
-    # Every fused trial of the cell has ended, and none of them has a score.
-    hopeless = (tried >= study.search.budget(Method.FUSED)) & table["nrmse"].isna()
+    # Every fused trial of the cell has ended, and none of them has a score. What a cell is to have
+    # a search over many cells decides, often far less than it may have.
+    planned = planned_trials(trials, study)
+    none = np.zeros(len(table), dtype=np.int64)
+    hopeless = (tried >= planned.get(Method.FUSED, none)) & table["nrmse"].isna()
     # As columns of the atlas they are paged together with the scores.
     table = table.assign(**{_ENDED: ended, _HOPELESS: hopeless})
     return StudyView(
         study,
         trials,
-        progress(trials, study),
+        progress(trials, study, planned),
         throughput(trials, now),
         Atlas(table, tuple(study.axes), study.tables()),
         reader.notes,

@@ -102,6 +102,22 @@ def test_the_map_fills_up_and_is_legible_without_colour(mapped):
     assert not any("*" in row for row in rows)
 
 
+def test_a_cell_that_a_search_over_many_gave_up_is_marked_before_its_budget_is_spent(tmp_path):
+    study = parse_study(
+        MAP.replace("trials = 2\n", 'trials = 9\nstrategy = "contextual"\nmethods = ["fused"]\n', 1)
+        .replace("[0, 9, 18, 35, 47, 71, 106, 141]", "[9, 18, 35]")
+        .replace("[5, 7, 9, 13, 18, 26, 47, 71]", "[5, 9]")
+    )
+
+    def failing(study, trial, device="cpu"):
+        failed = trial.cell.index == 3
+        return TrialResult(TrialStatus.FAILED if failed else TrialStatus.OK, 0.3, seconds=1.0)
+
+    summary = run(study, tmp_path / "out", InlineExecutor(failing))
+    assert summary.done < 6 * 9
+    assert sum(line.count("×") for line in shown(tmp_path / "out")[-6:-1]) == 1
+
+
 def test_a_map_just_begun_says_what_is_to_come(mapped):
     rows = shown(mapped, lines=64 * 3)[-10:-2]
     assert sum(row.count("…") + row.count("·") + row.count("*") for row in rows) >= 64

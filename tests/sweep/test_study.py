@@ -125,7 +125,7 @@ def test_axes_may_be_written_without_quotes() -> None:
         ("[axes]\n'acquisition.haadf_tilts' = [3, -1]", "axes.acquisition.haadf_tilts = -1"),
         ("[axes]\n'acquisition.tilt_range_deg' = [3]", "axes.acquisition.tilt_range_deg"),
         ("[axes]\n'search.trials' = [3]", "axes.search.trials = [3]"),
-        ("[axes]\n'study.seed' = [3]", "axes.study.seed = [3]"),
+        ("[axes]\n'study.edition' = [3]", "axes.study.edition = [3]"),
         ("[axes]\n'specimen.kind' = ['nanocube']", "axes.specimen.kind = 'nanocube'"),
         ("[axes]\n'specimen.kind' = ['none.h5']", "axes.specimen.kind = "),
         ("[axes]\n'specimen.size' = [512]\n'acquisition.oversample' = [4]", "oversample = 4"),
