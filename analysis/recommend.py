@@ -143,7 +143,18 @@ class Adviser:
         """
         if not 0.0 < target < math.inf:
             raise BadInput("no accuracy", key="target_nrmse", value=target, accepted="> 0")
-        found = list(self._acquisitions(snr, haadf_snr))
+        found, refused = [], BadInput("atlas varies no tilts and no SNR")
+        for acquisition, cost in self._acquisitions(snr, haadf_snr):
+            # An unfinished map has levels too far from its results: those are left out.
+            try:
+                advice = self.recommend(*acquisition.values())
+            except BadInput as error:
+                refused = error
+            else:
+                known = {path: value for path, value in acquisition.items() if value is not None}
+                found.append(Reaching(known, cost, advice))
+        if not found:
+            raise refused
         reached = [each for each in found if each.advice.nrmse <= target]
         if not reached:
             best = min(each.advice.nrmse for each in found)
@@ -151,8 +162,10 @@ class Adviser:
             raise BadInput("is not reached", key="target_nrmse", value=target, accepted=accepted)
         return tuple(sorted(reached, key=lambda each: (each.cost, each.advice.nrmse)))
 
-    def _acquisitions(self, snr: float | None, haadf_snr: float | None) -> Iterator[Reaching]:
-        """Every combination of the tilts and SNRs of the atlas."""
+    def _acquisitions(
+        self, snr: float | None, haadf_snr: float | None
+    ) -> Iterator[tuple[dict[str, Any], float]]:
+        """Every combination of the tilts and SNRs of the atlas, and its cost."""
         given = {CHEMICAL_SNR: snr, HAADF_SNR: haadf_snr}
         levels: dict[str, list[float | None]] = {}
         for path in (HAADF_TILTS, CHEMICAL_TILTS, CHEMICAL_SNR, HAADF_SNR):
@@ -167,9 +180,7 @@ class Adviser:
             dose = {p: counts_of(p, at[p] or 1.0) / lowest[p] for p in lowest}
             cost = chemical * dose.get(CHEMICAL_SNR, 1.0)
             cost += haadf * dose.get(HAADF_SNR, 1.0) / MAP_COST
-            advice = self.recommend(haadf, chemical, at[CHEMICAL_SNR], at[HAADF_SNR])
-            known = {path: value for path, value in at.items() if value is not None}
-            yield Reaching({**known, HAADF_TILTS: haadf, CHEMICAL_TILTS: chemical}, cost, advice)
+            yield {**at, HAADF_TILTS: haadf, CHEMICAL_TILTS: chemical}, cost
 
 
 def _tilts(value: float | None, fixed: Any, path: str) -> int:

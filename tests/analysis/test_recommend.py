@@ -222,6 +222,17 @@ def test_acquisitions_that_reach_a_target_come_cheapest_first():
     assert (9, 5) not in there
 
 
+def test_levels_far_from_the_results_of_an_unfinished_map_are_left_out():
+    table = cells([0, 9, 35, 141])
+    table.loc[table[HAADF_TILTS].isin([0, 141]), "nrmse"] = np.nan
+    adviser = Adviser(atlas_of(table=table))
+    found = {each.acquisition[HAADF_TILTS] for each in adviser.reaching(1.0)}
+    assert found == {9, 35}
+    with pytest.raises(BadInput) as refused:
+        ADVISER.reaching(1.0, haadf_snr=5.0)
+    assert refused.value.key == HAADF_SNR
+
+
 @pytest.mark.parametrize("target", [0.01, 0.0, float("nan")])
 def test_a_target_that_nothing_reaches_is_refused(target):
     with pytest.raises(BadInput) as refused:
