@@ -17,6 +17,7 @@ from ..sweep.versions import package_version
 
 # Only the definitions of commands are imported here; each loads its packages when it runs.
 from .commands.microscope import import_series
+from .commands.plan import plan
 from .commands.reconstruct import reconstruct
 from .commands.results import figure, recommend, report
 from .commands.script import script, sites
@@ -67,7 +68,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-_STUDY_COMMANDS = (check, run, status, merge, report, figure, recommend, script, sites)
+_STUDY_COMMANDS = (check, run, status, merge, report, figure, recommend, plan, script, sites)
 _SERIES_COMMANDS = (simulate, import_series, show, inspect, align, calibrate)
 _VOLUME_COMMANDS = (reconstruct, evaluate, export)
 # In the order of a session, which is also that of this list.

@@ -90,7 +90,7 @@ def phantom(
         if path is not None:
             refuse_existing(path, force)
     seed = usual.get("seed", 0) if seed is None else seed
-    specimen = make_specimen(kind, size, seed, **_parameters(settings))
+    specimen = make_specimen(kind, size, seed, **parameters_of(settings))
     if out is not None:
         save_specimen(out, specimen, overwrite=force)
     if picture is not None:
@@ -133,7 +133,7 @@ def _elements(kind: SpecimenKind) -> str:
         return "as described"
 
 
-def _parameters(settings: tuple[str, ...], option: str = "--set") -> dict[str, Any]:
+def parameters_of(settings: tuple[str, ...], option: str = "--set") -> dict[str, Any]:
     """The values of ``KEY=VALUE``: numbers, true, false and lists as in TOML, else text."""
     found: dict[str, Any] = {}
     for text in settings:
@@ -276,7 +276,7 @@ def disturbances_of(settings: tuple[str, ...]) -> Disturbances:
     from ...phantoms.disturbances import Disturbances
     from ...recon_core.validation import validated
 
-    return validated(_parameters(settings, "--disturb"), Disturbances, "disturbances", strict=True)
+    return validated(parameters_of(settings, "--disturb"), Disturbances, "disturbances", strict=True)
 
 
 def snr_of_dose(

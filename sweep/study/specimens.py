@@ -127,12 +127,28 @@ def exposure(table: SpecimenTable, acquisition: Acquisition) -> Acquisition:
     """
     if not acquisition.by_dose:
         return exposed(acquisition, _NOTHING)
+    specimen, pixel_nm = _foreseen(table)
+    return exposed(acquisition, specimen, pixel_nm)
+
+
+def voxel_size(table: SpecimenTable) -> float:
+    """Edge of a voxel of the specimen of a study, nm.
+
+    Parameters
+    ----------
+    table : ``[specimen]`` of the study.
+    """
+    return _foreseen(table)[1]
+
+
+def _foreseen(table: SpecimenTable) -> tuple[Specimen, float]:
+    """The specimen on few voxels, and the edge of a voxel that it will have."""
     if table.from_file:
         specimen = load_specimen(table.kind)
-        return exposed(acquisition, specimen, specimen.voxel_size_nm)
+        return specimen, specimen.voxel_size_nm
     size = min(table.size, COARSE)
     specimen = _coarse(table.kind, size, table.seed, json.dumps(table.parameters, sort_keys=True))
-    return exposed(acquisition, specimen, specimen.voxel_size_nm * size / table.size)
+    return specimen, specimen.voxel_size_nm * size / table.size
 
 
 _NOTHING = Specimen(np.ones((1, 1, 1, 1), np.float32), ("H",), 1.0)

@@ -32,6 +32,7 @@ def test_the_names():
         "fig4_nanocubes_64",
         "figs10_composite",
         "figs21_snr",
+        "fixed_dose",
         "nanocubes_64",
         "quickstart",
         "snr_64",

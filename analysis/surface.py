@@ -1,0 +1,150 @@
+"""What acquisitions of one specimen let one expect of others: a response surface, and intervals.
+
+The logarithm of the NRMSE is fitted by a quadratic in the logarithms of dose, maps, images and
+share (Box and Wilson, J. R. Stat. Soc. B 13, 1 (1951)), which takes the noise of single trials out
+of a choice. What is promised is not a property of the fit but the spread of repetitions.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from ..recon_core.errors import Trouble
+from .style import CHEMICAL_TILTS, HAADF_TILTS
+
+Values = NDArray[np.float64]
+
+DOSE = "acquisition.dose_e_per_A2"
+SHARE = "acquisition.haadf_share"
+LEVEL = 0.9
+"""Share of repetitions that an interval is to hold."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An acquisition.
+
+    Parameters
+    ----------
+    dose : of all images and maps, e/Å².
+    maps, images : chemical tilts and HAADF tilts.
+    share : of the dose for HAADF.
+    """
+
+    dose: float
+    maps: int
+    images: int
+    share: float
+
+    def values(self) -> dict[str, float]:
+        """Key of a study → its value."""
+        return {
+            DOSE: self.dose,
+            CHEMICAL_TILTS: self.maps,
+            HAADF_TILTS: self.images,
+            SHARE: self.share,
+        }
+
+
+@dataclass(frozen=True)
+class Expected:
+    """An accuracy with the interval that nine of ten repetitions lie in.
+
+    Parameters
+    ----------
+    nrmse : expected.
+    low, high : bounds of the interval.
+    """
+
+    nrmse: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Surface:
+    """log NRMSE as a quadratic in the logarithms of dose, maps, images and share.
+
+    Parameters
+    ----------
+    coefficients : of :func:`_terms`.
+    scatter : standard deviation of log NRMSE around it.
+    """
+
+    coefficients: Values
+    scatter: float
+
+    @classmethod
+    def fitted(cls, choices: Sequence[Choice], scores: Values) -> Surface:
+        """The surface of some results; those that are not finite are left out.
+
+        Parameters
+        ----------
+        choices : n acquisitions.
+        scores : (n,) NRMSE.
+
+        Raises
+        ------
+        Trouble : too few results.
+        """
+        known = np.isfinite(scores)
+        terms = _terms(choices)[known]
+        left = int(known.sum()) - int(np.linalg.matrix_rank(terms)) if known.any() else 0
+        if left < 1:
+            raise Trouble(f"only {int(known.sum())} of {len(scores)} trials have a result")
+        logs = np.log(scores[known])
+        found = np.linalg.lstsq(terms, logs, rcond=None)[0]
+        off = logs - terms @ found
+        return cls(np.asarray(found, float), float(np.sqrt(np.square(off).sum() / left)))
+
+    def nrmse(self, choices: Sequence[Choice]) -> Values:
+        """Expected of some acquisitions, (n,).
+
+        Parameters
+        ----------
+        choices : n of them, within the design.
+        """
+        return np.asarray(np.exp(_terms(choices) @ self.coefficients))
+
+
+def _terms(choices: Sequence[Choice]) -> Values:
+    """Columns of a quadratic without the square of the share, which has two levels."""
+    rows = np.log([[c.dose, c.maps, c.images, c.share] for c in choices])
+    columns = [np.ones(len(rows)), *rows.T]
+    pairs = itertools.combinations_with_replacement(range(4), 2)
+    columns += [rows[:, i] * rows[:, j] for i, j in pairs if (i, j) != (3, 3)]
+    return np.stack(columns, axis=1)
+
+
+def interval(scores: Values) -> Expected:
+    """What a further repetition is to be expected to give, from those that were made.
+
+    Student's prediction interval of the logarithm: that of one more, not of their mean.
+
+    Parameters
+    ----------
+    scores : (n,) NRMSE of repetitions; those that are not finite are left out.
+
+    Raises
+    ------
+    Trouble : fewer than two have a result.
+
+    Examples
+    --------
+    >>> found = interval(np.array([0.19, 0.20, 0.21, 0.20]))
+    >>> f"{found.nrmse:.2f}, {found.low:.2f} to {found.high:.2f}"
+    '0.20, 0.18 to 0.22'
+    """
+    logs = np.log(scores[np.isfinite(scores)])
+    if len(logs) < 2:
+        raise Trouble(f"only {len(logs)} of {len(scores)} repetitions have a result")
+    quantile = t.ppf(0.5 + LEVEL / 2, len(logs) - 1)
+    off = quantile * logs.std(ddof=1) * np.sqrt(1 + 1 / len(logs))
+    low, middle, high = np.exp(logs.mean() + off * np.array([-1, 0, 1]))
+    return Expected(float(middle), float(low), float(high))
