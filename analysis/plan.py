@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,8 @@ IMAGES = (15, 31, 61)
 SHARES = (0.05, 0.2)
 NEAR = 0.01
 """Relative difference in NRMSE that is not worth a tilt."""
+MARGIN = 0.05
+"""By which the surface has to promise more than a target: repetitions must not miss it."""
 HAADF_FACTORS, TV_FACTORS = (0.3, 1.0, 3.0), (0.6, 1.0, 1.6)
 SEEDS = 10
 """Specimens that the choice is repeated on."""
@@ -74,15 +76,8 @@ class Limits:
     elements: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Change:
-    """What else would help.
-
-    Parameters
-    ----------
-    what : in words.
-    factor : on the NRMSE, below 1 where it helps.
-    """
+class Change(NamedTuple):
+    """What else would help, and its factor on the NRMSE, below 1 where it helps."""
 
     what: str
     factor: float
@@ -201,8 +196,8 @@ def planned(
         _front(study, limits, surface),
         surface,
         _snr(study, choice),
-        dwell_of(study, limits, choice),
-        hours_of(study, limits, choice),
+        _dwell(study, limits, choice),
+        _hours(study, limits, choice),
         None if reached is None else expected.nrmse <= (limits.target_nrmse or 0.0),
         sum(bench.made),
         _assumed(study, limits),
@@ -246,7 +241,7 @@ def _chosen(study: Study, limits: Limits, surface: Surface) -> tuple[Choice, boo
     doses = [given] if limits.target_nrmse is None else np.geomspace(given / 4, given, 9).tolist()
     for dose in doses:
         best, nrmse = _best(study, limits, surface, design, dose)
-        if limits.target_nrmse is not None and nrmse <= limits.target_nrmse:
+        if limits.target_nrmse is not None and nrmse <= limits.target_nrmse * (1 - MARGIN):
             return best, True
     return best, None if limits.target_nrmse is None else False
 
@@ -263,9 +258,9 @@ def _best(
         for share in (0.05, 0.1, 0.2)
         if m + h <= (limits.max_tilts or m + h)
     ]
-    lattice = [c for c in lattice if hours_of(study, limits, c) <= (limits.max_hours or math.inf)]
+    lattice = [c for c in lattice if _hours(study, limits, c) <= (limits.max_hours or math.inf)]
     if not lattice:
-        least = hours_of(study, limits, Choice(dose, min(maps), min(images), 0.05))
+        least = _hours(study, limits, Choice(dose, min(maps), min(images), 0.05))
         raise BadInput(
             "too short for this dose",
             key="--max-hours",
@@ -279,15 +274,8 @@ def _best(
     return lattice[least_tilts], float(found[least_tilts])
 
 
-def dwell_of(study: Study, limits: Limits, choice: Choice) -> dict[str, float]:
-    """Dwell time of a pixel of the data in each modality, µs.
-
-    Parameters
-    ----------
-    study : sets the pixel.
-    limits : the current.
-    choice : doses and tilts.
-    """
+def _dwell(study: Study, limits: Limits, choice: Choice) -> dict[str, float]:
+    """Dwell time of a pixel of the data in each modality, µs."""
     area = (voxel_size(study.specimen) * ANGSTROM_PER_NM) ** 2
     second = limits.current_pA * 1e-12 / constants.e
     shares = {"haadf": (choice.share, choice.images), "chemical": (1 - choice.share, choice.maps)}
@@ -297,17 +285,10 @@ def dwell_of(study: Study, limits: Limits, choice: Choice) -> dict[str, float]:
     }
 
 
-def hours_of(study: Study, limits: Limits, choice: Choice) -> float:
-    """Beam time of an acquisition, hours: exposures, and two minutes for each tilt.
-
-    Parameters
-    ----------
-    study : sets pixel and field.
-    limits : the current.
-    choice : doses and tilts.
-    """
+def _hours(study: Study, limits: Limits, choice: Choice) -> float:
+    """Beam time of an acquisition: exposures, and two minutes for each tilt."""
     _, height, width = outline(study.specimen).shape
-    dwell = dwell_of(study, limits, choice)
+    dwell = _dwell(study, limits, choice)
     exposed = dwell["haadf"] * choice.images + dwell["chemical"] * choice.maps
     return (exposed * 1e-6 * height * width + SETTLING_S * (choice.images + choice.maps)) / 3600
 
@@ -323,10 +304,9 @@ def _tuned(
     fused: list[tuple[Mapping[str, Any], Method, Weights]] = [
         (choice.values(), Method.FUSED, each) for each in pairs
     ]
-    maps = sorted({choice.maps, *MAPS})
     without = [
         ({**choice.values(), HAADF_TILTS: 0, CHEMICAL_TILTS: n}, Weights(0.0, usual.tv * w))
-        for n, w in itertools.product(maps, (0.6, 1.6))
+        for n, w in itertools.product(sorted({choice.maps, *MAPS}), (0.6, 1.6))
     ]
     alone = [(values, Method.CHEMISTRY_TV, each) for values, each in without]
     bench.say(f"{len(fused) + len(alone)} trials of weights, and of the maps alone")

@@ -92,7 +92,9 @@ def _at_dose(atlas: Atlas, dose: float | None) -> tuple[Atlas, float | None]:
     if DOSE not in atlas.axes:
         if dose is not None and held is None:
             accepted = "an atlas of doses, or --specimen"
-            raise BadInput("not a quantity of this atlas", key="--dose", value=dose, accepted=accepted)
+            raise BadInput(
+                "not a quantity of this atlas", key="--dose", value=dose, accepted=accepted
+            )
         return atlas, held
     levels = [float(value) for value in atlas.table[DOSE].unique()]
     nearest = max(levels) if dose is None else min(levels, key=lambda d: abs(math.log(d / dose)))
@@ -109,4 +111,6 @@ def _rows(table: pd.DataFrame | None, dose: float) -> pd.DataFrame | None:
 def _levels(atlas: Atlas, axis: str) -> list[float]:
     """Values of an axis, or the one that the atlas holds fixed."""
     held = atlas.setting(axis)
-    return list(atlas.table[axis].unique()) if axis in atlas.axes else [] if held is None else [held]
+    return (
+        list(atlas.table[axis].unique()) if axis in atlas.axes else [] if held is None else [held]
+    )

@@ -39,10 +39,11 @@ def _contours(figure: Figure, axes: Axes, plan: Plan) -> None:
     cells = [Choice(d, m, choice.images, choice.share) for m in maps for d in doses]
     nrmse = plan.surface.nrmse(cells).reshape(STEPS, STEPS)
     filled = axes.contourf(doses, maps, nrmse, levels=14, cmap=SEQUENTIAL)
-    lines = axes.contour(doses, maps, nrmse, levels=filled.levels[::2], colors="white")
+    lines = axes.contour(doses, maps, nrmse, levels=list(filled.levels)[::2], colors="white")
     axes.clabel(lines, fmt="%.3g", fontsize=8)
     axes.plot(choice.dose, choice.maps, marker="*", markersize=14, color="white", mec="black")
-    axes.set(xscale="log", yscale="log", xlabel=DOSE_LABEL, ylabel="Chemical maps")
+    axes.set(yscale="log", ylabel="Chemical maps")
+    _dose_axis(axes, plan)
     axes.yaxis.set_major_locator(FixedLocator(sorted({4, 5, 7, 9, 12, 15, 20})))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(ScalarFormatter())
@@ -66,7 +67,17 @@ def _front(axes: Axes, plan: Plan) -> None:
         linestyle="none",
         label="chosen, nine of ten specimens",
     )
-    axes.set(xscale="log", xlabel=DOSE_LABEL, ylabel="⟨NRMSE⟩")
+    axes.set(ylabel="⟨NRMSE⟩")
+    _dose_axis(axes, plan)
     axes.set_ylim(bottom=0.0)
     axes.legend(frameon=False, fontsize=8)
     axes.set_title("Dose against accuracy", fontsize=10)
+
+
+def _dose_axis(axes: Axes, plan: Plan) -> None:
+    """Doses on a logarithmic scale; a range of 16 has too few decades for the usual ticks."""
+    doses = [dose for dose, _ in plan.front[::2]]
+    axes.set_xscale("log")
+    axes.set_xlabel(DOSE_LABEL)
+    axes.set_xticks(doses, [f"{dose:.3g}" for dose in doses])
+    axes.xaxis.set_minor_locator(NullLocator())

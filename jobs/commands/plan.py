@@ -280,7 +280,7 @@ def atlas_text(facts: Mapping[str, Any]) -> str:
     verdict = {None: "", True: " That reaches the target.", False: " The target cannot be had."}
     return "\n".join(
         [
-            f"Take {facts['haadf_tilts']} HAADF images and {facts['chemical_tilts']} chemical maps. "
+            f"Take {facts['haadf_tilts']} HAADF images and {facts['chemical_tilts']} maps. "
             f"Expect a mean NRMSE of {facts['nrmse']:.3f} ({low:.3f} to {high:.3f}), reconstructed "
             f"with haadf {facts['haadf']:.3g} and tv {facts['tv']:.3g}.{verdict[facts['reached']]} "
             f"The cheapest change that would help: {facts['cheapest_change']}.",

@@ -276,7 +276,9 @@ def disturbances_of(settings: tuple[str, ...]) -> Disturbances:
     from ...phantoms.disturbances import Disturbances
     from ...recon_core.validation import validated
 
-    return validated(parameters_of(settings, "--disturb"), Disturbances, "disturbances", strict=True)
+    return validated(
+        parameters_of(settings, "--disturb"), Disturbances, "disturbances", strict=True
+    )
 
 
 def snr_of_dose(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .analysis.scores import evaluate
     from .analysis.weights import auto_weights
     from .jobs import load_study
+    from .jobs.plan import plan
     from .jobs.run import run
     from .phantoms.acquire import simulate
     from .phantoms.acquisition import Acquisition
@@ -75,6 +76,7 @@ _HOMES = {
     "parse_study": "sweep.study",
     "load_study": "jobs",
     "run": "jobs.run",
+    "plan": "jobs.plan",
     "load_trials": "analysis.journal",
     "load_atlas": "analysis.atlas",
     "recommend": "analysis.recommend",
@@ -105,6 +107,7 @@ __all__ = [
     "load_volumes",
     "make_specimen",
     "parse_study",
+    "plan",
     "recommend",
     "reconstruct",
     "reconstruct_batch",

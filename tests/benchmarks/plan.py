@@ -1,0 +1,81 @@
+"""Do the accuracies that a plan promises hold on specimens and noise that it has not seen?
+
+    python tests/benchmarks/plan.py [--size 32] [--fresh 10]
+
+For each specimen and dose a plan is made, as `tomoatlas plan` does, in this process. The
+acquisition that it chooses is then solved with its weights on other seeds, and the results within
+the promised interval are counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from tomoatlas.analysis.plan import FIRST_SEED, NOISE, SEED, SEEDS, Limits, Plan, planned
+from tomoatlas.jobs.plan import study_of
+from tomoatlas.recon_core.methods import Method
+from tomoatlas.sweep.evaluate import evaluate
+from tomoatlas.sweep.study import Study, Task
+from tomoatlas.sweep.study.trial import Cell, TrialResult
+
+SIGNALS = {"signal": "edx"}
+QUESTIONS = (
+    ("co3o4-mn3o4", 1e5, 70.0),
+    ("co3o4-mn3o4", 1e4, 60.0),
+    ("cu-sic", 5e4, 70.0),
+    ("zns-cus", 5e4, 60.0),
+    ("c-tio2", 2e4, 70.0),
+    ("nanocubes", 5e4, 70.0),
+)
+"""Specimen, dose in e/Å², and half range of tilts in degrees."""
+
+
+def in_process(tasks: Sequence[Task]) -> list[TrialResult]:
+    return [evaluate(study, trial) for study, trial in tasks]
+
+
+def fresh(study: Study, plan: Plan, count: int) -> list[float]:
+    """NRMSE of the chosen acquisition on seeds that the plan has not seen."""
+    found = []
+    for number in range(count):
+        seed = FIRST_SEED + SEEDS + 1000 + number
+        values = {**plan.choice.values(), SEED: seed, NOISE: seed}
+        axes = {path: (value,) for path, value in values.items()}
+        at = study.model_copy(update={"axes": axes}).at(Cell(0, tuple(values.items())))
+        found.append(evaluate(at, at.trial(Cell(0), Method.FUSED, 0, plan.weights)).nrmse)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--fresh", type=int, default=10)
+    given = parser.parse_args()
+    held = made = 0
+    for kind, dose, half in QUESTIONS:
+        begun = time.perf_counter()
+        acquisition = {"tilt_range_deg": [-half, half], "microscope": SIGNALS}
+        study = study_of(kind, dose, acquisition, given.size)
+        plan = planned(study, Limits(), in_process)
+        seconds = time.perf_counter() - begun
+        found = np.array(fresh(study, plan, given.fresh))
+        expected, choice = plan.expected, plan.choice
+        inside = int(((expected.low <= found) & (found <= expected.high)).sum())
+        held, made = held + inside, made + given.fresh
+        wide = (expected.high / expected.low) ** 0.5 - 1
+        print(
+            f"| {kind} | {dose:.0e} | ± {half:g}° | {choice.images} / {choice.maps} / "
+            f"{choice.share:.0%} | {expected.nrmse:.3f} ± {wide:.1%} | {found.mean():.3f} | "
+            f"{inside} of {given.fresh} | {plan.chemistry_alone:.2f} | "
+            f"{plan.surface.scatter:.1%} | {plan.trials}, {seconds:.0f} s |",
+            flush=True,
+        )
+    print(f"{held} of {made} within their intervals")
+
+
+if __name__ == "__main__":
+    main()
