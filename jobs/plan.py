@@ -58,6 +58,15 @@ def plan(
     ------
     BadInput : what is asked cannot be.
     Trouble : hardly any trial has a result, or no worker can start.
+
+    Examples
+    --------
+    Minutes, so not run here:
+
+    >>> import tomoatlas as ta
+    >>> found = ta.plan("co3o4-mn3o4", dose=1e5, size=32)  # doctest: +SKIP
+    >>> found.choice, found.expected  # doctest: +SKIP
+    (Choice(dose=100000.0, maps=11, images=25, share=0.05), Expected(nrmse=0.23, ...))
     """
     study = study_of(specimen, dose, acquisition or {}, size)
     with executor_of(study, Workers(workers, None, device)) as executor:
