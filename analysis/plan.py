@@ -25,7 +25,7 @@ from ..sweep.study import Study, Task
 from ..sweep.study.specimens import exposure, outline, voxel_size
 from ..sweep.study.trial import Cell, TrialResult, TrialStatus
 from .style import CHEMICAL_TILTS, HAADF_TILTS
-from .surface import Choice, Expected, Surface, interval
+from .surface import Choice, Expected, Surface, edge_notes, interval
 
 Values = NDArray[np.float64]
 Evaluate = Callable[[Sequence[Task]], Sequence[TrialResult]]
@@ -200,7 +200,7 @@ def planned(
         _hours(study, limits, choice),
         None if reached is None else expected.nrmse <= (limits.target_nrmse or 0.0),
         sum(bench.made),
-        _assumed(study, limits),
+        (*_assumed(study, limits), *edge_notes(choice, design)),
         (min(each.maps for each in design), max(each.maps for each in design)),
     )
 

@@ -122,6 +122,44 @@ def _terms(choices: Sequence[Choice]) -> Values:
     return np.stack(columns, axis=1)
 
 
+def dose_label(dose: float) -> str:
+    """A dose to three digits, without an exponent where it is that of a specimen.
+
+    Parameters
+    ----------
+    dose : e/Å².
+
+    Examples
+    --------
+    >>> dose_label(1234.5), dose_label(1e5)
+    ('1230', '100000')
+    """
+    return f"{float(f'{dose:.3g}'):g}"
+
+
+def edge_notes(choice: Choice, tried: Sequence[Choice]) -> list[str]:
+    """On a choice at the border of what was tried, beyond which there may be better ones.
+
+    Parameters
+    ----------
+    choice : the acquisition.
+    tried : the design.
+
+    Examples
+    --------
+    >>> edge_notes(Choice(1e4, 4, 31, 0.1), [Choice(1e4, 4, 15, 0.1), Choice(1e4, 20, 61, 0.1)])
+    ['fewer maps than 4 were not tried, and may do']
+    """
+    notes = []
+    for name, words in (("maps", "maps"), ("images", "HAADF images")):
+        levels, here = [getattr(each, name) for each in tried], getattr(choice, name)
+        if here == min(levels):
+            notes.append(f"fewer {words} than {here} were not tried, and may do")
+        elif here >= max(levels) - 1:  # images are chosen in steps of two
+            notes.append(f"more {words} than {max(levels)} were not tried, and may be better")
+    return notes
+
+
 def interval(scores: Values) -> Expected:
     """What a further repetition is to be expected to give, from those that were made.
 

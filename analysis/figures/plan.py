@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from ..plan import Plan
-from ..surface import Choice
+from ..surface import Choice, dose_label
 from .draw import SEQUENTIAL, add_colourbar
 
 STEPS = 61
@@ -41,7 +41,15 @@ def _contours(figure: Figure, axes: Axes, plan: Plan) -> None:
     filled = axes.contourf(doses, maps, nrmse, levels=14, cmap=SEQUENTIAL)
     lines = axes.contour(doses, maps, nrmse, levels=list(filled.levels)[::2], colors="white")
     axes.clabel(lines, fmt="%.3g", fontsize=8)
-    axes.plot(choice.dose, choice.maps, marker="*", markersize=14, color="white", mec="black")
+    axes.plot(
+        choice.dose,
+        choice.maps,
+        marker="*",
+        markersize=14,
+        color="white",
+        mec="black",
+        clip_on=False,
+    )
     axes.set(yscale="log", ylabel="Chemical maps")
     _dose_axis(axes, plan)
     axes.yaxis.set_major_locator(FixedLocator(sorted({4, 5, 7, 9, 12, 15, 20})))
@@ -79,5 +87,5 @@ def _dose_axis(axes: Axes, plan: Plan) -> None:
     doses = [dose for dose, _ in plan.front[::2]]
     axes.set_xscale("log")
     axes.set_xlabel(DOSE_LABEL)
-    axes.set_xticks(doses, [f"{dose:.3g}" for dose in doses])
+    axes.set_xticks(doses, [dose_label(dose) for dose in doses])
     axes.xaxis.set_minor_locator(NullLocator())

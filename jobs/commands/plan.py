@@ -193,11 +193,13 @@ def plan_text(facts: Mapping[str, Any]) -> str:
     ----------
     facts : of :func:`plan_facts`.
     """
+    from ...analysis.surface import dose_label
+
     low, high = facts["nrmse_low"], facts["nrmse_high"]
     factor = facts["changes"][facts["cheapest_change"]]
     sentences = [
         f"Take {facts['haadf_tilts']} HAADF images and {facts['chemical_tilts']} chemical maps, "
-        f"and give HAADF {facts['haadf_share']:.0%} of {facts['dose_e_per_A2']:.3g} e/Å².",
+        f"and give HAADF {facts['haadf_share']:.0%} of {dose_label(facts['dose_e_per_A2'])} e/Å².",
         f"Expect a mean NRMSE of {facts['nrmse']:.3f} ({low:.3f} to {high:.3f} in nine of ten "
         f"specimens), reconstructed with haadf {facts['haadf']:.3g} and tv {facts['tv']:.3g}.",
         _reached(facts),
@@ -218,7 +220,7 @@ def plan_text(facts: Mapping[str, Any]) -> str:
         if row is not None:
             line += f" {row['nrmse']:>8.3f}   {row['nrmse_low']:.3f} to {row['nrmse_high']:.3f}"
         lines.append(line)
-    front = ", ".join(f"{dose:.3g}: {nrmse:.3f}" for dose, nrmse in facts["front"][::2])
+    front = ", ".join(f"{dose_label(dose)}: {nrmse:.3f}" for dose, nrmse in facts["front"][::2])
     return "\n".join(
         [
             " ".join(filter(None, sentences)),
