@@ -100,7 +100,10 @@ added none.
 Query = Callable[[Sequence[str]], str | None]
 """Runs a command of a scheduler; what it prints, or None if it fails."""
 
-SchedulerName = Literal["slurm", "pbs", "lsf", "cobalt"]
+SIGNALS = ("TERM", "USR1", "USR2")
+"""Signals by which schedulers ask a job to end."""
+
+SchedulerName = Literal["slurm", "pbs", "lsf", "gridengine", "cobalt"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class Scheduler:
     reads_script : whether ``submit`` expects the script on its standard input.
     hides_script : whether a job cannot copy the file that it was submitted as.
     only_after_success : whether a successor starts only after an exit code of 0.
+    cancelled_by : signal of :data:`SIGNALS` that a job gets when a person cancels it.
     preempted : shell command that succeeds in a job that makes room for another, and is told to end
         just as one that a person cancels.
     job_end : variable that holds the Unix time of the job's end; None if there is none.
@@ -137,6 +141,7 @@ class Scheduler:
     reads_script: bool = False
     hides_script: bool = False
     only_after_success: bool = False
+    cancelled_by: str = "TERM"
     preempted: str = "false"
     job_end: str | None = None
     time_left: tuple[str, ...] = ()
@@ -212,6 +217,17 @@ SCHEDULERS: dict[str, Scheduler] = {
         time_left=("bjobs", "-noheader", "-o", "time_left"),
         read_time_left=_lsf_left,
     ),
+    # With -notify USR2 comes before SIGKILL; without, nothing does.
+    "gridengine": Scheduler(
+        prefix="#$",
+        folder="SGE_O_WORKDIR",
+        job_id="JOB_ID",
+        submit="qsub -terse",
+        successor=f'qsub -terse -hold_jid "$JOB_ID" -v "{_CARRY}" "$job"',
+        cancel="qdel",
+        answer=r"^(\d+)",
+        cancelled_by="USR2",
+    ),
     "cobalt": Scheduler(
         prefix="#COBALT",
         folder="PWD",
@@ -268,7 +284,8 @@ def inside_job(environment: Mapping[str, str] = os.environ) -> bool:
     ----------
     environment : variables of this process.
     """
-    return any(scheduler.job_id in environment for scheduler in SCHEDULERS.values())
+    # Both, as a variable named JOB_ID may be of anything.
+    return any({each.job_id, each.folder} <= environment.keys() for each in SCHEDULERS.values())
 
 
 def _answer(command: Sequence[str]) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...recon_core.errors import BadInput
 from ...sweep.study.identity import digest
-from . import SCHEDULERS, Scheduler, walltime_text
+from . import SCHEDULERS, SIGNALS, Scheduler, walltime_text
 from .sites import Site
 
 ENOUGH_SECONDS = 120
@@ -52,14 +52,14 @@ trap 'forward INT' INT
 """Signals to the script of a workstation."""
 
 WITHDRAW = f"""\
-# The scheduler sends its signals to the run as well. At TERM long before its time this job has been
+# The scheduler sends its signals to the run as well. At @by@ long before its time this job has been
 # cancelled, and its successor goes with it; so it does with one that is put back into the queue and
 # will submit another.
 run='' asked='' next=''
 withdraw() {{ [ -z "$next" ] || @cancel@ "$next"; rm -f -- "$out/job.next"; }}
 cancelled() {{ [ $((@time@ - SECONDS)) -gt @notice@ ] && ! @preempted@; }}
-trap 'asked=TERM; if cancelled; then withdraw; fi' TERM
-trap : USR1 USR2
+trap 'asked=@by@; if cancelled; then withdraw; fi' @by@
+trap : @others@
 {_ENDED}"""
 """Signals to the script of a job."""
 
@@ -86,6 +86,8 @@ def signals(scheduler: Scheduler | None, walltime: int | None) -> str:
         return FORWARD
     parts = {
         "cancel": scheduler.cancel,
+        "by": scheduler.cancelled_by,
+        "others": " ".join(name for name in SIGNALS if name != scheduler.cancelled_by),
         "preempted": scheduler.preempted,
         "time": str(walltime),
         "notice": str(notice(walltime)),
@@ -349,6 +351,7 @@ def _values(site: Site, request: JobRequest) -> dict[str, str | None]:
         "workers_per_node": str(site.workers_per_node),
         "gpus_per_node": str(site.gpus_per_node) if site.gpus_per_node else None,
         "cores_per_worker": str(site.cores_per_worker),
+        "cores": str(request.nodes * site.workers_per_node * site.cores_per_worker),
         "cores_per_node": str(site.workers_per_node * site.cores_per_worker),
         "memory_per_node": site.memory_per_node,
         "walltime": walltime_text(seconds),

@@ -96,11 +96,11 @@ class Site(BaseModel):
     """A machine: how its jobs are submitted and its ranks are started.
 
     ``directives``, ``launch`` and ``setup`` may contain ``{nodes} {ranks} {workers_per_node}
-    {gpus_per_node} {cores_per_worker} {cores_per_node} {memory_per_node} {walltime}
-    {walltime_hhmm} {notice} {account} {queue} {name} {pmi} {mpiexec}``; ``notice`` is how many
-    seconds before its end a job should get a signal, ``mpiexec`` that of this installation. A
-    directive with an account, queue, memory or GPUs that are not given is left out; of one with
-    parts in ``<angle brackets>`` only such a part is.
+    {gpus_per_node} {cores_per_worker} {cores_per_node} {cores} {memory_per_node} {walltime}
+    {walltime_hhmm} {notice} {account} {queue} {name} {pmi} {mpiexec}``; ``cores`` are those of
+    the whole job, ``notice`` is how many seconds before its end a job should get a signal,
+    ``mpiexec`` that of this installation. A directive with an account, queue, memory or GPUs that
+    are not given is left out; of one with parts in ``<angle brackets>`` only such a part is.
 
     Parameters
     ----------

@@ -172,5 +172,5 @@ def _print_sites() -> None:
             click.echo(f"{found.name:<14} {error}")
             continue
         by = f", in place of {found.hides}" if found.hides else ""
-        click.echo(f"{found.name:<14} {site.scheduler:<7} {site.about}  [{found.origin}{by}]")
+        click.echo(f"{found.name:<14} {site.scheduler:<10} {site.about}  [{found.origin}{by}]")
     click.echo(f"Your own: {own_folder()}/NAME.toml")

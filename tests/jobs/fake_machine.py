@@ -39,7 +39,7 @@ class Machine:
     def environment(self, **more: str) -> dict[str, str]:
         here = {scheduler.folder: str(self.folder) for scheduler in SCHEDULERS.values()}
         ids = {f"{name}_JOBID": "77" for name in ("PBS", "LSB", "COBALT")}
-        ids |= {"SLURM_JOB_ID": "77", "COBALT_NODEFILE": "nodes"}
+        ids |= {"SLURM_JOB_ID": "77", "JOB_ID": "77", "COBALT_NODEFILE": "nodes"}
         path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
         return {**os.environ, **here, **ids, "PATH": path, **more}
 

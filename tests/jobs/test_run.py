@@ -47,7 +47,9 @@ def test_a_site_may_name_every_scheduler() -> None:
 def test_only_a_job_of_a_scheduler_waits_for_the_lock() -> None:
     assert running.lock_patience({}) == 0.0
     for scheduler in SCHEDULERS.values():
-        assert running.lock_patience({scheduler.job_id: "12"}) == 180.0
+        job = {scheduler.job_id: "12", scheduler.folder: "/home/a"}
+        assert running.lock_patience(job) == 180.0
+    assert running.lock_patience({"JOB_ID": "12"}) == 0.0, "a name that others use too"
 
 
 class Broken(InlineExecutor):
