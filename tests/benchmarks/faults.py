@@ -25,6 +25,7 @@ import fault_fakes as fakes
 import faults_files
 import faults_journal
 import faults_manager
+import faults_ranks
 from fault_resume import job_killed_twice
 from fault_table import Row, Rows, main
 from occupation import Occupation
@@ -229,12 +230,9 @@ _OWN = (
     late_worker,
     skewed_clocks,
 )
-ROWS: Rows = (
-    {row.__name__: row for row in _OWN}
-    | faults_manager.ROWS
-    | faults_journal.ROWS
-    | faults_files.ROWS
-)
+_OTHERS = (faults_manager, faults_journal, faults_ranks, faults_files)
+ROWS: Rows = {row.__name__: row for row in _OWN}
+ROWS |= {name: row for module in _OTHERS for name, row in module.ROWS.items()}
 
 if __name__ == "__main__":
     sys.exit(main(ROWS))
