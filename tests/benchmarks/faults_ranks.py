@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 TESTS = Path(__file__).parents[1]
-sys.path.extend(str(TESTS / folder) for folder in ("sweep", "cluster"))
+sys.path.insert(0, str(TESTS / "sweep"))
+sys.path.insert(0, str(TESTS / "cluster"))
 
 from fault_table import Row, Rows, main
 from journeys import CLI, Login, StudyFolder, out_of
