@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..analysis.report import write_report
@@ -79,7 +80,8 @@ def run_study(
 
     # Decided by the environment: importing mpi4py outside of a launcher may abort the process.
     if launched_under_mpi() and workers.dask is None and workers.executor == AUTO:
-        from ..sweep.executors.mpi import ranks as mpi
+        with _needing_mpi():
+            from ..sweep.executors.mpi import ranks as mpi
 
         check_world(mpi.ranks())
         # A single rank is an ordinary run, with child processes that may crash.
@@ -101,6 +103,21 @@ def run_study(
             )
     with executor_of(study, workers) as executor:
         return manage(executor)
+
+
+@contextmanager
+def _needing_mpi() -> Iterator[None]:
+    """Turn an MPI that the import in the block does not start into one line."""
+    try:
+        yield
+    # mpi4py raises RuntimeError where it finds no library, or one that lacks what it needs.
+    except (ImportError, RuntimeError) as error:
+        raise BadInput(
+            f"a launcher started this as one of several ranks, but MPI does not start ({error})",
+            key="mpi4py",
+            accepted="pip install 'tomoatlas[mpi]', or MPI4PY_LIBMPI=/path/to/libmpi.so of the "
+            "launcher's MPI, or --executor local for a run of its own on every rank",
+        ) from error
 
 
 def rank_exit_code(run_ranks: Callable[[], int], signals: SignalHandler) -> int:

@@ -122,6 +122,8 @@ class Scheduler:
     reads_script : whether ``submit`` expects the script on its standard input.
     hides_script : whether a job cannot copy the file that it was submitted as.
     only_after_success : whether a successor starts only after an exit code of 0.
+    by_clock : whether a run has to end a notice before its time by its own clock, as the signal of
+        the end is one that launchers do not survive.
     cancelled_by : signal of :data:`SIGNALS` that a job gets when a person cancels it.
     preempted : shell command that succeeds in a job that makes room for another, and is told to end
         just as one that a person cancels.
@@ -141,6 +143,7 @@ class Scheduler:
     reads_script: bool = False
     hides_script: bool = False
     only_after_success: bool = False
+    by_clock: bool = False
     cancelled_by: str = "TERM"
     preempted: str = "false"
     job_end: str | None = None
@@ -217,7 +220,7 @@ SCHEDULERS: dict[str, Scheduler] = {
         time_left=("bjobs", "-noheader", "-o", "time_left"),
         read_time_left=_lsf_left,
     ),
-    # With -notify USR2 comes before SIGKILL; without, nothing does.
+    # With -notify USR2 comes before SIGKILL; without, nothing does. It ends what starts the ranks.
     "gridengine": Scheduler(
         prefix="#$",
         folder="SGE_O_WORKDIR",
@@ -226,6 +229,7 @@ SCHEDULERS: dict[str, Scheduler] = {
         successor=f'qsub -terse -hold_jid "$JOB_ID" -v "{_CARRY}" "$job"',
         cancel="qdel",
         answer=r"^(\d+)",
+        by_clock=True,
         cancelled_by="USR2",
     ),
     "cobalt": Scheduler(

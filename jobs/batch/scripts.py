@@ -275,7 +275,7 @@ def script(site: Site, request: JobRequest) -> str:
         "tomoatlas": shlex.quote(request.tomoatlas),
         "study": shlex.quote(request.study),
         "out": shlex.quote(str(request.out)),
-        "left": left(request.walltime),
+        "left": left(_for_the_run(request.walltime, scheduler)),
         "chain": chain(scheduler, _mark(site, request)),
         "signals": signals(scheduler, request.walltime),
         "launch": _launch(site, values),
@@ -290,6 +290,13 @@ def script(site: Site, request: JobRequest) -> str:
     filled = re.sub(r"@(\w+)@", lambda found: parts[found[1]], template)
     # Parts that are empty at this site leave no gaps.
     return re.sub(r"\n{3,}", "\n\n", filled)
+
+
+def _for_the_run(walltime: int | None, scheduler: Scheduler | None) -> int | None:
+    """The part of a walltime that the run is told of, seconds."""
+    if walltime is None or scheduler is None or not scheduler.by_clock:
+        return walltime
+    return walltime - notice(walltime)
 
 
 def _check(site: Site, request: JobRequest, scheduler: Scheduler | None) -> None:

@@ -21,9 +21,8 @@ from typing import Any
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS / "sweep"))
-sys.path.insert(0, str(TESTS / "cluster"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 
 from fault_table import Row, Rows, main
 from journeys import CLI, Login, StudyFolder, out_of

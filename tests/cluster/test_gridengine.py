@@ -93,8 +93,8 @@ def login(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 
 @pytest.fixture(scope="module", autouse=True)
 def drained(login: Cluster) -> Chain:
-    """More trials than fit into two minutes: a chain of jobs, each ends before its time."""
-    return login.submit("drained", 60, nap=4.0, walltime="00:02:00")
+    """More trials than fit into three minutes: a chain of jobs, each ends before its time."""
+    return login.submit("drained", 90, nap=4.0, walltime="00:03:00")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,7 +149,7 @@ def test_a_job_drains_before_its_time_and_the_chain_goes_on_to_the_end(drained: 
     ran = [job for job in sorted(seen) if accounted(job)]
     assert len(ran) >= 2
     assert {accounted(job)[-1]["exit_status"] for job in ran} == {"0"}, "none shows as failed"
-    drained.study.check_complete(60)
+    drained.study.check_complete(90)
     assert any("resume with: tomoatlas run" in drained.log(job) for job in ran[:-1])
 
 

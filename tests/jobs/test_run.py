@@ -93,7 +93,8 @@ def test_every_error_of_a_rank_is_printed_and_has_a_code_before_mpi_ends(
 def test_a_run_whose_job_has_no_time_left_names_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    for name in ("SLURM_JOB_ID", "SLURM_SUBMIT_DIR"):
+        monkeypatch.setenv(name, "77")
     monkeypatch.setattr(running, "seconds_left", lambda: 0.0)
     assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q", "--workers", "1"]) == 4
     (line,) = capsys.readouterr().err.splitlines()
@@ -104,7 +105,8 @@ def test_a_run_whose_job_has_no_time_left_names_the_job(
 def test_a_run_says_and_records_what_it_computes_on(
     quiet: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    for name in ("SLURM_JOB_ID", "SLURM_SUBMIT_DIR"):
+        monkeypatch.setenv(name, "77")
     monkeypatch.setattr(running, "seconds_left", lambda: 0.0)
     out = tmp_path / "run"
     argv = ["run", "quickstart", "--out", str(out), "--workers", "2", "--device", "cpu"]

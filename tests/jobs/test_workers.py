@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -209,3 +209,19 @@ def test_a_projector_that_workers_have_not_got_is_refused_in_one_line(
     assert line.startswith("solver.projector")
     assert ("--device cpu" in line) == bool(gpus)
     assert not out.exists()
+
+
+def test_ranks_without_an_mpi_are_refused_in_one_line(
+    study_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Callable[..., BadInput],
+) -> None:
+    monkeypatch.setattr("tomoatlas.jobs.run.launched_under_mpi", lambda: True)
+    monkeypatch.delattr(mpi, "ranks", raising=False)
+    monkeypatch.delitem(sys.modules, f"{mpi.__name__}.ranks", raising=False)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    error = refusal("run", str(study_file), "--out", str(tmp_path / "out"), "-q")
+    assert error.key == "mpi4py"
+    assert error.accepted
+    assert not (tmp_path / "out").exists()

@@ -24,7 +24,7 @@ out='fig4 out'
 mkdir -p "$out"
 
 recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; else echo 0; fi; }
-left() { local s=$((7200 - SECONDS)); [ $s -gt 0 ] || s=1
+left() { local s=$((6900 - SECONDS)); [ $s -gt 0 ] || s=1
     printf '%02d:%02d:%02d' $((s / 3600)) $((s / 60 % 60)) $((s % 60)); }
 # The scheduler sends its signals to the run as well. At USR2 long before its time this job has been
 # cancelled, and its successor goes with it; so it does with one that is put back into the queue and
