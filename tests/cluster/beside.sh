@@ -43,6 +43,9 @@ if [[ $stage == --inside ]]; then
 fi
 
 ip link set lo up
+ip link add name sw type bridge # names are looked up only where there is an address beside lo's
+ip link set sw up
+ip addr add 10.77.0.1/24 dev sw
 start
 for _ in $(seq 60); do
     if ready; then break; fi

@@ -21,9 +21,6 @@ configured() {
 
 start() {
     grep -v ' one$' /etc/hosts >/run/hosts # of the installation: other nodes have to reach this one
-    ip link add name sw type bridge
-    ip link set sw up
-    ip addr add 10.77.0.1/24 dev sw
     echo 10.77.0.1 one >>/run/hosts
     for node in 1 2; do
         ip netns add "n$node"
