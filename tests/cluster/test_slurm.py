@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from journeys import Login, StudyFolder, out_of, until
+from journeys import CLI, SECONDS, Login, StudyFolder, out_of, until
 
 pytestmark = [
     pytest.mark.slurm,
@@ -102,8 +103,8 @@ def login(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
 
 @pytest.fixture(scope="module", autouse=True)
 def drained(login: Cluster) -> Chain:
-    """More trials than fit into two minutes: jobs in a chain, each asked to end before its time."""
-    return login.submit("drained", 80, nap=3.0, walltime="00:02:00")
+    """More trials than fit into three minutes: a chain of jobs, each asked to end in time."""
+    return login.submit("drained", 100, nap=3.0, walltime="00:03:00")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -172,13 +173,32 @@ def test_a_preempted_job_goes_back_into_the_queue_and_to_its_end(login: Cluster)
     assert not any(job.ever_ran for job in chain.jobs()[1:])
 
 
+WALK = Path(__file__).parents[2] / "docs" / "cluster.md"
+
+
+def test_the_walk_of_the_docs_goes_as_written(login: Cluster) -> None:
+    folder = login.login.folder / "walk"
+    folder.mkdir()
+    environment = {**os.environ, "PATH": f"{CLI.parent}:{os.environ['PATH']}"}
+    answers = {
+        command: subprocess.run(
+            ["bash", "-c", command], cwd=folder, env=environment, timeout=SECONDS, check=True,
+            stdout=subprocess.PIPE, text=True,
+        ).stdout
+        for command in re.findall(r"^    \$ (.+)$", WALK.read_text(), re.M)
+    }  # fmt: skip
+    (job,) = (Job(int(said)) for command, said in answers.items() if command.endswith("--submit"))
+    assert job.ended() == "COMPLETED"
+    assert "complete" in answers["tomoatlas status quickstart"]
+
+
 def test_a_job_drains_at_its_signal_and_the_chain_goes_on_to_the_end(drained: Chain) -> None:
     until(lambda: drained.jobs()[-1].ended() == "CANCELLED")
     *ran, last = drained.jobs()
     assert len(ran) >= 2
     assert {job.state for job in ran} == {"COMPLETED"}, "none shows as failed"
     assert not last.ever_ran
-    drained.check_complete(80)
+    drained.check_complete(100)
     assert any("resume with: tomoatlas run" in drained.log(job) for job in ran[:-1])
 
 
