@@ -20,6 +20,8 @@ from .workers import Workers, executor_of
 
 OnResult = Callable[[Trial, TrialResult], None]
 SIZE = 64
+TRIALS = 107
+"""Of a plan, at most."""
 
 
 def plan(
@@ -70,6 +72,8 @@ def plan(
     """
     study = study_of(specimen, dose, acquisition or {}, size)
     with executor_of(study, Workers(workers, None, device)) as executor:
+        if say is not None:
+            say(_expectation(study, executor.slots))
         return planned(study, limits or Limits(), _evaluator(executor, on_result), say)
 
 
@@ -118,15 +122,10 @@ def _tables(path: Path) -> dict[str, Any]:
         raise BadInput(f"not TOML: {error}", source=path, accepted="a TOML file") from error
 
 
-def expected_seconds(study: Study, trials: int, workers: int) -> float:
-    """How long the trials of a plan take, about.
-
-    Parameters
-    ----------
-    study : of one condition.
-    trials, workers : how many there are.
-    """
-    return trials * trial_seconds(study, Method.FUSED) / workers
+def _expectation(study: Study, workers: int) -> str:
+    """What is about to be run, and how long that takes."""
+    minutes = TRIALS * trial_seconds(study, Method.FUSED) / workers / 60
+    return f"about {TRIALS} trials at {study.specimen.size}³, {max(minutes, 1):.0f} min (estimated)"
 
 
 def _evaluator(
