@@ -14,7 +14,7 @@ from ..recon_core.methods import Method
 from ..sweep.study import Study
 from ..sweep.study.trial import GAMMA
 from .progress import Counts, failure_classes, planned_trials
-from .table import good_trials
+from .table import are_good
 
 GAMMA_STEP = 0.1
 """Difference between neighbours of that grid where the exponent is searched too."""
@@ -98,12 +98,12 @@ def method_costs(
     -------
     One row per method, in the study's order.
     """
-    good = good_trials(trials, reduced=True)["method"].value_counts()
+    good = trials["method"][are_good(trials, reduced=True)].value_counts()
     planned = planned_trials(trials, study) if planned is None else planned
     found = []
     for method in study.search.methods:
         # All attempts count: device time was spent whether the trial succeeded or not.
-        of_method = trials[trials["method"] == method.value]
+        of_method = trials.loc[trials["method"] == method.value, ["seconds", "device_seconds"]]
         seconds = of_method["seconds"]
         found.append(
             MethodCost(
@@ -130,7 +130,7 @@ def failure_costs(trials: pd.DataFrame) -> list[FailureCost]:
     One row per class, the most frequent first.
     """
     # dropna removes the good trials, whose class is None.
-    lost = trials.assign(kind=failure_classes(trials)).dropna(subset="kind")
+    lost = trials[["device_seconds"]].assign(kind=failure_classes(trials)).dropna(subset="kind")
     groups = lost.groupby("kind")["device_seconds"].agg(["size", "sum"])
     # Stable: classes of equal size keep their alphabetical order.
     groups = groups.sort_values("size", ascending=False, kind="stable")

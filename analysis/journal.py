@@ -6,16 +6,15 @@ What counts as a trial is decided where a run decides it, by
 
 from __future__ import annotations
 
-import gc
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import pandas as pd
 
+from ..recon_core.machine import uncollected
 from ..sweep.record import StudyFolder
 from ..sweep.record.lines import TrialLines, parsed, whole_lines
 from ..sweep.study import Study
@@ -60,7 +59,7 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
     >>> trials.groupby("method").nrmse.min().round(2).to_dict()
     {'chemistry-tv': 0.33, 'fused': 0.22, 'ml': 0.96, 'ml-stopped': 0.57}
     """
-    with _no_collection():
+    with uncollected():
         trials, notes = _read_once(folder)
     for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=2)
@@ -71,18 +70,6 @@ def _read_once(folder: str | Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Trials and notes; the records are freed on return, before a collection would visit them."""
     reader = JournalReader(located(folder))
     return reader.trials, reader.notes
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Parsed records hold no cycles, and searching 100,000 of them for some doubles the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class JournalReader:
@@ -115,7 +102,7 @@ class JournalReader:
         if cut:
             self._start()
         before = self._lines.count
-        with _no_collection():
+        with uncollected():
             if size > self._offset:
                 self._take_all(size - self._offset)
             if self._lines.count > before:
@@ -169,8 +156,12 @@ class JournalReader:
         """All trials; of two with one identity and number the first."""
         if not self._whole:
             return self._newest()
-        newest = [self._newest()] if self._records else []
-        together = pd.concat([*self._whole, *newest], ignore_index=True)
+        if self._records:
+            self._whole.append(self._newest())
+            self._records.clear()
+        together = pd.concat(self._whole, ignore_index=True)
+        # The parts beside it would be a million trials once more.
+        self._whole = [together]
         doubled = together.duplicated(["trial_id", "number"])
         return together[~doubled].reset_index(drop=True) if doubled.any() else together
 

@@ -19,7 +19,7 @@ from ..sweep.search.survey import Survey
 from ..sweep.study import Study
 from ..sweep.study.tables import Strategy
 from ..sweep.study.trial import Proposal, Trial, weights_named
-from .table import cell_places, good_trials
+from .table import are_good, cell_places
 
 Counts = NDArray[np.int64]
 
@@ -80,7 +80,7 @@ def throughput(trials: pd.DataFrame, now: datetime) -> Throughput | None:
     None if no trial has a start and a duration.
     """
     # Only the last trials: a run may have changed its number of workers.
-    recent = trials.dropna(subset=["started", "seconds"]).tail(_RECENT)
+    recent = trials[["started", "seconds"]].dropna().tail(_RECENT)
     # A damaged time becomes NaT and is dropped with its row, instead of ending the report.
     started = pd.to_datetime(recent["started"], utc=True, errors="coerce", format="ISO8601")
     times = pd.DataFrame({"started": started, "seconds": recent["seconds"]}).dropna()
@@ -176,15 +176,15 @@ def progress(
     planned : result of :func:`planned_trials`, if at hand.
     """
     planned = planned_trials(trials, study) if planned is None else planned
-    cells = len(study.cells())
+    cells, good = len(study.cells()), are_good(trials, reduced=True)
     return Progress(
         cells=cells,
         cells_done=int((trials_left(trials, study, planned) == 0).sum()),
         planned=sum(int(counts.sum()) for counts in planned.values()),
         done=len(trials),
-        ok=len(good_trials(trials, reduced=True)),
+        ok=int(good.sum()),
         failures=failures_by_class(trials),
-        solver=_counts(good_trials(trials, reduced=True)["solver_status"].dropna()),
+        solver=_counts(trials["solver_status"][good].dropna()),
         device_seconds={str(m): _seconds(trials, m) for m in study.search.methods},
         seconds_left=_seconds_left(trials, {str(m): int(n.sum()) for m, n in planned.items()}),
     )
@@ -299,13 +299,11 @@ def failure_classes(trials: pd.DataFrame) -> pd.Series:
     -------
     Classes with the index of ``trials``; None for a good trial.
     """
-    good = set(good_trials(trials, reduced=True).index)
-    kinds = [
-        None if index in good else _kind(status, error)
-        for index, status, error in zip(
-            trials.index, trials["status"], trials["error"], strict=True
-        )
-    ]
+    failed = np.flatnonzero(~are_good(trials, reduced=True))
+    kinds = np.full(len(trials), None, dtype=object)
+    # Of a million trials few have failed: only these become texts.
+    found = (trials[name].iloc[failed] for name in ("status", "error"))
+    kinds[failed] = [_kind(status, error) for status, error in zip(*found, strict=True)]
     return pd.Series(kinds, index=trials.index, dtype=object)
 
 
@@ -328,7 +326,7 @@ def _seconds(trials: pd.DataFrame, method: Method) -> float:
 
 def _seconds_left(trials: pd.DataFrame, planned: dict[str, int]) -> float | None:
     """Device time of the missing trials, each at the median of its method."""
-    timed = trials.dropna(subset=["device_seconds"])
+    timed = trials[["method", "device_seconds"]].dropna(subset=["device_seconds"])
     if timed.empty:
         return None
     typical = timed.groupby("method")["device_seconds"].median()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..recon_core.errors import BadInput
+from ..recon_core.machine import uncollected
 from ..recon_core.memory import FLOAT, SolveSize, fused_bytes, matrix_bytes
 from ..recon_core.methods import Method
 from ..recon_core.settings import GUIDED
@@ -109,6 +110,7 @@ class Estimate:
         return numbers[place] if place < len(numbers) else None
 
 
+@uncollected()
 def estimate(study: Study, seconds_of: Callable[[Study, Method], float] | None = None) -> Estimate:
     """Estimate cells, trials, memory and time of a study from sizes alone; nothing is run.
 

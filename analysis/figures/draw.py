@@ -111,6 +111,9 @@ DIVERGING = "PuOr"
 BEYOND = "#C8C8C8"
 """Colour of values above the end of a scale: a grey that no scale contains."""
 
+READABLE = 24
+"""Most cells along an axis of a map at which each has its number and its label."""
+
 # Ratio of the ends of a logarithmic axis from which ticks at the decades are enough.
 _MANY_DECADES = 500.0
 
@@ -125,6 +128,9 @@ def draw_map(
     error: NDArray[np.float64] | None = None,
 ) -> ScalarMappable:
     """Draw cells at equal spacing, labelled with their true values; empty cells are hatched.
+
+    Beyond :data:`READABLE` cells along an axis they have colours alone: 10,000 numbers would be
+    illegible, and take minutes and gigabytes.
 
     Parameters
     ----------
@@ -141,7 +147,10 @@ def draw_map(
     """
     colours = colormaps.get_cmap(cmap)
     ax.imshow(grid.values, norm=norm, cmap=cmap, origin="lower", aspect="auto")
-    for (row, col), value in np.ndenumerate(grid.values):
+    if not readable(grid):
+        # NaN is transparent: what lies behind the cells shows through the empty ones.
+        _hatch(ax, (0, 0), grid.values.shape[::-1], zorder=-1.0)
+    for (row, col), value in np.ndenumerate(grid.values) if readable(grid) else ():
         if np.isfinite(value):
             off = math.nan if error is None else float(error[row, col])
             # A digit more than the number has: a tenth of it is a usual error.
@@ -151,6 +160,16 @@ def draw_map(
             _hatch(ax, (col, row))
     _label_axis(ax, grid)
     return ScalarMappable(norm, colours)
+
+
+def readable(grid: PhaseMap) -> bool:
+    """Whether a map is small enough for a number in each of its cells.
+
+    Parameters
+    ----------
+    grid : the map.
+    """
+    return int(max(grid.values.shape)) <= READABLE
 
 
 def _write_number(
@@ -169,18 +188,20 @@ def _write_number(
     written.set_zorder(4)
 
 
-def _hatch(ax: Axes, at: tuple[int, int]) -> None:
-    """Hatch an empty cell: not white, which could be the end of a scale."""
+def _hatch(
+    ax: Axes, at: tuple[int, int], size: tuple[int, ...] = (1, 1), zorder: float = 1.0
+) -> None:
+    """Hatch an empty cell, or several: not white, which could be the end of a scale."""
     corner = (at[0] - 0.5, at[1] - 0.5)
-    ax.add_patch(
-        Rectangle(corner, 1, 1, facecolor="white", edgecolor="0.6", hatch="////", linewidth=0)
-    )
+    area = Rectangle(corner, size[0], size[1], facecolor="white", edgecolor="0.6", hatch="////")
+    area.set(linewidth=0, zorder=zorder)
+    ax.add_patch(area)
 
 
 def _label_axis(ax: Axes, grid: PhaseMap) -> None:
     """Ticks with the true values at equal spacing, and the names of the axes."""
-    ax.set_xticks(range(len(grid.col_values)), [value_label(v) for v in grid.col_values])
-    ax.set_yticks(range(len(grid.row_values)), [value_label(v) for v in grid.row_values])
+    _label_places(ax.set_xticks, grid.col_values)
+    _label_places(ax.set_yticks, grid.row_values)
     if max((len(value_label(v)) for v in grid.col_values), default=0) > 5:
         ax.tick_params(axis="x", rotation=45)
     ax.set_xlabel(axis_label(grid.cols))
@@ -188,6 +209,12 @@ def _label_axis(ax: Axes, grid: PhaseMap) -> None:
     ax.tick_params(length=0)
     ax.set_xlim(-0.5, len(grid.col_values) - 0.5)
     ax.set_ylim(-0.5, len(grid.row_values) - 0.5)
+
+
+def _label_places(set_ticks: Callable[[Sequence[int], list[str]], object], values: Any) -> None:
+    """Ticks with the values; of more than can be read every second, third ... has its own."""
+    shown = range(len(values))[:: max(1, -(-len(values) // READABLE))]
+    set_ticks(shown, [value_label(values[place]) for place in shown])
 
 
 def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
@@ -273,7 +300,7 @@ def draw_curve(
     colour, marker = METHOD_STYLE[method]
     places = range(len(values))
     ax.plot(places, scores, color=colour, marker=marker, label=METHOD_LABELS[method])
-    ax.set_xticks(places, [value_label(v) for v in values])
+    _label_places(ax.set_xticks, values)
     ax.set_xlabel(axis_label(axis))
 
 

@@ -39,6 +39,7 @@ from .draw import (
     draw_map,
     mark_if_empty,
     plain_log_ticks,
+    readable,
 )
 
 
@@ -114,8 +115,7 @@ ACCURACY = 0.4
 
 BASELINES = tuple(method for method in SCORE_COLUMNS if method is not Method.FUSED)
 
-# Largest height in inches of a row below a map.
-_STRIP_HEIGHT = 0.4
+_STRIP_HEIGHT = 0.4  # inches of a row below a map
 
 
 def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
@@ -359,15 +359,15 @@ def _four_maps(page: Page) -> Figure:
 
 
 def _grid_size(grid: PhaseMap) -> tuple[float, float]:
-    """Width and height in inches at which the numbers of a map are read easily."""
+    """Width and height in inches at which a map's numbers, if any, are read easily."""
     rows, columns = grid.values.shape
-    return max(2.4, 0.5 * columns), max(1.8, 0.4 * rows)
+    return (max(2.4, 0.5 * columns), max(1.8, 0.4 * rows)) if readable(grid) else (10.0, 8.0)
 
 
 def _with_strips(grid: PhaseMap, strips: int) -> tuple[Figure, Axes, Axes | None]:
     """A figure with a map and, if there are strips, axes below it that share its columns."""
     width, height = _grid_size(grid)
-    rows = strips * min(_STRIP_HEIGHT, height / len(grid.row_values))
+    rows = strips * _STRIP_HEIGHT
     size = (2.4 + 1.1 * width + (1.0 if strips else 0.0), 1.4 + 1.1 * (height + rows))
     figure = Figure(figsize=size, layout="constrained")
     if not strips:

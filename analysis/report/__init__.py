@@ -41,6 +41,9 @@ QUICK_S = 60.0
 _NO_SLICES = "No slices"
 _SCRIPTS = ("common.js", "map.js", "landscape.js", "panel.js", "table.js", "start.js")
 
+MAPS = 24
+"""Most maps of which figures are written with a report; the page shows all."""
+
 OnCell = Callable[[int, int], None]
 
 
@@ -88,6 +91,8 @@ def write_report(
     notes += _make_slices(reader, place / "slices", wanted, on_cell)
     notes = [f"{reader.revision_note}.", *notes] if reader.revision_note else notes
     write_figures(atlas, place)
+    if (maps := len(pages(atlas))) > MAPS:
+        notes = [*notes, f"Figures of the first {MAPS} of {maps} maps: the page shows all."]
     return Report(write_page(folder, reader, atlas, notes), tuple(notes))
 
 
@@ -199,7 +204,7 @@ _FIGURES: dict[str, Callable[[Page], Figure | None]] = {
 
 
 def write_figures(atlas: Atlas, folder: Path) -> list[str]:
-    """Write every figure that an atlas allows, as PNG and PDF.
+    """Write every figure that an atlas allows, of up to :data:`MAPS` maps, as PNG and PDF.
 
     Parameters
     ----------
@@ -220,7 +225,7 @@ def write_figures(atlas: Atlas, folder: Path) -> list[str]:
 
 def _drawn(atlas: Atlas) -> Iterator[tuple[str, Figure]]:
     several = pages(atlas)
-    for number, page in enumerate(several):
+    for number, page in enumerate(several[:MAPS]):
         suffix = f"_{number}" if len(several) > 1 else ""
         for name, draw in _FIGURES.items():
             if page.axes < 2 and name == "baselines":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from ..style import (
     axis_label,
     value_label,
 )
-from ..table import cell_places
+from ..table import are_good, cell_places
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def page_data(
     Values that JSON can hold; unknown numbers are None.
     """
     across, upwards = shown_axes(tuple(study.axes))
-    names = list(study.axes)
+    names, places = list(study.axes), cell_places(trials, study)
     return {
         "axes": [
             {"label": axis_label(path), "values": [value_label(v) for v in values]}
@@ -189,21 +190,21 @@ def page_data(
             }
             for q in map_columns(atlas)
         ],
-        "methods": _methods(trials, study),
+        "methods": _methods(trials, study, places),
         "alone": study.search.strategy is Strategy.PER_CELL,
         "elements": list(atlas.elements),
         "space": {name: list(ends) for name, ends in study.search.space.of(Method.FUSED).items()},
         "score": SCORES[study.search.score].label.strip("⟨⟩"),
         "near": NEAR_BEST,
         "least": {str(m): least(m, study.search.space.of(m)) for m in Method},
-        "landscapes": _landscapes(atlas, trials, study),
-        "trials": _trials(atlas, trials, study),
+        "landscapes": _landscapes(atlas, trials, study, places),
+        "trials": _trials(atlas, trials, places),
         "slices": {str(index): found for index, found in slices.items()},
     }
 
 
-def _methods(trials: pd.DataFrame, study: Study) -> list[dict[str, Any]]:
-    planned = planned_trials(trials, study)
+def _methods(trials: pd.DataFrame, study: Study, places: NDArray[np.int64]) -> list[dict[str, Any]]:
+    planned, good = planned_trials(trials, study), are_good(trials, reduced=True)
     return [
         {
             "key": str(method),
@@ -212,26 +213,40 @@ def _methods(trials: pd.DataFrame, study: Study) -> list[dict[str, Any]]:
             "column": SCORE_COLUMNS[method],
             "weights": list(method.weight_names),
             "planned": planned[method].tolist(),
+            # Counted here: the page may not hold all trials.
+            "ended": _counted(places[of], study),
+            "failed": _counted(places[of & ~good], study),
         }
         for method in reversed(METHOD_LABELS)
         if method in study.search.methods
+        for of in [(trials["method"] == method.value).to_numpy(dtype=bool)]
     ]
 
 
-def _landscapes(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:
+def _counted(places: NDArray[np.int64], study: Study) -> list[int]:
+    """Trials of every cell."""
+    counts: list[int] = np.bincount(places[places >= 0], minlength=len(study.cells())).tolist()
+    return counts
+
+
+def _landscapes(
+    atlas: Atlas, trials: pd.DataFrame, study: Study, places: NDArray[np.int64]
+) -> dict[str, Any]:
     """Mean and uncertainty by cell and method, if enough trials are good; see
     :data:`LANDSCAPES`.
     """
     order = np.argsort(
         atlas.table["score" if "score" in atlas.table else "nrmse"].to_numpy(), kind="stable"
     )  # NaN, an empty cell, sorts last
-    selected = set(order[:LANDSCAPES].tolist())
+    selected = order[:LANDSCAPES].tolist()
     space = study.search.space.of(Method.FUSED)
     found: dict[str, Any] = {str(cell): {} for cell in sorted(selected)}
-    slim = trials[["method", "number", "status", "score", *space]]  # each group copies its columns
-    for (cell, name), mine in slim.groupby([cell_places(trials, study), "method"]):
+    here = np.isin(places, selected)
+    # Each group copies its columns.
+    slim = trials.loc[here, ["method", "number", "status", "score", *space]]
+    for (cell, name), mine in slim.groupby([places[here], "method"]):
         method = Method(str(name))
-        if cell in selected and method.weight_names:
+        if method.weight_names:
             landscape = posterior(mine, space, method, _POINTS[len(method.weight_names)])
             if landscape is not None:
                 surfaces = {"mean": _compact(landscape.mean), "sigma": _compact(landscape.sigma)}
@@ -246,10 +261,53 @@ def _compact(values: Floats) -> Any:
     return np.round(values, digits).tolist()
 
 
-def _trials(atlas: Atlas, trials: pd.DataFrame, study: Study) -> dict[str, Any]:
+DRAWN = 50_000
+"""Trials of a page that draws them all; of more it draws a part, see :func:`drawn`."""
+
+
+def drawn(trials: pd.DataFrame, places: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """The trials that a page draws: all, or of each cell and method the best and others between.
+
+    Parameters
+    ----------
+    trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    places : the cell of each, as :func:`~tomoatlas.analysis.table.cell_places` returns it.
+    most : how many, if that leaves one for each cell and method.
+
+    Returns
+    -------
+    Rows in ascending order. Cells and methods of few trials keep them all; of the others each has
+    the same number: its best trial, and the others at even steps along the search.
+    """
+    methods = pd.factorize(trials["method"])[0]
+    score = trials["score"].where(are_good(trials, reduced=True), np.inf).to_numpy()
+    number = trials["number"].to_numpy()
+    # By cell and method, then along the search.
+    order = np.lexsort((number, methods, places))
+    new = np.diff(places[order], prepend=-2) != 0
+    new |= np.diff(methods[order], prepend=-2) != 0
+    begin = np.flatnonzero(new)
+    sizes = np.diff([*begin, len(order)])
+    each = _share(sizes, most)
+    size, step = np.repeat(sizes, sizes), np.arange(len(order)) - np.repeat(begin, sizes)
+    # Where the number of steps so far, rounded down, is one more than before.
+    kept = (size <= each) | ((step * (each - 1)) // size > ((step - 1) * (each - 1)) // size)
+    best = np.lexsort((number, score, methods, places))
+    found: NDArray[np.int64] = np.union1d(order[kept], best[begin])
+    return found
+
+
+def _share(sizes: NDArray[np.int64], most: int) -> int:
+    """The largest number that each of these groups can have, up to its size, of so many in all."""
+    numbers = range(1, int(sizes.max(initial=1)) + 1)
+    return max(1, bisect.bisect(numbers, most, key=lambda n: int(np.minimum(sizes, n).sum())))
+
+
+def _trials(atlas: Atlas, trials: pd.DataFrame, places: NDArray[np.int64]) -> dict[str, Any]:
     """The trials as columns: JSON repeats no name per trial."""
-    scores = [f"nrmse_{element}" for element in atlas.elements]
-    columns: dict[str, Any] = {"cell": cell_places(trials, study).tolist()}
+    rows = drawn(trials, places, DRAWN)
+    trials, scores = trials.iloc[rows], [f"nrmse_{element}" for element in atlas.elements]
+    columns: dict[str, Any] = {"cell": places[rows].tolist()}
     for name in ("number", *atlas.weight_names, "score", "nrmse", "seconds", *scores):
         columns[name] = rounded(trials[name])
     columns["method"] = trials["method"].tolist()

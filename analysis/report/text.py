@@ -30,6 +30,9 @@ _NEAR = 1.3
 
 _CELLS_NAMED = 8
 
+ROWS = 2_000
+"""Most rows of the page's table of cells; the files of the atlas hold all."""
+
 
 def page_text(
     reader: JournalReader, atlas: Atlas, folder: Path, notes: Sequence[str]
@@ -55,6 +58,9 @@ def page_text(
         "accuracy": ACCURACY,
         "header": [_header(atlas, str(name)) for name in _shown_columns(atlas)],
         "rows": _rows(atlas),
+        "rows_of": f"The first {ROWS} of {len(atlas.table)} cells; all are in atlas.csv."
+        if len(atlas.table) > ROWS
+        else "",
         "costs": method_costs(trials, study, planned),
         "labels": METHOD_LABELS,
         "failures": failure_costs(trials),
@@ -184,7 +190,7 @@ def _header(atlas: Atlas, name: str) -> str:
 
 def _rows(atlas: Atlas) -> list[list[tuple[str, str]]]:
     """Every value of every cell as shown, and as sorted: a missing value sorts last."""
-    table = atlas.with_acting_weights()
+    table = atlas.with_acting_weights().head(ROWS)
     shown = _shown_columns(atlas)
     digits = {name: ".3f" if str(name).startswith("nrmse") else ".3g" for name in shown}
     columns = [

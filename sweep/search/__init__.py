@@ -63,17 +63,17 @@ class Search:
         """Itself: it is the plan of its cell, see :mod:`tomoatlas.sweep.search.plans`."""
         return (self,)
 
-    @property
+    @cached_property
     def space(self) -> Space:
         """Bounds of what is searched."""
         return self.study.search.space.of(self.method)
 
-    @property
+    @cached_property
     def shared(self) -> bool:
         """Whether its trials are chosen together with those of other cells."""
         return bool(self.space) and self.study.search.strategy is Strategy.CONTEXTUAL
 
-    @property
+    @cached_property
     def budget(self) -> int:
         """Trials that this search may have."""
         most = self.study.search.budget(self.method)

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from tomoatlas.analysis.atlas import Atlas
 from tomoatlas.analysis.figures import figure
-from tomoatlas.analysis.figures.draw import BEYOND, draw_contour, figure_bytes
+from tomoatlas.analysis.figures.draw import BEYOND, READABLE, draw_contour, figure_bytes
 from tomoatlas.analysis.figures.maps import (
     baselines_figure,
     gain_figure,
@@ -54,6 +54,17 @@ def test_every_cell_shows_its_number_and_empty_ones_are_hatched():
     assert len(ax.texts) == 10
     assert sorted(t.get_text() for t in ax.texts)[0] == "0.30"
     assert sorted(p.get_xy() for p in hatched(ax)) == [(-0.5, -0.5), (2.5, 0.5)]
+
+
+def test_a_map_of_many_cells_has_colours_without_numbers_and_a_label_here_and_there():
+    atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: list(range(3, 103))}, empty=(0,))
+    ax = nrmse_figure(pages(atlas)[0]).axes[0]
+    assert not ax.texts
+    assert ax.get_images()[0].get_array().shape == (3, 100)
+    assert len(ax.get_xticks()) <= READABLE
+    (behind,) = hatched(ax)
+    assert (behind.get_width(), behind.get_height()) == (100, 3)
+    assert behind.get_zorder() < ax.get_images()[0].get_zorder()
 
 
 def test_rows_without_haadf_stand_below_with_their_own_numbers():

@@ -6,7 +6,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tomoatlas.analysis.atlas import atlas_of, load_atlas
 from tomoatlas.analysis.journal import JournalReader, load_trials
@@ -280,3 +283,34 @@ def test_not_a_study_folder(tmp_path):
     with pytest.raises(BadInput) as caught:
         write_report(tmp_path)
     assert caught.value.source == tmp_path
+
+
+@given(
+    cells=st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    most=st.integers(1, 40),
+    data=st.data(),
+)
+def test_of_many_trials_the_best_of_each_cell_and_an_equal_part_are_drawn(cells, most, data):
+    places, count = np.array(cells), len(cells)
+    score = np.array(data.draw(st.permutations(range(count))), dtype=float)
+    failed = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    columns = {"number": np.arange(count), "score": score, "nrmse": score, "method": "fused"}
+    trials = pd.DataFrame({**columns, "status": np.where(failed, "failed", "ok")})
+    rows = page_data.drawn(trials, places, most)
+    assert len(rows) <= max(most, len(set(cells)))
+    drawn = [sum(places[rows] == cell) for cell in set(cells)]
+    whole = [sum(places == cell) for cell in set(cells)]
+    assert all(few >= min(all_, max(drawn) - 1) for few, all_ in zip(drawn, whole, strict=True))
+    for cell in set(cells):
+        good = np.flatnonzero((places == cell) & ~failed)
+        assert not good.size or good[score[good].argmin()] in rows
+
+
+def test_a_page_that_draws_a_part_still_counts_all_trials(whole, monkeypatch):
+    monkeypatch.setattr(page_data, "DRAWN", 3)
+    before, after = Page((whole / "report" / "index.html").read_text()).data, page_of(whole).data
+    monkeypatch.undo()
+    assert len(after["trials"]["cell"]) < len(before["trials"]["cell"])
+    assert after["methods"] == before["methods"]
+    ended = [method["ended"] for method in after["methods"]]
+    assert sum(map(sum, ended)) == len(before["trials"]["cell"])

@@ -51,7 +51,7 @@ function condition(place) {
   return D.axes.map((axis, i) => `${axis.label} ${axis.values[place[i]]}`).join(", ") || "the cell";
 }
 
-/** Trials by cell, each a plain object, in the order of the journal. */
+/** The trials that the page draws by cell, each a plain object, in the order of the journal. */
 const trialsOf = D.cells.map(() => []);
 D.trials.cell.forEach((cell, i) => {
   if (cell < 0) return;
@@ -60,8 +60,9 @@ D.trials.cell.forEach((cell, i) => {
   );
 });
 
-const planned = (cell) => D.methods.reduce((sum, method) => sum + method.planned[cell], 0);
-const finished = (cell) => trialsOf[cell].length >= planned(cell);
+const counted = (what) => (cell) => D.methods.reduce((sum, method) => sum + method[what][cell], 0);
+const planned = counted("planned"), ended = counted("ended"), failed = counted("failed");
+const finished = (cell) => ended(cell) >= planned(cell);
 
 function bestOf(trials) {
   return trials

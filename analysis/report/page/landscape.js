@@ -59,7 +59,7 @@ function cellLandscapes(cell) {
 /** Why a cell has no landscape of a method; null if it has one. */
 function noLandscape(cell, method) {
   if (D.landscapes[cell]?.[method.key]) return null;
-  const good = scoredTrials(cell, method).filter((t) => !t.failure).length;
+  const good = method.ended[cell] - method.failed[cell];
   const least = D.least[method.key];
   if (good < least) return [`Good trials so far: ${good}. A landscape needs ${least}.`];
   const missing = "Left out of this page, which has many cells";

@@ -77,8 +77,7 @@ const gains = (cell) => D.quantities.filter((q) => q.kind === "gain" && q.values
   .map((q) => `${plain(q.label)}: ${q.values[cell].toFixed(0)} %`);
 
 function trialCount(cell) {
-  const failed = trialsOf[cell].filter((t) => t.failure).length;
-  return `Trials: ${trialsOf[cell].length} of ${planned(cell)} ended, ${failed} failed`;
+  return `Trials: ${ended(cell)} of ${planned(cell)} ended, ${failed(cell)} failed`;
 }
 
 const hoverBox = document.getElementById("hover");

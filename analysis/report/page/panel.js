@@ -7,6 +7,7 @@ function showCell() {
     ...cellNotice(cell),
     el("div", { className: "scroll" }, methodTable(cell)),
     plotBox("progress", "Best so far"),
+    ...drawnNotice(cell),
     ...cellLandscapes(cell),
     ...cellSlices(cell),
     ...cellFailures(cell),
@@ -23,11 +24,19 @@ function showCell() {
 const plotBox = (id, ...title) => el("section", {}, ...title.map((text) => el("h3", {}, text)), el("div", { id, className: "plot" }));
 
 function cellNotice(cell) {
-  const done = trialsOf[cell].length;
+  const done = ended(cell);
   if (finished(cell)) return [];
   const text = done ? `${done} of ${planned(cell)} trials of this cell have ended: its values can still improve.`
     : "No trial of this cell has ended yet.";
   return [el("p", { className: "notice" }, text)];
+}
+
+/** That a cell has more trials than the page draws. */
+function drawnNotice(cell) {
+  const [few, all] = [trialsOf[cell].length, ended(cell)];
+  if (few >= all) return [];
+  return [el("p", { className: "caption" }, `Drawn: ${few} of the ${all} trials of this cell, the best of each method and others `
+    + "at even steps; numbers of trials count all.")];
 }
 
 /** All methods with their scores and weights; ``counts``: with the number of good trials. */
@@ -38,7 +47,7 @@ function methodTable(cell, counts = true) {
     const trials = trialsOf[cell].filter((t) => t.method === method.key);
     const best = bestOf(trials);
     const acts = (name) => best && best[name] != null && !(name !== "tv" && quantity("haadf").values[cell] == null);
-    const good = `${trials.filter((t) => !t.failure).length} of ${method.planned[cell]}`;
+    const good = `${method.ended[cell] - method.failed[cell]} of ${method.planned[cell]}`;
     body.append(el("tr", {},
       el("th", { scope: "row" }, method.label),
       el("td", {}, best ? fixedPoint(best.nrmse) : "no result"),
@@ -136,5 +145,6 @@ function cellFailures(cell) {
   if (!bad.length) return [];
   const items = [...grouped(bad, (t) => t.failure)].map(([kind, trials]) =>
     el("li", {}, `${trials.length} × ${kind}`, ...(trials[0].error ? [el("br"), el("small", {}, trials[0].error)] : [])));
-  return [el("h3", {}, "Failed trials"), el("ul", {}, ...items)];
+  const part = bad.length < failed(cell) ? ` (${bad.length} of ${failed(cell)})` : "";
+  return [el("h3", {}, `Failed trials${part}`), el("ul", {}, ...items)];
 }
