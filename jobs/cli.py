@@ -14,6 +14,7 @@ import click
 from ..recon_core.errors import BadInput, Trouble
 from ..recon_core.machine import core_quota, usable_cores
 from ..sweep.versions import package_version
+from .commands.assess import assess
 
 # Only the definitions of commands are imported here; each loads its packages when it runs.
 from .commands.microscope import import_series
@@ -70,7 +71,7 @@ def cli(context: click.Context) -> None:
 
 _STUDY_COMMANDS = (check, run, status, merge, report, figure, recommend, plan, script, sites)
 _SERIES_COMMANDS = (simulate, import_series, show, inspect, align, calibrate)
-_VOLUME_COMMANDS = (reconstruct, evaluate, export)
+_VOLUME_COMMANDS = (reconstruct, assess, evaluate, export)
 # In the order of a session, which is also that of this list.
 for command in (*_STUDY_COMMANDS, phantom, *_SERIES_COMMANDS, *_VOLUME_COMMANDS):
     cli.add_command(command)

@@ -61,6 +61,7 @@ FEWEST_TILTS, LEAST_RANGE = 5, 30.0  # of HAADF; degrees
 SMALLEST_IMAGE = 8  # pixels per edge
 ROUNDS = 40  # of projection matching, at most
 SETTLED = 0.005  # pixels: no image moves farther
+IN_PLACE, UNTURNED = 0.5, 0.5  # pixels and degrees that may be noise, if they fit no better
 TRUSTED = 0.1  # pixels: a last step above this has not converged
 STEPS = 12  # conjugate gradients of a volume: more follow the noise
 ISOLATED = 0.15  # signal at the edges, as a part of the largest: above it no vacuum surrounds
@@ -169,7 +170,10 @@ def align(series: TiltSeries, report: Callable[[str], None] | None = None) -> Al
     notes = [] if isolated else [NOT_ISOLATED]
     say = report or (lambda _: None)
     say("shifts and rotation of the HAADF images")
-    images = _coarse_to_fine(images, isolated)
+    recorded, images = images, _coarse_to_fine(images, isolated)
+    if _in_place(recorded, images, before):
+        images = replace(recorded, rotation_deg=0.0, steps=images.steps)
+        notes.append(NOTHING_TO_MEND)
     say("shifts of the maps")
     maps, map_step = _matched_maps(seen, images)
     if min(seen.haadf.shape[1:]) <= LARGE and images.steps[-1] <= TRUSTED:
@@ -236,10 +240,18 @@ def _check(series: TiltSeries) -> None:
         )
 
 
+NOTHING_TO_MEND = "nothing to mend: the HAADF images fit as they were recorded"
 NOT_ISOLATED = (
     "the specimen reaches the edges of the images: matter that enters and leaves the field is not "
     "told from shifts"
 )
+
+
+def _in_place(recorded: _Images, found: _Images, before: float) -> bool:
+    """Whether moves are small and fit no better than none: there is nothing to mend."""
+    moves = float(np.sqrt((_without_specimen(recorded, found.shifts) ** 2).mean()))
+    small = moves <= IN_PLACE and abs(found.rotation_deg) <= UNTURNED
+    return small and _residual(found) >= before
 
 
 def _signal(series: TiltSeries) -> tuple[Array, bool]:

@@ -60,6 +60,18 @@ def first_order_move(
     return move
 
 
+def moves_against(images: Array, models: Array, shifts: Values) -> Values:
+    """Return the move of every image against its model, (angle, (y, x)), pixels.
+
+    Parameters
+    ----------
+    images, models : (angle, y, x).
+    shifts : where the images lie already, (angle, (y, x)), pixels.
+    """
+    triples = zip(images, models, shifts, strict=True)
+    return np.array([first_order_move(*each)[:2] for each in triples]).reshape(-1, 2)
+
+
 def slopes_of(image: Array, shift: Values) -> Values:
     """Return what a shift of 1 pixel along y and x and a turn of 1 radian add, (3, y, x).
 

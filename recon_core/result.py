@@ -175,6 +175,33 @@ class HaadfModel:
         facts |= {"haadf_vacuum": vacuum.level, "haadf_vacuum_error": vacuum.level_error}
         return facts | {"haadf_film": vacuum.film, "haadf_film_error": vacuum.film_error}
 
+    @classmethod
+    def of_facts(
+        cls, facts: Mapping[str, object], elements: tuple[str, ...], gamma: float, given: float
+    ) -> HaadfModel | None:
+        """Return the model that :attr:`facts` recorded; None where there is none.
+
+        Parameters
+        ----------
+        facts : of the file of a reconstruction.
+        elements : chemical symbols, in the order of the volumes.
+        gamma : exponent of the concentrations.
+        given : level that the tilt series records.
+        """
+
+        def number(name: str) -> float:
+            return float(str(facts[name]))
+
+        if any(f"haadf_k_{name}" not in facts for name in elements):
+            return None
+        rows = [
+            tuple(number(f"haadf_k_{name}{part}") for name in elements)
+            for part in ("", "_error", "_prior")
+        ]
+        parts = ("haadf_vacuum", "haadf_film", "haadf_vacuum_error", "haadf_film_error")
+        vacuum = Vacuum(*map(number, parts))
+        return cls(Coefficients(gamma, elements, rows[0], rows[1], rows[2]), vacuum, given)
+
     @property
     def lines(self) -> tuple[str, ...]:
         """The model in words, for people."""

@@ -141,20 +141,33 @@ def found_weights(
     if not options.quiet:
         seconds = estimated_seconds(series, method, settings)
         say(f"weights: {2 * SOLVES} solves, about {duration(seconds)} on one core …", err=True)
-    show = None if options.quiet else _Progress()
+    show = None if options.quiet else SolveProgress("weights")
     found = auto_weights(series, method, settings, options.device, show)
     return MethodChoice(method, found.weights, found.lines, facts=found.facts)
 
 
-class _Progress:
-    """A line on stderr now and then: solves done, and the time left."""
+class SolveProgress:
+    """A line on stderr now and then: solves done, and the time left.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    what : the solves are for.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
         # The first line comes after a while: one solve says little of the others, which compile
         # less.
         self._start = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
+        """Print the line, if the last one is a while ago.
+
+        Parameters
+        ----------
+        done : solves.
+        total : solves that there will be.
+        """
         from ...analysis.progress import duration
         from ..terminal import LINE_EVERY_S, say
 
@@ -163,7 +176,7 @@ class _Progress:
             return
         self._last = now
         left = duration((now - self._start) / done * (total - done))
-        say(f"weights: {done} of {total} solves, {left} left", err=True)
+        say(f"{self._what}: {done} of {total} solves, {left} left", err=True)
 
 
 def _check_weight(method: Method, name: str, value: float) -> None:

@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .analysis.assess import assess
     from .analysis.atlas import load_atlas
     from .analysis.figures import figure
     from .analysis.journal import load_trials
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .phantoms.acquire import simulate
     from .phantoms.acquisition import Acquisition
     from .phantoms.formats import (
+        load_reconstruction,
         load_specimen,
         load_tilt_series,
         load_volumes,
@@ -66,10 +68,12 @@ _HOMES = {
     "Weights": "recon_core.methods",
     "SolverSettings": "recon_core.settings",
     "auto_weights": "analysis.weights",
+    "assess": "analysis.assess",
     "reconstruct": "recon_core.solver",
     "reconstruct_batch": "recon_core.solver",
     "Reconstruction": "recon_core.result",
     "save_reconstruction": "phantoms.formats",
+    "load_reconstruction": "phantoms.formats",
     "load_volumes": "phantoms.formats",
     "evaluate": "analysis.scores",
     "Study": "sweep.study",
@@ -96,10 +100,12 @@ __all__ = [
     "TiltSeries",
     "Weights",
     "__version__",
+    "assess",
     "auto_weights",
     "evaluate",
     "figure",
     "load_atlas",
+    "load_reconstruction",
     "load_specimen",
     "load_study",
     "load_tilt_series",

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...recon_core.result import Reconstruction
+from ...recon_core.errors import BadInput
+from ...recon_core.result import HaadfModel, Reconstruction, Status
 from ...recon_core.tiltseries import TiltSeries
 from ..specimen import Specimen, check_volumes, in_square_field
 from . import files
@@ -198,6 +199,58 @@ def load_volumes(path: str | Path) -> Volumes:
     """
     content = _read_volumes(Path(path))
     return content.volumes, content.elements, content.voxel_size_nm
+
+
+def load_reconstruction(path: str | Path) -> Reconstruction:
+    """Read a reconstruction with the record of how it was made.
+
+    Parameters
+    ----------
+    path : of a file that :func:`save_reconstruction` wrote.
+
+    Returns
+    -------
+    Reconstruction : without its history.
+
+    Raises
+    ------
+    BadInput : unreadable or incomplete; no record of method and settings.
+
+    Examples
+    --------
+    >>> import tempfile, tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=8))
+    >>> result = ta.reconstruct(series, "ml", settings=ta.SolverSettings(max_iterations=5))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ta.save_reconstruction(f"{folder}/volumes.h5", result)
+    ...     ta.load_reconstruction(f"{folder}/volumes.h5").facts["method"]
+    'ml'
+    """
+    content = _read_volumes(Path(path))
+    facts = content.facts
+    if "method" not in facts or "status" not in facts:
+        raise BadInput(
+            "no record of how the volumes were made",
+            source=path,
+            key="method",
+            accepted="a file that tomoatlas reconstruct wrote",
+        )
+    try:
+        gamma = float(str(facts.get("gamma", 1.0)))
+        model = HaadfModel.of_facts(facts, content.elements, gamma, 0.0)
+        status, iterations = Status(str(facts["status"])), float(str(facts.get("iterations", 0.0)))
+    except (KeyError, ValueError) as fault:
+        accepted = "a file as tomoatlas reconstruct wrote it"
+        raise BadInput(f"a damaged record: {fault}", source=path, accepted=accepted) from fault
+    return Reconstruction(
+        content.volumes,
+        status,
+        iterations,
+        elements=content.elements,
+        voxel_size_nm=content.voxel_size_nm,
+        facts={n: v for n, v in facts.items() if isinstance(v, str | int | float)},
+        haadf=model,
+    )
 
 
 def _read_volumes(path: Path) -> Concentrations:

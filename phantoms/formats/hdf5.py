@@ -100,7 +100,26 @@ def read_hdf5_volumes(path: Path) -> Concentrations:
             elements,
             1.0 if size is None else files.number(size, "voxel_size_nm"),
             printable(name) if isinstance(name, str) else None,
+            _provenance(file),
         )
+
+
+OWN = ("elements", "atomic_numbers", "voxel_size_nm", "name")
+"""Attributes of volumes that are no provenance."""
+
+
+def _provenance(file: h5py.File) -> dict[str, object]:
+    """Text, numbers and tuples of numbers among the attributes; what is none of them is left."""
+    found: dict[str, object] = {}
+    for name, value in file.attrs.items():
+        if name in OWN:
+            continue
+        if isinstance(value, str):
+            found[printable(name)] = printable(value)
+        elif isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biuf":
+            plain = value.tolist()
+            found[printable(name)] = tuple(plain) if isinstance(plain, list) else plain
+    return found
 
 
 def write_hdf5_series(path: Path, series: TiltSeries, overwrite: bool = False) -> None:

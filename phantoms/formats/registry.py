@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -30,12 +30,14 @@ class Concentrations:
     elements : chemical symbols, in the order of ``volumes``.
     voxel_size_nm : edge of a voxel, nm.
     name : of the specimen; None if the file has none.
+    facts : provenance: how volumes were made, with which weights and settings, name to value.
     """
 
     volumes: NDArray[np.float32]
     elements: tuple[str, ...]
     voxel_size_nm: float
     name: str | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,9 @@ class ShellCorrelation:
         return 1.0 / cut_off if cut_off > 0 else float("inf")
 
 
-def shell_correlation(a: Array, b: Array, voxel_size_nm: float) -> ShellCorrelation:
+def shell_correlation(
+    a: Array, b: Array, voxel_size_nm: float, cone: tuple[str, float] | None = None
+) -> ShellCorrelation:
     """Compute the Fourier shell correlation of two volumes up to the Nyquist frequency.
 
     Re Σ F G* / sqrt(Σ|F|² Σ|G|²) over shells one frequency step of the longest edge wide (Harauz
@@ -85,6 +87,8 @@ def shell_correlation(a: Array, b: Array, voxel_size_nm: float) -> ShellCorrelat
     ----------
     a, b : two volumes of one shape, (z, y, x).
     voxel_size_nm : edge of a voxel, nm.
+    cone : an axis, ``z``, ``y`` or ``x``, and the half-angle in degrees of the double cone about it
+        to which the shells are restricted; None for whole shells.
 
     Returns
     -------
@@ -112,6 +116,8 @@ def shell_correlation(a: Array, b: Array, voxel_size_nm: float) -> ShellCorrelat
     shell = np.rint(frequency / step).astype(np.int64).ravel()
     shells = int(np.floor(0.5 / voxel_size_nm / step + 1e-9)) + 1
     inside = (shell > 0) & (shell < shells)
+    if cone is not None:
+        inside &= _in_cone(a.shape, frequency * voxel_size_nm, *cone).ravel()
     counts = np.broadcast_to(twice, frequency.shape).ravel()[inside]
 
     def summed(values: Floats) -> Floats:
@@ -125,6 +131,17 @@ def shell_correlation(a: Array, b: Array, voxel_size_nm: float) -> ShellCorrelat
     correlation = np.divide(cross, norm, out=np.full(shells - 1, np.nan), where=norm > 0)
     mean = np.minimum(summed(frequency) / np.maximum(number, 1), 0.5 / voxel_size_nm)
     return ShellCorrelation(mean, correlation, number.astype(np.int64))
+
+
+def _in_cone(
+    shape: tuple[int, ...], radius: Floats, axis: str, half_angle: float
+) -> NDArray[np.bool_]:
+    """Whether coefficients of ``rfftn`` lie in the double cone about an axis."""
+    *lead, last = shape
+    along = [*map(np.fft.fftfreq, lead), np.fft.rfftfreq(last)]
+    height = np.meshgrid(*along, indexing="ij", sparse=True)[AXES.index(axis)]
+    inside: NDArray[np.bool_] = np.abs(height) >= np.cos(np.radians(half_angle)) * radius
+    return inside
 
 
 def _frequencies(shape: tuple[int, ...], voxel_size_nm: float) -> tuple[Floats, Floats]:

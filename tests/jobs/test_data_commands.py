@@ -149,6 +149,18 @@ def test_reconstruct_with_weights_of_the_series(tilts, tmp_path, capsys):
     assert {"auto_held_out_tv", "auto_simulated_haadf", "auto_nrmse"} <= names
 
 
+def test_assess_writes_a_page_and_says_what_it_doubts(tilts, tmp_path, capsys, refusal):
+    out, page = tmp_path / "r.h5", tmp_path / "r.html"
+    assert main(["reconstruct", str(tilts), "--max-iterations", "5", "--out", str(out), "-q"]) == 0
+    code = main(["assess", str(out), str(tilts), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (code == 0) == found["trusted"]
+    assert set(found["elements"]) == {"Co", "Cu", "O", "Au"}
+    assert page.is_file()
+    assert refusal("assess", out, tilts).source == str(page)
+    assert refusal("assess", tilts, tilts, "--out", tmp_path / "n.html").source == str(tilts)
+
+
 def test_reconstruct_with_an_atlas(tilts, folder, tmp_path, capsys):
     assert main(["report", str(folder), "-q"]) == 0
     out = tmp_path / "r.h5"

@@ -1,0 +1,291 @@
+"""How far to trust a reconstruction whose truth is not known.
+
+Six solves besides the one that is judged: of counts of which a part is held out, fused and without
+HAADF, of two halves of the counts, and of a simulation of which the reconstruction is the truth.
+Each number says what it cannot see: halves share the bias of TV and the missing wedge, a
+self-simulation the error of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..recon_core.checks import check_series
+from ..recon_core.device import CPU, Device
+from ..recon_core.errors import BadInput
+from ..recon_core.gpu import device_named
+from ..recon_core.methods import Method, Weights
+from ..recon_core.metrics import nrmse
+from ..recon_core.metrics.counts import hold_out, split_counts
+from ..recon_core.metrics.misfit import (
+    ExpectedCounts,
+    deviance,
+    expected_chemical,
+    expected_counts,
+    misfit_of,
+)
+from ..recon_core.metrics.noise import PATCH, estimate_noise
+from ..recon_core.metrics.resolution import AGAINST_TRUTH, AXES, ShellCorrelation, shell_correlation
+from ..recon_core.moves import moves_against
+from ..recon_core.result import Reconstruction, Status
+from ..recon_core.settings import SolverSettings
+from ..recon_core.solver import reconstruct
+from ..recon_core.solver.normalisation import as_solved, with_scale
+from ..recon_core.solver.preparation import Preparations
+from ..recon_core.tiltseries import TiltSeries
+from .trust import Assessment, ElementTrust, doubts, rms
+from .weights import HELD_OUT, OPTIMISM, Say, self_simulated
+
+Array = NDArray[np.float32]
+Values = NDArray[np.float64]
+
+SOLVES = 6
+STRONGER = 1.5  # chemistry + TV is judged at the TV weight and at this times it: HAADF regularises
+HALF_ANGLE = 30.0  # degrees, of the cone about an axis
+SMOOTH = 1.0  # voxels over which errors are averaged
+LEAST_LEVEL = 0.1  # of an element's level: below it a relative error means nothing
+
+
+def assess(
+    solved: Reconstruction,
+    series: TiltSeries,
+    device: Device | str = CPU,
+    say: Say | None = None,
+) -> Assessment:
+    """Judge a reconstruction by its data alone.
+
+    Parameters
+    ----------
+    solved : as :func:`~tomoatlas.recon_core.solver.reconstruct` or a file gives it, with the facts
+        of its method, weights and settings.
+    series : the counts it was made of.
+    device : what to compute on, or its name.
+    say : called with the number of solves done and their total, as they end.
+
+    Raises
+    ------
+    BadInput : volumes of other elements or sizes, or without a record of how they were made.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=16))
+    >>> quick = ta.SolverSettings(max_iterations=5)
+    >>> found = ta.assess(ta.reconstruct(series, settings=quick), series)
+    >>> [each.element for each in found.elements]
+    ['Co', 'Cu', 'O', 'Au']
+    """
+    judge = _Judge.of(solved, device_named(device) if isinstance(device, str) else device, say)
+    series = series.with_seen_tilts()
+    _check_alike(solved, series)
+    known, law = as_solved(series, solved, judge.settings, judge.device)
+    known = known.filled()
+    expected = expected_counts(known, solved.volumes, law)
+    (gain, error), gains = judge.held_out(series)
+    halves = judge.halves(series)
+    scores, uncertainty, still = judge.self_simulated(series)
+    moves, unexplained = _of_haadf(known, expected)
+    found = Assessment(
+        method=judge.method,
+        weights=judge.weights,
+        misfit=misfit_of(known, expected),
+        elements=(),
+        gain=gain,
+        gain_error=error,
+        moves=moves,
+        still=still,
+        unexplained=unexplained,
+        findings=(),
+        halves=halves,
+        uncertainty=uncertainty,
+    )
+    scaled = series.chemical_scale is not None
+    elements = tuple(_elements(found, known, expected, gains, scores, scaled))
+    found = replace(found, elements=elements)
+    return replace(found, findings=(*doubts(found), *check_series(series)))
+
+
+@dataclass
+class _Judge:
+    """The reconstruction that is judged, and how it was made."""
+
+    solved: Reconstruction
+    method: Method
+    weights: Weights
+    settings: SolverSettings
+    device: Device
+    say: Say | None
+    done: int = 0
+
+    @classmethod
+    def of(cls, solved: Reconstruction, device: Device, say: Say | None) -> _Judge:
+        facts = solved.facts
+        fields = SolverSettings.model_fields
+        try:
+            method = Method(str(facts["method"]))
+            weights = Weights(**{name: float(facts[name]) for name in method.weight_names})
+            settings = SolverSettings.model_validate({n: facts[n] for n in fields if n in facts})
+        except (KeyError, ValueError) as fault:
+            accepted = "volumes that tomoatlas reconstruct wrote"
+            raise BadInput("no record of how they were made", accepted=accepted) from fault
+        return cls(solved, method, weights, settings, device, say)
+
+    def reconstruct(
+        self, series: TiltSeries, kept: Preparations | None = None, tv: float = 0.0
+    ) -> Reconstruction:
+        """Solve as the judged one was, or chemistry + TV at a weight of TV."""
+        method, weights = self.method, self.weights
+        if tv > 0:
+            method, weights = Method.CHEMISTRY_TV, Weights(0.0, tv)
+        found = reconstruct(series, method, weights, self.settings, device=self.device, kept=kept)
+        if found.status is Status.BAD_DATA:
+            raise BadInput(found.message, accepted="counts in HAADF and in an element")
+        self.done += 1
+        if self.say is not None:
+            self.say(self.done, SOLVES)
+        return found
+
+    def held_out(self, series: TiltSeries) -> tuple[tuple[float, float], Values]:
+        """Gain of fused over chemistry + TV with its error, of all counts and by element."""
+        some, held = hold_out(series, HELD_OUT, seed=0)
+        some = with_scale(some, self.settings, self.device)
+        own = self._deviances(some, held, 0.0)
+        tv = self.weights.tv or 1.0
+        alone = min((self._deviances(some, held, t) for t in (tv, STRONGER * tv)), key=np.sum)
+        mask = series.chemical_mask
+        good = np.ones(held.shape[1:], bool) if mask is None else mask.array()
+        by_element = np.array([_gain(b[good], a[good]) for a, b in zip(own, alone, strict=True)])
+        return _gain(alone[:, good], own[:, good]), by_element
+
+    def _deviances(self, some: TiltSeries, held: Array, tv: float) -> Values:
+        """Deviance of each held-out pixel, (element, angle, y, x)."""
+        volumes = self.reconstruct(some, tv=tv).volumes
+        expected = expected_chemical(some, volumes).astype(np.float64)
+        return deviance(held, HELD_OUT / (1.0 - HELD_OUT) * expected)
+
+    def halves(self, series: TiltSeries) -> dict[str, dict[str, ShellCorrelation]]:
+        """Shell correlation between reconstructions of two halves of the counts."""
+        one, other = (self.reconstruct(half).volumes for half in split_counts(series, seed=1))
+        return {
+            element: {
+                "all": shell_correlation(a, b, series.voxel_size_nm),
+                **{
+                    axis: shell_correlation(a, b, series.voxel_size_nm, (axis, HALF_ANGLE))
+                    for axis in AXES
+                },
+            }
+            for element, a, b in zip(series.elements, one, other, strict=True)
+        }
+
+    def self_simulated(self, series: TiltSeries) -> tuple[list[float], Array, float]:
+        """NRMSE of each element to expect, error of every voxel over its level, moves by noise."""
+        truth = self.solved.volumes
+        twin = self_simulated(series, self.solved, self.settings, self.device, seed=2)
+        solved = self.reconstruct(twin)
+        found = solved.volumes
+        known, law = as_solved(twin, solved, self.settings, self.device)
+        moves, _ = _of_haadf(known.filled(), expected_counts(known, found, law))
+        scores = [nrmse(v, t) / OPTIMISM for v, t in zip(found, truth, strict=True)]
+        errors = [_relative(v, t) for v, t in zip(found, truth, strict=True)]
+        return scores, np.stack(errors), rms(moves)
+
+
+def _gain(alone: Values, own: Values) -> tuple[float, float]:
+    """Relative excess of one mean deviance over another, and its standard error over pixels."""
+    base = max(float(own.mean()), 1e-30)
+    difference = alone - own
+    return float(difference.mean()) / base, float(difference.std() / math.sqrt(own.size)) / base
+
+
+def _relative(volume: Array, truth: Array) -> Array:
+    """Root mean square error about each voxel over the level of the element; NaN outside it."""
+    total = float(truth.sum(dtype=np.float64))
+    level = float((truth.astype(np.float64) ** 2).sum()) / total if total > 0 else 1.0
+    # an arbitrary unit of the scale is no error
+    scale = total / max(float(volume.sum(dtype=np.float64)), 1e-30)
+    square = ndimage.gaussian_filter((scale * volume - truth).astype(np.float64) ** 2, SMOOTH)
+    inside = ndimage.gaussian_filter(truth, SMOOTH) > LEAST_LEVEL * level
+    return np.where(inside, np.sqrt(square) / level, np.nan).astype(np.float32)
+
+
+def _check_alike(solved: Reconstruction, series: TiltSeries) -> None:
+    if solved.elements != series.elements:
+        names = ", ".join(series.elements)
+        raise BadInput("other elements", key="elements", value=solved.elements, accepted=names)
+    height, width = series.chemical.shape[-2:]
+    if solved.volumes.shape[2:] != (height, width):
+        raise BadInput(
+            "another size than the images",
+            key="volumes",
+            value=solved.volumes.shape,
+            accepted=f"(…, …, {height}, {width})",
+        )
+
+
+def _of_haadf(series: TiltSeries, expected: ExpectedCounts) -> tuple[Values, float]:
+    """Moves of the images against their model, and what is unexplained beyond the noise."""
+    if not len(series.haadf) or min(series.haadf.shape[-2:]) < PATCH + 2:
+        return np.zeros((0, 2)), 0.0
+    shifts = np.array(series.haadf_placement.of_each(len(series.haadf)))
+    moves = moves_against(series.haadf, expected.haadf, shifts)
+    noise = estimate_noise(series.haadf).variance(expected.haadf)
+    left = (series.haadf.astype(np.float64) - expected.haadf) ** 2 - noise
+    signal = expected.haadf - expected.haadf.min()
+    whole = float((signal.astype(np.float64) ** 2).mean())
+    return moves, math.sqrt(max(float(left.mean()), 0.0) / max(whole, 1e-30))
+
+
+def _elements(
+    found: Assessment,
+    series: TiltSeries,
+    expected: ExpectedCounts,
+    gains: Values,
+    scores: Sequence[float],
+    scaled: bool,
+) -> Iterator[ElementTrust]:
+    """What is known of each element; atoms are counted where scales are given."""
+    levels = series.chemical_background
+    unknown: list[tuple[float | None, float | None]] = [(None, None)] * len(gains)
+    fractions = _fractions(series) if scaled else unknown
+    tilts = len(series.chemical_angles_deg)
+    for i, name in enumerate(series.elements):
+        counts = series.chemical[i].astype(np.float64)
+        signal = float(counts.sum()) - levels[i] * counts.size
+        predicted = float(expected.chemical[i].sum(dtype=np.float64)) - levels[i] * counts.size
+        curves = found.halves[name]
+        yield ElementTrust(
+            name,
+            found.misfit.elements[i].overall,
+            float(gains[i, 0]),
+            float(gains[i, 1]),
+            {where: curve.resolution_nm(AGAINST_TRUTH) for where, curve in curves.items()},
+            scores[i],
+            signal / tilts,
+            math.sqrt(float(counts.sum())) / tilts,
+            predicted / signal if signal > 0 else math.nan,
+            fractions[i][0],
+            fractions[i][1],
+        )
+
+
+def _fractions(series: TiltSeries) -> Sequence[tuple[float | None, float | None]]:
+    """Share of each element in the atoms, with its counting error."""
+    assert series.chemical_scale is not None  # the solver's own, if not the file's
+    counts = series.chemical.sum(axis=(1, 2, 3), dtype=np.float64)
+    size = series.chemical[0].size
+    scales = np.array(series.chemical_scale)
+    amounts = (counts - np.array(series.chemical_background) * size) / scales
+    errors, total = np.sqrt(counts) / scales, max(float(amounts.sum()), 1e-30)
+    shares = amounts / total
+    # of independent amounts: that of one element enters its own share and that of all
+    mixed = [
+        math.sqrt(((1 - s) * e) ** 2 + s**2 * float((errors**2).sum() - e**2)) / total
+        for s, e in zip(shares, errors, strict=True)
+    ]
+    return list(zip(map(float, shares), mixed, strict=True))

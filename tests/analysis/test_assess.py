@@ -1,0 +1,109 @@
+"""An assessment without truth: what it counts, which faults it names, and its page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tomoatlas.analysis.assess import SOLVES, assess
+from tomoatlas.analysis.assess_page import assessment_lines, write_assessment
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.formats import load_reconstruction, save_reconstruction, save_volumes
+from tomoatlas.phantoms.kinds import make_specimen
+from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.settings import newest_settings
+from tomoatlas.recon_core.solver import reconstruct
+
+QUICK = newest_settings().model_copy(update={"max_iterations": 30})
+PLAN = Acquisition(haadf_tilts=15, chemical_tilts=7, chemical_snr=6.0, contrast="linear")
+
+
+@pytest.fixture(scope="module")
+def series():
+    return simulate(make_specimen("composite", 16), PLAN, seed=1)
+
+
+@pytest.fixture(scope="module")
+def solved(series):
+    return reconstruct(series, settings=QUICK)
+
+
+@pytest.fixture(scope="module")
+def calls():
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(series, solved, calls):
+    return assess(solved, series, say=lambda *n: calls.append(n))
+
+
+def test_a_sound_reconstruction_is_measured(found, series, calls):
+    assert calls == [(n + 1, SOLVES) for n in range(SOLVES)]
+    assert [each.element for each in found.elements] == list(series.elements)
+    signal = series.chemical.sum(axis=(1, 2, 3)) / 7
+    for each, counts, level in zip(found.elements, signal, series.chemical_background, strict=True):
+        assert each.counts == pytest.approx(counts - level * 256, rel=1e-3)
+        assert each.total == pytest.approx(1.0, abs=0.2)
+        assert 0 < each.nrmse < 2
+        assert min(each.resolution_nm.values()) >= 2 * series.voxel_size_nm * 0.999
+    assert sum(each.fraction for each in found.elements) == pytest.approx(1.0)
+    low, high = found.interval
+    assert low < found.nrmse < high
+    assert found.uncertainty.shape == (3, 16, 16, 16)
+
+
+def test_fractions_need_known_scales_and_are_right_with_them(found, series, solved):
+    truth = make_specimen("composite", 16).volumes.sum(axis=(1, 2, 3))
+    for each, share in zip(found.elements, truth / truth.sum(), strict=True):
+        assert each.fraction == pytest.approx(share, abs=5 * each.fraction_error)
+    unknown = replace(series, chemical_scale=None)
+    again = assess(reconstruct(unknown, settings=QUICK), unknown)
+    assert {each.fraction for each in again.elements} == {None}
+
+
+def test_haadf_that_lies_elsewhere_is_not_to_be_fused(series):
+    aside = np.roll(series.haadf, 4, axis=2)
+    mixed = replace(series, haadf=aside, haadf_scale=None)
+    found = assess(reconstruct(mixed, settings=QUICK), mixed)
+    assert {"fusion", "haadf-model"} <= {finding.kind for finding in found.findings}
+    assert found.gain < 0
+    assert not found.as_dict()["trusted"]
+
+
+def test_its_numbers_are_json_and_words(found, tmp_path, solved):
+    text = json.dumps(found.as_dict(), allow_nan=False)
+    assert json.loads(text)["trusted"] == (not found.findings)
+    assert sum("counts per tilt" in line for line in assessment_lines(found)) == 3
+    page = tmp_path / "page.html"
+    write_assessment(page, found, solved, "<b>mine</b>")
+    html = page.read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") == 3
+    assert "<b>mine</b>" not in html
+
+
+def test_a_file_keeps_what_an_assessment_needs(solved, tmp_path):
+    save_reconstruction(tmp_path / "v.h5", solved)
+    read = load_reconstruction(tmp_path / "v.h5")
+    assert read.status == solved.status
+    assert dict(read.facts) | solved.facts == dict(read.facts)
+    assert read.haadf.coefficients == solved.haadf.coefficients
+    save_volumes(tmp_path / "bare.h5", solved.volumes, solved.elements, 1.0)
+    with pytest.raises(BadInput) as caught:
+        load_reconstruction(tmp_path / "bare.h5")
+    assert caught.value.key == "method"
+
+
+def test_volumes_of_another_series_are_refused(series, solved):
+    with pytest.raises(BadInput) as caught:
+        assess(solved, series.of(np.array([True, False, True])))
+    assert caught.value.key == "elements"
+    wide = replace(solved, volumes=np.zeros((3, 16, 16, 20), np.float32))
+    with pytest.raises(BadInput) as caught:
+        assess(wide, series)
+    assert caught.value.key == "volumes"
+    with pytest.raises(BadInput):
+        assess(replace(solved, facts={}), series)
