@@ -91,13 +91,15 @@ def export(source: Path, out: Path, force: bool, quiet: bool) -> None:
     """Convert a specimen or a reconstruction for other programs.
 
     EMD for tomviz, hspy for HyperSpy, TIFF for ImageJ and napari (elements as channels), MRC for
-    IMOD and Chimera (one file per element: F.mrc becomes F_Co.mrc and so on). Installed plugins add
-    formats; one that holds tilt series alone takes a tilt series.
+    IMOD and Chimera (one file per element: F.mrc becomes F_Co.mrc and so on). Each keeps elements,
+    units and how the volumes were made. Installed plugins add formats; one that holds tilt series
+    alone takes a tilt series.
     """
     from ...phantoms.formats import (
         export_series,
         export_volumes,
         exported_paths,
+        load_facts,
         load_tilt_series,
         load_volumes,
         takes_series_alone,
@@ -112,6 +114,7 @@ def export(source: Path, out: Path, force: bool, quiet: bool) -> None:
         # All of them before the first is written: half an export would look like one.
         for path in exported_paths(out, elements):
             refuse_existing(path, force)
-        written = export_volumes(out, concentrations, elements, voxel_size_nm)
+        facts = load_facts(source)
+        written = export_volumes(out, concentrations, elements, voxel_size_nm, facts)
     for path in () if quiet else written:
         click.echo(path)

@@ -7,6 +7,8 @@ other programs open in :mod:`tomoatlas.phantoms.formats.exchange`; others are ad
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +203,20 @@ def load_volumes(path: str | Path) -> Volumes:
     return content.volumes, content.elements, content.voxel_size_nm
 
 
+def load_facts(path: str | Path) -> Mapping[str, object]:
+    """Read how the volumes of a file were made: method, weights, settings, misfit, version.
+
+    Parameters
+    ----------
+    path : of the file.
+
+    Returns
+    -------
+    mapping : name to text, number or tuple of numbers; empty for volumes of other programs.
+    """
+    return _read_volumes(Path(path)).facts
+
+
 def load_reconstruction(path: str | Path) -> Reconstruction:
     """Read a reconstruction with the record of how it was made.
 
@@ -333,7 +349,11 @@ def exported_paths(out: Path, elements: tuple[str, ...]) -> list[Path]:
 
 
 def export_volumes(
-    out: Path, volumes: Array, elements: tuple[str, ...], voxel_size_nm: float
+    out: Path,
+    volumes: Array,
+    elements: tuple[str, ...],
+    voxel_size_nm: float,
+    facts: Mapping[str, object] = files.NONE,
 ) -> list[Path]:
     """Write volumes in the format that a path's suffix names.
 
@@ -343,6 +363,7 @@ def export_volumes(
     volumes : concentrations, (element, z, y, x).
     elements : chemical symbols, in the order of ``volumes``.
     voxel_size_nm : edge of a voxel, nm.
+    facts : provenance, name to value: see :func:`load_facts`.
 
     Returns
     -------
@@ -356,12 +377,12 @@ def export_volumes(
     found = format_to_write(out, "volumes")
     data = np.ascontiguousarray(volumes, dtype=np.float32)
     # one file of all elements, unless the format holds a single volume
-    whole = Concentrations(data, tuple(elements), voxel_size_nm)
+    whole = Concentrations(data, tuple(elements), voxel_size_nm, facts=facts)
     paths = _paths(found, out, elements)
     parts = [whole]
     if found.one_per_element:
         parts = [
-            Concentrations(volume[None], (element,), voxel_size_nm)
+            replace(whole, volumes=volume[None], elements=(element,))
             for volume, element in zip(data, elements, strict=True)
         ]
     for path, part in zip(paths, parts, strict=True):

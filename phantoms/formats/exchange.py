@@ -9,7 +9,8 @@ suffix     opened by                    holds
 ``.hspy``  HyperSpy                     all elements, as one signal, by RosettaSciIO's writer
 =========  ===========================  ========================================================
 
-Concentrations as float32, with the edge of a voxel.
+Concentrations as float32, with the edge of a voxel, and how they were made: in EMD as attributes of
+the group ``comments``, in TIFF as ImageJ's "Info", in MRC as labels, in hspy as original metadata.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ HYPERSTACK = "an ImageJ hyperstack (z, channel, y, x) whose labels begin with el
 ANGSTROM_PER_NM = 10.0
 LABEL = "tomoatlas: concentration of "
 """Start of the label that holds the element: MRC has no field for it."""
+MOST_LABELS, LABEL_LENGTH = 9, 79  # beside the element's, of the ten of 80 characters in MRC
+MOST_TEXT = 1000  # characters of a fact
+TELLING = ("software", "method", "haadf", "tv", "contrast", "gamma", "regulariser", "status")
+"""Facts that MRC keeps at any rate."""
 
 
 def write_emd(path: Path, content: Concentrations) -> None:
@@ -58,12 +63,43 @@ def write_emd(path: Path, content: Concentrations) -> None:
             _dimensions(group, volume.shape, content.voxel_size_nm)
             group["data"] = volume.T
             group["data"].attrs["name"] = np.bytes_(element)
+        comments = file.create_group("comments")
+        for name, value in _provenance(content).items():
+            comments.attrs[name] = value
         together = file.create_group("data/tomography")
         _dimensions(together, volumes.shape[1:], content.voxel_size_nm)
         # a hard link: tomviz shows the first channel as the volume, the others as scalars
         together["data"] = file[f"{places[0]}/data"]
         for element, place in zip(elements[1:], places[1:], strict=True):
             together[f"tomviz_scalars/{element}"] = file[f"{place}/data"]
+
+
+def _provenance(content: Concentrations) -> dict[str, str | float]:
+    """How the volumes were made, as text and numbers that every format holds."""
+    known: dict[str, str | float] = {"software": f"tomoatlas {version('tomoatlas')}"}
+    for name, value in content.facts.items():
+        # misfits by tilt are too long for a label; a bool is written as text
+        if isinstance(value, str | bool):
+            known[name] = str(value)[:MOST_TEXT]
+        elif isinstance(value, int | float):
+            known[name] = value
+    return known
+
+
+def _labels(facts: dict[str, str | float]) -> list[str]:
+    """Facts in as few labels as hold them; the most telling ones come first."""
+    order = sorted(facts, key=lambda name: (name not in TELLING, list(facts).index(name)))
+    lines = [""]
+    for name in order:
+        value = facts[name]
+        text = f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
+        text = text.encode("ascii", "replace").decode()[:LABEL_LENGTH]
+        longer = f"{lines[-1]}, {text}" if lines[-1] else text
+        if len(longer) <= LABEL_LENGTH:
+            lines[-1] = longer
+        else:
+            lines.append(text)
+    return lines[:MOST_LABELS]
 
 
 def _dimensions(group: h5py.Group, shape: tuple[int, ...], voxel_size_nm: float) -> None:
@@ -187,6 +223,7 @@ def write_tiff(path: Path, content: Concentrations) -> None:
         "unit": "nm",
         "mode": "grayscale",
         "Labels": labels,
+        "Info": "\n".join(f"{name} = {value}" for name, value in _provenance(content).items()),
         "min": 0.0,
         "max": float(content.volumes.max(initial=0.0)),
     }
@@ -277,6 +314,8 @@ def write_mrc(path: Path, content: Concentrations) -> None:
         file.voxel_size = ANGSTROM_PER_NM * content.voxel_size_nm
         file.header.nlabl = 0  # in place of mrcfile's own label, which holds the time
         file.add_label(f"{LABEL}{element}")
+        for line in _labels(_provenance(content)):
+            file.add_label(line)
 
 
 def read_mrc(path: Path) -> Concentrations:
@@ -361,7 +400,7 @@ def _hyperspy_signal(content: Concentrations) -> dict[str, Any]:
             "Sample": {"elements": elements},
             "Signal": {"signal_type": "", "quantity": "concentration"},
         },
-        "original_metadata": {},
+        "original_metadata": {"tomoatlas": _provenance(content)},
         "tmp_parameters": {},
         "attributes": {"_lazy": False},
         "learning_results": {},

@@ -115,6 +115,30 @@ def test_hspy_is_read_by_rosettasciio(volumes, tmp_path):
     assert (elements, size) == (ELEMENTS, VOXEL)
 
 
+FACTS = {"method": "fused", "haadf": 0.3, "tv": 1.4, "film": True, "by_tilt": (1.0, 2.0), "µ": "é"}
+
+
+def test_every_format_keeps_how_the_volumes_were_made(volumes, tmp_path):
+    mrcfile = pytest.importorskip("mrcfile", reason="needs mrcfile")
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    emd = pytest.importorskip("rsciio.emd", reason="needs rosettasciio")
+    hspy = pytest.importorskip("rsciio.hspy", reason="needs rosettasciio")
+    for suffix in ("emd", "tif", "mrc", "hspy"):
+        export_volumes(tmp_path / f"v.{suffix}", volumes, ELEMENTS, VOXEL, FACTS)
+    with tifffile.TiffFile(tmp_path / "v.tif") as file:
+        assert "haadf = 0.3" in file.imagej_metadata["Info"].splitlines()
+    with mrcfile.open(next(tmp_path.glob("v_*.mrc"))) as file:
+        labels = file.get_labels()
+    assert any("method fused, haadf 0.3, tv 1.4" in label for label in labels)
+    assert max(map(len, labels)) <= 80
+    (signal,) = hspy.file_reader(str(tmp_path / "v.hspy"))
+    kept = signal["original_metadata"]["tomoatlas"]
+    assert (kept["method"], kept["tv"], kept["µ"]) == ("fused", 1.4, "é")
+    signals = emd.file_reader(str(tmp_path / "v.emd"))
+    assert signals[0]["original_metadata"]["comments"]["haadf"] == 0.3
+    assert "by_tilt" not in kept
+
+
 def test_other_suffixes_and_missing_packages_are_one_line(volumes, tmp_path, monkeypatch):
     with pytest.raises(BadInput) as caught:
         exported_paths(tmp_path / "v.raw", ELEMENTS)
