@@ -62,6 +62,7 @@ SMALLEST_IMAGE = 8  # pixels per edge
 ROUNDS = 40  # of projection matching, at most
 SETTLED = 0.005  # pixels: no image moves farther
 IN_PLACE, UNTURNED = 0.5, 0.5  # pixels and degrees that may be noise, if they fit no better
+WORSE = 1.001  # times the residual as recorded, above which images fit worse
 TRUSTED = 0.1  # pixels: a last step above this has not converged
 STEPS = 12  # conjugate gradients of a volume: more follow the noise
 ISOLATED = 0.15  # signal at the edges, as a part of the largest: above it no vacuum surrounds
@@ -101,14 +102,14 @@ class Alignment:
     def converged(self) -> bool:
         """Whether the last images moved by less than a tenth of a pixel, and fit better."""
         settled = (self.steps or (0.0,))[-1] <= TRUSTED and self.map_step <= TRUSTED
-        return settled and self.residual_after <= 1.001 * self.residual_before
+        return settled and self.residual_after <= WORSE * self.residual_before
 
     @property
     def reason(self) -> str:
         """Why it did not converge; empty if it did."""
         if self.converged:
             return ""
-        if self.residual_after > 1.001 * self.residual_before:
+        if self.residual_after > WORSE * self.residual_before:
             return (
                 f"the images fit worse than as recorded (unexplained "
                 f"{self.residual_before:.3g} → {self.residual_after:.3g} of the signal)"
@@ -171,21 +172,30 @@ def align(series: TiltSeries, report: Callable[[str], None] | None = None) -> Al
     say = report or (lambda _: None)
     say("shifts and rotation of the HAADF images")
     recorded, images = images, _coarse_to_fine(images, isolated)
-    if _in_place(recorded, images, before):
-        images = replace(recorded, rotation_deg=0.0, steps=images.steps)
+    mended, after = True, _residual(images)
+    if after >= before and _small(recorded, images):
+        mended, after = False, before
         notes.append(NOTHING_TO_MEND)
+    elif after > WORSE * before:
+        mended = False
+        notes.append(NO_BETTER)
+    if not mended:
+        images = replace(recorded, rotation_deg=0.0, steps=images.steps)
     say("shifts of the maps")
     maps, map_step = _matched_maps(seen, images)
     if min(seen.haadf.shape[1:]) <= LARGE and images.steps[-1] <= TRUSTED:
         say("shifts of the maps, by the elements that they show")
         maps, map_step = _by_elements(seen, images, maps)
+    if map_step > TRUSTED and (together := _recorded_together(seen, images)) is not None:
+        notes.append(TOGETHER)
+        maps, map_step = together, 0.0
     haadf_shifts, map_shifts = _kept_frame(seen, images, maps)
     placed = replace(
         series,
         haadf_placement=_placed(haadf_shifts, images.rotation_deg),
         chemical_placement=_placed(map_shifts, images.rotation_deg),
     )
-    return Alignment(placed, images.steps, map_step, before, _residual(images), tuple(notes))
+    return Alignment(placed, images.steps, map_step, before, after, tuple(notes))
 
 
 def unsteadiness(series: TiltSeries) -> tuple[float, float] | None:
@@ -241,17 +251,26 @@ def _check(series: TiltSeries) -> None:
 
 
 NOTHING_TO_MEND = "nothing to mend: the HAADF images fit as they were recorded"
+NO_BETTER = "left as they were recorded: no placement of the HAADF images fits better"
+TOGETHER = "the maps did not settle: placed like the HAADF images of the same tilts"
 NOT_ISOLATED = (
     "the specimen reaches the edges of the images: matter that enters and leaves the field is not "
     "told from shifts"
 )
 
 
-def _in_place(recorded: _Images, found: _Images, before: float) -> bool:
-    """Whether moves are small and fit no better than none: there is nothing to mend."""
+def _recorded_together(series: TiltSeries, images: _Images) -> Values | None:
+    """Shifts of the HAADF images at the tilts of the maps; None if the tilts are others."""
+    places = dict(zip(images.angles_deg, images.shifts, strict=True))
+    if not set(series.chemical_angles_deg) <= set(places):
+        return None
+    return np.array([places[angle] for angle in series.chemical_angles_deg])
+
+
+def _small(recorded: _Images, found: _Images) -> bool:
+    """Whether the moves that were found may be noise."""
     moves = float(np.sqrt((_without_specimen(recorded, found.shifts) ** 2).mean()))
-    small = moves <= IN_PLACE and abs(found.rotation_deg) <= UNTURNED
-    return small and _residual(found) >= before
+    return moves <= IN_PLACE and abs(found.rotation_deg) <= UNTURNED
 
 
 def _signal(series: TiltSeries) -> tuple[Array, bool]:

@@ -198,7 +198,13 @@ def reconstruct_file(
         raise BadInput(solved.message or "cannot be reconstructed", source=tilts)
     # A diverged volume looks like one; not writing it is safer.
     if solved.status is Status.DIVERGED:
-        return Exit.TRIALS_FAILED, (f"diverged: {solved.message}; nothing was written",)
+        lines = [f"diverged: {solved.message}; nothing was written"]
+        if choice.method.weight_names[:1] == ("haadf",):
+            lines.append(
+                "do not trust fusion here: HAADF and maps may contradict each other; "
+                "--method chemistry-tv does without HAADF"
+            )
+        return Exit.TRIALS_FAILED, (*lines,)
     found = _misfit(series, solved, settings, device)
     facts = {"version": package_version("tomoatlas"), **choice.facts, **found.facts}
     save_reconstruction(out, solved, facts, overwrite=force)

@@ -157,8 +157,8 @@ def test_assess_writes_a_page_and_says_what_it_doubts(tilts, tmp_path, capsys, r
     assert (code == 0) == found["trusted"]
     assert set(found["elements"]) == {"Co", "Cu", "O", "Au"}
     assert page.is_file()
-    assert refusal("assess", out, tilts).source == str(page)
-    assert refusal("assess", tilts, tilts, "--out", tmp_path / "n.html").source == str(tilts)
+    assert refusal("assess", out, tilts).source == page
+    assert refusal("assess", tilts, tilts, "--out", tmp_path / "n.html").source == tilts
 
 
 def test_reconstruct_with_an_atlas(tilts, folder, tmp_path, capsys):

@@ -10,7 +10,8 @@ import pytest
 from misaligned import Fault, displaced, misaligned, own, specimen_in_vacuum
 from recon_cases import tilt_series
 
-from tomoatlas.recon_core.alignment import Alignment, align
+from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.recon_core.alignment import NOTHING_TO_MEND, Alignment, align
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.geometry import STILL
 from tomoatlas.recon_core.tiltseries import TiltSeries
@@ -61,6 +62,17 @@ def test_what_is_in_place_stays() -> None:
     for placement in (result.haadf_placement, result.chemical_placement):
         assert np.abs(own(placement)).max() < 0.35
     assert abs(result.haadf_placement.rotation_deg) < 0.3
+
+
+def test_where_nothing_fits_better_nothing_is_mended() -> None:
+    plan = Acquisition(haadf_tilts=21, chemical_tilts=5, haadf_snr=1e6, chemical_snr=20.0)
+    plan = plan.model_copy(update={"contrast": "linear"})
+    result = align(simulate(specimen_in_vacuum("composite", 18, 28, 1), plan, 0))
+    assert result.converged
+    assert NOTHING_TO_MEND in result.notes
+    assert result.residual_after == result.residual_before
+    assert result.series.haadf_placement.rotation_deg == 0
+    assert np.abs(own(result.series.haadf_placement)).max() < 0.35
 
 
 def test_a_series_that_does_not_belong_together_does_not_converge() -> None:
