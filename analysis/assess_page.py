@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..phantoms.formats.files import write_aside
+from ..recon_core.methods import Method
 from ..recon_core.metrics.resolution import AGAINST_TRUTH
 from ..recon_core.result import Reconstruction
 from .figures.draw import figure_bytes, own_look, plain_log_ticks
@@ -84,7 +85,7 @@ def assessment_lines(found: Assessment) -> list[str]:
     """
     low, high = found.interval
     lines = [str(channel) for channel in found.misfit.channels]
-    lines.append(_judged(found))
+    lines += [_judged(found)] if _judged(found) else []
     lines += [
         f"{e.element}: resolution {_nm(e.resolution_nm['all'])} nm (z {_nm(e.resolution_nm['z'])}, "
         f"y {_nm(e.resolution_nm['y'])}, x {_nm(e.resolution_nm['x'])}), NRMSE to expect "
@@ -112,7 +113,9 @@ def _facts(found: Assessment) -> dict[str, str]:
 
 
 def _judged(found: Assessment) -> str:
-    """Fused beside chemistry + TV, in words."""
+    """Fused beside chemistry + TV, in words; empty for volumes without HAADF."""
+    if found.method is not Method.FUSED:
+        return ""
     gain, error = found.gain, found.gain_error
     verb = "better" if gain > 0 else "worse"
     return (
