@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .phantoms.acquire import simulate
     from .phantoms.acquisition import Acquisition
     from .phantoms.formats import (
-        load_reconstruction,
         load_specimen,
         load_tilt_series,
         load_volumes,
@@ -73,7 +72,6 @@ _HOMES = {
     "reconstruct_batch": "recon_core.solver",
     "Reconstruction": "recon_core.result",
     "save_reconstruction": "phantoms.formats",
-    "load_reconstruction": "phantoms.formats",
     "load_volumes": "phantoms.formats",
     "evaluate": "analysis.scores",
     "Study": "sweep.study",
@@ -105,7 +103,6 @@ __all__ = [
     "evaluate",
     "figure",
     "load_atlas",
-    "load_reconstruction",
     "load_specimen",
     "load_study",
     "load_tilt_series",

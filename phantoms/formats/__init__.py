@@ -239,7 +239,7 @@ def load_reconstruction(path: str | Path) -> Reconstruction:
     >>> result = ta.reconstruct(series, "ml", settings=ta.SolverSettings(max_iterations=5))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     ta.save_reconstruction(f"{folder}/volumes.h5", result)
-    ...     ta.load_reconstruction(f"{folder}/volumes.h5").facts["method"]
+    ...     load_reconstruction(f"{folder}/volumes.h5").facts["method"]
     'ml'
     """
     content = _read_volumes(Path(path))
