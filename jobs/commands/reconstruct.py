@@ -205,7 +205,7 @@ def reconstruct_file(
                 "--method chemistry-tv does without HAADF"
             )
         return Exit.TRIALS_FAILED, (*lines,)
-    found = _misfit(series, solved, settings, device)
+    found = _misfit(series, solved, settings, choice, device)
     facts = {"version": package_version("tomoatlas"), **choice.facts, **found.facts}
     save_reconstruction(out, solved, facts, overwrite=force)
     return Exit.DONE, (
@@ -218,7 +218,11 @@ def reconstruct_file(
 
 
 def _misfit(
-    series: TiltSeries, solved: Reconstruction, settings: SolverSettings, device: str
+    series: TiltSeries,
+    solved: Reconstruction,
+    settings: SolverSettings,
+    choice: MethodChoice,
+    device: str,
 ) -> Misfit:
     """How far the data lie from the projected volumes, in units of their noise."""
     from ...recon_core.gpu import device_named
@@ -226,6 +230,10 @@ def _misfit(
     from ...recon_core.solver.normalisation import as_solved
 
     known, law = as_solved(series, solved, settings, device_named(device))
+    # without HAADF there is no model of it: unless the file knows one, its vacuum and scale would
+    # be judged alone
+    if not choice.weights.haadf and series.haadf_scale is None:
+        known = known.of_tilts((), range(len(known.chemical_angles_deg)))
     return misfit(known, solved.volumes, law)
 
 

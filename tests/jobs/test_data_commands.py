@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,21 @@ def test_reconstruct_records_how(options, method, weights, tilts, tmp_path, caps
         assert file.attrs["misfit_Au"] > 0
         assert file.attrs["misfit_HAADF_by_tilt"].shape == (9,)
         assert {n: file.attrs[n] for n in ("haadf", "tv") if n in file.attrs} == weights
+
+
+def test_haadf_of_unknown_scale_is_not_judged_by_what_has_not_seen_it(tilts, tmp_path):
+    measured = tmp_path / "measured.h5"
+    shutil.copy(tilts, measured)
+    with h5py.File(measured, "a") as file:
+        del file["haadf"].attrs["scale"]
+    judged = {}
+    for method in ("fused", "chemistry-tv"):
+        out = tmp_path / f"{method}.h5"
+        options = ["--method", method, "--max-iterations", "5", "--out", str(out)]
+        assert main(["reconstruct", str(measured), *options]) == 0
+        with h5py.File(out) as file:
+            judged[method] = "misfit_HAADF" in file.attrs, "misfit_Au" in file.attrs
+    assert judged == {"fused": (True, True), "chemistry-tv": (False, True)}
 
 
 def test_doubtful_data_are_reconstructed_with_a_warning(tilts, tmp_path, capsys):
