@@ -116,6 +116,7 @@ READABLE = 24
 
 # Ratio of the ends of a logarithmic axis from which ticks at the decades are enough.
 _MANY_DECADES = 500.0
+_HALF_A_DECADE = 3.0
 
 
 def draw_map(
@@ -375,12 +376,16 @@ def add_colourbar(
 def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
     """Plain numbers at 1, 2, 5 of each decade of a logarithmic axis; over many decades only at 1.
 
+    Within half a decade they are closer, or there would be one number or none.
+
     Parameters
     ----------
     axis : the x or y axis.
     low, high : its ends.
     """
     steps = (1.0,) if high > _MANY_DECADES * low else (1.0, 2.0, 5.0)
+    if high < _HALF_A_DECADE * low:
+        steps = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
     axis.set_major_locator(LogLocator(subs=steps))
     axis.set_major_formatter("{x:,.12g}")
     axis.set_minor_formatter(NullFormatter())
