@@ -383,7 +383,7 @@ def plain_log_ticks(axis: Axis, low: float, high: float) -> None:
     axis : the x or y axis.
     low, high : its ends.
     """
-    steps = (1.0,) if high > _MANY_DECADES * low else (1.0, 2.0, 5.0)
+    steps: tuple[float, ...] = (1.0,) if high > _MANY_DECADES * low else (1.0, 2.0, 5.0)
     if high < _HALF_A_DECADE * low:
         steps = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
     axis.set_major_locator(LogLocator(subs=steps))
