@@ -183,7 +183,7 @@ def _scores(records: Sequence[Mapping[str, Any]], score: Score) -> NDArray[np.fl
 
 def _outcomes(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The outcome of each trial as first recorded, without attempts that were retried."""
-    first: dict[tuple[Any, Any], Mapping[str, Any]] = {}
+    first: dict[int, Mapping[str, Any]] = {}
     for record in records:
         if is_final(record):
             # The first record counts: a trial run twice, by two runs on one folder, has one result.
@@ -191,8 +191,12 @@ def _outcomes(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list(first.values())
 
 
-def _key(record: Mapping[str, Any]) -> tuple[Any, Any]:
-    return record.get("trial_id"), record.get("number")
+def _key(record: Mapping[str, Any]) -> int:
+    """What tells trials apart, in a report as in a run."""
+    # its settings as well: a line damaged in its cell must not hide the sound one
+    cell, weights = record.get("cell") or {}, record.get("weights") or {}
+    settings = (record.get("method"), *cell.values(), *weights.values())
+    return hash((record.get("trial_id"), record.get("number"), settings))
 
 
 def _spent_before(
@@ -200,7 +204,7 @@ def _spent_before(
 ) -> NDArray[np.float64]:
     """Seconds that each trial's retried attempts took."""
     attempts = [record for record in records if not is_final(record)]
-    spent: Counter[tuple[Any, Any]] = Counter()
+    spent: Counter[int] = Counter()
     for record, own in zip(attempts, np.nan_to_num(_seconds(attempts)).tolist(), strict=True):
         # Retried attempts used the device too, although their results count nowhere.
         spent[_key(record)] += own

@@ -122,6 +122,19 @@ def test_a_doubled_line_counts_once():
     assert len(trials_table([record(0), record(0), record(1)])) == 2
 
 
+def test_a_line_damaged_in_its_cell_does_not_hide_the_sound_one_that_a_run_counts(folder, study):
+    journal = folder / "trials.jsonl"
+    whole = load_trials(folder)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    damaged = json.loads(lines[0])
+    other = next(dict(c.values) for c in study.cells() if dict(c.values) != damaged["cell"])
+    journal.write_bytes(json.dumps(damaged | {"cell": other}).encode() + b"\n" + b"".join(lines))
+    found = load_trials(folder)
+    same = ["trial_id", "number", *(name for name in whole if str(name).startswith("acquisition."))]
+    assert len(whole.merge(found, on=same)) == len(whole)
+    assert len(found) == len(whole) + 1
+
+
 def test_empty_journal_gives_nan_rows(study):
     table = atlas_table(trials_table([]), study)
     assert len(table) == 9
