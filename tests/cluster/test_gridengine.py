@@ -158,7 +158,6 @@ def test_a_job_that_cannot_drain_is_ended_and_its_successor_starts(overrun: Chai
     record = accounted(overrun.first)[-1]
     # it leaves its trials by its own clock, or the notice at h_rt ends it: whichever comes first
     assert record["exit_status"].split()[0] in {"0", str(128 + signal.SIGUSR2)}
-    assert len(overrun.study.records()) == 0
     until(lambda: len(overrun.logs()) >= 2)
     successor = overrun.logs()[1]
     assert successor in waiting(overrun.job_name) or accounted(successor)
