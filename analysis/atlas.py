@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from ..phantoms.formats.files import DAMAGE, check_size, created, opened, write_aside
+from ..phantoms.formats.files import DAMAGE, check_dataset, check_size, created, opened, write_aside
 from ..recon_core.errors import BadInput, printable
 from ..sweep.record import StudyFolder
 from ..sweep.study.identity import LATER
@@ -411,6 +411,6 @@ def _load_h5(path: Path) -> Atlas:
 
 def _as_read(dataset: h5py.Dataset) -> np.ndarray[Any, Any]:
     text = h5py.check_string_dtype(dataset.dtype) is not None
-    check_size(dataset.shape, dataset.dtype, dataset.name)
+    check_dataset(dataset, str(dataset.name))
     values = dataset.asstr()[()] if text else dataset[()]
     return np.atleast_1d(np.asarray(values))

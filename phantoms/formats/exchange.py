@@ -422,6 +422,7 @@ def read_hspy(path: Path) -> Concentrations:
     """
     with needed("rosettasciio", "microscope", "hspy files"):
         from rsciio import hspy
+    files.check_datasets(path)
     try:
         signal = hspy.file_reader(str(path))[0]
         data, axes = np.asarray(signal["data"]), signal["axes"]

@@ -22,6 +22,13 @@ Attributes = Mapping[str, object]
 NONE: Attributes = MappingProxyType({})
 HDF5 = "a whole HDF5 file"
 OWN = "a file that holds all of its data itself"
+CHUNK_RECORD = 4096
+"""Bytes that HDF5 2 takes for each chunk of one read: 3.9 GiB for a million chunks of one value."""
+PYTHON_FLOAT = 32
+"""Bytes of a number in a tuple: four times those of its array."""
+MOST_PACKED = 4096
+"""Bytes read for one of a file: deflate packs 1,032 into one at most, and chunks are unpacked
+beside the array. A small file that declares more was damaged, or made to fill the memory."""
 
 DAMAGE = (
     ArithmeticError,
@@ -220,25 +227,76 @@ def array(file: h5py.Group, key: str) -> NDArray[np.generic]:
         raise BadInput("dataset missing", key=key, accepted=f"a file with {key}")
     if dataset.dtype.kind not in "fiu" or dataset.shape is None:
         raise BadInput("not numbers", key=key, value=str(dataset.dtype), accepted="a numeric array")
-    check_size(dataset.shape, dataset.dtype, key)
+    check_dataset(dataset, key)
     values: NDArray[np.generic] = dataset[()]
     return np.asarray(values)
 
 
-def check_size(shape: tuple[int, ...], dtype: np.dtype[Any], key: str) -> None:
+def check_dataset(dataset: h5py.Dataset, key: str) -> None:
+    """Refuse a dataset before it is read that the memory or its own file cannot hold.
+
+    Parameters
+    ----------
+    dataset : of any shape and type.
+    key : what the error calls it.
+
+    Raises
+    ------
+    BadInput : too large for the memory, or for the bytes of its file.
+    """
+    shape, chunks = dataset.shape or (), dataset.chunks
+    # HDF5 lists every chunk that a read touches, and unpacks a whole one whatever part it wants.
+    beside = 0
+    if chunks is not None:
+        count = math.prod(-(-int(n) // int(c)) for n, c in zip(shape, chunks, strict=True))
+        beside = count * CHUNK_RECORD + 2 * math.prod(map(int, chunks)) * dataset.dtype.itemsize
+    check_size(shape, dataset.dtype, key, beside)
+    held = Path(dataset.file.filename).stat().st_size
+    if math.prod(map(int, shape)) * dataset.dtype.itemsize + beside > MOST_PACKED * held:
+        raise BadInput(
+            f"larger than a file of {held} bytes can hold",
+            key=key,
+            value=tuple(map(int, shape)),
+            accepted="an array whose values the file holds, in chunks of many of them",
+        )
+
+
+def check_datasets(path: Path) -> None:
+    """Refuse a file for another library's reader: each of its datasets is checked before.
+
+    Parameters
+    ----------
+    path : of an HDF5 file.
+
+    Raises
+    ------
+    BadInput : unreadable, data in other files, or a dataset that :func:`check_dataset` refuses.
+    """
+
+    def check(name: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset):
+            check_dataset(node, name)
+
+    with reading(path) as file:
+        file.visititems(check)
+
+
+def check_size(shape: tuple[int, ...], dtype: np.dtype[Any], key: str, beside: int = 0) -> None:
     """Refuse an array that the memory cannot hold, before it is read.
 
     Parameters
     ----------
     shape, dtype : as the file declares them, whatever it really holds.
     key : what the error calls it.
+    beside : bytes that reading it takes besides.
 
     Raises
     ------
     BadInput : names the shape and the memory that is free.
     """
     # Python's integers: a shape may be made up to overflow.
-    needed = math.prod(map(int, shape)) * (dtype.itemsize + np.dtype(np.float32).itemsize)
+    values = math.prod(map(int, shape))
+    needed = values * (dtype.itemsize + np.dtype(np.float32).itemsize) + beside
     free = available_bytes()
     if needed > free:
         raise BadInput(
@@ -277,6 +335,7 @@ def numbers(file: h5py.Group, key: str) -> tuple[float, ...]:
     values = array(file, key)
     if values.ndim != 1:
         raise BadInput("wrong shape", key=key, value=values.shape, accepted="one axis")
+    check_size(values.shape, values.dtype, key, values.size * PYTHON_FLOAT)
     return tuple(float(value) for value in values)
 
 

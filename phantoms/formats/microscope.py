@@ -167,6 +167,7 @@ def _dimension(node: object) -> dict[str, Any]:
     name, units = (
         files.plain_text(node.attrs.get(key, "")).strip("[] ") for key in ("name", "units")
     )
+    files.check_dataset(node, str(node.name))
     values = np.asarray(node[()], np.float64)
     step = float(values[1] - values[0]) if len(values) > 1 else 1.0
     plain = "" if name.lower() == "z" else name

@@ -100,20 +100,24 @@ def _beyond_json(line: bytes) -> object:
 
 
 def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a text that comes in blocks; the last one may lack its end.
+    r"""The lines of a text that comes in blocks; only the last one may lack its end.
 
     Parameters
     ----------
     blocks : pieces of the text, in order.
+
+    Examples
+    --------
+    >>> list(whole_lines([b"a\rb\nc", b"d"]))
+    [b'a\rb\n', b'cd']
     """
     rest = b""
     for block in blocks:
+        # Not splitlines, for which a carriage return ends a line as well: a damaged line in the
+        # middle would look like one that is still being written, after which nothing is read.
+        *lines, rest = (rest + block).split(b"\n")
         # A record may straddle two blocks: the last piece waits for the next.
-        *lines, rest = (rest + block).splitlines(keepends=True) or [b""]
-        yield from lines
-        if rest.endswith(b"\n"):
-            yield rest
-            rest = b""
+        yield from (line + b"\n" for line in lines)
     if rest:
         yield rest
 

@@ -44,6 +44,16 @@ def huge(file: h5py.File, secret: Path) -> None:
     file.create_dataset("volumes", (4, 1 << 14, 1 << 14, 1 << 14), "f4", chunks=chunks)
 
 
+def chunks_of_one(file: h5py.File, secret: Path) -> None:
+    # 4 MiB of values, for which HDF5 takes 3.9 GiB, in a file of 6 KiB
+    file.create_dataset("volumes", (1, 1, 1 << 10, 1 << 10), "f4", chunks=(1, 1, 1, 1))
+
+
+def never_written(file: h5py.File, secret: Path) -> None:
+    # 64 MiB that fit any memory: the file holds none of them
+    file.create_dataset("volumes", (1, 1 << 8, 1 << 8, 1 << 8), "f4", chunks=(1, 1 << 8, 64, 64))
+
+
 def dataset(**options: object) -> Make:
     return lambda file, secret: file.create_dataset("volumes", **options) and None
 
@@ -54,6 +64,8 @@ MADE: dict[str, Make] = {
     "external storage": external_storage,
     "virtual dataset": virtual,
     "beyond memory": huge,
+    "chunks of one value": chunks_of_one,
+    "beyond its file": never_written,
     "empty": dataset(data=h5py.Empty("f4")),
     "scalar": dataset(data=1.0),
     "text": dataset(shape=SHAPE, dtype=h5py.string_dtype()),
@@ -86,6 +98,32 @@ def test_volumes_that_are_none_are_refused(
         load(path)
     assert refused.value.source == path
     assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("key", ["haadf/angles_deg", "haadf/shifts", "chemical/mask"])
+def test_what_no_file_holds_is_refused_before_it_is_read(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "made.h5"
+    with h5py.File(path, "w") as file:
+        file["haadf/projections"] = np.ones((3, 8, 8), "f4")
+        file["chemical/projections"] = np.ones((1, 3, 8, 8), "f4")
+        file["haadf/angles_deg"] = file["chemical/angles_deg"] = [-1.0, 0.0, 1.0]
+        file["chemical"].attrs["elements"] = ["Co"]
+        if key in file:
+            del file[key]
+        # chunks of a row: without the check HDF5 lists a million of them
+        file.create_dataset(key, (1 << 20,), "f8", chunks=(1,))
+    with pytest.raises(BadInput) as refused:
+        load_tilt_series(path)
+    assert refused.value.key == key
+
+
+def test_an_array_that_packs_well_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "vacuum.h5"
+    with h5py.File(path, "w") as file:
+        volumes = np.zeros((1, 64, 64, 64), "f4")
+        file.create_dataset("volumes", data=volumes, compression="gzip", compression_opts=9)
+        file["volumes"].attrs["elements"] = ["Co"]
+    assert not load_volumes(path)[0].any()
 
 
 def test_groups_that_contain_themselves_are_searched_once(tmp_path: Path) -> None:

@@ -116,6 +116,20 @@ def test_two_results_of_one_trial_are_named_and_the_first_counts(tmp_path: Path)
     assert JournalReader(tmp_path).trials["nrmse"].min() > 0.1
 
 
+@pytest.mark.parametrize("place", [0, 40])
+def test_a_carriage_return_in_a_line_hides_no_other_line(tmp_path: Path, place: int) -> None:
+    study = small_study()
+    run(study, tmp_path, InlineExecutor(bowl))
+    journal = tmp_path / "trials.jsonl"
+    first, *rest = journal.read_bytes().splitlines(keepends=True)
+    torn = first[:place] + b"x\r" + first[place:]
+    journal.write_bytes(torn + b"".join(rest))
+    reader = JournalReader(tmp_path)
+    assert len(reader.trials) == run(study, tmp_path, InlineExecutor(bowl)).resumed == 23
+    assert reader.read()
+    assert len(reader.trials) == 24
+
+
 @pytest.mark.parametrize("how", ["removed", "replaced", "cut", "overwritten", "moved"])
 def test_a_journal_changed_under_a_run_costs_no_result(tmp_path: Path, how: str) -> None:
     study, folder = small_study(), tmp_path / "run"
