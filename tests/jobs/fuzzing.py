@@ -290,9 +290,12 @@ def _line(draw: st.DrawFn, line: bytes) -> bytes:
     return damaged(draw, line) if how == "damaged" else line
 
 
-def _identity(record: dict[str, Any]) -> list[object]:
-    names = ("trial_id", "number", "weights", "cell", "method")
-    return [None if is_final(record) else record.get("attempt"), *map(record.get, names)]
+def _identity(record: dict[str, Any]) -> str:
+    """One text for what is one attempt: 5 and 5.0 are one value, no weights and {} are none."""
+    found = {name: record.get(name) or None for name in ("weights", "cell", "method", "trial_id")}
+    found["number"] = record.get("number")
+    found["attempt"] = None if is_final(record) else record.get("attempt")
+    return repr(json.loads(json.dumps(found, sort_keys=True), parse_int=float))
 
 
 def feed_journal(path: Path) -> None:
@@ -309,7 +312,7 @@ def feed_journal(path: Path) -> None:
     with Journal(home.journal_file) as record:
         held = [line for line in record.lines() if line.strip()]
     taken = [found for line in held if (found := lines.take(line)) is not None]
-    attempts = {repr(_identity(r)) for r in map(parsed, held) if r}
+    attempts = {_identity(r) for r in map(parsed, held) if r}
     if len(taken) < len(attempts) and not lines.notes:
         raise Senseless("a line that is left out without a word")
     done = Scheduler(study, taken).done
