@@ -69,7 +69,8 @@ def plan(
     the interval that is printed. With --atlas nothing is run.
     """
     if (specimen is None) == (atlas is None):
-        raise BadInput("one of the two", key="--specimen, --atlas", accepted="one of the two")
+        what = "not given" if specimen is None else "given together"
+        raise BadInput(what, key="--specimen, --atlas", accepted="one of the two")
     limits = _limits(given)
     if picture is not None:
         refuse_existing(picture, force)
