@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ...recon_core.errors import BadInput
+from ...recon_core.errors import BadInput, printable
 from ...recon_core.machine import DEVICES
 from ...recon_core.registry import Registry
 
@@ -23,6 +23,9 @@ quiet_option: Callable[..., Any] = click.option(
 )
 force_option: Callable[..., Any] = click.option(
     "--force", is_flag=True, help="Replace the output file if it exists."
+)
+json_option: Callable[..., Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object."
 )
 device_option: Callable[..., Any] = click.option(
     "--device",
@@ -128,6 +131,28 @@ class ShareOfCells(click.ParamType["Share"]):
         if not (number.isdecimal() and of.isdecimal()):
             self.fail(f"{value!r} is not K/N, as in 1/4.", param, ctx)
         return Share(int(number), int(of))
+
+
+def print_lines(text: str) -> None:
+    """Print a text of several lines, of which a terminal shows every character and obeys none.
+
+    Parameters
+    ----------
+    text : with names out of files.
+    """
+    click.echo("\n".join(map(printable, text.splitlines())))
+
+
+def print_notes(notes: Iterable[str], err: bool = False) -> None:
+    """Print notes, a line each.
+
+    Parameters
+    ----------
+    notes : with names out of files.
+    err : whether they go to stderr.
+    """
+    for note in notes:
+        click.echo(printable(f"note: {note}"), err=err)
 
 
 def print_entries(registry: Registry[T], text: Callable[[str, T], str]) -> None:

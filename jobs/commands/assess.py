@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from ..exits import Exit
-from . import FilePath, device_option, force_option, quiet_option, refuse_existing
+from . import (
+    FilePath,
+    device_option,
+    force_option,
+    json_option,
+    quiet_option,
+    refuse_existing,
+)
 from .weights import SolveProgress
 
 
@@ -21,7 +28,7 @@ from .weights import SolveProgress
     metavar="F.html",
     help="The page to write.  [default: beside VOLUMES.h5]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @device_option
 @force_option
 @quiet_option

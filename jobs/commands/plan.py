@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...recon_core.errors import BadInput, printable
-from . import FilePath, device_option, force_option, quiet_option, refuse_existing
+from ...recon_core.errors import BadInput
+from . import (
+    FilePath,
+    device_option,
+    force_option,
+    json_option,
+    print_lines,
+    quiet_option,
+    refuse_existing,
+)
 from .simulate import parameters_of
 
 if TYPE_CHECKING:
@@ -49,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, metavar="N", help="Processes.  [default: one per core or GPU]")
 @device_option
 @click.option("--figure", "picture", type=FilePath, metavar="F.png", help="Draw the contours too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @force_option
 @quiet_option
 def plan(
@@ -95,7 +103,7 @@ def plan(
     if as_json:
         click.echo(json.dumps(facts))
         return
-    click.echo("\n".join(map(printable, text.splitlines())))
+    print_lines(text)
     if picture is not None and not quiet and atlas is None:
         click.echo(picture)
 

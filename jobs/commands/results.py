@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...recon_core.errors import BadInput, printable
+from ...recon_core.errors import BadInput
 from ...recon_core.registry import is_file, split_file
-from . import FilePath, force_option, print_entries, quiet_option, refuse_existing
+from . import (
+    FilePath,
+    force_option,
+    json_option,
+    print_entries,
+    print_lines,
+    print_notes,
+    quiet_option,
+    refuse_existing,
+)
 
 if TYPE_CHECKING:
     from ...analysis.recommend import Reaching
@@ -58,9 +67,8 @@ def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: boo
     # None leaves the choice to the time it takes; an option decides.
     middle = None if slices is None else (MIDDLE,) if slices else ()
     written = write_report(folder, cells or middle, None if quiet else cell_counter())
-    for note in () if quiet else written.notes:
-        click.echo(printable(f"note: {note}"))
     if not quiet:
+        print_notes(written.notes)
         click.echo(written.index)
 
 
@@ -113,9 +121,8 @@ def figure(
     refuse_existing(out, force)
     source = Source(paths, cell)
     save_figure(draw_figure(name, source), out)
-    for note in () if quiet else source.notes:
-        click.echo(printable(f"note: {note}"), err=True)
     if not quiet:
+        print_notes(source.notes, err=True)
         click.echo(out)
     return None
 
@@ -151,7 +158,7 @@ def _stem(name: str) -> str:
     metavar="X",
     help="Instead of tilts: list the acquisitions expected to reach it, cheapest first.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @quiet_option
 def recommend(
     atlas: str,
@@ -185,10 +192,9 @@ def recommend(
     if as_json:
         click.echo(json.dumps(recommendation_facts(found)))
         return
-    click.echo("\n".join(map(printable, recommendation_text(found).splitlines())))
+    print_lines(recommendation_text(found))
     # Notes limit the answer; only -q, for scripts, may hide them.
-    for note in () if quiet else found.notes:
-        click.echo(printable(f"note: {note}"))
+    print_notes(() if quiet else found.notes)
 
 
 def _refuse_beside_target(given: Mapping[str, object]) -> None:
@@ -205,7 +211,7 @@ def _print_reaching(reached: Sequence[Reaching], as_json: bool, quiet: bool) -> 
         click.echo(json.dumps({"acquisitions": [reaching_facts(each) for each in reached]}))
         return
     shown = reached[:MOST_SHOWN]
-    click.echo("\n".join(map(printable, reaching_text(shown).splitlines())))
+    print_lines(reaching_text(shown))
     # What one of them has of its own is reported where it is asked for.
     notes = [n for n in shown[0].advice.notes if all(n in each.advice.notes for each in shown)]
     own = sum(len(each.advice.notes) > len(notes) for each in shown)
@@ -213,5 +219,4 @@ def _print_reaching(reached: Sequence[Reaching], as_json: bool, quiet: bool) -> 
         notes.append(f"{own} of these rest on neighbours or single trials: recommend says which")
     if len(reached) > len(shown):
         notes.append(f"{len(reached) - len(shown)} dearer ones more; --json lists all")
-    for note in () if quiet else notes:
-        click.echo(printable(f"note: {note}"))
+    print_notes(() if quiet else notes)

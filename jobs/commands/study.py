@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...recon_core.errors import BadInput, printable
-from . import FilePath, ShareOfCells, Walltime, device_option, quiet_option
+from ...recon_core.errors import BadInput
+from . import (
+    FilePath,
+    ShareOfCells,
+    Walltime,
+    device_option,
+    json_option,
+    print_notes,
+    quiet_option,
+)
 
 if TYPE_CHECKING:
     from ...sweep.estimate import Share
@@ -171,7 +179,7 @@ def run(
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FilePath)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.option(
     "--watch", is_flag=True, help="Show it live until the study is complete; Ctrl-C stops watching."
 )
@@ -225,8 +233,7 @@ def merge(folders: tuple[Path, ...], out: Path, quiet: bool) -> None:
     from ...sweep.record.merging import merge as merged
 
     found = merged(folders, out)
-    for note in found.notes:
-        click.echo(printable(f"note: {note}"), err=True)
+    print_notes(found.notes, err=True)
     if not quiet:
         twice = f", {found.doubles} of them in several folders" if found.doubles else ""
         click.echo(f"{found.trials} of {found.planned} trials{twice}: {out}")

@@ -13,7 +13,7 @@ import click
 
 from ...recon_core.errors import BadInput
 from ..exits import Exit
-from . import FilePath, force_option, out_option, quiet_option, refuse_existing
+from . import FilePath, force_option, json_option, out_option, quiet_option, refuse_existing
 
 if TYPE_CHECKING:
     from ...recon_core.alignment import Alignment
@@ -204,7 +204,7 @@ def inspect(
 @click.option(
     "--haadf-dose", type=float, default=0.0, metavar="D", help="Likewise of all HAADF images."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def calibrate(tilts: Path, dose: float, haadf_dose: float, as_json: bool) -> None:
     """Print the counts per electron of TILTS.h5, a line for [acquisition] of a study.
 

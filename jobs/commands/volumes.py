@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from . import FilePath, force_option, quiet_option, refuse_existing
+from . import FilePath, force_option, json_option, quiet_option, refuse_existing
 
 
 @click.command()
 @click.argument("recon", metavar="RECON.h5", type=FilePath)
 @click.argument("specimen", metavar="SPECIMEN.h5", type=FilePath)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @quiet_option
 def evaluate(recon: Path, specimen: Path, as_json: bool, quiet: bool) -> None:
     """Score RECON.h5 against the truth SPECIMEN.h5; elements are matched by name.
