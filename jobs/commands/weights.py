@@ -249,32 +249,16 @@ def settings_for(
     ------
     BadInput : a value out of range, or a setting of the atlas that this version does not have.
     """
+    from ...recon_core.settings import SolverSettings
+    from ...recon_core.validation import validated
     from ...sweep.study.identity import newest_defaults
 
     given = {name: value for name, value in options.items() if value is not None}
     if not choice.of_atlas:
-        return settings_of(newest_defaults("solver", given)), ()
+        return validated(newest_defaults("solver", given), SolverSettings, "solver"), ()
     notes = [
         f"note: {name} {given[name]} is not the atlas's, {value}, which its weights are for"
         for name, value in choice.solver.items()
         if name in given and given[name] != value
     ]
-    return settings_of({**choice.solver, **given}), tuple(notes)
-
-
-def settings_of(options: Mapping[str, object]) -> SolverSettings:
-    """Solver settings from options.
-
-    Parameters
-    ----------
-    options : option → value; one that is None keeps its default.
-
-    Raises
-    ------
-    BadInput : a value out of range.
-    """
-    from ...recon_core.settings import SolverSettings
-    from ...recon_core.validation import validated
-
-    data = {name: value for name, value in options.items() if value is not None}
-    return validated(data, SolverSettings, "solver")
+    return validated({**choice.solver, **given}, SolverSettings, "solver"), tuple(notes)
