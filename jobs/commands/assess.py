@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ...recon_core.errors import BadInput
 from ..exits import Exit
 from . import (
     FilePath,
@@ -16,7 +17,6 @@ from . import (
     quiet_option,
     refuse_existing,
 )
-from .weights import SolveProgress
 
 
 @click.command()
@@ -51,7 +51,7 @@ def assess(
     from ...analysis.assess import assess as judge
     from ...analysis.assess_page import assessment_lines, write_assessment
     from ...phantoms.formats import load_reconstruction, load_tilt_series
-    from ...recon_core.errors import BadInput
+    from ..terminal import SolveProgress
 
     out = volumes.with_suffix(".html") if out is None else out
     refuse_existing(out, force)

@@ -6,7 +6,6 @@ itself, or are the defaults.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
@@ -136,7 +135,7 @@ def found_weights(
     """
     from ...analysis.progress import duration
     from ...analysis.weights import SOLVES, auto_weights, estimated_seconds
-    from ..terminal import say
+    from ..terminal import SolveProgress, say
 
     if not options.quiet:
         seconds = estimated_seconds(series, method, settings)
@@ -144,39 +143,6 @@ def found_weights(
     show = None if options.quiet else SolveProgress("weights")
     found = auto_weights(series, method, settings, options.device, show)
     return MethodChoice(method, found.weights, found.lines, facts=found.facts)
-
-
-class SolveProgress:
-    """A line on stderr now and then: solves done, and the time left.
-
-    Parameters
-    ----------
-    what : the solves are for.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        # The first line comes after a while: one solve says little of the others, which compile
-        # less.
-        self._start = self._last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Print the line, if the last one is a while ago.
-
-        Parameters
-        ----------
-        done : solves.
-        total : solves that there will be.
-        """
-        from ...analysis.progress import duration
-        from ..terminal import LINE_EVERY_S, say
-
-        now = time.monotonic()
-        if now - self._last < LINE_EVERY_S and done < total:
-            return
-        self._last = now
-        left = duration((now - self._start) / done * (total - done))
-        say(f"{self._what}: {done} of {total} solves, {left} left", err=True)
 
 
 def _check_weight(method: Method, name: str, value: float) -> None:

@@ -1,6 +1,6 @@
-"""How a run shows its progress: a bar on a terminal, a line now and then elsewhere.
+"""How work shows its progress: a run by a bar on a terminal, or a line now and then elsewhere.
 
-All displays share one protocol, :class:`Display`, so that the run does not depend on where its
+All displays of a run share one protocol, :class:`Display`, so that it does not depend on where its
 output goes; :class:`SafeDisplay` keeps the run alive if the reader of the output leaves.
 """
 
@@ -215,6 +215,36 @@ class Lines:
 
     def stop(self) -> None:
         """Print nothing: the last result already has its line."""
+
+
+class SolveProgress:
+    """A line on stderr now and then: solves done, and the time left.
+
+    Parameters
+    ----------
+    what : the solves are for.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        # The first line comes after a while: one solve says little of the others, which compile
+        # less.
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Print the line, if the last one is a while ago.
+
+        Parameters
+        ----------
+        done : solves.
+        total : solves that there will be.
+        """
+        now = time.monotonic()
+        if now - self._last < LINE_EVERY_S and done < total:
+            return
+        self._last = now
+        left = duration((now - self._start) / done * (total - done))
+        say(f"{self._what}: {done} of {total} solves, {left} left", err=True)
 
 
 def cell_counter() -> Callable[[int, int], None]:
