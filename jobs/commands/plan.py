@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ from .simulate import parameters_of
 if TYPE_CHECKING:
     from ...analysis.plan import Limits, Plan
     from ...analysis.plan_atlas import AtlasPlan
+    from ...sweep.study.trial import Trial, TrialResult
 
 
 @click.command()
@@ -81,12 +84,9 @@ def plan(
         raise BadInput(what, key="--specimen, --atlas", accepted="one of the two")
     limits = _limits(given)
     if picture is not None:
-        refuse_existing(picture, force)
+        _check_picture(picture, force)
     if atlas is not None:
-        for option in ("tilt_range", "max_hours", "microscope", "size"):
-            if given[option]:
-                name = f"--{option.replace('_', '-')}"
-                raise BadInput("for trials", key=name, value=given[option], accepted="--specimen")
+        _refuse_beside_atlas(given)
         from ...analysis.plan_atlas import from_atlas
 
         facts = atlas_facts(from_atlas(atlas, limits, dose))
@@ -108,6 +108,22 @@ def plan(
         click.echo(picture)
 
 
+def _check_picture(picture: Path, force: bool) -> None:
+    """Refuse a picture that could not be written, before the trials."""
+    from ...analysis.figures.draw import kind_of
+
+    kind_of(picture)
+    refuse_existing(picture, force)
+
+
+def _refuse_beside_atlas(given: Mapping[str, Any]) -> None:
+    """Refuse options that say what trials are to be of: an atlas has its own."""
+    for option in ("tilt_range", "max_hours", "microscope", "size"):
+        if given[option]:
+            name = f"--{option.replace('_', '-')}"
+            raise BadInput("for trials", key=name, value=given[option], accepted="--specimen")
+
+
 def _limits(given: Mapping[str, Any]) -> Limits:
     from ...analysis.plan import Limits
 
@@ -125,8 +141,8 @@ def _limits(given: Mapping[str, Any]) -> Limits:
 def _by_trials(
     specimen: str, dose: float | None, limits: Limits, given: Mapping[str, Any], quiet: bool
 ) -> Plan:
-    from ...sweep.study.trial import Trial, TrialResult
     from ..plan import plan as find
+    from ..terminal import say
 
     if dose is None:
         raise BadInput("missing", key="--dose", accepted="e/Å² of all images and maps together")
@@ -135,13 +151,11 @@ def _by_trials(
         acquisition["tilt_range_deg"] = list(given["tilt_range"])
     if given["microscope"]:
         acquisition["microscope"] = parameters_of(given["microscope"], "--microscope")
-    started, done = time.monotonic(), 0
+    started, numbers = time.monotonic(), itertools.count(1)
 
     def on_result(trial: Trial, result: TrialResult) -> None:  # noqa: ARG001
-        nonlocal done
-        done += 1
-        if done % 10 == 0:
-            click.echo(f"{done} trials, {time.monotonic() - started:.0f} s", err=True)
+        if (done := next(numbers)) % 10 == 0:
+            say(f"{done} trials, {time.monotonic() - started:.0f} s", err=True)
 
     return find(
         specimen,
@@ -151,7 +165,7 @@ def _by_trials(
         given["size"],
         given["workers"],
         given["device"],
-        None if quiet else lambda line: click.echo(line, err=True),
+        None if quiet else partial(say, err=True),
         None if quiet else on_result,
     )
 

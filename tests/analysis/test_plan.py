@@ -150,3 +150,6 @@ def test_the_command_prints_what_it_found(tmp_path: Path, monkeypatch, capsys) -
     assert picture.stat().st_size > 0
     assert main(asked) == 2
     assert main([*asked, "--atlas", "fig4_nanocubes_64"]) == 2
+    # Nothing starts for a picture that could not be written.
+    monkeypatch.setattr(plans, "executor_of", None)
+    assert main([*asked, "--dose", "1e4", "--figure", str(tmp_path / "plan.txt")]) == 2
