@@ -21,7 +21,7 @@ from .workers import Workers, executor_of
 OnResult = Callable[[Trial, TrialResult], None]
 SIZE = 64
 TRIALS = 107
-"""Of a plan, at most."""
+"""Of a plan, at most: 72 of the design, 19 of weights and of the maps alone, 16 repeated."""
 
 
 def plan(
@@ -135,7 +135,7 @@ def _evaluator(
         found: dict[int, TrialResult] = {}
         waiting = list(reversed(tasks))
         while len(found) < len(tasks):
-            # as many in flight as there are slots: those of a lost worker come back as crashed
+            # As many in flight as there are slots: those of a lost worker come back as crashed.
             while waiting and len(tasks) - len(waiting) - len(found) < executor.slots:
                 executor.submit(*waiting.pop())
             ended = executor.collect()

@@ -177,19 +177,10 @@ def plan_facts(found: Plan) -> dict[str, Any]:
     ----------
     found : the plan.
     """
-    best = found.changes[0]
+    chosen = found.choice
     return {
-        "haadf_tilts": found.choice.images,
-        "chemical_tilts": found.choice.maps,
-        "haadf": found.weights.haadf,
-        "tv": found.weights.tv,
-        "nrmse": found.expected.nrmse,
-        "nrmse_low": found.expected.low,
-        "nrmse_high": found.expected.high,
-        "dose_e_per_A2": found.choice.dose,
-        "cheapest_change": best.what,
-        "assumed": list(found.assumed),
-        "haadf_share": found.choice.share,
+        **_answer(found, (chosen.images, chosen.maps), chosen.dose, found.changes[0].what),
+        "haadf_share": chosen.share,
         "dwell_us": dict(found.dwell_us),
         "hours": found.hours,
         "snr": dict(found.snr),
@@ -279,18 +270,28 @@ def atlas_facts(found: AtlasPlan) -> dict[str, Any]:
     ----------
     found : the plan.
     """
+    tilts = (found.images, found.maps)
     return {
-        "haadf_tilts": found.images,
-        "chemical_tilts": found.maps,
+        **_answer(found, tilts, found.dose, found.cheapest_change),
+        "reached": found.reached,
+    }
+
+
+def _answer(
+    found: Plan | AtlasPlan, tilts: tuple[int, int], dose: float | None, change: str
+) -> dict[str, Any]:
+    """What both kinds of plan say."""
+    return {
+        "haadf_tilts": tilts[0],
+        "chemical_tilts": tilts[1],
         "haadf": found.weights.haadf,
         "tv": found.weights.tv,
         "nrmse": found.expected.nrmse,
         "nrmse_low": found.expected.low,
         "nrmse_high": found.expected.high,
-        "dose_e_per_A2": found.dose,
-        "cheapest_change": found.cheapest_change,
+        "dose_e_per_A2": dose,
+        "cheapest_change": change,
         "assumed": list(found.assumed),
-        "reached": found.reached,
     }
 
 
