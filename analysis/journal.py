@@ -153,7 +153,7 @@ class JournalReader:
         return trials_table([*self._attempts, *self._records], self.study.search.score)
 
     def _table(self) -> pd.DataFrame:
-        """All trials; of two with one identity and number the first."""
+        """All trials; what tells two of them apart has been asked of their lines."""
         if not self._whole:
             return self._newest()
         if self._records:
@@ -162,8 +162,7 @@ class JournalReader:
         together = pd.concat(self._whole, ignore_index=True)
         # The parts beside it would be a million trials once more.
         self._whole = [together]
-        doubled = together.duplicated(["trial_id", "number"])
-        return together[~doubled].reset_index(drop=True) if doubled.any() else together
+        return together
 
 
 def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..recon_core.methods import Method
 from ..recon_core.tiltseries import SYMBOLS
-from ..sweep.record.lines import LONGEST_S, WORST
+from ..sweep.record.lines import LONGEST_S, WORST, trial_key
 from ..sweep.study import Study
 from ..sweep.study.trial import GAMMA, Score, is_final, is_reduced, proposal_of, score_of
 from ..sweep.versions import revision_of
@@ -187,16 +187,8 @@ def _outcomes(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     for record in records:
         if is_final(record):
             # The first record counts: a trial run twice, by two runs on one folder, has one result.
-            first.setdefault(_key(record), record)
+            first.setdefault(trial_key(record), record)
     return list(first.values())
-
-
-def _key(record: Mapping[str, Any]) -> int:
-    """What tells trials apart, in a report as in a run."""
-    # its settings as well: a line damaged in its cell must not hide the sound one
-    cell, weights = record.get("cell") or {}, record.get("weights") or {}
-    settings = (record.get("method"), *cell.values(), *weights.values())
-    return hash((record.get("trial_id"), record.get("number"), settings))
 
 
 def _spent_before(
@@ -207,10 +199,10 @@ def _spent_before(
     spent: Counter[int] = Counter()
     for record, own in zip(attempts, np.nan_to_num(_seconds(attempts)).tolist(), strict=True):
         # Retried attempts used the device too, although their results count nowhere.
-        spent[_key(record)] += own
+        spent[trial_key(record)] += own
     if not spent:
         return np.zeros(len(outcomes))
-    return np.array([spent[_key(record)] for record in outcomes], dtype=np.float64)
+    return np.array([spent[trial_key(record)] for record in outcomes], dtype=np.float64)
 
 
 def _texts(values: list[Any]) -> list[str | None]:

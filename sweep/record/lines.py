@@ -99,6 +99,23 @@ def _beyond_json(line: bytes) -> object:
         return None
 
 
+def trial_key(record: Mapping[str, Any]) -> int:
+    """What tells trials apart, in a report as in a run: identity, number, and settings.
+
+    Parameters
+    ----------
+    record : of a trial, in any attempt.
+
+    Returns
+    -------
+    A hash: a journal may hold a million lines.
+    """
+    # Settings as well: a line with a damaged number must not hide the sound one.
+    cell, weights = record.get("cell") or {}, record.get("weights") or {}
+    settings = (record.get("method"), *cell.values(), *weights.values())
+    return hash((record.get("trial_id"), record.get("number"), settings))
+
+
 def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     r"""The lines of a text that comes in blocks; only the last one may lack its end.
 
@@ -246,10 +263,7 @@ class TrialLines:
     def _known_already(self, record: Record) -> bool:
         """Whether an earlier line holds the same attempt; one with another result is a conflict."""
         attempt = None if is_final(record) else repr(record.get("attempt"))
-        # Settings as well: a line with a damaged number must not hide the sound one.
-        settings = (record["method"], *record["cell"].values(), *record["weights"].values())
-        # The hashes alone: a journal may hold a million lines.
-        key = hash((record["trial_id"], record["number"], attempt, settings))
+        key = hash((trial_key(record), attempt))
         result = hash((record["status"], record["nrmse"]))
         first = self._results.get(key)
         if first is None:

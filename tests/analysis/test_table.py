@@ -122,7 +122,11 @@ def test_a_doubled_line_counts_once():
     assert len(trials_table([record(0), record(0), record(1)])) == 2
 
 
-def test_a_line_damaged_in_its_cell_does_not_hide_the_sound_one_that_a_run_counts(folder, study):
+@pytest.mark.parametrize("tabled", [50_000, 4])
+def test_a_line_damaged_in_its_cell_does_not_hide_the_sound_one_that_a_run_counts(
+    folder, study, monkeypatch, tabled
+):
+    monkeypatch.setattr("tomoatlas.analysis.journal.TABLED", tabled)
     journal = folder / "trials.jsonl"
     whole = load_trials(folder)
     lines = journal.read_bytes().splitlines(keepends=True)
