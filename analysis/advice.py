@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -201,7 +202,7 @@ class Part:
         BadInput : far outside the atlas.
         """
         atlas, haadf = self.atlas, self._uses_haadf(asked)
-        notes = outside_notes(self._cells(haadf), asked, self.has(False))
+        notes = outside_notes(self._cells[haadf], asked, self.has(False))
         shift, fitted = shift_of(atlas, asked), self._of(haadf)
         found = _joined([_forecast(surrogate, asked) for surrogate in fitted])
         middle, low, high = _moved(found, shift)
@@ -223,7 +224,7 @@ class Part:
                 *evidence_notes(atlas, asked),
                 *shift.notes,
                 *averaged_notes(atlas, asked),
-                *revision_notes(self._cells(haadf)),
+                *revision_notes(self._cells[haadf]),
                 *_score_notes(atlas, by),
                 *([] if haadf else ["without HAADF its weight has no effect"]),
                 *_unknown_notes(atlas),
@@ -243,14 +244,14 @@ class Part:
         ----------
         haadf : which.
         """
-        return not self._cells(haadf).empty
+        return not self._cells[haadf].empty
 
     def _uses_haadf(self, asked: Question) -> bool:
         """Whether there is HAADF in question, of which the atlas must have cells."""
         haadf = asked[HAADF_TILTS] > 0
         if self.has(haadf):
             return haadf
-        known = self._cells(not haadf)
+        known = self._cells[not haadf]
         if HAADF_TILTS not in known:
             return not haadf
         raise BadInput(
@@ -260,10 +261,12 @@ class Part:
             accepted=", ".join(f"{n:g}" for n in sorted(set(known[HAADF_TILTS]))),
         )
 
-    def _cells(self, haadf: bool) -> pd.DataFrame:
-        """The finished cells with or without HAADF, with the tilts that the atlas holds fixed."""
+    @cached_property
+    def _cells(self) -> dict[bool, pd.DataFrame]:
+        """The finished cells with and without HAADF, with the tilts that the atlas holds fixed."""
         table = self.atlas.with_acting_weights()
-        return self._with_tilts(table[table["nrmse"] > 0], haadf)
+        done = table[table["nrmse"] > 0]
+        return {haadf: self._with_tilts(done, haadf) for haadf in (False, True)}
 
     def _with_tilts(self, rows: pd.DataFrame, haadf: bool) -> pd.DataFrame:
         for axis in (HAADF_TILTS, CHEMICAL_TILTS):
@@ -299,7 +302,7 @@ class Part:
         """Trials, or the best of each cell; the space searched; whether they are the best alone."""
         names = [name for name in self.atlas.weight_names if haadf or name == "tv"]
         bounds = self.atlas.setting("search.space")
-        rows, alone = self._cells(haadf), True
+        rows, alone = self._cells[haadf], True
         if self.atlas.trials is not None and isinstance(bounds, Mapping):
             found = self._with_tilts(good_trials(self.atlas.trials, Method.FUSED), haadf)
             rows, alone = (found, False) if len(found) else (rows, True)
