@@ -24,7 +24,7 @@ from ..sweep.search.context import counts, is_number, scaled
 from ..sweep.study.identity import FIRST, LATER
 from ..sweep.study.trial import GAMMA, SCORES, Score, WeightsAndGamma
 from .atlas import Atlas
-from .forecast import QUANTILE, Evidence, Forecast, Surrogate, evidence
+from .forecast import QUANTILE, Evidence, Forecast, Surrogate, evidence, mixture
 from .limits import (
     Question,
     Shift,
@@ -162,10 +162,8 @@ def _joined(found: Sequence[Forecast]) -> Forecast:
     }
     expected = {}
     for name in found[0].expected:
-        means, deviations = np.array([each.expected[name] for each in found]).T
-        # Within and between: one of them is true, and which is not known.
-        variance = float(np.square(deviations).mean() + means.var())
-        expected[name] = (float(means.mean()), math.sqrt(variance))
+        # One of them is true, and which is not known.
+        expected[name] = mixture([each.expected[name] for each in found])
     spread = {name: max(each.spread[name] for each in found) for name in weights}
     return Forecast(weights, spread, expected)
 

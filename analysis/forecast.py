@@ -253,7 +253,7 @@ class Surrogate:
             unit, scatter = (self._by_cells if alone else self._by_trials)(context)
             asked = [_asked(unit[None, : 0 if alone else None], at) for at in context]
             found = {
-                name: _mixture([model.predict(at) for at in asked])
+                name: mixture([model.predict(at) for at in asked])
                 for name, model in self.models.items()
             }
         at, spread = at_unit(space, unit), dict(zip(space, scatter.tolist(), strict=True))
@@ -279,7 +279,7 @@ class Surrogate:
 
     def _by_cells(self, context: Array) -> tuple[Array, Array]:
         """The weights of the cells around, and their standard deviation."""
-        pairs = [_mixture([each.predict(c) for c in context]) for each in self._of_weights]
+        pairs = [mixture([each.predict(c) for c in context]) for each in self._of_weights]
         unit, scatter = np.array(pairs).reshape(-1, 2).T
         return np.clip(unit, 0.0, 1.0), scatter
 
@@ -344,11 +344,21 @@ def _asked(unit: Array, context: Array) -> Points:
     return Points(unit, np.broadcast_to(context, (count, len(context))), np.full(count, NEW))
 
 
-def _mixture(pairs: Sequence[tuple[Array, Array]]) -> tuple[float, float]:
-    """Mean and standard deviation of a quantity that has these at places equally likely."""
-    means = np.array([mean[0] for mean, _ in pairs])
-    variances = np.array([deviation[0] ** 2 for _, deviation in pairs])
-    return float(means.mean()), float(np.sqrt(variances.mean() + means.var()))
+def mixture(pairs: Sequence[tuple[Array | float, Array | float]]) -> tuple[float, float]:
+    """Mean and standard deviation of a quantity that is one of several, equally likely.
+
+    Parameters
+    ----------
+    pairs : mean and standard deviation of each, numbers or (1,).
+
+    Examples
+    --------
+    >>> mixture([(0.0, 3.0), (8.0, 3.0)])
+    (4.0, 5.0)
+    """
+    means, deviations = np.array(pairs, dtype=float).reshape(-1, 2).T
+    # Of each, and between them.
+    return float(means.mean()), float(np.sqrt(np.square(deviations).mean() + means.var()))
 
 
 def _range(name: str, bounds: tuple[float, float]) -> float:
