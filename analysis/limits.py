@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ..recon_core.errors import BadInput
+from ..sweep.search.context import is_number
 from ..sweep.versions import UNRECORDED, revision_note
 from .atlas import Atlas
 from .scatter import NOISE, SPECIMENS
@@ -158,10 +159,9 @@ def outside_notes(cells: pd.DataFrame, asked: Question, below_known: bool) -> li
                 value=asked[axis],
                 accepted=_accepted(axis, least, most),
             )
-        has = f"({low:g} to {high:g})" if low < high else f"({low:g})"
         notes.append(
-            f"{axis_label(axis)} {asked[axis]:g} is outside the atlas {has}: extrapolated, and the "
-            "interval is wider"
+            f"{axis_label(axis)} {asked[axis]:g} is outside the atlas ({_range(low, high)}): "
+            "extrapolated, and the interval is wider"
         )
     return notes
 
@@ -192,12 +192,12 @@ def shift_of(atlas: Atlas, asked: Question) -> Shift:
     """
     units = str(atlas.setting("solver.units") or "percentile")
     weights, nrmse, deviation, notes = {"haadf": 1.0, "tv": 1.0}, 0.0, 0.0, []
-    for axis in (axis for axis in (CHEMICAL_SNR, HAADF_SNR, SIZE) if axis in asked):
-        held = None if axis in atlas.axes else atlas.setting(axis)
-        if axis in atlas.axes or held is None:
-            notes += (
-                [] if axis in atlas.axes else [f"{axis_label(axis)} does not vary in this atlas"]
-            )
+    for axis in (CHEMICAL_SNR, HAADF_SNR, SIZE):
+        if axis not in asked or axis in atlas.axes:
+            continue
+        held = atlas.setting(axis)
+        if held is None:
+            notes.append(f"{axis_label(axis)} does not vary in this atlas")
             continue
         ratio = counts_of(axis, asked[axis]) / counts_of(axis, mean_of(held))
         if math.isclose(ratio, 1.0, rel_tol=SAME):
@@ -378,7 +378,6 @@ def _values(atlas: Atlas, path: str) -> Any:
     if path not in atlas.axes:
         return atlas.setting(path)
     values = atlas.values(path)
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    if numbers:
+    if all(map(is_number, values)):
         return values[0] if len(values) == 1 else [min(values), max(values)]
     return ", ".join(map(value_label, values))
