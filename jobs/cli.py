@@ -14,9 +14,9 @@ import click
 from ..recon_core.errors import BadInput, Trouble
 from ..recon_core.machine import core_quota, usable_cores
 from ..sweep.versions import package_version
-from .commands.assess import assess
 
 # Only the definitions of commands are imported here; each loads its packages when it runs.
+from .commands.assess import assess
 from .commands.microscope import import_series
 from .commands.plan import plan
 from .commands.reconstruct import reconstruct
