@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -131,6 +132,43 @@ class ShareOfCells(click.ParamType["Share"]):
         if not (number.isdecimal() and of.isdecimal()):
             self.fail(f"{value!r} is not K/N, as in 1/4.", param, ctx)
         return Share(int(number), int(of))
+
+
+def parameters_of(settings: tuple[str, ...], option: str = "--set") -> dict[str, Any]:
+    """The values of ``KEY=VALUE``: numbers, true, false and lists as in TOML, else text.
+
+    Parameters
+    ----------
+    settings : as typed; dots in a key are tables.
+    option : that they were given by, for the error.
+
+    Raises
+    ------
+    BadInput : no ``KEY=VALUE``, or a key below one that has a value.
+
+    Examples
+    --------
+    >>> parameters_of(("edge=3.5", "bodies.gold.count=20", "material=Au"))
+    {'edge': 3.5, 'bodies': {'gold': {'count': 20}}, 'material': 'Au'}
+    """
+    found: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise BadInput("not a parameter", key=option, value=text, accepted="KEY=VALUE")
+        # Dots are tables, as in the axes of a study: bodies.gold.count.
+        *above, last = key.strip().split(".")
+        table = found
+        for step in above:
+            table = table.setdefault(step, {})
+            if not isinstance(table, dict):
+                raise BadInput("below a value", key=option, value=text, accepted="KEY=VALUE")
+        try:
+            table[last] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            # What is no TOML is text: quotes would have to survive the shell.
+            table[last] = value.strip()
+    return found
 
 
 def print_lines(text: str) -> None:

@@ -18,11 +18,11 @@ from . import (
     device_option,
     force_option,
     json_option,
+    parameters_of,
     print_lines,
     quiet_option,
     refuse_existing,
 )
-from .simulate import parameters_of
 
 if TYPE_CHECKING:
     from ...analysis.plan import Limits, Plan

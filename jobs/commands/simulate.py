@@ -5,7 +5,6 @@ The noise of a tilt series is set by an SNR, or by a dose with the counts that a
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from . import (
     Snr,
     force_option,
     out_option,
+    parameters_of,
     print_entries,
     quiet_option,
     refuse_existing,
@@ -131,28 +131,6 @@ def _elements(kind: SpecimenKind) -> str:
         return ", ".join(kind.elements_of({}))
     except BadInput:  # of bodies that a study describes
         return "as described"
-
-
-def parameters_of(settings: tuple[str, ...], option: str = "--set") -> dict[str, Any]:
-    """The values of ``KEY=VALUE``: numbers, true, false and lists as in TOML, else text."""
-    found: dict[str, Any] = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise BadInput("not a parameter", key=option, value=text, accepted="KEY=VALUE")
-        # Dots are tables, as in the axes of a study: bodies.gold.count.
-        *above, last = key.strip().split(".")
-        table = found
-        for step in above:
-            table = table.setdefault(step, {})
-            if not isinstance(table, dict):
-                raise BadInput("below a value", key=option, value=text, accepted="KEY=VALUE")
-        try:
-            table[last] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            # What is no TOML is text: quotes would have to survive the shell.
-            table[last] = value.strip()
-    return found
 
 
 @click.command()
