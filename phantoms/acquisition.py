@@ -68,6 +68,9 @@ def _ordered_range(tilts: tuple[float, float]) -> tuple[float, float]:
 
 SNRS = ("haadf_snr", "chemical_snr")
 SCANS = ("current_pA", "dwell_us", "pixel_nm")
+DOSES = ("dose_e_per_A2", *SCANS)
+OF_DOSE = (*DOSES, "haadf_share", "counts_per_electron", "microscope")
+"""Keys that set counts by a dose, all None where SNRs do."""
 
 
 def _beside(key: str, value: object, other: str) -> BadInput:
@@ -139,7 +142,7 @@ class Acquisition(BaseModel):
     oversample: Annotated[int, Field(ge=1, le=4)] = 1
     tilt_scheme: Annotated[TiltScheme, BeforeValidator(_single_axis)] = "equal-angle"
     chemical_subset: bool = False
-    dose_e_per_A2: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    dose_e_per_A2: Positive | None = None
     haadf_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     current_pA: Positive | PerModality | None = None
     dwell_us: Positive | PerModality | None = None
@@ -192,7 +195,7 @@ class Acquisition(BaseModel):
     @property
     def by_dose(self) -> bool:
         """Whether a dose sets the counts, not an SNR."""
-        return any(getattr(self, key) is not None for key in ("dose_e_per_A2", *SCANS))
+        return any(getattr(self, key) is not None for key in DOSES)
 
     def angles_deg(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return the HAADF and the chemical tilt angles, degrees, in the order of acquisition.

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ...phantoms.acquisition import SCANS
+from ...phantoms.acquisition import OF_DOSE
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ..record import StudyFolder
@@ -37,10 +37,7 @@ KEY = "search.start"
 WITHOUT_MEANING = ("solver.tolerance", "solver.max_iterations", "solver.projector")
 """Settings of the solver that weights do not depend on."""
 
-_OF_COUNTS = tuple(
-    f"acquisition.{key}"
-    for key in ("chemical_snr", *SCANS, "dose_e_per_A2", "haadf_share", "counts_per", "microscope")
-)
+_OF_COUNTS = tuple(f"acquisition.{key}" for key in ("chemical_snr", *OF_DOSE))
 """Beginnings of the keys that set counts, beside the SNR of HAADF."""
 
 _TABLES = ("specimen", "acquisition", "solver")

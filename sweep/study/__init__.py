@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ...phantoms.acquisition import SNRS, Acquisition
+from ...phantoms.acquisition import DOSES, SNRS, Acquisition
 from ...phantoms.disturbances import Disturbances
 from ...recon_core.errors import BadInput
 from ...recon_core.machine import uncollected
@@ -367,7 +367,7 @@ def _refuse_snr_and_dose(data: Mapping[str, Any], source: str | Path) -> None:
     swept = axes if isinstance(axes, Mapping) else {}
     named = {*given, *(path.removeprefix("acquisition.") for path in swept)}
     for key in SNRS:
-        if key in named and not named.isdisjoint(("dose_e_per_A2", "dwell_us")):
+        if key in named and not named.isdisjoint(DOSES):
             raise BadInput(
                 "given beside a dose",
                 source=source,

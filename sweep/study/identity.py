@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...phantoms.acquisition import OF_DOSE
 from ...phantoms.disturbances import Disturbances
 from ...recon_core.errors import BadInput
 from ...recon_core.settings import SOLVER_EDITIONS
@@ -25,18 +26,7 @@ LATER: dict[str, object] = {
     "acquisition.chemical_subset": False,
     "acquisition.contrast": "power",
     # counts by a dose, in place of an SNR
-    **{
-        f"acquisition.{key}": None
-        for key in (
-            "counts_per_electron",
-            "current_pA",
-            "dose_e_per_A2",
-            "dwell_us",
-            "haadf_share",
-            "microscope",
-            "pixel_nm",
-        )
-    },
+    **{f"acquisition.{key}": None for key in OF_DOSE},
     "acquisition.tilt_scheme": "equal-angle",
     "search.fidelity": None,
     "search.precision": 0.005,
