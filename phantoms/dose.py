@@ -17,7 +17,7 @@ from ..recon_core.errors import BadInput
 from ..recon_core.geometry import TiltGeometry, tilt_angles
 from ..recon_core.projection import SparseProjector
 from ..recon_core.tiltseries import TiltSeries
-from .acquisition import DEFAULT_SHARE, MOST_SNR, Acquisition, PerModality
+from .acquisition import DEFAULT_SHARE, MOST_SNR, OF_DOSE, Acquisition, PerModality
 from .materials import ATOMS_PER_NM3
 from .specimen import Specimen
 from .yields import HAADF_NAME, Microscope, Yield, yields
@@ -112,8 +112,12 @@ def snr_from_dose(
         pixel_angstrom=pixel_angstrom,
         counts_per_electron=counts_per_electron,
     )
-    # electrons per pixel and tilt, times the yield
-    return 1 + dose_e_per_A2 / tilts * pixel_angstrom**2 * counts_per_electron
+    return 1 + _mean_counts(dose_e_per_A2, tilts, pixel_angstrom, counts_per_electron)
+
+
+def _mean_counts(dose_e_per_A2: float, tilts: int, pixel_angstrom: float, rate: float) -> float:
+    # A dose is of all tilts, counts are of one: every tilt and every pixel gets an equal part.
+    return dose_e_per_A2 / tilts * pixel_angstrom**2 * rate
 
 
 def _positive(**quantities: float) -> None:
@@ -173,16 +177,13 @@ def _of(value: float | PerModality | None, modality: str, key: str) -> float:
     return float(getattr(value, modality)) if isinstance(value, PerModality) else value
 
 
-def exposed(
-    acquisition: Acquisition, specimen: Specimen, pixel_nm: float | None = None
-) -> Acquisition:
+def exposed(acquisition: Acquisition, specimen: Specimen) -> Acquisition:
     """The acquisition with the SNRs that its dose gives, by definition A.
 
     Parameters
     ----------
     acquisition : with a dose; one with SNRs is returned as it is.
-    specimen : what is imaged.
-    pixel_nm : edge of a pixel of the data; None for that which ``specimen`` is simulated with.
+    specimen : what is imaged, on the grid that ``acquisition.oversample`` asks for.
 
     Returns
     -------
@@ -203,12 +204,45 @@ def exposed(
     1496
     """
     if not acquisition.by_dose:
-        _refuse_alone(acquisition)
+        check_without_dose(acquisition)
         return acquisition
-    edge = pixel_nm or specimen.voxel_size_nm * acquisition.oversample
-    spent = doses(acquisition, edge)
-    names = ((HAADF_NAME,) if acquisition.haadf_tilts else ()) + specimen.elements
-    rates = counts_per_electron(acquisition, specimen)
+    _, height, width = specimen.shape
+    finer = acquisition.oversample
+    frame = Frame(specimen.elements, height * width / finer**2, specimen.voxel_size_nm * finer)
+    return converted(acquisition, counts_per_electron(acquisition, specimen), frame)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a dose is spread over, and the channels that count it.
+
+    Parameters
+    ----------
+    elements : chemical symbols.
+    pixels : of an image.
+    pixel_nm : edge of a pixel of the data, nm.
+    """
+
+    elements: tuple[str, ...]
+    pixels: float
+    pixel_nm: float
+
+
+def converted(acquisition: Acquisition, rates: Mapping[str, float], frame: Frame) -> Acquisition:
+    """The acquisition with the SNRs that its dose gives at known counts per electron.
+
+    Parameters
+    ----------
+    acquisition : with a dose.
+    rates : mean counts of a pixel over the electrons on it, of HAADF and of every element.
+    frame : what the dose is spread over.
+
+    Raises
+    ------
+    BadInput : counts of other elements; a dose that leaves less than one count in an image.
+    """
+    spent = doses(acquisition, frame.pixel_nm)
+    names = ((HAADF_NAME,) if acquisition.haadf_tilts else ()) + frame.elements
     _check_rates(acquisition, rates, names)
     counts = {}
     for name in names:
@@ -217,26 +251,30 @@ def exposed(
             if name == HAADF_NAME
             else (spent.chemical, acquisition.chemical_tilts)
         )
-        # A dose is of all tilts, counts are of one: every tilt and every pixel gets an equal part.
-        counts[name] = share / tilts * (edge * ANGSTROM_PER_NM) ** 2 * rates[name]
-    _check_counts(acquisition, counts, specimen, edge)
+        edge = frame.pixel_nm * ANGSTROM_PER_NM
+        counts[name] = _mean_counts(share, tilts, edge, rates[name])
+    _check_counts(acquisition, counts, frame.pixels)
     # What is left is an acquisition by SNR: no dose is converted a second time.
-    neutral = dict.fromkeys(
-        ("dose_e_per_A2", "haadf_share", "current_pA", "dwell_us", "pixel_nm"), None
-    )
     return acquisition.model_copy(
         update={
-            **neutral,
-            "counts_per_electron": None,
-            "microscope": None,
+            **dict.fromkeys(OF_DOSE, None),
             "haadf_snr": 1 + counts.pop(HAADF_NAME, acquisition.haadf_snr - 1),
             "chemical_snr": {name: 1 + value for name, value in counts.items()},
         }
     )
 
 
-def _refuse_alone(acquisition: Acquisition) -> None:
-    """Refuse what means something beside a dose only."""
+def check_without_dose(acquisition: Acquisition) -> None:
+    """Refuse what means something beside a dose only.
+
+    Parameters
+    ----------
+    acquisition : without a dose.
+
+    Raises
+    ------
+    BadInput : counts per electron, a microscope, or a share of the dose.
+    """
     for key in ("counts_per_electron", "microscope", "haadf_share"):
         value = getattr(acquisition, key)
         if value is not None:
@@ -259,12 +297,36 @@ def counts_per_electron(acquisition: Acquisition, specimen: Specimen) -> Mapping
     ------
     BadInput : neither is given.
     """
-    if acquisition.counts_per_electron is not None:
-        return acquisition.counts_per_electron
-    if acquisition.microscope is None:
+    given = given_rates(acquisition)
+    return estimated_rates(acquisition, specimen) if given is None else given
+
+
+def given_rates(acquisition: Acquisition) -> Mapping[str, float] | None:
+    """Counts per electron as an acquisition gives them; None if they are to be estimated.
+
+    Parameters
+    ----------
+    acquisition : with a dose.
+
+    Raises
+    ------
+    BadInput : neither is given.
+    """
+    if acquisition.counts_per_electron is None and acquisition.microscope is None:
         accepted = "counts of HAADF and of every element, or a table [acquisition.microscope]"
         raise BadInput("missing", key="acquisition.counts_per_electron", accepted=accepted)
-    found = yields(acquisition.microscope, specimen.elements)
+    return acquisition.counts_per_electron
+
+
+def estimated_rates(acquisition: Acquisition, specimen: Specimen) -> Mapping[str, float]:
+    """Counts per electron as :func:`counts_per_electron` has them, by the physics of a microscope.
+
+    Parameters
+    ----------
+    acquisition : of which the microscope, the range of tilts and the background matter.
+    specimen : what is imaged.
+    """
+    found = yields(acquisition.microscope or Microscope(), specimen.elements)
     # A background is a fraction of the brightest pixel, and counts like the signal.
     peaks = _peaks_over_mean(acquisition, specimen, found)
     depth = specimen.shape[0] * specimen.voxel_size_nm
@@ -306,16 +368,13 @@ def _check_rates(
         )
 
 
-def _check_counts(
-    acquisition: Acquisition, counts: Mapping[str, float], specimen: Specimen, edge_nm: float
-) -> None:
+def _check_counts(acquisition: Acquisition, counts: Mapping[str, float], pixels: float) -> None:
     """Refuse a dose that leaves nothing to see, or more than is counted."""
     key = "dose_e_per_A2" if acquisition.dose_e_per_A2 is not None else "dwell_us"
     given = getattr(acquisition, key)
     value = given.model_dump() if isinstance(given, PerModality) else given
-    _, height, width = (n * specimen.voxel_size_nm / edge_nm for n in specimen.shape)
     for name, mean in counts.items():
-        image = mean * height * width
+        image = mean * pixels
         if image < 1 or mean + 1 > MOST_SNR:
             amount = f"{image:.2g} counts in an image" if image < 1 else f"{mean:.2g} per pixel"
             raise BadInput(

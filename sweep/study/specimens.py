@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from ...phantoms.acquisition import Acquisition
-from ...phantoms.dose import exposed
+from ...phantoms.dose import (
+    Frame,
+    check_without_dose,
+    converted,
+    estimated_rates,
+    given_rates,
+)
 from ...phantoms.formats import load_specimen
 from ...phantoms.kinds import SIZES, SPECIMENS, make_specimen
 from ...phantoms.specimen import Specimen
@@ -21,7 +28,6 @@ from ...recon_core.registry import is_file, split_file
 from .identity import identifying
 from .tables import SpecimenTable, is_volume
 
-# Keys that say nothing of a volume from a file: it is its bytes, wherever it lies.
 # Keys without meaning for a volume from a file, which is identified by its bytes.
 _OF_NAMED = frozenset({"kind", "size", "seed"})
 
@@ -52,7 +58,7 @@ def outline(table: SpecimenTable) -> Outline:
     BadInput : an unknown name, or a volume that cannot be read.
     """
     if table.from_file:
-        return _file_outline(table.kind, *_stamp(table.kind))
+        return _in_file(table.kind, *_stamp(table.kind))[0]
     elements = SPECIMENS.get(table.kind).elements_of(table.parameters)
     return Outline(elements, (table.size,) * 3)
 
@@ -126,9 +132,17 @@ def exposure(table: SpecimenTable, acquisition: Acquisition) -> Acquisition:
     BadInput : see :func:`tomoatlas.phantoms.dose.exposed`.
     """
     if not acquisition.by_dose:
-        return exposed(acquisition, _NOTHING)
-    specimen, pixel_nm = _foreseen(table)
-    return exposed(acquisition, specimen, pixel_nm)
+        check_without_dose(acquisition)
+        return acquisition
+    rates = given_rates(acquisition)
+    if rates is None:
+        # All that an estimate depends on: cells of other doses or tilts share it.
+        basis = acquisition.model_dump_json(include={"microscope", "tilt_range_deg", "background"})
+        stamp = _stamp(table.kind) if table.from_file else None
+        rates = _estimated(table.model_dump_json(), stamp, basis)
+    found = outline(table)
+    _, height, width = found.shape
+    return converted(acquisition, rates, Frame(found.elements, height * width, voxel_size(table)))
 
 
 def voxel_size(table: SpecimenTable) -> float:
@@ -138,20 +152,24 @@ def voxel_size(table: SpecimenTable) -> float:
     ----------
     table : ``[specimen]`` of the study.
     """
-    return _foreseen(table)[1]
-
-
-def _foreseen(table: SpecimenTable) -> tuple[Specimen, float]:
-    """The specimen on few voxels, and the edge of a voxel that it will have."""
     if table.from_file:
-        specimen = load_specimen(table.kind)
-        return specimen, specimen.voxel_size_nm
-    size = min(table.size, COARSE)
-    specimen = _coarse(table.kind, size, table.seed, json.dumps(table.parameters, sort_keys=True))
-    return specimen, specimen.voxel_size_nm * size / table.size
+        return _in_file(table.kind, *_stamp(table.kind))[1]
+    coarse = _foreseen(table)
+    return coarse.voxel_size_nm * coarse.shape[0] / table.size
 
 
-_NOTHING = Specimen(np.ones((1, 1, 1, 1), np.float32), ("H",), 1.0)
+@lru_cache(maxsize=64)
+def _estimated(table: str, stamp: object, basis: str) -> Mapping[str, float]:  # noqa: ARG001
+    specimen = _foreseen(SpecimenTable.model_validate_json(table))
+    return estimated_rates(Acquisition.model_validate_json(basis), specimen)
+
+
+def _foreseen(table: SpecimenTable) -> Specimen:
+    """The specimen on few voxels; one from a file as it is."""
+    if table.from_file:
+        return load_specimen(table.kind)
+    parameters = json.dumps(table.parameters, sort_keys=True)
+    return _coarse(table.kind, min(table.size, COARSE), table.seed, parameters)
 
 
 @lru_cache(maxsize=64)
@@ -239,9 +257,10 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def _file_outline(path: str, modified: int, size: int) -> Outline:  # noqa: ARG001
+def _in_file(path: str, modified: int, size: int) -> tuple[Outline, float]:  # noqa: ARG001
+    """Outline of a volume, and the edge of its voxels, nm."""
     specimen = load_specimen(path)
-    return Outline(specimen.elements, specimen.shape)
+    return Outline(specimen.elements, specimen.shape), specimen.voxel_size_nm
 
 
 @lru_cache(maxsize=64)
