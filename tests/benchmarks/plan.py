@@ -1,19 +1,20 @@
 """Do the accuracies that a plan promises hold on specimens and noise that it has not seen?
 
-    python tests/benchmarks/plan.py [--size 32] [--fresh 10]
-
 For each specimen and dose a plan is made, as `tomoatlas plan` does, in this process. The
 acquisition that it chooses is then solved with its weights on other seeds, and the results within
-the promised interval are counted.
+the promised interval are counted. Run:
+
+    python tests/benchmarks/plan.py [--size 32] [--fresh 10]
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from common import table
 
 from tomoatlas.analysis.plan import FIRST_SEED, NOISE, SEED, SEEDS, Limits, Plan, planned
 from tomoatlas.jobs.plan import study_of
@@ -32,6 +33,8 @@ QUESTIONS = (
     ("nanocubes", 5e4, 70.0),
 )
 """Specimen, dose in e/Å², and half range of tilts in degrees."""
+HEADER = ("specimen", "e/Å²", "tilts", "images / maps / share", "promised", "found, mean", "within",
+          "alone", "scatter", "trials, time")  # fmt: skip
 
 
 def in_process(tasks: Sequence[Task]) -> list[TrialResult]:
@@ -50,31 +53,41 @@ def fresh(study: Study, plan: Plan, count: int) -> list[float]:
     return found
 
 
+def rows(size: int, count: int, inside: list[int]) -> Iterator[list[str]]:
+    """A line for each question; how many of the fresh results its plan holds goes to ``inside``."""
+    for kind, dose, half in QUESTIONS:
+        begun = time.perf_counter()
+        acquisition = {"tilt_range_deg": [-half, half], "microscope": SIGNALS}
+        study = study_of(kind, dose, acquisition, size)
+        plan = planned(study, Limits(), in_process)
+        seconds = time.perf_counter() - begun
+        found = np.array(fresh(study, plan, count))
+        expected, choice = plan.expected, plan.choice
+        inside.append(int(((expected.low <= found) & (found <= expected.high)).sum()))
+        wide = (expected.high / expected.low) ** 0.5 - 1
+        yield [
+            kind,
+            f"{dose:.0e}",
+            f"± {half:g}°",
+            f"{choice.images} / {choice.maps} / {choice.share:.0%}",
+            f"{expected.nrmse:.3f} ± {wide:.1%}",
+            f"{found.mean():.3f}",
+            f"{inside[-1]} of {count}",
+            f"{plan.chemistry_alone:.2f}",
+            f"{plan.surface.scatter:.1%}",
+            f"{plan.trials}, {seconds:.0f} s",
+        ]
+
+
 def main() -> None:
+    """Print the table and how many results lie within their intervals."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--fresh", type=int, default=10)
     given = parser.parse_args()
-    held = made = 0
-    for kind, dose, half in QUESTIONS:
-        begun = time.perf_counter()
-        acquisition = {"tilt_range_deg": [-half, half], "microscope": SIGNALS}
-        study = study_of(kind, dose, acquisition, given.size)
-        plan = planned(study, Limits(), in_process)
-        seconds = time.perf_counter() - begun
-        found = np.array(fresh(study, plan, given.fresh))
-        expected, choice = plan.expected, plan.choice
-        inside = int(((expected.low <= found) & (found <= expected.high)).sum())
-        held, made = held + inside, made + given.fresh
-        wide = (expected.high / expected.low) ** 0.5 - 1
-        print(
-            f"| {kind} | {dose:.0e} | ± {half:g}° | {choice.images} / {choice.maps} / "
-            f"{choice.share:.0%} | {expected.nrmse:.3f} ± {wide:.1%} | {found.mean():.3f} | "
-            f"{inside} of {given.fresh} | {plan.chemistry_alone:.2f} | "
-            f"{plan.surface.scatter:.1%} | {plan.trials}, {seconds:.0f} s |",
-            flush=True,
-        )
-    print(f"{held} of {made} within their intervals")
+    inside: list[int] = []
+    table(HEADER, rows(given.size, given.fresh, inside))
+    print(f"{sum(inside)} of {given.fresh * len(inside)} within their intervals")
 
 
 if __name__ == "__main__":
