@@ -108,32 +108,40 @@ def data(at: Condition, size: int) -> tuple[Specimen, TiltSeries]:
 def rows(size: int, chosen: list[Condition], costs: list[list[float]]) -> Iterator[list[object]]:
     """A line for each condition; its costs go to ``costs``."""
     for at in chosen:
-        truth, series = data(at, size)
-        kept = Preparations()
+        cells, own = row(at, size)
+        costs.append(own)
+        yield cells
 
-        def nrmse(weights: Weights, method: Method = Method.FUSED) -> float:
-            found = reconstruct(series, method, weights, SETTINGS, kept=kept)  # noqa: B023
-            return score(found.volumes, truth)  # noqa: B023
 
-        grid = np.array([[nrmse(Weights(h, tv)) for tv in TV] for h in HAADF])
-        alone = min(nrmse(Weights(0.0, tv), Method.CHEMISTRY_TV) for tv in TV)
-        found = auto_weights(series, settings=SETTINGS)
-        rules = (found.weights, found.held_out.weights, found.simulated.weights, found.usual)
-        scores = [nrmse(weights) for weights in rules]
-        # the grid is coarse: a rule may beat it
-        best = min(float(grid.min()), *scores)
-        costs.append([s / best - 1 for s in scores] + [abs(found.nrmse / scores[0] - 1)])
-        i, j = np.unravel_index(grid.argmin(), grid.shape)
-        yield [
-            at,
-            f"{best:.3f}",
-            f"{HAADF[i]:.2g}, {TV[j]:.2g}",
-            f"{found.weights.haadf:.2g}, {found.weights.tv:.2g}",
-            *(f"{cost:+.1%}" for cost in costs[-1][:4]),
-            f"{alone:.3f}",
-            f"{found.nrmse:.3f} ({found.nrmse / scores[0] - 1:+.0%})",
-            len(found.doubts),
-        ]
+def row(at: Condition, size: int) -> tuple[list[object], list[float]]:
+    """The line of a condition; costs of the rules, and how far the expected NRMSE is off."""
+    truth, series = data(at, size)
+    kept = Preparations()
+
+    def nrmse(weights: Weights, method: Method = Method.FUSED) -> float:
+        return score(reconstruct(series, method, weights, SETTINGS, kept=kept).volumes, truth)
+
+    grid = np.array([[nrmse(Weights(h, tv)) for tv in TV] for h in HAADF])
+    alone = min(nrmse(Weights(0.0, tv), Method.CHEMISTRY_TV) for tv in TV)
+    found = auto_weights(series, settings=SETTINGS)
+    rules = (found.weights, found.held_out.weights, found.simulated.weights, found.usual)
+    scores = [nrmse(weights) for weights in rules]
+    # the grid is coarse: a rule may beat it
+    best = min(float(grid.min()), *scores)
+    costs = [s / best - 1 for s in scores]
+    off = found.nrmse / scores[0] - 1
+    i, j = np.unravel_index(grid.argmin(), grid.shape)
+    cells = [
+        at,
+        f"{best:.3f}",
+        f"{HAADF[i]:.2g}, {TV[j]:.2g}",
+        f"{found.weights.haadf:.2g}, {found.weights.tv:.2g}",
+        *(f"{cost:+.1%}" for cost in costs),
+        f"{alone:.3f}",
+        f"{found.nrmse:.3f} ({off:+.0%})",
+        len(found.doubts),
+    ]
+    return cells, [*costs, abs(off)]
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from common import table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recon_core"))
-from misaligned import NONE, misaligned, specimen_in_vacuum, truth
+from misaligned import NONE, Fault, misaligned, specimen_in_vacuum, truth
 
 from tomoatlas.analysis.assess import assess
 from tomoatlas.analysis.trust import Assessment
@@ -42,16 +42,14 @@ def sound(tilts: tuple[int, int] = (41, 9), counts: float = 1.365) -> Made:
     return lambda fine, seed, law: misaligned(fine, NONE, seed, tilts, snr, law)
 
 
-def moved(fine: Specimen, seed: int, law: str) -> TiltSeries:
-    """Images of both modalities off by half a pixel, which the file does not know."""
-    series = misaligned(fine, replace(NONE, jitter=HALF_PIXEL), seed, contrast=law)
-    return replace(series, haadf_placement=STILL, chemical_placement=STILL)
+def unplaced(fault: Fault) -> Made:
+    """Images of both modalities that lie elsewhere than the file says."""
 
+    def made(fine: Specimen, seed: int, law: str) -> TiltSeries:
+        series = misaligned(fine, fault, seed, contrast=law)
+        return replace(series, haadf_placement=STILL, chemical_placement=STILL)
 
-def off_axis(fine: Specimen, seed: int, law: str) -> TiltSeries:
-    """The tilt axis off by half a pixel."""
-    series = misaligned(fine, replace(NONE, axis=0.5), seed, contrast=law)
-    return replace(series, haadf_placement=STILL, chemical_placement=STILL)
+    return made
 
 
 def low_background(fine: Specimen, seed: int, law: str) -> TiltSeries:
@@ -83,8 +81,8 @@ SOUND: dict[str, Made] = {
 FAULTS: dict[str, Made] = {
     "maps' background × 0.8": low_background,
     "no map of the heaviest element": without_heaviest,
-    "images off by 0.5 px": moved,
-    "tilt axis off by 0.5 px": off_axis,
+    "images off by 0.5 px": unplaced(replace(NONE, jitter=HALF_PIXEL)),
+    "tilt axis off by 0.5 px": unplaced(replace(NONE, axis=0.5)),
     "film of 10 %": with_film,
 }
 

@@ -62,7 +62,6 @@ def predicted(known: Evidence, left_out: np.ndarray) -> Iterator[Predicted]:
     scores = {name: values[kept] for name, values in known.scores.items()}
     part = replace(known, cells=known.cells[kept], weights=known.weights[kept], scores=scores)
     surrogate = Surrogate(part)
-    ends = [(column.min(), column.max()) for column in known.places.T if np.ptp(column)]
     varied = [column for column in known.places.T if np.ptp(column)]
     for cell in left_out:
         mine = np.flatnonzero(known.cells == cell)
@@ -72,7 +71,7 @@ def predicted(known: Evidence, left_out: np.ndarray) -> Iterator[Predicted]:
         at = Points(known.weights[[best]], context, np.array([NEW]))
         mean, deviation = surrogate.models["nrmse"].predict(at)
         there = surrogate.forecast(known.places[[cell]]).expected["nrmse"]
-        edge = any(c[cell] in pair for c, pair in zip(varied, ends, strict=True))
+        edge = any(column[cell] in (column.min(), column.max()) for column in varied)
         yield Predicted(
             edge, score - mean[0], QUANTILE * deviation[0], score - there[0], QUANTILE * there[1]
         )
