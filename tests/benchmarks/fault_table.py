@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,16 @@ class Row:
 
 Rows = Mapping[str, Callable[[Path], Row]]
 """By a short name, a function that injects the fault in an empty folder."""
+
+
+def came_true(condition: Callable[[], bool], seconds: float, pause: float = 0.02) -> bool:
+    """Whether it did in time; looked at after every pause, in seconds too."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(pause)
+    return True
 
 
 def main(rows: Rows) -> int:

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
@@ -27,7 +27,7 @@ import faults_journal
 import faults_manager
 import faults_ranks
 from fault_resume import job_killed_twice
-from fault_table import Row, Rows, main
+from fault_table import Row, Rows, came_true, main
 from occupation import Occupation
 from sweep_fakes import read_records
 from sweep_launch import finished, group_is_gone, launcher, lines, open_mpi, rank_processes
@@ -125,17 +125,17 @@ def _lose(folder: Path, number: int, rng: random.Random) -> tuple[int, bool, flo
         "sleeping",
         options=("--with-ft", "ulfm"),
     )
-    _wait(lambda: lines(journal) >= RANKS, 120)
+    came_true(lambda: lines(journal) >= RANKS, 120)
     ranks = rank_processes(started)
     time.sleep(rng.uniform(0.0, 2.0))
     victims = rng.sample(range(1, RANKS), rng.randint(1, MOST_LOST))
     for rank in victims:
         os.kill(ranks[rank], signal.SIGKILL)
     killed = time.monotonic()
-    _wait(lambda: _losses(journal) >= len(victims), 60)
+    came_true(lambda: _losses(journal) >= len(victims), 60)
     noticed = time.monotonic() - killed
     done = finished(started)
-    gone = _wait(lambda: group_is_gone(started.pid), LEAVE_SECONDS)
+    gone = came_true(lambda: group_is_gone(started.pid), LEAVE_SECONDS)
     final = {r["trial_id"] for r in read_records(journal) if r["status"] == "ok"}
     return len(victims), done.returncode == 0 and gone and len(final) == 60, noticed
 
@@ -209,16 +209,6 @@ def late_worker(folder: Path) -> Row:
     return Row(
         "worker joining late", "2 Dask workers, 2 more after 20 of 240 trials of 1 s", found, held
     )
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it came true in time."""
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 _OWN = (

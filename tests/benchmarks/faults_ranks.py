@@ -24,7 +24,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
 
-from fault_table import Row, Rows, main
+from fault_table import Row, Rows, came_true, main
 from journeys import CLI, Login, StudyFolder, out_of
 from sweep_fakes import read_records
 from sweep_launch import finished, launcher, lines
@@ -101,12 +101,8 @@ def _rank_of(journal: Path, worker: str) -> int:
 
 
 def _wait(condition: Callable[[], bool]) -> bool:
-    until = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.1)
-    return True
+    # not as often as might be: some conditions ask Slurm
+    return came_true(condition, WAIT_SECONDS, pause=0.1)
 
 
 def worlds(folder: Path) -> Row:
