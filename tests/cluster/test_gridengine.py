@@ -155,12 +155,16 @@ def test_a_job_drains_before_its_time_and_the_chain_goes_on_to_the_end(drained: 
 
 def test_a_job_that_cannot_drain_is_ended_and_its_successor_starts(overrun: Chain) -> None:
     until(lambda: bool(accounted(overrun.first)))
-    record = accounted(overrun.first)[-1]
-    # it leaves its trials by its own clock, or the notice at h_rt ends it: whichever comes first
-    assert record["exit_status"].split()[0] in {"0", str(128 + signal.SIGUSR2)}
+    # It gives its trials up by its own clock, and then reports: on a machine under load the notice
+    # at h_rt comes before the report is there.
+    code = accounted(overrun.first)[-1]["exit_status"].split()[0]
+    by_clock = "resume with: tomoatlas run" in overrun.log(overrun.first)
+    assert code == str(128 + signal.SIGUSR2) or (code == "0" and by_clock)
     until(lambda: len(overrun.logs()) >= 2)
     successor = overrun.logs()[1]
-    assert successor in waiting(overrun.job_name) or accounted(successor)
-    for job in waiting(overrun.job_name):
-        out_of("qdel", job)
+    running = waiting(overrun.job_name)
+    assert successor in running or accounted(successor)
+    if successor in running:
+        out_of("qdel", successor)  # which withdraws its own successor
     until(overrun.is_over)
+    assert not any(record["final"] for record in overrun.study.records())
