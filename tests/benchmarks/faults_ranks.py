@@ -135,7 +135,7 @@ def _apart(study: Path, out: Path) -> tuple[int, int, bool]:
 def lost(folder: Path) -> Row:
     """A rank of a job is killed at a random moment; the job launches again."""
     _need_slurm()
-    login = Login.at(folder, "slurm", r'^    "--exclusive",\n')
+    login = Login.at(folder, "slurm")
     runs = _runs(lambda number: _lost(login, number))
     return Row(
         "a rank SIGKILLed, real Slurm",

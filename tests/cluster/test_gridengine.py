@@ -86,9 +86,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def login(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    folder = tmp_path_factory.mktemp("login")
-    # These resources are names that an administrator gives.
-    return Cluster(Login.at(folder, "gridengine", r'^    "-l exclusive=true",\n'))
+    return Cluster(Login.at(tmp_path_factory.mktemp("login"), "gridengine"))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -98,7 +98,7 @@ def login(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         del os.environ[name]
     folder = tmp_path_factory.mktemp("login")
-    return Cluster(Login.at(folder, "slurm", r'^    "--exclusive",\n'))
+    return Cluster(Login.at(folder, "slurm"))
 
 
 @pytest.fixture(scope="module", autouse=True)
