@@ -90,24 +90,28 @@ def test_every_error_of_a_rank_is_printed_and_has_a_code_before_mpi_ends(
     assert bool(capsys.readouterr().err) == (code != 130)
 
 
-def test_a_run_whose_job_has_no_time_left_names_the_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def job_without_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of Slurm, 77, whose time is up."""
     for name in ("SLURM_JOB_ID", "SLURM_SUBMIT_DIR"):
         monkeypatch.setenv(name, "77")
     monkeypatch.setattr(running, "seconds_left", lambda: 0.0)
+
+
+@pytest.mark.usefixtures("job_without_time")
+def test_a_run_whose_job_has_no_time_left_names_the_job(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", "quickstart", "--out", str(tmp_path / "run"), "-q", "--workers", "1"]) == 4
     (line,) = capsys.readouterr().err.splitlines()
     assert "the time of this job is up: 0 of " in line
 
 
+@pytest.mark.usefixtures("job_without_time")
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_run_says_and_records_what_it_computes_on(
-    quiet: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    quiet: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("SLURM_JOB_ID", "SLURM_SUBMIT_DIR"):
-        monkeypatch.setenv(name, "77")
-    monkeypatch.setattr(running, "seconds_left", lambda: 0.0)
     out = tmp_path / "run"
     argv = ["run", "quickstart", "--out", str(out), "--workers", "2", "--device", "cpu"]
     assert main([*argv, *["-q"] * quiet]) == 4

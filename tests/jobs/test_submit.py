@@ -234,7 +234,8 @@ def test_check_warns_where_a_job_does_not_fit(
     Path("cpus.toml").write_text(re.sub("(?m)^gpus_per_node = .*", "gpus_per_node = 0", site))
     assert main(["check", "large.toml", *job, "--site", "cpus.toml"]) == 0
     (warning,) = capsys.readouterr().err.splitlines()
-    assert {"on 4 workers", "40 min 0 s"} <= set(re.findall(r"on 4 workers|40 min 0 s", warning))
+    assert "on 4 workers" in warning
+    assert "40 min 0 s" in warning
     assert main(["check", "large.toml", "--nodes", "1", "--walltime", "00:00:05"]) == 0
     assert "a job 5 s" in capsys.readouterr().err
     assert main(["check", "tiny.toml", *job, "--nodes", "50"]) == 0
