@@ -10,7 +10,8 @@ import pytest
 
 from tomoatlas.analysis.assess import SOLVES, assess
 from tomoatlas.analysis.assess_page import assessment_lines, write_assessment
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.formats import load_reconstruction, save_reconstruction, save_volumes
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput

@@ -10,7 +10,8 @@ import pytest
 from misaligned import Fault, displaced, misaligned, own, specimen_in_vacuum
 from recon_cases import tilt_series
 
-from tomoatlas.phantoms.acquire import Acquisition, simulate
+from tomoatlas.phantoms.acquire import simulate
+from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.recon_core.alignment import NOTHING_TO_MEND, Alignment, align
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.geometry import STILL
@@ -65,8 +66,9 @@ def test_what_is_in_place_stays() -> None:
 
 
 def test_where_nothing_fits_better_nothing_is_mended() -> None:
-    plan = Acquisition(haadf_tilts=21, chemical_tilts=5, haadf_snr=1e6, chemical_snr=20.0)
-    plan = plan.model_copy(update={"contrast": "linear"})
+    plan = Acquisition(
+        haadf_tilts=21, chemical_tilts=5, haadf_snr=1e6, chemical_snr=20.0, contrast="linear"
+    )
     result = align(simulate(specimen_in_vacuum("composite", 18, 28, 1), plan, 0))
     assert result.converged
     assert NOTHING_TO_MEND in result.notes
