@@ -233,7 +233,7 @@ def _of_haadf(series: TiltSeries, expected: ExpectedCounts) -> tuple[Values, flo
     if not len(series.haadf) or min(series.haadf.shape[-2:]) < PATCH + 2:
         return np.zeros((0, 2)), 0.0
     shifts = np.array(series.haadf_placement.of_each(len(series.haadf)))
-    moves = moves_against(series.haadf, expected.haadf, shifts)
+    moves = moves_against(series.haadf, expected.haadf, shifts)[:, :2]
     noise = estimate_noise(series.haadf).variance(expected.haadf)
     left = (series.haadf.astype(np.float64) - expected.haadf) ** 2 - noise
     signal = expected.haadf - expected.haadf.min()

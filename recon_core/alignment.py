@@ -38,8 +38,8 @@ from .moves import (
     axis_turn,
     centres_of_mass,
     correlated_shift,
-    first_order_move,
     in_image,
+    moves_against,
     slopes_of,
     specimen_columns,
     specimen_curve,
@@ -342,8 +342,7 @@ def _by_neighbours(images: _Images) -> Values:
 def _matched(images: _Images, rounds: int, turning: bool = False) -> _Images:
     """Match images to the projections of their volume, until they stay or the rounds are over."""
     for _ in range(rounds):
-        triples = zip(images.signal, _models(images), images.shifts, strict=True)
-        moves = np.array([first_order_move(*each) for each in triples])
+        moves = moves_against(images.signal, _models(images), images.shifts)
         turn = axis_turn(images.angles_deg, moves[:, 2]) if turning else 0.0
         moves = _without_specimen(images, moves[:, :2])
         moved = max(float(np.abs(moves).max()), abs(turn) * min(images.signal.shape[1:]) / 2)
@@ -410,8 +409,7 @@ def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
         model = models(shifts)
         factors = _factors(maps, model)
         summed, noise = np.tensordot(factors, maps, 1), np.tensordot(factors**2, variances, 1)
-        parts = zip(summed, model, shifts, noise, strict=True)
-        moves = np.array([first_order_move(*part)[:2] for part in parts])
+        moves = moves_against(summed, model, shifts, noise)[:, :2]
         shifts, moved = shifts + moves, float(np.abs(moves).max())
         if moved <= SETTLED:
             break

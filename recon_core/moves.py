@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,16 +62,20 @@ def first_order_move(
     return move
 
 
-def moves_against(images: Array, models: Array, shifts: Values) -> Values:
-    """Return the move of every image against its model, (angle, (y, x)), pixels.
+def moves_against(
+    images: Array, models: Array, shifts: Values, noise: Values | None = None
+) -> Values:
+    """Return the move of every image against its model, (angle, (y, x, turn)), pixels, radians.
 
     Parameters
     ----------
     images, models : (angle, y, x).
     shifts : where the images lie already, (angle, (y, x)), pixels.
+    noise : variances of the images, (angle, y, x); None if they are all the same.
     """
-    triples = zip(images, models, shifts, strict=True)
-    return np.array([first_order_move(*each)[:2] for each in triples]).reshape(-1, 2)
+    variances = itertools.repeat(1.0, len(images)) if noise is None else noise
+    parts = zip(images, models, shifts, variances, strict=True)
+    return np.array([first_order_move(*part) for part in parts]).reshape(-1, 3)
 
 
 def slopes_of(image: Array, shift: Values) -> Values:
