@@ -88,9 +88,8 @@ def _provenance(content: Concentrations) -> dict[str, str | float]:
 
 def _labels(facts: dict[str, str | float]) -> list[str]:
     """Facts in as few labels as hold them; the most telling ones come first."""
-    order = sorted(facts, key=lambda name: (name not in TELLING, list(facts).index(name)))
     lines = [""]
-    for name in order:
+    for name in sorted(facts, key=lambda name: name not in TELLING):
         value = facts[name]
         text = f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
         text = text.encode("ascii", "replace").decode()[:LABEL_LENGTH]
