@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..sweep.search.context import NOISE_SEED, SEEDS, SPECIMEN_SEED
+from ..sweep.search.context import SEEDS, SPECIMEN_SEED
+from ..sweep.study.axes import NOISE_SEED
 
 NOISE, SPECIMENS = "nrmse_noise", "nrmse_specimen"
 """Columns of an atlas: standard deviations of ⟨NRMSE⟩ over the noise, and over specimens."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...recon_core.methods import Method
+from ..study.axes import NOISE_SEED
 from ..study.trial import Scalar
 
 Array = NDArray[np.float64]
@@ -34,7 +35,7 @@ OF_HAADF = frozenset(
 )
 """Keys of a study without any effect where no HAADF is used."""
 
-SPECIMEN_SEED, NOISE_SEED = "specimen.seed", "study.seed"
+SPECIMEN_SEED = "specimen.seed"
 SEEDS = frozenset({SPECIMEN_SEED, NOISE_SEED})
 """Keys that repeat a condition: with another specimen of the kind, or with other noise."""
 

@@ -12,7 +12,7 @@ from .trial import Scalar
 
 SWEPT = ("specimen", "acquisition", "disturbances", "solver")
 """Tables whose keys may be axes."""
-SEED = "study.seed"
+NOISE_SEED = "study.seed"
 """The one key outside them: every condition again with other noise."""
 
 
@@ -74,7 +74,7 @@ def scalar_paths(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     ----------
     tables : the tables of a study.
     """
-    yield SEED
+    yield NOISE_SEED
     for section in SWEPT:
         yield from _paths_below(tables[section], f"{section}.")
 
@@ -106,8 +106,8 @@ def check_axes(
     """
     known = list(scalar_paths(tables))
     for path, values in axes.items():
-        if path.split(".")[0] in tables and path.split(".")[0] not in SWEPT and path != SEED:
-            accepted = f"{', '.join(SWEPT)}, {SEED}"
+        if path.split(".")[0] in tables and path.split(".")[0] not in SWEPT and path != NOISE_SEED:
+            accepted = f"{', '.join(SWEPT)}, {NOISE_SEED}"
             raise _refused("not a condition of a cell", path, values, source, accepted)
         if path not in known:
             raise unknown_key(("axes", path), known, list(values), source)
