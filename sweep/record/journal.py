@@ -212,7 +212,8 @@ def take_in(journal: Journal) -> int:
     # By attempt, not by line: a run may have kept what it had already written.
     before, known = journal.written, {_attempt(record) for record in journal.records()}
     try:
-        lines = whole_lines([path.read_bytes() for path in files])
+        # File by file: the last line of one may lack its end, and is no beginning of the next.
+        lines = [line for path in files for line in whole_lines([path.read_bytes()])]
     except OSError as error:
         raise from_os_error(error, source=journal.path.parent) from error
     kept = {_attempt(record): record for record in filter(None, map(parsed, lines))}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tomoatlas.recon_core.errors import BadInput, Trouble
-from tomoatlas.sweep.record.journal import Journal
+from tomoatlas.sweep.record.journal import KEPT, Journal, take_in
 from tomoatlas.sweep.study.trial import Record
 
 RECORDS = [{"trial_id": f"{i}", "error": "ü\n" * i, "nrmse": None} for i in range(4)]
@@ -56,6 +56,18 @@ def test_a_torn_end_loses_the_torn_record_alone(
         assert journal.records() == RECORDS[:complete]
         journal.append({"trial_id": "new"})
     assert read_records(path) == [*RECORDS[:complete], {"trial_id": "new"}]
+
+
+@pytest.mark.parametrize("end", [b"", b'{"trial_id": "torn'])
+def test_what_was_kept_without_an_end_hides_nothing_of_the_next_file(
+    tmp_path: Path, end: bytes
+) -> None:
+    lines = [f'{{"trial_id": "{name}", "number": 0}}\n'.encode() for name in "ab"]
+    for number, text in enumerate((lines[0].rstrip() if not end else lines[0] + end, lines[1])):
+        (tmp_path / f"trials{KEPT}{number}.jsonl").write_bytes(text)
+    with Journal(tmp_path / "trials.jsonl") as journal:
+        assert take_in(journal) == 2
+        assert [record["trial_id"] for record in journal.records()] == ["a", "b"]
 
 
 @pytest.mark.parametrize("garbage", [b"\0" * 50, b'{"torn', b"7", b"", b"\xff\xfe", b"[1]"])
@@ -130,7 +142,7 @@ def test_a_second_writer_is_refused_until_the_first_is_closed(journal: Path) -> 
 def test_a_killed_writer_leaves_no_lock(journal: Path) -> None:
     script = f"""
 import os, signal
-from tomoatlas.sweep.record.journal import Journal
+from tomoatlas.sweep.record.journal import KEPT, Journal, take_in
 from tomoatlas.sweep.study.trial import Record
 journal = Journal({str(journal)!r})
 print("locked", flush=True)
