@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import click
+import numba
 import pytest
 from hypothesis import settings
 
@@ -17,6 +18,18 @@ Refusal = Callable[..., BadInput]
 # A busy machine is no failure: no example has a deadline.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small arrays gain nothing from threads; waiting for them on a busy machine costs much.
+
+    Of a module, so that what its tests share is made by one thread as well.
+    """
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
 
 
 def _as_input(error: click.UsageError) -> BadInput:

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from host_launcher import HostLauncher, needs_compiler
@@ -49,15 +48,6 @@ max_iterations = 6
 [axes]
 "acquisition.haadf_tilts" = [5, 7]
 """)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Waiting for threads that have nothing to do costs much on a busy machine."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
 
 
 def faulty_together(tasks: Sequence[Task], device: str) -> Iterator[list[tuple[int, TrialResult]]]:
