@@ -142,7 +142,7 @@ def test_a_second_writer_is_refused_until_the_first_is_closed(journal: Path) -> 
 def test_a_killed_writer_leaves_no_lock(journal: Path) -> None:
     script = f"""
 import os, signal
-from tomoatlas.sweep.record.journal import KEPT, Journal, take_in
+from tomoatlas.sweep.record.journal import Journal
 from tomoatlas.sweep.study.trial import Record
 journal = Journal({str(journal)!r})
 print("locked", flush=True)
