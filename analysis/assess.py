@@ -21,26 +21,31 @@ from ..recon_core.device import CPU, Device
 from ..recon_core.errors import BadInput
 from ..recon_core.gpu import device_named
 from ..recon_core.methods import Method, Weights
-from ..recon_core.metrics import nrmse
+from ..recon_core.metrics import nrmse_by_element
 from ..recon_core.metrics.counts import hold_out, split_counts
 from ..recon_core.metrics.misfit import (
     ExpectedCounts,
-    deviance,
-    expected_chemical,
     expected_counts,
     misfit_of,
 )
 from ..recon_core.metrics.noise import PATCH, estimate_noise
 from ..recon_core.metrics.resolution import AGAINST_TRUTH, AXES, ShellCorrelation, shell_correlation
 from ..recon_core.moves import moves_against
-from ..recon_core.result import Reconstruction, Status
+from ..recon_core.result import Reconstruction
 from ..recon_core.settings import SolverSettings
-from ..recon_core.solver import reconstruct
 from ..recon_core.solver.normalisation import as_solved, with_scale
 from ..recon_core.solver.preparation import Preparations
 from ..recon_core.tiltseries import TiltSeries
 from .trust import Assessment, ElementTrust, doubts, rms
-from .weights import HELD_OUT, OPTIMISM, Say, self_simulated
+from .weights import (
+    HELD_OUT,
+    OPTIMISM,
+    Count,
+    Say,
+    Solver,
+    held_out_deviances,
+    self_simulated,
+)
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
@@ -84,7 +89,7 @@ def assess(
     judge = _Judge.of(solved, device_named(device) if isinstance(device, str) else device, say)
     series = series.with_seen_tilts()
     _check_alike(solved, series)
-    known, law = as_solved(series, solved, judge.settings, judge.device)
+    known, law = as_solved(series, solved, judge.solver.settings, judge.solver.device)
     known = known.filled()
     expected = expected_counts(known, solved.volumes, law)
     (gain, error), gains = judge.held_out(series)
@@ -92,7 +97,7 @@ def assess(
     scores, uncertainty, still = judge.self_simulated(series)
     moves, unexplained = _of_haadf(known, expected)
     found = Assessment(
-        method=judge.method,
+        method=judge.solver.method,
         weights=judge.weights,
         misfit=misfit_of(known, expected),
         elements=(),
@@ -111,17 +116,13 @@ def assess(
     return replace(found, findings=(*doubts(found), *check_series(series)))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Judge:
     """The reconstruction that is judged, and how it was made."""
 
     solved: Reconstruction
-    method: Method
     weights: Weights
-    settings: SolverSettings
-    device: Device
-    say: Say | None
-    done: int = 0
+    solver: Solver
 
     @classmethod
     def of(cls, solved: Reconstruction, device: Device, say: Say | None) -> _Judge:
@@ -134,44 +135,27 @@ class _Judge:
         except (KeyError, ValueError) as fault:
             accepted = "volumes that tomoatlas reconstruct wrote"
             raise BadInput("no record of how they were made", accepted=accepted) from fault
-        return cls(solved, method, weights, settings, device, say)
+        return cls(solved, weights, Solver(method, settings, device, Count(SOLVES, say)))
 
-    def reconstruct(
-        self, series: TiltSeries, kept: Preparations | None = None, tv: float = 0.0
-    ) -> Reconstruction:
-        """Solve as the judged one was, or chemistry + TV at a weight of TV."""
-        method, weights = self.method, self.weights
-        if tv > 0:
-            method, weights = Method.CHEMISTRY_TV, Weights(0.0, tv)
-        found = reconstruct(series, method, weights, self.settings, device=self.device, kept=kept)
-        if found.status is Status.BAD_DATA:
-            raise BadInput(found.message, accepted="counts in HAADF and in an element")
-        self.done += 1
-        if self.say is not None:
-            self.say(self.done, SOLVES)
-        return found
+    def again(self, series: TiltSeries) -> Reconstruction:
+        """Solve as the judged one was."""
+        return self.solver.solved(series, self.weights)
 
     def held_out(self, series: TiltSeries) -> tuple[tuple[float, float], Values]:
         """Gain of fused over chemistry + TV with its error, of all counts and by element."""
         some, held = hold_out(series, HELD_OUT, seed=0)
-        some = with_scale(some, self.settings, self.device)
-        own = self._deviances(some, held, 0.0)
-        tv = self.weights.tv or 1.0
-        alone = min((self._deviances(some, held, t) for t in (tv, STRONGER * tv)), key=np.sum)
-        mask = series.chemical_mask
-        good = np.ones(held.shape[1:], bool) if mask is None else mask.array()
-        by_element = np.array([_gain(b[good], a[good]) for a, b in zip(own, alone, strict=True)])
-        return _gain(alone[:, good], own[:, good]), by_element
-
-    def _deviances(self, some: TiltSeries, held: Array, tv: float) -> Values:
-        """Deviance of each held-out pixel, (element, angle, y, x)."""
-        volumes = self.reconstruct(some, tv=tv).volumes
-        expected = expected_chemical(some, volumes).astype(np.float64)
-        return deviance(held, HELD_OUT / (1.0 - HELD_OUT) * expected)
+        some = with_scale(some, self.solver.settings, self.solver.device)
+        own = np.stack(list(held_out_deviances(some, held, self.again(some))))
+        tv, kept = self.weights.tv or 1.0, Preparations()
+        solver = replace(self.solver, method=Method.CHEMISTRY_TV)
+        solved = (solver.solved(some, Weights(0.0, t), kept) for t in (tv, STRONGER * tv))
+        alone = min((np.stack(list(held_out_deviances(some, held, s))) for s in solved), key=np.sum)
+        by_element = np.array([_gain(b, a) for a, b in zip(own, alone, strict=True)])
+        return _gain(alone, own), by_element
 
     def halves(self, series: TiltSeries) -> dict[str, dict[str, ShellCorrelation]]:
         """Shell correlation between reconstructions of two halves of the counts."""
-        one, other = (self.reconstruct(half).volumes for half in split_counts(series, seed=1))
+        one, other = (self.again(half).volumes for half in split_counts(series, seed=1))
         return {
             element: {
                 "all": shell_correlation(a, b, series.voxel_size_nm),
@@ -185,13 +169,13 @@ class _Judge:
 
     def self_simulated(self, series: TiltSeries) -> tuple[list[float], Array, float]:
         """NRMSE of each element to expect, error of every voxel over its level, moves by noise."""
-        truth = self.solved.volumes
-        twin = self_simulated(series, self.solved, self.settings, self.device, seed=2)
-        solved = self.reconstruct(twin)
+        truth, settings, device = self.solved.volumes, self.solver.settings, self.solver.device
+        twin = self_simulated(series, self.solved, settings, device, seed=2)
+        solved = self.again(twin)
         found = solved.volumes
-        known, law = as_solved(twin, solved, self.settings, self.device)
+        known, law = as_solved(twin, solved, settings, device)
         moves, _ = _of_haadf(known.filled(), expected_counts(known, found, law))
-        scores = [nrmse(v, t) / OPTIMISM for v, t in zip(found, truth, strict=True)]
+        scores = [score / OPTIMISM for score in nrmse_by_element(found, truth)]
         errors = [_relative(v, t) for v, t in zip(found, truth, strict=True)]
         return scores, np.stack(errors), rms(moves)
 

@@ -12,7 +12,7 @@ the smaller of their HAADF weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -177,7 +177,7 @@ def auto_weights(
         raise BadInput("no weights to choose", key="method", value=str(method), accepted=accepted)
     device = device_named(device) if isinstance(device, str) else device
     usual = default_weights(settings.noise, settings.units)
-    solver = _Solver(method, settings, device, _Count(2 * SOLVES, say))
+    solver = Solver(method, settings, device, Count(2 * SOLVES, say))
     series = series.with_seen_tilts()
     space = _space(method, usual)
     # Both rules search alone: a common search would follow the one whose scores vary more.
@@ -209,30 +209,55 @@ def _bracket(method: Method, one: Weights, other: Weights) -> Weights:
 
 
 @dataclass
-class _Count:
-    """Solves done, and what is called with their number."""
+class Count:
+    """Solves done, and what is called with their number.
+
+    Parameters
+    ----------
+    total : number of solves to come in all.
+    say : called with the number of solves done and ``total``, as they end.
+    done : number of solves that have ended.
+    """
 
     total: int
     say: Say | None
     done: int = 0
 
     def one(self) -> None:
+        """Count a solve that has ended."""
         self.done += 1
         if self.say is not None:
             self.say(self.done, self.total)
 
 
 @dataclass(frozen=True)
-class _Solver:
-    """What the solves of a choice have in common."""
+class Solver:
+    """What the solves of a choice, or of a judgement, have in common.
+
+    Parameters
+    ----------
+    method, settings, device : as of :func:`~tomoatlas.recon_core.solver.reconstruct`.
+    count : of the solves.
+    """
 
     method: Method
     settings: SolverSettings
     device: Device
-    count: _Count
+    count: Count
 
-    def solved(self, series: TiltSeries, weights: Weights, kept: Preparations) -> Reconstruction:
-        """Reconstruct, and count it."""
+    def solved(
+        self, series: TiltSeries, weights: Weights, kept: Preparations | None = None
+    ) -> Reconstruction:
+        """Reconstruct, and count it.
+
+        Parameters
+        ----------
+        series, weights, kept : as of :func:`~tomoatlas.recon_core.solver.reconstruct`.
+
+        Raises
+        ------
+        BadInput : data that cannot be reconstructed.
+        """
         found = reconstruct(
             series, self.method, weights, self.settings, device=self.device, kept=kept
         )
@@ -242,7 +267,7 @@ class _Solver:
         return found
 
 
-def _held_out(series: TiltSeries, solver: _Solver) -> Score:
+def _held_out(series: TiltSeries, solver: Solver) -> Score:
     """Deviance of the counts that are held out, by weights."""
     some, held = hold_out(series, HELD_OUT, seed=0)
     # once, for all trials
@@ -256,6 +281,22 @@ def _held_out(series: TiltSeries, solver: _Solver) -> Score:
 
 
 def held_out_deviance(some: TiltSeries, held: Array, solved: Reconstruction) -> float:
+    """Compute the mean of :func:`held_out_deviances`.
+
+    Parameters
+    ----------
+    some, held, solved : as there.
+
+    Returns
+    -------
+    float : of the good pixels of all elements.
+    """
+    return float(np.mean([each.mean() for each in held_out_deviances(some, held, solved)]))
+
+
+def held_out_deviances(
+    some: TiltSeries, held: Array, solved: Reconstruction
+) -> Iterator[NDArray[np.float64]]:
     """Compute the Poisson deviance of held-out counts from a reconstruction of the others.
 
     Parameters
@@ -264,9 +305,9 @@ def held_out_deviance(some: TiltSeries, held: Array, solved: Reconstruction) -> 
     held : counts held out, (element, angle, y, x).
     solved : reconstruction of ``some``.
 
-    Returns
-    -------
-    float : mean over the good pixels of all elements.
+    Yields
+    ------
+    array : of an element, (good pixel,).
     """
     expected = expected_chemical(some, solved.volumes)
     mask = some.chemical_mask
@@ -274,11 +315,10 @@ def held_out_deviance(some: TiltSeries, held: Array, solved: Reconstruction) -> 
     # Thinned counts keep the ratio of the shares, so that nothing has to be fitted to compare them.
     share = HELD_OUT / (1.0 - HELD_OUT)
     pairs = zip(held, expected, strict=True)
-    sums = [deviance(b[good], share * y[good].astype(np.float64)).mean() for b, y in pairs]
-    return float(np.mean(sums))
+    yield from (deviance(b[good], share * y[good].astype(np.float64)) for b, y in pairs)
 
 
-def _recovered(series: TiltSeries, truth: Reconstruction, solver: _Solver) -> Score:
+def _recovered(series: TiltSeries, truth: Reconstruction, solver: Solver) -> Score:
     """NRMSE of what is reconstructed from a simulation of ``truth``, by weights."""
     twin, kept = self_simulated(series, truth, solver.settings, solver.device), Preparations()
     twin = with_scale(twin, solver.settings, solver.device)
