@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,9 @@ from scipy import constants
 from ..phantoms.dose import ANGSTROM_PER_NM
 from ..recon_core.errors import BadInput, Trouble
 from ..recon_core.methods import Method, Weights, default_weights
+from ..sweep.search.context import SPECIMEN_SEED
 from ..sweep.study import Study, Task
+from ..sweep.study.axes import NOISE_SEED
 from ..sweep.study.specimens import exposure, outline, voxel_size
 from ..sweep.study.trial import Cell, TrialResult, TrialStatus
 from .style import CHEMICAL_TILTS, HAADF_TILTS
@@ -31,8 +33,6 @@ Values = NDArray[np.float64]
 Evaluate = Callable[[Sequence[Task]], Sequence[TrialResult]]
 """Evaluates trials and returns their results in the same order."""
 
-SEED = "specimen.seed"
-NOISE = "study.seed"
 LOWEST, HIGHEST = "acquisition.tilt_range_deg.0", "acquisition.tilt_range_deg.1"
 
 DOSES = (0.25, 1.0, 4.0)
@@ -123,20 +123,20 @@ class Plan:
     range_of_maps: tuple[int, int] = (MAPS[0], MAPS[-1])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Bench:
-    """Trials of one study at acquisitions, seeds and weights of one's own."""
+    """Trials of one study at acquisitions, seeds and weights of one's own, and how many by now."""
 
     study: Study
     limits: Limits
     evaluate: Evaluate
     say: Callable[[str], None]
-    made: list[int] = field(default_factory=list)
+    trials: int = 0
 
     def scores(self, asked: Sequence[tuple[Mapping[str, Any], Method, Weights]]) -> Values:
         """NRMSE of each counting element, (n, element); NaN where a trial has no result."""
         tasks = [self._task(i, *each) for i, each in enumerate(asked)]
-        self.made.append(len(tasks))
+        self.trials += len(tasks)
         names = self.names()
         none = dict.fromkeys(names, math.nan)
         found = [
@@ -155,6 +155,40 @@ class _Bench:
 
     def names(self) -> tuple[str, ...]:
         return self.limits.elements or outline(self.study.specimen).elements
+
+
+@dataclass(frozen=True)
+class _Beam:
+    """What makes times of doses: electrons per second, area of a pixel in Å², pixels of a tilt."""
+
+    current: float
+    area: float
+    pixels: int
+
+    @classmethod
+    def of(cls, study: Study, limits: Limits) -> _Beam:
+        """Once for all acquisitions: it asks the specimen, which may be a file."""
+        _, height, width = outline(study.specimen).shape
+        area = (voxel_size(study.specimen) * ANGSTROM_PER_NM) ** 2
+        return cls(limits.current_pA * 1e-12 / constants.e, area, height * width)
+
+    def dwell_us(self, choice: Choice) -> dict[str, float]:
+        """Dwell time of a pixel of the data in each modality, µs."""
+        shares = {
+            "haadf": (choice.share, choice.images),
+            "chemical": (1 - choice.share, choice.maps),
+        }
+        return {
+            name: choice.dose * share / tilts * self.area / self.current * 1e6
+            for name, (share, tilts) in shares.items()
+        }
+
+    def hours(self, choice: Choice) -> float:
+        """Beam time of an acquisition: exposures, and two minutes for each tilt."""
+        dwell = self.dwell_us(choice)
+        exposed = dwell["haadf"] * choice.images + dwell["chemical"] * choice.maps
+        settling = SETTLING_S * (choice.images + choice.maps)
+        return (exposed * 1e-6 * self.pixels + settling) / 3600
 
 
 def planned(
@@ -181,7 +215,8 @@ def planned(
     bench.say(f"{len(design)} trials over dose, maps, HAADF tilts and share")
     found = bench.scores([(each.values(), Method.FUSED, usual) for each in design])
     surface = Surface.fitted(design, found.mean(axis=1))
-    choice, reached = _chosen(study, limits, surface)
+    beam = _Beam.of(study, limits)
+    choice = _chosen(study, beam, limits, surface, design)
     weights, alone = _tuned(bench, choice, usual)
     bench.say(f"{SEEDS + 2 * PAIRED} trials of specimens and noise of other seeds")
     again = _repeated(bench, choice, weights, alone)
@@ -193,13 +228,13 @@ def planned(
         {name: interval(again.scores[:, i]) for i, name in enumerate(bench.names())},
         again.alone,
         _changes(study, surface, choice, again.wider),
-        _front(study, limits, surface),
+        _front(beam, limits, surface, design),
         surface,
         _snr(study, choice),
-        _dwell(study, limits, choice),
-        _hours(study, limits, choice),
-        None if reached is None else expected.nrmse <= (limits.target_nrmse or 0.0),
-        sum(bench.made),
+        beam.dwell_us(choice),
+        beam.hours(choice),
+        None if limits.target_nrmse is None else expected.nrmse <= limits.target_nrmse,
+        bench.trials,
         (*_assumed(study, limits), *edge_notes(choice, design)),
         (min(each.maps for each in design), max(each.maps for each in design)),
     )
@@ -234,20 +269,21 @@ def _design(study: Study, limits: Limits) -> Iterator[Choice]:
         yield Choice(dose * factor, each, number, share)
 
 
-def _chosen(study: Study, limits: Limits, surface: Surface) -> tuple[Choice, bool | None]:
+def _chosen(
+    study: Study, beam: _Beam, limits: Limits, surface: Surface, design: Sequence[Choice]
+) -> Choice:
     """The best acquisition; with a target that is reached, that of the least dose."""
-    design = list(_design(study, limits))
     given = study.acquisition.dose_e_per_A2 or math.nan
     doses = [given] if limits.target_nrmse is None else np.geomspace(given / 4, given, 9).tolist()
     for dose in doses:
-        best, nrmse = _best(study, limits, surface, design, dose)
+        best, nrmse = _best(beam, limits, surface, design, dose)
         if limits.target_nrmse is not None and nrmse <= limits.target_nrmse * (1 - MARGIN):
-            return best, True
-    return best, None if limits.target_nrmse is None else False
+            break
+    return best
 
 
 def _best(
-    study: Study, limits: Limits, surface: Surface, design: Sequence[Choice], dose: float
+    beam: _Beam, limits: Limits, surface: Surface, design: Sequence[Choice], dose: float
 ) -> tuple[Choice, float]:
     """The fewest tilts of those that are as good as the best at a dose, within the design."""
     maps, images = ([getattr(c, name) for c in design] for name in ("maps", "images"))
@@ -258,9 +294,9 @@ def _best(
         for share in (0.05, 0.1, 0.2)
         if m + h <= (limits.max_tilts or m + h)
     ]
-    lattice = [c for c in lattice if _hours(study, limits, c) <= (limits.max_hours or math.inf)]
+    lattice = [c for c in lattice if beam.hours(c) <= (limits.max_hours or math.inf)]
     if not lattice:
-        least = _hours(study, limits, Choice(dose, min(maps), min(images), 0.05))
+        least = beam.hours(Choice(dose, min(maps), min(images), 0.05))
         raise BadInput(
             "too short for this dose",
             key="--max-hours",
@@ -272,25 +308,6 @@ def _best(
     # maps cost a tilt each as images do: the dose is the same
     least_tilts = min(as_good, key=lambda i: (lattice[i].maps + lattice[i].images, found[i]))
     return lattice[least_tilts], float(found[least_tilts])
-
-
-def _dwell(study: Study, limits: Limits, choice: Choice) -> dict[str, float]:
-    """Dwell time of a pixel of the data in each modality, µs."""
-    area = (voxel_size(study.specimen) * ANGSTROM_PER_NM) ** 2
-    second = limits.current_pA * 1e-12 / constants.e
-    shares = {"haadf": (choice.share, choice.images), "chemical": (1 - choice.share, choice.maps)}
-    return {
-        name: choice.dose * share / tilts * area / second * 1e6
-        for name, (share, tilts) in shares.items()
-    }
-
-
-def _hours(study: Study, limits: Limits, choice: Choice) -> float:
-    """Beam time of an acquisition: exposures, and two minutes for each tilt."""
-    _, height, width = outline(study.specimen).shape
-    dwell = _dwell(study, limits, choice)
-    exposed = dwell["haadf"] * choice.images + dwell["chemical"] * choice.maps
-    return (exposed * 1e-6 * height * width + SETTLING_S * (choice.images + choice.maps)) / 3600
 
 
 def _tuned(
@@ -330,7 +347,7 @@ class _Repeated:
 def _repeated(
     bench: _Bench, choice: Choice, weights: Weights, alone: tuple[dict[str, Any], Weights]
 ) -> _Repeated:
-    seeds = [{SEED: FIRST_SEED + i, NOISE: FIRST_SEED + i} for i in range(SEEDS)]
+    seeds = [dict.fromkeys((SPECIMEN_SEED, NOISE_SEED), FIRST_SEED + i) for i in range(SEEDS)]
     wider = _wider(bench.study)
     asked = [({**choice.values(), **each}, Method.FUSED, weights) for each in seeds]
     for each in seeds[:PAIRED]:
@@ -362,12 +379,13 @@ def _changes(study: Study, surface: Surface, choice: Choice, wider: float) -> tu
     return tuple(sorted(found, key=lambda change: change.factor))
 
 
-def _front(study: Study, limits: Limits, surface: Surface) -> tuple[tuple[float, float], ...]:
+def _front(
+    beam: _Beam, limits: Limits, surface: Surface, design: Sequence[Choice]
+) -> tuple[tuple[float, float], ...]:
     """Doses, and the best NRMSE that is expected of each."""
-    design = list(_design(study, limits))
     doses = np.geomspace(design[0].dose, design[-1].dose, 9).tolist()
     unhurried = replace(limits, max_hours=None)
-    return tuple((dose, _best(study, unhurried, surface, design, dose)[1]) for dose in doses)
+    return tuple((dose, _best(beam, unhurried, surface, design, dose)[1]) for dose in doses)
 
 
 def _snr(study: Study, choice: Choice) -> dict[str, float]:
