@@ -12,8 +12,8 @@ from ..recon_core.methods import Weights
 from .atlas import Atlas, load_atlas
 from .plan import NEAR, Limits
 from .recommend import Adviser
-from .style import CHEMICAL_TILTS, HAADF_TILTS
-from .surface import DOSE, Expected
+from .style import CHEMICAL_TILTS, DOSE, HAADF_TILTS
+from .surface import Expected
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def from_atlas(atlas: Atlas | str, limits: Limits, dose: float | None = None) ->
         at,
         change,
         None if limits.target_nrmse is None else advice.nrmse <= limits.target_nrmse,
-        tuple(advice.notes),
+        advice.notes,
     )
 
 
@@ -96,7 +96,7 @@ def _at_dose(atlas: Atlas, dose: float | None) -> tuple[Atlas, float | None]:
                 "not a quantity of this atlas", key="--dose", value=dose, accepted=accepted
             )
         return atlas, held
-    levels = [float(value) for value in atlas.table[DOSE].unique()]
+    levels = [float(value) for value in atlas.values(DOSE)]
     nearest = max(levels) if dose is None else min(levels, key=lambda d: abs(math.log(d / dose)))
     axes = tuple(axis for axis in atlas.axes if axis != DOSE)
     table, trials = (_rows(rows, nearest) for rows in (atlas.table, atlas.trials))
@@ -111,6 +111,4 @@ def _rows(table: pd.DataFrame | None, dose: float) -> pd.DataFrame | None:
 def _levels(atlas: Atlas, axis: str) -> list[float]:
     """Values of an axis, or the one that the atlas holds fixed."""
     held = atlas.setting(axis)
-    return (
-        list(atlas.table[axis].unique()) if axis in atlas.axes else [] if held is None else [held]
-    )
+    return list(atlas.values(axis)) if axis in atlas.axes else [] if held is None else [held]

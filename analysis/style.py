@@ -8,6 +8,8 @@ HAADF_TILTS = "acquisition.haadf_tilts"
 CHEMICAL_TILTS = "acquisition.chemical_tilts"
 HAADF_SNR = "acquisition.haadf_snr"
 CHEMICAL_SNR = "acquisition.chemical_snr"
+DOSE = "acquisition.dose_e_per_A2"
+SHARE = "acquisition.haadf_share"
 
 SCORE_COLUMNS: dict[Method, str] = {method: row.column for method, row in METHODS.items()}
 """Column of the atlas that holds the mean NRMSE of each method, in the order of display."""
@@ -28,8 +30,8 @@ _AXIS_LABELS = {
     "specimen.seed": "specimen seed",
     "study.seed": "noise seed",
     CHEMICAL_SNR: "Chemical SNR",
-    "acquisition.dose_e_per_A2": "Dose (e/Å²)",
-    "acquisition.haadf_share": "HAADF share of the dose",
+    DOSE: "Dose (e/Å²)",
+    SHARE: "HAADF share of the dose",
     "acquisition.tilt_range_deg.0": "lowest tilt (°)",
     "acquisition.tilt_range_deg.1": "highest tilt (°)",
 }

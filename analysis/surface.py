@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from ..recon_core.errors import Trouble
-from .style import CHEMICAL_TILTS, HAADF_TILTS
+from .style import CHEMICAL_TILTS, DOSE, HAADF_TILTS, SHARE
 
 Values = NDArray[np.float64]
 
-DOSE = "acquisition.dose_e_per_A2"
-SHARE = "acquisition.haadf_share"
 LEVEL = 0.9
 """Share of repetitions that an interval is to hold."""
 

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from ..plan import Plan
+from ..style import DOSE, axis_label
 from ..surface import Choice, dose_label
 from .draw import SEQUENTIAL, add_colourbar
 
 STEPS = 61
-DOSE_LABEL = "Dose (e/Å²)"
 
 
 def plan_figure(plan: Plan) -> Figure:
@@ -52,7 +52,7 @@ def _contours(figure: Figure, axes: Axes, plan: Plan) -> None:
     )
     axes.set(yscale="log", ylabel="Chemical maps")
     _dose_axis(axes, plan)
-    axes.yaxis.set_major_locator(FixedLocator(sorted({4, 5, 7, 9, 12, 15, 20})))
+    axes.yaxis.set_major_locator(FixedLocator([4, 5, 7, 9, 12, 15, 20]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.set_title(f"{choice.images} HAADF images, {choice.share:.0%} of the dose", fontsize=10)
@@ -86,6 +86,6 @@ def _dose_axis(axes: Axes, plan: Plan) -> None:
     """Doses on a logarithmic scale; a range of 16 has too few decades for the usual ticks."""
     doses = [dose for dose, _ in plan.front[::2]]
     axes.set_xscale("log")
-    axes.set_xlabel(DOSE_LABEL)
+    axes.set_xlabel(axis_label(DOSE))
     axes.set_xticks(doses, [dose_label(dose) for dose in doses])
     axes.xaxis.set_minor_locator(NullLocator())
