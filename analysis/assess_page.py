@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -41,15 +39,11 @@ def write_assessment(path: Path, found: Assessment, solved: Reconstruction, name
     solved : the reconstruction that it is of.
     name : for the title.
     """
-    environment = Environment(
-        loader=PackageLoader("tomoatlas.analysis.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-    style = files("tomoatlas.analysis.report") / "page" / "report.css"
-    page = environment.get_template("assess.html").render(
+    from .report import rendered  # with plotly, which the lines alone do without
+
+    page = rendered(
+        "assess.html",
         name=name,
-        style=style.read_text(encoding="utf-8"),
         facts=_facts(found),
         findings=[str(finding) for finding in found.findings],
         header=HEADER,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
@@ -114,15 +115,9 @@ def write_page(
     slices = kept_slices(place / "slices", reader.study, reader.trials)
     data = page_data(atlas, reader.trials, reader.study, slices)
     data["folder"] = shell_name(Path(folder))
-    environment = Environment(
-        loader=PackageLoader("tomoatlas.analysis.report", "page"),
-        autoescape=True,
-        # A misspelt name in the template is an error, not an empty place on the page.
-        undefined=StrictUndefined,
-    )
-    page = environment.get_template("report.html").render(
+    page = rendered(
+        "report.html",
         **page_text(reader, atlas, Path(folder), notes),
-        style=_part("report.css"),
         plotly=get_plotlyjs(),
         script="\n".join(_part(name) for name in _SCRIPTS),
         # Escaped for a script element: a specimen's name may contain "</script>".
@@ -131,6 +126,23 @@ def write_page(
     index = place / "index.html"
     write_aside(index, lambda path: path.write_text(page, encoding="utf-8"))
     return index
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page as text, in the look of all pages.
+
+    Parameters
+    ----------
+    template : its file, beside the style sheet.
+    values : what it shows, by name; escaped.
+    """
+    environment = Environment(
+        loader=PackageLoader("tomoatlas.analysis.report", "page"),
+        autoescape=True,
+        # A misspelt name in the template is an error, not an empty place on the page.
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(template).render(**values, style=_part("report.css"))
 
 
 def _part(name: str) -> str:
