@@ -76,6 +76,25 @@ class Limits:
     elements: tuple[str, ...] | None = None
 
 
+def check_limits(limits: Limits, dose: float | None) -> None:
+    """Check the numbers of a question, whoever answers it.
+
+    Parameters
+    ----------
+    limits : what an acquisition may take.
+    dose : e/Å²; None where any will do.
+
+    Raises
+    ------
+    BadInput : a number that is not above 0, or without end.
+    """
+    keys = ("target_nrmse", "max_tilts", "max_hours", "current_pA")
+    numbers = {f"--{key.replace('_', '-')}".lower(): getattr(limits, key) for key in keys}
+    for option, value in (numbers | {"--dose": dose}).items():
+        if value is not None and not 0 < value < math.inf:
+            raise BadInput("out of range", key=option, value=value, accepted="> 0")
+
+
 class Change(NamedTuple):
     """What else would help, and its factor on the NRMSE, below 1 where it helps."""
 
@@ -249,11 +268,7 @@ def _check(study: Study, limits: Limits) -> None:
         raise BadInput(
             "not in the specimen", key="--elements", value=wrong, accepted=", ".join(known)
         )
-    for key in ("target_nrmse", "max_tilts", "max_hours", "current_pA"):
-        value = getattr(limits, key)
-        if value is not None and not 0 < value < math.inf:
-            option = f"--{key.replace('_', '-')}".lower()
-            raise BadInput("out of range", key=option, value=value, accepted="> 0")
+    check_limits(limits, study.acquisition.dose_e_per_A2)
 
 
 def _design(study: Study, limits: Limits) -> Iterator[Choice]:

@@ -10,7 +10,7 @@ import pandas as pd
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Weights
 from .atlas import Atlas, load_atlas
-from .plan import NEAR, Limits
+from .plan import NEAR, Limits, check_limits
 from .recommend import Adviser
 from .style import CHEMICAL_TILTS, DOSE, HAADF_TILTS
 from .surface import Expected
@@ -52,8 +52,9 @@ def from_atlas(atlas: Atlas | str, limits: Limits, dose: float | None = None) ->
 
     Raises
     ------
-    BadInput : no such atlas, or limits that leave nothing of it.
+    BadInput : no such atlas, limits that leave nothing of it, or a dose that is none.
     """
+    check_limits(limits, dose)
     atlas, at = _at_dose(load_atlas(atlas) if isinstance(atlas, str) else atlas, dose)
     tilts = [
         (int(h), int(m))

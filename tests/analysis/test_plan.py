@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from tomoatlas.analysis.atlas import Atlas
 from tomoatlas.analysis.figures.plan import plan_figure
 from tomoatlas.analysis.plan import SEEDS, WIDEST_DEG, Limits, planned
 from tomoatlas.analysis.plan_atlas import from_atlas
@@ -138,6 +140,22 @@ def test_an_atlas_is_read_without_trials() -> None:
     with pytest.raises(BadInput) as caught:
         from_atlas("fig4_nanocubes_64", Limits(), dose=1e4)
     assert caught.value.key == "--dose"
+
+
+@pytest.mark.parametrize("dose", [0.0, -1.0, math.inf, math.nan])
+def test_a_dose_that_is_none_is_refused_of_an_atlas_of_doses(dose: float) -> None:
+    held = {"acquisition": {"dose_e_per_A2": 1e4}}
+    table = pd.DataFrame({"acquisition.dose_e_per_A2": [1e4, 1e5], "nrmse": [0.4, 0.3]})
+    with pytest.raises(BadInput) as caught:
+        from_atlas(Atlas(table, ("acquisition.dose_e_per_A2",), held), Limits(), dose)
+    assert caught.value.key == "--dose"
+
+
+@pytest.mark.parametrize("limit", ["target_nrmse", "max_tilts", "max_hours", "current_pA"])
+def test_a_limit_of_nothing_is_refused_of_an_atlas_too(limit: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        from_atlas("fig4_nanocubes_64", Limits(**{limit: 0}))
+    assert caught.value.key == f"--{limit.replace('_', '-')}".lower()
 
 
 def test_the_command_prints_what_it_found(tmp_path: Path, monkeypatch, capsys) -> None:

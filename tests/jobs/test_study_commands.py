@@ -146,7 +146,7 @@ def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
         (
             Summary(4, 2, 0, 0, interrupted=True),
             130,
-            "interrupted: 2 of 4",
+            "interrupted: 2 of 4 trials are kept; resume with: tomoatlas run",
         ),
     ],
 )
