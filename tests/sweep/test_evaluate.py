@@ -326,6 +326,7 @@ def test_a_shortage_of_memory_may_pass_and_is_met_before_the_simulation(
     assert result.status.may_be_chance
     assert result.error is not None
     assert result.error.startswith("needs 0.00")
+    assert "are free on cpu; accepted: a smaller volume, or more memory" in result.error
 
 
 def test_a_study_may_compare_projectors() -> None:
