@@ -18,6 +18,7 @@ import pandas as pd
 
 from ..recon_core.errors import BadInput
 from ..sweep.search.context import is_number
+from ..sweep.study.trial import GAMMA
 from ..sweep.versions import UNRECORDED, revision_note
 from .atlas import Atlas
 from .scatter import NOISE, SPECIMENS
@@ -38,6 +39,8 @@ OUTSIDE = 2.0
 """Factor on tilts, counts or size up to which an answer is extrapolated."""
 NAMED = 3
 """Most cells that a note names."""
+EDGE = 1.3
+"""Factor from a bound of the search space within which a weight counts as at its edge."""
 
 Question = Mapping[str, float]
 """Dotted path → value asked about."""
@@ -331,6 +334,43 @@ def averaged_notes(atlas: Atlas, asked: Iterable[str]) -> list[str]:
     asked : paths asked about.
     """
     return [f"averaged over {axis_label(axis)}" for axis in atlas.axes if axis not in asked]
+
+
+def inside(weight: str, low: float, high: float) -> tuple[float, float]:
+    """Where the edges of a search space end; an exponent's at a twentieth of its range.
+
+    Parameters
+    ----------
+    weight : its name.
+    low, high : bounds of the search.
+    """
+    if weight == GAMMA:
+        margin = 0.05 * (high - low)
+        return low + margin, high - margin
+    return EDGE * low, high / EDGE
+
+
+def edge_notes(atlas: Atlas, weights: Mapping[str, float]) -> list[str]:
+    """Weights at the edge of what was searched, which are bounds and not optima.
+
+    Parameters
+    ----------
+    atlas : with its search space, if known.
+    weights : that it recommends, by name.
+    """
+    notes = []
+    for weight, value in weights.items():
+        bounds = atlas.setting(f"search.space.{weight}")
+        if bounds is None:
+            continue
+        least, most = inside(weight, *bounds)
+        if not least <= value <= most:
+            low, high = bounds
+            notes.append(
+                f"{weight} is at the edge of what was searched, {low:g} to {high:g}: "
+                "weights beyond it may do better"
+            )
+    return notes
 
 
 def revision_notes(cells: pd.DataFrame) -> list[str]:

@@ -22,11 +22,9 @@ from ..cells import cell_text
 from ..cost import GAMMA_STEP, GRID_STEP, GridCost, failure_costs, grid_cost, method_costs
 from ..figures.maps import ACCURACY
 from ..journal import JournalReader
+from ..limits import inside
 from ..progress import Counts, Progress, duration, planned_trials, progress, trials_left
 from ..style import METHOD_LABELS, SCORE_COLUMNS, axis_label, condition_label, value_label
-
-# Factor from a bound of the search space within which a weight counts as at its edge.
-_NEAR = 1.3
 
 _CELLS_NAMED = 8
 
@@ -133,7 +131,7 @@ def _edges(atlas: Atlas) -> list[str]:
     for weight in atlas.weight_names:
         low, high = atlas.setting(f"search.space.{weight}")
         found = atlas.weights(weight)
-        least, most = _inside(weight, low, high)
+        least, most = inside(weight, low, high)
         # NaN, where the weight has no effect, compares false and is not counted.
         count = int(((found < least) | (found > most)).sum())
         if count:
@@ -142,14 +140,6 @@ def _edges(atlas: Atlas) -> list[str]:
                 f"search space, {low:g} to {high:g}: a wider space may do better."
             )
     return notes
-
-
-def _inside(weight: str, low: float, high: float) -> tuple[float, float]:
-    """Where the edges of a search space end; an exponent's at a twentieth of its range."""
-    if weight == GAMMA:
-        margin = 0.05 * (high - low)
-        return low + margin, high - margin
-    return _NEAR * low, high / _NEAR
 
 
 def _best_by(atlas: Atlas) -> list[str]:

@@ -253,3 +253,12 @@ def test_impossible_questions_are_refused(question):
 def test_an_atlas_without_results_is_refused():
     with pytest.raises(BadInput):
         recommend(atlas_of(table=cells().assign(nrmse=np.nan)), 35, 9)
+
+
+@pytest.mark.parametrize(("high", "at_edge"), [(6.0, False), (0.35, True)])
+def test_weights_at_the_edge_of_the_search_are_said_to_be_bounds(high, at_edge):
+    atlas = Atlas(
+        ATLAS.table, ATLAS.axes, {**ATLAS.settings, "search": {"space": {"tv": [0.1, high]}}}
+    )
+    notes = recommend(atlas, 9, 5).notes
+    assert any("edge" in note for note in notes) is at_edge
