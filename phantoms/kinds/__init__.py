@@ -196,7 +196,7 @@ def make_specimen(kind: str, size: int, seed: int = 0, **parameters: Any) -> Spe
 
     Returns
     -------
-    Specimen : volumes (element, z, y, x), ``size``³ voxels.
+    Specimen : volumes (element, z, y, x), ``size`` voxels per edge.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md and docs/specimens.md, run in the order of each page."""
+"""The examples of the pages that are run: extending, specimens and tutorial, each in its order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tomoatlas.phantoms.formats.registry import FORMATS
 from tomoatlas.phantoms.kinds import SPECIMENS
 from tomoatlas.recon_core.registry import Registry
 
-PAGES = [Path(__file__).parents[2] / "docs" / f"{name}.md" for name in ("extending", "specimens")]
+RUN = ("extending", "specimens", "tutorial")
+PAGES = [Path(__file__).parents[2] / "docs" / f"{name}.md" for name in RUN]
 REGISTRIES: tuple[Registry[Any], ...] = (SPECIMENS, FORMATS, FIGURES, PACKAGES)
 
 
