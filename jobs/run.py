@@ -9,6 +9,7 @@ codes, no output.
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from ..recon_core.errors import BadInput, Trouble
 from ..sweep.estimate import Share
 from ..sweep.executors import Executor, devices_of
 from ..sweep.executors.child import CannotStart
-from ..sweep.launchers import check_world, launched_under_mpi
+from ..sweep.launchers import check_world, first_rank, launched_under_mpi
 from ..sweep.run import Deadline, driver
 from ..sweep.run.scheduler import Summary
 from ..sweep.study import Study
@@ -32,6 +33,9 @@ from .workers import AUTO, Workers, check_projectors, executor_of, request_of, s
 
 LOCK_SECONDS = 180.0
 """For the lock of a study folder, in a job: the one before may still be dying."""
+
+SILENT_SECONDS = 3.0
+"""For which ranks that are no world, and have nothing to say, let the first say so."""
 
 
 def run_study(
@@ -83,7 +87,7 @@ def run_study(
         with _needing_mpi():
             from ..sweep.executors.mpi import ranks as mpi
 
-        check_world(mpi.ranks())
+        _check_world(mpi.ranks())
         # A single rank is an ordinary run, with child processes that may crash.
         if mpi.ranks() > 1:
             # On every rank before any communication, so that all of them end with the same line.
@@ -103,6 +107,17 @@ def run_study(
             )
     with executor_of(study, workers) as executor:
         return manage(executor)
+
+
+def _check_world(ranks: int) -> None:
+    """Refuse ranks that do not know of each other: only the first of them says why."""
+    try:
+        check_world(ranks)
+    except BadInput:
+        # A launcher that ends all ranks once one has failed would leave that one no time.
+        if not first_rank():
+            time.sleep(SILENT_SECONDS)
+        raise
 
 
 @contextmanager

@@ -44,8 +44,7 @@ start() {
         configured -msconf schedule_interval=0:0:2 flush_submit_sec=1 flush_finish_sec=1
         # shellcheck disable=SC2016
         configured "-ap mpi" slots=999 control_slaves=TRUE 'allocation_rule=$round_robin'
-        configured "-aq all.q" "hostlist=n1 n2" slots=32 pe_list=mpi load_thresholds=NONE \
-            notify=00:00:10
+        configured "-aq all.q" "hostlist=n1 n2" slots=32 pe_list=mpi load_thresholds=NONE
     } &>/run/qconf.log
     for node in n1 n2; do SGE_EXECD_PIDFILE=/run/gridengine/$node.pid at "$node" sge_execd; done
 }

@@ -62,8 +62,8 @@ NOT_HERE = {"slurm": r'^    "--exclusive",\n', "gridengine": r'^    "-l exclusiv
 share nodes, and no administrator has named a resource for those that do not."""
 
 CLI = Path(sys.executable).with_name("tomoatlas")
-SECONDS = 200.0
-"""Longest wait for anything."""
+SECONDS = 900.0
+"""Longest wait for anything: far beyond what a machine takes on which much else runs."""
 
 
 def out_of(*command: object) -> str:
@@ -78,6 +78,11 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def ended_in_time(log: str) -> bool:
+    """Whether a job that a log is of has ended by itself with trials left."""
+    return "resume with: tomoatlas run" in log
 
 
 @dataclass(frozen=True)
