@@ -28,8 +28,9 @@ class Specimen:
 
     Raises
     ------
-    BadInput : a volume that is not 4D, holds NaN or negative values, an element without a voxel,
-        symbols missing, doubled or unknown, an element axis that is not first.
+    BadInput : a volume that is not 4D, has one voxel along z and y, holds NaN or negative values,
+        an element without a voxel, symbols missing, doubled or unknown, an element axis that is not
+        first.
 
     Examples
     --------
@@ -127,8 +128,10 @@ def check_volumes(volumes: Array, elements: tuple[str, ...], voxel_size_nm: floa
 
 def _check_axes(shape: tuple[int, ...], elements: tuple[str, ...]) -> None:
     names = ", ".join(elements)
-    if len(shape) != 4 or 0 in shape:
-        raise BadInput("wrong shape", key="volumes", value=shape, accepted=f"{LAYOUT}, not empty")
+    # A single line along the tilt axis looks alike at every angle.
+    if len(shape) != 4 or 0 in shape or max(shape[1:3]) < 2:
+        accepted = f"{LAYOUT}, not empty, two voxels along z or y"
+        raise BadInput("wrong shape", key="volumes", value=shape, accepted=accepted)
     if shape[0] == len(elements):
         return
     problem = "wrong number of elements"

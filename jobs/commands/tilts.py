@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,13 +179,16 @@ def inspect(
     if fix:
         refuse_existing(out, force)
     series = load_tilt_series(tilts)
-    verdicts = judge(series)
+    verdicts = [
+        replace(verdict, remedy=verdict.remedy.replace("TILTS.h5", str(tilts)))
+        for verdict in judge(series)
+    ]
     if as_json:
         click.echo(json.dumps([asdict(verdict) for verdict in verdicts]))
     else:
         for verdict in verdicts:
             if not (quiet and verdict.verdict == GOOD):
-                click.echo(str(verdict).replace("TILTS.h5", str(tilts)))
+                click.echo(verdict)
     if fix:
         save_tilt_series(out, mended(series), overwrite=force)
         if not (quiet or as_json):

@@ -85,7 +85,7 @@ def test_inspect_names_what_is_bad_and_fixes_it(tilts, tmp_path, capsys):
     assert main(["inspect", str(spoiled), "--fix", "--out", str(fixed), "--json"]) == 0
     found = {v["name"]: v for v in json.loads(capsys.readouterr().out)}
     assert found["pixels of HAADF"]["verdict"] == "bad"
-    assert "--fix" in found["pixels of HAADF"]["remedy"]
+    assert f"inspect {spoiled} --fix" in found["pixels of HAADF"]["remedy"]
     mended = load_tilt_series(fixed)
     np.testing.assert_array_equal(mended.haadf, haadf)
     assert not mended.haadf_mask.array()[2, 5, 6]

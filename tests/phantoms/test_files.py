@@ -199,6 +199,7 @@ def drop_elements(file: h5py.File) -> None:
 SPECIMEN_FAULTS = [
     (put("volumes", None), "volumes"),
     (put("volumes", "text"), "volumes"),
+    (put("volumes", np.ones((3, 1, 1, 4))), "volumes"),
     (swap_axes("volumes", 1, 2, 3, 0), "volumes"),
     (put("volumes", np.full((3, 4, 4, 4), 1e300)), "volumes"),
     (drop_elements, "volumes.attrs[elements]"),
