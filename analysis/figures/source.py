@@ -19,7 +19,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...sweep.search.propose import Space
 from ...sweep.study import Study
-from ...sweep.study.specimens import build
+from ...sweep.study.specimens import voxel_size
 from ...sweep.study.trial import Cell
 from .. import located, shipped_atlas
 from ..atlas import atlas_of, load_atlas
@@ -193,7 +193,7 @@ def _voxel_size(study: Study) -> float | None:
     need it.
     """
     try:
-        return build(study.specimen).voxel_size_nm
+        return voxel_size(study.specimen)
     except BadInput:
         return None
 

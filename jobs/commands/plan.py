@@ -83,15 +83,15 @@ def plan(
         what = "not given" if specimen is None else "given together"
         raise BadInput(what, key="--specimen, --atlas", accepted="one of the two")
     limits = _limits(given)
-    if picture is not None:
-        _check_picture(picture, force)
     if atlas is not None:
-        _refuse_beside_atlas(given)
+        _refuse_beside_atlas({**given, "figure": picture})
         from ...analysis.plan_atlas import from_atlas
 
         facts = atlas_facts(from_atlas(atlas, limits, dose))
         text = atlas_text(facts)
     else:
+        if picture is not None:
+            _check_picture(picture, force)
         found = _by_trials(str(specimen), dose, limits, given, quiet or as_json)
         facts = plan_facts(found)
         text = plan_text(facts)
@@ -104,7 +104,7 @@ def plan(
         click.echo(json.dumps(facts))
         return
     print_lines(text)
-    if picture is not None and not quiet and atlas is None:
+    if picture is not None and not quiet:
         click.echo(picture)
 
 
@@ -118,8 +118,10 @@ def _check_picture(picture: Path, force: bool) -> None:
 
 def _refuse_beside_atlas(given: Mapping[str, Any]) -> None:
     """Refuse options that say what trials are to be of: an atlas has its own."""
-    for option in ("tilt_range", "max_hours", "microscope", "size"):
-        if given[option]:
+    usual = {"device": "auto"}  # auto asks for nothing
+    for option in ("tilt_range", "max_hours", "microscope", "size", "workers", "device", "figure"):
+        # a 0 is given too: for equality with what stands where nothing is, not for truth
+        if given[option] not in (None, (), usual.get(option)):
             name = f"--{option.replace('_', '-')}"
             raise BadInput("for trials", key=name, value=given[option], accepted="--specimen")
 

@@ -158,6 +158,17 @@ def test_a_limit_of_nothing_is_refused_of_an_atlas_too(limit: str) -> None:
     assert caught.value.key == f"--{limit.replace('_', '-')}".lower()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--workers", "2"), ("--size", "0"), ("--device", "cpu"), ("--figure", "plan.png")],
+)
+def test_what_is_for_trials_is_refused_beside_an_atlas(option: str, value: str, capsys) -> None:
+    assert main(["plan", "--atlas", "fig4_nanocubes_64", option, value]) == 2
+    told = capsys.readouterr().err
+    assert option in told
+    assert value in told
+
+
 def test_the_command_prints_what_it_found(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(plans, "_evaluator", lambda executor, on_result: by_law)
     picture = tmp_path / "plan.png"
