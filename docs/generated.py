@@ -102,9 +102,10 @@ def rows(table: type[BaseModel], above: str) -> Iterator[str]:
         path = f"{above}.{key}"
         inner = list(models(field.annotation))
         if not inner or not field.is_required():
-            cells = (f"`{path.partition('.')[2]}`", unit(key), standard(field))
-            text = means[key].replace("|", "\\|")
-            yield "| " + " | ".join([*cells, later_defaults(path), part(path), text]) + " |"
+            name, text = f"`{path.partition('.')[2]}`", means[key].replace("|", "\\|")
+            # what it is stands early: on a phone the last columns are off the screen
+            cells = (name, standard(field), text, unit(key), later_defaults(path), part(path))
+            yield "| " + " | ".join(cells) + " |"
         for model in inner:
             yield from rows(model, path)
 
@@ -114,7 +115,7 @@ def study_keys() -> str:
     lines = []
     for name, field in ta.Study.model_fields.items():
         for table in models(field.annotation):
-            head = "| key | unit | default | newer editions | in a trial's identity | is |"
+            head = "| key | default | is | unit | newer editions | in a trial's identity |"
             lines += [f"## [{name}]", "", head, "|---|---|---|---|---|---|", *rows(table, name), ""]
     return "\n".join(lines)
 

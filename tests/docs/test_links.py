@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,10 @@ def test_the_readme_leads_to_every_page() -> None:
     assert "(docs/index.md)" in (ROOT / "README.md").read_text()
     others = {page.name for page in PAGES[1:]} - {"index.md"}
     assert not [name for name in others if f"({name})" not in index]
+
+
+def test_the_page_of_the_installation_names_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "install.md").read_text()
+    words = set(re.findall(r"[a-z][a-z0-9]*", " ".join(re.findall(r"`([^`]+)`", page))))
+    assert set(project["optional-dependencies"]) <= words
