@@ -40,7 +40,7 @@ QUICK_S = 60.0
 """Device time in seconds up to which the slices of one cell are made without being asked for."""
 
 _NO_SLICES = "No slices"
-_SCRIPTS = ("common.js", "map.js", "landscape.js", "panel.js", "table.js", "start.js")
+_SCRIPTS = ("common.js", "map.js", "landscape.js", "panel.js", "table.js", "share.js", "start.js")
 
 MAPS = 24
 """Most maps of which figures are written with a report; the page shows all."""

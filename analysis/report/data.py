@@ -171,7 +171,7 @@ def page_data(
     names, places = list(study.axes), cell_places(trials, study)
     return {
         "axes": [
-            {"label": axis_label(path), "values": [value_label(v) for v in values]}
+            {"path": path, "label": axis_label(path), "values": [value_label(v) for v in values]}
             for path, values in study.axes.items()
         ],
         "across": names.index(across) if across else None,

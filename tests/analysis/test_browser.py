@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -217,7 +219,7 @@ def test_a_landscape_tells_its_numbers_where_it_is_pointed_at(page):
 def test_the_hover_box_leaves_its_cell_free(page):
     for size in (WIDE, NARROW):
         page.page.set_viewport_size(size)
-        page.page.evaluate("scrollTo(0, 0)")
+        page.page.evaluate("mapBox.scrollIntoView({ block: 'center' })")
         for column, row in ((0, 0), (1, 1), (2, 2)):
             page.page.mouse.move(1, 1)
             x, y = page.point_at(column, row)
@@ -336,9 +338,80 @@ def test_a_telephone_shows_it_all_without_scrolling_sideways(page):
     left, panel = (page.page.locator(name).bounding_box() for name in ("#left", "#panel"))
     assert panel["y"] >= left["y"] + left["height"]
     page.page.evaluate("scrollTo(0, 0)")
+    assert page.page.evaluate("mapBox.clientHeight") > 250
     page.page.touchscreen.tap(*page.page.evaluate(TO_PIXELS, [1, 1]))
     assert page.page.evaluate("D.axes[D.across].values[1]") in page.heading()
     page.page.set_viewport_size(WIDE)
+
+
+def test_a_link_brings_back_cell_quantity_and_accuracy(visit, page, path):
+    page.page.evaluate("choose(placeOf(3))")
+    page.page.select_option("#quantity", "gain_nrmse_ml")
+    address = page.page.url
+    page.page.select_option("#quantity", "nrmse")
+    page.page.evaluate("choose(placeOf(0))")
+    page.page.evaluate("(there) => { location.hash = there; }", address.split("#")[1])
+    page.page.wait_for_selector("#panel[data-cell='3']")
+    assert page.page.input_value("#quantity") == "gain_nrmse_ml"
+    page.page.evaluate("location.hash = 'cell=%,x&show=nothing&accuracy=-1'")
+    page.page.wait_for_function("location.hash.includes('gain_nrmse_ml')")
+    assert page.page.get_attribute("#panel", "data-cell") == "3"
+    page.page.select_option("#quantity", "nrmse")
+
+
+def test_cells_are_downloaded_as_shown(page):
+    found = {}
+    for kind in ("csv", "json"):
+        with page.page.expect_download() as started:
+            page.page.click(f"#{kind}")
+        found[kind] = Path(started.value.path()).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(found["csv"].splitlines()))
+    records = json.loads(found["json"])
+    assert len(rows) == len(records) == 9
+    assert [row["nrmse"] for row in rows].count("") == 1  # the hole
+    scores = page.page.evaluate("quantity('nrmse').values")
+    assert [record["nrmse"] for record in records] == scores
+    told = [float(row["nrmse"]) if row["nrmse"] else None for row in rows]
+    assert told == scores
+
+
+def test_two_cells_stand_beside_each_other(page):
+    page.page.evaluate("choose(placeOf(0))")
+    page.page.click("#pin")
+    page.page.evaluate("choose(placeOf(8))")
+    row = page.page.locator("#comparison tbody tr").first.inner_text().split("\t")
+    values = page.page.evaluate("[0, 8].map((cell) => number(quantity('nrmse').values[cell]))")
+    assert row[1:3] == values
+    page.page.evaluate("choose(placeOf(0))")
+    page.page.click("#pin")
+    page.page.evaluate("choose(placeOf(8))")
+    assert page.page.locator("#comparison").count() == 0
+
+
+def test_the_answer_names_the_least_that_reaches_the_accuracy(page):
+    page.page.evaluate("choose(placeOf(0))")
+    for asked in ("0.45", "0"):
+        page.page.fill("#accuracy", asked)
+        scores = page.page.evaluate("byCost().map((cell) => fixedPoint(fused.values[cell]))")
+        good = [score for score in scores if float(score) <= float(asked)]
+        assert f"with {(good or [min(scores)])[0]}." in page.page.inner_text("#answer")
+    page.page.fill("#accuracy", "0.45")
+
+
+def test_paper_loses_no_column(page):
+    page.page.emulate_media(media="print", color_scheme="dark")
+    page.page.set_viewport_size({"width": 680, "height": 960})
+    page.page.evaluate("onPaper(true)")
+    wide = page.page.evaluate(
+        "Math.max(...[...document.querySelectorAll('table, .plot')]"
+        ".map((one) => one.getBoundingClientRect().right))"
+    )
+    ink = page.page.evaluate(COLOUR, ["#map .xtick text", "fill"])
+    page.page.evaluate("onPaper(false)")
+    page.page.emulate_media(media="screen", color_scheme="light")
+    page.page.set_viewport_size(WIDE)
+    assert wide <= 681
+    assert luminance(ink) < 0.05, "dark ink, whatever the screen's scheme"
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

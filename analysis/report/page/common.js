@@ -5,6 +5,8 @@ const state = {
   place: D.axes.map(() => 0), // of the chosen cell, one index per axis
   accuracy: D.accuracy,
   common: false,
+  failures: true,
+  pinned: null,
 };
 
 /** An element with properties and children; text stays text. */
@@ -13,6 +15,22 @@ function el(tag, properties = {}, ...children) {
   made.append(...children);
   return made;
 }
+
+/** What a word of the page means, where it stands as a heading. */
+const GLOSSARY = {
+  NRMSE: "Root mean square difference from the truth over all elements, relative to the truth: 0 is perfect, 1 is as bad as nothing. Lower is better.",
+  haadf: "Weight of the HAADF term: how much the maps of elements must agree with the HAADF images.",
+  tv: "Weight of total variation: how much noise and texture are smoothed away between edges.",
+  gamma: "Exponent of the HAADF contrast with the atomic number.",
+  Fused: "All elements and HAADF reconstructed together.",
+  "Chemistry + TV": "Maps of elements alone, smoothed by total variation; HAADF is not used.",
+  "ML, converged": "Maximum likelihood of the maps alone, iterated to its end: it fits the noise.",
+  "ML, best-stopped (oracle)": "Maximum likelihood stopped where it is nearest to the truth, which only a simulation knows: a bound, not a method.",
+  "good trials": "Trials that ended without failure, of those planned.",
+};
+
+/** A word, with its meaning on hover if it has one. */
+const term = (text) => (GLOSSARY[text] ? el("abbr", { title: GLOSSARY[text] }, text) : text);
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -123,3 +141,10 @@ const CONFIG = {
   modeBarButtons: [["toImage"]],
   toImageButtonOptions: { scale: 2 },
 };
+
+/** Draw into a box of the plot's own height: without one, Plotly makes it 0 when a window is resized. */
+function plotted(box, traces, figure, config) {
+  const found = typeof box === "string" ? document.getElementById(box) : box;
+  found.style.height = `${figure.height}px`;
+  Plotly.react(found, traces, figure, config);
+}

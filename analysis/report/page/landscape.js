@@ -21,6 +21,7 @@ function weightAxis(name) {
     ticks: "outside",
     tickcolor: css("--soft"),
     showgrid: false,
+    fixedrange: false,
   };
 }
 
@@ -75,6 +76,10 @@ function drawLandscapes(cell) {
   }
 }
 
+/** Dragging moves a landscape, but not under a finger, which scrolls the page. */
+const PANS = matchMedia("(pointer: fine)").matches;
+const MOVING = { ...CONFIG, modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] };
+
 /** Mean and uncertainty over two weights, side by side. */
 function drawSurfaces(cell, method, found) {
   const [across, up] = method.weights;
@@ -88,10 +93,10 @@ function drawSurfaces(cell, method, found) {
   const near = { type: "contour", x, y, z: found.mean, showscale: false, hoverinfo: "skip", autocontour: false,
     contours: { coloring: "none", start: level, end: level, size: 1 }, line: { color: "#fff", width: 2, smoothing: 1.3 } };
   const trials = trialMarks(cell, method, (t) => Math.log10(t[across]), (t) => Math.log10(t[up]), "#fff", "#000");
-  const figure = layout({ height: 360, margin: { l: 50, r: 12, t: 58, b: 42 }, showlegend: false,
+  const figure = layout({ height: 360, dragmode: PANS ? "pan" : false, margin: { l: 50, r: 12, t: 58, b: 42 }, showlegend: false,
     xaxis: weightAxis(across), yaxis: weightAxis(up) });
-  Plotly.newPlot(`mean-${method.key}`, [map(found.mean, `expected ${D.score}`, "Viridis"), near, ...trials], figure, CONFIG);
-  Plotly.newPlot(`sigma-${method.key}`, [map(found.sigma, `uncertainty (σ of ${D.score})`, MAGMA), ...trials], figure, CONFIG);
+  plotted(`mean-${method.key}`, [map(found.mean, `expected ${D.score}`, "Viridis"), near, ...trials], figure, MOVING);
+  plotted(`sigma-${method.key}`, [map(found.sigma, `uncertainty (σ of ${D.score})`, MAGMA), ...trials], figure, MOVING);
 }
 
 /** Mean and band of uncertainty over one weight. */
@@ -109,7 +114,7 @@ function drawOneWeight(cell, method, found) {
       hovertext: found.mean.map((mean, i) => `${name} ${number(10 ** x[i])}<br>expected ${D.score} ${fixedPoint(mean)} ± ${number(found.sigma[i], 2)}`) },
     ...trialMarks(cell, method, (t) => Math.log10(t[name]), at, css("--bg"), css("--ink")),
   ];
-  Plotly.newPlot(`curve-${method.key}`, traces, layout({ height: 300, margin: { l: 55, r: 12, t: 30, b: 42 },
+  plotted(`curve-${method.key}`, traces, layout({ height: 300, margin: { l: 55, r: 12, t: 30, b: 42 },
     xaxis: weightAxis(name), yaxis: { title: { text: D.score } } }), CONFIG);
 }
 
@@ -117,7 +122,7 @@ function drawOneWeight(cell, method, found) {
 function trialMarks(cell, method, x, y, fill, edge) {
   const all = scoredTrials(cell, method);
   const good = all.filter((t) => !t.failure);
-  const bad = all.filter((t) => t.failure);
+  const bad = state.failures ? all.filter((t) => t.failure) : [];
   const best = bestOf(good);
   const marks = (name, trials, marker, text) => ({ type: "scatter", mode: "markers", name, x: trials.map(x), y: trials.map(y),
     cliponaxis: false, hoverinfo: "text", hovertext: trials.map(text), marker });

@@ -174,7 +174,7 @@ function drawMap() {
   const shapes = [...(q.kind === "score" ? outline(values) : []),
     ...frame(state.place[D.across], state.place[D.upwards])];
   const height = Math.min(640, Math.max(300, 46 * along(D.upwards).length + 110));
-  Plotly.react(mapBox, [holes, filled(true), filled(false)], layout({ xaxis: ticks(D.across), yaxis: ticks(D.upwards),
+  plotted(mapBox, [holes, filled(true), filled(false)], layout({ xaxis: ticks(D.across), yaxis: ticks(D.upwards),
     height, shapes, margin: { l: 45, r: 5, t: 10, b: 45 } }), CONFIG);
   caption(values.flat(), cells.flat());
 }
@@ -191,7 +191,7 @@ function drawCurve() {
     opacity: other === q ? 1 : 0.7, line: { width: other === q ? 4 : 2, color: colourOf(other) }, marker: { size: other === q ? 11 : 8 },
   }));
   const log = q.kind === "weight";
-  Plotly.react(mapBox, traces, layout({ height: 420, margin: { l: 55, r: 10, t: 60, b: 45 },
+  plotted(mapBox, traces, layout({ height: 420, margin: { l: 55, r: 10, t: 60, b: 45 },
     xaxis: ticks(D.across),
     yaxis: { title: { text: unitOf(q) }, type: log ? "log" : "linear", rangemode: log ? "normal" : "tozero" },
     shapes: [{ type: "line", xref: "x", yref: "paper", x0: state.place[D.across], x1: state.place[D.across],
@@ -204,7 +204,7 @@ function drawBars() {
   const q = state.quantity;
   const shown = D.quantities.filter((other) => other.kind === q.kind && other.group === q.group);
   const name = (other) => plain(other.label.replace(/^NRMSE, (fused, )?|^Gain over /, "")).replace(/,? (?=\(|best|conv)/g, "<br>");
-  Plotly.react(mapBox, [{ type: "bar", x: shown.map(name), y: shown.map((other) => other.values[0]),
+  plotted(mapBox, [{ type: "bar", x: shown.map(name), y: shown.map((other) => other.values[0]),
     text: shown.map((other) => (other.values[0] == null ? "no result" : number(other.values[0]))), textposition: "outside",
     cliponaxis: false, customdata: shown.map(() => 0), hoverinfo: "text", hovertext: shown.map(() => hoverText(0)),
     marker: { color: shown.map((other) => colourOf(other) ?? COLOURS[0]) } }],
@@ -231,6 +231,7 @@ function caption(values, cells) {
 }
 
 function draw() {
+  answer();
   for (const label of document.querySelectorAll(".of-scores")) {
     label.hidden = !(isMap && state.quantity.kind === "score");
   }

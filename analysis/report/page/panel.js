@@ -6,6 +6,7 @@ function showCell() {
     el("h2", {}, D.axes.length ? condition(state.place) : "The cell"),
     ...cellNotice(cell),
     el("div", { className: "scroll" }, methodTable(cell)),
+    ...cellActions(cell),
     plotBox("progress", "Best so far"),
     ...drawnNotice(cell),
     ...cellLandscapes(cell),
@@ -21,7 +22,7 @@ function showCell() {
   }
 }
 
-const plotBox = (id, ...title) => el("section", {}, ...title.map((text) => el("h3", {}, text)), el("div", { id, className: "plot" }));
+const plotBox = (id, ...title) => el("section", {}, ...title.map((text) => el("h3", {}, text)), el("div", { id, className: "plot", role: "group", ariaLabel: title[0] ?? id.replace("-", ", ") }));
 
 function cellNotice(cell) {
   const done = ended(cell);
@@ -49,13 +50,13 @@ function methodTable(cell, counts = true) {
     const acts = (name) => best && best[name] != null && !(name !== "tv" && quantity("haadf").values[cell] == null);
     const good = `${method.ended[cell] - method.failed[cell]} of ${method.planned[cell]}`;
     body.append(el("tr", {},
-      el("th", { scope: "row" }, method.label),
+      el("th", { scope: "row" }, term(method.label)),
       el("td", {}, best ? fixedPoint(best.nrmse) : "no result"),
       ...D.elements.map((name) => el("td", {}, fixedPoint(best?.[`nrmse_${name}`]))),
       ...weightNames.map((name) => el("td", {}, acts(name) ? number(best[name]) : "–")),
       ...(counts ? [el("td", {}, good)] : [])));
   }
-  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, term(name))))));
   table.append(body);
   return table;
 }
@@ -91,7 +92,7 @@ function trialText(t) {
 
 function plotOrSay(id, traces, otherwise, figure) {
   const box = document.getElementById(id);
-  if (traces.length) Plotly.newPlot(box, traces, figure, CONFIG);
+  if (traces.length) plotted(box, traces, figure, CONFIG);
   else box.append(el("p", { className: "caption" }, `${otherwise}.`));
 }
 

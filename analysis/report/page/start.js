@@ -6,14 +6,18 @@ function choose(place) {
   });
   draw();
   showCell();
+  remember();
 }
+
+/** Keep the state in the address, without an entry of its own for "back". */
+const remember = () => history.replaceState(null, "", link());
 
 function fillQuantities() {
   const select = document.getElementById("quantity");
   for (const [group, members] of grouped(D.quantities, (q) => q.group)) {
     select.append(el("optgroup", { label: group }, ...members.map((q) => el("option", { value: q.key }, q.label))));
   }
-  select.addEventListener("change", () => { state.quantity = quantity(select.value); draw(); });
+  select.addEventListener("change", () => { state.quantity = quantity(select.value); draw(); remember(); });
 }
 
 /** Axes beyond the two that are drawn are chosen from lists. */
@@ -40,15 +44,27 @@ function onArrow(event) {
   choose(place);
 }
 
+/** Show what the address asks for. */
+function visit() {
+  follow(location.hash);
+  document.getElementById("quantity").value = state.quantity.key;
+  document.getElementById("accuracy").value = state.accuracy;
+  choose(state.place);
+}
+
 function start() {
   fillQuantities();
   fillFixed();
   const accuracy = document.getElementById("accuracy");
   accuracy.value = state.accuracy;
-  accuracy.addEventListener("input", () => { if (accuracy.value) { state.accuracy = Number(accuracy.value); draw(); } });
+  accuracy.addEventListener("input", () => { if (accuracy.value) { state.accuracy = Number(accuracy.value); draw(); remember(); } });
   document.getElementById("common").addEventListener("change", (event) => { state.common = event.target.checked; draw(); });
+  document.getElementById("of-failed").hidden = !D.cells.some((_, cell) => failed(cell));
+  document.getElementById("failed").addEventListener("change", (event) => { state.failures = event.target.checked; showCell(); });
   mapBox.addEventListener("keydown", onArrow);
-  choose(placeOf(firstCell()));
+  state.place = placeOf(firstCell());
+  visit();
+  addEventListener("hashchange", visit);
   mapBox.on("plotly_hover", (event) => showHover(event.points[0]));
   mapBox.on("plotly_unhover", hideHover);
   mapBox.on("plotly_click", (event) => choose(placeOf(Number(event.points[0].customdata))));

@@ -1,0 +1,149 @@
+/** What a reader takes along: the answer in words, a link, a file, a command, a comparison. */
+
+/** Axes of which less is cheaper, the dearest first. */
+const COSTS = ["chemical_tilts", "dose", "haadf_tilts"]
+  .flatMap((name) => D.axes.map((axis, i) => (axis.path.split(".").at(-1) === name ? i : -1)))
+  .filter((axis) => axis >= 0 && finite(D.axes[axis].values.map(Number)).every((v) => v >= 0));
+
+const fused = quantity("nrmse");
+
+/** An NRMSE of the fused method with its deviation over seeds, if the study repeats its noise. */
+function withError(cell) {
+  const sigma = quantity("nrmse_noise")?.values[cell];
+  return `${fixedPoint(fused.values[cell])}${sigma == null ? "" : ` ± ${number(sigma, 2)}`}`;
+}
+
+/** Cells that differ from the chosen one in nothing but what they cost, the cheapest first. */
+function byCost() {
+  const same = (place) => place.every((at, axis) => COSTS.includes(axis) || at === state.place[axis]);
+  const cost = (axis, cell) => Number(D.axes[axis].values[placeOf(cell)[axis]]);
+  return D.cells.map((_, cell) => cell)
+    .filter((cell) => fused.values[cell] != null && same(placeOf(cell)))
+    .sort((a, b) => COSTS.map((axis) => cost(axis, a) - cost(axis, b)).find((d) => d) ?? 0);
+}
+
+/** A label within a sentence: "HAADF" keeps its capitals. */
+const inside = (label) => (/^[A-Z][a-z]/.test(label) ? label[0].toLowerCase() + label.slice(1) : label);
+
+const costText = (cell) => COSTS.map((axis) => `${inside(D.axes[axis].label)} ${D.axes[axis].values[placeOf(cell)[axis]]}`).join(", ");
+
+/** What twice as much along an axis, or else the next value of the study, brings to a cell. */
+function moreOf(axis, cell) {
+  const place = placeOf(cell), values = D.axes[axis].values.map(Number);
+  const twice = values.indexOf(2 * values[place[axis]]);
+  const next = twice < 0 ? values.findIndex((v) => v > values[place[axis]]) : twice;
+  if (next < 0) return [];
+  const other = indexOf(place.map((at, i) => (i === axis ? next : at)));
+  if (fused.values[other] == null) return [];
+  const change = 100 * (fused.values[other] / fused.values[cell] - 1);
+  return [`${inside(D.axes[axis].label)} ${D.axes[axis].values[next]} instead: ${withError(other)} (${Math.abs(change) < 0.5 ? "no change" : `${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(0)}\u00a0%`})`];
+}
+
+/** The least that reaches the accuracy asked for, and what more of each would bring. */
+function answer() {
+  const box = document.getElementById("answer"), cells = byCost();
+  if (!COSTS.length || !cells.length) { box.hidden = true; return; }
+  const least = cells.find((cell) => fused.values[cell] <= state.accuracy);
+  const best = cells.reduce((a, b) => (fused.values[b] < fused.values[a] ? b : a));
+  const cell = least ?? best;
+  const head = least == null ? `No cell reaches an NRMSE of ${state.accuracy}; the best, ` : `The least that reaches an NRMSE of ${state.accuracy}: `;
+  const alone = quantity("nrmse_noise")?.values[cell] == null ? " One realisation of noise: no error bar." : "";
+  box.textContent = `${head}${costText(cell)}, with ${withError(cell)}. ${COSTS.flatMap((axis) => moreOf(axis, cell)).map((text) => `With ${text}.`).join(" ")}${alone}`;
+  box.hidden = false;
+}
+
+/** The page's state as a fragment: values of the axes in their order, and the quantity shown. */
+function link() {
+  const cell = state.place.map((at, axis) => encodeURIComponent(D.axes[axis].values[at])).join(",");
+  return `#cell=${cell}&show=${encodeURIComponent(state.quantity.key)}&accuracy=${state.accuracy}`;
+}
+
+/** Take a fragment's state over; what it names wrongly stays as it is. */
+function follow(fragment) {
+  const told = new Map(fragment.replace(/^#/, "").split("&").map((pair) => pair.split("=")));
+  const texts = (told.get("cell") ?? "").split(",").map((text) => decoded(text));
+  const place = D.axes.map((axis, i) => axis.values.indexOf(texts[i]));
+  if (place.every((at) => at >= 0)) state.place = place;
+  state.quantity = quantity(decoded(told.get("show") ?? "")) ?? state.quantity;
+  const asked = Number(told.get("accuracy"));
+  if (told.has("accuracy") && asked >= 0) state.accuracy = asked;
+}
+
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return ""; } // a stray "%"
+}
+
+/** Every cell with its condition and all that the maps show, as objects. */
+const records = () => D.cells.map((_, cell) => Object.fromEntries([
+  ...D.axes.map((axis, i) => [axis.path, axis.values[placeOf(cell)[i]]]),
+  ...D.quantities.map((q) => [q.key, q.values[cell]]),
+]));
+
+function csvText(rows) {
+  const field = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+  const line = (values) => values.map((value) => field(String(value ?? ""))).join(",");
+  return [line(Object.keys(rows[0])), ...rows.map((row) => line(Object.values(row)))].join("\n") + "\n";
+}
+
+function download(name, kind, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: kind }));
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+/** The command that reconstructs measured data at a cell's best fused weights. */
+function commandOf(cell) {
+  const best = bestOf(trialsOf[cell].filter((t) => t.method === "fused"));
+  if (!best) return null;
+  const told = ["haadf", "tv", "gamma"].filter((name) => best[name] != null);
+  return `tomoatlas reconstruct TILTS.h5 --atlas ${D.folder} ${told.map((name) => `--${name} ${number(best[name], 4)}`).join(" ")}`;
+}
+
+/** Copy a text; where the browser forbids that, select it, for a key to do the rest. */
+async function copy(text, button, source) {
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(source);
+    button.textContent = "Selected: press Ctrl+C";
+  }
+}
+
+/** Under a cell's numbers: its command to copy, and the cell to compare with. */
+function cellActions(cell) {
+  const text = commandOf(cell), made = [];
+  if (text) {
+    const code = el("code", {}, text), button = el("button", { type: "button", className: "act" }, "Copy");
+    button.addEventListener("click", () => copy(text, button, code));
+    made.push(el("p", { className: "command" }, code, " ", button));
+  }
+  const pinned = state.pinned === cell;
+  const pin = el("button", { type: "button", className: "act", id: "pin" }, pinned ? "Unpin" : "Pin, to compare others with it");
+  pin.addEventListener("click", () => { state.pinned = pinned ? null : cell; showCell(); document.getElementById("pin").focus(); });
+  return [...made, el("p", {}, pin), ...(state.pinned == null || pinned ? [] : comparison(cell, state.pinned))];
+}
+
+/** Every number of two cells side by side, and how far the second is from the first. */
+function comparison(cell, other) {
+  const change = (a, b) => (a == null || b == null || !b ? "–" : `${a >= b ? "+" : "−"}${Math.abs(100 * (a / b - 1)).toFixed(0)}\u00a0%`);
+  const rows = D.quantities.filter((q) => q.kind !== "count" && q.kind !== "gain").map((q) => {
+    const [here, there] = [q.values[cell], q.values[other]];
+    return el("tr", {}, el("th", { scope: "row" }, q.label), ...[number(there), number(here), change(here, there)].map((text) => el("td", {}, text)));
+  });
+  const head = ["", "pinned", "this cell", "change"].map((text) => el("th", { scope: "col" }, text));
+  return [el("h3", {}, `Beside ${condition(placeOf(other))}`),
+    el("div", { className: "scroll", id: "comparison" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)))];
+}
+
+/** On paper: one narrow column in the light scheme; plots are drawn anew for it. */
+function onPaper(printing) {
+  document.documentElement.classList.toggle("printing", printing);
+  draw();
+  showCell();
+}
+
+document.getElementById("csv").addEventListener("click", () => download("cells.csv", "text/csv", csvText(records())));
+document.getElementById("json").addEventListener("click", () => download("cells.json", "application/json", JSON.stringify(records(), null, 1)));
+addEventListener("beforeprint", () => onPaper(true));
+addEventListener("afterprint", () => onPaper(false));
