@@ -6,11 +6,13 @@ iterations, its history and its scores are written to FILE, and the rule is then
 histories: another rule or tolerance costs no further solve. A second call goes on where the first
 ended. Run:
 
-    python tests/benchmarks/stopping.py FILE [SIZE=TRIALS ...] [edition=2] [solver.KEY=VALUE ...]
+    python tests/benchmarks/stopping.py FILE [SIZE=TRIALS ...] [edition=2] [push=0.06]
+        [solver.KEY=VALUE ...]
 
 with the trials of each of the 12 cells, such as 24=16 32=12 64=2; without any, FILE is tabulated.
 Settings and search space are those of the edition, the first if none is named; that solver takes
-the law of the data unless ``solver.contrast`` names one.
+the law of the data unless ``solver.contrast`` names one. ``push`` is another step of the multiplier
+of the totals, and wants a FILE of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.result import Status
 from tomoatlas.recon_core.settings import SOLVER_EDITIONS, SolverSettings
-from tomoatlas.recon_core.solver import reconstruct
+from tomoatlas.recon_core.solver import likelihood, reconstruct
 from tomoatlas.recon_core.solver.convergence import ConvergenceRecord, status_of
 from tomoatlas.recon_core.solver.preparation import Preparations
 from tomoatlas.recon_core.tiltseries import TiltSeries
@@ -56,6 +58,7 @@ def main(file: Path, *words: str) -> None:
     """Solve what FILE lacks, then print the tables."""
     pairs = [word.split("=", 1) for word in words]
     edition = int(dict(pairs).get("edition", 1))
+    likelihood.PUSH = float(dict(pairs).get("push", likelihood.PUSH))
     settings = SOLVER_EDITIONS[edition] | {key[7:]: v for key, v in pairs if key[:7] == "solver."}
     sizes = [(int(size), int(trials)) for size, trials in pairs if size.isdigit()]
     done = {key_of(row) for row in rows_of(file)}

@@ -11,10 +11,11 @@ named: nothing is tuned on a row. What the solver gets:
 
 Totals, level and haze are judged where the chemical scales are given (known, vacuum, film). Run:
 
-    python tests/benchmarks/trust.py [SIZE] [KIND ...] [edition=N] [key=value ...]
+    python tests/benchmarks/trust.py [SIZE] [KIND ...] [specimens] [edition=N] [key=value ...]
 
-with settings of ``[solver]`` beside those of the edition; or, for the coefficients of HAADF that
-are fitted to data of the law Z²x, over the true ones,
+with settings of ``[solver]`` beside those of the edition. With ``specimens`` every noise seed has a
+specimen of its own, that of the same seed, and the spread of NRMSE is theirs. Or, for the
+coefficients of HAADF that are fitted to data of the law Z²x, over the true ones,
 
     python tests/benchmarks/trust.py coefficients [SIZE] [KIND ...]
 """
@@ -45,40 +46,45 @@ TILTS = ((47, 9), (18, 5), (71, 18), (5, 18))
 Settings = Mapping[str, Any]
 
 
-def main(size: int, kinds: Iterable[str], edition: int, settings: Settings) -> None:
+def main(
+    size: int, kinds: Iterable[str], edition: int, settings: Settings, several: bool = False
+) -> None:
     """Print a row for each specimen, law of the data and state of knowledge."""
     print(f"{size}³, edition {edition}; {', '.join(f'{k} = {v}' for k, v in settings.items())}")
     header = ("specimen", "data", "given", "⟨NRMSE⟩", "over known", "by element")
     amounts = ("totals", "level", "haze", "inside", "iterations")
-    table((*header, *amounts), rows(size, kinds, settings))
+    table((*header, *amounts), rows(size, kinds, settings, several))
 
 
-def rows(size: int, kinds: Iterable[str], settings: Settings) -> Iterator[tuple[str, ...]]:
+def rows(
+    size: int, kinds: Iterable[str], settings: Settings, several: bool
+) -> Iterator[tuple[str, ...]]:
     """The rows of the table."""
     for kind in kinds:
-        truth = make_specimen(kind, size, 0)
         for law in LAWS:
             known: float | None = None
             for name, change in CASES.items():
-                runs = [
-                    (solved(change(series_of(size, kind, law, seed)), settings, name), truth)
-                    for seed in SEEDS
-                ]
-                scores = [evaluate(found, true) for found, true in runs]
-                nrmse = float(np.mean([s["nrmse"] for s in scores]))
+                runs, scores = [], []
+                for seed in SEEDS:
+                    which = seed if several else 0
+                    series = change(series_of(size, kind, law, seed, specimen_seed=which))
+                    runs.append(solved(series, settings, name))
+                    scores.append(evaluate(runs[-1], make_specimen(kind, size, which)))
+                by_seed = [s["nrmse"] for s in scores]
+                nrmse = float(np.mean(by_seed))
                 known = nrmse if known is None else known
                 yield (
                     kind,
                     LAW[law],
                     name,
-                    f"{nrmse:.3f}",
+                    f"{nrmse:.3f}" + (f" ± {np.std(by_seed, ddof=1):.3f}" if several else ""),
                     f"{nrmse / known - 1:+.0%}",
                     named(scores, "nrmse_by_element"),
                     "relative" if name == "measured" else named(scores, "totals"),
                     "relative" if name == "measured" else named(scores, "level"),
                     named(scores, "haze"),
                     "relative" if name == "measured" else inside(scores),
-                    f"{np.mean([found.iterations for found, _ in runs]):.0f}",
+                    f"{np.mean([found.iterations for found in runs]):.0f}",
                 )
 
 
@@ -139,4 +145,5 @@ if __name__ == "__main__":
     if "coefficients" in words:
         coefficients(sizes[0] if sizes else 48, kinds or KINDS)
     else:
-        main(sizes[0] if sizes else 64, kinds or KINDS, edition, settings.model_dump() | pairs)
+        chosen = settings.model_dump() | pairs
+        main(sizes[0] if sizes else 64, kinds or KINDS, edition, chosen, "specimens" in words)
