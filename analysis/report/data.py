@@ -193,6 +193,7 @@ def page_data(
         "methods": _methods(trials, study, places),
         "alone": study.search.strategy is Strategy.PER_CELL,
         "elements": list(atlas.elements),
+        "solver": _solver_options(study),
         "space": {name: list(ends) for name, ends in study.search.space.of(Method.FUSED).items()},
         "score": SCORES[study.search.score].label.strip("⟨⟩"),
         "near": NEAR_BEST,
@@ -201,6 +202,20 @@ def page_data(
         "trials": _trials(atlas, trials, places),
         "slices": {str(index): found for index, found in slices.items()},
     }
+
+
+# What `tomoatlas reconstruct` can be told, so that weights meet the settings they were found with.
+_SOLVER = (
+    *("contrast", "gamma", "tolerance", "max_iterations", "chemistry", "regulariser"),
+    *("start", "background", "units", "noise", "totals"),
+)
+
+
+def _solver_options(study: Study) -> dict[str, Any]:
+    """Settings of the study's solver, by the names of the options of ``reconstruct``."""
+    found = {name: getattr(study.solver, name) for name in _SOLVER}
+    # A flag that cannot be switched off is named where it is on.
+    return {**found, "film": True} if study.solver.film else found
 
 
 def _methods(trials: pd.DataFrame, study: Study, places: NDArray[np.int64]) -> list[dict[str, Any]]:

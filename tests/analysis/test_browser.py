@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.analysis.report import data as page_data
 from tomoatlas.analysis.report import write_page
 from tomoatlas.analysis.report.slice_images import make_slices
+from tomoatlas.jobs.commands import reconstruct as command
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.run.driver import run
@@ -373,6 +375,18 @@ def test_cells_are_downloaded_as_shown(page):
     assert [record["nrmse"] for record in records] == scores
     told = [float(row["nrmse"]) if row["nrmse"] else None for row in rows]
     assert told == scores
+
+
+def test_the_command_of_a_cell_is_one_that_reconstruct_takes(page, path, tmp_path):
+    (tmp_path / "TILTS.h5").touch()
+    _, name, *words = shlex.split(page.page.evaluate(f"commandOf({SLICED})"))
+    words[0] = str(tmp_path / words[0])
+    told = command.reconstruct.make_context(name, words).params
+    assert told["atlas"] is None, "refused beside weights"
+    solver = JournalReader(path.parents[1]).study.solver
+    for setting in ("contrast", "gamma", "regulariser", "units", "noise", "totals", "start"):
+        assert told[setting] == getattr(solver, setting)
+    assert (told["haadf"], told["tv"]) > (0.0, 0.0)
 
 
 def test_two_cells_stand_beside_each_other(page):

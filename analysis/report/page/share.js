@@ -91,12 +91,22 @@ function download(name, kind, text) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-/** The command that reconstructs measured data at a cell's best fused weights. */
+/** The command that reconstructs measured data at a cell's best fused weights, which mean nothing
+ * under other settings of the solver than those they were found with: all are written out. */
 function commandOf(cell) {
   const best = bestOf(trialsOf[cell].filter((t) => t.method === "fused"));
   if (!best) return null;
-  const told = ["haadf", "tv", "gamma"].filter((name) => best[name] != null);
-  return `tomoatlas reconstruct TILTS.h5 --atlas ${D.folder} ${told.map((name) => `--${name} ${number(best[name], 4)}`).join(" ")}`;
+  const varied = D.axes.map((axis, i) => [axis.path, axis.values[placeOf(cell)[i]]])
+    .filter(([path]) => path.startsWith("solver.")).map(([path, value]) => [path.slice(7), value])
+    .filter(([name]) => name in D.solver);
+  const searched = ["haadf", "tv", "gamma"].filter((name) => best[name] != null).map((name) => [name, number(best[name], 4)]);
+  const told = { ...D.solver, ...Object.fromEntries([...varied, ...searched]) };
+  const option = ([name, value]) => {
+    const flag = name.replaceAll("_", "-");
+    if (value === true || value === "true" || value === "True") return `--${flag}`;
+    return value === false || value === "false" || value === "False" ? `--no-${flag}` : `--${flag} ${value}`;
+  };
+  return `tomoatlas reconstruct TILTS.h5 --out volumes.h5 ${Object.entries(told).map(option).join(" ")}`;
 }
 
 /** Copy a text; where the browser forbids that, select it, for a key to do the rest. */
