@@ -17,7 +17,7 @@ from scipy import ndimage
 from .geometry import film_thickness
 from .metrics.agreement import agreement
 from .metrics.noise import PATCH, Noise, estimate_noise
-from .metrics.vacuum import estimate_vacuum
+from .metrics.vacuum import estimate_vacuum, vacuum_pixels
 from .tiltseries import LEVEL_ADDED, TiltSeries
 
 Array = NDArray[np.float32]
@@ -31,6 +31,7 @@ HOT_RARE, HOT_LEAP = 0.999, 3.0  # small particles make peaks too: this quantile
 BLANK, BRIGHT, BLANK_SIGMAS = 0.5, 2.0, 8.0  # total of a tilt over that of its neighbours
 LEVEL, LEVEL_SIGMAS = 0.1, 6.0  # dark pixels above the background, as a part of the signal
 OFF = 0.02  # HAADF vacuum off its background where it is in view, as a part of the signal
+MAPS_OFF = 0.1  # level of the maps where HAADF shows vacuum, off that given, as a part of it
 VACUUM_EDGE = 16  # pixels per edge below which no vacuum is in view
 EDGE = 0.15  # signal at the edges across the tilt axis, as a part of the largest
 SHIFT, SHIFT_EVIDENCE = 0.75, 3.0  # pixels
@@ -284,12 +285,30 @@ def _vacuum_levels(series: TiltSeries) -> Iterator[Finding]:
         # weak signals show it together
         given = sum(series.chemical_background)
         found = _above(series.chemical.sum(axis=0, dtype=np.float32), given)
+        found = found or _beside_haadf(series)
         wrong = [("all elements", *found)] if found is not None else []
     if wrong:
         words = ", ".join(f"{name} {dark:.3g} (given {b:.3g})" for name, dark, b in wrong)
         yield _level_finding("chemical/background", wrong[0][1], words)
     if series.haadf_angles_deg:
         yield from _haadf_level(series)
+
+
+def _beside_haadf(series: TiltSeries) -> tuple[float, float] | None:
+    """Level of all maps together where HAADF shows vacuum, and that given, if they disagree."""
+    known = np.flatnonzero(series.chemical_background)
+    if not known.size or min(series.chemical.shape[-2:]) < VACUUM_EDGE:
+        return None
+    dark = vacuum_pixels(series)
+    if dark is None:
+        return None
+    # of all elements at once: the counts of one are few
+    counts = series.centred().chemical[known].sum(axis=0, dtype=np.float64)[dark]
+    level, given = float(counts.mean()), sum(series.chemical_background)
+    error = float(counts.std()) / np.sqrt(counts.size)
+    if abs(level - given) > max(MAPS_OFF * given, LEVEL_SIGMAS * error):
+        return level, given
+    return None
 
 
 def _haadf_level(series: TiltSeries) -> Iterator[Finding]:

@@ -182,16 +182,33 @@ def chemical_backgrounds(series: TiltSeries) -> tuple[float, ...]:
     >>> [abs(f / b - 1) < 0.1 for f, b in zip(found, series.chemical_background)]
     [True, True, True, True]
     """
-    if not series.haadf_angles_deg:
+    dark = vacuum_pixels(series)
+    if dark is None:
         return series.chemical_background
+    return tuple(float(maps[dark].mean(dtype=np.float64)) for maps in series.centred().chemical)
+
+
+def vacuum_pixels(series: TiltSeries) -> NDArray[np.bool_] | None:
+    """Find the pixels of the chemical maps that meet no specimen, where HAADF is darkest.
+
+    Parameters
+    ----------
+    series : measured counts; its backgrounds are not used.
+
+    Returns
+    -------
+    array (angle, y, x) : of the maps of :meth:`~TiltSeries.centred`; None where no vacuum is in
+        view, or without HAADF.
+    """
+    if not series.haadf_angles_deg:
+        return None
     vacuum = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True)
     if not vacuum.is_seen:
-        return series.chemical_background
+        return None
     series = series.centred()
     excess = series.haadf - vacuum.at(series.haadf_angles_deg)[:, None, None]
     smooth = ndimage.uniform_filter(excess, (0, INNER, INNER))
-    dark = np.stack([_dark_in(series, smooth, angle) for angle in series.chemical_angles_deg])
-    return tuple(float(maps[dark].mean(dtype=np.float64)) for maps in series.chemical)
+    return np.stack([_dark_in(series, smooth, angle) for angle in series.chemical_angles_deg])
 
 
 def _dark_in(series: TiltSeries, excess: Values, angle_deg: float) -> NDArray[np.bool_]:

@@ -125,6 +125,12 @@ def with_film(series: TiltSeries) -> np.ndarray:
     return (series.haadf + film[:, None, None]).astype(np.float32)
 
 
+def with_levels(series: TiltSeries, factor: float) -> TiltSeries:
+    """Backgrounds of the maps off by a factor."""
+    levels = tuple(factor * level for level in series.chemical_background)
+    return replace(series, chemical_background=levels)
+
+
 def cropped(series: TiltSeries) -> TiltSeries:
     """The middle half of the field across the tilt axis."""
     height = series.haadf.shape[1]
@@ -182,6 +188,8 @@ FAULTS: dict[str, tuple[str, Callable[[TiltSeries], TiltSeries]]] = {
         "vacuum-level",
         lambda s: replace(s, chemical_background=()),
     ),
+    "chemical backgrounds 20 % too low": ("vacuum-level", lambda s: with_levels(s, 0.8)),
+    "chemical backgrounds 25 % too high": ("vacuum-level", lambda s: with_levels(s, 1.25)),
     "HAADF shifted by 3 pixels": (
         "shift",
         lambda s: replace(s, haadf=np.roll(s.haadf, 3, axis=1)),

@@ -159,6 +159,15 @@ def test_vacuum_levels_that_were_not_given(series: TiltSeries) -> None:
     assert finding.key == "chemical/background"
 
 
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_backgrounds_of_maps_off_by_a_fifth(series: TiltSeries, factor: float) -> None:
+    level = sum(series.chemical_background)
+    given_levels = tuple(factor * b for b in series.chemical_background)
+    finding = found(replace(series, chemical_background=given_levels), "vacuum-level")
+    assert finding.key == "chemical/background"
+    assert finding.value == pytest.approx(level, rel=0.05)
+
+
 @pytest.mark.parametrize("shift", [(3, 0), (-1, 0), (0, 2), (2, -2)])
 def test_a_shift_is_measured(series: TiltSeries, shift: tuple[int, int]) -> None:
     moved = replace(series, haadf=np.roll(series.haadf, shift, axis=(1, 2)))
