@@ -17,7 +17,7 @@ from scipy import ndimage
 from .geometry import film_thickness
 from .metrics.agreement import agreement
 from .metrics.noise import PATCH, Noise, estimate_noise
-from .metrics.vacuum import estimate_vacuum, vacuum_pixels
+from .metrics.vacuum import INNER, estimate_vacuum, vacuum_pixels
 from .tiltseries import LEVEL_ADDED, TiltSeries
 
 Array = NDArray[np.float32]
@@ -32,6 +32,7 @@ BLANK, BRIGHT, BLANK_SIGMAS = 0.5, 2.0, 8.0  # total of a tilt over that of its 
 LEVEL, LEVEL_SIGMAS = 0.1, 6.0  # dark pixels above the background, as a part of the signal
 OFF = 0.02  # HAADF vacuum off its background where it is in view, as a part of the signal
 MAPS_OFF = 0.1  # level of the maps where HAADF shows vacuum, off that given, as a part of it
+HIDES = 0.03  # noise of HAADF in vacuum, as a part of the signal, below which specimen shows
 VACUUM_EDGE = 16  # pixels per edge below which no vacuum is in view
 EDGE = 0.15  # signal at the edges across the tilt axis, as a part of the largest
 SHIFT, SHIFT_EVIDENCE = 0.75, 3.0  # pixels
@@ -106,7 +107,9 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     found += _vacuum_levels(series)
     if any(finding.kind == "radians" for finding in found):
         return tuple(found)  # what follows compares angles
-    return (*found, *_of_both(series))
+    found += _of_both(series)
+    # HAADF that is wrong shows vacuum where there is none
+    return tuple(found or _beside_haadf(series))
 
 
 def _no_counts(series: TiltSeries) -> Iterator[Finding]:
@@ -285,30 +288,12 @@ def _vacuum_levels(series: TiltSeries) -> Iterator[Finding]:
         # weak signals show it together
         given = sum(series.chemical_background)
         found = _above(series.chemical.sum(axis=0, dtype=np.float32), given)
-        found = found or _beside_haadf(series)
         wrong = [("all elements", *found)] if found is not None else []
     if wrong:
         words = ", ".join(f"{name} {dark:.3g} (given {b:.3g})" for name, dark, b in wrong)
         yield _level_finding("chemical/background", wrong[0][1], words)
     if series.haadf_angles_deg:
         yield from _haadf_level(series)
-
-
-def _beside_haadf(series: TiltSeries) -> tuple[float, float] | None:
-    """Level of all maps together where HAADF shows vacuum, and that given, if they disagree."""
-    known = np.flatnonzero(series.chemical_background)
-    if not known.size or min(series.chemical.shape[-2:]) < VACUUM_EDGE:
-        return None
-    dark = vacuum_pixels(series)
-    if dark is None:
-        return None
-    # of all elements at once: the counts of one are few
-    counts = series.centred().chemical[known].sum(axis=0, dtype=np.float64)[dark]
-    level, given = float(counts.mean()), sum(series.chemical_background)
-    error = float(counts.std()) / np.sqrt(counts.size)
-    if abs(level - given) > max(MAPS_OFF * given, LEVEL_SIGMAS * error):
-        return level, given
-    return None
 
 
 def _haadf_level(series: TiltSeries) -> Iterator[Finding]:
@@ -368,6 +353,28 @@ def _darkest(projections: Array) -> tuple[float, float, float]:
     patch = projections[:, rows, columns].astype(np.float64)
     error = float(patch.std()) / np.sqrt(patch.size)
     return float(smooth.min()), error, float(smooth.max())
+
+
+def _beside_haadf(series: TiltSeries) -> Iterator[Finding]:
+    """The maps where HAADF shows vacuum, all elements at once: the counts of one are few."""
+    known = np.flatnonzero(series.chemical_background)
+    if not known.size or min(series.chemical.shape[-2:]) < VACUUM_EDGE:
+        return
+    dark = vacuum_pixels(series)
+    if dark is None or _hides_specimen(series):
+        return
+    counts = series.centred().chemical[known].sum(axis=0, dtype=np.float64)[dark]
+    level, given = float(counts.mean()), sum(series.chemical_background)
+    error = float(counts.std()) / np.sqrt(counts.size)
+    if abs(level - given) > max(MAPS_OFF * given, LEVEL_SIGMAS * error):
+        words = f"all elements {level:.3g} (given {given:.3g})"
+        yield _level_finding("chemical/background", level, words)
+
+
+def _hides_specimen(series: TiltSeries) -> bool:
+    """Whether specimen can lie where HAADF is dark by chance, averaged as vacuum is looked for."""
+    signal = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True).signal
+    return bool(np.sqrt(estimate_noise(series.haadf).darkest) > HIDES * INNER * signal)
 
 
 def _of_both(series: TiltSeries) -> Iterator[Finding]:
