@@ -59,7 +59,7 @@ def test_a_specimen_comes_back(tmp_path: Path) -> None:
 @given(
     volumes=hnp.arrays(
         np.float32,
-        hnp.array_shapes(min_dims=3, max_dims=3, max_side=4).map(lambda s: (2, *s)),
+        hnp.array_shapes(min_dims=3, max_dims=3, max_side=4).map(lambda s: (2, s[0] + 1, *s[1:])),
         elements=st.floats(0, 2**49, width=32),
     ),
     size=st.floats(1e-3, 1e3),
