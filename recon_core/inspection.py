@@ -7,7 +7,7 @@ mask for bad pixels and tilts, never an interpolation, and a vacuum level that w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,6 +24,7 @@ from .checks import (
     HOT_LEAP,
     HOT_SIGMAS,
     OFF,
+    Finding,
     check_series,
     usual_total,
 )
@@ -96,15 +97,16 @@ def inspect(series: TiltSeries) -> tuple[Verdict, ...]:
     # what is bad in one way would look bad in others too; filled in once, no mask is needed
     clean = replace(_masked(series, haadf, maps).filled(), haadf_mask=None, chemical_mask=None)
     vacuum = _vacuum(clean) if min(clean.haadf.shape[1:]) >= PATCH + 2 else None
+    found = check_series(clean)
     return (
         *map(_tilts, shown),
         *map(_bad_pixels, shown),
         *map(_bad_tilts, shown),
-        *_levels(clean, vacuum),
+        *_levels(clean, vacuum, found),
         *_noise(clean),
         *_totals(clean, vacuum),
         *_shifts(clean),
-        *_of_checks(clean),
+        *_of_checks(clean, found),
     )
 
 
@@ -285,7 +287,9 @@ def _bad_tilts(modality: _Modality) -> Verdict:
     return Verdict(f"exposure of {modality.name}", BAD if bad else GOOD, words, FIX if bad else "")
 
 
-def _levels(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
+def _levels(
+    series: TiltSeries, vacuum: Vacuum | None, findings: Sequence[Finding]
+) -> Iterator[Verdict]:
     if vacuum is None:
         return
     words = f"{vacuum}; the file gives {series.haadf_background:.6g}"
@@ -300,9 +304,10 @@ def _levels(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
     pairs = zip(series.elements, found, given, strict=True)
     named = ", ".join(f"{e} {f:.3g} ({g:.3g})" for e, f, g in pairs)
     missing = not any(given) and any(f > 0 for f in found)
-    verdict = DOUBTFUL if missing else GOOD
+    wrong = any((f.kind, f.key) == ("vacuum-level", "chemical/background") for f in findings)
     words = f"counts per pixel where HAADF is dark (as given): {named}"
-    yield Verdict("vacuum of the maps", verdict, words, FIX if missing else "")
+    remedy = FIX if missing else "chemical/background as found here" if wrong else ""
+    yield Verdict("vacuum of the maps", DOUBTFUL if remedy else GOOD, words, remedy)
 
 
 def _noise(series: TiltSeries) -> Iterator[Verdict]:
@@ -364,7 +369,7 @@ def _shifts(series: TiltSeries) -> Iterator[Verdict]:
     yield Verdict("shifts of HAADF", BAD if moving else GOOD, words, ALIGN if moving else "")
 
 
-def _of_checks(series: TiltSeries) -> Iterator[Verdict]:
+def _of_checks(series: TiltSeries, findings: Sequence[Finding]) -> Iterator[Verdict]:
     """What the checks before a reconstruction find beside the above."""
     remedies = {
         "radians": (BAD, IMPORT),
@@ -376,7 +381,7 @@ def _of_checks(series: TiltSeries) -> Iterator[Verdict]:
         "no-counts": (DOUBTFUL, ""),
         "level": (DOUBTFUL, "import the counts without subtracting"),
     }
-    found = {f.kind: f for f in check_series(series)}
+    found = {f.kind: f for f in findings}
     for kind, (verdict, remedy) in remedies.items():
         if kind in found:
             yield Verdict(kind, verdict, str(found[kind]), remedy)

@@ -29,6 +29,13 @@ def test_a_sound_series_is_good() -> None:
     assert mended(sound()).haadf_mask is None
 
 
+def test_backgrounds_of_maps_that_are_not_those_of_vacuum_are_doubtful() -> None:
+    series = sound()
+    low = tuple(0.8 * level for level in series.chemical_background)
+    found = verdicts(replace(series, chemical_background=low))
+    assert [name for name, verdict in found.items() if verdict != GOOD] == ["vacuum of the maps"]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_small_bright_particles_are_not_hot(seed: int) -> None:
     series = simulate(specimen(24), Acquisition(haadf_tilts=15, chemical_tilts=5), seed)
