@@ -109,7 +109,7 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
         return tuple(found)  # what follows compares angles
     found += _of_both(series)
     # HAADF that is wrong shows vacuum where there is none
-    return tuple(found or _beside_haadf(series))
+    return tuple(found or _beside_haadf(series, signals[0].noise))
 
 
 def _no_counts(series: TiltSeries) -> Iterator[Finding]:
@@ -355,13 +355,13 @@ def _darkest(projections: Array) -> tuple[float, float, float]:
     return float(smooth.min()), error, float(smooth.max())
 
 
-def _beside_haadf(series: TiltSeries) -> Iterator[Finding]:
-    """The maps where HAADF shows vacuum, all elements at once: the counts of one are few."""
+def _beside_haadf(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
+    """The maps where HAADF, of this noise, shows vacuum: all elements, as one has few counts."""
     known = np.flatnonzero(series.chemical_background)
     if not known.size or min(series.chemical.shape[-2:]) < VACUUM_EDGE:
         return
     dark = vacuum_pixels(series)
-    if dark is None or _hides_specimen(series):
+    if dark is None or _hides_specimen(series, noise):
         return
     counts = series.centred().chemical[known].sum(axis=0, dtype=np.float64)[dark]
     level, given = float(counts.mean()), sum(series.chemical_background)
@@ -371,10 +371,10 @@ def _beside_haadf(series: TiltSeries) -> Iterator[Finding]:
         yield _level_finding("chemical/background", level, words)
 
 
-def _hides_specimen(series: TiltSeries) -> bool:
+def _hides_specimen(series: TiltSeries, noise: Noise) -> bool:
     """Whether specimen can lie where HAADF is dark by chance, averaged as vacuum is looked for."""
     signal = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True).signal
-    return bool(np.sqrt(estimate_noise(series.haadf).darkest) > HIDES * INNER * signal)
+    return bool(np.sqrt(noise.darkest) > HIDES * INNER * signal)
 
 
 def _of_both(series: TiltSeries) -> Iterator[Finding]:

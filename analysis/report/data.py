@@ -204,18 +204,11 @@ def page_data(
     }
 
 
-# What `tomoatlas reconstruct` can be told, so that weights meet the settings they were found with.
-_SOLVER = (
-    *("contrast", "gamma", "tolerance", "max_iterations", "chemistry", "regulariser"),
-    *("start", "background", "units", "noise", "totals"),
-)
-
-
 def _solver_options(study: Study) -> dict[str, Any]:
     """Settings of the study's solver, by the names of the options of ``reconstruct``."""
-    found = {name: getattr(study.solver, name) for name in _SOLVER}
-    # A flag that cannot be switched off is named where it is on.
-    return {**found, "film": True} if study.solver.film else found
+    # Which projector does not change what a weight means; film is a flag that can only be given.
+    left_out = {"projector"} if study.solver.film else {"projector", "film"}
+    return study.solver.model_dump(exclude=left_out)
 
 
 def _methods(trials: pd.DataFrame, study: Study, places: NDArray[np.int64]) -> list[dict[str, Any]]:
