@@ -20,7 +20,7 @@ from .commands.assess import assess
 from .commands.microscope import import_series
 from .commands.plan import plan
 from .commands.reconstruct import reconstruct
-from .commands.results import figure, recommend, report
+from .commands.results import figure, recommend, report, serve
 from .commands.script import script, sites
 from .commands.simulate import phantom, simulate
 from .commands.study import check, merge, run, status
@@ -69,11 +69,12 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-_STUDY_COMMANDS = (check, run, status, merge, report, figure, recommend, plan, script, sites)
+_STUDY_COMMANDS = (check, run, status, merge, report, serve, figure)
+_ANSWER_COMMANDS = (recommend, plan, script, sites)
 _SERIES_COMMANDS = (simulate, import_series, show, inspect, align, calibrate)
 _VOLUME_COMMANDS = (reconstruct, assess, evaluate, export)
 # In the order of a session, which is also that of this list.
-for command in (*_STUDY_COMMANDS, phantom, *_SERIES_COMMANDS, *_VOLUME_COMMANDS):
+for command in (*_STUDY_COMMANDS, *_ANSWER_COMMANDS, phantom, *_SERIES_COMMANDS, *_VOLUME_COMMANDS):
     cli.add_command(command)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import click
 import numba
@@ -10,7 +13,9 @@ import pytest
 from hypothesis import settings
 
 from tomoatlas.jobs import cli, run
+from tomoatlas.jobs import server as module
 from tomoatlas.jobs.exits import Exit, exit_with
+from tomoatlas.jobs.server import PageServer
 from tomoatlas.recon_core.errors import BadInput
 
 Refusal = Callable[..., BadInput]
@@ -74,3 +79,22 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return error
 
     return refused
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[PageServer]:
+    with pytest.MonkeyPatch.context() as patch, PageServer(folder, 0) as server:
+        patch.setattr(module, "SHARE", 0.0)  # a page for every change
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[[Path], AbstractContextManager[PageServer]]:
+    """serving(folder) is a context in which the page of a study folder is served."""
+    return _serving

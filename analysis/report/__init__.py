@@ -40,7 +40,16 @@ QUICK_S = 60.0
 """Device time in seconds up to which the slices of one cell are made without being asked for."""
 
 _NO_SLICES = "No slices"
-_SCRIPTS = ("common.js", "map.js", "landscape.js", "panel.js", "table.js", "share.js", "start.js")
+_SCRIPTS = (
+    "common.js",
+    "map.js",
+    "landscape.js",
+    "panel.js",
+    "table.js",
+    "share.js",
+    "live.js",
+    "start.js",
+)
 
 MAPS = 24
 """Most maps of which figures are written with a report; the page shows all."""
@@ -111,21 +120,61 @@ def write_page(
     """
     place = StudyFolder(folder).report
     _make_folder(place)
-    # From the cache only: a page is written quickly, whether or not slices are up to date.
-    slices = kept_slices(place / "slices", reader.study, reader.trials)
+    page = page_html(folder, reader, atlas, notes)
+    index = place / "index.html"
+    write_aside(index, lambda path: path.write_text(page, encoding="utf-8"))
+    return index
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a page that is served knows beside its study, to take in what a run adds.
+
+    Parameters
+    ----------
+    version : of what it shows; it asks whether there is another.
+    study : that of the study; where this changes the page is loaded anew.
+    nonce : by which a policy of the server knows the page's own scripts.
+    """
+
+    version: str
+    study: int
+    nonce: str
+
+
+def page_html(
+    folder: str | Path,
+    reader: JournalReader,
+    atlas: Atlas,
+    notes: Sequence[str] = (),
+    live: Live | None = None,
+) -> str:
+    """The page as text; nothing is written.
+
+    Parameters
+    ----------
+    folder : the study folder.
+    reader : its journal.
+    atlas : its atlas.
+    notes : remarks to show on the page.
+    live : of a page that is served, which loads the plotting library from beside it; None for one
+        that holds all it needs.
+    """
+    # From the cache only: a page is made quickly, whether or not slices are up to date.
+    slices = kept_slices(StudyFolder(folder).report / "slices", reader.study, reader.trials)
     data = page_data(atlas, reader.trials, reader.study, slices)
     data["folder"] = shell_name(Path(folder))
-    page = rendered(
+    # Text: the time of a file in nanoseconds is beyond the whole numbers of JavaScript.
+    data["live"] = {"version": live.version, "study": str(live.study)} if live else None
+    return rendered(
         "report.html",
         **page_text(reader, atlas, Path(folder), notes),
-        plotly=get_plotlyjs(),
+        plotly=None if live else get_plotlyjs(),
+        nonce=live.nonce if live else "",
         script="\n".join(_part(name) for name in _SCRIPTS),
         # Escaped for a script element: a specimen's name may contain "</script>".
         data=htmlsafe_json_dumps(data, json.dumps, allow_nan=False, separators=(",", ":")),
     )
-    index = place / "index.html"
-    write_aside(index, lambda path: path.write_text(page, encoding="utf-8"))
-    return index
 
 
 def rendered(template: str, **values: Any) -> str:

@@ -1,9 +1,10 @@
-"""The commands that show what a study found: ``report``, ``figure`` and ``recommend``."""
+"""The commands that show what a study found: ``report``, ``serve``, ``figure``, ``recommend``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,41 @@ def report(folder: Path, slices: bool | None, cells: tuple[str, ...], quiet: boo
     if not quiet:
         print_notes(written.notes)
         click.echo(written.index)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="N",
+    help="Where to listen, on loopback alone.  [default: any free port]",
+)
+@click.option(
+    "--open/--no-open",
+    "show",
+    default=None,
+    help="Open it in a browser.  [default: on a desktop, from a terminal]",
+)
+@quiet_option
+def serve(folder: str, port: int, show: bool | None, quiet: bool) -> None:
+    """Serve the report of DIR to this computer, and keep it up to date while a run goes on.
+
+    Prints the address, whose token lets nobody else in. The page keeps cell, pins and filters as it
+    takes in what the run adds; nothing in DIR is written. Ctrl+C ends it. From another computer:
+    ssh -L PORT:127.0.0.1:PORT HOST, and the same address there.
+    """
+    from ...analysis import located
+    from ..server import LOOPBACK, PageServer, opened_page
+
+    with PageServer(located(folder), port) as server:
+        click.echo(server.address)
+        if not quiet:
+            away = f"ssh -L {server.port}:{LOOPBACK}:{server.port} HOST"
+            click.echo(f"from elsewhere: {away}; Ctrl+C ends it", err=True)
+        with opened_page(server.address, show), suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 @click.command()

@@ -412,6 +412,43 @@ def test_the_answer_names_the_least_that_reaches_the_accuracy(page):
     page.page.fill("#accuracy", "0.45")
 
 
+def test_a_served_page_takes_in_what_a_run_adds_and_stays_where_it_is(
+    browser, path, serving, tmp_path
+):
+    folder = Path(shutil.copytree(path.parents[1], tmp_path / "out"))
+    lines = (folder / "trials.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "trials.jsonl").write_bytes(b"".join(lines[:60]))
+    said: list[str] = []
+    with serving(folder) as server:
+        live = browser.new_context(viewport=WIDE).new_page()
+        live.on("console", lambda message: said.append(message.text))
+        live.on("pageerror", lambda error: said.append(str(error)))
+        live.goto(server.address)
+        live.wait_for_function("liveBox.textContent.startsWith('Live')")
+        live.evaluate("window.same = true; choose(placeOf(3))")
+        live.click("#pin")
+        live.evaluate("choose(placeOf(5))")
+        live.locator("#atlas th button").first.click()
+        live.focus("#atlas tbody tr[data-cell='2'] button")
+        before = live.evaluate("[location.hash, D.trials.cell.length]")
+        (folder / "trials.jsonl").write_bytes(b"".join(lines))
+        # What the page does by itself every few seconds, without the seconds.
+        live.wait_for_function(
+            "async (n) => { await ask(); return D.trials.cell.length > n; }", arg=60
+        )
+        after = live.evaluate("[location.hash, D.trials.cell.length]")
+        assert (before[1], after) == (60, [before[0], len(lines)])
+        assert live.evaluate("window.same"), "the page was not loaded anew"
+        assert live.evaluate("document.activeElement.closest('tr').dataset.cell") == "2"
+        assert live.get_attribute("#atlas th", "aria-sort") == "ascending"
+        assert f"{len(lines)} of " in live.inner_text("header")
+        assert live.locator("#comparison").count() == 1
+    assert said == []
+    live.evaluate("keepLive()")
+    assert live.inner_text("#live").startswith("No longer live")
+    live.context.close()
+
+
 def test_paper_loses_no_column(page):
     page.page.emulate_media(media="print", color_scheme="dark")
     page.page.set_viewport_size({"width": 680, "height": 960})

@@ -5,7 +5,7 @@ const state = {
   place: D.axes.map(() => 0), // of the chosen cell, one index per axis
   accuracy: D.accuracy,
   common: false,
-  failures: true,
+  failed: true,
   pinned: null,
 };
 
@@ -70,13 +70,19 @@ function condition(place) {
 }
 
 /** The trials that the page draws by cell, each a plain object, in the order of the journal. */
-const trialsOf = D.cells.map(() => []);
-D.trials.cell.forEach((cell, i) => {
-  if (cell < 0) return;
-  trialsOf[cell].push(
-    Object.fromEntries(Object.entries(D.trials).map(([key, column]) => [key, column[i]])),
-  );
-});
+const trialsOf = [];
+
+function fillTrials() {
+  trialsOf.splice(0, Infinity, ...D.cells.map(() => []));
+  D.trials.cell.forEach((cell, i) => {
+    if (cell < 0) return;
+    trialsOf[cell].push(
+      Object.fromEntries(Object.entries(D.trials).map(([key, column]) => [key, column[i]])),
+    );
+  });
+}
+
+fillTrials();
 
 const counted = (what) => (cell) => D.methods.reduce((sum, method) => sum + method[what][cell], 0);
 const planned = counted("planned"), ended = counted("ended"), failed = counted("failed");

@@ -122,7 +122,7 @@ function drawOneWeight(cell, method, found) {
 function trialMarks(cell, method, x, y, fill, edge) {
   const all = scoredTrials(cell, method);
   const good = all.filter((t) => !t.failure);
-  const bad = state.failures ? all.filter((t) => t.failure) : [];
+  const bad = state.failed ? all.filter((t) => t.failure) : [];
   const best = bestOf(good);
   const marks = (name, trials, marker, text) => ({ type: "scatter", mode: "markers", name, x: trials.map(x), y: trials.map(y),
     cliponaxis: false, hoverinfo: "text", hovertext: trials.map(text), marker });

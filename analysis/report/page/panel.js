@@ -17,8 +17,13 @@ function showCell() {
   drawProgress(cell);
   drawLandscapes(cell);
   drawConvergence(cell);
+  markChosen();
+}
+
+/** The chosen cell's row in the table of all cells. */
+function markChosen() {
   for (const row of document.querySelectorAll("#atlas tbody tr")) {
-    row.classList.toggle("chosen", Number(row.dataset.cell) === cell);
+    row.classList.toggle("chosen", Number(row.dataset.cell) === indexOf(state.place));
   }
 }
 

@@ -52,18 +52,35 @@ function answer() {
   box.hidden = false;
 }
 
-/** The page's state as a fragment: values of the axes in their order, and the quantity shown. */
+/** Switches of the page, by their names in a link, with what they are unless it says otherwise. */
+const SWITCHES = { common: false, failed: true };
+
+const valuesText = (place) => place.map((at, axis) => encodeURIComponent(D.axes[axis].values[at])).join(",");
+
+/** The page's state as a fragment: values of the axes in their order, the quantity shown, and so on. */
 function link() {
-  const cell = state.place.map((at, axis) => encodeURIComponent(D.axes[axis].values[at])).join(",");
-  return `#cell=${cell}&show=${encodeURIComponent(state.quantity.key)}&accuracy=${state.accuracy}`;
+  const switched = Object.keys(SWITCHES).filter((name) => state[name] !== SWITCHES[name]);
+  return [`#cell=${valuesText(state.place)}`, `show=${encodeURIComponent(state.quantity.key)}`, `accuracy=${state.accuracy}`,
+    ...(state.pinned == null ? [] : [`pin=${valuesText(placeOf(state.pinned))}`]),
+    ...switched.map((name) => `${name}=${Number(state[name])}`)].join("&");
+}
+
+/** The place that values of the axes name; null where they name none. */
+function placeNamed(values = "") {
+  const texts = values.split(",").map((text) => decoded(text));
+  const place = D.axes.map((axis, i) => axis.values.indexOf(texts[i]));
+  return place.every((at) => at >= 0) ? place : null;
 }
 
 /** Take a fragment's state over; what it names wrongly stays as it is. */
 function follow(fragment) {
   const told = new Map(fragment.replace(/^#/, "").split("&").map((pair) => pair.split("=")));
-  const texts = (told.get("cell") ?? "").split(",").map((text) => decoded(text));
-  const place = D.axes.map((axis, i) => axis.values.indexOf(texts[i]));
-  if (place.every((at) => at >= 0)) state.place = place;
+  state.place = placeNamed(told.get("cell")) ?? state.place;
+  const pinned = told.has("pin") ? placeNamed(told.get("pin")) : null;
+  state.pinned = pinned && indexOf(pinned);
+  for (const [name, usual] of Object.entries(SWITCHES)) {
+    state[name] = told.has(name) ? told.get(name) === "1" : usual;
+  }
   state.quantity = quantity(decoded(told.get("show") ?? "")) ?? state.quantity;
   const asked = Number(told.get("accuracy"));
   if (told.has("accuracy") && asked >= 0) state.accuracy = asked;
@@ -130,7 +147,7 @@ function cellActions(cell) {
   }
   const pinned = state.pinned === cell;
   const pin = el("button", { type: "button", className: "act", id: "pin" }, pinned ? "Unpin" : "Pin, to compare others with it");
-  pin.addEventListener("click", () => { state.pinned = pinned ? null : cell; showCell(); document.getElementById("pin").focus(); });
+  pin.addEventListener("click", () => { state.pinned = pinned ? null : cell; showCell(); remember(); document.getElementById("pin").focus(); });
   return [...made, el("p", {}, pin), ...(state.pinned == null || pinned ? [] : comparison(cell, state.pinned))];
 }
 

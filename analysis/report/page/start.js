@@ -49,6 +49,7 @@ function visit() {
   follow(location.hash);
   document.getElementById("quantity").value = state.quantity.key;
   document.getElementById("accuracy").value = state.accuracy;
+  for (const name of Object.keys(SWITCHES)) document.getElementById(name).checked = state[name];
   choose(state.place);
 }
 
@@ -58,9 +59,9 @@ function start() {
   const accuracy = document.getElementById("accuracy");
   accuracy.value = state.accuracy;
   accuracy.addEventListener("input", () => { if (accuracy.value) { state.accuracy = Number(accuracy.value); draw(); remember(); } });
-  document.getElementById("common").addEventListener("change", (event) => { state.common = event.target.checked; draw(); });
+  document.getElementById("common").addEventListener("change", (event) => { state.common = event.target.checked; draw(); remember(); });
   document.getElementById("of-failed").hidden = !D.cells.some((_, cell) => failed(cell));
-  document.getElementById("failed").addEventListener("change", (event) => { state.failures = event.target.checked; showCell(); });
+  document.getElementById("failed").addEventListener("change", (event) => { state.failed = event.target.checked; showCell(); remember(); });
   mapBox.addEventListener("keydown", onArrow);
   state.place = placeOf(firstCell());
   visit();
@@ -81,3 +82,4 @@ function firstCell() {
 }
 
 start();
+if (D.live) keepLive();

@@ -1,9 +1,19 @@
-/** Sort the atlas by a column; what is missing comes last in both directions. */
-function sortBy(column, heading) {
-  const body = document.querySelector("#atlas tbody");
+const headings = [...document.querySelectorAll("#atlas thead th")];
+
+/** Sort the atlas by a column, or the other way if it is sorted by that. */
+function sortBy(heading) {
   const upwards = heading.getAttribute("aria-sort") !== "ascending";
-  for (const other of document.querySelectorAll("#atlas thead th")) other.setAttribute("aria-sort", "none");
+  for (const other of headings) other.setAttribute("aria-sort", "none");
   heading.setAttribute("aria-sort", upwards ? "ascending" : "descending");
+  sortAgain();
+}
+
+/** Sort the rows as the headings say; what is missing comes last in both directions. */
+function sortAgain() {
+  const column = headings.findIndex((heading) => heading.getAttribute("aria-sort") !== "none");
+  if (column < 0) return;
+  const upwards = headings[column].getAttribute("aria-sort") === "ascending";
+  const body = document.querySelector("#atlas tbody");
   const rows = [...body.rows].map((row) => ({ row, value: row.cells[column].dataset.v }));
   rows.sort((a, b) => {
     if (!a.value || !b.value) return Boolean(b.value) - Boolean(a.value);
@@ -13,8 +23,7 @@ function sortBy(column, heading) {
   body.append(...rows.map((entry) => entry.row));
 }
 
-document.querySelectorAll("#atlas thead th").forEach((heading, column) =>
-  heading.querySelector("button").addEventListener("click", () => sortBy(column, heading)));
+headings.forEach((heading) => heading.querySelector("button").addEventListener("click", () => sortBy(heading)));
 
 document.querySelector("#atlas tbody").addEventListener("click", (event) => {
   const row = event.target.closest("tr");
