@@ -63,7 +63,7 @@ def curves_figure(page: Page) -> Figure:
             _add_legend(ax, _draw_baselines(ax, page, axis), "without HAADF", upper=False)
         mark_if_empty(ax)
     for ax in (left, right):
-        ax.set_ylabel(NRMSE)
+        ax.set_ylabel(f"{NRMSE} (linear)")
         ax.set_ylim(bottom=0.0)
     ringed = any(converged_from(c) is not None for c in (*grid.values, *grid.values.T))
     note = f"\nring: from here on within {CONVERGED:.0%} of the right end" if ringed else ""
@@ -112,14 +112,16 @@ def _draw(
 
 def _places(ax: Axes, axis: str, values: tuple[Any, ...]) -> NDArray[np.float64]:
     """Positions of values: numbers at their value, on a logarithmic axis if wide; else equal
-    steps.
+    steps. The label says which, as ticks at chosen values alone would not.
     """
-    ax.set_xlabel(axis_label(axis))
     numbers = np.array([v if isinstance(v, int | float) else np.nan for v in values], dtype=float)
     if not np.isfinite(numbers).all():
+        ax.set_xlabel(f"{axis_label(axis)} (equal steps)")
         ax.set_xticks(range(len(values)), [value_label(v) for v in values])
         return np.arange(len(values), dtype=float)
-    if numbers.min() > 0 and numbers.max() >= _WIDE * numbers.min():
+    wide = numbers.min() > 0 and numbers.max() >= _WIDE * numbers.min()
+    ax.set_xlabel(f"{axis_label(axis)} ({'logarithmic' if wide else 'linear'})")
+    if wide:
         ax.set_xscale("log")
         ax.set_xticks(numbers, [value_label(v) for v in values], minor=False)
         ax.xaxis.set_minor_locator(NullLocator())

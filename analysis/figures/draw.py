@@ -108,9 +108,6 @@ def kind_of(path: Path) -> str:
 
 SEQUENTIAL = "viridis"
 DIVERGING = "PuOr"
-BEYOND = "#C8C8C8"
-"""Colour of values above the end of a scale: a grey that no scale contains."""
-
 READABLE = 24
 """Most cells along an axis of a map at which each has its number and its label."""
 
@@ -219,7 +216,7 @@ def _label_places(set_ticks: Callable[[Sequence[int], list[str]], object], value
 
 
 def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
-    """Outline the cells at or below ``level`` along cell edges.
+    """Outline the cells at or below ``level`` along cell edges, with ticks towards these cells.
 
     Steps, because the axes are categories: a smooth line would claim values between them.
 
@@ -233,26 +230,23 @@ def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:
     -------
     False if there is no edge to draw.
     """
-    # Padded by one cell, so that the outside of the map counts as unknown and gets no edge.
-    inside = np.pad(values <= level, 1)
-    known = np.pad(np.isfinite(values), 1)
-    edges = []
-    for row, col in np.argwhere(inside):
-        for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-            if known[row + down, col + right] and not inside[row + down, col + right]:
-                edges.append(_edge(col - 1 + right / 2, row - 1 + down / 2, vertical=right != 0))
+    edges = _edges(values <= level, np.isfinite(values))
+    # An outline alone would not say on which of its sides the better cells lie.
+    ticks = [tick for edge, inwards in edges for tick in _ticks(edge, inwards)]
     # A light line on a dark one is visible on every colour of the map.
-    for colour, width in (("black", 4.5), ("white", 2.0)):
-        ax.add_collection(
-            LineCollection(edges, colors=colour, linewidths=width, capstyle="projecting")
-        )
+    for lines, thin in ((ticks, 0.6), ([edge for edge, _ in edges], 1.0)):
+        for colour, width in (("black", 4.5 * thin), ("white", 2.0 * thin)):
+            ax.add_collection(
+                LineCollection(lines, colors=colour, linewidths=width, capstyle="projecting")
+            )
     return bool(edges)
 
 
-def draw_diagonal(ax: Axes, grid: PhaseMap) -> bool:
-    """Draw a dashed line through the cells where both axes have equal values.
+def draw_parting(ax: Axes, grid: PhaseMap) -> bool:
+    """Draw a dashed line along cell edges, above which rows have no smaller values than columns.
 
-    Between cells it is linear in their places, over the range that both axes share.
+    Along edges: it crosses no number out, and is true of every cell on either side, which a
+    straight diagonal over values at equal steps would not be.
 
     Parameters
     ----------
@@ -261,26 +255,47 @@ def draw_diagonal(ax: Axes, grid: PhaseMap) -> bool:
 
     Returns
     -------
-    False if the line has no length.
+    False if all cells lie on one side.
     """
     rows, cols = (np.asarray(v, dtype=float) for v in (grid.row_values, grid.col_values))
-    # Nodes of the diagonal: values of either axis inside the range of both.
-    shared = np.union1d(rows, cols)
-    shared = shared[
-        (shared >= max(rows.min(), cols.min())) & (shared <= min(rows.max(), cols.max()))
-    ]
-    if len(shared) < 2:
-        return False
-    places = [np.interp(shared, np.sort(v), np.argsort(v)) for v in (cols, rows)]
-    for colour, width in (("white", 3.0), ("black", 1.2)):
-        ax.plot(*places, color=colour, linewidth=width, linestyle=(0, (4, 3)))
-    return True
+    above = rows[:, None] >= cols[None, :]
+    edges = [edge for edge, _ in _edges(above, np.ones_like(above))]
+    for colour, width, dashes in (("white", 2.4, "-"), ("black", 1.1, (0, (4, 3)))):
+        ax.add_collection(
+            LineCollection(edges, colors=colour, linewidths=width, linestyles=[dashes])
+        )
+    return bool(edges)
 
 
-def _edge(x: float, y: float, *, vertical: bool) -> list[tuple[float, float]]:
+Line = list[tuple[float, float]]
+
+
+def _edges(
+    inside: NDArray[np.bool_], known: NDArray[np.bool_]
+) -> list[tuple[Line, tuple[int, int]]]:
+    """Edges (x, y) between cells inside and known cells outside, and the step (x, y) inwards."""
+    # Padded by one cell, so that the outside of the map counts as unknown and gets no edge.
+    inside, known = np.pad(inside, 1), np.pad(known, 1)
+    edges = []
+    for row, col in np.argwhere(inside):
+        for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            if known[row + down, col + right] and not inside[row + down, col + right]:
+                x, y = col - 1 + right / 2, row - 1 + down / 2
+                edges.append((_edge(x, y, vertical=right != 0), (-right, -down)))
+    return edges
+
+
+def _edge(x: float, y: float, *, vertical: bool) -> Line:
     """Ends of one edge of a cell, centred at (x, y)."""
     half = (0.0, 0.5) if vertical else (0.5, 0.0)
     return [(x - half[0], y - half[1]), (x + half[0], y + half[1])]
+
+
+def _ticks(edge: Line, inwards: tuple[int, int]) -> list[Line]:
+    """Three short lines from an edge into the cell at its better side, clear of the number."""
+    (x0, y0), (x1, y1) = edge
+    starts = [(x0 + part * (x1 - x0), y0 + part * (y1 - y0)) for part in (0.2, 0.5, 0.8)]
+    return [[(x, y), (x + 0.13 * inwards[0], y + 0.13 * inwards[1])] for x, y in starts]
 
 
 def draw_curve(
@@ -349,7 +364,6 @@ def add_colourbar(
     axes: Axes | Sequence[Axes],
     label: str,
     *,
-    beyond: bool = False,
     above: bool = False,
 ) -> Colorbar:
     """Add a colourbar to the right of ``axes``.
@@ -360,11 +374,9 @@ def add_colourbar(
     mappable : the colours, as :func:`draw_map` returns them.
     axes : the panels that share it.
     label : name of the quantity.
-    beyond : whether to end in an arrow, for values above the scale.
     above : whether to put the label on top; at the side it could be read as the next panel's.
     """
-    extend = "max" if beyond else "neither"
-    bar = figure.colorbar(mappable, ax=axes, pad=0.02, aspect=30, extend=extend)
+    bar = figure.colorbar(mappable, ax=axes, pad=0.02, aspect=30)
     if above:
         bar.ax.set_title(label, fontsize=9)
     else:

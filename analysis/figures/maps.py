@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, LogNorm, Normalize
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -28,15 +28,14 @@ from ..style import (
 )
 from . import MAP, Entry, of_map
 from .draw import (
-    BEYOND,
     DIVERGING,
     SEQUENTIAL,
     add_colourbar,
     draw_bars,
     draw_contour,
     draw_curve,
-    draw_diagonal,
     draw_map,
+    draw_parting,
     mark_if_empty,
     plain_log_ticks,
     readable,
@@ -80,12 +79,8 @@ def draw_strips(
     strips: dict[Method, NDArray[np.float64]],
     grid: PhaseMap,
     norm: Normalize,
-    cmap: Colormap,
-) -> bool:
+) -> None:
     """Draw the rows of :func:`rows_without_haadf` with their numbers, in the map's colours.
-
-    Scores above the map's range take the colour that ``cmap`` has for them, so that the map keeps
-    its contrast.
 
     Parameters
     ----------
@@ -93,20 +88,14 @@ def draw_strips(
     strips : method → scores (column,).
     grid : the map, for its columns.
     norm : the map's scale of colours.
-    cmap : the map's colours.
-
-    Returns
-    -------
-    Whether any score lies above the range.
     """
     labels = tuple(METHOD_LABELS[method].replace(", ", ",\n") for method in strips)
     # Rows of a map go upwards, so the first method, at the top, is the last row.
     values = np.stack(list(strips.values()))[::-1]
     rows = PhaseMap(values, "without HAADF", grid.cols, labels[::-1], grid.col_values)
-    draw_map(ax, rows, norm, cmap=cmap)
+    draw_map(ax, rows, norm)
     ax.set_ylabel("without\nHAADF")
     ax.tick_params(axis="y", labelsize=8)
-    return bool((np.asarray(norm(values)) > 1.0).any())
 
 
 NRMSE = "⟨NRMSE⟩"
@@ -128,28 +117,24 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     """
     if page.axes < 2:
         return baselines_figure(page)
-    grid, norm = page.map("nrmse"), _nrmse_norm(page, ["nrmse"])
+    grid, norm = page.map("nrmse"), _nrmse_norm(page)
     strips = rows_without_haadf(page)
     figure, ax, below = _with_strips(grid, len(strips))
-    # The map sets the scale; worse baselines below it turn grey instead of stretching it.
-    cmap = colormaps[SEQUENTIAL].with_extremes(over=BEYOND)
     error, scattered = _error(page)
-    colours = draw_map(ax, grid, norm, cmap=cmap, error=error)
-    notes = [f"outlined: {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
-    if {grid.rows, grid.cols} == {HAADF_TILTS, CHEMICAL_TILTS}:
-        # Only where both axes are numbers of tilts does the diagonal mean an equal share of
-        # exposures.
-        notes += ["dashed: equal tilts"] * draw_diagonal(ax, grid)
+    colours = draw_map(ax, grid, norm, error=error)
+    notes = [f"ticks towards {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
+    if (grid.rows, grid.cols) == (HAADF_TILTS, CHEMICAL_TILTS):
+        notes += ["above the dashes: no fewer HAADF tilts than maps"] * draw_parting(ax, grid)
     notes += [scattered] if scattered else []
     if below is not None:
-        beyond = draw_strips(below, strips, grid, norm, cmap)
-        notes += [f"grey: above {norm.vmax:g}"] * beyond
+        draw_strips(below, strips, grid, norm)
         ax.set_xlabel("")
         ax.tick_params(labelbottom=False)
-    lines = ["; ".join(notes[:2]), "; ".join(notes[2:])]
-    ax.set_title("\n".join(filter(None, [titled("Fused HAADF + chemistry", page), *lines])))
+    ax.set_title(titled("Fused HAADF + chemistry", page))
+    if notes:
+        ax.set_title("\n".join([ax.get_title(), "; ".join(notes)]), fontsize=10)
     panels = [ax] if below is None else [ax, below]
-    add_colourbar(figure, colours, panels, NRMSE, beyond=below is not None)
+    _plain(add_colourbar(figure, colours, panels, NRMSE), norm)
     return figure
 
 
@@ -235,7 +220,8 @@ def _gain_colours(gains: Sequence[PhaseMap]) -> tuple[Normalize, str]:
     # Rounded to 5 %, at least 5 %, so that small gains do not look large.
     top = max(5.0, 5.0 * np.ceil(np.abs(values).max(initial=0.0) / 5.0))
     # A diverging scale only if needed: around 0 it makes losses stand out.
-    lossy = bool((values < 0).any())
+    # A loss that rounds to 0 % is none: it would leave half of the scale unused.
+    lossy = bool((values <= -0.5).any())
     return Normalize(-top if lossy else 0.0, top), DIVERGING if lossy else f"{SEQUENTIAL}_r"
 
 
@@ -347,14 +333,14 @@ def _four_maps(page: Page) -> Figure:
     columns, rows = _grid_size(page.map("nrmse"))
     figure = Figure(figsize=(1.0 + 1.9 * columns, 1.2 + 1.8 * rows), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    norm = _nrmse_norm(page, list(SCORE_COLUMNS.values()))
+    norm = _nrmse_norm(page)
     # One scale for all four: colours compare methods, not only cells.
     for ax, (method, column) in zip(axes.flat, SCORE_COLUMNS.items(), strict=True):
         colours = draw_map(ax, page.map(column), norm)
         ax.set_title(METHOD_LABELS[method])
         ax.label_outer()
     figure.suptitle(titled("Methods at their own best weights", page))
-    add_colourbar(figure, colours, list(axes.flat), NRMSE)
+    _plain(add_colourbar(figure, colours, list(axes.flat), NRMSE), norm)
     return figure
 
 
@@ -376,14 +362,29 @@ def _with_strips(grid: PhaseMap, strips: int) -> tuple[Figure, Axes, Axes | None
     return figure, above, below
 
 
-def _nrmse_norm(page: Page, columns: list[str]) -> Normalize:
-    """Colours from the lowest to the highest score, rounded outwards to 0.05, at least 0.1 wide."""
-    low, high = page.range(columns)
+def _nrmse_norm(page: Page) -> Normalize:
+    """One scale of colours for every method: what is yellow in one figure is so in all.
+
+    From the lowest to the highest score of any method, rounded outwards to 0.05, and logarithmic:
+    converged ML may lie five times as high as the fused map, which would have few colours left.
+    """
+    low, high = page.range(list(SCORE_COLUMNS.values()))
     if not np.isfinite(low):
         # No result yet: the range of NRMSE from equal to uncorrelated volumes.
         return Normalize(0.0, float(np.sqrt(2.0)))
     low, high = np.floor(low * 20) / 20, np.ceil(high * 20) / 20
-    return Normalize(float(low), float(max(high, low + 0.1)))
+    high = max(high, low + 0.1)
+    return LogNorm(float(low), float(high)) if low > 0 else Normalize(0.0, float(high))
+
+
+def _plain(bar: Colorbar, norm: Normalize) -> None:
+    """Plain numbers beside the colours of a logarithmic scale, and that it is one."""
+    if isinstance(norm, LogNorm) and norm.vmin is not None and norm.vmax is not None:
+        ticks = np.outer((0.01, 0.1, 1.0), (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0)).ravel()
+        shown = [tick for tick in ticks if norm.vmin <= tick <= norm.vmax]
+        bar.set_ticks(shown, labels=[f"{tick:g}" for tick in shown])
+        bar.minorticks_off()
+        bar.set_label(f"{NRMSE}, logarithmic colours")
 
 
 def titled(title: str, page: Page) -> str:
@@ -400,7 +401,7 @@ def titled(title: str, page: Page) -> str:
 
 
 NRMSE_FIGURE = Entry(
-    "Fig. 4a: NRMSE over tilts or SNR, contour, equal-tilts diagonal, rows without HAADF",
+    "Fig. 4a: NRMSE over tilts or SNR, with a contour, and rows without HAADF",
     MAP,
     of_map("nrmse", nrmse_figure),
 )

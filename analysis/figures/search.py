@@ -13,6 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
@@ -23,6 +24,9 @@ from ..table import good_trials
 from . import TRIALS, Entry
 from .draw import SEQUENTIAL, add_colourbar
 from .timeline import device_hours
+
+FEW = 100
+"""Most lines of parallel coordinates that are all coloured."""
 
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 
@@ -147,7 +151,8 @@ def _draw_regret(ax: Axes, best: pd.DataFrame) -> None:
     median = above.quantile(0.5).to_numpy()
     ax.plot(numbers, median, "o-", drawstyle="steps-post", color=_BLUE, label="median")
     ax.set(xlabel="fused trials of a cell", ylabel="best so far, above the cell's final best / %")
-    ax.set_ylim(bottom=0.0)
+    # At least a percent: where the first trial is the best, the axis would end at nothing.
+    ax.set_ylim(0.0, max(1.0, ax.get_ylim()[1]))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title(f"{len(best)} cells; 0 at the end by definition", fontsize=10)
     ax.legend(fontsize=8, frameon=False)
@@ -180,6 +185,8 @@ def parallel_figure(
     score.
 
     Coloured by the score, the best drawn last; weights on logarithmic scales, axes in equal steps.
+    Of more than :data:`FEW` trials only the best tenth of each cell, at least one, is coloured: the
+    others lie behind them in grey, as hundreds of colours would hide where the good weights are.
 
     Parameters
     ----------
@@ -198,17 +205,33 @@ def parallel_figure(
     figure = Figure(figsize=(2.2 * len(columns) + 1.5, 4.8), layout="constrained")
     ax = figure.subplots()
     heights = [_upright(ax, place, good[column], column) for place, column in enumerate(columns)]
-    # One collection for all lines: thousands of artists would take seconds.
-    lines = [list(enumerate(values)) for values in np.stack(heights, axis=1)]
-    norm = Normalize(float(good["score"].min()), float(good["score"].max()))
-    colours = colormaps[SEQUENTIAL](norm(good["score"]))
-    ax.add_collection(LineCollection(lines, colors=colours, linewidths=0.8, alpha=0.6))
+    across = np.arange(len(columns), dtype=float)
+    lines = np.stack([np.column_stack([across, h]) for h in np.stack(heights, axis=1)])
+    best = _best_of_cells(good, axes)
+    norm = Normalize(float(good["score"][best].min()), float(good["score"][best].max()))
+    colours = colormaps[SEQUENTIAL](norm(good["score"][best]))
+    # One collection for all lines of a kind: thousands of artists would take seconds.
+    if not best.all():
+        ax.add_collection(LineCollection(list(lines[~best]), colors="0.85", linewidths=0.5))
+        shown = f"coloured: the best tenth of each cell, {best.sum()} of {len(best)} fused trials"
+        ax.set_title(shown, fontsize=10)
+    ax.add_collection(LineCollection(list(lines[best]), colors=colours, linewidths=0.9, alpha=0.8))
     ax.set(xlim=(-0.3, len(columns) - 0.7), ylim=(-0.05, 1.05), yticks=[])
     ax.set_xticks(range(len(columns)), [_column_label(column, score) for column in columns])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     add_colourbar(figure, ScalarMappable(norm, SEQUENTIAL), ax, SCORES[score].label)
     return figure
+
+
+def _best_of_cells(good: pd.DataFrame, axes: Sequence[str]) -> NDArray[np.bool_]:
+    """Of each trial whether it is drawn in colour."""
+    if len(good) <= FEW:
+        return np.ones(len(good), dtype=bool)
+    cells = good["score"].groupby(cell_numbers(good, axes))
+    rank, count = cells.rank(method="first"), cells.transform("count")
+    found: NDArray[np.bool_] = (rank <= np.maximum(1.0, 0.1 * count)).to_numpy()
+    return found
 
 
 def _column_label(column: str, score: Score) -> str:

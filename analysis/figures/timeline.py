@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput
-from ..progress import failures_by_class, run_numbers
+from ..progress import duration, failures_by_class, run_numbers
 from ..style import METHOD_LABELS, METHOD_STYLE
 from ..table import good_trials
 from . import TRIALS, Entry
@@ -146,8 +147,22 @@ def utilisation(timed: pd.DataFrame) -> float:
     return min(1.0, float(timed["device_seconds"].sum() / offered)) if offered > 0 else 1.0
 
 
+def breaks(timed: pd.DataFrame) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    """The breaks between runs: from the last end of one to the first start of the next.
+
+    Parameters
+    ----------
+    timed : result of :func:`timed_trials`.
+    """
+    runs = timed.groupby(run_numbers(timed["begin"], timed["end"]))
+    ends, begins = runs["end"].max().iloc[:-1], runs["begin"].min().iloc[1:]
+    return list(zip(ends, begins, strict=True))
+
+
 def timeline_figure(trials: pd.DataFrame) -> Figure:
     """Bars of all trials by worker and method, how many ran at a time, and failures by class.
+
+    Breaks between runs are grey, and counted with their length in the title.
 
     Parameters
     ----------
@@ -172,8 +187,21 @@ def timeline_figure(trials: pd.DataFrame) -> Figure:
     _draw_failures(failed, failures, len(trials))
     hours = float(trials["device_seconds"].sum()) / 3600.0
     cost = f"{len(trials)} trials, {hours:.3g} device-hours"
-    figure.suptitle(f"{cost}; workers busy {utilisation(timed):.1%} of the runs' time")
+    found = breaks(timed)
+    for begin, end in clock.spans(found):
+        for ax in (gantt, busy):
+            ax.axvspan(begin, end, color="0.92", linewidth=0, zorder=0)
+    title = f"{cost}; workers busy {utilisation(timed):.1%} of the runs' time"
+    figure.suptitle(f"{title}; {_breaks_text(found)}")
     return figure
+
+
+def _breaks_text(found: Sequence[tuple[pd.Timestamp, pd.Timestamp]]) -> str:
+    """The number of breaks and their length in all."""
+    if not found:
+        return "no break"
+    length = sum((end - begin).total_seconds() for begin, end in found)
+    return f"{len(found)} break{'s' * (len(found) > 1)} of {duration(length)} in all (grey)"
 
 
 class _Clock:
@@ -186,6 +214,15 @@ class _Clock:
         self.unit, self._seconds = ("h", 3600.0) if span > _LONG_S else ("min", 60.0)
         self.label = f"time since {self._first:%Y-%m-%d %H:%M} UTC / {self.unit}"
         self.span = span / self._seconds
+
+    def spans(
+        self, found: Sequence[tuple[pd.Timestamp, pd.Timestamp]]
+    ) -> list[tuple[float, float]]:
+        first, each = self._first, self._seconds
+        return [
+            ((a - first).total_seconds() / each, (b - first).total_seconds() / each)
+            for a, b in found
+        ]
 
     def at(self, moments: pd.Series) -> NDArray[np.float64]:
         found: NDArray[np.float64] = (moments - self._first).dt.total_seconds().to_numpy()

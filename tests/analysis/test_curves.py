@@ -27,7 +27,8 @@ def snr_page(hole: bool = False):
 
 def test_curves_stand_at_the_true_values_of_each_axis():
     left, right = curves_figure(snr_page()).axes
-    assert (left.get_xlabel(), right.get_xlabel()) == ("HAADF SNR", "Chemical SNR")
+    labels = ("HAADF SNR (logarithmic)", "Chemical SNR (logarithmic)")
+    assert (left.get_xlabel(), right.get_xlabel()) == labels
     assert (left.get_xscale(), right.get_xscale()) == ("log", "log")
     first = next(line for line in left.lines if line.get_label() == "1.5")
     assert first.get_xdata().tolist() == [2, 10, 50, 500]

@@ -13,6 +13,7 @@ from matplotlib.collections import LineCollection
 from tomoatlas.analysis.figures.draw import figure_bytes
 from tomoatlas.analysis.figures.landscape import importance_figure, shares_of_variance
 from tomoatlas.analysis.figures.search import (
+    FEW,
     best_so_far,
     mean_best,
     parallel_figure,
@@ -173,6 +174,13 @@ def test_parallel_coordinates_hold_every_good_trial():
     best = lines[-1]
     assert best[-1].tolist() == [3, 0]
     assert best[1].tolist() == [1, 1]
+
+
+def test_of_hundreds_of_lines_the_best_of_each_cell_are_coloured():
+    records = [record(i, nrmse=0.3 + 0.001 * i, started=None) for i in range(FEW + 20)]
+    trials = trials_table(records)
+    grey, coloured = parallel_figure(trials, ["x"]).axes[0].collections
+    assert (len(grey.get_segments()), len(coloured.get_segments())) == (FEW + 8, 12)
 
 
 def timed(*spans: tuple[int, int], workers: Sequence[str | None] = ()) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from tomoatlas.analysis.figures.timeline import (
+    breaks,
     device_hours,
     lanes,
     timed_trials,
@@ -60,6 +61,9 @@ def test_a_break_before_a_run_was_resumed_is_nobodys_time(workers):
         [record(i, start, 100.0, worker=workers[w]) for i, (start, w) in enumerate(spans)]
     )
     assert utilisation(found) == pytest.approx(1.0)
+    ((begin, end),) = breaks(found)
+    assert ((begin - START).total_seconds(), (end - START).total_seconds()) == (200, 86_400)
+    assert "1 break of 23 h" in timeline_figure(found).get_suptitle()
 
 
 def test_an_idle_worker_of_a_run_counts():
