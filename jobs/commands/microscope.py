@@ -159,7 +159,9 @@ def _channels(source: str, given: Given) -> list[Channel]:
     # A file may have = in its name: one that is there is not split.
     if equals and not Path(source).exists():
         channels = read_channels(Path(rest), given.named, given.own)
-        return [replace(channel, name=name) for channel in channels]
+        # of several channels the one that is called so, else those without a name
+        meant = [c for c in channels if c.name == name] or [c for c in channels if not c.name]
+        return [replace(channel, name=name) for channel in meant or channels]
     return read_channels(Path(source), given.named, given.own)
 
 
@@ -193,7 +195,7 @@ def angles_of(text: str, option: str) -> tuple[float, ...]:
     """
     import numpy as np
 
-    from ...phantoms.formats.microscope import angles_of_text
+    from ...phantoms.formats.angles import angles_of_text
 
     if Path(text).is_file():
         return angles_of_text(Path(text))

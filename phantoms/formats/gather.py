@@ -6,24 +6,26 @@ What was decided on the way is kept in words, for a person to check.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ...recon_core.errors import BadInput
+from ...recon_core.geometry import STILL
 from ...recon_core.metrics.agreement import agreement
 from ...recon_core.tiltseries import TiltSeries
-from .microscope import HAADF, NAME, STAGE, Channel, angle_of_name
+from .angles import angles_of_names
+from .microscope import HAADF, NAME, OTHER, STAGE, Channel
+from .pixels import Stack, add_note, joined, placement_of, registered
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
 
-RADIANS, FEWEST = 1.6, 5  # all angles within ±1.6, in five tilts or more: radians
+RADIANS, FEWEST = 3.2, 5  # all angles within half a turn, in five tilts or more: radians
+ALIKE = 0.1  # degrees: a stage comes back to a tilt as near as this
 STEADIER = 0.9  # variation of the profile along the axis over that across it, to tell the two apart
-SAME = 0.02  # relative: pixel sizes that differ less are the same
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,6 @@ class Choices:
     map_angles: tuple[float, ...] | None = None
     axis: str = "auto"
     binning: int = 1
-
-
-@dataclass(frozen=True)
-class _Stack:
-    """Images of one channel of all files, (angle, y, x)."""
-
-    name: str
-    images: Array
-    angles: tuple[float, ...]
-    source: str
-    pixel_nm: float | None
-    level: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ def gather(channels: Iterable[Channel], choices: Choices) -> Gathered:
     BadInput : no element, channels without angles or with others than the rest, unnamed channels.
     """
     notes: list[str] = []
-    stacks = [_stack(name, part, choices) for name, part in _by_name(list(channels)).items()]
+    stacks = [_stack(*one, choices, notes) for one in _by_name(list(channels), notes).items()]
     stacks = [_sorted(_fold_noted(_in_degrees(stack, notes), notes)) for stack in stacks]
     rows = tuple(_row(stack) for stack in stacks)
     haadf = [stack for stack in stacks if stack.name == HAADF]
@@ -100,30 +90,43 @@ def gather(channels: Iterable[Channel], choices: Choices) -> Gathered:
             value=[stack.name for stack in stacks],
             accepted="maps named by an element (Co=FILE), or spectrum images with --elements",
         )
-    _check_angles(maps)
-    stacks = _along_x([*haadf, *maps], choices.axis, notes)
-    stacks, pixel_nm = _registered(stacks, choices.binning, notes)
+    stacks = _along_x([*haadf, *_at_common_tilts(maps, notes)], choices.axis, notes)
+    stacks, pixel_nm = registered(stacks, choices.binning, notes)
     return Gathered(_sense(_series(stacks, pixel_nm, notes), notes), rows, tuple(notes))
 
 
-def _by_name(channels: list[Channel]) -> dict[str, list[Channel]]:
+def _by_name(channels: list[Channel], notes: list[str]) -> dict[str, list[Channel]]:
     named: dict[str, list[Channel]] = {}
     for channel in channels:
         named.setdefault(channel.name, []).append(channel)
+    if named.pop(OTHER, []):
+        add_note(notes, f"{OTHER} images left out: neither HAADF nor the map of an element")
     unnamed = named.pop("", [])
-    if unnamed and HAADF in named:
-        raise BadInput(
-            "neither HAADF nor an element by its title or name",
-            source=unnamed[0].path,
-            accepted=f"HAADF={unnamed[0].path.name} or Co={unnamed[0].path.name}",
-        )
-    return {HAADF: unnamed} | named if unnamed else named
+    if not unnamed:
+        return named
+    if HAADF not in named:
+        paths = [channel.path for channel in unnamed]
+        if len(set(paths)) < len(paths):
+            raise BadInput(
+                "several images without a name",
+                source=next(path for path in paths if paths.count(path) > 1),
+                accepted="one image a file, or titles: HAADF, Co",
+            )
+        return {HAADF: unnamed} | named
+    # other detectors beside HAADF in one file; a file of its own is meant to be used
+    beside = {channel.path for channel in named[HAADF]}
+    for channel in unnamed:
+        if channel.path not in beside:
+            raise BadInput(
+                "neither HAADF nor an element by its title or name",
+                source=channel.path,
+                accepted=f"HAADF={channel.path.name} or Co={channel.path.name}",
+            )
+    add_note(notes, "images of other detectors beside HAADF left out")
+    return named
 
 
-def _stack(name: str, parts: list[Channel], choices: Choices) -> _Stack:
-    # Files of one series may differ by some rows; one stack has one shape.
-    height, width = (min(p.images.shape[a] for p in parts) for a in (1, 2))
-    images = np.concatenate([_middle(p.images, height, width) for p in parts])
+def _stack(name: str, parts: list[Channel], choices: Choices, notes: list[str]) -> Stack:
     given = choices.haadf_angles if name == HAADF else choices.map_angles
     angles, source = given, "given"
     if angles is None:
@@ -138,57 +141,70 @@ def _stack(name: str, parts: list[Channel], choices: Choices) -> _Stack:
             )
         angles = tuple(a for part in parts for a in part.angles_deg or ())
         source = parts[0].source
-    if len(angles) != len(images):
+    count = sum(len(part.images) for part in parts)
+    if len(angles) != count:
         raise BadInput(
-            f"{len(angles)} angles for {len(images)} images of {name}",
+            f"{len(angles)} angles for {count} images of {name}",
             source=parts[0].path,
             key="--angles",
             value=len(angles),
-            accepted=f"{len(images)} angles",
+            accepted=f"{count} angles",
         )
-    level = float(np.mean([part.level for part in parts]))
-    return _Stack(name, images, tuple(angles), source, parts[0].pixel_nm, level)
+    if len(set(angles)) < count:
+        add_note(notes, f"{name}: {count - len(set(angles))} images at a tilt that another has")
+    level = float(np.average([p.level for p in parts], weights=[len(p.images) for p in parts]))
+    stacks = [
+        Stack(name, p.images, a, source, p.pixel_nm, np.zeros((len(p.images), 2)), level)
+        for p, a in zip(parts, _split(angles, parts), strict=True)
+    ]
+    return joined(stacks, notes)
+
+
+def _split(angles: tuple[float, ...], parts: list[Channel]) -> Iterator[tuple[float, ...]]:
+    rest = iter(angles)
+    return (tuple(itertools.islice(rest, len(part.images))) for part in parts)
 
 
 def _named_instead(parts: list[Channel]) -> list[Channel]:
-    """Take the angles of the files' names where the stage says the same of all of them."""
+    """Take the angles of the files' names, together, where nothing in the files says them.
+
+    A stage that says the same in all of them has not been asked.
+    """
     staged = {part.angles_deg for part in parts if part.source == STAGE}
-    names = [angle_of_name(part.path) for part in parts]
-    if len(parts) < 2 or len(staged) != 1 or None in names or len(set(names)) < len(parts):
+    silent = len(parts) > 1 and len(staged) == 1
+    if not (silent or all(part.source in (NAME, "") for part in parts)):
+        return parts
+    if any(len(part.images) != 1 for part in parts):
+        return parts
+    names = angles_of_names([part.path for part in parts])
+    if names is None or (silent and len(set(names)) < len(parts)):
         return parts
     pairs = zip(parts, names, strict=True)
-    return [replace(p, angles_deg=(n,), source=NAME) for p, n in pairs if n is not None]
+    return [replace(p, angles_deg=(n,), source=NAME) for p, n in pairs]
 
 
-def _middle(images: Array, height: int, width: int) -> Array:
-    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
-    return images[:, top : top + height, left : left + width]
-
-
-def _in_degrees(stack: _Stack, notes: list[str]) -> _Stack:
+def _in_degrees(stack: Stack, notes: list[str]) -> Stack:
     largest = max(map(abs, stack.angles))
     if len(stack.angles) < FEWEST or not 0 < largest < RADIANS:
         return stack
-    _add(notes, f"{stack.name}: angles within ±{largest:.2f} taken for radians")
+    add_note(notes, f"{stack.name}: angles within ±{largest:.2f} taken for radians")
     return replace(stack, angles=tuple(float(np.rad2deg(a)) for a in stack.angles))
 
 
-def _fold_noted(stack: _Stack, notes: list[str]) -> _Stack:
+def _fold_noted(stack: Stack, notes: list[str]) -> Stack:
     """Say which angles :func:`_mirrored` will fold: those beyond ±90° are views from behind."""
     beyond = [a for a in stack.angles if not -90 <= a <= 90]
     if beyond:
         words = f"{len(beyond)} angles beyond ±90° folded, their images mirrored"
-        _add(notes, f"{stack.name}: {words} across the axis")
+        add_note(notes, f"{stack.name}: {words} across the axis")
     return stack
 
 
-def _sorted(stack: _Stack) -> _Stack:
-    order = np.argsort(stack.angles, kind="stable")
-    angles = tuple(stack.angles[i] for i in order)
-    return replace(stack, images=stack.images[order], angles=angles)
+def _sorted(stack: Stack) -> Stack:
+    return stack.of(np.argsort(stack.angles, kind="stable").tolist())
 
 
-def _row(stack: _Stack) -> tuple[str, ...]:
+def _row(stack: Stack) -> tuple[str, ...]:
     low, high = min(stack.angles), max(stack.angles)
     pixel = "unknown" if stack.pixel_nm is None else f"{stack.pixel_nm:.4g} nm"
     height, width = stack.images.shape[1:]
@@ -201,29 +217,49 @@ def _row(stack: _Stack) -> tuple[str, ...]:
     )
 
 
-def _check_angles(maps: list[_Stack]) -> None:
-    for stack in maps[1:]:
-        if stack.angles != maps[0].angles:
-            raise BadInput(
-                f"{stack.name} and {maps[0].name} have other tilts",
-                key="--angles",
-                value=len(stack.angles),
-                accepted=f"the {len(maps[0].angles)} angles of {maps[0].name}",
-            )
+def _at_common_tilts(maps: list[Stack], notes: list[str]) -> list[Stack]:
+    """Keep the tilts at which every element has a map."""
+    least = min(maps, key=lambda stack: len(stack.angles))
+    places = [[_nearest(stack.angles, a) for a in least.angles] for stack in maps]
+    common = [i for i in range(len(least.angles)) if all(p[i] is not None for p in places)]
+    # a tilt that is there twice is nearest to both of its images of the other element
+    chosen = [tuple(p[i] for i in common) for p in places]
+    if not common or any(len(set(c)) < len(c) for c in chosen):
+        first, other = maps[0], next((s for s in maps if s.angles != maps[0].angles), maps[0])
+        raise BadInput(
+            f"{other.name} and {first.name} have other tilts",
+            key="--angles",
+            value=len(other.angles),
+            accepted=f"the {len(first.angles)} angles of {first.name}",
+        )
+    for stack in maps:
+        if left := len(stack.angles) - len(common):
+            add_note(notes, f"{stack.name}: {left} tilts left out that not all elements have")
+    angles = tuple(least.angles[i] for i in common)
+    return [
+        replace(s.of([i for i in c if i is not None]), angles=angles)
+        for s, c in zip(maps, chosen, strict=True)
+    ]
 
 
-def _along_x(stacks: list[_Stack], axis: str, notes: list[str]) -> list[_Stack]:
+def _nearest(angles: tuple[float, ...], angle: float) -> int | None:
+    """Index of the angle nearest to another, if it may be the same tilt."""
+    apart = np.abs(np.array(angles) - angle)
+    return int(apart.argmin()) if apart.min() <= ALIKE else None
+
+
+def _along_x(stacks: list[Stack], axis: str, notes: list[str]) -> list[Stack]:
     """Turn images so that the tilt axis is x, then mirror those that were taken from behind."""
     if axis == "auto":
         axis, words = _found_axis(stacks[0])
-        _add(notes, words)
+        add_note(notes, words)
     if axis == "y":
-        _add(notes, "the tilt axis is vertical in the images: turned by 90°")
-        stacks = [replace(s, images=np.rot90(s.images, axes=(1, 2))) for s in stacks]
+        add_note(notes, "the tilt axis is vertical in the images: turned by 90°")
+        stacks = [s.turned() for s in stacks]
     return [_sorted(_mirrored(s)) for s in stacks]
 
 
-def _found_axis(stack: _Stack) -> tuple[str, str]:
+def _found_axis(stack: Stack) -> tuple[str, str]:
     """The direction along which the profile hardly changes over the tilts."""
     # A slab across the axis stays in its place at every tilt: summed over the other direction, the
     # profile along the axis is that of the slabs, the same in all images.
@@ -251,73 +287,20 @@ def _unsteadiness(images: Array, summed: int) -> float:
     return float(np.mean(steps)) if steps else 0.0
 
 
-def _mirrored(stack: _Stack) -> _Stack:
+def _mirrored(stack: Stack) -> Stack:
     angles = np.array(stack.angles)
     turns = np.round(angles / 180.0)
     folded = angles - 180.0 * turns
     behind = turns % 2 != 0
-    images = stack.images.copy()
+    images, off = stack.images.copy(), stack.off.copy()
     # Half a turn further the beam takes the same lines the other way: the image is reversed across
     # the axis, which is x.
     images[behind] = images[behind, ::-1]
-    return replace(stack, images=images, angles=tuple(float(a) for a in folded))
+    off[behind, 0] *= -1
+    return replace(stack, images=images, off=off, angles=tuple(float(a) for a in folded))
 
 
-def _registered(stacks: list[_Stack], binning: int, notes: list[str]) -> tuple[list[_Stack], float]:
-    """Bring all channels to the largest pixel among them, and to the field that all cover."""
-    known = [s.pixel_nm for s in stacks if s.pixel_nm is not None]
-    if not known:
-        _add(notes, "no pixel size in the files: 1 nm assumed, the same for all")
-        pixel = 1.0
-    else:
-        # The largest: counts add up to coarser pixels, but nothing makes them finer.
-        pixel = max(known)
-        stacks = [_on_pixels(s, pixel, notes) for s in stacks]
-    if binning > 1:
-        stacks = [_added_up(s, binning) for s in stacks]
-        pixel *= binning
-        _add(notes, f"binned {binning} x {binning}: counts added up")
-    height, width = (min(s.images.shape[a] for s in stacks) for a in (1, 2))
-    if any(s.images.shape[1:] != (height, width) for s in stacks):
-        _add(notes, f"cut to the {height} x {width} pixels in the middle that all channels cover")
-    return [replace(s, images=_middle(s.images, height, width)) for s in stacks], pixel
-
-
-def _on_pixels(stack: _Stack, pixel: float, notes: list[str]) -> _Stack:
-    own = stack.pixel_nm
-    if own is None:
-        _add(notes, f"{stack.name}: no pixel size, taken for that of the others")
-        return stack
-    ratio = pixel / own
-    if abs(ratio - 1) < SAME:
-        return stack
-    whole = round(ratio)
-    if abs(ratio / whole - 1) < SAME:
-        _add(notes, f"{stack.name}: {whole} x {whole} pixels added up to those of {pixel:.4g} nm")
-        return replace(_added_up(stack, whole), pixel_nm=pixel)
-    _add(
-        notes, f"{stack.name}: interpolated to pixels of {pixel:.4g} nm, {ratio:.3g} times its own"
-    )
-    zoomed = ndimage.zoom(stack.images, (1, 1 / ratio, 1 / ratio), order=1, mode="nearest")
-    # Counts belong to an area: a larger pixel collects more of them by its area.
-    images, level = (ratio**2 * zoomed).astype(np.float32), ratio**2 * stack.level
-    return replace(stack, images=images, level=level, pixel_nm=pixel)
-
-
-def _added_up(stack: _Stack, factor: int) -> _Stack:
-    return replace(stack, images=_binned(stack.images, factor), level=factor**2 * stack.level)
-
-
-def _binned(images: Array, factor: int) -> Array:
-    angles, height, width = images.shape
-    y, x = height // factor, width // factor
-    top, left = (height - y * factor) // 2, (width - x * factor) // 2
-    even = images[:, top : top + y * factor, left : left + x * factor]
-    summed: Array = even.reshape(angles, y, factor, x, factor).sum(axis=(2, 4), dtype=np.float32)
-    return summed
-
-
-def _series(stacks: list[_Stack], pixel_nm: float, notes: list[str]) -> TiltSeries:
+def _series(stacks: list[Stack], pixel_nm: float, notes: list[str]) -> TiltSeries:
     haadf = next((s for s in stacks if s.name == HAADF), None)
     maps = [s for s in stacks if s.name != HAADF]
     lifted = [_lifted(s, notes) for s in maps]
@@ -333,19 +316,23 @@ def _series(stacks: list[_Stack], pixel_nm: float, notes: list[str]) -> TiltSeri
         haadf_background=images[1],
         chemical_background=tuple(level for _, level in lifted),
         voxel_size_nm=pixel_nm,
+        haadf_placement=STILL if haadf is None else placement_of(haadf.off, maps[0].off),
+        chemical_placement=placement_of(maps[0].off, maps[0].off),
     )
 
 
-def _lifted(stack: _Stack, notes: list[str]) -> tuple[Array, float]:
+def _lifted(stack: Stack, notes: list[str]) -> tuple[Array, float]:
     """Counts that are not negative, and the level added to make them so."""
     name, images, level = stack.name, stack.images, stack.level
     if not np.isfinite(images).all():
         raise BadInput(f"{name} holds NaN or infinity", key=name, accepted="finite counts")
     if level > 0:
-        _add(notes, f"{name}: beside its line {level:.4g} counts per pixel, kept as the level")
+        add_note(notes, f"{name}: beside its line {level:.4g} counts per pixel, kept as the level")
     elif (level := -float(images.min())) > 0:
-        _add(notes, f"{name}: negative counts, as after a background; {level:.4g} added as a level")
-    level = max(level, 0.0)
+        add_note(
+            notes, f"{name}: negative counts, as after a background; {level:.4g} added as a level"
+        )
+    level = max(0.0, level)  # in this order -0.0 becomes 0.0
     return np.ascontiguousarray(np.maximum(images + np.float32(level), 0), np.float32), level
 
 
@@ -358,14 +345,9 @@ def _sense(series: TiltSeries, notes: list[str]) -> TiltSeries:
     # The sense of the angles is a convention of the stage; any other turn would mean that images
     # were stored otherwise, which a person should decide.
     if (turn.sense, turn.flip_y, turn.flip_x) != (-1, 1, 1):
-        _add(notes, f"HAADF and maps would agree with {turn}; nothing was changed")
+        add_note(notes, f"HAADF and maps would agree with {turn}; nothing was changed")
         return series
-    _add(notes, "HAADF tilts are of the opposite sense than those of the maps: reversed")
+    add_note(notes, "HAADF tilts are of the opposite sense than those of the maps: reversed")
     order = list(range(len(series.haadf_angles_deg)))[::-1]
     flipped = series.of_tilts(order, range(len(series.chemical_angles_deg)))
     return replace(flipped, haadf_angles_deg=tuple(-a for a in flipped.haadf_angles_deg))
-
-
-def _add(notes: list[str], note: str) -> None:
-    if note not in notes:
-        notes.append(note)

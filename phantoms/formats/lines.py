@@ -38,6 +38,8 @@ LINES: Mapping[str, float] = _energies(_KALPHA) | _energies(_LALPHA)
 
 RESOLUTION = 0.130  # keV, full width at half maximum of Mn K alpha
 SMOOTHED = 9  # pixels: edge of the square over which the background is averaged
+PRE_EDGE = (0.85, 0.985)  # of the window's start: where losses show the background of an edge
+FEWEST_BEFORE, ENOUGH = 4, 400.0  # channels; counts of a pixel, of which 5 % are noise
 
 
 def width_at(energy: float) -> float:
@@ -57,6 +59,43 @@ def width_at(energy: float) -> float:
 
 
 @dataclass(frozen=True)
+class Spectra:
+    """Spectra of all pixels.
+
+    Parameters
+    ----------
+    counts : (angle, y, x, energy).
+    energies : of the channels, (energy,), in ascending order.
+    kilo : whether they are in keV, else in eV.
+    eels : whether they are losses of electrons, else X-rays.
+    """
+
+    counts: NDArray[np.generic]
+    energies: Values
+    kilo: bool = True
+    eels: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.energies) < 2 or not (np.diff(self.energies) > 0).all():
+            raise BadInput(
+                "energies that do not rise",
+                key="energy axis",
+                value=[float(e) for e in self.energies[:3]],
+                accepted="two channels or more, in ascending order",
+            )
+
+    @property
+    def widths(self) -> Values:
+        """Widths of the channels, which need not be the same."""
+        return np.gradient(self.energies)
+
+    def density(self, chosen: NDArray[np.bool_]) -> Values:
+        """Counts per unit of energy in some channels, (angle, y, x)."""
+        total: Values = self.counts[..., chosen].sum(axis=-1, dtype=np.float64)
+        return total / float(self.widths[chosen].sum())
+
+
+@dataclass(frozen=True)
 class Window:
     """Channels of a spectrum that belong to an element, and those of its background.
 
@@ -70,15 +109,15 @@ class Window:
     low: float
     high: float
 
-    def map_of(self, spectra: NDArray[np.generic], energies: Values) -> tuple[Array, float]:
+    def map_of(self, spectra: Spectra) -> tuple[Array, float]:
         """Sum the counts of the window, less the background beside it.
 
         The background is smoothed over the image first, so that its noise hardly adds to the map.
+        Below an edge of energy losses it is a power law, which the window continues.
 
         Parameters
         ----------
-        spectra : (angle, y, x, energy), counts.
-        energies : of the channels, (energy,).
+        spectra : counts of all pixels.
 
         Returns
         -------
@@ -90,6 +129,7 @@ class Window:
         ------
         BadInput : a window beyond the spectrum.
         """
+        energies = spectra.energies
         inside = (energies >= self.low) & (energies <= self.high)
         if not inside.any() or self.low < energies[0] or self.high > energies[-1]:
             raise BadInput(
@@ -98,25 +138,44 @@ class Window:
                 value=f"{self.low:g}:{self.high:g}",
                 accepted=f"within {energies[0]:.4g} to {energies[-1]:.4g}",
             )
-        total = spectra[..., inside].sum(axis=-1, dtype=np.float64)
-        background = self._background(spectra, energies) * int(inside.sum())
+        total = spectra.counts[..., inside].sum(axis=-1, dtype=np.float64)
+        beneath = self._power_law if spectra.eels else self._beside
+        background = beneath(spectra, inside)
         return np.asarray(total - background, np.float32), float(background.mean())
 
-    def _background(self, spectra: NDArray[np.generic], energies: Values) -> Values:
-        """Counts of the background in a channel, (angle, y, x): the lower side, free of lines."""
+    def _beside(self, spectra: Spectra, inside: NDArray[np.bool_]) -> Values:
+        """Counts of the background in the window, (angle, y, x): the lower side, free of lines."""
+        energies = spectra.energies
         gap, half = 0.25 * (self.high - self.low), 0.5 * (self.high - self.low)
         below = (energies >= self.low - gap - half) & (energies < self.low - gap)
         above = (energies > self.high + gap) & (energies <= self.high + gap + half)
-        sides = [
-            spectra[..., side].mean(axis=-1, dtype=np.float64)
-            for side in (below, above)
-            if side.any()
-        ]
+        sides = [spectra.density(side) for side in (below, above) if side.any()]
         if not sides:
-            return np.zeros(spectra.shape[:-1])
-        lower = min(sides, key=np.mean)
+            return np.zeros(spectra.counts.shape[:-1])
+        lower = min(sides, key=np.mean) * float(spectra.widths[inside].sum())
         smooth: Values = ndimage.uniform_filter(lower, (0, SMOOTHED, SMOOTHED), mode="nearest")
         return smooth
+
+    def _power_law(self, spectra: Spectra, inside: NDArray[np.bool_]) -> Values:
+        """Counts beneath an edge, (angle, y, x): A E^-r, with one r, of what lies before it."""
+        energies, (far, near) = spectra.energies, PRE_EDGE
+        before = (energies >= far * self.low) & (energies <= near * self.low) & (energies > 0)
+        if int(before.sum()) < FEWEST_BEFORE:
+            raise BadInput(
+                "nothing before the edge to take its background from",
+                key=f"--window {self.element}",
+                value=f"{self.low:g}:{self.high:g}",
+                accepted=f"{FEWEST_BEFORE} channels or more from {far * self.low:.4g}",
+            )
+        mean = spectra.counts[..., before].mean(axis=(0, 1, 2), dtype=np.float64)
+        power = np.polyfit(np.log(energies[before]), np.log(np.maximum(mean, 1e-30)), 1)[0]
+        law = energies.clip(min=float(energies[before][0])) ** power
+        known = spectra.counts[..., before].sum(axis=-1, dtype=np.float64)
+        # few counts before the edge would make the noise of the background that of the map
+        if known.mean() < ENOUGH:
+            known = ndimage.uniform_filter(known, (0, SMOOTHED, SMOOTHED), mode="nearest")
+        beneath: Values = known * float(law[inside].sum() / law[before].sum())
+        return beneath
 
 
 def window_of(element: str, kilo: bool = True) -> Window:

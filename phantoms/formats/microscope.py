@@ -1,54 +1,40 @@
 """Files of microscopes, read by RosettaSciIO: images, stacks and spectrum images as channels.
 
-A channel is HAADF or an element at one tilt or more. What an axis is follows from its name and
-unit: energy, tilt, or a direction of the image; else the last two are the image and the one before
-them the tilt. Angles come from a sidecar (``.rawtlt``, ``.tlt``, ``.mdoc``), from that axis, from
-the stage in the metadata, or from the file's name, in this order.
+A channel is HAADF or an element at one tilt or more. Angles come from a sidecar (``.rawtlt``,
+``.tlt``, ``.mdoc``), from the axis of the tilts, from the stage in the metadata, or from the file's
+name, in this order.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...recon_core.errors import BadInput, needed, printable
-from ...recon_core.tiltseries import SYMBOLS
-from . import files
+from ...recon_core.errors import BadInput
+from ...recon_core.tiltseries import SYMBOLS, TiltSeries
+from .angles import angle_of_name, degrees_of_axis, sidecar_angles, values_of_axis
 from .exchange import EMD_NM
-from .lines import Window, window_of
+from .hdf5 import is_authors_file, read_authors_series
+from .lines import Spectra, Window, window_of
+from .signals import ACCEPTED, ENERGY, at, read_signals, role, roles_of
 
 Array = NDArray[np.float32]
 
-HAADF = "HAADF"
+HAADF, SURVEY, OTHER = "HAADF", "survey", "bright field"
 NM = EMD_NM | {"μm": 1e3, "m": 1e9, "mm": 1e6, "pm": 1e-3, "angstrom": 0.1, "Angstrom": 0.1}
+NM |= {"nanometer": 1.0, "nanometers": 1.0, "micron": 1e3, "microns": 1e3}
 """Nanometres of a unit of length."""
-ENERGY = {"ev": False, "kev": True}
-"""Whether a unit of energy is a thousand electronvolts."""
+FRAMES = ("time", "frame", "frames")
+"""Names of an axis along which one scan was repeated."""
+SQUARE = 0.02  # relative: edges of a pixel that differ less are the same
+MOST_KEV = 100.0  # no energy axis in keV goes farther: one without a unit is in eV
 STAGE, NAME = "the stage", "the file's name"
-SIDECARS = (".rawtlt", ".tlt", ".mdoc")
-PREFERRED = {
-    ".emd": "EMD",
-    ".mrc": "MRC",
-    ".ali": "MRC",
-    ".rec": "MRC",
-    ".st": "MRC",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".hspy": "HSPY",
-    ".nxs": "Nexus",
-    ".bcf": "Bruker",
-}
-"""Reader of a suffix that several have."""
-ACCEPTED = "bcf, dm3, dm4, emd, mrc, tif, hspy, nxs and what else RosettaSciIO reads"
 
 
 @dataclass(frozen=True)
@@ -94,91 +80,35 @@ def read_channels(
     ------
     BadInput : RosettaSciIO is not installed; no file, or one that it cannot read; no image in it.
     """
+    if not path.is_file():
+        raise BadInput("no such file", source=path, accepted=ACCEPTED)
+    if path.suffix.lower() in (".h5", ".hdf5") and is_authors_file(path):
+        return _of_series(path, read_authors_series(path))
     found = []
-    for signal in _signals(path):
+    for signal in read_signals(path):
         found += list(_channels(path, signal, elements, windows or {}))
     if not found:
         raise BadInput("no image", source=path, accepted="images, stacks or spectrum images")
-    return found
+    return _without_surveys(found)
 
 
-def _signals(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise BadInput("no such file", source=path, accepted=ACCEPTED)
-    if path.suffix.lower() in (".emd", ".h5", ".hdf5") and (found := _tomviz(path)):
+def _of_series(path: Path, series: TiltSeries) -> list[Channel]:
+    """Channels of a file that holds a whole series."""
+    source = "the file's angles"
+    maps = zip(series.elements, series.chemical, strict=True)
+    found = [Channel(e, m, series.chemical_angles_deg, source, None, path) for e, m in maps]
+    if not len(series.haadf):
         return found
-    with needed("rosettasciio", "microscope", "files of microscopes"):
-        import rsciio
-    reason = "unknown suffix"
-    for plugin in _readers(rsciio.IO_PLUGINS, path):
-        try:
-            module = import_module(plugin["api"])
-            # the readers leave files open, and say what is not known of them
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                signals: list[dict[str, Any]] = module.file_reader(str(path))
-                return [{**signal, "data": np.array(signal["data"])} for signal in signals]
-        except (ImportError, *files.DAMAGE) as fault:
-            reason = printable(" ".join(str(fault).split()))[:120]
-    raise BadInput(f"cannot be read ({reason})", source=path, accepted=ACCEPTED)
+    return [Channel(HAADF, series.haadf, series.haadf_angles_deg, source, None, path), *found]
 
 
-def _tomviz(path: Path) -> list[dict[str, Any]]:
-    """Signals of an EMD of tomviz that has tilts; empty for other files, which have other readers.
-
-    RosettaSciIO reads neither its channels nor its axis of angles.
-    """
-    if not files.holds(path, lambda file: _tilt_group(file) is not None):
-        return []
-    with files.reading(path) as file:
-        group = _tilt_group(file)
-        if group is None:
-            return []
-        axes = [_dimension(group.get(f"dim{i}")) for i in (1, 2, 3)]
-        scalars = group.get("tomviz_scalars") or {}
-        keys = {"": "data"} | {name: f"tomviz_scalars/{name}" for name in scalars}
-        return [
-            {
-                "data": files.floats(group, key),
-                "axes": axes,
-                "metadata": {"General": {"title": name}},
-            }
-            for name, key in keys.items()
-        ]
-
-
-def _tilt_group(file: h5py.File) -> h5py.Group | None:
-    data = file.get("data")
-    groups = data.values() if isinstance(data, h5py.Group) else ()
-    return next((group for group in groups if _has_tilts(group)), None)
-
-
-def _has_tilts(group: object) -> bool:
-    if not isinstance(group, h5py.Group) or "data" not in group:
-        return False
-    dims = [_dimension(group.get(f"dim{i}")) for i in (1, 2, 3)]
-    return any(_role(dim) == "angle" for dim in dims)
-
-
-def _dimension(node: object) -> dict[str, Any]:
-    """Axis of an EMD, as RosettaSciIO describes one; ``z`` is an angle only by its unit."""
-    if not isinstance(node, h5py.Dataset):
-        return {}
-    name, units = (
-        files.plain_text(node.attrs.get(key, "")).strip("[] ") for key in ("name", "units")
-    )
-    files.check_dataset(node, str(node.name))
-    values = np.asarray(node[()], np.float64)
-    step = float(values[1] - values[0]) if len(values) > 1 else 1.0
-    plain = "" if name.lower() == "z" else name
-    return {"name": plain, "units": units, "axis": values, "offset": values[0], "scale": step}
-
-
-def _readers(plugins: list[Any], path: Path) -> list[Any]:
-    """Readers of a suffix, the usual one first."""
-    suffix = path.suffix.lower()
-    able = [p for p in plugins if suffix[1:] in [e.lower() for e in p["file_extensions"]]]
-    return sorted(able, key=lambda p: p["name"] != PREFERRED.get(suffix))
+def _without_surveys(found: list[Channel]) -> list[Channel]:
+    """Leave out overviews that a file holds beside the image of the same scan."""
+    surveys = [channel for channel in found if channel.name == SURVEY]
+    if any(channel.name == HAADF for channel in found):
+        return [channel for channel in found if channel.name != SURVEY]
+    # nothing else shows the specimen: the overview is the image
+    return [replace(c, name=HAADF) if c in surveys else c for c in found]
 
 
 def _channels(
@@ -187,26 +117,127 @@ def _channels(
     elements: tuple[str, ...],
     windows: Mapping[str, Window],
 ) -> Iterator[Channel]:
-    data, axes = np.asarray(signal["data"]), list(signal["axes"])
+    data, axes = _one_frame(np.asarray(signal["data"]), list(signal["axes"]), signal)
     if data.dtype.kind not in "fiub" or data.ndim != len(axes):
         return
-    roles = _roles(axes)
+    roles = roles_of(axes)
     if "y" not in roles or "x" not in roles:
         return
+    if "" in roles:
+        raise BadInput(
+            "an axis that is no tilt, energy or direction of an image",
+            source=path,
+            key="axes",
+            value=[str(axis.get("name", "")) for axis in axes],
+            accepted="(tilt, y, x), (y, x) or these with an energy",
+        )
     order = [roles.index(r) for r in ("angle", "y", "x", "energy") if r in roles]
     data = np.transpose(data, order)
     if "angle" not in roles:
         data = data[None]
     angles, source = _angles(path, signal, axes, roles, len(data))
-    pixel = _pixel(axes[roles.index("x")])
+    pixel = _pixel(path, axes[roles.index("y")], axes[roles.index("x")])
     if "energy" not in roles:
         name = _name(path, signal)
         yield Channel(name, data.astype(np.float32), angles, source, pixel, path)
         return
-    axis = axes[roles.index("energy")]
-    energies = axis.get("offset", 0.0) + axis.get("scale", 1.0) * np.arange(data.shape[-1])
-    kilo = ENERGY.get(str(axis.get("units", "keV")).lower(), True)
-    named = elements or _named_elements(signal)
+    spectra = Spectra(
+        data, *_energies(axes[roles.index("energy")], data.shape[-1]), _is_eels(signal)
+    )
+    for element in elements or _named_elements(path, signal):
+        window = windows.get(element) or _line_of(path, element, spectra)
+        counts, level = window.map_of(spectra)
+        yield Channel(element, counts, angles, source, pixel, path, level)
+
+
+def _one_frame(
+    data: NDArray[Any], axes: list[Mapping[str, Any]], signal: Mapping[str, Any]
+) -> tuple[NDArray[Any], list[Mapping[str, Any]]]:
+    """Leave out axes of one point, and add up the frames of a scan at one tilt."""
+    if data.ndim != len(axes) or data.dtype.kind not in "fiub":
+        return data, axes
+    names = [str(axis.get("name", "")).lower() for axis in axes]
+    at_one_tilt = len(_stage(signal.get("metadata", {}))) == 1
+    summed = tuple(
+        i
+        for i, axis in enumerate(axes)
+        if data.ndim - i > 2
+        and not role(axis)
+        and (data.shape[i] == 1 or (at_one_tilt and names[i] in FRAMES))
+    )
+    kept = [axis for i, axis in enumerate(axes) if i not in summed]
+    return (data.sum(axis=summed, dtype=np.float64) if summed else data), kept
+
+
+def _energies(axis: Mapping[str, Any], count: int) -> tuple[NDArray[np.float64], bool]:
+    """Energies of the channels, and whether they are in keV."""
+    energies = np.asarray(values_of_axis(axis, count))
+    known = ENERGY.get(str(axis.get("units", "")).lower())
+    return energies, bool(energies.max() <= MOST_KEV) if known is None else known
+
+
+def _is_eels(signal: Mapping[str, Any]) -> bool:
+    kind = str(signal.get("metadata", {}).get("Signal", {}).get("signal_type", ""))
+    return "EELS" in kind.upper()
+
+
+def _line_of(path: Path, element: str, spectra: Spectra) -> Window:
+    if spectra.eels:
+        raise BadInput(
+            "energy losses: an edge has no window of its own",
+            source=path,
+            key=f"--window {element}",
+            accepted=f"--window {element}=LOW:HIGH above the edge",
+        )
+    return window_of(element, spectra.kilo)
+
+
+def _pixel(path: Path, *axes: Mapping[str, Any]) -> float | None:
+    """Edge of a pixel; None where the file gives none."""
+    edges = [_edge(axis) for axis in axes]
+    known = [edge for edge in edges if edge is not None]
+    if known and max(known) > (1 + SQUARE) * min(known):
+        raise BadInput("pixels that are not square", source=path, value=edges, accepted="dy = dx")
+    return known[-1] if known else None
+
+
+def _edge(axis: Mapping[str, Any]) -> float | None:
+    factor = NM.get(str(axis.get("units", "")).strip("[] "))
+    points = values_of_axis(axis, 2) if axis.get("size", 2) != 1 else (0.0, 0.0)
+    step = points[1] - points[0] if len(points) > 1 else 0.0
+    return abs(step) * factor if factor is not None and step else None
+
+
+def _name(path: Path, signal: Mapping[str, Any]) -> str:
+    """HAADF or an element, by the title of the signal, else by the name of the file."""
+    title = str(signal.get("metadata", {}).get("General", {}).get("title", ""))
+    for text in (title, path.stem):
+        if re.search(r"adf", text, re.IGNORECASE):
+            return HAADF
+        if re.search(r"survey|overview", text, re.IGNORECASE):
+            return SURVEY
+        words = re.split(r"[^A-Za-z]+", _LINE.sub(_without_line, text))
+        # A single letter among several words is more often a label than an element.
+        words = [word for word in words if word]
+        elements = [word for word in words if word in SYMBOLS and (len(word) > 1 or len(words) < 3)]
+        if len(set(elements)) == 1:
+            return elements[0]
+        if {"BF", "ABF"} & set(words):
+            return OTHER
+    return ""
+
+
+_LINE = re.compile(r"(?<![A-Za-z])([A-Z][a-z]?)[ _-]?[KLM](?:[aαb]\d?)?(?![A-Za-z])")
+"""An element and its X-ray line, which looks like an element itself."""
+
+
+def _without_line(found: re.Match[str]) -> str:
+    return f" {found[1]} " if found[1] in SYMBOLS else found[0]
+
+
+def _named_elements(path: Path, signal: Mapping[str, Any]) -> tuple[str, ...]:
+    found = signal.get("metadata", {}).get("Sample", {}).get("elements", ())
+    named = tuple(element for element in found if element in SYMBOLS)
     if not named:
         raise BadInput(
             "a spectrum image that names no element",
@@ -214,55 +245,7 @@ def _channels(
             key="--elements",
             accepted="chemical symbols such as Co,O",
         )
-    for element in named:
-        window = windows.get(element) or window_of(element, kilo)
-        counts, level = window.map_of(data, energies)
-        yield Channel(element, counts, angles, source, pixel, path, level)
-
-
-def _roles(axes: list[Mapping[str, Any]]) -> list[str]:
-    """What each axis is: ``energy``, ``angle``, ``y``, ``x``, or empty."""
-    roles = [_role(axis) for axis in axes]
-    free = [i for i, role in enumerate(roles) if not role]
-    # From the last axis on: an image is stored behind what it depends on.
-    for wanted in ("x", "y", "angle"):
-        if wanted not in roles and free:
-            roles[free.pop()] = wanted
-    return roles
-
-
-def _role(axis: Mapping[str, Any]) -> str:
-    name, units = (str(axis.get(key, "")).lower().strip("[] ") for key in ("name", "units"))
-    if units in ENERGY or "energy" in name:
-        return "energy"
-    if "tilt" in name or "angle" in name or units in ("deg", "°", "degrees", "rad", "radians"):
-        return "angle"
-    return {"x": "x", "width": "x", "y": "y", "height": "y", "z": "angle"}.get(name, "")
-
-
-def _pixel(axis: Mapping[str, Any]) -> float | None:
-    factor = NM.get(str(axis.get("units", "")).strip("[] "))
-    scale = float(axis.get("scale", 0.0))
-    return scale * factor if factor is not None and scale > 0 else None
-
-
-def _name(path: Path, signal: Mapping[str, Any]) -> str:
-    """HAADF or an element, by the title of the signal, else by the name of the file."""
-    title = str(signal.get("metadata", {}).get("General", {}).get("title", ""))
-    for text in (title, path.stem):
-        words = re.split(r"[^A-Za-z]+", text)
-        # A single letter among several words is more often a label than an element.
-        elements = [word for word in words if word in SYMBOLS and (len(word) > 1 or len(words) < 3)]
-        if re.search(r"adf|survey", text, re.IGNORECASE):
-            return HAADF
-        if len(elements) == 1:
-            return elements[0]
-    return ""
-
-
-def _named_elements(signal: Mapping[str, Any]) -> tuple[str, ...]:
-    found = signal.get("metadata", {}).get("Sample", {}).get("elements", ())
-    return tuple(element for element in found if element in SYMBOLS)
+    return named
 
 
 def _angles(
@@ -279,94 +262,24 @@ def _angles(
     if "angle" in roles:
         axis = axes[roles.index("angle")]
         # An axis z of a stack numbers its images.
-        if _role(axis) == "angle" and str(axis.get("name", "")).lower() != "z":
-            return _of_axis(axis, count), "the file's axis"
-        return None, ""
+        if role(axis) == "angle" and str(axis.get("name", "")).lower() != "z":
+            return degrees_of_axis(axis, count), "the file's axis"
+        # of as many images as the stage has tilts, and not of one tilt written beside each
+        stage = _stage(signal.get("metadata", {}))
+        fits = len(stage) == count and len(set(stage)) > 1
+        return (stage, STAGE) if fits else (None, "")
     stage = _stage(signal.get("metadata", {}))
-    if stage is not None:
-        return (stage,), STAGE
+    if len(stage) == 1:
+        return stage, STAGE
     from_name = angle_of_name(path)
     return (None, "") if from_name is None else ((from_name,), NAME)
 
 
-def _of_axis(axis: Mapping[str, Any], count: int) -> tuple[float, ...]:
-    if "axis" in axis:
-        values = np.asarray(axis["axis"], np.float64)
-    else:
-        values = axis.get("offset", 0.0) + axis.get("scale", 1.0) * np.arange(count)
-    return tuple(float(value) for value in values)
-
-
-def _stage(metadata: Mapping[str, Any]) -> float | None:
-    stage = metadata.get("Acquisition_instrument", {}).get("TEM", {}).get("Stage", {})
-    value = stage.get("tilt_alpha")
-    return None if value is None else float(value)
-
-
-def sidecar_angles(path: Path) -> tuple[tuple[float, ...], Path] | None:
-    """Read the angles that lie beside a stack, in degrees.
-
-    Parameters
-    ----------
-    path : of the stack; ``stack.rawtlt``, ``stack.tlt``, ``stack.mdoc`` or ``stack.mrc.mdoc`` are
-        looked for.
-
-    Returns
-    -------
-    angles, path : or None without such a file.
-
-    Raises
-    ------
-    BadInput : a sidecar without numbers.
-    """
-    places = [p for s in SIDECARS for p in (path.with_suffix(s), Path(f"{path}{s}"))]
-    for place in places:
-        if place.is_file():
-            return angles_of_text(place), place
-    return None
-
-
-def angles_of_text(path: Path) -> tuple[float, ...]:
-    """Read angles from a text file: one a line, or the ``TiltAngle`` lines of an mdoc.
-
-    Parameters
-    ----------
-    path : of the file.
-
-    Raises
-    ------
-    BadInput : no angle in it.
-    """
-    # A microscope writes its notes in any encoding; numbers are the same in all of them.
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    found = (
-        re.findall(r"^TiltAngle\s*=\s*(\S+)", text, re.MULTILINE) or text.replace(",", " ").split()
-    )
+def _stage(metadata: Mapping[str, Any]) -> tuple[float, ...]:
+    """Tilts of the stage: one, or one for each image of a stack."""
+    value = at(metadata, "Acquisition_instrument.TEM.Stage.tilt_alpha")
     try:
-        angles = tuple(float(word) for word in found)
-    except ValueError as fault:
-        raise BadInput(f"no angle ({fault})", source=path, accepted="a number a line") from fault
-    if not angles:
-        raise BadInput("no angle", source=path, accepted="a number a line, or an mdoc's TiltAngle")
-    return angles
-
-
-def angle_of_name(path: Path) -> float | None:
-    """Take the angle from a file's name: its last number, with a sign, or ``p`` and ``m`` for one.
-
-    Parameters
-    ----------
-    path : of the file.
-
-    Examples
-    --------
-    >>> angle_of_name(Path("-40.bcf")), angle_of_name(Path("haadf_p12.5deg.dm4"))
-    (-40.0, 12.5)
-    >>> angle_of_name(Path("overview.dm4")) is None
-    True
-    """
-    found = re.findall(r"(?<![A-Za-z0-9.])([+-]|[pm])?(\d+(?:\.\d+)?)", path.stem)
-    if not found:
-        return None
-    sign, digits = found[-1]
-    return -float(digits) if sign in ("-", "m") else float(digits)
+        found = np.ravel(np.asarray([] if value is None else value, np.float64))
+    except (TypeError, ValueError):
+        return ()
+    return tuple(float(angle) for angle in found if np.isfinite(angle))

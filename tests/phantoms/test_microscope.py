@@ -14,7 +14,7 @@ import tifffile
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.formats.gather import Choices, Gathered, gather
-from tomoatlas.phantoms.formats.lines import LINES, Window, window_of
+from tomoatlas.phantoms.formats.lines import LINES, Spectra, Window, window_of
 from tomoatlas.phantoms.formats.microscope import read_channels
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
@@ -161,11 +161,11 @@ def spectra(maps: np.ndarray, element: str) -> np.ndarray:
 
 def test_a_window_takes_the_line_and_not_its_background() -> None:
     maps = np.full((1, 12, 12), 100.0)
-    counts, level = window_of("Co").map_of(spectra(maps, "Co"), ENERGIES)
+    counts, level = window_of("Co").map_of(Spectra(spectra(maps, "Co"), ENERGIES))
     assert counts.mean() == pytest.approx(84, abs=5)  # what 1.2 widths hold
     assert level == pytest.approx(2.0 * 16, abs=6)
     with pytest.raises(BadInput) as refused:
-        Window("Co", 20.0, 21.0).map_of(spectra(maps, "Co"), ENERGIES)
+        Window("Co", 20.0, 21.0).map_of(Spectra(spectra(maps, "Co"), ENERGIES))
     assert refused.value.key == "--window Co"
 
 
