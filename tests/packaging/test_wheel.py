@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("recon_core", "phantoms", "sweep", "analysis", "jobs")
-NEEDED = 77  # setuptools, as [build-system] has it
+TOOLS = {"setuptools": 77, "setuptools-scm": 8}  # as [build-system] has them
 STUDY = """
 [study]
 name = "small"
@@ -41,20 +42,26 @@ def ran(command: list[str | Path], folder: Path, **variables: str) -> subprocess
     )
 
 
+def installed(name: str) -> int:
+    """The first number of a distribution's version; 0 of one that is not there."""
+    try:
+        return int(version(name).split(".")[0])
+    except PackageNotFoundError:
+        return 0
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy of the sources: a build leaves modules behind where it works."""
-    try:
-        found = int(version("setuptools").split(".")[0])
-    except PackageNotFoundError:
-        found = 0
-    if found < NEEDED:
-        pytest.skip(f"needs setuptools >= {NEEDED} to build without a network")
+    lacking = [f"{name} >= {least}" for name, least in TOOLS.items() if installed(name) < least]
+    if lacking:
+        pytest.skip(f"needs {', '.join(lacking)} to build without a network")
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__", "*.png")
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    (source / "docs" / "release").mkdir(parents=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "docs/release/description.py"):
         shutil.copy(ROOT / name, source / name)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", out]
     built = ran([*command, "."], source)
@@ -73,6 +80,20 @@ def test_it_holds_one_import_name(listing: list[str]) -> None:
     tops = {name.split("/")[0] for name in listing}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"tomoatlas"}
     assert not [name for name in listing if "test" in name or "benchmarks" in name]
+
+
+def test_without_git_it_has_the_version_of_the_settings(wheel: Path) -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools_scm"]
+    assert wheel.name.split("-")[1] == settings["fallback_version"]
+
+
+def test_its_description_needs_no_file_beside_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("dist-info/METADATA")]
+        text = archive.read(name).decode()
+    assert "# tomoatlas" in text
+    assert "](docs/" not in text
+    assert "![" not in text
 
 
 def test_every_module_and_data_file_is_in_it(listing: list[str]) -> None:
@@ -99,8 +120,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site / "others.pth").write_text("\n".join(others), encoding="utf-8")
     python = home / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index"]
-    installed = ran([*pip, "--force-reinstall", wheel], home.parent)
-    assert installed.returncode == 0, installed.stderr
+    done = ran([*pip, "--force-reinstall", wheel], home.parent)
+    assert done.returncode == 0, done.stderr
     return python
 
 
