@@ -63,7 +63,7 @@ def check_memory(study: Study, places: Sequence[Mapping[str, str]], device: str)
     """
     # Workers per GPU: several may share one, and its memory.
     gpus = Counter(place[MASKS[0]] for place in places if MASKS[0] in place)
-    cells = [study.at(cell) for cell in study.cells()]
+    cells = [at for _, at in study.conditions()]
     # On a GPU the host holds only the data; the largest cell may come at any time.
     needed = max(map(data_bytes if gpus else trial_bytes, cells))
     _refuse_if_larger(len(places), needed, available_bytes(), "here")
@@ -175,7 +175,7 @@ def check_projectors(study: Study, on_gpu: bool) -> None:
     ------
     BadInput : as :func:`~tomoatlas.recon_core.projection.check_projector`.
     """
-    for kind in sorted({study.at(cell).solver.projector for cell in study.cells()}):
+    for kind in sorted({at.solver.projector for _, at in study.conditions()}):
         check_projector(kind, on_gpu)
 
 

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..recon_core.errors import BadInput
 from ..recon_core.machine import uncollected
@@ -16,7 +17,7 @@ from ..recon_core.settings import GUIDED
 from .search import Search
 from .search.plans import Plan, plans_of
 from .study import Study, check_divisible
-from .study.specimens import outline
+from .study.specimens import Outline, outline
 from .study.trial import Cell
 
 PROJECTIONS_PER_ITERATION = 2
@@ -25,6 +26,9 @@ PROJECTIONS_PER_ITERATION = 2
 PROJECTED_VOXELS_PER_SECOND = 5.0e9
 """Voxels times tilts projected per second and core: at 64³ a pair of projections takes 5.5 ms for
 47 HAADF tilts and 3.1 ms for 9 chemical tilts of 4 elements."""
+
+DISTINCT = 4096
+"""Sizes of solves whose costs are kept: of 100,000 cells most differ in other things."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,13 @@ def estimate(study: Study, seconds_of: Callable[[Study, Method], float] | None =
     for plan in found:
         seconds = [(seconds_of or trial_seconds)(s.study, s.method) for s in plan.searches]
         mean, likely, lag = sum(seconds) / len(seconds), plan.likely, plan.lag
-        designed = min(plan.designed, likely)
+        needs_none = plan.designed
+        designed = min(needs_none, likely)
         trials[plan.searches[0].method] += likely
         designs += designed * mean
         later += (likely - designed) * mean
         # a search whose budget is its design has no later phase
-        steady += lag if likely > plan.designed else 0
+        steady += lag if likely > needs_none else 0
         longest_trial = max(longest_trial, *seconds)
         longest_search = max(longest_search, mean * (1 + math.ceil((likely - designed) / lag)))
     at = {s.cell.index: s.study for plan in found for s in plan.searches if not s.reduced}
@@ -169,14 +174,21 @@ def _shared(plan: Plan) -> Shared:
 
 def trial_bytes(study: Study) -> int:
     """Upper bound of the memory of one trial of a study without axes: solve, truth and data."""
-    solve = solve_size(study)
-    return fused_bytes(solve) + matrix_bytes(solve) + data_bytes(study)
+    return _trial_bytes(solve_size(study), study.acquisition.oversample)
+
+
+@lru_cache(maxsize=DISTINCT)
+def _trial_bytes(solve: SolveSize, oversample: int) -> int:
+    return fused_bytes(solve) + matrix_bytes(solve) + _data_bytes(solve, oversample)
 
 
 def data_bytes(study: Study) -> int:
     """What a trial on a GPU keeps in the computer's own memory: truth, data and the result."""
-    solve, acquisition = solve_size(study), study.acquisition
-    fine = acquisition.oversample**3 if acquisition.oversample > 1 else 0
+    return _data_bytes(solve_size(study), study.acquisition.oversample)
+
+
+def _data_bytes(solve: SolveSize, oversample: int) -> int:
+    fine = oversample**3 if oversample > 1 else 0
     return (2 + fine) * solve.specimen_bytes + solve.haadf_bytes + solve.chemical_bytes
 
 
@@ -188,11 +200,16 @@ def solve_size(study: Study, dual_bytes: int = FLOAT) -> SolveSize:
     study : without axes.
     dual_bytes : of one value of the TV dual.
     """
-    size, acquisition = outline(study.specimen), study.acquisition
-    shape = (len(size.elements), *size.shape)
-    tilts = acquisition.haadf_tilts, acquisition.chemical_tilts
+    tilts = study.acquisition.haadf_tilts, study.acquisition.chemical_tilts
     kinds = study.solver.regulariser == GUIDED, study.solver.start == "series"
-    return SolveSize(shape, *tilts, 1, dual_bytes, *kinds)
+    return _size(outline(study.specimen), tilts, dual_bytes, kinds)
+
+
+@lru_cache(maxsize=DISTINCT)
+def _size(
+    found: Outline, tilts: tuple[int, int], dual_bytes: int, kinds: tuple[bool, bool]
+) -> SolveSize:
+    return SolveSize((len(found.elements), *found.shape), *tilts, 1, dual_bytes, *kinds)
 
 
 def trial_seconds(study: Study, method: Method) -> float:
@@ -206,6 +223,7 @@ def trial_seconds(study: Study, method: Method) -> float:
     return solve_seconds(solve_size(study), method, study.solver.max_iterations)
 
 
+@lru_cache(maxsize=DISTINCT)
 def solve_seconds(size: SolveSize, method: Method, max_iterations: int) -> float:
     """Estimate the seconds of a solve on one core.
 
@@ -282,7 +300,8 @@ class Share:
         if self.of > len(cells):
             accepted = f"up to {len(cells)} shares"
             raise BadInput("more shares than cells", key=SHARES, value=str(self), accepted=accepted)
-        seconds = [trial_seconds(study.at(cell), study.search.methods[0]) for cell in cells]
+        method = study.search.methods[0]
+        seconds = [trial_seconds(at, method) for _, at in study.conditions(cells)]
         # Of every N cells in the order of their durations each share has one.
         order = sorted(range(len(cells)), key=seconds.__getitem__)
         return tuple(cells[place] for place in sorted(order[self.number - 1 :: self.of]))

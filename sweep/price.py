@@ -73,7 +73,7 @@ class Price:
         ------
         BadInput : no trial of the journal ran on a GPU, or on the CPU if that is priced.
         """
-        at = {cell.values: study.at(cell) for cell in study.cells()}
+        at = {cell.values: there for cell, there in study.conditions()}
         taken, due = defaultdict[Method, float](float), defaultdict[Method, float](float)
         devices = Counter[str]()
         for record in filter(self._counts, records):
@@ -171,6 +171,6 @@ def gpu_memory(study: Study) -> tuple[int, int]:
     ----------
     study : with its axes.
     """
-    cells = [study.at(cell) for cell in study.cells()]
+    cells = [at for _, at in study.conditions()]
     own = max(fused_bytes(solve_size(at)) for at in cells)
     return own, max(map(data_bytes, cells))

@@ -16,8 +16,9 @@ from typing import Any
 
 from ...phantoms.formats.files import unwritable, write_aside
 from ...recon_core.errors import BadInput
-from ..study import MAX_CELLS, Study, check_divisible
+from ..study import Study, check_divisible
 from ..study.axes import flattened
+from ..study.checks import MAX_CELLS
 from ..study.identity import UNHASHED
 from ..study.trial import Record, is_final
 from . import MAY_GROW, StudyFolder

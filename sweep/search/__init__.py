@@ -71,7 +71,7 @@ class Search:
     @cached_property
     def shared(self) -> bool:
         """Whether its trials are chosen together with those of other cells."""
-        return bool(self.space) and self.study.search.strategy is Strategy.CONTEXTUAL
+        return self.study.search.strategy is Strategy.CONTEXTUAL and bool(self.space)
 
     @cached_property
     def budget(self) -> int:
@@ -230,8 +230,7 @@ def searches(study: Study, cells: Iterable[Cell] | None = None) -> list[Search]:
     cells : some of its cells; None for all.
     """
     found = []
-    for cell in study.cells() if cells is None else cells:
-        at = study.at(cell)
+    for cell, at in study.conditions(cells):
         found += [Search(at, cell, method) for method in study.search.methods]
         if study.search.fidelity is not None:
             cheaper = at.reduced()

@@ -79,7 +79,7 @@ def start_of(at: Study, method: Method) -> list[EarlierResult]:
     folder = _located(source)
     haadf = uses_haadf(method, at.acquisition.haadf_tilts)
     study, trials = _trials(folder, StudyFolder(folder).journal_file.stat().st_mtime_ns)
-    cells = {cell: study.at(cell) for cell in dict.fromkeys(cell for cell, *_ in trials)}
+    cells = dict(study.conditions(dict.fromkeys(cell for cell, *_ in trials)))
     alike = {}
     for cell, there in cells.items():
         if uses_haadf(method, there.acquisition.haadf_tilts) == haadf:

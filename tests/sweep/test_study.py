@@ -15,6 +15,7 @@ from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.sweep.search import Search
 from tomoatlas.sweep.study import Study, load_study, parse_study
+from tomoatlas.sweep.study.axes import put
 from tomoatlas.sweep.study.toml import toml_text
 from tomoatlas.sweep.study.trial import weights_named
 
@@ -64,6 +65,37 @@ def test_an_axis_may_run_over_one_element() -> None:
     study = with_axes('"acquisition.chemical_snr.Au" = [1.5, 4]', base=base)
     snr = study.at(study.cells()[1]).acquisition.chemical_snr
     assert snr == {"Co": 2.0, "Cu": 2.0, "O": 2.0, "Au": 4.0}
+
+
+NUMBERED = {
+    '"acquisition.haadf_tilts"': st.sampled_from([5, 9, 71]),
+    '"acquisition.chemical_snr"': st.sampled_from([3, 2.5, 1e3]),
+    '"acquisition.chemical_subset"': st.just("false"),
+    '"specimen.size"': st.sampled_from([16, 24]),
+    '"specimen.kind"': st.sampled_from(['"nanocubes"', '"composite"']),
+    '"solver.gamma"': st.sampled_from([1.6, 2, 1.7]),
+    '"study.seed"': st.sampled_from([1, 2**40]),
+    '"acquisition.tilt_range_deg.1"': st.sampled_from([60, 65.5]),
+}
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={k: st.lists(v, min_size=1, max_size=3, unique=True) for k, v in NUMBERED.items()},
+    )
+)
+def test_every_cell_is_the_study_of_a_file_with_its_values(axes: dict[str, list[object]]) -> None:
+    study = with_axes(
+        *(f"{path} = [{', '.join(map(str, values))}]" for path, values in axes.items())
+    )
+    for cell, at in study.conditions():
+        tables = study.tables() | {"axes": {}}
+        if "specimen.kind" in study.axes:
+            tables["specimen"] = study.specimen.set_apart()
+        for path, value in cell.values:
+            put(tables, path, value)
+        assert at == study.at(cell) == parse_study(toml_text(tables))
 
 
 def test_axes_may_be_written_without_quotes() -> None:
