@@ -264,9 +264,8 @@ def read_tiff(path: Path) -> Concentrations:
             stored, axes = stored[None], axis + axes
     volumes = np.moveaxis(stored, [axes.index(axis) for axis in "CZYX"], range(4))
     elements = _elements(facts, len(volumes))
-    return Concentrations(
-        np.ascontiguousarray(volumes, dtype=np.float32), elements, _plane_distance_nm(facts)
-    )
+    floats = files.as_float32(volumes, "volumes")
+    return Concentrations(floats, elements, _plane_distance_nm(facts))
 
 
 def _elements(facts: dict[str, Any], channels: int) -> tuple[str, ...]:
@@ -337,7 +336,7 @@ def read_mrc(path: Path) -> Concentrations:
         with mrcfile.open(path) as file:
             if file.data is None or file.data.dtype.kind not in "fiu":
                 raise BadInput("not numbers", key="mode", accepted="a volume of numbers")
-            data = np.array(file.data, dtype=np.float32)
+            data = files.as_float32(np.array(file.data), "mode")
             labels = [label for label in file.get_labels() if label.startswith(LABEL)]
             voxel_size_nm = float(file.voxel_size.z) / ANGSTROM_PER_NM
     except BadInput:
@@ -435,7 +434,8 @@ def read_hspy(path: Path) -> Concentrations:
             value=list(elements),
             accepted="a signal (element, z, y, x), as exported",
         )
-    return Concentrations(data.astype(np.float32), elements, float(axes[-1]["scale"]))
+    floats = files.as_float32(data, "data")
+    return Concentrations(floats, elements, float(axes[-1]["scale"]))
 
 
 HSPY = Format("HyperSpy", (".hspy",), None, read_hspy, write_hspy)

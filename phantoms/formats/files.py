@@ -315,9 +315,26 @@ def floats(file: h5py.Group, key: str) -> NDArray[np.float32]:
     file : open for reading.
     key : path of the dataset inside the file.
     """
-    # Values beyond float32 become infinite, which the checks of the arrays reject.
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array(file, key), dtype=np.float32)
+    return as_float32(array(file, key), key)
+
+
+def as_float32(values: NDArray[Any], key: str) -> NDArray[np.float32]:
+    """Values of a file as contiguous float32; the checks of arrays then find those that are none.
+
+    Parameters
+    ----------
+    values : of any shape.
+    key : what the error calls them.
+
+    Raises
+    ------
+    BadInput : complex numbers, texts or records.
+    """
+    if values.dtype.kind not in "fiub":
+        raise BadInput("not numbers", key=key, value=str(values.dtype), accepted="a numeric array")
+    # Beyond float32 is infinite. A signalling NaN, which damage can make, is a NaN like others.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def numbers(file: h5py.Group, key: str) -> tuple[float, ...]:

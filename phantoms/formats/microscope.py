@@ -20,6 +20,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.tiltseries import SYMBOLS, TiltSeries
 from .angles import angle_of_name, degrees_of_axis, sidecar_angles, values_of_axis
 from .exchange import EMD_NM
+from .files import as_float32
 from .hdf5 import is_authors_file, read_authors_series
 from .lines import Spectra, Window, window_of
 from .signals import ACCEPTED, ENERGY, at, read_signals, role, roles_of
@@ -139,7 +140,7 @@ def _channels(
     pixel = _pixel(path, axes[roles.index("y")], axes[roles.index("x")])
     if "energy" not in roles:
         name = _name(path, signal)
-        yield Channel(name, data.astype(np.float32), angles, source, pixel, path)
+        yield Channel(name, as_float32(data, "data"), angles, source, pixel, path)
         return
     spectra = Spectra(
         data, *_energies(axes[roles.index("energy")], data.shape[-1]), _is_eels(signal)

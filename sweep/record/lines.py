@@ -8,7 +8,6 @@ never stops a reader: people resume runs and open reports just when something we
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,7 +19,7 @@ from typing import Any
 import orjson
 
 from ...recon_core.errors import from_os_error, printable
-from ...recon_core.methods import Method, Weights
+from ...recon_core.methods import WEIGHT_BOUNDS, Method, Weights
 from ..study import Study
 from ..study.trial import (
     Cell,
@@ -304,13 +303,15 @@ def _not_ours(method: str) -> str:
 
 
 def _are_weights(given: Mapping[str, Any], names: Collection[str]) -> bool:
-    """Whether a record has exactly the weights of its method, all of them positive and finite."""
+    """Whether a record has exactly the weights of its method, each of them a possible one."""
     # True is a number in Python, and no weight.
     if given.keys() != names or bool in map(type, given.values()):
         return False
+    least, most = WEIGHT_BOUNDS
     try:
-        return all(map(math.isfinite, given.values())) and (not given or min(given.values()) > 0.0)
-    except (TypeError, OverflowError):
+        # Larger integers may also share a hash, and with it a key, with a sound weight.
+        return all(least <= value <= most for value in given.values())
+    except TypeError:
         return False
 
 

@@ -73,6 +73,7 @@ MADE: dict[str, Make] = {
     "compound": dataset(shape=SHAPE, dtype=[("a", "f4"), ("b", "i4")]),
     "complex": dataset(data=np.ones(SHAPE, "c8")),
     "truth": dataset(data=np.ones(SHAPE, "?")),
+    "signalling NaN": dataset(data=np.full(SHAPE, (0x7FF << 52) + 1, "u8").view("f8")),
     "soft link to itself": lambda file, _: file.__setitem__("volumes", h5py.SoftLink("/volumes")),
 }
 

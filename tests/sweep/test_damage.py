@@ -33,6 +33,7 @@ DAMAGES: dict[str, dict[str, object]] = {
     "identity": {"trial_id": "0" * 64},
     "weights": {"weights": {"haadf": 0.5, "tv": 0.5}},
     "name of a weight": {"weights": {"hadf": 0.5}},
+    "weight with the hash of 4": {"weights": {"haadf": 0.5, "tv": 2**63}},
     "infinite weight": {"weights": {"haadf": math.inf, "tv": 1.0}},
     "cell": {"cell": {"acquisition.haadf_tilts": 6}},
     "no cell": {"cell": None},
