@@ -116,7 +116,8 @@ def profiles_figure(slices: SliceSet) -> Figure:
     """For each element its cleanest edge in the truth: where it lies, and profiles across it.
 
     The legend gives the 10–90 % width in nm of an error function fitted to each profile (dashed),
-    with one voxel as the finest, or "no edge" if the fit fails. The fit ends where the truth's
+    with one voxel as the finest, and how far its centre lies from the truth's: a sharp edge in the
+    wrong place is no good edge. Or "no edge" if the fit fails. The fit ends where the truth's
     plateau does. An element without an edge in the truth gets a note instead.
 
     Parameters
@@ -125,7 +126,7 @@ def profiles_figure(slices: SliceSet) -> Figure:
     """
     lines = [sharpest_edge(truth) for truth in slices.truth]
     heights = [_LINE if line is None else _PANEL for line in lines]
-    figure = Figure(figsize=(9.5, 0.8 + sum(heights)), layout="constrained")
+    figure = Figure(figsize=(12.0, 0.8 + sum(heights)), layout="constrained")
     axes = figure.subplots(len(lines), 2, squeeze=False, width_ratios=[1, 2], height_ratios=heights)
     drawn = [row for row, line in enumerate(lines) if line is not None]
     for row, (element, line) in enumerate(zip(slices.elements, lines, strict=True)):
@@ -137,8 +138,8 @@ def profiles_figure(slices: SliceSet) -> Figure:
     if drawn:
         axes[drawn[-1], 1].set_xlabel("position across the edge / nm")
         draw_scale_bar(axes[drawn[0], 0], slices.truth.shape[2], slices.voxel_size_nm)
-    note = "line profiles across an edge; 10-90 % width of the fitted error function"
-    figure.suptitle("\n".join(filter(None, (slices.title, note.replace("10-90", "10–90")))))
+    note = "10–90 % width of the error function fitted (dashed), and where its centre lies"
+    figure.suptitle("\n".join(filter(None, (slices.title, note))))
     return figure
 
 
@@ -162,6 +163,8 @@ def _draw_place(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None:
     (z0, y0), (z1, y1) = line.ends()
     ax.plot([y0, y1], [z0, z1], color="#56B4E9", linewidth=2)
     ax.set(xticks=[], yticks=[], title=f"truth, x = {line.x}")
+    # A line that leaves the volume must not widen the picture by a margin of nothing.
+    ax.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(-0.5, image.shape[0] - 0.5))
     ax.set_ylabel(slices.elements[row], rotation=0, ha="right", va="center", fontsize=12)
     ax.title.set_fontsize(9)
 
@@ -172,10 +175,13 @@ def _draw_profiles(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None
     fitted = slice(0, _plateau_end(line.profile(slices.truth[row, :, :, line.x])))
     shown = [("Truth", "black", slices.truth)]
     shown += [(s.label, s.colour, s.volumes) for s in slices.shown()]
+    true: Edge | None = None
     for label, colour, volumes in shown:
         profile = line.profile(volumes[row, :, :, line.x])
         edge = fit_edge(position[fitted], profile[fitted])
-        named = f"{label}: {_width(edge, slices.voxel_size_nm)}"
+        named = f"{label}: {_width(edge, slices.voxel_size_nm)}{_displaced(edge, true)}"
+        # The truth comes first; the others are displaced from it.
+        true = edge if volumes is slices.truth else true
         ax.plot(position, profile, color=colour, linewidth=1.6, label=named)
         if edge is not None:
             ax.plot(
@@ -186,11 +192,12 @@ def _draw_profiles(ax: Axes, slices: SliceSet, row: int, line: EdgeLine) -> None
                 linestyle="--",
             )
     top = float(slices.truth[row].max())
-    # Headroom for the legend, and a little below zero for ringing.
+    # Room for overshoot, and a little below zero for ringing.
     ax.set_ylim(-0.15 * top, 1.6 * top)
     ax.set_ylabel("concentration")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=7, frameon=False, loc="upper left")
+    # Beside the panel: within it profiles of noise run through the names.
+    ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _width(edge: Edge | None, voxel_nm: float) -> str:
@@ -202,8 +209,18 @@ def _width(edge: Edge | None, voxel_nm: float) -> str:
     return f"{edge.width_nm:.1f} nm"
 
 
+def _displaced(edge: Edge | None, true: Edge | None) -> str:
+    """How far an edge lies from the true one; profiles run from the outside inwards."""
+    if edge is None or true is None:
+        return ""
+    off = edge.centre_nm - true.centre_nm
+    if abs(off) < 0.05:
+        return ", in place"
+    return f", {abs(off):.1f} nm too far {'in' if off > 0 else 'out'}"
+
+
 PROFILES_FIGURE = Entry(
-    "Fig. 3: line profiles across edges, with widths",
+    "Fig. 3: line profiles across edges, with their widths and displacements",
     VOLUMES,
     lambda source: profiles_figure(source.against_truth),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -63,12 +64,28 @@ def render_figure(slices: SliceSet) -> Figure:
         ax.imshow(picture, interpolation="antialiased")
         ax.set_axis_off()
         ax.set_title(label.replace(" (", "\n("), fontsize=10)
-    handles = [Patch(facecolor=c, edgecolor="0.4", label=e) for e, c in colours.items()]
+    handles = [
+        Patch(facecolor=c, edgecolor="0.4", label=f"{e} ≥ {_level(slices, e):.2g}")
+        for e, c in colours.items()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     edges = " × ".join(f"{n * slices.voxel_size_nm:.3g}" for n in reversed(slices.truth.shape[1:]))
     box = f"x (tilt axis) × y × z (beam, upwards): {edges} nm"
-    figure.suptitle("\n".join(filter(None, (slices.title, box))) + "\n", fontsize=10)
+    lines = (slices.title, box, _left_out(slices.elements, drawn))
+    figure.suptitle("\n".join(filter(None, lines)) + "\n", fontsize=10)
     return figure
+
+
+def _left_out(elements: Sequence[str], drawn: Sequence[str]) -> str:
+    """What the surfaces do not show."""
+    below = f"surfaces at {LEVEL:g} of the truth's usual concentration; what is below is left out"
+    hidden = [element for element in elements if element not in drawn]
+    return below + "".join(f", and {e}, which fills the voxels of its cations" for e in hidden)
+
+
+def _level(slices: SliceSet, element: str) -> float:
+    """Concentration at which the surface of an element stands, the same in every panel."""
+    return LEVEL * usual_concentration(slices.truth[slices.elements.index(element)])
 
 
 @cache
@@ -113,8 +130,7 @@ def surfaces(volumes: Array, slices: SliceSet, colours: dict[str, str]) -> NDArr
     try:
         for element, colour in colours.items():
             index = slices.elements.index(element)
-            level = LEVEL * usual_concentration(slices.truth[index])
-            _add_surface(plotter, volumes[index], level, colour)
+            _add_surface(plotter, volumes[index], _level(slices, element), colour)
         _add_box(plotter, volumes.shape[1:])
         return np.asarray(plotter.screenshot(return_img=True))
     # Closed in any case: an open off-screen window holds memory of the GPU or of Mesa.
@@ -215,6 +231,7 @@ def specimen_figure(specimen: Specimen) -> Figure:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     edges = " × ".join(f"{n * specimen.voxel_size_nm:.3g}" for n in reversed(specimen.shape))
     mixed = "\nslices: where elements are together, the mean of their colours"
+    mixed += "; 3D: without O" * ("O" in elements and len(elements) > 1)
     figure.suptitle(f"{specimen.name}, {edges} nm{mixed}", fontsize=11)
     return figure
 

@@ -70,7 +70,9 @@ def test_the_usual_concentration_is_that_of_the_inside():
 def test_the_figure_shows_truth_and_methods_without_oxygen(slices):
     figure = render_figure(slices)
     assert [ax.get_title() for ax in figure.axes] == ["Truth", "Fused"]
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["Co", "Au"]
+    labels = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert labels == ["Co ≥ 0.25", "Au ≥ 0.5"]
+    assert "O, which fills" in figure.get_suptitle()
     assert figure.legends[0].get_patches()[1].get_facecolor() is not None
     assert ": 32 × 32 × 32 nm" in figure.get_suptitle()
     assert set(element_colours(("Co", "Au"))) == {"Co", "Au"}

@@ -73,7 +73,8 @@ def test_an_overlay_shows_truth_and_methods_from_two_sides(slices):
 
 
 def test_stoichiometry_gives_mean_and_sigma_of_every_method(slices):
-    ax = stoichiometry_figure(slices).axes[0]
+    figure = stoichiometry_figure(slices)
+    ax = figure.axes[0]
     assert ax.get_xlabel() == "Co / (Co + O)"
     found = stoichiometry(slices.volumes[Method.ML], slices.truth, ELEMENTS)[0]
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
@@ -82,6 +83,10 @@ def test_stoichiometry_gives_mean_and_sigma_of_every_method(slices):
     assert ax.lines[0].get_xdata()[0] == 0.5
     for stairs in ax.patches:
         assert stairs.get_data().values.sum() == pytest.approx(100)
+    inside = stoichiometry(slices.volumes[Method.ML], slices.truth, ELEMENTS, 1)[0]
+    below = figure.axes[1].get_legend().get_texts()[0].get_text()
+    assert below == f"ML, converged: {inside.mean:.2f} ± {inside.sigma:.2f}"
+    assert "biased" in figure.get_supxlabel()
 
 
 def test_a_bar_beyond_the_frame_is_named(slices):
@@ -150,7 +155,8 @@ def test_fsc_curves_and_resolutions_are_those_of_the_metric(slices):
     assert fused.get_ydata() == pytest.approx(expected.correlation)
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
     assert "mine: ≤ 4 nm" in labels
-    assert "Fused, between halves: ≤ 4 nm" in labels
+    assert "Fused, between halves: ≤ 4 nm\nat 0.143: ≤ 4 nm" in labels
+    assert [text.get_text().split(":")[0] for text in ax.texts] == ["0.143", "0.5"]
 
 
 def test_spectra_are_those_of_the_axes(slices):
@@ -187,7 +193,7 @@ def test_profiles_name_the_width_of_a_known_blur(slices):
     figure = profiles_figure(slices)
     ax = figure.axes[1]
     labels = {t.get_text().split(":")[0]: t.get_text() for t in ax.get_legend().get_texts()}
-    width = float(labels["Fused"].split(":")[1].removesuffix("nm"))
+    width = float(labels["Fused"].split(":")[1].split("nm")[0])
     assert width == pytest.approx(WIDTH_PER_SIGMA * 1.5 * 2.0, rel=0.15)
     assert labels["Truth"] == "Truth: ≤ 2.0 nm (a voxel)"
     assert labels["ML, converged"].endswith("no edge")
@@ -215,7 +221,18 @@ def test_no_width_below_a_voxel_is_claimed():
     ax = profiles_figure(SliceSet(sharp, {"x": blurred(sharp, 1.0)}, ("Co",), 3.0)).axes[1]
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
     assert labels[0] == "Truth: ≤ 3.0 nm (a voxel)"
-    assert float(labels[1].removeprefix("x: ").removesuffix(" nm")) > 3.0
+    assert float(labels[1].removeprefix("x: ").split(" nm")[0]) > 3.0
+
+
+def test_an_edge_in_the_wrong_place_says_how_far():
+    sharp = np.zeros((1, 24, 24, 24), np.float32)
+    sharp[0, 6:18, 5:17, 4:20] = 0.5
+    volumes = {"grown": np.zeros_like(sharp), "same": sharp}
+    volumes["grown"][0, 4:20, 3:19, 2:22] = 0.5
+    ax = profiles_figure(SliceSet(sharp, volumes, ("Co",), 2.0)).axes[1]
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert labels[1].endswith("(a voxel), 4.0 nm too far out")
+    assert labels[2].endswith("in place")
 
 
 @pytest.mark.parametrize(
