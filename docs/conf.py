@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 
@@ -21,7 +24,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "generated",
 ]
@@ -31,6 +33,9 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 # Blocks of a walk hold commands and what they print; only the commands are copied.
 copybutton_prompt_text = "$ "
+
+# Browsers show MathML by themselves: no script, and nothing from a network.
+html_math_renderer = "mathml"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tomoatlas"
@@ -85,7 +90,30 @@ def link_to_pages(*event: Any) -> None:
     source[0] = _OUTSIDE.sub(lambda link: _PAGES.get(link[1], "atlases.md"), source[0])
 
 
-def setup(app: object) -> None:
-    """Change sources and docstrings before they are parsed."""
-    app.connect("source-read", link_to_pages)  # type: ignore[attr-defined]
-    app.connect("autodoc-process-docstring", split_entries, priority=400)  # type: ignore[attr-defined]
+def mathml(writer: Any, node: nodes.Node, *, display: bool) -> None:
+    """Write an equation as MathML, which docutils makes of TeX."""
+    place = ' class="equation"' if display else ""
+    tag = "div" if display else "span"
+    writer.body.append(f"<{tag}{place}>{tex2mathml(node.astext(), as_block=display)}</{tag}>")
+    raise nodes.SkipNode
+
+
+def mathml_inline(writer: Any, node: nodes.Node) -> None:
+    """Write an equation within a line."""
+    mathml(writer, node, display=False)
+
+
+def mathml_display(writer: Any, node: nodes.Node) -> None:
+    """Write an equation on a line of its own."""
+    mathml(writer, node, display=True)
+
+
+def setup(app: Any) -> None:
+    """Change sources and docstrings before they are parsed; write equations."""
+    renderers = {
+        "inline_renderers": (mathml_inline, None),
+        "block_renderers": (mathml_display, None),
+    }
+    app.add_html_math_renderer("mathml", **renderers)
+    app.connect("source-read", link_to_pages)
+    app.connect("autodoc-process-docstring", split_entries, priority=400)

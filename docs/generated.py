@@ -1,7 +1,7 @@
-"""Directives for what stands in the code once: keys of a study, commands, figures, names.
+"""Directives for what stands in the code once: keys of a study, commands, figures, atlases, names.
 
-``study-keys``, ``command-help``, ``figure-gallery`` and ``public-names`` write the pages of these
-from the tables that the program itself reads, so that no page can say anything else.
+Each directive writes a page from the tables that the program itself reads, so that no page can say
+anything else: see ``DIRECTIVES``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from pydantic.fields import FieldInfo
 from sphinx.util.docutils import SphinxDirective
 
 import tomoatlas as ta
+from tomoatlas.analysis import atlas_names
+from tomoatlas.analysis.atlas import Atlas
 from tomoatlas.analysis.figures import FIGURES, MAP, TRIALS
+from tomoatlas.jobs import shipped_names
 from tomoatlas.jobs.cli import cli
 from tomoatlas.sweep.study.identity import EDITIONS, LATER, UNHASHED
 
@@ -116,7 +119,58 @@ def study_keys() -> str:
     for name, field in ta.Study.model_fields.items():
         for table in models(field.annotation):
             head = "| key | default | is | unit | newer editions | in a trial's identity |"
-            lines += [f"## [{name}]", "", head, "|---|---|---|---|---|---|", *rows(table, name), ""]
+            found = filled([head, "|---|---|---|---|---|---|", *rows(table, name)])
+            lines += [f"## [{name}]", "", *found, ""]
+    return "\n".join(lines)
+
+
+_BAR = re.compile(r"(?<!\\)\|")
+
+
+def filled(table: list[str]) -> list[str]:
+    """A table of Markdown without the columns that are empty below its head."""
+    cells = [[cell.strip() for cell in _BAR.split(row)[1:-1]] for row in table]
+    kept = [column for column in zip(*cells, strict=True) if any(column[2:])]
+    return [f"| {' | '.join(row)} |" for row in zip(*kept, strict=True)]
+
+
+def shipped_studies() -> str:
+    """The shipped studies, their conditions, and whether the atlas of one ships too."""
+    lines = ["| study | edition | specimen | voxels | axes | atlas |", "|---|---|---|---|---|---|"]
+    for name in shipped_names():
+        study = ta.load_study(name)
+        sizes = [(len(values), path.split(".")[-1]) for path, values in study.axes.items()]
+        axes = " × ".join(f"{size} `{key}`" for size, key in sizes)
+        atlas = f"[read](#{name.replace('_', '-')})" if name in atlas_names() else "–"
+        edge, edition = f"{study.specimen.size}³", study.study.edition or 1
+        cells = (f"`{name}`", edition, study.specimen.kind, edge, axes, atlas)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def best_and_worst(atlas: Atlas) -> str:
+    """The range of the fused NRMSE over the cells."""
+    found = atlas.table["nrmse"].dropna()
+    return f"{found.min():.2f} to {found.max():.2f}"
+
+
+def shipped_atlases(page: Path) -> str:
+    """The shipped atlases, newest edition first: a table, then each in the words beside it."""
+    atlases = {name: ta.load_atlas(name) for name in atlas_names()}
+    edition = {name: atlas.setting("study.edition") or 1 for name, atlas in atlases.items()}
+    names = sorted(atlases, key=lambda name: (-edition[name], name))
+    head = ["| atlas | edition | cells | trials | fused NRMSE |", "|---|---|---|---|---|"]
+    for name in names:
+        atlas = atlases[name]
+        trials = len(atlas.trials) if atlas.trials is not None else "–"
+        cells = (f"[{name}](#{name.replace('_', '-')})", edition[name], len(atlas.table), trials)
+        head.append("| " + " | ".join(map(str, cells)) + f" | {best_and_worst(atlas)} |")
+    lines = [*head, ""]
+    for name in names:
+        beside = Path(__file__).parents[1] / "analysis" / "atlases" / name / "README.md"
+        place = Path(os.path.relpath(beside, page)).as_posix()
+        include = [f"```{{include}} {place}", ":heading-offset: 2", ":relative-images:", "```", ""]
+        lines += [f"## {name}", "", *include]
     return "\n".join(lines)
 
 
@@ -195,6 +249,22 @@ class FigureGallery(Markdown):
         return "\n".join(lines)
 
 
+class ShippedStudies(Markdown):
+    """``shipped-studies``."""
+
+    def markdown(self) -> str:
+        """A table."""
+        return shipped_studies()
+
+
+class ShippedAtlases(Markdown):
+    """``shipped-atlases``."""
+
+    def markdown(self) -> str:
+        """A table, and a section for each."""
+        return shipped_atlases(Path(self.env.doc2path(self.env.docname)).parent)
+
+
 class PublicNames(Markdown):
     """``public-names``: the names of ``import tomoatlas as ta``, by autodoc."""
 
@@ -216,6 +286,8 @@ DIRECTIVES: dict[str, type[Directive]] = {
     "command-help": CommandHelp,
     "figure-gallery": FigureGallery,
     "public-names": PublicNames,
+    "shipped-studies": ShippedStudies,
+    "shipped-atlases": ShippedAtlases,
 }
 
 
