@@ -124,6 +124,51 @@ def value_label(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+LONGEST_TICK = 24
+"""Characters of the longest text beside an axis: a path is told by its end."""
+
+
+def tick_label(value: object) -> str:
+    """A value of an axis in a figure: as :func:`value_label`, not too long, and never mathematics.
+
+    Parameters
+    ----------
+    value : value of an axis.
+
+    Examples
+    --------
+    >>> tick_label(47.0), tick_label("/data/of/somebody/in/a/folder/one.h5")
+    ('47', '…body/in/a/folder/one.h5')
+    """
+    label = value_label(value)
+    return literal(label if len(label) <= LONGEST_TICK else f"…{label[1 - LONGEST_TICK :]}")
+
+
+def literal(text: str) -> str:
+    r"""Text for a figure as it stands: between two dollars matplotlib reads mathematics.
+
+    Parameters
+    ----------
+    text : a name or a path from a file, which may hold anything.
+
+    Examples
+    --------
+    >>> print(literal("5 $ and 6 $"))
+    5 \$ and 6 \$
+    """
+    return text.replace("$", r"\$")
+
+
+def condition_title(fixed: dict[str, object]) -> str:
+    """The axes held fixed, for a title in a figure, see :func:`condition_label`.
+
+    Parameters
+    ----------
+    fixed : axis path → value.
+    """
+    return literal(condition_label(fixed))
+
+
 def condition_label(fixed: dict[str, object]) -> str:
     """The axes held fixed on a page of figures.
 

@@ -24,7 +24,7 @@ from ..style import (
     METHOD_STYLE,
     SCORE_COLUMNS,
     axis_label,
-    value_label,
+    tick_label,
 )
 from . import MAP, Entry, of_map
 from .draw import SEQUENTIAL, mark_if_empty
@@ -103,7 +103,7 @@ def _draw(
     colours = colormaps[SEQUENTIAL](np.linspace(0.0, 0.92, len(curves)))
     styles = zip(colours, cycle(_MARKERS), strict=False)
     for curve, value, (colour, marker) in zip(curves, others[1], styles, strict=False):
-        label = value_label(value)
+        label = tick_label(value)
         ax.plot(places, curve, marker=marker, color=colour, markersize=5, linewidth=1, label=label)
         if (start := converged_from(curve)) is not None:
             ax.plot(places[start], curve[start], "o", color=colour, markersize=11, fillstyle="none")
@@ -117,13 +117,13 @@ def _places(ax: Axes, axis: str, values: tuple[Any, ...]) -> NDArray[np.float64]
     numbers = np.array([v if isinstance(v, int | float) else np.nan for v in values], dtype=float)
     if not np.isfinite(numbers).all():
         ax.set_xlabel(f"{axis_label(axis)} (equal steps)")
-        ax.set_xticks(range(len(values)), [value_label(v) for v in values])
+        ax.set_xticks(range(len(values)), [tick_label(v) for v in values])
         return np.arange(len(values), dtype=float)
     wide = numbers.min() > 0 and numbers.max() >= _WIDE * numbers.min()
     ax.set_xlabel(f"{axis_label(axis)} ({'logarithmic' if wide else 'linear'})")
     if wide:
         ax.set_xscale("log")
-        ax.set_xticks(numbers, [value_label(v) for v in values], minor=False)
+        ax.set_xticks(numbers, [tick_label(v) for v in values], minor=False)
         ax.xaxis.set_minor_locator(NullLocator())
     return numbers
 

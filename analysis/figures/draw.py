@@ -31,7 +31,7 @@ from ...phantoms.formats.files import write_aside
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ..maps import PhaseMap
-from ..style import METHOD_LABELS, METHOD_STYLE, axis_label, value_label
+from ..style import METHOD_LABELS, METHOD_STYLE, axis_label, tick_label
 
 KINDS = ("png", "svg", "pdf")
 DPI = 160
@@ -200,7 +200,7 @@ def _label_axis(ax: Axes, grid: PhaseMap) -> None:
     """Ticks with the true values at equal spacing, and the names of the axes."""
     _label_places(ax.set_xticks, grid.col_values)
     _label_places(ax.set_yticks, grid.row_values)
-    if max((len(value_label(v)) for v in grid.col_values), default=0) > 5:
+    if max((len(tick_label(v)) for v in grid.col_values), default=0) > 5:
         ax.tick_params(axis="x", rotation=45)
     ax.set_xlabel(axis_label(grid.cols))
     ax.set_ylabel(axis_label(grid.rows))
@@ -212,7 +212,7 @@ def _label_axis(ax: Axes, grid: PhaseMap) -> None:
 def _label_places(set_ticks: Callable[[Sequence[int], list[str]], object], values: Any) -> None:
     """Ticks with the values; of more than can be read every second, third ... has its own."""
     shown = range(len(values))[:: max(1, -(-len(values) // READABLE))]
-    set_ticks(shown, [value_label(values[place]) for place in shown])
+    set_ticks(shown, [tick_label(values[place]) for place in shown])
 
 
 def draw_contour(ax: Axes, values: NDArray[np.float64], level: float) -> bool:

@@ -15,7 +15,7 @@ from ...sweep.search.propose import LINEAR, Space, predict
 from ...sweep.study.trial import GAMMA, SCORES, Score, weights_named
 from ..advice import gives_meaning
 from ..posterior import NEAR_BEST, Floats, Posterior, least, posterior, unit_grid
-from ..style import HAADF_TILTS, WEIGHT_LABELS, condition_label
+from ..style import HAADF_TILTS, WEIGHT_LABELS, condition_title
 from ..table import best_trial, good_trials, trials_of_cell
 from . import CELL, TRIALS, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
@@ -168,7 +168,7 @@ def _landscape(source: Source) -> Figure:
     space = source.space
     condition: dict[str, object] = dict(source.cell_with(least(Method.FUSED, space)).values)
     trials = trials_of_cell(source.trials, condition)
-    return landscape_figure(trials, space, condition_label(condition), source.study.search.score)
+    return landscape_figure(trials, space, condition_title(condition), source.study.search.score)
 
 
 def importance_figure(
@@ -234,7 +234,7 @@ def _of_best_law(good: pd.DataFrame, axes: Sequence[str]) -> tuple[pd.DataFrame,
         return good, []
     best = good.sort_values("score", kind="stable").iloc[0]
     same = (good[varied] == best[varied]).all(axis=1)
-    return good[same], [condition_label({axis: best[axis] for axis in varied})]
+    return good[same], [condition_title({axis: best[axis] for axis in varied})]
 
 
 def _expected(good: pd.DataFrame, space: Space, scores: Floats) -> tuple[Floats, Floats]:

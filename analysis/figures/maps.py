@@ -24,7 +24,7 @@ from ..style import (
     METHOD_LABELS,
     SCORE_COLUMNS,
     WEIGHT_LABELS,
-    condition_label,
+    condition_title,
 )
 from . import MAP, Entry, of_map
 from .draw import (
@@ -397,7 +397,7 @@ def titled(title: str, page: Page) -> str:
     """
     score = page.atlas.score
     by = "" if score is Score.NRMSE else f"best by the {SCORES[score].label}, not by {NRMSE}"
-    return "\n".join(filter(None, (title, condition_label(page.fixed), by)))
+    return "\n".join(filter(None, (title, condition_title(page.fixed), by)))
 
 
 NRMSE_FIGURE = Entry(

@@ -22,7 +22,7 @@ from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
 from ..rerun import difference, titled, weights_of_row
-from ..style import condition_label
+from ..style import condition_title
 from ..table import best_trial
 from . import CELL, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
@@ -196,7 +196,7 @@ def _pareto(source: Source) -> Figure:
     best = weights_of_row(row)
     points = _compromises(source, best)
     found = [difference(row, point.nrmse) for point in points if point.tv == best.tv]
-    label = condition_label(dict(source.cell.values))
+    label = condition_title(dict(source.cell.values))
     return pareto_figure(points, best, titled(label, list(filter(None, found))))
 
 

@@ -15,7 +15,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.result import History
 from ..rerun import Array, SliceSet, representative_slice, round_length, titled
-from ..style import condition_label
+from ..style import condition_title
 from . import CELL, VOLUMES, Entry
 from .draw import add_colourbar
 from .source import Source
@@ -243,7 +243,7 @@ def _convergence(source: Source) -> Figure:
     history = source.fused.history
     if not history.iterations:
         raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
-    cell = condition_label(dict(source.cell.values))
+    cell = condition_title(dict(source.cell.values))
     title = f"Convergence of the best fused trial\n{cell}".strip()
     return convergence_figure(history, titled(title, source.fused.differences))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...phantoms.specimen import Specimen
 from ...recon_core.errors import BadInput, needed
 from ..rerun import Array, SliceSet
+from ..style import literal
 from . import VOLUMES, Entry
 from .draw import own_look
 from .pictures import composite, draw_scale_bar, element_colours
@@ -232,7 +233,7 @@ def specimen_figure(specimen: Specimen) -> Figure:
     edges = " × ".join(f"{n * specimen.voxel_size_nm:.3g}" for n in reversed(specimen.shape))
     mixed = "\nslices: where elements are together, the mean of their colours"
     mixed += "; 3D: without O" * ("O" in elements and len(elements) > 1)
-    figure.suptitle(f"{specimen.name}, {edges} nm{mixed}", fontsize=11)
+    figure.suptitle(f"{literal(specimen.name)}, {edges} nm{mixed}", fontsize=11)
     return figure
 
 

@@ -19,7 +19,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...sweep.study.trial import GAMMA, SCORES, Score
 from ..posterior import WEIGHTS, Floats
-from ..style import WEIGHT_LABELS, axis_label, value_label
+from ..style import WEIGHT_LABELS, axis_label, tick_label
 from ..table import good_trials
 from . import TRIALS, Entry
 from .draw import SEQUENTIAL, add_colourbar
@@ -251,7 +251,7 @@ def _upright(ax: Axes, place: int, values: pd.Series, column: str) -> Floats:
         levels = list(dict.fromkeys(sorted(values.tolist(), key=lambda v: (isinstance(v, str), v))))
         numbers = values.map({level: i for i, level in enumerate(levels)}).to_numpy(dtype=float)
         low, high, ticks = 0.0, float(len(levels) - 1), np.arange(len(levels), dtype=float)
-        texts = [value_label(level) for level in levels]
+        texts = [tick_label(level) for level in levels]
     span = (high - low) or 1.0
     for tick, text in zip(ticks, texts, strict=True):
         shown = ax.text(

@@ -27,7 +27,7 @@ from ..cells import Cells, one_condition, parsed
 from ..journal import JournalReader
 from ..maps import Page, pages
 from ..rerun import Rerun, SliceSet, cells_from_middle, representative_cell, rerun_best
-from ..style import condition_label
+from ..style import condition_title, literal
 from ..table import trials_of_cell
 
 
@@ -173,11 +173,11 @@ class Source:
         if not self.is_folder:
             series = load_tilt_series(self.paths[0])
             angles = series.haadf_angles_deg, series.chemical_angles_deg
-            return *angles, series.voxel_size_nm, self.paths[0].stem
+            return *angles, series.voxel_size_nm, literal(self.paths[0].stem)
         cell = cells_from_middle(self.study, self._asked(self.study.axes))[0]
         at = self.study.at(cell)
         haadf, chemical = at.acquisition.angles_deg()
-        return haadf, chemical, _voxel_size(at), condition_label(dict(cell.values))
+        return haadf, chemical, _voxel_size(at), condition_title(dict(cell.values))
 
     def _only_one(self, accepted: str) -> None:
         if len(self.paths) > 1:
@@ -208,7 +208,7 @@ def _of_files(paths: tuple[Path, ...]) -> SliceSet:
     if not others:
         # A single file is looked at, not compared: it need not be a truth.
         volumes, elements, voxel = load_volumes(first)
-        return SliceSet(volumes, {}, elements, voxel, reference=first.stem)
+        return SliceSet(volumes, {}, elements, voxel, reference=literal(first.stem))
     truth = load_specimen(first)
     found = {}
     for path in others:
@@ -221,11 +221,11 @@ def _of_files(paths: tuple[Path, ...]) -> SliceSet:
                 accepted=f"{truth.elements}, {truth.volumes.shape}",
             )
         # Two files of one method would share a label: the second is then called by its file name.
-        name = _method_of(path) or path.stem
+        name = _method_of(path) or literal(path.stem)
         if name in found:
-            name = path.stem
+            name = literal(path.stem)
         found[name] = volumes[[elements.index(e) for e in truth.elements]]
-    return SliceSet(truth.volumes, found, truth.elements, truth.voxel_size_nm, truth.name)
+    return SliceSet(truth.volumes, found, truth.elements, truth.voxel_size_nm, literal(truth.name))
 
 
 def _method_of(path: Path) -> str | None:

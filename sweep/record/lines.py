@@ -195,7 +195,7 @@ class TrialLines:
         self._left_out: dict[str, _Places] = {}
         self._unknown: Counter[str] = Counter()
         self._results: dict[int, int] = {}
-        self._conflicts = _Places()
+        self._conflicts, self._scoreless = _Places(), _Places()
 
     def take(self, line: bytes) -> Record | None:
         """Take in the next line.
@@ -223,7 +223,11 @@ class TrialLines:
         _keep_values(record)
         if record["status"] not in _KNOWN_STATUS or not _KNOWN_KEYS.issuperset(record):
             self._unknown.update(_unknown(record))
-        return None if self._known_already(record) else record
+        if self._known_already(record):
+            return None
+        if record["status"] == TrialStatus.OK and record["nrmse"] is None:
+            self._scoreless.add(self.count)
+        return record
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -237,6 +241,11 @@ class TrialLines:
             found.append(
                 f"{self._conflicts.count} lines of the journal give a trial another result than an "
                 f"earlier line ({self._conflicts}): the earlier one counts."
+            )
+        if self._scoreless.count:
+            found.append(
+                f"{self._scoreless.count} lines of the journal are of trials that ended well with "
+                f"a score that cannot be ({self._scoreless}): taken for failed."
             )
         if self._unknown:
             what = ", ".join(f"{kind} ({count}×)" for kind, count in self._unknown.items())

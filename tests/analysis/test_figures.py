@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from tomoatlas.analysis.atlas import Atlas
 from tomoatlas.analysis.figures import figure
+from tomoatlas.analysis.figures.curves import curves_figure
 from tomoatlas.analysis.figures.draw import READABLE, draw_contour, figure_bytes
 from tomoatlas.analysis.figures.maps import (
     baselines_figure,
@@ -54,6 +55,13 @@ def test_every_cell_shows_its_number_and_empty_ones_are_hatched():
     assert len(ax.texts) == 10
     assert sorted(t.get_text() for t in ax.texts)[0] == "0.30"
     assert sorted(p.get_xy() for p in hatched(ax)) == [(-0.5, -0.5), (2.5, 0.5)]
+
+
+def test_names_of_files_are_no_mathematics_and_leave_room_for_the_map():
+    kinds = ["/data/" + "long/" * 40 + r"$\frac$ one.h5", "x^{2$ two_{.h5"]
+    (page, *_) = pages(atlas_over({"specimen.kind": kinds, CHEMICAL_TILTS: CHEMICAL}))
+    for drawn in (nrmse_figure(page), curves_figure(page)):
+        assert figure_bytes(drawn, "svg")  # a warning, as of axes without room, is an error
 
 
 def test_a_map_of_many_cells_has_colours_without_numbers_and_a_label_here_and_there():

@@ -70,8 +70,10 @@ def test_a_score_that_is_none_counts_as_none(tmp_path: Path, score: object) -> N
     journal = tmp_path / "trials.jsonl"
     first, *rest = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join([changed(first, {"nrmse": score}) + "\n", *rest]))
-    again = run(study, tmp_path, InlineExecutor(raising_bowl))
-    assert (again.done, again.failed, again.resumed) == (24, 1, 24)
+    notes: list[str] = []
+    again = run(study, tmp_path, InlineExecutor(raising_bowl), on_note=notes.append)
+    assert (again.done, again.failed, again.resumed, len(notes)) == (24, 1, 24, 1)
+    assert len(JournalReader(tmp_path).notes) == 1
 
 
 def test_texts_of_a_journal_are_printable_and_name_no_columns(tmp_path: Path) -> None:
