@@ -31,6 +31,9 @@ REVISIONS: dict[int, str] = {
     "an unknown HAADF scale is fitted while the objective falls",
     4: "2026-11-28: TV keeps a tenth of its weight at the edges of a guide, where it kept 1/25: "
     "single voxels gather less noise; without a guide as before",
+    5: "2026-11-29: convex problems keep their momentum and hold totals by longer steps, their "
+    "trials begin with duals eased by the weights: about half the iterations to the same minimum "
+    "of the same guide; a trial may end with volumes and coupling less settled",
 }
 """Revision of the algorithm → since when, and what moved.
 

@@ -12,8 +12,8 @@ from ..result import History, Reconstruction, Status
 
 Array = NDArray[np.float32]
 
-CALM = 10.0  # times the tolerance: largest relative change per iteration of settled volumes
-COUPLED = 2.0  # times the tolerance: largest residual of a settled coupling
+CALM = 40.0  # times the tolerance: largest relative change per iteration of settled volumes
+COUPLED = 12.0  # times the tolerance: largest residual of a settled coupling
 DIVERGED = 1e3  # times the first objective: a trial above it has diverged
 BLOWN_UP = 100.0  # times its ceiling: a chemical term above it has diverged, settled or not
 

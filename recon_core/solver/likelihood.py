@@ -31,7 +31,7 @@ SLACK * FIRMEST on. Its multiplier e / SLACK is a uniform push on the concentrat
 would be stiff: the multiplier is stepped instead, by gradient ascent on its dual.
 """
 FIRMEST = 0.8  # the largest multiplier: totals from a wrong background are not followed far
-PUSH = 0.02  # step of the multiplier, per iteration
+PUSH = 0.1  # step of the multiplier, per iteration: at 0.02 volumes still follow it after 200
 LEVELS = 4.0  # a level further off is no level
 NEWTON_STEPS = 20
 KNEE = 0.1  # of the median of the counts that are not 0, and of the mean count

@@ -37,6 +37,7 @@ from .state import FusionState
 Array = NDArray[np.float32]
 
 START_STEPS = 30  # at the usual weights, after the guide is found
+LIGHTEST = 1e-8  # of the usual weight: below it a multiplier is eased no further
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,18 @@ class Start:
         problem = self.problem.weighted(self.weights, weights)
         # The duals come along: without them TV would first have to find its edges again.
         state = init(problem, self.volumes)
+        eased = _eased(self.weights.tv, [w.tv for w in weights])
         state.dual[...] = self.dual
+        # not above 1, the dual's own bound
+        state.dual[...] *= problem.device.put(np.minimum(1.0, eased))[:, None, None]
         state.push[...] = self.push
         if state.coupling is not None and state.gram is not None:
+            coupling, ridge = state.coupling, state.gram.ridge
+            eased = _eased(self.weights.haadf, [w.haadf for w in weights])
+            coupling.d[...] = self.multiplier
+            coupling.d[...] *= problem.device.put(eased)
             # u = s(x) already; what the multiplier adds to the residual of the u-step
-            state.coupling.d[...] = self.multiplier
-            state.coupling.residual[...] += state.gram.ridge * self.multiplier
+            coupling.residual[...] += ridge * coupling.d
         return problem, state
 
 
@@ -143,6 +150,16 @@ def prepared(
     if with_haadf and settings.start == "series":
         found = replace(found, start=_start(found, settings, device))
     return found
+
+
+def _eased(before: float, weights: Sequence[float]) -> NDArray[np.float64]:
+    """Factor of a dual that a solve at another weight has found, (trial, 1, 1, 1).
+
+    Weight times dual is a force on the volumes. Where it is needed the force stays the same, where
+    it meets its bound the dual does: between the two lies the root of the ratio of the weights.
+    """
+    factors = np.sqrt(before / np.maximum(weights, LIGHTEST * before))
+    return factors[:, None, None, None]
 
 
 def _start(found: Prepared, settings: SolverSettings, device: Device) -> Start:

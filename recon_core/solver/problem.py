@@ -85,6 +85,11 @@ class FusedProblem:
         """Projections in one pair of each modality: the unit of work of one trial."""
         return self.chemistry.tilts + (self.haadf.tilts if self.haadf else 0)
 
+    @property
+    def convex(self) -> bool:
+        """Whether it has one minimum: without HAADF, and where contrast is linear."""
+        return self.haadf is None or self.haadf.gamma == 1.0
+
     def contrast(self, volumes: Array, out: Array | None = None) -> Array:
         """Compute the summed HAADF contrast sum_i w_i x_i^gamma.
 

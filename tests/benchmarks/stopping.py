@@ -2,11 +2,11 @@
 
 Random weights of the default search space, drawn as a study draws them, on several numbers of
 tilts, both specimens and data of both laws, from a grid twice as fine. Every trial runs to 600
-iterations, its history and its scores are written to FILE, and the rule is then applied to the
-histories: another rule or tolerance costs no further solve. A second call goes on where the first
-ended. Run:
+iterations (``long``), its history and its scores are written to FILE, and the rule is then applied
+to the histories: another rule or tolerance costs no further solve. A second call goes on where the
+first ended. Run:
 
-    python tests/benchmarks/stopping.py FILE [SIZE=TRIALS ...] [edition=2] [push=0.06]
+    python tests/benchmarks/stopping.py FILE [SIZE=TRIALS ...] [edition=3] [long=400] [push=0.06]
         [solver.KEY=VALUE ...]
 
 with the trials of each of the 12 cells, such as 24=16 32=12 64=2; without any, FILE is tabulated.
@@ -60,6 +60,7 @@ def main(file: Path, *words: str) -> None:
     edition = int(dict(pairs).get("edition", 1))
     likelihood.PUSH = float(dict(pairs).get("push", likelihood.PUSH))
     settings = SOLVER_EDITIONS[edition] | {key[7:]: v for key, v in pairs if key[:7] == "solver."}
+    settings |= {"max_iterations": int(dict(pairs).get("long", LONG))}
     sizes = [(int(size), int(trials)) for size, trials in pairs if size.isdigit()]
     done = {key_of(row) for row in rows_of(file)}
     with file.open("a") as out:
@@ -111,9 +112,7 @@ def solved(size: int, cell: int, trial: int, given: dict[str, object], space: Se
     """Run a trial for long, and keep its history with the score at every record."""
     specimen, series = data(size, cell)
     weights, law = weights_of(size, cell, trial, space), CELLS[cell][2]
-    settings = SolverSettings(
-        **{"contrast": law} | given | {"tolerance": 1e-12, "max_iterations": LONG}
-    )
+    settings = SolverSettings(**{"contrast": law} | given | {"tolerance": 1e-12})
     scores, calls = [], itertools.count(1)
 
     def monitor(volumes: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.result import Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
-from tomoatlas.recon_core.solver.admm import calmed, init, refresh_metric, solve
+from tomoatlas.recon_core.solver.admm import STEADY, calmed, init, refresh_metric, solve
 from tomoatlas.recon_core.solver.convergence import ConvergenceRecord
 from tomoatlas.recon_core.solver.problem import fused_problem
 from tomoatlas.recon_core.tiltseries import TiltSeries
@@ -74,3 +74,22 @@ def test_the_metric_is_raised_where_the_objective_rises_and_stays_so() -> None:
     np.testing.assert_array_equal(after.metric[1], state.metric[1])
     np.testing.assert_array_equal(after.limit, state.limit * [0.5, 1.0])
     np.testing.assert_array_equal(refresh_metric(chosen, after).metric, after.metric)
+
+
+def test_momentum_outlives_a_new_estimate_unless_the_metric_rises() -> None:
+    """Of each trial of a batch by itself; a state that is no iterate of the loop loses it."""
+    chosen = fused_problem(tilt_series(), [Weights(0.0, 4.0), Weights(0.0, 0.3)], SolverSettings())
+    state = init(chosen, start_of(chosen))
+    before = np.array([2.0, 0.5], np.float32)[:, None] * state.metric
+    state = replace(state, metric=before, momentum=np.array([3.0, 3.0]))
+    state.point[...] = 2.0 * state.volumes
+    moving = state.point[0].copy()
+
+    kept = refresh_metric(chosen, state, STEADY)
+    np.testing.assert_array_equal(kept.momentum, [3.0, 1.0])
+    np.testing.assert_array_equal(kept.point[0], moving)
+    np.testing.assert_array_equal(kept.point[1], state.volumes[1])
+
+    dropped = refresh_metric(chosen, replace(state, metric=before))
+    np.testing.assert_array_equal(dropped.momentum, [1.0, 1.0])
+    np.testing.assert_array_equal(dropped.point, state.volumes)

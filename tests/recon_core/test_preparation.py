@@ -108,6 +108,19 @@ def test_without_haadf_weight_nothing_is_shared() -> None:
     np.testing.assert_array_equal(found, volumes(series_of(), Method.CHEMISTRY_TV, alone, SETTINGS))
 
 
+def test_trials_begin_with_the_duals_of_the_start_eased_by_their_weights() -> None:
+    """By the root of the ratio of the weights; the TV dual never beyond its bound of 1."""
+    start = prepared(series_of(), Method.FUSED, True, SETTINGS, CPU).start
+    assert start is not None
+    haadf, tv = start.weights.haadf, start.weights.tv
+    pairs = [(haadf, tv), (4 * haadf, 4 * tv), (haadf / 4, tv / 4), (haadf, 0.0)]
+    _, state = start.at([Weights(*pair) for pair in pairs])
+    assert state.coupling is not None
+    for at, (multiplier, dual) in enumerate([(1.0, 1.0), (0.5, 0.5), (2.0, 1.0), (1.0, 1.0)]):
+        np.testing.assert_allclose(state.coupling.d[at], multiplier * start.multiplier, rtol=1e-6)
+        np.testing.assert_allclose(state.dual[at], dual * start.dual, rtol=1e-6)
+
+
 @pytest.mark.parametrize("weights", [Weights(0.03, 0.4), Weights(3.0, 4.0)])
 def test_the_end_does_not_depend_on_the_start(weights: Weights) -> None:
     """The problem is convex, whatever its guide: from even volumes it ends where trials do."""
