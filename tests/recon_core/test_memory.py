@@ -98,7 +98,9 @@ def test_the_estimate_covers_trials_that_leave_a_batch(guided: bool) -> None:
     """Those that stay go on in the memory they have; the results of those that left are beside."""
     series = tilt_series(32, haadf_tilts=9, chemical_tilts=5)
     weights = [Weights(0.03, 8.0), *[Weights(0.03, 0.5)] * 3]
-    allocated(SolveSize((4, 32, 32, 32), 9, 5))  # compiles, and builds the matrices
+    quick = SolverSettings(max_iterations=2)
+    begun = initial_state(series, weights[:1], quick, CPU, smallest=8)
+    solve(*with_guide(*begun, quick), 5e-3, 2)  # compiles, and builds the matrices
     tracemalloc.start()
     try:
         problem, state = initial_state(series, weights, SolverSettings(), CPU, smallest=8)
