@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numba
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import settings
 
 from tomoatlas.jobs import cli, run
-from tomoatlas.jobs import server as module
 from tomoatlas.jobs.exits import Exit, exit_with
-from tomoatlas.jobs.server import PageServer
 from tomoatlas.recon_core.errors import BadInput
+
+if TYPE_CHECKING:
+    from tomoatlas.jobs.server import PageServer
 
 Refusal = Callable[..., BadInput]
 
@@ -83,7 +85,9 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @contextmanager
 def _serving(folder: Path) -> Iterator[PageServer]:
-    with pytest.MonkeyPatch.context() as patch, PageServer(folder, 0) as server:
+    from tomoatlas.jobs import server as module  # with plotly, which few tests need
+
+    with pytest.MonkeyPatch.context() as patch, module.PageServer(folder, 0) as server:
         patch.setattr(module, "SHARE", 0.0)  # a page for every change
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()

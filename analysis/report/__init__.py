@@ -42,6 +42,7 @@ QUICK_S = 60.0
 _NO_SLICES = "No slices"
 _SCRIPTS = (
     "common.js",
+    "contours.js",
     "map.js",
     "landscape.js",
     "panel.js",

@@ -24,6 +24,11 @@ from ..posterior import NEAR_BEST, Floats, least, posterior
 from ..progress import failure_classes, planned_trials
 from ..scatter import NOISE, SPECIMENS
 from ..style import (
+    CHEMICAL_SNR,
+    CHEMICAL_TILTS,
+    DOSE,
+    HAADF_SNR,
+    HAADF_TILTS,
     METHOD_LABELS,
     METHOD_STYLE,
     SCORE_COLUMNS,
@@ -139,6 +144,43 @@ def _counts(table: pd.DataFrame) -> list[MapColumn]:
     ]
 
 
+def cost_columns(atlas: Atlas) -> list[dict[str, Any]]:
+    """What every cell costs the specimen and the microscope, for lines of equal cost on a map.
+
+    Parameters
+    ----------
+    atlas : one row per cell.
+
+    Returns
+    -------
+    Key, name, unit and values of the dose where the study has one, or else of the counts that stand
+    for it, and of the number of tilts. Those that the study does not give are left out.
+    """
+
+    def of(path: str) -> Floats:
+        found = atlas.table[path] if path in atlas.axes else atlas.setting(path)
+        if isinstance(found, Mapping):
+            found = float(np.mean(list(found.values())))  # of the elements
+        found = math.nan if found is None else found
+        return np.zeros(len(atlas.table)) + pd.to_numeric(found, errors="coerce")
+
+    maps, images, dose = of(CHEMICAL_TILTS), of(HAADF_TILTS), of(DOSE)
+    # An SNR is one more than the mean counts of a pixel.
+    counts = {
+        "chemical": (maps * (of(CHEMICAL_SNR) - 1.0), "counts of all maps"),
+        "haadf": (images * (of(HAADF_SNR) - 1.0), "counts of all HAADF images"),
+    }
+    found = [("dose", "dose", "e/Å²", dose)]
+    if not np.isfinite(dose).any():
+        found = [(key, name, "per pixel", each) for key, (each, name) in counts.items()]
+    found.append(("tilts", "number of tilts", "tilts", maps + images))
+    return [
+        {"key": key, "label": label, "unit": unit, "values": rounded(values)}
+        for key, label, unit, values in found
+        if np.isfinite(values).any()
+    ]
+
+
 _DIGITS = 5
 _LONGEST = 300
 
@@ -193,6 +235,7 @@ def page_data(
         "methods": _methods(trials, study, places),
         "alone": study.search.strategy is Strategy.PER_CELL,
         "elements": list(atlas.elements),
+        "costs": cost_columns(atlas),
         "solver": _solver_options(study),
         "space": {name: list(ends) for name, ends in study.search.space.of(Method.FUSED).items()},
         "score": SCORES[study.search.score].label.strip("⟨⟩"),

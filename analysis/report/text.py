@@ -212,8 +212,6 @@ def _grid(grid: GridCost | None, study: Study) -> dict[str, Any] | None:
         "step": f"{GRID_STEP:g}",
         "points": points or "one point",
         "space": _space(study.search.space.of(Method.FUSED)),
-        "hours": grid.hours,
-        "search_hours": grid.search_hours,
         "ratio": grid.hours / grid.search_hours if grid.search_hours else math.nan,
         "longer": duration(3600.0 * grid.hours),
     }

@@ -449,12 +449,110 @@ def test_a_served_page_takes_in_what_a_run_adds_and_stays_where_it_is(
     live.context.close()
 
 
+def test_contours_follow_the_values_and_mark_the_better_side(page):
+    page.page.select_option("#quantity", "nrmse")
+    # A plane that rises to the right and upwards, over unit squares of pixels.
+    found = page.page.evaluate(
+        "contoursOf([[1, 2, 3], [2, 3, 4]], { ticks: true, unit: '' }, [1, 1]).shapes[1].path"
+    )
+    lines = [[float(n) for n in re.findall(r"-?[\d.]+", part)] for part in found.split("M")[1:]]
+    whole = np.array([[float(n) for n in line] for line in lines])
+    sums = whole[:, :2].sum(axis=1), whole[:, 2:].sum(axis=1)
+    level = sums[0].min()
+    drawn, strokes = whole[np.isclose(sums[0], sums[1])], whole[~np.isclose(sums[0], sums[1])]
+    assert len(drawn) == len(strokes) > 0
+    assert np.allclose(drawn[:, :2].sum(axis=1), level)
+    assert (strokes[:, 2:].sum(axis=1) < level).all(), "downhill"
+    # One corner without a value: nothing is drawn beside it; a saddle has two lines.
+    assert page.page.evaluate("segments([[1, 2], [2, null]], 1.5).length") == 0
+    assert page.page.evaluate("segments([[1, 0], [0, 1]], 0.4).length") == 2
+
+
+def test_lines_of_equal_cost_are_chosen_and_linked(page):
+    page.page.select_option("#quantity", "nrmse")
+    shapes = "mapBox.layout.shapes.filter((one) => one.type === 'path').length"
+    assert page.page.evaluate(shapes) == 0
+    costs = page.page.evaluate("D.costs.map((cost) => cost.key)")
+    assert costs == ["chemical", "haadf", "tilts"], "SNRs are no dose"
+    page.page.check("#contours")
+    own = page.page.evaluate(shapes)
+    page.page.select_option("#equal", "tilts")
+    assert page.page.evaluate(shapes) > own > 0
+    assert "SNRs and no dose" in page.caption()
+    tilts = page.page.evaluate("D.costs[2].values")
+    table = page.page.evaluate("D.cells.map((_, cell) => placeOf(cell).map(Number))")
+    values = page.page.evaluate("D.axes.map((axis) => axis.values.map(Number))")
+    assert tilts == [sum(values[i][at] for i, at in enumerate(place)) for place in table]
+    assert "equal=tilts&contours=1" in page.page.url
+    page.page.select_option("#equal", "")
+    page.page.uncheck("#contours")
+    assert page.page.evaluate(shapes) == 0
+
+
+def test_charts_say_what_they_show_and_have_tables(page):
+    page.page.evaluate(f"choose(placeOf({SLICED}))")
+    names = page.page.locator("svg[role=img]").evaluate_all(
+        "all => all.map((one) => one.getAttribute('aria-label'))"
+    )
+    assert len(names) == page.page.locator("#panel .plot").count() == 6
+    assert all(re.search(r"\d|logarithmic", name) for name in names)
+    assert page.page.inner_text("#said").endswith(
+        page.page.evaluate(f"number(quantity('nrmse').values[{SLICED}])")
+    )
+    page.page.click("#trials summary")
+    page.page.wait_for_selector("#trials tbody tr")
+    assert page.page.locator("#trials tbody tr").count() == 5 + 3 + 1 + 1
+    page.page.click("#as-table summary")
+    heads = page.page.locator("#grid-table tbody th").all_inner_texts()
+    assert heads == page.page.evaluate("[...along(D.upwards)].reverse()")
+    drawn = page.page.evaluate("grid((cell) => fixedPoint(quantity('nrmse').values[cell]))")
+    rows = page.page.locator("#grid-table tbody tr").all_inner_texts()
+    cells = [row.replace("no result", "–").split("\t")[1:] for row in reversed(rows)]
+    assert cells == drawn
+    page.page.click("#as-table summary")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 390), ("light", 820), ("dark", 1440)])
+def test_axe_finds_nothing(page, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
+    script = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+    page.page.evaluate(f"if (!window.axe) {{ {script} }}")
+    page.page.emulate_media(color_scheme=scheme)
+    page.page.evaluate(f"state.pinned = 0; choose(placeOf({SLICED}))")
+    page.page.set_viewport_size({"width": width, "height": 900})
+    page.page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    found = page.page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+    assert [(each["id"], each["nodes"][0]["target"]) for each in found] == []
+    page.page.evaluate("state.pinned = null; choose(state.place)")
+    page.page.set_viewport_size(WIDE)
+    page.page.emulate_media(color_scheme="light")
+
+
+def test_keys_reach_every_control_and_show_where_they_are(page):
+    page.page.focus("#quantity")
+    reached = ["quantity"]
+    while len(reached) < 60:
+        page.page.keyboard.press("Tab")
+        at = page.page.evaluate(
+            "(() => { const at = document.activeElement, seen = getComputedStyle(at);"
+            " return [at.id || at.textContent.slice(0, 20), seen.outlineStyle !== 'none'"
+            " && parseFloat(seen.outlineWidth) > 0]; })()"
+        )
+        reached.append(at[0])
+        assert at[1], f"no focus to be seen on {at[0]}"
+        if at[0] == "pin":
+            break
+    for control in ("quantity", "accuracy", "common", "contours", "equal", "map", "csv", "pin"):
+        assert control in reached
+
+
 def test_paper_loses_no_column(page):
     page.page.emulate_media(media="print", color_scheme="dark")
     page.page.set_viewport_size({"width": 680, "height": 960})
     page.page.evaluate("onPaper(true)")
     wide = page.page.evaluate(
-        "Math.max(...[...document.querySelectorAll('table, .plot')]"
+        # The table of all cells has pages of its own, on their side.
+        "Math.max(...[...document.querySelectorAll('table:not(#atlas), .plot')]"
         ".map((one) => one.getBoundingClientRect().right))"
     )
     ink = page.page.evaluate(COLOUR, ["#map .xtick text", "fill"])

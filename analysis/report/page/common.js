@@ -7,6 +7,8 @@ const state = {
   common: false,
   failed: true,
   pinned: null,
+  contours: false,
+  equal: "", // the cost whose contours are drawn
 };
 
 /** An element with properties and children; text stays text. */
@@ -14,6 +16,13 @@ function el(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
+}
+
+/** Give an element its role and name for screen readers; as attributes, which every browser knows. */
+function named(element, role, name) {
+  element.setAttribute("role", role);
+  element.setAttribute("aria-label", name);
+  return element;
 }
 
 /** What a word of the page means, where it stands as a heading. */
@@ -148,9 +157,14 @@ const CONFIG = {
   toImageButtonOptions: { scale: 2 },
 };
 
-/** Draw into a box of the plot's own height: without one, Plotly makes it 0 when a window is resized. */
-function plotted(box, traces, figure, config) {
+/** Draw into a box of the plot's own height: without one, Plotly makes it 0 when a window is resized.
+ * ``says``: a sentence with what it shows, for those who do not see it. */
+function plotted(box, traces, figure, config, says) {
   const found = typeof box === "string" ? document.getElementById(box) : box;
   found.style.height = `${figure.height}px`;
   Plotly.react(found, traces, figure, config);
+  // The drawing alone: its buttons are beside it.
+  const [drawing, ...layers] = found.querySelectorAll(".main-svg");
+  if (says) named(drawing, "img", says);
+  if (says) for (const layer of layers) layer.setAttribute("aria-hidden", "true");
 }

@@ -95,8 +95,13 @@ function drawSurfaces(cell, method, found) {
   const trials = trialMarks(cell, method, (t) => Math.log10(t[across]), (t) => Math.log10(t[up]), "#fff", "#000");
   const figure = layout({ height: 360, dragmode: PANS ? "pan" : false, margin: { l: 50, r: 12, t: 58, b: 42 }, showlegend: false,
     xaxis: weightAxis(across), yaxis: weightAxis(up) });
-  plotted(`mean-${method.key}`, [map(found.mean, `expected ${D.score}`, "Viridis"), near, ...trials], figure, MOVING);
-  plotted(`sigma-${method.key}`, [map(found.sigma, `uncertainty (σ of ${D.score})`, MAGMA), ...trials], figure, MOVING);
+  const least = Math.min(...found.mean.flat()), r = found.mean.findIndex((row) => row.includes(least));
+  const at = `${across} ${number(10 ** x[found.mean[r].indexOf(least)])} and ${up} ${number(10 ** y[r])}`;
+  const sigmas = found.sigma.flat();
+  plotted(`mean-${method.key}`, [map(found.mean, `expected ${D.score}`, "Viridis"), near, ...trials], figure, MOVING,
+    `Expected ${D.score} of ${method.label} over both weights: least, ${fixedPoint(least)}, at ${at}.`);
+  plotted(`sigma-${method.key}`, [map(found.sigma, `uncertainty (σ of ${D.score})`, MAGMA), ...trials], figure, MOVING,
+    `Its uncertainty over both weights: one deviation is ${number(Math.min(...sigmas), 2)} to ${number(Math.max(...sigmas), 2)}.`);
 }
 
 /** Mean and band of uncertainty over one weight. */
@@ -115,7 +120,8 @@ function drawOneWeight(cell, method, found) {
     ...trialMarks(cell, method, (t) => Math.log10(t[name]), at, css("--bg"), css("--ink")),
   ];
   plotted(`curve-${method.key}`, traces, layout({ height: 300, margin: { l: 55, r: 12, t: 30, b: 42 },
-    xaxis: weightAxis(name), yaxis: { title: { text: D.score } } }), CONFIG);
+    xaxis: weightAxis(name), yaxis: { title: { text: D.score } } }), CONFIG,
+  `Expected ${D.score} of ${method.label} over its weight: least, ${fixedPoint(Math.min(...found.mean))}, at ${number(10 ** x[found.mean.indexOf(Math.min(...found.mean))])}.`);
 }
 
 /** Good trials as dots, the best as a star, failed ones as crosses. */

@@ -171,11 +171,12 @@ function drawMap() {
       text: values.map((row, r) => row.map((v, c) => (written(v) ? shortText(q, v) + mark(cells[r][c]) : ""))),
       texttemplate: width > 26 ? "%{text}" : "", textfont: { ...font, color: bright ? "#000" : "#fff" } };
   };
-  const shapes = [...(q.kind === "score" ? outline(values) : []),
-    ...frame(state.place[D.across], state.place[D.upwards])];
   const height = Math.min(640, Math.max(300, 46 * along(D.upwards).length + 110));
+  const lines = mapContours(q, values, [width, (height - 55) / along(D.upwards).length]);
+  const shapes = [...(q.kind === "score" ? outline(values) : []), ...lines.shapes,
+    ...frame(state.place[D.across], state.place[D.upwards])];
   plotted(mapBox, [holes, filled(true), filled(false)], layout({ xaxis: ticks(D.across), yaxis: ticks(D.upwards),
-    height, shapes, margin: { l: 45, r: 5, t: 10, b: 45 } }), CONFIG);
+    height, shapes, annotations: lines.annotations, margin: { l: 45, r: 5, t: 10, b: 45 } }), CONFIG);
   caption(values.flat(), cells.flat());
 }
 
@@ -227,13 +228,40 @@ function caption(values, cells) {
     parts.push(`${isMap ? "×" : "A gap"}: ${why} (${values.length - known.length} of ${values.length}).`);
   }
   if (isMap && cells.some((cell) => !finished(cell))) parts.push("*: trials still to come.");
+  if (isMap) parts.push(...contoursText(q, cells));
   document.getElementById("caption").textContent = parts.join(" ");
+}
+
+/** The map's numbers as a table with headings, for those who do not see colours. */
+function tabulate() {
+  const q = state.quantity, [columns, rows] = [along(D.across), along(D.upwards)];
+  const name = (axis) => (axis == null ? "" : D.axes[axis].label);
+  const head = [`${name(D.upwards)} ↓ ${name(D.across)} →`, ...columns].map((text) => el("th", { scope: "col" }, text));
+  const cell = (r, c) => { const value = q.values[indexOf(moved(c, r))]; return el("td", {}, value == null ? "no result" : q.kind === "score" ? fixedPoint(value) : number(value)); };
+  const body = (rows.length ? rows : [q.label]).map((text, r) => el("tr", {}, el("th", { scope: "row" }, text), ...columns.map((_, c) => cell(r, c))));
+  document.getElementById("grid-table").replaceChildren(el("caption", {}, q.label),
+    el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body.reverse()));
+}
+
+/** What the map is, and how it is worked with keys. */
+function mapLabel() {
+  const drawn = [[D.across, "across"], [D.upwards, "upwards"]].filter(([axis]) => axis != null);
+  const over = drawn.map(([axis, way]) => `${D.axes[axis].label} ${way}`).join(", ");
+  return `${state.quantity.label}${over ? ` over ${over}. Arrow keys choose a cell; the table below holds the same numbers` : ""}.`;
+}
+
+/** Announce the chosen cell in a sentence; the panel itself would be read as a whole. */
+function announce() {
+  const cell = indexOf(state.place), value = state.quantity.values[cell];
+  document.getElementById("said").textContent = `${condition(state.place)}: ${state.quantity.label} ${value == null ? "no result" : number(value)}`;
 }
 
 function draw() {
   answer();
-  for (const label of document.querySelectorAll(".of-scores")) {
-    label.hidden = !(isMap && state.quantity.kind === "score");
+  mapBox.setAttribute("aria-label", mapLabel());
+  for (const label of document.querySelectorAll(".of-scores, .of-map")) {
+    label.hidden = !(isMap && (state.quantity.kind === "score" || label.matches(".of-map")));
   }
+  if (D.across != null) tabulate();
   (isMap ? drawMap : isCurve ? drawCurve : drawBars)();
 }

@@ -5,9 +5,10 @@ function showCell() {
   panel.replaceChildren(
     el("h2", {}, D.axes.length ? condition(state.place) : "The cell"),
     ...cellNotice(cell),
-    el("div", { className: "scroll" }, methodTable(cell)),
+    scrolling("The methods in this cell", methodTable(cell)),
     ...cellActions(cell),
     plotBox("progress", "Best so far"),
+    trialTable(cell),
     ...drawnNotice(cell),
     ...cellLandscapes(cell),
     ...cellSlices(cell),
@@ -27,7 +28,7 @@ function markChosen() {
   }
 }
 
-const plotBox = (id, ...title) => el("section", {}, ...title.map((text) => el("h3", {}, text)), el("div", { id, className: "plot", role: "group", ariaLabel: title[0] ?? id.replace("-", ", ") }));
+const plotBox = (id, ...title) => el("section", {}, ...title.map((text) => el("h3", {}, text)), named(el("div", { id, className: "plot" }), "group", title[0] ?? id.replace("-", ", ")));
 
 function cellNotice(cell) {
   const done = ended(cell);
@@ -43,6 +44,21 @@ function drawnNotice(cell) {
   if (few >= all) return [];
   return [el("p", { className: "caption" }, `Drawn: ${few} of the ${all} trials of this cell, the best of each method and others `
     + "at even steps; numbers of trials count all.")];
+}
+
+/** A box that scrolls sideways, with keys too. */
+const scrolling = (name, ...children) => named(el("div", { className: "scroll", tabIndex: 0 }, ...children), "region", name);
+
+/** Every trial that the charts of a cell draw, as rows. */
+function trialTable(cell) {
+  const head = ["method", "trial", D.score, ...weightNames, "s", "end"];
+  const row = (t) => el("tr", {}, el("th", { scope: "row" }, D.methods.find((method) => method.key === t.method).label),
+    ...[t.number + 1, t.failure ? "–" : fixedPoint(t.score), ...weightNames.map((name) => number(t[name])), number(t.seconds), t.failure ?? t.ended ?? "ok"].map((text) => el("td", {}, String(text))));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))));
+  const made = el("details", { id: "trials" }, el("summary", {}, "Its trials as a table"), scrolling("Trials of this cell", table));
+  // Filled when it is opened: a cell may have thousands.
+  made.addEventListener("toggle", () => { if (made.open && !table.tBodies.length) table.append(el("tbody", {}, ...trialsOf[cell].map(row))); });
+  return made;
 }
 
 /** All methods with their scores and weights; ``counts``: with the number of good trials. */
@@ -77,17 +93,21 @@ function drawProgress(cell) {
     const line = trials.map((t) => (t.failure ? best : (best = Math.min(best, t.score))));
     const colour = { color: method.colour };
     if (method.planned[cell] === 1) {
-      const last = Math.max(...D.methods.map((m) => m.planned[cell]));
-      traces.push({ x: [1, last], y: [best, best], mode: "lines", name: method.label, line: { ...colour, dash: "dash" } });
+      // A level, to compare with; where no method has several trials it would have no length.
+      const last = Math.max(2, ...D.methods.map((m) => m.planned[cell]));
+      traces.push({ x: [0, last], y: [best, best], mode: "lines", name: method.label, line: { ...colour, dash: "dash" } });
       continue;
     }
     traces.push({ x: trials.map((t) => t.number + 1), y: line.map((v) => (v === Infinity ? null : v)), mode: "lines", name: method.label, legendgroup: method.key, line: { ...colour, shape: "hv" } });
     traces.push({ x: good.map((t) => t.number + 1), y: good.map((t) => t.score), mode: "markers", showlegend: false, legendgroup: method.key, marker: { ...colour, size: 7 },
       hoverinfo: "text", hovertext: good.map((t) => trialText(t)) });
   }
+  const bests = D.methods.map((method) => [method, bestOf(trialsOf[cell].filter((t) => t.method === method.key))]).filter(([, best]) => best);
+  const says = bests.map(([method, best]) => `${method.label} ${fixedPoint(best.score)} at trial ${best.number + 1}`).join(", ");
   plotOrSay("progress", traces, "No good trial yet", layout({ height: 310,
     margin: { l: 50, r: 10, t: 10, b: 85 }, legend: LEGEND_BELOW,
-    xaxis: { title: { text: "trial", standoff: 6 }, rangemode: "tozero" }, yaxis: { title: { text: D.score } } }));
+    xaxis: { title: { text: "trial", standoff: 6 }, rangemode: "tozero" }, yaxis: { title: { text: D.score } } }),
+  `Best ${D.score} so far over the number of trials. Best of each method: ${says}.`);
 }
 
 function trialText(t) {
@@ -95,9 +115,9 @@ function trialText(t) {
   return [`trial ${t.number + 1}: ${score}NRMSE ${fixedPoint(t.nrmse)}`, weightText(t), `${number(t.seconds)} s, ${plain(t.ended ?? "")}`].join("<br>");
 }
 
-function plotOrSay(id, traces, otherwise, figure) {
+function plotOrSay(id, traces, otherwise, figure, says) {
   const box = document.getElementById(id);
-  if (traces.length) plotted(box, traces, figure, CONFIG);
+  if (traces.length) plotted(box, traces, figure, CONFIG, says);
   else box.append(el("p", { className: "caption" }, `${otherwise}.`));
 }
 
@@ -142,8 +162,10 @@ function drawConvergence(cell) {
   const figure = (y) => layout({ height: 300, margin: { l: 60, r: 10, t: 10, b: 75 }, legend: LEGEND_BELOW,
     xaxis: { title: { text: "work / pairs of projections", standoff: 6 } },
     yaxis: { title: { text: y }, type: "log", dtick: 1, exponentformat: "power" } });
-  plotOrSay("terms", lines([["haadf", "HAADF"], ["chemistry", "chemistry"], ["tv", "TV"]]), "Not recorded", figure("term of the objective"));
-  plotOrSay("residuals", lines([["primal", "primal"], ["dual", "dual"], ["change", "change"]]), "Not recorded", figure("relative residual"));
+  plotOrSay("terms", lines([["haadf", "HAADF"], ["chemistry", "chemistry"], ["tv", "TV"]]), "Not recorded", figure("term of the objective"),
+    "Terms of the objective over the work of the best fused trial, on a logarithmic scale: HAADF, chemistry and TV.");
+  plotOrSay("residuals", lines([["primal", "primal"], ["dual", "dual"], ["change", "change"]]), "Not recorded", figure("relative residual"),
+    "Relative residuals over the work of the best fused trial, on a logarithmic scale: primal, dual and change.");
 }
 
 function cellFailures(cell) {

@@ -53,7 +53,7 @@ function answer() {
 }
 
 /** Switches of the page, by their names in a link, with what they are unless it says otherwise. */
-const SWITCHES = { common: false, failed: true };
+const SWITCHES = { common: false, failed: true, contours: false };
 
 const valuesText = (place) => place.map((at, axis) => encodeURIComponent(D.axes[axis].values[at])).join(",");
 
@@ -62,6 +62,7 @@ function link() {
   const switched = Object.keys(SWITCHES).filter((name) => state[name] !== SWITCHES[name]);
   return [`#cell=${valuesText(state.place)}`, `show=${encodeURIComponent(state.quantity.key)}`, `accuracy=${state.accuracy}`,
     ...(state.pinned == null ? [] : [`pin=${valuesText(placeOf(state.pinned))}`]),
+    ...(state.equal ? [`equal=${state.equal}`] : []),
     ...switched.map((name) => `${name}=${Number(state[name])}`)].join("&");
 }
 
@@ -78,6 +79,7 @@ function follow(fragment) {
   state.place = placeNamed(told.get("cell")) ?? state.place;
   const pinned = told.has("pin") ? placeNamed(told.get("pin")) : null;
   state.pinned = pinned && indexOf(pinned);
+  state.equal = D.costs.find((cost) => cost.key === told.get("equal"))?.key ?? "";
   for (const [name, usual] of Object.entries(SWITCHES)) {
     state[name] = told.has(name) ? told.get(name) === "1" : usual;
   }
@@ -158,9 +160,9 @@ function comparison(cell, other) {
     const [here, there] = [q.values[cell], q.values[other]];
     return el("tr", {}, el("th", { scope: "row" }, q.label), ...[number(there), number(here), change(here, there)].map((text) => el("td", {}, text)));
   });
-  const head = ["", "pinned", "this cell", "change"].map((text) => el("th", { scope: "col" }, text));
+  const head = ["quantity", "pinned", "this cell", "change"].map((text) => el("th", { scope: "col" }, text));
   return [el("h3", {}, `Beside ${condition(placeOf(other))}`),
-    el("div", { className: "scroll", id: "comparison" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)))];
+    Object.assign(scrolling("Two cells beside each other", el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows))), { id: "comparison" })];
 }
 
 /** On paper: one narrow column in the light scheme; plots are drawn anew for it. */

@@ -5,6 +5,7 @@ function choose(place) {
     if (select) select.value = place[axis];
   });
   draw();
+  announce();
   showCell();
   remember();
 }
@@ -49,6 +50,7 @@ function visit() {
   follow(location.hash);
   document.getElementById("quantity").value = state.quantity.key;
   document.getElementById("accuracy").value = state.accuracy;
+  document.getElementById("equal").value = state.equal;
   for (const name of Object.keys(SWITCHES)) document.getElementById(name).checked = state[name];
   choose(state.place);
 }
@@ -56,10 +58,13 @@ function visit() {
 function start() {
   fillQuantities();
   fillFixed();
+  fillCosts();
   const accuracy = document.getElementById("accuracy");
   accuracy.value = state.accuracy;
   accuracy.addEventListener("input", () => { if (accuracy.value) { state.accuracy = Number(accuracy.value); draw(); remember(); } });
-  document.getElementById("common").addEventListener("change", (event) => { state.common = event.target.checked; draw(); remember(); });
+  for (const name of ["common", "contours"]) {
+    document.getElementById(name).addEventListener("change", (event) => { state[name] = event.target.checked; draw(); remember(); });
+  }
   document.getElementById("of-failed").hidden = !D.cells.some((_, cell) => failed(cell));
   document.getElementById("failed").addEventListener("change", (event) => { state.failed = event.target.checked; showCell(); remember(); });
   mapBox.addEventListener("keydown", onArrow);
