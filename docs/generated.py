@@ -87,7 +87,9 @@ def part(path: str) -> str:
     """Whether a key is part of a trial's identity: what is searched, and how, is none."""
     if path in UNHASHED or path.startswith(("study.name", "search.", "limits.")):
         return "no"
-    return f"unless {as_toml(LATER[path])}" if path in LATER else "yes"
+    if path not in LATER:
+        return "yes"
+    return "unless left out" if LATER[path] is None else f"unless {as_toml(LATER[path])}"
 
 
 def models(annotation: object) -> Iterator[type[BaseModel]]:
@@ -187,10 +189,8 @@ def command_help() -> str:
 def picture(name: str, needs: str, folder: Path) -> Path | None:
     """A figure of the shipped atlas: drawn now where no solve is needed, else the one beside it."""
     kept = Path(__file__).parents[1] / "analysis" / "atlases" / ATLAS / f"{name}.png"
-    if kept.exists() and needs not in (MAP, TRIALS):
-        return kept
     if needs not in (MAP, TRIALS):
-        return None
+        return kept if kept.exists() else None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     if not path.exists():
