@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, metavar="N", help="Processes.  [default: one per core or GPU]")
 @device_option
 @click.option("--figure", "picture", type=FilePath, metavar="F.png", help="Draw the contours too.")
+@click.option("--page", type=FilePath, metavar="F.html", help="Write it all as one page too.")
 @json_option
 @force_option
 @quiet_option
@@ -68,6 +69,7 @@ def plan(
     dose: float | None,
     atlas: str | None,
     picture: Path | None,
+    page: Path | None,
     as_json: bool,
     force: bool,
     quiet: bool,
@@ -84,7 +86,7 @@ def plan(
         raise BadInput(what, key="--specimen, --atlas", accepted="one of the two")
     limits = _limits(given)
     if atlas is not None:
-        _refuse_beside_atlas({**given, "figure": picture})
+        _refuse_beside_atlas({**given, "figure": picture, "page": page})
         from ...analysis.plan_atlas import from_atlas
 
         facts = atlas_facts(from_atlas(atlas, limits, dose))
@@ -92,6 +94,8 @@ def plan(
     else:
         if picture is not None:
             _check_picture(picture, force)
+        if page is not None:
+            refuse_existing(page, force)
         found = _by_trials(str(specimen), dose, limits, given, quiet or as_json)
         facts = plan_facts(found)
         text = plan_text(facts)
@@ -100,12 +104,17 @@ def plan(
             from ...analysis.figures.plan import plan_figure
 
             save_figure(plan_figure(found), picture)
+        if page is not None:
+            from ...analysis.plan_page import write_plan
+
+            write_plan(page, found, text.partition("\n\n")[0])
     if as_json:
         click.echo(json.dumps(facts))
         return
     print_lines(text)
-    if picture is not None and not quiet:
-        click.echo(picture)
+    for written in (picture, page):
+        if written is not None and not quiet:
+            click.echo(written)
 
 
 def _check_picture(picture: Path, force: bool) -> None:
@@ -119,7 +128,16 @@ def _check_picture(picture: Path, force: bool) -> None:
 def _refuse_beside_atlas(given: Mapping[str, Any]) -> None:
     """Refuse options that say what trials are to be of: an atlas has its own."""
     usual = {"device": "auto"}  # auto asks for nothing
-    for option in ("tilt_range", "max_hours", "microscope", "size", "workers", "device", "figure"):
+    for option in (
+        "tilt_range",
+        "max_hours",
+        "microscope",
+        "size",
+        "workers",
+        "device",
+        "figure",
+        "page",
+    ):
         # a 0 is given too: for equality with what stands where nothing is, not for truth
         if given[option] not in (None, (), usual.get(option)):
             name = f"--{option.replace('_', '-')}"

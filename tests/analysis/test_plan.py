@@ -15,6 +15,7 @@ from tomoatlas.analysis.atlas import Atlas
 from tomoatlas.analysis.figures.plan import plan_figure
 from tomoatlas.analysis.plan import SEEDS, WIDEST_DEG, Limits, planned
 from tomoatlas.analysis.plan_atlas import from_atlas
+from tomoatlas.analysis.plan_page import write_plan
 from tomoatlas.analysis.surface import Choice, Surface, interval
 from tomoatlas.jobs import plan as plans
 from tomoatlas.jobs.cli import main
@@ -160,7 +161,13 @@ def test_a_limit_of_nothing_is_refused_of_an_atlas_too(limit: str) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--workers", "2"), ("--size", "0"), ("--device", "cpu"), ("--figure", "plan.png")],
+    [
+        ("--workers", "2"),
+        ("--size", "0"),
+        ("--device", "cpu"),
+        ("--figure", "plan.png"),
+        ("--page", "p.html"),
+    ],
 )
 def test_what_is_for_trials_is_refused_beside_an_atlas(option: str, value: str, capsys) -> None:
     assert main(["plan", "--atlas", "fig4_nanocubes_64", option, value]) == 2
@@ -169,14 +176,28 @@ def test_what_is_for_trials_is_refused_beside_an_atlas(option: str, value: str, 
     assert value in told
 
 
+def test_the_page_holds_answer_channels_and_front(found, tmp_path: Path) -> None:
+    write_plan(tmp_path / "plan.html", found, "Take <these>.")
+    text = (tmp_path / "plan.html").read_text(encoding="utf-8")
+    assert "Take &lt;these&gt;." in text
+    assert text.count("<tr>") == 3 + 2 + len(found.by_element) + len(found.front) + len(
+        found.changes
+    )
+    assert f"<td>{found.expected.nrmse:.3f}</td>" in text
+    assert all(f"{nrmse:.3f}" in text for _, nrmse in found.front)
+    assert "http:" not in text, "it loads nothing"
+
+
 def test_the_command_prints_what_it_found(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(plans, "_evaluator", lambda executor, on_result: by_law)
     picture = tmp_path / "plan.png"
     asked = ["plan", "--specimen", "co3o4-mn3o4", "--size", "16", "--workers", "1"]
-    assert main([*asked, "--dose", "1e4", "--json", "--figure", str(picture)]) == 0
+    written = ["--figure", str(picture), "--page", str(tmp_path / "plan.html")]
+    assert main([*asked, "--dose", "1e4", "--json", *written]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert set(facts) >= KEYS
     assert picture.stat().st_size > 0
+    assert f"Take {facts['haadf_tilts']} HAADF images" in (tmp_path / "plan.html").read_text()
     assert main(asked) == 2
     assert main([*asked, "--atlas", "fig4_nanocubes_64"]) == 2
     # Nothing starts for a picture that could not be written.
