@@ -8,9 +8,12 @@ imports from here.
 
 from __future__ import annotations
 
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..recon_core.errors import BadInput
 
@@ -50,8 +53,72 @@ def load_study(name: str | Path) -> Study:
     if name in shipped_names():
         text = (files("tomoatlas.jobs") / "studies" / f"{name}.toml").read_text(encoding="utf-8")
         return files_of_studies.parse_study(text, f"{name}.toml")
+    near = difflib.get_close_matches(str(name), shipped_names(), n=1, cutoff=0.6)
+    hint = f", did you mean {near[0]}?" if near else ""
+    if (recorded := Path(name) / "study.toml").is_file():
+        hint = f" but the folder of one, did you mean {recorded}?"
     raise BadInput(
-        "no such study",
+        f"no such study{hint}",
         source=name,
         accepted=f"a TOML file, or a shipped study: {', '.join(shipped_names())}",
     )
+
+
+MOST_MISTAKES = 20
+
+
+def mistakes(path: Path) -> Iterator[BadInput]:
+    """Every mistake of a study file, one after the other.
+
+    Reading a study ends at its first mistake. Here the key that is wrong is left out and the rest
+    is read again; a key that is missing then, because it stood there misspelt, is none of its own.
+
+    Parameters
+    ----------
+    path : the file.
+
+    Yields
+    ------
+    BadInput : as :func:`load_study` would raise it of a file with this mistake alone.
+    """
+    from ..sweep import study as files_of_studies
+    from ..sweep.study.toml import toml_text
+
+    text = path.read_text(encoding="utf-8-sig")
+    tables: set[str] = set()
+    for _ in range(MOST_MISTAKES):
+        try:
+            files_of_studies.parse_study(text, path, path.parent)
+        except BadInput as error:
+            key = error.key or ""
+            table, _, _ = key.rpartition(".")
+            if error.problem != "missing" or table not in tables:
+                yield error
+            tables.add(table)
+            try:
+                data = tomllib.loads(text)
+                left = _without(data, key.split("."))
+                text = toml_text(data)
+            # What is no TOML, or holds what cannot be written again, has no second mistake.
+            except (tomllib.TOMLDecodeError, BadInput, TypeError, ValueError):
+                return
+            if not left:
+                return
+        else:
+            return
+
+
+def _without(table: dict[str, Any], steps: list[str]) -> bool:
+    """Leave a dotted key out of tables, in place; False if it is not there.
+
+    An axis may be one quoted key with dots, and an entry of a list stands for the list.
+    """
+    for count in range(len(steps), 0, -1):
+        key = ".".join(steps[:count])
+        if key in table:
+            inner = table[key]
+            if count < len(steps) and isinstance(inner, Mapping):
+                return _without(table[key], steps[count:])
+            del table[key]
+            return True
+    return False

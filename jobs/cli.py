@@ -17,6 +17,7 @@ from ..sweep.versions import package_version
 
 # Only the definitions of commands are imported here; each loads its packages when it runs.
 from .commands.assess import assess
+from .commands.examples import examples_of
 from .commands.microscope import import_series
 from .commands.plan import plan
 from .commands.reconstruct import reconstruct
@@ -75,6 +76,7 @@ _SERIES_COMMANDS = (simulate, import_series, show, inspect, align, calibrate)
 _VOLUME_COMMANDS = (reconstruct, assess, evaluate, export)
 # In the order of a session, which is also that of this list.
 for command in (*_STUDY_COMMANDS, *_ANSWER_COMMANDS, phantom, *_SERIES_COMMANDS, *_VOLUME_COMMANDS):
+    command.epilog = examples_of(str(command.name))
     cli.add_command(command)
 
 

@@ -13,10 +13,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..analysis.report import write_report
-from ..recon_core.errors import BadInput, Trouble
+from ..analysis.report import Report, write_report
+from ..recon_core.errors import BadInput, Trouble, printable
 from ..sweep.estimate import Share
 from ..sweep.executors import Executor, devices_of
 from ..sweep.executors.child import CannotStart
@@ -28,7 +29,8 @@ from . import load_study
 from .batch import for_trials, inside_job, seconds_left
 from .batch.capacity import check_workers
 from .exits import Exit, SignalHandler, exit_with
-from .terminal import display, say
+from .terminal import cell_counter, display, say
+from .terminal.text import answer_text
 from .workers import AUTO, Workers, check_projectors, executor_of, request_of, sees_gpu
 
 LOCK_SECONDS = 180.0
@@ -80,7 +82,8 @@ def run_study(
     def manage(executor: Executor) -> int:
         deadline = signals.attach(deadline_of(walltime))
         summary = _run(study, out, executor, quiet, deadline, share)
-        return _ended(command, out, summary, deadline, quiet, slices)
+        ending = Ending(command, out, quiet, slices, devices_of(executor))
+        return _ended(ending, summary, deadline)
 
     # Decided by the environment: importing mpi4py outside of a launcher may abort the process.
     if launched_under_mpi() and workers.dask is None and workers.executor == AUTO:
@@ -160,23 +163,54 @@ def rank_exit_code(run_ranks: Callable[[], int], signals: SignalHandler) -> int:
         return 1
 
 
-def _ended(
-    command: str, out: Path, summary: Summary, deadline: Deadline, quiet: bool, slices: bool
-) -> int:
+@dataclass(frozen=True)
+class Ending:
+    """What is printed at the end of a run.
+
+    Parameters
+    ----------
+    command : that resumes it.
+    out : the study folder.
+    quiet : whether to print nothing but problems.
+    slices : whether the report shows slices of the middle cell.
+    devices : what it computed on, in words; empty if unknown.
+    """
+
+    command: str
+    out: Path
+    quiet: bool
+    slices: bool
+    devices: str
+
+
+def _ended(ending: Ending, summary: Summary, deadline: Deadline) -> int:
     """Report how a run ended and write its report; return the exit code."""
+    command = ending.command
     if summary.interrupted:
         _say_resume("stopped" if deadline.draining else "interrupted", summary, command)
         return Exit.WALLTIME if deadline.draining else Exit.INTERRUPTED
+    if not ending.quiet:
+        # Figures of a large map take a minute, in which nothing else would be printed.
+        say("writing atlas, figures and report")
     # A drained run writes its report without slices, which could take longer than is left.
-    index = write_report(out, () if summary.drained or not slices else None).index
+    slices = None if ending.slices and not summary.drained else ()
+    report = write_report(ending.out, slices, None if ending.quiet else cell_counter())
     if summary.drained:
         # Variables of a job that is over outlive it in a shell: name what sets the limit.
         time_is_up = "the time of this job is up" if inside_job() else "time is up"
         _say_resume("drained" if deadline.draining else time_is_up, summary, command)
         return Exit.WALLTIME
-    if not quiet:
-        say(f"{summary.done} trials, {summary.failed} failed; report: {index}")
+    if not ending.quiet:
+        _say_answer(ending, summary, report)
     return Exit.TRIALS_FAILED if summary.failed else Exit.DONE
+
+
+def _say_answer(ending: Ending, summary: Summary, report: Report) -> None:
+    """Print what the run found, on what, and which file to open."""
+    on = f" on {ending.devices}" * bool(ending.devices)
+    say(f"{summary.done} trials, {summary.failed} failed{on}")
+    for line in filter(None, (answer_text(report.atlas), f"open {report.index}")):
+        say(printable(line))
 
 
 def _say_resume(why: str, summary: Summary, command: str) -> None:

@@ -65,10 +65,12 @@ class Report:
     Parameters
     ----------
     index : path of the page.
+    atlas : that it shows.
     notes : one sentence each.
     """
 
     index: Path
+    atlas: Atlas
     notes: tuple[str, ...] = ()
 
 
@@ -104,7 +106,7 @@ def write_report(
     write_figures(atlas, place)
     if (maps := len(pages(atlas))) > MAPS:
         notes = [*notes, f"Figures of the first {MAPS} of {maps} maps: the page shows all."]
-    return Report(write_page(folder, reader, atlas, notes), tuple(notes))
+    return Report(write_page(folder, reader, atlas, notes), atlas, tuple(notes))
 
 
 def write_page(

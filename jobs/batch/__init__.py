@@ -19,7 +19,7 @@ from typing import Literal
 
 from ...recon_core.errors import BadInput
 
-FORMS = "HH:MM:SS or D-HH:MM:SS, above zero"
+FORMS = "HH:MM:SS, D-HH:MM:SS, or with units as 2h, 90m, 1d12h; above zero"
 RESERVE_SECONDS, RESERVE_PART = 60.0, 0.05
 """Reserved at the end of a walltime for the atlas and the report: seconds, or this fraction
 of it, whichever is smaller.
@@ -31,7 +31,8 @@ def parse_walltime(text: str) -> int:
 
     Parameters
     ----------
-    text : ``HH:MM:SS`` or ``D-HH:MM:SS``; hours may exceed 24.
+    text : ``HH:MM:SS`` or ``D-HH:MM:SS``; hours may exceed 24. Or days, hours, minutes and seconds
+        with their units, largest first: ``1d12h``, ``90m``, ``2 h``.
 
     Raises
     ------
@@ -39,11 +40,17 @@ def parse_walltime(text: str) -> int:
 
     Examples
     --------
-    >>> parse_walltime("00:30:00"), parse_walltime("2-12:00:00")
-    (1800, 216000)
+    >>> parse_walltime("00:30:00"), parse_walltime("2-12:00:00"), parse_walltime("1h30m")
+    (1800, 216000, 5400)
     """
-    # Slurm's form with days beside the common one; minutes alone would be ambiguous.
-    found = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,4}):([0-5]\d):([0-5]\d)", text.strip())
+    # Slurm's form with days beside the common one; a number alone would be ambiguous, as schedulers
+    # take it for minutes or for seconds.
+    written = text.strip().lower()
+    found = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,4}):([0-5]\d):([0-5]\d)", written)
+    found = found or re.fullmatch(
+        r"(?:(\d{1,3})\s*d)?\s*(?:(\d{1,4})\s*h)?\s*(?:(\d{1,6})\s*m(?:in)?)?\s*(?:(\d{1,8})\s*s)?",
+        written,
+    )
     days, hours, minutes, seconds = (
         (int(part or 0) for part in found.groups()) if found else [0] * 4
     )

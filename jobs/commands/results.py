@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MOST_SHOWN = 12
 """Acquisitions that are printed; the cheapest matter."""
 
+NEAR = 1.1
+"""Where no accuracy is asked for and the usual one is out of reach: times the best."""
+
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FilePath)
@@ -149,6 +152,9 @@ def figure(
         return print_entries(FIGURES, lambda _, entry: f"{entry.shows}  [{entry.needs}]")
     if name is None or not paths:
         raise BadInput("missing", key="NAME DIR|FILE", accepted="a figure of --list and its source")
+    if name not in FIGURES and str(paths[0]) in FIGURES:
+        accepted = f"tomoatlas figure {paths[0]} {name}"
+        raise BadInput("figure and source are swapped", key="NAME", value=name, accepted=accepted)
     out = out or Path(f"{_stem(name)}.png")
     # Checked before the figure is drawn, which may take minutes.
     kind_of(out)
@@ -208,10 +214,12 @@ def recommend(
     """Weights to use and accuracy to expect, from ATLAS.
 
     ATLAS is a study folder, an atlas.csv or atlas.h5, or a shipped atlas, as fig4_nanocubes_64.
+    Without tilts it lists the acquisitions that reach an NRMSE of 0.4, cheapest first.
     The answer is the search's own surrogate's, fitted to all trials of the atlas; nine of ten
     experiments like those of the atlas lie in its interval. Notes name what was extrapolated,
     shifted or averaged; -q leaves them out.
     """
+    from ...analysis.figures.maps import ACCURACY
     from ...analysis.recommend import Adviser
     from ..terminal.advice import recommendation_facts, recommendation_text
 
@@ -220,6 +228,13 @@ def recommend(
         _refuse_beside_target({**asked, "--size": data["size"]})
         reached = Adviser(atlas).reaching(target_nrmse, data["snr"], data["haadf_snr"])
         _print_reaching(reached, as_json, quiet)
+        return
+    if haadf_tilts is None and chemical_tilts is None and data["size"] is None:
+        adviser = Adviser(atlas)
+        target = max(ACCURACY, NEAR * float(adviser.atlas.table["nrmse"].min()))
+        _print_reaching(
+            adviser.reaching(target, data["snr"], data["haadf_snr"]), as_json, quiet, target
+        )
         return
     if haadf_tilts is None or chemical_tilts is None:
         key = next(key for key, value in asked.items() if value is None)
@@ -240,7 +255,9 @@ def _refuse_beside_target(given: Mapping[str, object]) -> None:
             raise BadInput("given beside --target-nrmse", key=key, value=value, accepted=accepted)
 
 
-def _print_reaching(reached: Sequence[Reaching], as_json: bool, quiet: bool) -> None:
+def _print_reaching(
+    reached: Sequence[Reaching], as_json: bool, quiet: bool, assumed: float | None = None
+) -> None:
     from ..terminal.advice import reaching_facts, reaching_text
 
     if as_json:
@@ -250,6 +267,8 @@ def _print_reaching(reached: Sequence[Reaching], as_json: bool, quiet: bool) -> 
     print_lines(reaching_text(shown))
     # What one of them has of its own is reported where it is asked for.
     notes = [n for n in shown[0].advice.notes if all(n in each.advice.notes for each in shown)]
+    if assumed is not None:
+        notes.insert(0, f"no tilts were asked for: what is expected to reach NRMSE {assumed:.3g}")
     own = sum(len(each.advice.notes) > len(notes) for each in shown)
     if own:
         notes.append(f"{own} of these rest on neighbours or single trials: recommend says which")

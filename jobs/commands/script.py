@@ -25,7 +25,10 @@ COMMAND = "tomoatlas"
 @click.option("--site", required=True, metavar="NAME", help="A shipped site, or a TOML file.")
 @click.option("--nodes", type=click.IntRange(1, 100_000), default=1, show_default=True, metavar="N")
 @click.option(
-    "--walltime", type=Walltime(), metavar="HH:MM:SS", help="Time limit of one job of the chain."
+    "--walltime",
+    type=Walltime(),
+    metavar="HH:MM:SS",
+    help="Time limit of one job of the chain; 2h and 90m do.",
 )
 @click.option("--account", metavar="A", help="Account to be charged.")
 @click.option("--queue", metavar="Q", help="Queue or partition. Default: the site's.")

@@ -32,6 +32,18 @@ if TYPE_CHECKING:
 
 _KEYS = {"tilt_range": "tilt_range_deg", "snr": "chemical_snr"}
 
+EXAMPLE = (
+    "bodies.core.shape=sphere",
+    "bodies.core.diameter_nm=60",
+    "bodies.core.material=Co",
+    "bodies.dots.shape=sphere",
+    "bodies.dots.diameter_nm=10",
+    "bodies.dots.count=12",
+    "bodies.dots.on=core",
+    "bodies.dots.material=Au",
+)
+"""Bodies of a specimen of one's own that describes none: a particle with smaller ones on it."""
+
 LOOK = 96
 """Voxels per edge of a specimen that is only looked at."""
 
@@ -90,6 +102,10 @@ def phantom(
         if path is not None:
             refuse_existing(path, force)
     seed = usual.get("seed", 0) if seed is None else seed
+    if kind == "build" and not any(text.startswith("bodies.") for text in settings):
+        settings = (*EXAMPLE, *settings)
+        said = " ".join(f"--set {text}" for text in EXAMPLE)
+        click.echo(f"note: no bodies are given, this is an example: {said}", err=True)
     specimen = make_specimen(kind, size, seed, **parameters_of(settings))
     if out is not None:
         save_specimen(out, specimen, overwrite=force)

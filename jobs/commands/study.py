@@ -23,12 +23,15 @@ from . import (
 
 if TYPE_CHECKING:
     from ...sweep.estimate import Share
+    from ...sweep.study import Study
 
 
 @click.command()
 @click.argument("study", metavar="STUDY")
 @click.option("--nodes", type=click.IntRange(1, 100_000), metavar="N", help="Nodes of a job.")
-@click.option("--walltime", type=Walltime(), metavar="HH:MM:SS", help="Time limit of a job.")
+@click.option(
+    "--walltime", type=Walltime(), metavar="HH:MM:SS", help="Time limit of a job; 2h and 90m do."
+)
 @click.option(
     "--site", metavar="NAME", help="Site that the nodes belong to. Default: one worker per node."
 )
@@ -56,19 +59,19 @@ def check(
     STUDY is a TOML file or the name of a shipped study. Prints cells, trials, memory, time and
     device-hours (one device: one core, or one GPU), with --walltime how many devices are enough,
     and warns if a job of these nodes and this walltime does not fit, or, without --nodes and
-    --site, if this computer's memory does not suffice. Exit code 2 if the study is invalid.
+    --site, if this computer's memory does not suffice. Exit code 2 if the study is
+    invalid: each of its mistakes is named, on a line of its own.
     """
     from ...analysis import located
     from ...sweep.estimate import estimate
     from ...sweep.price import price_measured, price_on
     from ...sweep.record import StudyFolder
-    from .. import load_study
     from ..batch.capacity import capacity_warnings
     from ..batch.sites import find_site
     from ..terminal.text import estimate_text
     from ..workers import memory_warnings
 
-    found, where = load_study(study), find_site(site) if site else None
+    found, where = _checked(study), find_site(site) if site else None
     price = price_on(gpu or (where.gpu if where and where.gpus_per_node else None))
     if measured is not None:
         price = price_measured(price, StudyFolder(located(measured)))
@@ -85,6 +88,33 @@ def check(
     lasting = walltime if site or nodes else None
     for warning in [*here, *capacity_warnings(found, cost, workers, lasting, price)]:
         click.echo(f"warning: {warning}", err=True)
+
+
+def _checked(name: str) -> Study:
+    """The study; of one that is wrong all mistakes, a line each, of which the last is raised."""
+    from .. import load_study, mistakes
+
+    try:
+        return load_study(name)
+    except BadInput:
+        found = list(mistakes(Path(name))) if Path(name).is_file() else []
+        if len(found) < 2:
+            raise
+    for mistake in found[:-1]:
+        click.echo(str(mistake), err=True)
+    raise found[-1]
+
+
+def _refuse_swapped(study: str, out: Path) -> None:
+    """Refuse a study where its folder should stand, and the reverse."""
+    from .. import shipped_names
+
+    def names_study(name: str) -> bool:
+        return name in shipped_names() or Path(name).is_file()
+
+    if not names_study(study) and names_study(str(out)):
+        accepted = f"tomoatlas run {out} --out {study}"
+        raise BadInput("study and folder are swapped", key="STUDY", value=study, accepted=accepted)
 
 
 @click.command()
@@ -109,8 +139,8 @@ def check(
     "--walltime",
     type=Walltime(),
     metavar="HH:MM:SS",
-    help="End within this time: start no trial that cannot finish. Not needed in a Slurm, "
-    "PBS or LSF job.",
+    help="End within this time, 2h and 90m do: start no trial that cannot finish. Not needed in a "
+    "Slurm, PBS or LSF job.",
 )
 @click.option(
     "--dask",
@@ -161,6 +191,7 @@ def run(
     """
     from ..exits import Exit, SignalHandler, handling_signals
 
+    _refuse_swapped(study, out)
     signals = SignalHandler()
     # Installed before the slow imports: a signal without a handler kills the process.
     with handling_signals(signals):
@@ -193,12 +224,14 @@ def run(
 def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet: bool) -> None:
     """Show how far the study in DIR has come; safe while it runs.
 
-    Progress, failures by class, the best trial of each cell, device-hours, and the device time that
-    the missing trials will take. With --watch the map fills up on the terminal; in a log it is one
-    plain line per minute.
+    Progress, failures by class, the best trial of each cell, or a map of many cells, device-hours,
+    and the device time that the missing trials will take. With --watch the map fills up on the
+    terminal; in a log it is one plain line per minute.
     """
     from ...analysis import located
+    from ...analysis.journal import JournalReader
     from ..terminal.text import status_facts, status_text
+    from ..terminal.view import map_lines
 
     if watch and as_json:
         raise BadInput("given beside --watch", key="--json", accepted="one of the two")
@@ -211,11 +244,12 @@ def status(folder: Path, as_json: bool, watch: bool, every: float | None, quiet:
         follow(folder, every, quiet)
         return
     # The same facts for people and for programs.
-    facts = status_facts(folder)
+    reader = JournalReader(folder)
+    facts = status_facts(folder, reader)
     if as_json:
         click.echo(json.dumps(facts, allow_nan=False))
     elif not quiet:
-        click.echo(status_text(facts))
+        click.echo("\n".join([status_text(facts), *map_lines(reader)]))
 
 
 @click.command()

@@ -22,6 +22,8 @@ NOT_BEGUN, NO_RESULT, HOLE, UNFINISHED = "·", "…", "×", "*"
 """Signs of a cell without any ended trial, without a result yet, without hope of one, and of
 a score that may still improve.
 """
+SIGNS = f"{UNFINISHED} unfinished  {NOT_BEGUN} not begun  {NO_RESULT} no result yet  {HOLE} failed"
+"""What the signs mean, on a line."""
 # Most characters per cell.
 _WIDEST = 7
 # Luminance at which black and white text have equal contrast (WCAG 2).
@@ -161,7 +163,4 @@ def legend(bounds: tuple[float, float]) -> Text:
     for step in range(_STEPS):
         colour = colormaps[SEQUENTIAL](step / (_STEPS - 1))[:3]
         text.append("  ", style=Style(bgcolor=_rgb(colour)))
-    signs = (
-        f"{UNFINISHED} unfinished  {NOT_BEGUN} not begun  {NO_RESULT} no result yet  {HOLE} failed"
-    )
-    return text.append(f" {high:.2f}  {signs}")
+    return text.append(f" {high:.2f}  {SIGNS}")

@@ -6,13 +6,21 @@ Each output comes as facts, plain values for ``--json``, and as text made from t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...analysis.atlas import atlas_of
+from ...analysis.atlas import Atlas, atlas_of
+from ...analysis.figures.maps import ACCURACY
 from ...analysis.journal import JournalReader
 from ...analysis.progress import duration, progress
-from ...analysis.style import axis_label, value_label
+from ...analysis.style import (
+    CHEMICAL_TILTS,
+    HAADF_TILTS,
+    axis_label,
+    condition_label,
+    value_label,
+)
 from ...recon_core.memory import GIB
 from ...sweep.estimate import Estimate
 from ...sweep.price import ON_A_CORE, Price, gpu_memory
@@ -20,8 +28,10 @@ from ...sweep.study import Study
 from ...sweep.study.trial import GAMMA, SCORES, Score
 from ..batch.capacity import feeding_lines, need_text
 
-_SHOWN_CELLS = 100
+SHOWN_CELLS = 12
+"""Most cells that each have a line; of more a map is drawn, which fits a screen."""
 _WEIGHTS = ("haadf", "tv", GAMMA)
+_RESULTS = (*_WEIGHTS, "score", "nrmse", "trials", "failed")
 
 
 def estimate_text(
@@ -78,22 +88,18 @@ def _listed(values: tuple[Any, ...]) -> str:
     return ", ".join(value_label(value) for value in values)
 
 
-def status_facts(folder: Path) -> dict[str, Any]:
+def status_facts(folder: Path, reader: JournalReader) -> dict[str, Any]:
     """The state of a study folder as plain values, for JSON.
 
     Parameters
     ----------
     folder : the study folder.
+    reader : its journal.
 
     Returns
     -------
     Unknown values are None.
-
-    Raises
-    ------
-    BadInput : not the folder of a study.
     """
-    reader = JournalReader(folder)
     study, state = reader.study, progress(reader.trials, reader.study)
     atlas = atlas_of(folder, reader.trials)
     score = [name for name in ("score",) if name in atlas.table]
@@ -139,21 +145,56 @@ def status_text(facts: dict[str, Any]) -> str:
     lines += [f"solver         {count} x {ended}" for ended, count in facts["solver"].items()]
     lines += [f"failed         {count} x {kind}" for kind, count in facts["failures"].items()]
     lines += [f"note           {note}" for note in facts["notes"]]
-    best = facts["best"]
-    # A map of thousands of cells belongs into a file, not on a terminal.
-    score = Score(facts["score"])
-    lines += [_best_line(row, score) for row in best[:_SHOWN_CELLS]]
-    if len(best) > _SHOWN_CELLS:
-        lines.append(f"... and {len(best) - _SHOWN_CELLS} cells more: see --json or atlas.csv")
-    return "\n".join(lines)
+    best, score = facts["best"], Score(facts["score"])
+    if len(best) > SHOWN_CELLS:
+        known = [row for row in best if row["nrmse"] is not None]
+        # Of many cells the most accurate one; the map shows where it lies among the others.
+        best = sorted(known, key=lambda row: row["nrmse"])[:1]
+        lines += [f"best cell      {_condition(row)}" for row in best]
+        best = [{k: v for k, v in row.items() if k in _RESULTS} for row in best]
+    return "\n".join([*lines, *(_best_line(row, score) for row in best)])
+
+
+def answer_text(atlas: Atlas) -> str:
+    """What a finished map says, in a sentence: the least that reaches an accuracy, and the best.
+
+    Parameters
+    ----------
+    atlas : one row per cell.
+
+    Returns
+    -------
+    Empty without a result.
+    """
+    rows = atlas.table[atlas.table["nrmse"].notna()].to_dict("records")
+    if not rows:
+        return ""
+    known: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in rows]
+    best = min(known, key=lambda row: float(row["nrmse"]))
+    said = f"best NRMSE {best['nrmse']:.3f}{_at(atlas, best)}"
+    good = [row for row in known if row["nrmse"] <= ACCURACY]
+    # The least: a map takes the time of many images, so maps come first.
+    order = [axis for axis in (CHEMICAL_TILTS, HAADF_TILTS) if axis in atlas.axes]
+    if not good or not order:
+        return said
+    least = min(good, key=lambda row: [row[axis] for axis in order])
+    return f"NRMSE {ACCURACY:g} is reached{_at(atlas, least)} ({least['nrmse']:.3f}); {said}"
+
+
+def _at(atlas: Atlas, row: Mapping[str, Any]) -> str:
+    """The condition of a cell, in words; empty for a study of one cell."""
+    where = condition_label({axis: row[axis] for axis in atlas.axes})
+    return f" at {where}" if where else ""
+
+
+def _condition(row: Mapping[str, Any]) -> str:
+    """The condition of a cell, in words."""
+    return condition_label({k: v for k, v in row.items() if k not in _RESULTS})
 
 
 def _best_line(row: dict[str, Any], score: Score) -> str:
     """A line on the best trial of a cell."""
-    columns = (*_WEIGHTS, "score", "nrmse", "trials", "failed")
-    where = ", ".join(
-        f"{axis_label(k)} {value_label(v)}" for k, v in row.items() if k not in columns
-    )
+    where = _condition(row)
     prefix = f"best           {where}: " if where else "best           "
     if row["nrmse"] is None:
         return f"{prefix}none yet"

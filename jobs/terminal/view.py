@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,7 +37,8 @@ from ...recon_core.methods import Method
 from ...sweep.launchers import first_rank
 from ...sweep.study import Study
 from ...sweep.study.trial import SCORES
-from .map import Grid, draw_grid, legend
+from .map import SIGNS, Grid, draw_grid, legend
+from .text import SHOWN_CELLS
 
 _FAILURES_SHOWN = 3
 _NOTES_SHOWN = 2
@@ -257,6 +258,35 @@ def _values(page: Page, column: str) -> np.ndarray[tuple[int, int], np.dtype[np.
     if page.upwards is not None:
         return page.map(column).values
     return page.curve(column)[1][np.newaxis]
+
+
+MAP_ROWS, MAP_WIDTH = 20, 80
+"""Most lines and characters of the map that is printed once."""
+
+
+def map_lines(reader: JournalReader) -> list[str]:
+    """The map of a study of more cells than have a line each, without colours; else nothing.
+
+    Parameters
+    ----------
+    reader : the journal of the folder.
+    """
+    if len(reader.study.cells()) <= SHOWN_CELLS:
+        return []
+    shown = view_of(reader, datetime.now(UTC))
+    page, title = _page(shown)
+    if page is None:
+        return []
+    title.truncate(MAP_WIDTH, overflow="ellipsis")
+    grid = _grid(page, shown)
+    if shown.state.complete:
+        # A search over all cells gives some fewer trials than they may have: they are finished too.
+        grid = replace(grid, planned=0)
+    drawn = draw_grid(grid, MAP_WIDTH, MAP_ROWS)
+    lines = [line.plain.rstrip() for line in (title, *drawn)]
+    if not shown.state.complete:
+        lines.append(SIGNS)
+    return [*lines, "every cell: --json, or atlas.csv"]
 
 
 SCREEN_EVERY_S, LINE_EVERY_S = 2.0, 60.0

@@ -11,6 +11,7 @@ import pytest
 
 from tomoatlas.jobs import cli
 from tomoatlas.jobs.cli import main
+from tomoatlas.jobs.commands.examples import EXAMPLES
 from tomoatlas.recon_core.errors import BadInput, Trouble
 
 COMMANDS = ["check", "run", "status", "report", "recommend", "script", "sites"]
@@ -24,6 +25,20 @@ def test_every_command_explains_itself(command, capsys):
     assert f"tomoatlas {command}" in out
     assert "--quiet" in out
     assert err == ""
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_examples_are_of_options_that_there_are(command):
+    """Click reads them; what they name need not exist."""
+    options = {name for param in cli.cli.commands[command].params for name in param.opts}
+    for example in EXAMPLES[command]:
+        first, *words = example.partition(" > ")[0].split()
+        assert first == command
+        assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_every_command_has_examples():
+    assert set(EXAMPLES) == set(cli.cli.commands)
 
 
 def test_without_command_the_help(capsys):

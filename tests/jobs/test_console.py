@@ -5,9 +5,11 @@ import os
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
+from tomoatlas.analysis.atlas import Atlas
 from tomoatlas.jobs import run as running
 from tomoatlas.jobs import terminal as console
 from tomoatlas.jobs.cli import main
@@ -91,7 +93,8 @@ def test_a_run_whose_reader_left_goes_on_to_its_end(study_file, tmp_path, monkey
         yield InlineExecutor(lambda *_: GOOD)
 
     monkeypatch.setattr(running, "executor_of", inline)
-    monkeypatch.setattr(running, "write_report", lambda *_: SimpleNamespace(index="index.html"))
+    written = SimpleNamespace(index="index.html", atlas=Atlas(pd.DataFrame({"nrmse": []}), ()))
+    monkeypatch.setattr(running, "write_report", lambda *_: written)
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as left:

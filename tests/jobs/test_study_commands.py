@@ -193,6 +193,43 @@ def test_status_for_people(folder, capsys):
         assert line in out
 
 
+def test_status_of_many_cells_fits_a_screen(capsys):
+    assert main(["status", "nanocubes_64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert any(line.split()[:2] == ["141", "0.30"] for line in lines)
+
+
+def test_check_names_every_mistake_of_a_study(tmp_path, capsys):
+    path = tmp_path / "wrong.toml"
+    path.write_text(
+        '[study]\nname = "wrong"\n[specimen]\nkind = "nanocubes"\nsze = 32\n[solver]\n'
+        'gamma = "two"\n[search]\ntrials = -1\n[axes]\n"acquisition.hadf_tilts" = [9, 18]\n'
+    )
+    assert main(["check", str(path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    keys = ("specimen.sze", "solver.gamma", "search.trials", "acquisition.hadf_tilts")
+    assert len(said) == 4
+    assert all(any(key in line for line in said) for key in keys)
+
+
+def test_a_study_and_its_folder_swapped_are_told_apart(tmp_path, monkeypatch, refusal):
+    monkeypatch.chdir(tmp_path)
+    error = refusal("run", "first", "--out", "quickstart")
+    assert error.accepted == "tomoatlas run quickstart --out first"
+    error = refusal("figure", "nanocubes_64", "nrmse")
+    assert error.accepted == "tomoatlas figure nrmse nanocubes_64"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recommend_of_a_folder_alone_lists_what_is_good(folder, capsys):
+    assert main(["recommend", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "note: no tilts were asked for" in out
+    assert "HAADF tilts" in out.splitlines()[0]
+
+
 def test_status_for_programs(folder, capsys):
     journal = folder / "trials.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)

@@ -28,13 +28,34 @@ def test_walltimes_are_read_as_they_are_written(seconds: int) -> None:
     assert parse_walltime(walltime_text(seconds)) == seconds
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("2h", 7200), ("90m", 5400), ("1d", 86400), ("1d12h", 129600), ("1 H 30 min", 5400)],
+)
+def test_units_do_as_well(text: str, seconds: int) -> None:
+    assert parse_walltime(text) == seconds
+
+
 def test_days_count() -> None:
     assert parse_walltime("2-03:04:05") == 2 * 86400 + 3 * 3600 + 4 * 60 + 5
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "3600", "1:30", "00:00:00", "01:60:00", "01:00:61", "-1:00:00", "1 h", "1:00:00:00"],
+    [
+        "",
+        "3600",
+        "1:30",
+        "00:00:00",
+        "01:60:00",
+        "01:00:61",
+        "-1:00:00",
+        "0h",
+        "1:00:00:00",
+        "h",
+        "2x",
+        "30m1h",
+    ],
 )
 def test_other_forms_are_refused(text: str) -> None:
     with pytest.raises(BadInput) as caught:
@@ -167,7 +188,7 @@ def test_a_drained_run_writes_its_report_whatever_is_asked(
         watch.close()
         return Summary(4, 2, 0, 0, drained=True)
 
-    def disturbed(out: Path, cells: object) -> SimpleNamespace:
+    def disturbed(out: Path, cells: object, on_cell: object) -> SimpleNamespace:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             signal.raise_signal(number)
         return SimpleNamespace(index=out)
