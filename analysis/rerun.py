@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Method, Weights
 from ..recon_core.metrics import nrmse_by_element
-from ..recon_core.result import History
+from ..recon_core.result import History, Reconstruction
 from ..recon_core.tiltseries import TiltSeries
 from ..sweep.evaluate import reconstruct_trial
 from ..sweep.study import Study
@@ -193,6 +193,7 @@ class Rerun:
     series : the data of the cell.
     weights : of the fused trial; None without one.
     differences : scores that differ from the recorded ones.
+    solved : the fused reconstruction with its record; None without one.
     """
 
     slices: SliceSet
@@ -200,6 +201,7 @@ class Rerun:
     series: TiltSeries
     weights: Weights | None = None
     differences: tuple[Difference, ...] = ()
+    solved: Reconstruction | None = None
 
 
 def cells_from_middle(study: Study, wanted: Mapping[str, object] | None = None) -> list[Cell]:
@@ -274,7 +276,7 @@ def rerun_best(
     if not rows:
         raise BadInput("no good trial", key="cell", value=dict(cell.values), accepted="another")
     volumes: dict[str, Array] = {}
-    history, weights = History(), None
+    history, weights, fused = History(), None, None
     differences: list[Difference] = []
     for method, row in rows.items():
         trial = study.trial(cell, method, int(row["number"]), weights_of_row(row))
@@ -283,10 +285,10 @@ def rerun_best(
         score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
         differences += filter(None, [difference(row, score)])
         if method is Method.FUSED:
-            history, weights = solved.history, trial.weights
+            history, weights, fused = solved.history, trial.weights, solved
     title = titled(condition_label(dict(cell.values)), differences)
     shown = SliceSet(truth.volumes, volumes, truth.elements, series.voxel_size_nm, title)
-    return Rerun(shown, history, series, weights, tuple(differences))
+    return Rerun(shown, history, series, weights, tuple(differences), fused)
 
 
 def best_rows(

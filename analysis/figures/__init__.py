@@ -38,11 +38,14 @@ class Entry:
         :data:`CELL`, :data:`VOLUMES`, :data:`TILTS`.
     draw : the figure of a :class:`tomoatlas.analysis.figures.source.Source`, whose properties are
         computed when they are asked for; it raises BadInput for what the source cannot give.
+    check : raises BadInput where this machine lacks what the figure needs; called before anything
+        is computed, which may take minutes.
     """
 
     shows: str
     needs: str
     draw: Callable[[Source], Figure]
+    check: Callable[[], None] = lambda: None
 
 
 _HERE = "tomoatlas.analysis.figures"
@@ -61,6 +64,8 @@ FIGURES: Registry[Entry] = Registry(
         "overlay": f"{_HERE}.pictures:OVERLAY_FIGURE",
         "render": f"{_HERE}.render:RENDER_FIGURE",
         "stoichiometry": f"{_HERE}.chemistry:STOICHIOMETRY_FIGURE",
+        "terms": f"{_HERE}.projections:TERMS_FIGURE",
+        "projections": f"{_HERE}.projections:PROJECTIONS_FIGURE",
         "convergence": f"{_HERE}.pictures:CONVERGENCE_FIGURE",
         "pareto": f"{_HERE}.pareto:PARETO_FIGURE",
         "tilts": f"{_HERE}.fourier:TILTS_FIGURE",
@@ -96,6 +101,7 @@ def draw_figure(name: str, source: Source) -> Figure:
     from .draw import own_look
 
     entry = FIGURES.get(name)
+    entry.check()
     with own_look():
         return entry.draw(source)
 

@@ -241,4 +241,5 @@ RENDER_FIGURE = Entry(
     "Fig. 4c: surfaces in 3D (extra: render)",
     VOLUMES,
     lambda source: render_figure(source.comparison),
+    check_rendering,
 )
