@@ -66,6 +66,7 @@ FIGURES: Registry[Entry] = Registry(
         "stoichiometry": f"{_HERE}.chemistry:STOICHIOMETRY_FIGURE",
         "terms": f"{_HERE}.projections:TERMS_FIGURE",
         "projections": f"{_HERE}.projections:PROJECTIONS_FIGURE",
+        "dose": f"{_HERE}.dose:DOSE_FIGURE",
         "convergence": f"{_HERE}.pictures:CONVERGENCE_FIGURE",
         "pareto": f"{_HERE}.pareto:PARETO_FIGURE",
         "tilts": f"{_HERE}.fourier:TILTS_FIGURE",

@@ -7,11 +7,13 @@ import pytest
 
 import tomoatlas as ta
 from tomoatlas.analysis.figures import CELL, FIGURES, Entry, draw_figure
+from tomoatlas.analysis.figures.dose import Exposure, dose_figure, exposed
 from tomoatlas.analysis.figures.projections import projections_figure
 from tomoatlas.analysis.figures.source import Source
 from tomoatlas.recon_core.contrast import contrast_of
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.metrics.misfit import expected_counts
+from tomoatlas.sweep.evaluate import evaluate
 
 
 @pytest.mark.parametrize("tilts", [5, 0])
@@ -40,3 +42,20 @@ def test_what_a_machine_lacks_is_refused_before_anything_is_computed(tmp_path, m
     with pytest.raises(BadInput) as caught:
         draw_figure("needy", Source((tmp_path,)))
     assert caught.value.key == "here"
+
+
+def test_a_dose_of_one_is_the_condition_itself():
+    study = ta.parse_study(
+        """[study]\nname = "dose"\n[specimen]\nkind = "nanocubes"\nsize = 16\n"""
+        """[acquisition]\nhaadf_tilts = 5\nchemical_tilts = 3\n[solver]\nmax_iterations = 5\n"""
+    )
+    weights = ta.Weights(haadf=0.1, tv=1.0)
+    same, more = (exposed(study, weights, factor) for factor in (1.0, 1000.0))
+    specimen = ta.make_specimen("nanocubes", size=16)
+    trial = study.trial(study.cells()[0], ta.Method.FUSED, 0, weights)
+    assert same.nrmse == pytest.approx(tuple(evaluate(study, trial).nrmse_by_element.values()))
+    assert np.mean(more.nrmse) < np.mean(same.nrmse)
+    nothing = Exposure(0.5, (np.inf,) * 4, (1.4,) * 4)
+    left, right = dose_figure([nothing, same, more], specimen.elements, 2.0).axes
+    assert np.isnan(left.lines[0].get_ydata()[0])
+    assert right.lines[0].get_ydata()[1] == same.nrmse[0]

@@ -1,0 +1,141 @@
+"""Resolution over dose: what more electrons would resolve (Supp. 6 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from ...recon_core.errors import BadInput
+from ...recon_core.methods import Method, Weights
+from ...recon_core.metrics import nrmse_by_element
+from ...recon_core.metrics.resolution import AGAINST_TRUTH, shell_correlation
+from ...sweep.evaluate import reconstruct_trial
+from ...sweep.study import Study
+from ...sweep.study.trial import Cell
+from ..style import condition_label
+from . import CELL, Entry
+from .pictures import element_colours
+from .source import Source
+
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Doses over that of the condition."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What one dose reaches.
+
+    Parameters
+    ----------
+    factor : the dose over that of the condition.
+    resolution_nm : of each element, against the truth; infinite where nothing is resolved.
+    nrmse : of each element.
+    """
+
+    factor: float
+    resolution_nm: tuple[float, ...]
+    nrmse: tuple[float, ...]
+
+
+def exposed(study: Study, weights: Weights, factor: float) -> Exposure:
+    """Simulate a condition at another dose, and reconstruct it by the fused method.
+
+    The weights follow the dose as best weights do: TV with its square root, as the likelihood grows
+    with the counts, and HAADF with its inverse, as the error of its model does not shrink.
+
+    Parameters
+    ----------
+    study : of one condition, without axes.
+    weights : that are good at a factor of 1.
+    factor : the dose over that of the study, in both modalities.
+    """
+    planned = study.acquisition
+    at = study.model_copy(update={"acquisition": planned.model_copy(update=_dosed(study, factor))})
+    follow = replace(weights, haadf=weights.haadf / factor, tv=weights.tv * np.sqrt(factor))
+    trial = at.trial(Cell(0), Method.FUSED, 0, follow)
+    solved, truth, series = reconstruct_trial(at, trial, "cpu")
+    pairs = list(zip(solved.volumes, truth.volumes, strict=True))
+    found = [shell_correlation(mine, true, series.voxel_size_nm) for mine, true in pairs]
+    return Exposure(
+        factor,
+        tuple(each.resolution_nm(AGAINST_TRUTH) for each in found),
+        tuple(float(score) for score in nrmse_by_element(solved.volumes, truth.volumes)),
+    )
+
+
+def _dosed(study: Study, factor: float) -> dict[str, Any]:
+    """Keys of the acquisition at another dose: that itself, or the SNRs, 1 + mean counts."""
+    planned = study.acquisition
+    if planned.dose_e_per_A2 is not None:
+        return {"dose_e_per_A2": planned.dose_e_per_A2 * factor}
+    if planned.dwell_us is not None:
+        raise BadInput("a dwell time", key="acquisition.dwell_us", accepted="a dose, or SNRs")
+
+    def scaled(snr: float) -> float:
+        return 1.0 + (snr - 1.0) * factor
+
+    chemical = planned.chemical_snr
+    if isinstance(chemical, dict):
+        found: Any = {e: scaled(s) for e, s in chemical.items()}
+    else:
+        found = scaled(chemical)
+    return {"haadf_snr": scaled(planned.haadf_snr), "chemical_snr": found}
+
+
+def dose_figure(
+    found: Sequence[Exposure], elements: tuple[str, ...], finest_nm: float, title: str = ""
+) -> Figure:
+    """Resolution and NRMSE of each element over the dose.
+
+    Parameters
+    ----------
+    found : by dose.
+    elements : chemical symbols.
+    finest_nm : the finest that voxels can show, two of them.
+    title : the condition.
+    """
+    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    colours, factors = element_colours(elements), [each.factor for each in found]
+    for i, element in enumerate(elements):
+        resolved = np.array([each.resolution_nm[i] for each in found])
+        # What is not resolved at all has no place on the axis: the line ends there.
+        shown = np.where(np.isfinite(resolved), resolved, np.nan)
+        left.plot(factors, shown, "o-", color=colours[element], label=element)
+        right.plot(factors, [each.nrmse[i] for each in found], "o-", color=colours[element])
+    left.axhline(finest_nm, color="0.6", linewidth=0.8, linestyle=":", label="two voxels: the end")
+    left.set_ylabel(f"resolution / nm: correlation {AGAINST_TRUTH:g} with the truth")
+    right.set_ylabel("NRMSE")
+    left.legend(frameon=False, fontsize=8)
+    for ax in (left, right):
+        _dose_axis(ax, factors)
+    heading = "Resolution over dose, fused; weights follow the dose"
+    figure.suptitle("\n".join(filter(None, (heading, title))))
+    return figure
+
+
+def _dose_axis(ax: Axes, factors: Sequence[float]) -> None:
+    ax.set(xscale="log", xlabel="dose over that of the condition (logarithmic)")
+    ax.set_xticks(factors, [f"{factor:g}" for factor in factors])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(bottom=0.0)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _dose(source: Source) -> Figure:
+    weights = source.fused.weights
+    if weights is None:
+        raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
+    at, slices = source.study.at(source.cell), source.fused.slices
+    found = [exposed(at, weights, factor) for factor in FACTORS]
+    title = condition_label(dict(source.cell.values))
+    return dose_figure(found, slices.elements, 2.0 * slices.voxel_size_nm, title)
+
+
+DOSE_FIGURE = Entry("Supp. 6, 7: resolution over dose (6 solves)", CELL, _dose)
