@@ -61,7 +61,7 @@ def _facts(found: Plan) -> dict[str, str]:
 def _rows(found: Plan) -> Iterator[tuple[str, ...]]:
     """Every channel: what it takes, and what it gives."""
     choice = found.choice
-    dwell = {name: f"{value:.4g}" for name, value in found.dwell_us.items()}
+    dwell = {name: dose_label(value) for name, value in found.dwell_us.items()}
     snr = {name: f"{value:.4g}" for name, value in found.snr.items()}
     yield "HAADF", str(choice.images), dwell["haadf"], snr["HAADF"], "–", "–"
     for name, each in found.by_element.items():
