@@ -387,7 +387,7 @@ def _settings(text: str, source: Path) -> Mapping[str, Any]:
     """The tables of a study from its TOML text, not validated."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"study is not TOML: {error}", source=source) from error
 
 

@@ -305,6 +305,6 @@ def _origin(sites: Mapping[str, SiteFile], name: str) -> str | None:
 def _parsed(text: str, source: str) -> Site:
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
     return validated(data, Site, source)

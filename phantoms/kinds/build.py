@@ -150,7 +150,7 @@ def described(path: str | Path) -> SpecimenKind:
 def _described(path: str, modified: int, size: int) -> SpecimenKind:  # noqa: ARG001
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"not TOML: {error}", source=path, accepted="a TOML file") from error
     return _kind(path, Path(path).stem, data)
 

@@ -41,6 +41,8 @@ from .trial import GAMMA, Cell, Scalar, Scale, Trial, weights_of
 
 MOST_BYTES = 16 << 20
 """Of a study file."""
+MOST_LEVELS = 32
+"""Of tables and lists in each other in a study file; the tables of a study have four."""
 
 
 class Study(Table):
@@ -361,13 +363,27 @@ def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".
 def _parsed(text: str, source: str | Path, folder: Path) -> Study:
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits
         raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
+    if _deeper_than(MOST_LEVELS, data):
+        accepted = f"up to {MOST_LEVELS} levels"
+        raise BadInput("tables nested too deeply", source=source, accepted=accepted)
     if isinstance(data.get("axes"), dict):
         # TOML reads an unquoted dotted path as nested tables; both forms mean the same axis.
         data["axes"] = flattened(data["axes"])
     _refuse_snr_and_dose(data, source)
     return _validated(located(with_defaults(data, source), folder), source)
+
+
+def _deeper_than(levels: int, data: dict[str, Any]) -> bool:
+    """Whether tables and lists lie in each other so deep that functions would call themselves
+    too often.
+    """
+    level: list[Any] = [data]
+    for _ in range(levels):
+        below = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [value for each in below for value in each if isinstance(value, dict | list)]
+    return bool(level)
 
 
 def _refuse_snr_and_dose(data: Mapping[str, Any], source: str | Path) -> None:

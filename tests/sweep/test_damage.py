@@ -95,6 +95,16 @@ def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
     assert str(refused.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[x]\na = " + "[" * 3000 + "]" * 3000, ".".join("a" * 500) + " = 1", "a = " + "9" * 5000],
+)
+def test_toml_that_no_reader_can_follow_is_refused(text: str) -> None:
+    for damaged in (f"{SMALL}\n{text}", text):
+        with pytest.raises(BadInput):
+            parse_study(damaged)
+
+
 def test_what_is_no_file_of_a_study_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.toml")
     with (tmp_path / "large.toml").open("wb") as file:
