@@ -9,6 +9,9 @@ not enter twice; scores are taken outside the clock. One iteration is a pair of 
 modality, what the start costs included. Run:
 
     NUMBA_NUM_THREADS=1 OMP_NUM_THREADS=1 python tests/benchmarks/yardstick.py [KIND [SIZE ...]]
+        [edition=N]
+
+with our settings of an edition, the newest if none is named.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from authors import START, Authors, Steps, authors
-from common import PAPER_SNR, score, table
+from common import PAPER_SNR, edition_in, score, table
 
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
@@ -40,7 +43,10 @@ Box = Sequence[tuple[float, float]]
 
 SNR = {"nanocubes": PAPER_SNR, "composite": {"Co": 1.92, "Ni": 2.89, "O": 2.69}}
 SIZES, SEEDS, TUNING_SEED = (32, 48), (0, 1), 100
-OURS: Box = ((0.003, 30.0), (0.1, 5.0))  # haadf, tv
+OURS: dict[str, Box] = {  # haadf, tv in the units of solver.noise
+    "counts": ((0.003, 30.0), (0.1, 5.0)),
+    "residual": ((0.01, 10.0), (0.3, 6.0)),
+}
 THEIRS: dict[str, Box] = {  # HAADF, chemistry, tv
     "nanocubes": ((3.0, 1000.0), (0.02, 3.0), (0.01, 1.0)),
     "composite": ((30.0, 10000.0), (0.3, 30.0), (0.04, 4.0)),
@@ -98,7 +104,9 @@ def condition(kind: str, size: int, seed: int) -> tuple[Specimen, TiltSeries]:
     return make_specimen(kind, size, 0), simulate(fine, plan, seed)
 
 
-def trace_ours(series: TiltSeries, truth: Specimen, weights: Weights) -> Trace:
+def trace_ours(
+    series: TiltSeries, truth: Specimen, weights: Weights, settings: SolverSettings
+) -> Trace:
     """Solve by this project's solver, until its own stopping rule ends it."""
     watch, scored, steps = Stopwatch(), [], 0
 
@@ -109,7 +117,7 @@ def trace_ours(series: TiltSeries, truth: Specimen, weights: Weights) -> Trace:
             scored.append((steps, *watch.pause(lambda: score(volumes, truth))))
         return 0.0
 
-    found = reconstruct(series, Method.FUSED, weights, SolverSettings(), monitor)
+    found = reconstruct(series, Method.FUSED, weights, settings, monitor)
     end = watch.pause(lambda: score(found.volumes, truth))
     if steps % EVERY:
         scored.append((steps, *end))
@@ -163,10 +171,12 @@ def near(point: Array) -> Box:
     return [(value / NEAR, value * NEAR) for value in point]
 
 
-def best(kind: str, size: int, boxes: tuple[Box, Box], further: bool) -> tuple[Array, Array]:
+def best(
+    kind: str, size: int, boxes: tuple[Box, Box], further: bool, settings: SolverSettings
+) -> tuple[Array, Array]:
     """The best weights of both on the noise that is not reported: ours, theirs."""
     truth, series = condition(kind, size, TUNING_SEED)
-    algorithm, settings = authors(series), SolverSettings()
+    algorithm = authors(series)
 
     def ours(point: Array) -> float:
         weights = Weights(*point.tolist())
@@ -183,36 +193,46 @@ def best(kind: str, size: int, boxes: tuple[Box, Box], further: bool) -> tuple[A
     )
 
 
-def main(kind: str, sizes: Sequence[int]) -> None:
+def main(kind: str, sizes: Sequence[int], settings: SolverSettings) -> None:
     """Print two rows for each size and noise seed: ours, and the authors' algorithm."""
     numba.set_num_threads(1)
     header = ("specimen", "noise", "solver", "weights", "NRMSE", "by element", "totals / truth")
     header += ("iterations", "seconds", "to 1 % of its last", "to 1 % above our last")
-    table(header, rows(kind, sizes))
+    table(header, rows(kind, sizes, settings))
 
 
-def rows(kind: str, sizes: Sequence[int]) -> Iterator[tuple[object, ...]]:
+def rows(kind: str, sizes: Sequence[int], settings: SolverSettings) -> Iterator[tuple[object, ...]]:
     """The rows of one specimen; weights found at one size centre the search at the next."""
-    boxes = (OURS, THEIRS[kind])
+    boxes = (OURS[settings.noise], THEIRS[kind])
     for number, size in enumerate(sizes):
-        ours, theirs = best(kind, size, boxes, number > 0)
+        ours, theirs = best(kind, size, boxes, number > 0, settings)
         boxes = (near(ours), near(theirs))
         for seed in SEEDS:
-            yield from compared(kind, size, seed, Weights(*ours), Steps(*theirs))
+            yield from compared(
+                condition(kind, size, seed),
+                Weights(*ours),
+                Steps(*theirs),
+                settings,
+                (f"{kind} {size}³", seed),
+            )
 
 
 def compared(
-    kind: str, size: int, seed: int, weights: Weights, steps: Steps
+    given: tuple[Specimen, TiltSeries],
+    weights: Weights,
+    steps: Steps,
+    settings: SolverSettings,
+    names: tuple[str, int],
 ) -> Iterator[tuple[object, ...]]:
     """The two rows of one noise seed, the second with its ratios to the first."""
-    truth, series = condition(kind, size, seed)
+    truth, series = given
     algorithm = authors(series)
-    trace_ours(series, truth, weights)  # compiles and caches outside the clock
-    ours, theirs = trace_ours(series, truth, weights), trace_theirs(algorithm, truth, steps)
+    trace_ours(series, truth, weights, settings)  # compiles and caches outside the clock
+    ours = trace_ours(series, truth, weights, settings)
+    theirs = trace_theirs(algorithm, truth, steps)
     for name, used, trace in (("ours", weights, ours), ("authors'", steps, theirs)):
         yield (
-            f"{kind} {size}³",
-            seed,
+            *names,
             name,
             ", ".join(f"{field} {value:.3g}" for field, value in vars(used).items()),
             _ratio(trace.last, ours.last, ".3f"),
@@ -239,5 +259,7 @@ def _reached(trace: Trace, ours: Trace) -> str:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    main(given[0] if given else "nanocubes", [int(size) for size in given[1:]] or SIZES)
+    words = sys.argv[1:]
+    chosen = edition_in(words)[1]
+    kind = words[0] if words else "nanocubes"
+    main(kind, [int(size) for size in words[1:]] or SIZES, chosen)
