@@ -26,16 +26,21 @@ def test_every_shipped_study_is_valid_and_says_what_it_answers(name):
 
 def test_the_names():
     assert shipped_names() == (
+        "composite_128",
         "composite_64",
+        "composite_64_seeds",
         "fig4_nanocubes",
         "fig4_nanocubes_128",
         "fig4_nanocubes_64",
         "figs10_composite",
         "figs21_snr",
         "fixed_dose",
+        "nanocubes_128",
         "nanocubes_64",
+        "nanocubes_64_seeds",
         "quickstart",
         "snr_64",
+        "snr_64_seeds",
     )
 
 
