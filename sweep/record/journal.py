@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import tempfile
 import uuid
 import zlib
@@ -65,6 +66,9 @@ class Journal:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
             raise _unwritable(self.path, error) from error
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):  # some devices could be read for ever
+            os.close(self._file)
+            raise BadInput("not a file", source=self.path, accepted="a writable study folder")
         self._lock: FolderLock | None = None
         self._held, self._state = _Held(), _State()
         self._lost: JournalLost | None = None

@@ -95,6 +95,16 @@ def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
     assert str(refused.value).isprintable()
 
 
+def test_a_journal_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    study = small_study()
+    run(study, tmp_path, InlineExecutor(bowl))
+    journal = tmp_path / "trials.jsonl"
+    journal.unlink()
+    journal.symlink_to("/dev/full")
+    with pytest.raises(BadInput):
+        run(study, tmp_path, InlineExecutor(raising_bowl))
+
+
 @pytest.mark.parametrize(
     "text",
     ["[x]\na = " + "[" * 3000 + "]" * 3000, ".".join("a" * 500) + " = 1", "a = " + "9" * 5000],
