@@ -110,7 +110,7 @@ def test_the_commands_of_a_report_run_when_pasted(study_file, tmp_path, monkeypa
     assert main(["run", str(study_file), "--out", str(out), "--workers", "1", "-q"]) == 0
     assert len(list((out / "report" / "slices").iterdir())) == 1
     page = (out / "report" / "index.html").read_text(encoding="utf-8")
-    text = html.unescape(re.search(r'<pre id="commands">(.*?)</pre>', page, re.S)[1])
+    text = html.unescape(re.search(r'<pre id="commands"[^>]*>(.*?)</pre>', page, re.S)[1])
     lines = [shlex.split(line, comments=True) for line in text.splitlines() if line]
     assert {line[0] for line in lines} == {"tomoatlas"}
     monkeypatch.chdir(tmp_path)
