@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -28,6 +28,7 @@ from .style import METHOD_LABELS, METHOD_STYLE, condition_label
 from .table import best_trial, good_trials, trials_of_cell
 
 Array = NDArray[np.float32]
+OnSolve = Callable[[int, int], None]
 
 # The colours of Okabe and Ito's set that no method uses.
 _MORE_COLOURS = ("#CC79A7", "#009E73", "#D55E00", "#F0E442")
@@ -255,6 +256,7 @@ def rerun_best(
     trials: pd.DataFrame,
     methods: Sequence[Method] = tuple(METHOD_LABELS),
     device: str = "cpu",
+    on_solve: OnSolve | None = None,
 ) -> Rerun:
     """Run the best trial of each method in ``cell`` again; methods without one are left out.
 
@@ -267,6 +269,7 @@ def rerun_best(
     trials : the table of all trials, see :func:`tomoatlas.analysis.table.trials_table`.
     methods : to run, in this order.
     device : name of what to compute on.
+    on_solve : called with the number of trials solved and their total, as they end.
 
     Raises
     ------
@@ -282,6 +285,8 @@ def rerun_best(
         trial = study.trial(cell, method, int(row["number"]), weights_of_row(row))
         solved, truth, series = reconstruct_trial(study, trial, device)
         volumes[method] = solved.volumes
+        if on_solve is not None:
+            on_solve(len(volumes), len(rows))
         score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
         differences += filter(None, [difference(row, score)])
         if method is Method.FUSED:

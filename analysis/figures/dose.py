@@ -133,7 +133,11 @@ def _dose(source: Source) -> Figure:
     if weights is None:
         raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
     at, slices = source.study.at(source.cell), source.fused.slices
-    found = [exposed(at, weights, factor) for factor in FACTORS]
+    found = []
+    for factor in FACTORS:
+        found.append(exposed(at, weights, factor))
+        if source.on_solve is not None:
+            source.on_solve(len(found), len(FACTORS))
     title = condition_label(dict(source.cell.values))
     return dose_figure(found, slices.elements, 2.0 * slices.voxel_size_nm, title)
 

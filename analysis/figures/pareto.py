@@ -21,7 +21,7 @@ from ...recon_core.result import Status
 from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
-from ..rerun import difference, titled, weights_of_row
+from ..rerun import OnSolve, difference, titled, weights_of_row
 from ..style import condition_title
 from ..table import best_trial
 from . import CELL, Entry
@@ -56,7 +56,11 @@ class Compromise:
 
 
 def compromises(
-    study: Study, cell: Cell, weights: Weights, tvs: Sequence[float], device: str = "cpu"
+    study: Study,
+    cell: Cell,
+    weights: Weights,
+    tvs: Sequence[float],
+    on_solve: OnSolve | None = None,
 ) -> list[Compromise]:
     """Reconstruct ``cell`` at one HAADF weight and every TV weight.
 
@@ -66,7 +70,7 @@ def compromises(
     cell : the condition to reconstruct.
     weights : of which all but ``tv`` are kept.
     tvs : TV weights, > 0.
-    device : what to compute on, as the command line names it.
+    on_solve : called with the number of points and their total, as they are solved.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def compromises(
     found = []
     for number, tv in enumerate(tvs):
         trial = study.trial(cell, Method.FUSED, number, replace(weights, tv=float(tv)))
-        solved, truth, _ = reconstruct_trial(study, trial, device)
+        solved, truth, _ = reconstruct_trial(study, trial)
         history = solved.history
         score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
         data = history.haadf[-1] + history.chemistry[-1]
@@ -83,6 +87,8 @@ def compromises(
         variation = history.tv[-1] / float(tv)
         finished = solved.status is Status.CONVERGED
         found.append(Compromise(float(tv), data, variation, score, finished))
+        if on_solve is not None:
+            on_solve(len(found), len(tvs))
     return found
 
 
@@ -204,7 +210,7 @@ def _compromises(source: Source, best: Weights) -> list[Compromise]:
     """Over the range searched, and at the best trial's weight."""
     # The best weight as it was tried, not the nearest of a grid: its point must be the record's.
     tvs = {*np.geomspace(*source.space["tv"], STEPS).tolist(), best.tv}
-    return compromises(source.study, source.cell, best, sorted(tvs))
+    return compromises(source.study, source.cell, best, sorted(tvs), source.on_solve)
 
 
 def _best_fused(source: Source) -> pd.Series:

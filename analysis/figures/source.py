@@ -26,7 +26,7 @@ from ..atlas import atlas_of, load_atlas
 from ..cells import Cells, one_condition, parsed
 from ..journal import JournalReader
 from ..maps import Page, pages
-from ..rerun import Rerun, SliceSet, cells_from_middle, representative_cell, rerun_best
+from ..rerun import OnSolve, Rerun, SliceSet, cells_from_middle, representative_cell, rerun_best
 from ..style import condition_title, literal
 from ..table import trials_of_cell
 
@@ -41,6 +41,7 @@ class Source:
     ----------
     paths : one study folder, one atlas, or files of volumes or tilts, the truth first.
     wanted : the condition, in the grammar of :mod:`tomoatlas.analysis.cells`.
+    on_solve : called with the number of trials solved again and their total, as they end.
 
     Raises
     ------
@@ -49,6 +50,7 @@ class Source:
 
     paths: tuple[Path, ...]
     wanted: Cells = ()
+    on_solve: OnSolve | None = None
 
     def __post_init__(self) -> None:
         parsed(self.wanted)
@@ -137,7 +139,7 @@ class Source:
     @cached_property
     def rerun(self) -> Rerun:
         """The best trials of :attr:`cell`, reconstructed again."""
-        return rerun_best(self.study, self.cell, self.trials)
+        return rerun_best(self.study, self.cell, self.trials, on_solve=self.on_solve)
 
     @cached_property
     def fused(self) -> Rerun:

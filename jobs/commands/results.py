@@ -147,6 +147,7 @@ def figure(
     from ...analysis.figures import FIGURES, draw_figure
     from ...analysis.figures.draw import kind_of, save_figure
     from ...analysis.figures.source import Source
+    from ..terminal import SolveProgress
 
     if as_list:
         return print_entries(FIGURES, lambda _, entry: f"{entry.shows}  [{entry.needs}]")
@@ -161,7 +162,7 @@ def figure(
     # An unknown name or a plugin that does not load ends here too.
     FIGURES.get(name)
     refuse_existing(out, force)
-    source = Source(paths, cell)
+    source = Source(paths, cell, None if quiet else SolveProgress(name))
     save_figure(draw_figure(name, source), out)
     if not quiet:
         print_notes(source.notes, err=True)

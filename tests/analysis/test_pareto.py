@@ -28,7 +28,11 @@ max_iterations = 80
 def test_more_tv_weight_buys_less_variation_with_worse_data_terms():
     study = parse_study(TINY)
     cell = study.cells()[0]
-    found = compromises(study, cell, Weights(0.05), [0.1, 1.0, 10.0])
+    solved: list[tuple[int, int]] = []
+    found = compromises(
+        study, cell, Weights(0.05), [0.1, 1.0, 10.0], lambda *counts: solved.append(counts)
+    )
+    assert solved == [(1, 3), (2, 3), (3, 3)]
     assert [p.tv for p in found] == [0.1, 1.0, 10.0]
     assert found[0].variation > found[1].variation > found[2].variation > 0
     assert found[0].data < found[1].data < found[2].data
