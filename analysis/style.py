@@ -124,8 +124,8 @@ def value_label(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-LONGEST_TICK = 24
-"""Characters of the longest text beside an axis: a path is told by its end."""
+LONGEST_TICK = 26
+"""Characters of the longest text beside an axis: a path is told by its end, a method in full."""
 
 
 def tick_label(value: object) -> str:
@@ -138,7 +138,7 @@ def tick_label(value: object) -> str:
     Examples
     --------
     >>> tick_label(47.0), tick_label("/data/of/somebody/in/a/folder/one.h5")
-    ('47', '…body/in/a/folder/one.h5')
+    ('47', '…mebody/in/a/folder/one.h5')
     """
     label = value_label(value)
     return literal(label if len(label) <= LONGEST_TICK else f"…{label[1 - LONGEST_TICK :]}")

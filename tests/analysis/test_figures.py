@@ -24,7 +24,7 @@ from tomoatlas.analysis.figures.maps import (
     weights_figure,
 )
 from tomoatlas.analysis.maps import Page, pages
-from tomoatlas.analysis.style import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS
+from tomoatlas.analysis.style import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS, tick_label
 from tomoatlas.recon_core.methods import Method
 
 HAADF, CHEMICAL = [9, 35, 71], [5, 9, 18, 36]
@@ -308,3 +308,7 @@ def test_the_same_figure_is_the_same_file():
     assert figure_bytes(nrmse_figure(page_of()), "png") == figure_bytes(
         nrmse_figure(page_of()), "png"
     )
+
+
+def test_every_method_is_named_in_full_beside_an_axis():
+    assert [tick_label(label) for label in METHOD_LABELS.values()] == [*METHOD_LABELS.values()]
