@@ -201,9 +201,9 @@ def test_and_in_a_note_and_on_the_page(solved: Path, capsys: pytest.CaptureFixtu
     rewritten(solved, moved)
     out = solved / "slices.png"
     assert main(["figure", "slices", str(solved), "--out", str(out)]) == 0
-    notes = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr().err.splitlines()
+    notes = [line for line in said if line.startswith("note: ")]
     assert len(notes) == 1
-    assert notes[0].startswith("note: ")
     write_report(solved, ["all"])
     reader = JournalReader(solved)
     kept = kept_slices(solved / "report" / "slices", reader.study, reader.trials)

@@ -1,10 +1,12 @@
 """How many trials a map needs until its weights are right: searches over all cells of a map.
 
-Landscapes are smooth fits to the committed journals: fig4_nanocubes_64 (56 cells with HAADF) and
-fig4_nanocubes_128 (16 cells), with the fit of 64³ as its half size. A trial's score is the fit's,
-times a factor that all trials of its cell share (0.9 %) and a roughness (0.2 %). Regret is the
-noise-free value of the trial that a cell would choose, over the best of its fit, less one. What is
-proposed comes from the plans of the product, at their own lag. Run:
+Landscapes are of two kinds. "Fit": smooth fits to the committed journals fig4_nanocubes_64 (56
+cells with HAADF) and fig4_nanocubes_128 (16 cells, with the fit of 64³ as its half size); a trial's
+score is the fit's, times a factor that all trials of its cell share (0.9 %) and a roughness
+(0.2 %). "Dense": the grids of dense.py, 12 cells of either specimen, SNR among the axes; a trial's
+score is that of the solver itself, between the points by splines. Regret is the noise-free value of
+the trial that a cell would choose, over the best of its landscape, less one. What is proposed comes
+from the plans of the product, at their own lag. Run:
 
     python tests/benchmarks/regret_map.py [SEEDS [FIGURE]]
 """
@@ -15,11 +17,14 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
+import dense
 import matplotlib.pyplot as plt
 import numpy as np
 from common import table
@@ -29,69 +34,141 @@ from tomoatlas.recon_core.methods import Weights
 from tomoatlas.sweep.search import searches
 from tomoatlas.sweep.search.plans import plans
 from tomoatlas.sweep.search.propose import at_unit, unit_of
-from tomoatlas.sweep.study import parse_study
+from tomoatlas.sweep.study import Study, parse_study
 from tomoatlas.sweep.study.identity import short_seed
 from tomoatlas.sweep.study.trial import Trial
 
 ATLASES = Path(__file__).parents[2] / "analysis/atlases"
-TILTS = ("acquisition.haadf_tilts", "acquisition.chemical_tilts")
-SPACE = {"haadf": (1e-2, 1.0), "tv": (0.2, 4.0)}
 MEAN, WORST = 0.01, 0.03
 SHARED, ROUGH = 0.009, 0.002
 MOST, HEDGED = 15, 8
 """Trials per cell at most; of scikit-optimize, forty times slower, fewer."""
 
-RANDOM = "random"
+RANDOM, HALF = "random", "contextual, half size first"
 STRATEGIES = {
     RANDOM: 'strategy = "per-cell"',
     "scikit-optimize, per cell": 'strategy = "per-cell"\nsurrogate = "gp-hedge"\ninitial = 4',
     "per cell": 'strategy = "per-cell"\ninitial = 4',
     "contextual": 'strategy = "contextual"',
-    "contextual, half size first": 'strategy = "contextual"\nfidelity = { size = 0.5 }',
+    HALF: 'strategy = "contextual"\nfidelity = { size = 0.5 }',
 }
 COLOURS = ("#999999", "#E69F00", "#56B4E9", "#0072B2", "#009E73")
-Cell = tuple[int, ...]
+EDGE = np.linspace(0.0, 1.0, 81)
+ALL = np.stack(np.meshgrid(EDGE, EDGE), axis=-1).reshape(-1, 2)
+Cell = tuple[float, ...]
+
+
+class Landscape(ABC):
+    """Scores of all weights in the cells of a map, at its size and at half of it.
+
+    Parameters
+    ----------
+    name : of the map, as tables and the figure have it.
+    kind, size : of the specimen.
+    axes : axis path -> values.
+    scatter : of a cell's trials together, and of each alone, relative; zero if measured.
+    halves : whether there are scores at half the size.
+    edition : of the search.
+    """
+
+    name: str
+    kind: str
+    size: int
+    axes: Mapping[str, Sequence[float]]
+    space: Mapping[str, tuple[float, float]]
+    scatter = (0.0, 0.0)
+    halves = True
+    edition = 1
+
+    @abstractmethod
+    def value(self, size: int, cell: Cell, unit: np.ndarray) -> np.ndarray:
+        """Log scores of unit weights (n, 2) in a cell, free of noise."""
+
+    @abstractmethod
+    def seconds(self, size: int, cell: Cell) -> float:
+        """What a trial takes; only ratios count."""
+
+    def cells(self) -> list[Cell]:
+        """The values of the axes in every cell."""
+        return list(itertools.product(*self.axes.values()))
+
+    def study(self, strategy: str, seed: int) -> Study:
+        """The study of a search."""
+        most = HEDGED if "hedge" in STRATEGIES[strategy] else MOST
+        axes = "\n".join(f'"{path}" = {list(values)}' for path, values in self.axes.items())
+        bounds = ", ".join(f"{name} = {list(edges)}" for name, edges in self.space.items())
+        return parse_study(
+            f'[study]\nname = "regret"\nseed = {seed}\nedition = {self.edition}\n'
+            f'[specimen]\nkind = "{self.kind}"\nsize = {self.size}\n'
+            f"[search]\n{STRATEGIES[strategy]}\ntrials = {most}\n"
+            f'methods = ["fused"]\nspace = {{ {bounds} }}\n[axes]\n{axes}\n'
+        )
+
+
+class Fit(Landscape):
+    """A smooth fit to the fused scores of a committed atlas of nanocubes."""
+
+    kind = "nanocubes"
+    space: ClassVar = {"haadf": (1e-2, 1.0), "tv": (0.2, 4.0)}
+    scatter = (SHARED, ROUGH)
+
+    def __init__(self, size: int) -> None:
+        self.size, self.halves = size, size == 128
+        paths = ("acquisition.haadf_tilts", "acquisition.chemical_tilts")
+        found = [[record["cell"][path] for path in paths] for record in fused(size)]
+        self.axes = {p: sorted({v[i] for v in found}) for i, p in enumerate(paths)}
+        self.name = f"fit, {size}³, {len(self.cells())} cells"
+
+    def value(self, size: int, cell: Cell, unit: np.ndarray) -> np.ndarray:
+        return fitted(size)(np.hstack([unit, np.tile(_scaled(np.array(cell)), (len(unit), 1))]))
+
+    def seconds(self, size: int, cell: Cell) -> float:
+        return (size / self.size) ** 3
+
+
+class Dense(Landscape):
+    """Grids of the solver's own scores, and its seconds."""
+
+    edition = 3
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.size, self.axes = kind, dense.SIZE, dense.AXES
+        space = dense.study_of(kind).search.space
+        self.space = {"haadf": space.haadf, "tv": space.tv}
+        self.name = f"dense, {kind}, {self.size}³, {len(self.cells())} cells"
+
+    def value(self, size: int, cell: Cell, unit: np.ndarray) -> np.ndarray:
+        return self._grid(size, cell).value(unit)
+
+    def seconds(self, size: int, cell: Cell) -> float:
+        return self._grid(size, cell).seconds
+
+    def _grid(self, size: int, cell: Cell) -> dense.Grid:
+        return dense.grids()[self.kind, size, cell]
 
 
 @cache
 def fitted(size: int) -> RBFInterpolator:
     """A smooth fit to the logarithms of the committed fused scores of a size."""
-    fused = [r for r in records(size) if r["method"] == "fused" and r["status"] == "ok"]
-    weights = [unit_of(SPACE, Weights(**r["weights"])) for r in fused]
-    tilts = _scaled(np.array([_cell(r["cell"]) for r in fused]))
-    scores = np.log([r["nrmse"] for r in fused])
+    records = fused(size)
+    weights = [unit_of(Fit.space, Weights(**record["weights"])) for record in records]
+    tilts = _scaled(np.array([list(record["cell"].values()) for record in records]))
+    scores = np.log([record["nrmse"] for record in records])
     return RBFInterpolator(np.hstack([weights, tilts]), scores, smoothing=1e-3, degree=2)
 
 
-def records(size: int) -> list[dict]:
-    """The committed trials of a size with HAADF."""
+@cache
+def fused(size: int) -> list[dict]:
+    """The committed fused trials of a size, in cells with HAADF."""
     journal = ATLASES / f"fig4_nanocubes_{size}" / "trials.jsonl"
     found = map(json.loads, journal.read_text(encoding="utf-8").splitlines())
-    return [record for record in found if record["cell"][TILTS[0]] > 0]
-
-
-def _cell(values: dict[str, int]) -> Cell:
-    return tuple(values[path] for path in TILTS)
+    good = [each for each in found if each["method"] == "fused" and each["status"] == "ok"]
+    return [record for record in good if record["cell"]["acquisition.haadf_tilts"] > 0]
 
 
 def _scaled(tilts: np.ndarray) -> np.ndarray:
     """Tilts on axes along which scores change about as fast as along the weights."""
     return 0.2 * np.log(tilts + 1.0)
-
-
-def value(size: int, cell: Cell, unit: np.ndarray) -> np.ndarray:
-    """Log score of unit weights (n, 2) in a cell."""
-    place = np.tile(_scaled(np.array(cell)), (len(unit), 1))
-    return fitted(size)(np.hstack([unit, place]))
-
-
-@cache
-def best_of(size: int) -> dict[Cell, float]:
-    """The least log score of every cell of a map."""
-    edge = np.linspace(0.0, 1.0, 81)
-    grid = np.stack(np.meshgrid(edge, edge), axis=-1).reshape(-1, 2)
-    cells = sorted({_cell(record["cell"]) for record in records(size)})
-    return {cell: float(value(size, cell, grid).min()) for cell in cells}
 
 
 @dataclass(frozen=True)
@@ -110,39 +187,32 @@ class Searched:
         return int(there[0]) if len(there) else None
 
 
-def searched(size: int, strategy: str, seed: int) -> Searched:
+def searched(of: Landscape, strategy: str, seed: int) -> Searched:
     """One search of a whole map."""
-    rng = np.random.default_rng(short_seed("map", size, seed))
-    best = best_of(size)
-    shared = dict(zip(best, SHARED * rng.standard_normal(len(best)), strict=True))
+    rng = np.random.default_rng(short_seed("map", of.size, seed))
+    best = {cell: float(of.value(of.size, cell, ALL).min()) for cell in of.cells()}
+    typical = float(np.mean([of.seconds(of.size, cell) for cell in best]))
+    common, alone = of.scatter
+    shared = dict(zip(best, common * rng.standard_normal(len(best)), strict=True))
     measured, clean = dict.fromkeys(best, np.inf), dict.fromkeys(best, 2.0)
     regret, cost, seconds = [], [], []
-    for trial, took, learn in _trials(size, strategy, seed):
-        cell, on = _cell(dict(trial.cell.values)), trial.scale.size or size
-        true = float(value(on, cell, unit_of(SPACE, trial.weights)[None])[0])
-        score = true + shared[cell] + ROUGH * rng.standard_normal()
+    for trial, took, learn in _trials(of.study(strategy, seed), strategy, seed):
+        cell, on = tuple(value for _, value in trial.cell.values), trial.scale.size or of.size
+        true = float(of.value(on, cell, unit_of(of.space, trial.weights)[None])[0])
+        score = true + shared[cell] + alone * rng.standard_normal()
         learn(float(np.exp(score)))
-        if on == size and score < measured[cell]:
+        if on == of.size and score < measured[cell]:
             measured[cell], clean[cell] = score, true
         regret.append([np.expm1(clean[c] - best[c]) for c in best])
-        cost.append((on / size) ** 3)
+        cost.append(of.seconds(on, cell) / typical)
         seconds.append(took)
     found = np.array(regret)
-    number = np.arange(1, len(found) + 1) / len(best)
-    total = np.cumsum(cost) / len(best)
+    number, total = (np.cumsum(each) / len(best) for each in (np.ones(len(cost)), cost))
     return Searched(number, total, found.mean(axis=1), found.max(axis=1), np.array(seconds))
 
 
-def _trials(size: int, strategy: str, seed: int) -> Iterator[tuple]:
+def _trials(study: Study, strategy: str, seed: int) -> Iterator[tuple]:
     """Trials in turn, the seconds of their proposals, and what takes their scores."""
-    axes = [sorted({cell[i] for cell in best_of(size)}) for i in range(2)]
-    bounds = ", ".join(f"{name} = [{low}, {high}]" for name, (low, high) in SPACE.items())
-    most = HEDGED if "hedge" in STRATEGIES[strategy] else MOST
-    study = parse_study(
-        f'[study]\nname = "regret"\nseed = {seed}\n[specimen]\nkind = "nanocubes"\nsize = {size}\n'
-        f'[search]\n{STRATEGIES[strategy]}\ntrials = {most}\nmethods = ["fused"]\n'
-        f'space = {{ {bounds} }}\n[axes]\n"{TILTS[0]}" = {axes[0]}\n"{TILTS[1]}" = {axes[1]}\n'
-    )
     rng = np.random.default_rng(seed)
     going, waiting = plans(searches(study)), []
     while going or waiting:
@@ -153,7 +223,9 @@ def _trials(size: int, strategy: str, seed: int) -> Iterator[tuple]:
             if trial is None and not waiting:
                 going.remove(plan)
             elif trial is not None:
-                waiting.append((plan, _chance(trial, rng) if strategy == RANDOM else trial, took))
+                waiting.append(
+                    (plan, _chance(study, trial, rng) if strategy == RANDOM else trial, took)
+                )
             # As many are under way as the lag allows: the first of them ends.
             if trial is None or len(waiting) >= plan.lag:
                 while waiting:
@@ -163,8 +235,9 @@ def _trials(size: int, strategy: str, seed: int) -> Iterator[tuple]:
                         break
 
 
-def _chance(trial: Trial, rng: np.random.Generator) -> Trial:
-    weights = at_unit(SPACE, rng.random(2))
+def _chance(study: Study, trial: Trial, rng: np.random.Generator) -> Trial:
+    space = {"haadf": study.search.space.haadf, "tv": study.search.space.tv}
+    weights = at_unit(space, rng.random(2))
     return Trial(trial.cell, trial.method, trial.number, weights, "", scale=trial.scale)
 
 
@@ -173,26 +246,33 @@ def main(seeds: int, figure: str | None) -> None:
     print(f"mean <= {MEAN:.0%} and worst <= {WORST:.0%}; median of {seeds} seeds (least, most)")
     header = ["map", "search", "trials per cell", "cost per cell", "at its end", "mean", "worst"]
     header += ["ms per proposal"]
-    found: dict[tuple[int, str], list[Searched]] = {}
+    found: dict[str, dict[str, list[Searched]]] = {}
 
     def rows() -> Iterator[list[str]]:
-        for size, name in itertools.product((64, 128), STRATEGIES):
-            if size == 128 or "half" not in name:
-                found[size, name] = [searched(size, name, seed) for seed in range(seeds)]
-                yield row(size, name, found[size, name])
+        for of in landscapes():
+            for name in STRATEGIES:
+                if of.halves or name != HALF:
+                    runs = [searched(of, name, seed) for seed in range(seeds)]
+                    found.setdefault(of.name, {})[name] = runs
+                    yield row(of.name, name, runs)
 
     table(header, rows())
     if figure is not None:
         draw(found, figure)
 
 
-def row(size: int, name: str, runs: list[Searched]) -> list[str]:
+def landscapes() -> list[Landscape]:
+    """Of the table and the figure, in their order."""
+    return [Fit(64), Fit(128), *map(Dense, dense.SPECIMENS)]
+
+
+def row(of: str, name: str, runs: list[Searched]) -> list[str]:
     """One search of one map."""
     at = [run.reached() for run in runs]
     ends = [float(run.trials[-1]) for run in runs]
     times = np.concatenate([run.proposal for run in runs])
     return [
-        f"{size}³",
+        of,
         name,
         _median([np.inf if i is None else run.trials[i] for i, run in zip(at, runs, strict=True)]),
         _median([np.inf if i is None else run.cost[i] for i, run in zip(at, runs, strict=True)]),
@@ -209,24 +289,25 @@ def _median(numbers: list[float]) -> str:
     return f"{shown[0]} ({shown[1]}, {shown[2]})"
 
 
-def draw(found: dict[tuple[int, str], list[Searched]], path: str) -> None:
-    """Mean regret along the searches, against trials and against cost; bands span the seeds."""
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
-    panels = [(64, "trials"), (128, "trials"), (128, "cost")]
-    for axis, (size, what) in zip(axes, panels, strict=True):
-        for name, colour in zip(STRATEGIES, COLOURS, strict=True):
-            runs = found.get((size, name))
-            if runs:
-                _along(axis, runs, what, colour, name)
-        axis.axhline(MEAN, color="black", linewidth=0.6, linestyle=":")
-        axis.set(xscale="log", yscale="log", xlim=(0.8, 17.0), ylim=(1e-3, 1.0))
-        axis.set_title(f"{size}³, {'16' if size == 128 else '56'} cells", fontsize=10)
-        unit = "trials per cell" if what == "trials" else "full trials per cell, in device time"
-        axis.set_xlabel(unit)
-    axes[0].set_ylabel("mean regret (solid), worst (thin)")
-    handles, labels = axes[1].get_legend_handles_labels()
+def draw(found: dict[str, dict[str, list[Searched]]], path: str) -> None:
+    """Mean regret along the searches, against trials and device time; bands span the seeds."""
+    size = (3.2 * len(found), 5.6)
+    figure, axes = plt.subplots(2, len(found), figsize=size, sharey=True, layout="constrained")
+    for (name, runs), column in zip(found.items(), axes.T, strict=True):
+        for what, axis in zip(("trials", "cost"), column, strict=True):
+            for strategy, colour in zip(STRATEGIES, COLOURS, strict=True):
+                if strategy in runs:
+                    _along(axis, runs[strategy], what, colour, strategy)
+            axis.axhline(MEAN, color="black", linewidth=0.6, linestyle=":")
+            axis.set(xscale="log", yscale="log", xlim=(0.08, 17.0), ylim=(1e-3, 1.0))
+        column[0].set_title(name, fontsize=9)
+        column[0].set_xlabel("trials per cell", fontsize=9)
+        column[1].set_xlabel("device-seconds per cell, in full trials", fontsize=9)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("regret: mean (thick), worst (thin)", fontsize=9)
+    handles, labels = axes[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=110)
 
 
 def _along(axis: plt.Axes, runs: list[Searched], what: str, colour: str, name: str) -> None:

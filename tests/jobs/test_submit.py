@@ -93,7 +93,7 @@ SITE = 'about = "x"\nscheduler = "slurm"\nworkers_per_node = 2\nlaunch = "srun"\
         (["--site", "torn.toml"], None, None),
         (["--site", "two.toml"], "launch", "srun\nreboot"),
         (["--site", "bad.toml"], "rank_environment.A B", "1"),
-        (["--site", "row.toml"], "limits.0.walltime", "1 h"),
+        (["--site", "row.toml"], "limits.0.walltime", "an hour"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
@@ -105,7 +105,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     Path("two.toml").write_text(SITE.replace("srun", "srun\\nreboot"))
     Path("bad.toml").write_text(SITE + 'rank_environment = { "A B" = "1" }\n')
     Path("row.toml").write_text(
-        SITE + 'limits = [{ queue = "q", nodes = [1, 2], walltime = "1 h" }]\n'
+        SITE + 'limits = [{ queue = "q", nodes = [1, 2], walltime = "an hour" }]\n'
     )
     error = refusal(*ARGUMENTS, *argv)
     assert (error.key, error.value) == (key, value)
