@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     help="Window of an element in the unit of the energy axis.  [default: about its X-ray line]",
 )
 @click.option(
+    "--fit",
+    is_flag=True,
+    help="Fit lines to the spectra instead of windows: separates those that overlap. Name all "
+    "elements that show lines nearby.",
+)
+@click.option(
     "--angles",
     metavar="A",
     help="Tilts in degrees: a text file, LOW:HIGH:STEP or a list with commas.  "
@@ -76,8 +82,8 @@ def import_series(
 
     Reads what RosettaSciIO reads (bcf, dm3, dm4, emd, mrc, tif, hspy, nxs …), one tilt a file or
     stacks. A file is HAADF or an element by its title or name; Co=FILE says it. Maps are made of
-    spectrum images by a window about the X-ray line, less the background beside it. What was
-    understood is printed and drawn on one sheet: look at both.
+    spectrum images by a window about the X-ray line, less the background beside it, or by --fit.
+    What was understood is printed and drawn on one sheet: look at both.
     """
     from ...analysis.figures.draw import kind_of, save_figure
     from ...analysis.tilts import contact_sheet
@@ -109,6 +115,7 @@ class Given:
     ----------
     elements : separated by commas; None for those that the files name.
     windows : of elements, ``EL=LOW:HIGH`` each.
+    fit : lines instead of windows.
     angles, map_angles : of all channels, and of the maps if theirs are others; None for the files'.
     axis : direction of the tilt axis, ``auto``, ``x`` or ``y``.
     binning : pixels per edge that are added up.
@@ -116,6 +123,7 @@ class Given:
 
     elements: str | None
     windows: tuple[str, ...]
+    fit: bool
     angles: str | None
     map_angles: str | None
     axis: str
@@ -129,6 +137,9 @@ class Given:
     @cached_property
     def own(self) -> dict[str, Window]:
         """Windows by element."""
+        if self.fit and self.windows:
+            value = self.windows[0]
+            raise BadInput("no window beside --fit", key="--window", value=value, accepted="one")
         return dict(map(_window, self.windows))
 
     def choices(self) -> Choices:
@@ -141,14 +152,15 @@ class Given:
 
     def overlaps(self) -> list[str]:
         """A note on each pair of elements whose windows share counts."""
+        if self.fit:
+            return []
         from ...phantoms.formats.lines import overlaps, window_of
 
         lines = [
             self.own.get(e) or window_of(e) for e in self.named if e in self.own or not self.own
         ]
-        return [
-            f"{pair} overlap: their maps show the same counts" for pair in overlaps(tuple(lines))
-        ]
+        words = "overlap: their maps show the same counts (--fit separates them)"
+        return [f"{pair} {words}" for pair in overlaps(tuple(lines))]
 
 
 def _channels(source: str, given: Given) -> list[Channel]:
@@ -158,11 +170,11 @@ def _channels(source: str, given: Given) -> list[Channel]:
     name, equals, rest = source.partition("=")
     # A file may have = in its name: one that is there is not split.
     if equals and not Path(source).exists():
-        channels = read_channels(Path(rest), given.named, given.own)
+        channels = read_channels(Path(rest), given.named, given.own, given.fit)
         # of several channels the one that is called so, else those without a name
         meant = [c for c in channels if c.name == name] or [c for c in channels if not c.name]
         return [replace(channel, name=name) for channel in meant or channels]
-    return read_channels(Path(source), given.named, given.own)
+    return read_channels(Path(source), given.named, given.own, given.fit)
 
 
 def _window(text: str) -> tuple[str, Window]:

@@ -327,7 +327,8 @@ def _lifted(stack: Stack, notes: list[str]) -> tuple[Array, float]:
     if not np.isfinite(images).all():
         raise BadInput(f"{name} holds NaN or infinity", key=name, accepted="finite counts")
     if level > 0:
-        add_note(notes, f"{name}: beside its line {level:.4g} counts per pixel, kept as the level")
+        noise = f"what was taken off left the noise of {level:.4g} counts per pixel"
+        add_note(notes, f"{name}: {noise}, kept as the level")
     elif (level := -float(images.min())) > 0:
         add_note(
             notes, f"{name}: negative counts, as after a background; {level:.4g} added as a level"

@@ -8,7 +8,7 @@ name, in this order.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .exchange import EMD_NM
 from .files import as_float32
 from .hdf5 import is_authors_file, read_authors_series
 from .lines import Spectra, Window, window_of
+from .overlaps import fitted_maps
 from .signals import ACCEPTED, ENERGY, at, read_signals, role, roles_of
 
 Array = NDArray[np.float32]
@@ -63,7 +64,10 @@ class Channel:
 
 
 def read_channels(
-    path: Path, elements: tuple[str, ...] = (), windows: Mapping[str, Window] | None = None
+    path: Path,
+    elements: tuple[str, ...] = (),
+    windows: Mapping[str, Window] | None = None,
+    fit: bool = False,
 ) -> list[Channel]:
     """Read what a file holds.
 
@@ -72,6 +76,7 @@ def read_channels(
     path : of the file.
     elements : of which maps are made from spectrum images; empty takes those that the file names.
     windows : of elements, in the unit of the energy axis; else about the X-ray line.
+    fit : lines to the spectra instead, which separates those that overlap.
 
     Returns
     -------
@@ -87,7 +92,7 @@ def read_channels(
         return _of_series(path, read_authors_series(path))
     found = []
     for signal in read_signals(path):
-        found += list(_channels(path, signal, elements, windows or {}))
+        found += list(_channels(path, signal, elements, None if fit else windows or {}))
     if not found:
         raise BadInput("no image", source=path, accepted="images, stacks or spectrum images")
     return _without_surveys(found)
@@ -116,7 +121,7 @@ def _channels(
     path: Path,
     signal: Mapping[str, Any],
     elements: tuple[str, ...],
-    windows: Mapping[str, Window],
+    windows: Mapping[str, Window] | None,
 ) -> Iterator[Channel]:
     data, axes = _one_frame(np.asarray(signal["data"]), list(signal["axes"]), signal)
     if data.dtype.kind not in "fiub" or data.ndim != len(axes):
@@ -145,10 +150,24 @@ def _channels(
     spectra = Spectra(
         data, *_energies(axes[roles.index("energy")], data.shape[-1]), _is_eels(signal)
     )
-    for element in elements or _named_elements(path, signal):
-        window = windows.get(element) or _line_of(path, element, spectra)
-        counts, level = window.map_of(spectra)
+    named = elements or _named_elements(path, signal)
+    for element, (counts, level) in _maps(path, spectra, named, windows):
         yield Channel(element, counts, angles, source, pixel, path, level)
+
+
+def _maps(
+    path: Path,
+    spectra: Spectra,
+    elements: tuple[str, ...],
+    windows: Mapping[str, Window] | None,
+) -> Iterable[tuple[str, tuple[Array, float]]]:
+    """Maps of elements with their levels: by windows, or by a fit where there are none."""
+    if windows is None:
+        try:
+            return fitted_maps(spectra, elements).items()
+        except BadInput as fault:
+            raise fault.at(source=path) from fault
+    return ((e, (windows.get(e) or _line_of(path, e, spectra)).map_of(spectra)) for e in elements)
 
 
 def _one_frame(
