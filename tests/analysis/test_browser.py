@@ -463,6 +463,14 @@ def test_contours_follow_the_values_and_mark_the_better_side(page):
     assert len(drawn) == len(strokes) > 0
     assert np.allclose(drawn[:, :2].sum(axis=1), level)
     assert (strokes[:, 2:].sum(axis=1) < level).all(), "downhill"
+    # Over cells whose numbers are written lines stop at the numbers.
+    wide = page.page.evaluate(
+        "contoursOf([[1, 2, 3], [2, 3, 4]], { unit: '' }, [60, 60]).shapes[1].path"
+    )
+    places = re.findall(r"[ML](-?[\d.]+),(-?[\d.]+)", wide)
+    away = [np.abs(np.array(at, float) - np.round(np.array(at, float))) * 60 for at in places]
+    assert away
+    assert all(at[0] >= 12 or at[1] >= 5 for at in away)
     # One corner without a value: nothing is drawn beside it; a saddle has two lines.
     assert page.page.evaluate("segments([[1, 2], [2, null]], 1.5).length") == 0
     assert page.page.evaluate("segments([[1, 0], [0, 1]], 0.4).length") == 2

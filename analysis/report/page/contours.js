@@ -57,6 +57,39 @@ function tickOf({ points: [[x0, y0], [x1, y1]], slope }, [sx, sy]) {
   return `M${x},${y}L${x + sign * normal[0]},${y + sign * normal[1]}`;
 }
 
+const NUMBERED_PX = 26; // width of a cell from which its number is written
+const NUMBER_PX = [17, 9]; // half of the place that a number takes
+const LABEL_ROOM = 1.9; // times that place: a label has a width of its own
+const PARTS = 16; // of a segment, each drawn or left out
+
+/** Whether a place is behind the number of a cell, where no line may run, or in ``room`` times that. */
+function behindNumber(place, scale, room = 1) {
+  return scale[0] > NUMBERED_PX && place.every((at, i) => Math.abs(at - Math.round(at)) * scale[i] < room * NUMBER_PX[i]);
+}
+
+/** The path of a segment without what is behind numbers. */
+function besideNumbers({ points: [[x0, y0], [x1, y1]] }, scale) {
+  const at = (part) => [x0 + part * (x1 - x0), y0 + part * (y1 - y0)];
+  let path = "", drawn = false;
+  for (let i = 0; i < PARTS; i++) {
+    const shown = !behindNumber(at((i + 0.5) / PARTS), scale);
+    if (shown && !drawn) path += `M${at(i / PARTS)}`;
+    else if (drawn && !shown) path += `L${at(i / PARTS)}`;
+    drawn = shown;
+  }
+  return drawn ? `${path}L${at(1)}` : path;
+}
+
+const middleOf = ({ points: [[x0, y0], [x1, y1]] }) => [(x0 + x1) / 2, (y0 + y1) / 2];
+
+/** Where a contour is named: in the middle of the free segment that is nearest to its middle, if one is free. */
+function labelPlace(found, scale) {
+  const half = (found.length - 1) / 2;
+  const free = found.map((segment, i) => ({ place: middleOf(segment), away: Math.abs(i - half) }));
+  const ranked = free.filter(({ place }) => !behindNumber(place, scale, LABEL_ROOM)).sort((a, b) => a.away - b.away);
+  return ranked[0]?.place;
+}
+
 /** Shapes and labels of all contours of a grid; ``ticks`` marks the side of lower values. */
 function contoursOf(values, { log, ticks, dash, unit }, scale) {
   const known = finite(values.flat());
@@ -65,12 +98,14 @@ function contoursOf(values, { log, ticks, dash, unit }, scale) {
   for (const level of roundLevels(Math.min(...known), Math.max(...known), log)) {
     const found = segments(drawn, log ? Math.log10(level) : level);
     if (!found.length) continue;
-    const lines = found.map(({ points: [from, to] }) => `M${from}L${to}`).join("");
-    const path = lines + (ticks ? found.map((segment) => tickOf(segment, scale)).join("") : "");
+    const lines = found.map((segment) => besideNumbers(segment, scale)).join("");
+    const free = found.filter((segment) => !behindNumber(middleOf(segment), scale));
+    const path = lines + (ticks ? free.map((segment) => tickOf(segment, scale)).join("") : "");
     shapes.push({ type: "path", path, line: { color: dash ? "#fff" : "#000", width: 4 } },
       { type: "path", path, line: { color: dash ? "#000" : "#fff", width: 2, ...(dash && { dash }) } });
-    const [[x0, y0], [x1, y1]] = found[Math.floor(found.length / 2)].points;
-    annotations.push({ x: (x0 + x1) / 2, y: (y0 + y1) / 2, text: number(level) + unit, showarrow: false, font: { size: 10, color: dash ? "#000" : "#fff" },
+    const place = labelPlace(found, scale);
+    if (!place) continue;
+    annotations.push({ x: place[0], y: place[1], text: number(level) + unit, showarrow: false, font: { size: 10, color: dash ? "#000" : "#fff" },
       bgcolor: dash ? "#fffc" : "#000b", borderpad: 1 });
   }
   return { shapes, annotations };

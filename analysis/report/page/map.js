@@ -169,7 +169,7 @@ function drawMap() {
       ...colourScale(q, range),
       z: values.map((row) => row.map((v) => (mine(v) ? (q.kind === "weight" ? Math.log10(v) : v) : null))),
       text: values.map((row, r) => row.map((v, c) => (written(v) ? shortText(q, v) + mark(cells[r][c]) : ""))),
-      texttemplate: width > 26 ? "%{text}" : "", textfont: { ...font, color: bright ? "#000" : "#fff" } };
+      texttemplate: width > NUMBERED_PX ? "%{text}" : "", textfont: { ...font, color: bright ? "#000" : "#fff" } };
   };
   const height = Math.min(640, Math.max(300, 46 * along(D.upwards).length + 110));
   const lines = mapContours(q, values, [width, (height - 55) / along(D.upwards).length]);
