@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -132,7 +133,9 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
         ax.tick_params(labelbottom=False)
     ax.set_title(titled("Fused HAADF + chemistry", page))
     if notes:
-        ax.set_title("\n".join([ax.get_title(), "; ".join(notes)]), fontsize=10)
+        # a small map is narrow, and its title no wider
+        said = fill("; ".join(notes), max(45, 10 * len(grid.col_values)))
+        ax.set_title("\n".join([ax.get_title(), said]), fontsize=10)
     panels = [ax] if below is None else [ax, below]
     _plain(add_colourbar(figure, colours, panels, NRMSE), norm)
     return figure
