@@ -59,3 +59,24 @@ def test_a_dose_of_one_is_the_condition_itself():
     left, right = dose_figure([nothing, same, more], specimen.elements, 2.0).axes
     assert np.isnan(left.lines[0].get_ydata()[0])
     assert right.lines[0].get_ydata()[1] == same.nrmse[0]
+
+
+@pytest.mark.parametrize(
+    ("edition", "followed"), [(1, ta.Weights(haadf=0.025, tv=2.0)), (3, ta.Weights(0.1, 1.0))]
+)
+def test_weights_in_units_of_the_noise_follow_the_dose_by_themselves(
+    edition, followed, monkeypatch
+):
+    class Solved(Exception):
+        pass
+
+    def solve(study, trial, device):
+        raise Solved(trial.weights)
+
+    monkeypatch.setattr("tomoatlas.analysis.figures.dose.reconstruct_trial", solve)
+    study = ta.parse_study(
+        f"""[study]\nname = "dose"\nedition = {edition}\n[specimen]\nkind = "nanocubes"\n"""
+    )
+    with pytest.raises(Solved) as caught:
+        exposed(study, ta.Weights(haadf=0.1, tv=1.0), 4.0)
+    assert caught.value.args == (followed,)
