@@ -208,7 +208,7 @@ def ionisation(beam: Beam, element: str, shell: str) -> float:
     # Geometric: the strength falls as a power of the energy, most of it just above the edge.
     energies = np.geomspace(edge, max(2 * edge, beam.slow_ev), 400)
     strength = _strength(element, shell, energies)
-    count = _electrons(shell)
+    count = electrons_of(shell)
     excited = float(np.trapezoid(strength, energies))
     dipole = float(np.trapezoid(strength * edge / energies, energies)) / count
     over = beam.slow_ev / edge
@@ -306,8 +306,18 @@ def _strength(element: str, shell: str, energies: Values) -> Values:
     return np.asarray(section / (4 * np.pi**2 * constants.alpha * BOHR_NM**2 * RYDBERG_EV))
 
 
-def _electrons(shell: str) -> int:
-    """Electrons of a full subshell: 2 j + 1, in the order s1/2, p1/2, p3/2, d3/2, d5/2."""
+def electrons_of(shell: str) -> int:
+    """Count the electrons of a full subshell: 2 j + 1, in the order s1/2, p1/2, p3/2, d3/2, d5/2.
+
+    Parameters
+    ----------
+    shell : K, L1 … M5.
+
+    Examples
+    --------
+    >>> [electrons_of(shell) for shell in ("K", "L1", "L2", "L3")]
+    [2, 2, 2, 4]
+    """
     return 2 * ((int(shell[1:] or 1) + 1) // 2)
 
 

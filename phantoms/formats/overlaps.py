@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +20,11 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 from ...recon_core.errors import BadInput, needed
+from ..yields import electrons_of
 from .lines import LINES, SMOOTHED, Spectra, width_at
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
-
-SUBSHELLS = {
-    "K": {"K": 2},
-    "L": {"L1": 2, "L2": 2, "L3": 4},
-    "M": {"M1": 2, "M2": 2, "M3": 4, "M4": 4, "M5": 6},
-}
-"""Electrons of each subshell, by shell."""
 
 LOWEST = 0.15  # keV: below, noise of the detector hides lines
 FAINT = 0.02  # of the strongest line: weaker ones choose no channels
@@ -95,13 +89,19 @@ def families_of(element: str) -> list[Family]:
     found = []
     for shell in "KLM":
         # lines that start at two subshells at once are faint, and have no yield of their own
-        own = [line for line in lines.values() if line.initial_level in SUBSHELLS[shell]]
-        levels = [(line.initial_level, line.intensity) for line in own]
-        weights = np.array([SUBSHELLS[shell][at] * edges[at].fyield * i for at, i in levels])
+        own = [
+            x for x in lines.values() if x.initial_level in edges and x.initial_level[0] == shell
+        ]
+        weights = np.array([x.intensity * _holes(edges, x.initial_level) for x in own])
         if weights.sum() > 0:
-            energies = 1e-3 * np.array([line.energy for line in own])
+            energies = 1e-3 * np.array([x.energy for x in own])
             found.append(Family(element, shell, energies, weights / weights.sum()))
     return found
+
+
+def _holes(edges: Mapping[str, Any], level: str) -> float:
+    """Holes of a subshell that X-rays fill, beside those of others: by its electrons, and yield."""
+    return electrons_of(level) * float(edges[level].fyield)
 
 
 def fitted_maps(spectra: Spectra, elements: Sequence[str]) -> dict[str, tuple[Array, float]]:
