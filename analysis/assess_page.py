@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..phantoms.formats.files import write_aside
 from ..recon_core.methods import Method
 from ..recon_core.metrics.resolution import AGAINST_TRUTH
 from ..recon_core.result import Reconstruction
-from .figures.draw import figure_bytes, own_look, plain_log_ticks
+from .figures.draw import page_picture, plain_log_ticks
 from .figures.pictures import draw_scale_bar
 from .trust import Assessment, ElementTrust
 
@@ -50,7 +50,9 @@ def write_assessment(path: Path, found: Assessment, solved: Reconstruction, name
         rows=[_row(each) for each in found.elements],
         judged=_judged(found),
         moves=_moves(found),
-        pictures={key: _picture(draw, found, solved) for key, draw in _PICTURES.items()},
+        pictures={
+            key: page_picture(partial(draw, found, solved)) for key, draw in _PICTURES.items()
+        },
     )
     write_aside(path, lambda part: part.write_text(page, encoding="utf-8"))
 
@@ -149,16 +151,6 @@ def _atoms(each: ElementTrust, before: str) -> str:
     if each.fraction is None or each.fraction_error is None:
         return ""
     return f"{before}{each.fraction:.3f} ± {each.fraction_error:.3f}"
-
-
-def _picture(
-    draw: Callable[[Assessment, Reconstruction], Figure],
-    found: Assessment,
-    solved: Reconstruction,
-) -> str:
-    """A figure as the data of an image element."""
-    with own_look():
-        return base64.b64encode(figure_bytes(draw(found, solved), "png", 110)).decode()
 
 
 def misfit_figure(found: Assessment, solved: Reconstruction) -> Figure:

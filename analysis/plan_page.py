@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..phantoms.formats.files import write_aside
-from .figures.draw import figure_bytes, own_look
+from .figures.draw import page_picture
 from .figures.plan import plan_figure
 from .plan import Plan
 from .surface import Expected, dose_label
@@ -26,15 +25,13 @@ def write_plan(path: Path, found: Plan, answer: str) -> None:
     """
     from .report import rendered  # with plotly, which the answer alone does without
 
-    with own_look():
-        picture = base64.b64encode(figure_bytes(plan_figure(found), "png", 110)).decode()
     page = rendered(
         "plan.html",
         facts=_facts(found),
         answer=answer,
         header=CHANNELS,
         rows=list(_rows(found)),
-        picture=picture,
+        picture=page_picture(lambda: plan_figure(found)),
         contours=_contours(found),
         front=[(dose_label(dose), f"{nrmse:.3f}") for dose, nrmse in found.front],
         changes=[(change.what, f"{change.factor - 1:+.0%}") for change in found.changes],

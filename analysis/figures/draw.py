@@ -5,6 +5,7 @@ Figures are plain ``matplotlib.figure.Figure`` objects: no pyplot, no global sta
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,21 @@ def figure_bytes(figure: Figure, kind: str, dpi: int = DPI) -> bytes:
     with own_look(), mpl.rc_context(fixed):
         figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
+
+
+PAGE_DPI = 110
+"""Dots per inch of a picture within a page."""
+
+
+def page_picture(draw: Callable[[], Figure]) -> str:
+    """A figure as the data of an image element, base64 of a PNG.
+
+    Parameters
+    ----------
+    draw : makes the figure; called in :func:`own_look`.
+    """
+    with own_look():
+        return base64.b64encode(figure_bytes(draw(), "png", PAGE_DPI)).decode()
 
 
 def save_figure(figure: Figure, path: Path) -> None:
