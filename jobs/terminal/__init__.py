@@ -152,7 +152,10 @@ class Bar:
         """Advance it by one trial."""
         self._failed += result.status is not TrialStatus.OK
         failed = f"{self._failed} failed" if self._failed else ""
-        self._progress.update(self._task, advance=1, failed=failed)
+        task = self._progress.tasks[self._task]
+        # A search may take more trials than were expected.
+        total = max(task.total or 0, task.completed + 1)
+        self._progress.update(self._task, advance=1, total=total, failed=failed)
 
     def stop(self) -> None:
         """Leave the bar as it stands."""
@@ -191,19 +194,22 @@ class Lines:
         now = self._clock()
         # The time left is extrapolated from the second trial on.
         self._first = self._first or (self._done, now)
-        # The last line is always printed: it is the summary of the run.
-        if now - self._last < LINE_EVERY_S and self._done < self._total:
+        # The line of the last trial is always printed. A search may take more than were expected.
+        if now - self._last < LINE_EVERY_S and self._done != self._total:
             return
         self._last = now
         score = f"NRMSE {result.nrmse:.3f}" if result.status is TrialStatus.OK else result.status
         failed = f", {self._failed} failed" if self._failed else ""
-        done = f"{self._done}/{self._total} trials{failed}{self._when(now)}"
+        of = f"/{self._total}" if self._done <= self._total else ""
+        done = f"{self._done}{of} trials{failed}{self._when(now)}"
         click.echo(f"{done}; last: {trial.method} {score}")
 
     def _when(self, now: float) -> str:
         """Time left, from the trials after the first: before it ended, loops may have been
         compiled.
         """
+        if self._done > self._total:
+            return f", {self._done - self._total} more than expected"
         if self._done == self._total:
             return f", in {duration(now - self._began)}"
         done, since = self._first or (self._done, now)

@@ -48,6 +48,26 @@ def test_a_failure_is_named(capsys):
     assert capsys.readouterr().out.splitlines()[-1].endswith("last: fused timeout")
 
 
+def test_no_time_is_left_of_trials_that_nobody_expected(capsys):
+    now = [0.0]
+    lines = Lines(clock=lambda: now[0])
+    lines.start(0, 2)
+    for _ in range(4):
+        now[0] += 11.0
+        lines.result(TRIAL, GOOD)
+    said = [line.split(";")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said[-2:] == ["3 trials, 1 more than expected", "4 trials, 2 more than expected"]
+
+
+def test_the_bar_grows_with_trials_that_nobody_expected(capsys):
+    bar = Bar()
+    bar.start(0, 1)
+    bar.result(TRIAL, GOOD)
+    bar.result(TRIAL, GOOD)
+    bar.stop()
+    assert "2/2" in capsys.readouterr().out
+
+
 def test_the_bar_counts(capsys):
     bar = Bar()
     bar.start(1, 3)
