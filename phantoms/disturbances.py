@@ -359,13 +359,23 @@ def _film(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:
 
 
 def _damping(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    rate = _rate(settings.damping)
+    rate = rate_of_loss(settings.damping)
     brightest = shot.undisturbed.max()
     return replace(shot, signal=-brightest * np.expm1(-rate * shot.signal / brightest) / rate)
 
 
-def _rate(lost: float) -> float:
-    """The a for which (1 - exp(-a))/a is 1 - lost."""
+def rate_of_loss(lost: float) -> float:
+    """Return the a for which (1 - exp(-a))/a is 1 - lost, the law of damping and of absorption.
+
+    Parameters
+    ----------
+    lost : share, above 0.
+
+    Examples
+    --------
+    >>> round(rate_of_loss(0.6), 3)
+    2.232
+    """
     return float(brentq(lambda a: -np.expm1(-a) / a - (1 - lost), 1e-12, 1e3, xtol=1e-14))
 
 
@@ -374,7 +384,7 @@ def _absorption(shot: Shot, settings: Disturbances, rng: np.random.Generator) ->
     path = path / path.max()
     # energies of K lines go with (Z - 1)^2, and the absorption of X-rays with energy^-3
     charges = np.maximum(np.array(shot.specimen.atomic_numbers) - 1.0, 1.0)
-    rates = _rate(settings.absorption) * (charges.min() / charges) ** 6
+    rates = rate_of_loss(settings.absorption) * (charges.min() / charges) ** 6
     depths = np.maximum(rates[:, None, None, None] * path, 1e-12)
     return replace(shot, signal=shot.signal * -np.expm1(-depths) / depths)
 

@@ -67,6 +67,8 @@ FIGURES: Registry[Entry] = Registry(
         "terms": f"{_HERE}.projections:TERMS_FIGURE",
         "projections": f"{_HERE}.projections:PROJECTIONS_FIGURE",
         "dose": f"{_HERE}.dose:DOSE_FIGURE",
+        "thickness": f"{_HERE}.faults:THICKNESS_FIGURE",
+        "faults": f"{_HERE}.faults:FAULTS_FIGURE",
         "convergence": f"{_HERE}.pictures:CONVERGENCE_FIGURE",
         "pareto": f"{_HERE}.pareto:PARETO_FIGURE",
         "tilts": f"{_HERE}.fourier:TILTS_FIGURE",

@@ -16,11 +16,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from common import table
 
-from tomoatlas.analysis.plan import FIRST_SEED, NOISE, SEED, SEEDS, Limits, Plan, planned
+from tomoatlas.analysis.plan import FIRST_SEED, SEEDS, Limits, Plan, planned
 from tomoatlas.jobs.plan import study_of
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.evaluate import evaluate
+from tomoatlas.sweep.search.context import SPECIMEN_SEED
 from tomoatlas.sweep.study import Study, Task
+from tomoatlas.sweep.study.axes import NOISE_SEED
 from tomoatlas.sweep.study.trial import Cell, TrialResult
 
 SIGNALS = {"signal": "edx"}
@@ -46,7 +48,7 @@ def fresh(study: Study, plan: Plan, count: int) -> list[float]:
     found = []
     for number in range(count):
         seed = FIRST_SEED + SEEDS + 1000 + number
-        values = {**plan.choice.values(), SEED: seed, NOISE: seed}
+        values = {**plan.choice.values(), SPECIMEN_SEED: seed, NOISE_SEED: seed}
         axes = {path: (value,) for path, value in values.items()}
         at = study.model_copy(update={"axes": axes}).at(Cell(0, tuple(values.items())))
         found.append(evaluate(at, at.trial(Cell(0), Method.FUSED, 0, plan.weights)).nrmse)
