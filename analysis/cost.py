@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from ..recon_core.methods import Method
@@ -160,7 +161,8 @@ def grid_cost(
         return None
     points = {cost.method: _points(study, cost.method) for cost in costs}
     # Both searches are priced at the same time per trial, so that their ratio is one of counts.
-    per_point = {cost.method: len(study.cells()) * cost.typical_seconds / _HOUR_S for cost in costs}
+    cells = {cost.method: len(np.unique(study.lenders(cost.method))) for cost in costs}
+    per_point = {m.method: cells[m.method] * m.typical_seconds / _HOUR_S for m in costs}
     return GridCost(
         points,
         sum(points[method] * hours for method, hours in per_point.items()),

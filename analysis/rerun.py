@@ -275,14 +275,16 @@ def rerun_best(
     ------
     BadInput : no method has a good trial in this cell.
     """
-    rows = best_rows(cell, trials, methods)
+    rows = best_rows(study, cell, trials, methods)
     if not rows:
         raise BadInput("no good trial", key="cell", value=dict(cell.values), accepted="another")
     volumes: dict[str, Array] = {}
     history, weights, fused = History(), None, None
     differences: list[Difference] = []
-    for method, row in rows.items():
-        trial = study.trial(cell, method, int(row["number"]), weights_of_row(row))
+    # Of a cell's own trials last: its data are theirs, where baselines are those of another cell.
+    for method, row in sorted(rows.items(), key=lambda item: lender(study, cell, item[0]) == cell):
+        at = lender(study, cell, method)
+        trial = study.trial(at, method, int(row["number"]), weights_of_row(row))
         solved, truth, series = reconstruct_trial(study, trial, device)
         volumes[method] = solved.volumes
         if on_solve is not None:
@@ -292,17 +294,34 @@ def rerun_best(
         if method is Method.FUSED:
             history, weights, fused = solved.history, trial.weights, solved
     title = titled(condition_label(dict(cell.values)), differences)
+    volumes = {method: volumes[method] for method in rows}
     shown = SliceSet(truth.volumes, volumes, truth.elements, series.voxel_size_nm, title)
     return Rerun(shown, history, series, weights, tuple(differences), fused)
 
 
-def best_rows(
-    cell: Cell, trials: pd.DataFrame, methods: Sequence[Method] = tuple(METHOD_LABELS)
-) -> dict[Method, pd.Series]:
-    """The best good trial of each method in a cell; methods without one are left out.
+def lender(study: Study, cell: Cell, method: Method) -> Cell:
+    """The cell whose trials of a method count in ``cell``, see ``search.baselines``.
 
     Parameters
     ----------
+    study : the study.
+    cell : one of its cells.
+    method : the method.
+    """
+    return study.cells()[int(study.lenders(method)[cell.index])]
+
+
+def best_rows(
+    study: Study,
+    cell: Cell,
+    trials: pd.DataFrame,
+    methods: Sequence[Method] = tuple(METHOD_LABELS),
+) -> dict[Method, pd.Series]:
+    """The best good trial of each method that counts in a cell; methods without one are left out.
+
+    Parameters
+    ----------
+    study : the study.
     cell : the cell.
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
     methods : the methods to look up.
@@ -311,8 +330,11 @@ def best_rows(
     -------
     Method → row of the table.
     """
-    inside = trials_of_cell(trials, dict(cell.values))
-    rows = {method: best_trial(inside, method) for method in methods}
+    inside = {
+        method: trials_of_cell(trials, dict(lender(study, cell, method).values))
+        for method in methods
+    }
+    rows = {method: best_trial(mine, method) for method, mine in inside.items()}
     return {method: row for method, row in rows.items() if row is not None}
 
 

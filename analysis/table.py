@@ -361,7 +361,7 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
     elements = [column for column in map(str, trials.columns) if element_of(column)]
     gamma = [GAMMA] if study.search.space.gamma is not None else []
     other = ["score"] if study.search.score is not Score.NRMSE else []
-    best = {method: _best_of_cells(trials, places, method, len(cells)) for method in SCORE_COLUMNS}
+    best = {method: _best_of_cells(trials, places, method, study) for method in SCORE_COLUMNS}
     names = ("haadf", "tv", *gamma, *other, "nrmse", *elements)
     columns: dict[str, Any] = {name: best[Method.FUSED][name] for name in names}
     columns |= {column: best[method]["nrmse"] for method, column in SCORE_COLUMNS.items()}
@@ -375,15 +375,16 @@ def atlas_table(trials: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _best_of_cells(
-    trials: pd.DataFrame, places: NDArray[np.int64], method: Method, cells: int
+    trials: pd.DataFrame, places: NDArray[np.int64], method: Method, study: Study
 ) -> pd.DataFrame:
-    """The row of the best good trial of ``method`` in every cell; NaN for a cell without one."""
+    """The row of the best good trial of ``method`` that counts in every cell; NaN without one."""
     good = np.flatnonzero(are_good(trials, method))
     score, number = (trials[name].to_numpy()[good] for name in ("score", "number"))
     # By score, equal ones by number: the first row of a cell is its best, duplicates are worse.
     good = good[np.lexsort((number, score))]
     found, first = np.unique(places[good], return_index=True)
-    return trials.iloc[good[first]].set_axis(found).reindex(range(cells))
+    lenders = study.lenders(method)
+    return trials.iloc[good[first]].set_axis(found).reindex(lenders).set_axis(range(len(lenders)))
 
 
 def _counts(places: NDArray[np.int64], cells: int) -> NDArray[np.int64]:

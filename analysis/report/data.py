@@ -263,6 +263,7 @@ def _methods(trials: pd.DataFrame, study: Study, places: NDArray[np.int64]) -> l
             "colour": METHOD_STYLE[method][0],
             "column": SCORE_COLUMNS[method],
             "weights": list(method.weight_names),
+            "lenders": study.lenders(method).tolist(),
             "planned": planned[method].tolist(),
             # Counted here: the page may not hold all trials.
             "ended": _counted(places[of], study),

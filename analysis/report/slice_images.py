@@ -65,7 +65,7 @@ def kept_slices(folder: Path, study: Study, trials: pd.DataFrame) -> dict[int, A
     for path in sorted(folder.glob("*_*.json")):
         cell = cells.get(path.name.partition("_")[0])
         # The name holds a digest of the best trials: another name means another best.
-        if cell is not None and path == _file(folder, cell, trials):
+        if cell is not None and path == _file(folder, study, cell, trials):
             found[cell.index] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
@@ -84,7 +84,7 @@ def make_slices(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) ->
     ------
     BadInput : no method has a good trial in this cell, or the specimen's file is gone.
     """
-    path = _file(folder, cell, trials)
+    path = _file(folder, study, cell, trials)
     if path.is_file():
         return
     text = json.dumps(slice_facts(rerun_best(study, cell, trials)), allow_nan=False)
@@ -95,10 +95,10 @@ def make_slices(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) ->
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
-def _file(folder: Path, cell: Cell, trials: pd.DataFrame) -> Path:
+def _file(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) -> Path:
     """The file that caches the slices of a cell's present best trials."""
     # The version is part of the key: another solver may give other volumes.
-    ids = [row["trial_id"] for row in best_rows(cell, trials).values()]
+    ids = [row["trial_id"] for row in best_rows(study, cell, trials).values()]
     key = digest([package_version("tomoatlas"), REVISION, *ids])
     return folder / f"{cell.index}_{key[:16]}.json"
 

@@ -13,8 +13,9 @@ from typing import Any
 from ...phantoms.formats.files import unwritable, write_aside
 from ...recon_core.errors import BadInput
 from ..study import Study, recorded_study
-from ..study.axes import flattened
+from ..study.axes import OF_HAADF, flattened
 from ..study.identity import UNHASHED
+from ..study.tables import Baselines
 from ..versions import provenance
 from .journal import Journal
 from .lock import this_process
@@ -181,6 +182,21 @@ def _accepted(key: str, before: Any) -> str:
     return f"{before!r} and further values" if key.startswith("axes.") and before else repr(before)
 
 
+def _check_lenders(folder: Path, old: Study, new: Study) -> None:
+    """Refuse a new first value of an axis whose first cells hold the baselines of all others."""
+    if new.search.baselines is not Baselines.SHARED:
+        return
+    for path in OF_HAADF & old.axes.keys() & new.axes.keys():
+        if new.axes[path][0] != old.axes[path][0]:
+            raise BadInput(
+                "its first cells hold the baselines of all others",
+                source=folder,
+                key=f"axes.{path}",
+                value=list(new.axes[path]),
+                accepted=f"{old.axes[path][0]} first, or a new folder",
+            )
+
+
 def _check_same(folder: Path, old: Study, new: Study) -> None:
     """Refuse to continue a folder with another study; the first difference is named."""
     # By resolved values: a default that is written out, or left out, is no other study.
@@ -194,6 +210,7 @@ def _check_same(folder: Path, old: Study, new: Study) -> None:
                 value=now.get(key),
                 accepted=f"{_accepted(key, before.get(key))}, or a new folder",
             )
+    _check_lenders(folder, old, new)
     if list(old.axes) != list(new.axes):
         raise BadInput(
             "the folder belongs to another study",

@@ -222,7 +222,8 @@ def rounded(score: float, digits: int | None) -> float:
 
 
 def searches(study: Study, cells: Iterable[Cell] | None = None) -> list[Search]:
-    """Every method in every cell, in the order of the cells, and the cheaper trials of each.
+    """Every method in every cell where it is run, in the order of the cells, and the cheaper trials
+    of each.
 
     Parameters
     ----------
@@ -230,11 +231,14 @@ def searches(study: Study, cells: Iterable[Cell] | None = None) -> list[Search]:
     cells : some of its cells; None for all.
     """
     found = []
+    lenders = {method: study.lenders(method).tolist() for method in study.search.methods}
     for cell, at in study.conditions(cells):
-        found += [Search(at, cell, method) for method in study.search.methods]
+        # One of shared baselines is run in its first cell alone.
+        methods = [method for method, by in lenders.items() if by[cell.index] == cell.index]
+        found += [Search(at, cell, method) for method in methods]
         if study.search.fidelity is not None:
             cheaper = at.reduced()
-            both = (Search(cheaper, cell, method, True) for method in study.search.methods)
+            both = (Search(cheaper, cell, method, True) for method in methods)
             # A cell that is searched alone, or without weights, learns nothing from cheaper trials.
             found += [search for search in both if search.shared]
     return found

@@ -15,25 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...recon_core.methods import Method
-from ..study.axes import NOISE_SEED
+from ..study.axes import HAADF_TILTS, NOISE_SEED, OF_HAADF
 from ..study.trial import Scalar
 
 Array = NDArray[np.float64]
-
-HAADF_TILTS = "acquisition.haadf_tilts"
-OF_HAADF = frozenset(
-    {
-        HAADF_TILTS,
-        "acquisition.haadf_snr",
-        "acquisition.contrast",
-        "acquisition.gamma",
-        "solver.contrast",
-        "solver.gamma",
-        "solver.film",
-        "solver.noise",
-    }
-)
-"""Keys of a study without any effect where no HAADF is used."""
 
 SPECIMEN_SEED = "specimen.seed"
 SEEDS = frozenset({SPECIMEN_SEED, NOISE_SEED})

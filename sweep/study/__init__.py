@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from ...phantoms.acquisition import DOSES, SNRS, Acquisition
@@ -19,7 +21,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.settings import SolverSettings
 from ...recon_core.validation import validation_error
-from .axes import Insertion, check_axes, flattened, put
+from .axes import Insertion, check_axes, flattened, lenders, put
 from .checks import check_cells
 from .identity import digest, identifying, seed_from, with_defaults
 from .specimens import (
@@ -28,6 +30,7 @@ from .specimens import (
     specimen_identity,
 )
 from .tables import (
+    Baselines,
     Fidelity,
     LimitsTable,
     SearchSettings,
@@ -85,6 +88,22 @@ class Study(Table):
         return tuple(
             Cell(i, tuple(zip(self.axes, values, strict=True))) for i, values in enumerate(product)
         )
+
+    def lenders(self, method: Method) -> NDArray[np.int64]:
+        """The cell whose trials of a method count in each: itself, unless baselines are shared.
+
+        Parameters
+        ----------
+        method : one that sees no HAADF may be run in some cells only; see ``search.baselines``.
+
+        Returns
+        -------
+        Indices (cells,).
+        """
+        places = lenders(self.axes)
+        blind = "haadf" not in method.weight_names
+        shared = blind and self.search.baselines is Baselines.SHARED
+        return places if shared else np.arange(len(places))
 
     def at(self, cell: Cell) -> Study:
         """The study of one condition: the cell's values inserted, no axes left.

@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ...recon_core.errors import BadInput
@@ -19,6 +21,43 @@ SWEPT = ("specimen", "acquisition", "disturbances", "solver")
 """Tables whose keys may be axes."""
 NOISE_SEED = "study.seed"
 """The one key outside them: every condition again with other noise."""
+HAADF_TILTS = "acquisition.haadf_tilts"
+OF_HAADF = frozenset(
+    {
+        HAADF_TILTS,
+        "acquisition.haadf_snr",
+        "acquisition.contrast",
+        "acquisition.gamma",
+        "solver.contrast",
+        "solver.gamma",
+        "solver.film",
+        "solver.noise",
+    }
+)
+"""Keys of a study without any effect where no HAADF is used."""
+
+
+def lenders(axes: Mapping[str, Sequence[Scalar]]) -> NDArray[np.int64]:
+    """The first of the cells that differ in nothing but HAADF, for every cell.
+
+    Parameters
+    ----------
+    axes : of a study; its cells are their product, the last axis varying fastest.
+
+    Returns
+    -------
+    Indices (cells,).
+
+    Examples
+    --------
+    >>> lenders({"acquisition.haadf_tilts": [9, 47], "acquisition.chemical_tilts": [5, 7, 9]})
+    array([0, 1, 2, 0, 1, 2])
+    """
+    places = np.zeros(1, dtype=np.int64)
+    for path, values in axes.items():
+        along = np.arange(len(values)) * (path not in OF_HAADF)
+        places = (len(values) * places[:, None] + along).ravel()
+    return places
 
 
 def flattened(axes: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ...recon_core.machine import uncollected
 from ...recon_core.settings import EXPONENTS
 from .identity import canonical
 from .specimens import check_bodies, check_specimen, outline, specimen_identity
-from .tables import LEAST_REDUCED_SIZE, SpecimenTable
+from .tables import LEAST_REDUCED_SIZE, Baselines, SpecimenTable
 from .trial import SCORES, Cell, Score
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def _check_each(study: Study) -> None:
         _check_gamma(at)
         _check_score(at)
         _check_fidelity(at)
+        _check_baselines(at)
         # Two cells with one identity would share trials, and each search would wait for the other.
         other = seen.setdefault(_told_apart(at, swept, specimens[at.specimen]), cell)
         if other is not cell:
@@ -112,6 +113,20 @@ def _check_fidelity(at: Study) -> None:
         accepted = f"< solver.max_iterations, {at.solver.max_iterations}"
         raise BadInput(
             "no fewer", key=f"{key}.iterations", value=fidelity.iterations, accepted=accepted
+        )
+
+
+def _check_baselines(at: Study) -> None:
+    """Refuse to share baselines where what they see depends on HAADF."""
+    chosen = at.acquisition.chemical_subset
+    if at.search.baselines is Baselines.SHARED and (chosen or at.acquisition.by_dose):
+        raise BadInput(
+            "the tilts of maps are among those of HAADF"
+            if chosen
+            else "maps and HAADF share a dose",
+            key="search.baselines",
+            value=str(at.search.baselines),
+            accepted=str(Baselines.PER_CELL),
         )
 
 

@@ -28,6 +28,7 @@ LATER: dict[str, object] = {
     # counts by a dose, in place of an SNR
     **{f"acquisition.{key}": None for key in OF_DOSE},
     "acquisition.tilt_scheme": "equal-angle",
+    "search.baselines": "per-cell",
     "search.fidelity": None,
     "search.precision": 0.005,
     "search.score": "nrmse",

@@ -167,6 +167,17 @@ class Strategy(StrEnum):
     CONTEXTUAL = "contextual"
 
 
+class Baselines(StrEnum):
+    """Where the methods that see no HAADF are run.
+
+    ``per-cell``: in every cell, each with noise of its own.
+    ``shared``: once for all cells that differ in nothing but HAADF, in the first of them.
+    """
+
+    PER_CELL = "per-cell"
+    SHARED = "shared"
+
+
 class SearchSpace(Table):
     """``search.space``: bounds of the weights, searched log-uniformly, and of the exponent.
 
@@ -257,6 +268,9 @@ class SearchSettings(Table):
     start : the atlas whose results a search of ``contextual`` begins with: a shipped name, or the
         folder of a study, which must not grow meanwhile; None for none.
     methods : what is run in every cell.
+    baselines : where those that see no HAADF are run, ``per-cell`` or ``shared``; see
+        :class:`Baselines`. Shared ones save a map of many HAADF tilts or SNRs up to a third of its
+        time.
     surrogate : the model that makes the proposals.
     space : bounds of the weights.
     score : what the search minimises, and by which the best trial of a cell is chosen; see
@@ -272,6 +286,7 @@ class SearchSettings(Table):
     strategy: Strategy = Strategy.PER_CELL
     lag: Annotated[Count | None, Field(validate_default=True)] = None
     methods: tuple[Method, ...] = tuple(Method)
+    baselines: Baselines = Baselines.PER_CELL
     surrogate: Surrogate = Surrogate.GP
     space: SearchSpace = SearchSpace()
     score: Score = Score.NRMSE
@@ -288,10 +303,11 @@ class SearchSettings(Table):
         alone = info.data.get("strategy") is Strategy.PER_CELL
         return 1 if lag is None and alone else lag
 
-    @field_validator("start", "fidelity")
+    @field_validator("start", "fidelity", "baselines")
     @classmethod
     def _together(cls, value: object, info: ValidationInfo) -> object:
-        if value is not None and info.data.get("strategy") is not Strategy.CONTEXTUAL:
+        alone = (None, Baselines.PER_CELL)
+        if value not in alone and info.data.get("strategy") is not Strategy.CONTEXTUAL:
             raise BadInput("for searches over many cells", accepted='strategy = "contextual"')
         return value
 

@@ -219,3 +219,19 @@ def test_slices_of_another_revision_are_made_again(
     assert list(kept_slices(place, reader.study, reader.trials)) == [0]
     monkeypatch.setattr("tomoatlas.analysis.report.slice_images.REVISION", REVISION + 1)
     assert kept_slices(place, reader.study, reader.trials) == {}
+
+
+def test_shared_baselines_are_solved_again_on_the_data_of_their_own_cell(tmp_path: Path) -> None:
+    shared = SOLVED.replace(
+        "[search]", '[search]\nstrategy = "contextual"\nbaselines = "shared"', 1
+    )
+    study = parse_study(shared + '[axes]\n"acquisition.haadf_tilts" = [5, 9]\n')
+    folder = tmp_path / "out"
+    run(study, folder, InlineExecutor(evaluate))
+    trials = load_trials(folder)
+    lender, borrower = study.cells()
+    assert set(trials[trials["acquisition.haadf_tilts"] == 9]["method"]) == {"fused"}
+    found = rerun_best(study, borrower, trials)
+    assert found.differences == (), "each trial is the one that was recorded"
+    assert list(found.slices.volumes) == list(rerun_best(study, lender, trials).slices.volumes)
+    assert len(found.series.haadf_angles_deg) == 9, "the data shown are those of the cell"

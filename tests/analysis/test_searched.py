@@ -124,7 +124,7 @@ def test_the_best_of_a_cell_is_the_one_of_the_lowest_score(folder: Path, study: 
         assert best_trial(inside, Method.FUSED).equals(first)
         assert row["score"] == first["score"] == pytest.approx(abs(row["total_Co"] - 1))
         assert (row["nrmse"], row["gamma"]) == (first["nrmse"], first["gamma"])
-        best = best_rows(cell, trials)[Method.FUSED]
+        best = best_rows(study, cell, trials)[Method.FUSED]
         assert weights_of_row(best) == WeightsAndGamma(row["haadf"], row["tv"], row["gamma"])
     assert (atlas.table["nrmse"] > trials["nrmse"].min()).all(), "another trial has that"
     assert {"level_Co", "haze_Co", "stoichiometry_Co", "total_Au"} <= set(atlas.table)

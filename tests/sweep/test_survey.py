@@ -423,3 +423,63 @@ methods = ["fused"]
     # What the atlas holds for its own size.
     assert 0.05 < trial.weights.haadf < 0.6
     assert 0.4 < trial.weights.tv < 3.0
+
+
+def test_shared_baselines_run_once_and_count_in_every_cell(tmp_path: Path) -> None:
+    study = study_of(SMALL, baselines='"shared"')
+    summary = run(study, tmp_path, InlineExecutor(moving))
+    records = read_records(tmp_path / "trials.jsonl")
+    blind = [r for r in records if r["method"] != "fused"]
+    assert {r["cell"][HAADF_TILTS] for r in blind} == {5}
+    assert len([r for r in blind if r["method"] == "ml"]) == 3, "of maps: 5, 9, 18"
+    trials = load_trials(tmp_path)
+    state = progress(trials, study)
+    assert state.complete
+    assert state.done == state.planned == summary.total == len(records)
+    table = atlas_table(trials, study).set_index([HAADF_TILTS, "acquisition.chemical_tilts"])
+    for column in ("nrmse_ml", "nrmse_chemistry_tv", "tv_chemistry_tv"):
+        assert (table.loc[5, column] == table.loc[9, column]).all()
+    assert table["nrmse_chemistry_tv"].nunique() > 1
+    assert (table.loc[5, "nrmse"] > table.loc[9, "nrmse"]).all(), "fused trials are of each cell"
+
+
+def test_shared_baselines_stay_where_they_are_as_an_axis_grows(tmp_path: Path) -> None:
+    first = study_of(SMALL, baselines='"shared"')
+    run(first, tmp_path, InlineExecutor(moving))
+    more = parse_study(first.toml().replace("= [5, 9]\n", "= [5, 9, 47]\n"))
+    assert more.axes[HAADF_TILTS] == (5, 9, 47)
+    before = len(read_records(tmp_path / "trials.jsonl"))
+    run(more, tmp_path, InlineExecutor(moving))
+    added = read_records(tmp_path / "trials.jsonl")[before:]
+    assert {r["method"] for r in added} == {"fused"}
+    front = parse_study(first.toml().replace("= [5, 9]\n", "= [4, 5, 9, 47]\n"))
+    with pytest.raises(BadInput, match="first cells hold the baselines") as refused:
+        run(front, tmp_path, InlineExecutor(moving))
+    assert refused.value.key == f"axes.{HAADF_TILTS}"
+    assert refused.value.accepted == "5 first, or a new folder"
+
+
+OF_DOSE = """dose_e_per_A2 = 1e5
+[acquisition.counts_per_electron]
+HAADF = 0.1
+Co = 1e-3
+Cu = 1e-3
+O = 1e-3
+Au = 1e-3"""
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "strategy", "problem"),
+    [
+        ("gamma = 2.0", "per-cell", "searches over many cells"),
+        ("chemical_subset = true", "contextual", "among those of HAADF"),
+        (OF_DOSE, "contextual", "share a dose"),
+    ],
+)
+def test_baselines_are_not_shared_where_they_would_not_be_the_same(
+    acquisition: str, strategy: str, problem: str
+) -> None:
+    text = SMALL.replace("[search]", f"[acquisition]\n{acquisition}\n[search]")
+    with pytest.raises(BadInput, match=problem) as refused:
+        study_of(text, baselines='"shared"', strategy=f'"{strategy}"')
+    assert refused.value.key == "search.baselines"

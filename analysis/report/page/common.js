@@ -93,6 +93,9 @@ function fillTrials() {
 
 fillTrials();
 
+/** The trials of a method that count in a cell; those of shared baselines are another cell's. */
+const countingIn = (cell, method) => trialsOf[method.lenders[cell]].filter((t) => t.method === method.key);
+
 const counted = (what) => (cell) => D.methods.reduce((sum, method) => sum + method[what][cell], 0);
 const planned = counted("planned"), ended = counted("ended"), failed = counted("failed");
 const finished = (cell) => ended(cell) >= planned(cell);

@@ -44,8 +44,8 @@ const whose = D.alone ? "The search's own model." : "A model of this cell's tria
 /** The landscape of every method with weights, below a heading of its own. */
 function cellLandscapes(cell) {
   return D.methods.filter((method) => method.weights.length).flatMap((method) => {
-    const why = noLandscape(cell, method);
-    const gamma = D.landscapes[cell]?.[method.key]?.gamma;
+    const own = method.lenders[cell], why = noLandscape(own, method);
+    const gamma = D.landscapes[own]?.[method.key]?.gamma;
     const at = gamma == null ? "" : `, at gamma ${number(gamma)} of the best trial`;
     const heading = el("h3", {}, `Landscape of the weights, ${method.label}${at}`);
     if (why) return [heading, el("p", { className: "caption" }, ...why)];
@@ -71,8 +71,8 @@ function noLandscape(cell, method) {
 
 function drawLandscapes(cell) {
   for (const method of D.methods) {
-    const found = D.landscapes[cell]?.[method.key];
-    if (found) (method.weights.length > 1 ? drawSurfaces : drawOneWeight)(cell, method, found);
+    const own = method.lenders[cell], found = D.landscapes[own]?.[method.key];
+    if (found) (method.weights.length > 1 ? drawSurfaces : drawOneWeight)(own, method, found);
   }
 }
 

@@ -63,7 +63,7 @@ function colourBar(q, range) {
 function hoverText(cell) {
   const lines = [`<b>${plain(condition(placeOf(cell)))}</b>`];
   for (const method of D.methods) {
-    const best = bestOf(trialsOf[cell].filter((t) => t.method === method.key));
+    const best = bestOf(countingIn(cell, method));
     lines.push(`${plain(method.label)}: ${best ? fixedPoint(best.nrmse) : "no result"}`);
     if (!best) continue;
     lines.push(D.elements.map((name) => `   ${plain(name)} ${fixedPoint(best[`nrmse_${name}`])}`).join(","));

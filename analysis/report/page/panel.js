@@ -5,7 +5,7 @@ function showCell() {
   panel.replaceChildren(
     el("h2", {}, D.axes.length ? condition(state.place) : "The cell"),
     ...cellNotice(cell),
-    scrolling("The methods in this cell", methodTable(cell)),
+    scrolling("The methods in this cell", methodTable(cell)), ...sharedNote(cell),
     ...cellActions(cell),
     plotBox("progress", "Best so far"),
     trialTable(cell),
@@ -61,15 +61,23 @@ function trialTable(cell) {
   return made;
 }
 
+/** Which methods were run in another cell, for all that differ in HAADF alone. */
+function sharedNote(cell) {
+  const shared = D.methods.filter((method) => method.lenders[cell] !== cell);
+  if (!shared.length) return [];
+  const where = condition(placeOf(shared[0].lenders[cell]));
+  return [el("p", { className: "caption" }, `Run once for all cells that differ in HAADF alone, at ${where}: ${shared.map((method) => method.label).join("; ")}.`)];
+}
+
 /** All methods with their scores and weights; ``counts``: with the number of good trials. */
 function methodTable(cell, counts = true) {
   const head = ["method", "NRMSE", ...D.elements, ...weightNames, ...(counts ? ["good trials"] : [])];
   const body = el("tbody");
   for (const method of D.methods) {
-    const trials = trialsOf[cell].filter((t) => t.method === method.key);
+    const at = method.lenders[cell], trials = countingIn(cell, method);
     const best = bestOf(trials);
     const acts = (name) => best && best[name] != null && !(name !== "tv" && quantity("haadf").values[cell] == null);
-    const good = `${method.ended[cell] - method.failed[cell]} of ${method.planned[cell]}`;
+    const good = `${method.ended[at] - method.failed[at]} of ${method.planned[at]}`;
     body.append(el("tr", {},
       el("th", { scope: "row" }, term(method.label)),
       el("td", {}, best ? fixedPoint(best.nrmse) : "no result"),
@@ -86,13 +94,13 @@ function methodTable(cell, counts = true) {
 function drawProgress(cell) {
   const traces = [];
   for (const method of D.methods) {
-    const trials = trialsOf[cell].filter((t) => t.method === method.key).sort((a, b) => a.number - b.number);
+    const at = method.lenders[cell], trials = countingIn(cell, method).sort((a, b) => a.number - b.number);
     const good = trials.filter((t) => !t.failure);
     if (!good.length) continue;
     let best = Infinity;
     const line = trials.map((t) => (t.failure ? best : (best = Math.min(best, t.score))));
     const colour = { color: method.colour };
-    if (method.planned[cell] === 1) {
+    if (method.planned[at] === 1) {
       // A level, to compare with; where no method has several trials it would have no length.
       const last = Math.max(2, ...D.methods.map((m) => m.planned[cell]));
       traces.push({ x: [0, last], y: [best, best], mode: "lines", name: method.label, line: { ...colour, dash: "dash" } });
@@ -102,7 +110,7 @@ function drawProgress(cell) {
     traces.push({ x: good.map((t) => t.number + 1), y: good.map((t) => t.score), mode: "markers", showlegend: false, legendgroup: method.key, marker: { ...colour, size: 7 },
       hoverinfo: "text", hovertext: good.map((t) => trialText(t)) });
   }
-  const bests = D.methods.map((method) => [method, bestOf(trialsOf[cell].filter((t) => t.method === method.key))]).filter(([, best]) => best);
+  const bests = D.methods.map((method) => [method, bestOf(countingIn(cell, method))]).filter(([, best]) => best);
   const says = bests.map(([method, best]) => `${method.label} ${fixedPoint(best.score)} at trial ${best.number + 1}`).join(", ");
   plotOrSay("progress", traces, "No good trial yet", layout({ height: 310,
     margin: { l: 50, r: 10, t: 10, b: 85 }, legend: LEGEND_BELOW,
