@@ -8,7 +8,6 @@ same on a grid over the axes, NetCDF-4 as xarray reads it.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import pandas as pd
 
 from ..phantoms.formats.files import DAMAGE, check_dataset, check_size, created, opened, write_aside
 from ..recon_core.errors import BadInput, printable
+from ..recon_core.toml import toml_tables
 from ..sweep.record import StudyFolder
 from ..sweep.study.identity import LATER
 from ..sweep.study.toml import toml_text
@@ -385,10 +385,7 @@ def _settings_beside(path: Path, axes: list[str]) -> Mapping[str, Any]:
 
 def _settings(text: str, source: Path) -> Mapping[str, Any]:
     """The tables of a study from its TOML text, not validated."""
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"study is not TOML: {error}", source=source) from error
+    return toml_tables(text, source)
 
 
 def _load_h5(path: Path) -> Atlas:

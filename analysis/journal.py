@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..recon_core.machine import uncollected
 from ..sweep.record import StudyFolder
-from ..sweep.record.lines import TrialLines, parsed, whole_lines
+from ..sweep.record.lines import TrialLines, file_size, parsed, whole_lines
 from ..sweep.study import Study
 from ..sweep.study.trial import Record, is_final
 from ..sweep.versions import revision_note
@@ -84,7 +84,7 @@ class JournalReader:
 
     Raises
     ------
-    BadInput : not the folder of a study.
+    BadInput : not the folder of a study, or its journal is no regular file.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -95,8 +95,13 @@ class JournalReader:
         self.read()
 
     def read(self) -> bool:
-        """Read what the journal holds by now; return whether anything has changed."""
-        size = self._path.stat().st_size if self._path.is_file() else 0
+        """Read what the journal holds by now; return whether anything has changed.
+
+        Raises
+        ------
+        BadInput : the journal is no regular file.
+        """
+        size = file_size(self._path)
         # Read again from the start: what was read may no longer be in the file.
         cut = size < self._offset  # a resumed run has dropped a torn line, or the file is another
         if cut:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ..analysis.plan import Limits, Plan, planned
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Method
+from ..recon_core.toml import toml_tables
 from ..sweep.estimate import trial_seconds
 from ..sweep.executors import Executor
 from ..sweep.study import Study, Task, parse_study
@@ -117,9 +117,10 @@ def _tables(path: Path) -> dict[str, Any]:
     if path.suffix != ".toml" or not path.is_file():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"not TOML: {error}", source=path, accepted="a TOML file") from error
+    return toml_tables(text, path)
 
 
 def _expectation(study: Study, workers: int) -> str:

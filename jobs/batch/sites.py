@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -26,6 +25,7 @@ from ...recon_core.errors import BadInput
 from ...recon_core.gpu.cost import GPUS
 from ...recon_core.machine import DeviceName
 from ...recon_core.registry import Registry
+from ...recon_core.toml import toml_tables
 from ...recon_core.validation import validated
 from . import SchedulerName, parse_walltime
 
@@ -303,8 +303,4 @@ def _origin(sites: Mapping[str, SiteFile], name: str) -> str | None:
 
 
 def _parsed(text: str, source: str) -> Site:
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
-    return validated(data, Site, source)
+    return validated(toml_tables(text, source), Site, source)

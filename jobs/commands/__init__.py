@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +11,7 @@ import click
 from ...recon_core.errors import BadInput, printable
 from ...recon_core.machine import DEVICES
 from ...recon_core.registry import Registry
+from ...recon_core.toml import toml_tables
 
 if TYPE_CHECKING:
     from ...sweep.estimate import Share
@@ -164,8 +164,8 @@ def parameters_of(settings: tuple[str, ...], option: str = "--set") -> dict[str,
             if not isinstance(table, dict):
                 raise BadInput("below a value", key=option, value=text, accepted="KEY=VALUE")
         try:
-            table[last] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            table[last] = toml_tables(f"value = {value}", option)["value"]
+        except BadInput:
             # What is no TOML is text: quotes would have to survive the shell.
             table[last] = value.strip()
     return found

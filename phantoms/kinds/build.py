@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
@@ -13,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from ...recon_core.errors import BadInput, from_os_error
 from ...recon_core.tiltseries import SYMBOLS
+from ...recon_core.toml import toml_tables
 from ...recon_core.validation import validation_error
 from ..arrange import Placed, arrange
 from ..paint import concentrations, paint
@@ -149,10 +149,10 @@ def described(path: str | Path) -> SpecimenKind:
 @lru_cache(maxsize=64)
 def _described(path: str, modified: int, size: int) -> SpecimenKind:  # noqa: ARG001
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"not TOML: {error}", source=path, accepted="a TOML file") from error
-    return _kind(path, Path(path).stem, data)
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput("not UTF-8 text", source=path, accepted="a TOML file") from error
+    return _kind(path, Path(path).stem, toml_tables(text, path))
 
 
 def _kind(source: str, name: str, data: Mapping[str, Any]) -> SpecimenKind:
@@ -199,7 +199,7 @@ BUILD = SpecimenKind(
 
 def _shipped(name: str) -> SpecimenKind:
     text = files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
-    return _kind(f"{name}.toml", name, tomllib.loads(text))
+    return _kind(f"{name}.toml", name, toml_tables(text, f"{name}.toml"))
 
 
 AU_FE3O4 = _shipped("au-fe3o4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from ..study.identity import UNHASHED
 from ..study.tables import Baselines
 from ..versions import provenance
 from .journal import Journal
+from .lines import file_size
 from .lock import this_process
 
 MAY_GROW = ("search.trials", "search.chemistry_tv_trials")
@@ -118,7 +120,7 @@ class StudyFolder:
     def _check(self, study: Study) -> None:
         if self.study_file.is_file():
             _check_same(self.path, self.study(), study)
-        elif self.journal_file.is_file() and self.journal_file.stat().st_size:
+        elif file_size(self.journal_file):
             raise BadInput(
                 "holds trials of an unknown study", source=self.path, accepted="a new folder"
             )
@@ -140,6 +142,40 @@ class StudyFolder:
         text = study.toml()
         write_aside(self.study_file, lambda path: path.write_text(text, encoding="utf-8"))
 
+    def restore(self, study: Study) -> str:
+        """Write down again what was run, if that was changed meanwhile: the record is of it.
+
+        Parameters
+        ----------
+        study : that was run.
+
+        Returns
+        -------
+        What has become of the other study, in a sentence; empty where nothing was changed.
+
+        Raises
+        ------
+        BadInput, Trouble : it cannot be written.
+        """
+        try:
+            if self.study() == study:
+                return ""
+        except BadInput:
+            pass  # gone, or no study any more
+        aside = self.study_file.with_name(f"study.changed-{uuid.uuid4().hex[:8]}.toml")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                self.study_file.rename(aside)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        self.keep(study)
+        kept = f"; what it held is in {aside.name}" if aside.exists() else ""
+        return (
+            f"{self.study_file} was changed while this run wrote, and is again what was run{kept}. "
+            "To change a study, end its run and edit the file that it was started with."
+        )
+
     def note_run(self, devices: str) -> None:
         """Add a line on the run that begins now; no result depends on it.
 
@@ -157,8 +193,10 @@ class StudyFolder:
             **asdict(provenance()),
         }
         # Without it the run goes on: where nothing can be written, the journal says so.
-        with suppress(OSError), self.runs_file.open("ab", buffering=0) as file:
-            file.write(json.dumps(facts).encode() + b"\n")
+        with suppress(OSError, BadInput):
+            file_size(self.runs_file)  # a pipe would be opened for ever
+            with self.runs_file.open("ab", buffering=0) as file:
+                file.write(json.dumps(facts).encode() + b"\n")
 
 
 def _continues(key: str, before: Any, now: Any) -> bool:

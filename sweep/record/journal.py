@@ -340,7 +340,8 @@ def kept_beside(journal: Path) -> list[Path]:
     ----------
     journal : whether it exists or not.
     """
-    return sorted(journal.parent.glob(f"{journal.stem}{KEPT}*{journal.suffix}"))
+    found = journal.parent.glob(f"{journal.stem}{KEPT}*{journal.suffix}")
+    return sorted(path for path in found if path.is_file())  # not a pipe, which has no end
 
 
 def _blocks(descriptor: int, place: int) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ never stops a reader: people resume runs and open reports just when something we
 from __future__ import annotations
 
 import json
+import stat
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from ...recon_core.errors import from_os_error, printable
+from ...recon_core.errors import BadInput, from_os_error, printable
 from ...recon_core.methods import WEIGHT_BOUNDS, Method, Weights
 from ..study import Study
 from ..study.trial import (
@@ -149,12 +150,36 @@ def file_lines(path: Path) -> Iterator[bytes]:
     ------
     BadInput, Trouble : it cannot be read.
     """
+    if not file_size(path):
+        return
     try:
-        if path.is_file():
-            with path.open("rb") as file:
-                yield from whole_lines(iter(partial(file.read, BLOCK), b""))
+        with path.open("rb") as file:
+            yield from whole_lines(iter(partial(file.read, BLOCK), b""))
     except OSError as error:
         raise from_os_error(error, "cannot be read", path) from error
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none.
+
+    Parameters
+    ----------
+    path : of a journal or the like.
+
+    Raises
+    ------
+    BadInput, Trouble : it cannot be read, or is no regular file: of a pipe or a device there might
+        be no end.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise from_os_error(error, "cannot be read", path) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise BadInput("not a file", source=path, accepted="what a run has written")
+    return found.st_size
 
 
 @dataclass

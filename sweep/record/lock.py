@@ -3,7 +3,8 @@
 The system's lock ends with its process, however that dies, but some file systems have none, and on
 others it holds on one node only. The lock file names its holder, and its time of change is the
 holder's sign of life. Times are compared with those that the same file system gives to a file made
-now: clocks of two nodes never meet.
+now: clocks of two nodes never meet. That clock may be set anew as well, so an old sign alone is no
+death: a lock is taken from its holder only when it was seen to stay as it is.
 """
 
 from __future__ import annotations
@@ -31,8 +32,14 @@ BEAT_SECONDS = 10.0
 DEAD_SECONDS = 60.0
 """A holder on another node without a sign of life for so long is dead, seconds."""
 
+WATCHED_SECONDS = 2 * BEAT_SECONDS
+"""For which an old sign of life must be seen not to be renewed, seconds."""
+
 JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "COBALT_JOBID", "JOB_ID")
 ONE = "one run on a folder at a time"
+OF_ANOTHER_NODE = (
+    f"{ONE}; one that has died gives way {DEAD_SECONDS:.0f} s after its last sign of life"
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,7 @@ class FolderLock:
         self.path = path.with_name(f"{path.name}.lock")
         self._me = this_process()
         self._ended = threading.Event()
+        self._seen, self._since = "", time.monotonic()
         self._wait(file, patience)
         self._beats = threading.Thread(target=self._beat, name="lock", daemon=True)
         self._beats.start()
@@ -173,11 +181,27 @@ class FolderLock:
 
     def _doubt(self) -> float:
         """Seconds within which a holder on another node must have given a sign of life."""
-        holder = _read(self.path)
-        if holder is None or holder.is_here:
+        holder, quiet = _read(self.path), self._quiet()
+        if quiet is None or (holder is not None and holder.is_here):
             return 0.0
-        quiet = self._quiet()
-        return 0.0 if quiet is None or quiet < BEAT_SECONDS else DEAD_SECONDS
+        # A sign out of the future says nothing: the clock was set back since.
+        alive = -BEAT_SECONDS < quiet < BEAT_SECONDS
+        return 0.0 if alive else self._limit(quiet) + LOOK_SECONDS
+
+    def _limit(self, quiet: float) -> float:
+        """Seconds for which a lock file of another node must be seen to stay as it is."""
+        return WATCHED_SECONDS if quiet > DEAD_SECONDS else DEAD_SECONDS
+
+    def _unchanged(self) -> float:
+        """Seconds for which the lock file has been as it is now, by this process's own clock."""
+        holder = _read(self.path)  # first: opening a file makes a network file system look again
+        try:
+            found = f"{holder} {self.path.stat().st_mtime_ns}"
+        except OSError:
+            found = ""
+        if found != self._seen:
+            self._seen, self._since = found, time.monotonic()
+        return time.monotonic() - self._since
 
     def _announce(self, patience: float) -> None:
         seconds = max(patience, self._doubt())
@@ -188,7 +212,9 @@ class FolderLock:
         """The error for a lock held by a run that is alive, or by one that may be dying."""
         holder = _read(self.path)
         who = "" if holder is None else f" ({holder})"
-        bad = BadInput(f"another run is writing here{who}", source=self._journal, accepted=ONE)
+        accepted = ONE if holder is None or holder.is_here else OF_ANOTHER_NODE
+        problem = f"another run is writing here{who}"
+        bad = BadInput(problem, source=self._journal, accepted=accepted)
         return bad if alive else Trouble(str(bad))
 
     def _create(self) -> bool:
@@ -212,11 +238,13 @@ class FolderLock:
     def _remove_dead(self) -> bool:
         """Remove the lock file of a dead holder; False if the holder may be alive."""
         holder, quiet = _read(self.path), self._quiet()
-        if holder is None or quiet is None:
-            # It is being written or removed just now, unless that was long ago.
-            dead = quiet is not None and quiet > BEAT_SECONDS
+        if quiet is None:
+            return False  # it is being removed just now
+        if holder is not None and holder.is_here:
+            dead = not holder.is_running
         else:
-            dead = not holder.is_running if holder.is_here else quiet > DEAD_SECONDS
+            # Also of a holder that never wrote its name.
+            dead = self._unchanged() >= self._limit(quiet)
         if not dead:
             return False
         aside = self.path.with_name(f"{self.path.name}.{self._me.token}")
@@ -226,7 +254,8 @@ class FolderLock:
             if _read(aside) != holder:
                 with suppress(OSError):
                     os.link(aside, self.path)
-            aside.unlink(missing_ok=True)
+            if not aside.is_dir():  # which is nobody's lock, and stays aside
+                aside.unlink(missing_ok=True)
         return True
 
     def _quiet(self) -> float | None:
@@ -251,6 +280,8 @@ class FolderLock:
 
 def _read(path: Path) -> Holder | None:
     """The holder that a lock file names; None without one, or while it is being written."""
+    if not path.is_file():  # a pipe has no end
+        return None
     try:
         return Holder(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):

@@ -56,8 +56,9 @@ def run(
     deadline : when the run has to end: no trial is started that would last longer, and what is
         still in flight then is given up. None: the run takes as long as it takes.
     patience : seconds to wait for another run that is writing in the folder to end.
-    on_note : called with one line for everything that is unusual about the journal: lines that are
-        no trials of the study and are passed over, or trials of another revision of the algorithm.
+    on_note : called with one line for everything that is unusual about the folder: lines that are
+        no trials of the study and are passed over, trials of another revision of the algorithm, or
+        a study that somebody has changed meanwhile.
     share : the cells to run, where several managers divide them; None for all.
 
     Returns
@@ -76,9 +77,13 @@ def run(
         scheduler, notes = _resumed(study, journal, share)
         home.keep(study)
         home.note_run(devices_of(executor))
-        for note in notes:
-            if on_note is not None:
+
+        def tell(note: str) -> None:
+            if note and on_note is not None:
                 on_note(note)
+
+        for note in notes:
+            tell(note)
         expected = scheduler.expected
         if on_start is not None:
             on_start(scheduler.done, expected)
@@ -86,12 +91,13 @@ def run(
         running = _Run(scheduler, executor, deadline, journal, on_result)
         try:
             summary = _worked(running, scheduler, journal)
+            tell(home.restore(study))
             if on_start is not None and summary.total != expected:
                 on_start(summary.done, summary.total)
             return summary
         except JournalLost:
             # The folder may have gone with the journal; the next run must know what it was of.
-            home.keep(study)
+            tell(home.restore(study))
             raise
         finally:
             deadline.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import stat
-import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from ...phantoms.disturbances import Disturbances
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.settings import SolverSettings
+from ...recon_core.toml import toml_tables
 from ...recon_core.validation import validation_error
 from .axes import Insertion, check_axes, flattened, lenders, put
 from .checks import check_cells
@@ -44,8 +44,6 @@ from .trial import GAMMA, Cell, Scalar, Scale, Trial, weights_of
 
 MOST_BYTES = 16 << 20
 """Of a study file."""
-MOST_LEVELS = 32
-"""Of tables and lists in each other in a study file; the tables of a study have four."""
 
 
 class Study(Table):
@@ -380,29 +378,12 @@ def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".
 
 
 def _parsed(text: str, source: str | Path, folder: Path) -> Study:
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits
-        raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
-    if _deeper_than(MOST_LEVELS, data):
-        accepted = f"up to {MOST_LEVELS} levels"
-        raise BadInput("tables nested too deeply", source=source, accepted=accepted)
+    data = toml_tables(text, source)
     if isinstance(data.get("axes"), dict):
         # TOML reads an unquoted dotted path as nested tables; both forms mean the same axis.
         data["axes"] = flattened(data["axes"])
     _refuse_snr_and_dose(data, source)
     return _validated(located(with_defaults(data, source), folder), source)
-
-
-def _deeper_than(levels: int, data: dict[str, Any]) -> bool:
-    """Whether tables and lists lie in each other so deep that functions would call themselves
-    too often.
-    """
-    level: list[Any] = [data]
-    for _ in range(levels):
-        below = (each.values() if isinstance(each, dict) else each for each in level)
-        level = [value for each in below for value in each if isinstance(value, dict | list)]
-    return bool(level)
 
 
 def _refuse_snr_and_dose(data: Mapping[str, Any], source: str | Path) -> None:
@@ -443,6 +424,6 @@ def _validated(
     """The study of checked tables; errors name the key as the file has it."""
     # JSON mode: strict about numbers and strings, yet lists are tuples and strings are enums.
     try:
-        return Study.model_validate_json(json.dumps(data, default=str), strict=True)
+        return Study.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         raise validation_error(error, data, Study, source, axes) from error

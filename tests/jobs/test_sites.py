@@ -159,3 +159,10 @@ def test_bad_input_is_one_line(argv, own, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["sites", *argv]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_time_without_quotes_is_named_with_what_is_accepted(tmp_path):
+    site = tmp_path / "mine.toml"
+    site.write_text('scheduler = "slurm"\nlaunch = 00:30:00\n')
+    with pytest.raises(BadInput, match=r"launch = '00:30:00'.*a text in quotes"):
+        find_site(str(site))

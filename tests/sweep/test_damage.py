@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.recon_core.errors import BadInput, Trouble
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record.journal import Journal, JournalLost
+from tomoatlas.sweep.record.merging import merge
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import load_study, parse_study
 from tomoatlas.sweep.study.trial import Trial, TrialResult
@@ -95,14 +96,66 @@ def test_a_name_that_cannot_be_shown_is_refused(name: str) -> None:
     assert str(refused.value).isprintable()
 
 
-def test_a_journal_that_is_no_file_is_refused(tmp_path: Path) -> None:
-    study = small_study()
-    run(study, tmp_path, InlineExecutor(bowl))
-    journal = tmp_path / "trials.jsonl"
+NO_FILES: dict[str, Callable[[Path], object]] = {
+    "device": lambda path: path.symlink_to("/dev/full"),
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "loop": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("what", NO_FILES)
+def test_a_journal_that_is_no_file_is_refused_by_all_who_read_it(tmp_path: Path, what: str) -> None:
+    study, folder = small_study(), tmp_path / "run"
+    run(study, folder, InlineExecutor(bowl))
+    journal = folder / "trials.jsonl"
     journal.unlink()
-    journal.symlink_to("/dev/full")
-    with pytest.raises(BadInput):
-        run(study, tmp_path, InlineExecutor(raising_bowl))
+    NO_FILES[what](journal)
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: run(study, folder, InlineExecutor(raising_bowl)),
+        lambda: JournalReader(folder),
+        lambda: merge([folder], tmp_path / "merged"),
+    )
+    for read in readers:
+        with pytest.raises(BadInput, match=r"trials\.jsonl"):
+            read()
+    assert not (tmp_path / "merged" / "trials.jsonl").exists()
+
+
+def test_what_is_no_file_beside_a_journal_stops_no_run(tmp_path: Path) -> None:
+    study = small_study()
+    os.mkfifo(tmp_path / "runs.jsonl")
+    os.mkfifo(tmp_path / "trials.kept-1.jsonl")
+    assert run(study, tmp_path, InlineExecutor(bowl)).done == 24
+
+
+@pytest.mark.parametrize("text", ["", "no TOML", SMALL.replace("5, 9", "5, 10")])
+def test_a_study_changed_under_a_run_is_put_back_and_kept(tmp_path: Path, text: str) -> None:
+    study, notes = small_study(), list[str]()
+    file = tmp_path / "study.toml"
+
+    def change(trial: Trial, result: TrialResult) -> None:
+        file.unlink(missing_ok=True)
+        if text:
+            file.write_text(text)
+
+    run(study, tmp_path, InlineExecutor(bowl), change, on_note=notes.append)
+    assert load_study(file) == study
+    (note,) = notes
+    assert "was changed while this run wrote" in note
+    assert [path.read_text() for path in tmp_path.glob("study.changed-*")] == [text] * bool(text)
+    assert run(study, tmp_path, InlineExecutor(raising_bowl)).done == 24
+
+
+@pytest.mark.parametrize("value", ["2026-11-29", "07:32:00", "1979-05-27T07:32:00Z"])
+def test_a_date_is_neither_a_number_nor_a_text(value: str) -> None:
+    for key, text in {
+        "study.name": f"[study]\nname = {value}",
+        "axes.acquisition.chemical_tilts": f'{SMALL}"acquisition.chemical_tilts" = [{value}]',
+    }.items():
+        with pytest.raises(BadInput, match="a text in quotes") as refused:
+            parse_study(text)
+        assert refused.value.key == key
 
 
 @pytest.mark.parametrize(
@@ -243,6 +296,29 @@ class Lockless:
         monkeypatch.setattr(fcntl, "flock", flock)
 
 
+class Clock:
+    """A clock that sleeping moves on, and what happens at some of its times."""
+
+    def __init__(self) -> None:
+        self.at: dict[float, Callable[[], object]] = {}
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
+        for when in [when for when in self.at if when <= self._now]:
+            self.at.pop(when)()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("tomoatlas.sweep.record.lock.time", clock)
+    return clock
+
+
 class TestLockFile(Lockless):
     def test_the_holder_is_named_and_the_lock_goes_with_it(self, tmp_path: Path) -> None:
         path = tmp_path / "trials.jsonl"
@@ -261,24 +337,49 @@ class TestLockFile(Lockless):
         Journal(tmp_path / "trials.jsonl").close()
 
     def test_of_another_node_the_sign_of_life_decides(self, tmp_path: Path) -> None:
-        holder = lock_of(tmp_path, namespace="another", host="node7")
-        with pytest.raises(BadInput, match="node7"):
+        lock_of(tmp_path, namespace="another", host="node7")
+        with pytest.raises(BadInput, match=r"node7.*gives way 60 s after its last sign of life"):
             Journal(tmp_path / "trials.jsonl")
-        os.utime(holder, (0, time.time() - 61.0))
-        Journal(tmp_path / "trials.jsonl").close()
 
-    def test_a_missed_sign_of_life_is_waited_for(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("age", "watched"),
+        [(20.0, 60.0), (61.0, 20.0), (1e7, 20.0), (-3600.0, 60.0), (-1e9, 60.0)],
+        ids=["missed", "old", "clock set on", "clock set back", "out of the future"],
+    )
+    def test_a_holder_of_another_node_that_gives_no_sign_is_dead(
+        self, tmp_path: Path, clock: Clock, age: float, watched: float
     ) -> None:
         holder = lock_of(tmp_path, namespace="another", host="node7")
-        os.utime(holder, (0, time.time() - 20.0))
-        monkeypatch.setattr(
-            "tomoatlas.sweep.record.lock.time.sleep",
-            lambda seconds: os.utime(holder, (0, time.time() - 61.0)),
-        )
+        os.utime(holder, (0, time.time() - age))
+        begun = clock.monotonic()
         Journal(tmp_path / "trials.jsonl").close()
+        assert clock.monotonic() - begun == pytest.approx(watched, abs=1.0)
+        assert not holder.exists()
 
-    def test_half_a_lock_file_is_somebodys_unless_it_is_old(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("age", [20.0, 61.0, 1e7, -3600.0, -1e9])
+    def test_a_holder_of_another_node_that_gives_a_sign_is_alive_whatever_the_clock(
+        self, tmp_path: Path, clock: Clock, age: float
+    ) -> None:
+        holder = lock_of(tmp_path, namespace="another", host="node7")
+        os.utime(holder, (0, time.time() - age))
+        clock.at[9.0] = lambda: os.utime(holder)
+        with pytest.raises(BadInput, match="node7"):
+            Journal(tmp_path / "trials.jsonl")
+        assert holder.exists()
+
+    def test_what_is_no_file_in_place_of_a_lock_holds_up_no_run(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        for make in (os.mkfifo, os.mkdir):
+            holder = tmp_path / "trials.jsonl.lock"
+            make(holder)
+            os.utime(holder, (0, time.time() - 61.0))
+            Journal(tmp_path / "trials.jsonl").close()
+            assert not holder.exists()
+
+    def test_half_a_lock_file_is_somebodys_unless_it_is_old(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
         holder = tmp_path / "trials.jsonl.lock"
         holder.write_text('{"tok')
         with pytest.raises(BadInput) as refused:

@@ -1,0 +1,69 @@
+"""Tables out of TOML text: numbers, texts, lists and tables, as deep as anything here needs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import BadInput
+
+MOST_LEVELS = 32
+"""Of tables and lists in each other; the tables of a study have four."""
+
+
+def toml_tables(text: str, source: str | Path) -> dict[str, Any]:
+    r"""The tables of a TOML text.
+
+    Parameters
+    ----------
+    text : TOML.
+    source : name of the text in errors.
+
+    Raises
+    ------
+    BadInput : not TOML, nested too deeply, or a date or time, which nothing here means.
+
+    Examples
+    --------
+    >>> toml_tables('[study]\nname = "fig4"', "study.toml")
+    {'study': {'name': 'fig4'}}
+    """
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits
+        raise BadInput(f"not TOML: {error}", source=source, accepted="a TOML file") from error
+    for key, value in _values(data, source):
+        if not isinstance(value, str | bool | int | float):
+            raise BadInput(
+                "a date or time",
+                source=source,
+                key=key,
+                value=str(value),
+                accepted="a number, or a text in quotes",
+            )
+    return data
+
+
+def _values(data: dict[str, Any], source: str | Path) -> Iterator[tuple[str, object]]:
+    """All that is no table and no list, with its key.
+
+    Level by level: functions that call themselves would do so too often.
+    """
+    level: list[tuple[str, Any]] = [("", data)]
+    for _ in range(MOST_LEVELS + 1):
+        below = [item for key, value in level for item in _within(key, value)]
+        level = [(key, value) for key, value in below if isinstance(value, dict | list)]
+        yield from ((key, value) for key, value in below if not isinstance(value, dict | list))
+        if not level:
+            return
+    accepted = f"up to {MOST_LEVELS} levels"
+    raise BadInput("tables nested too deeply", source=source, accepted=accepted)
+
+
+def _within(key: str, value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+    """The values of a table with their keys, those of a list with the list's."""
+    if isinstance(value, list):
+        return ((key, each) for each in value)
+    return ((f"{key}.{name}" if key else name, each) for name, each in value.items())
