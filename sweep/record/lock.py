@@ -168,20 +168,25 @@ class FolderLock:
         """Take both locks, waiting for up to ``patience`` seconds."""
         size = os.fstat(file).st_size
         begun, announced = time.monotonic(), False
-        while not (_system_lock(file) and self._create()):
+        while True:
+            # Asked before the attempt: a sign that grows old in between asks for less than it did.
+            longest = max(patience, self._doubt())
+            if _system_lock(file) and self._create():
+                return
             waited = time.monotonic() - begun
-            if waited >= max(patience, self._doubt()):
+            if waited >= longest:
                 # A journal that grew while waiting belongs to a run that is alive.
                 alive = not patience or os.fstat(file).st_size > size
                 raise self._held(alive)
             if not announced:
-                self._announce(patience)
+                self._announce(longest)
                 announced = True
-            time.sleep(min(max(patience - waited, 0.01), LOOK_SECONDS))
+            time.sleep(min(max(longest - waited, 0.01), LOOK_SECONDS))
 
     def _doubt(self) -> float:
         """Seconds within which a holder on another node must have given a sign of life."""
-        holder, quiet = _read(self.path), self._quiet()
+        holder = _read(self.path)
+        quiet = self._quiet() if self.path.exists() else None
         if quiet is None or (holder is not None and holder.is_here):
             return 0.0
         # A sign out of the future says nothing: the clock was set back since.
@@ -203,8 +208,7 @@ class FolderLock:
             self._seen, self._since = found, time.monotonic()
         return time.monotonic() - self._since
 
-    def _announce(self, patience: float) -> None:
-        seconds = max(patience, self._doubt())
+    def _announce(self, seconds: float) -> None:
         waiting = f"another run is writing here; waiting {seconds:g} s for it to end"
         print(f"{self._journal}: {waiting}", file=sys.stderr)
 

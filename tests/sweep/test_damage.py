@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.recon_core.errors import BadInput, Trouble
 from tomoatlas.sweep.executors.local import InlineExecutor
 from tomoatlas.sweep.record.journal import Journal, JournalLost
+from tomoatlas.sweep.record.lock import FolderLock
 from tomoatlas.sweep.record.merging import merge
 from tomoatlas.sweep.run.driver import run
 from tomoatlas.sweep.study import load_study, parse_study
@@ -366,6 +368,15 @@ class TestLockFile(Lockless):
         with pytest.raises(BadInput, match="node7"):
             Journal(tmp_path / "trials.jsonl")
         assert holder.exists()
+
+    def test_a_sign_that_grows_old_while_it_is_looked_at_is_waited_for_to_the_end(
+        self, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        holder = lock_of(tmp_path, namespace="another", host="node7")
+        looks = itertools.count(35.0, 0.7)
+        monkeypatch.setattr(FolderLock, "_quiet", lambda lock: next(looks))
+        Journal(tmp_path / "trials.jsonl").close()
+        assert not holder.exists()
 
     def test_what_is_no_file_in_place_of_a_lock_holds_up_no_run(
         self, tmp_path: Path, clock: Clock
