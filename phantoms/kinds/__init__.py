@@ -219,7 +219,10 @@ def make_specimen(kind: str, size: int, seed: int = 0, **parameters: Any) -> Spe
     if seed < 0:
         raise BadInput("negative seed", key="specimen.seed", value=seed, accepted=">= 0")
     accepted = _accepted(found, parameters)
-    return _built(found, size, seed, accepted, found.elements_of(parameters))
+    try:
+        return _built(found, size, seed, accepted, found.elements_of(parameters))
+    except BadInput as fault:
+        raise fault.at(source=fault.source or (kind if kind.endswith(TABLES) else None)) from fault
 
 
 def _accepted(kind: SpecimenKind, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -271,6 +272,16 @@ def test_bodies_that_cannot_be_are_refused(bodies: dict[str, Any], key: str, val
         built(16, **bodies)
     assert (caught.value.key, caught.value.value) == (key, value)
     assert caught.value.accepted
+
+
+def test_a_body_too_large_names_the_file_that_describes_it(tmp_path: Path) -> None:
+    file = tmp_path / "large.toml"
+    body = """shape = "sphere"\ndiameter_nm = 120.0\nmaterial = "Au"\n"""
+    table = """[specimen]\nkind = "build"\nfield_nm = 100.0\n[specimen.bodies.gold]\n"""
+    file.write_text(table + body)
+    with pytest.raises(BadInput) as caught:
+        make_specimen(str(file), 16)
+    assert str(caught.value).startswith(f"{file}: specimen.field_nm = 100.0: ")
 
 
 def test_bodies_may_overlap_and_leave_the_field_if_it_is_said() -> None:
