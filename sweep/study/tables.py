@@ -183,8 +183,8 @@ class SearchSpace(Table):
 
     Parameters
     ----------
-    haadf : bounds of the HAADF weight. They end a little above 1, the statistical weight: larger
-        weights help only if the data were projected from the reconstruction's own grid.
+    haadf : bounds of the HAADF weight. Those of edition 1 end a little above 1, the statistical
+        weight of counts: larger ones helped only data from the reconstruction's own grid.
     tv : bounds of the weight of the total variation.
     gamma : bounds of the exponent of the HAADF contrast, searched linearly; None to leave it at
         ``solver.gamma``.
