@@ -148,7 +148,8 @@ def tabulate(rows: list[Row]) -> None:
     table(HEAD.split("|"), [line_of(name, part, usual, rows) for name, part in parts if part])
 
 
-HEAD = "tolerance or part|trials|within 1 %|near the best: within 0.5 %|within 1 %|worst"
+HEAD = "tolerance or part|trials|within 1 %|near the best: within 0.5 %|at most 0.5 % above"
+HEAD += "|within 1 %|worst"
 HEAD += "|iterations: 10 %|25 %|median|75 %|90 %|still running"
 TV_PARTS = ((0.1, 0.4), (0.4, 2.0), (2.0, 6.0))
 
@@ -172,10 +173,12 @@ def line_settled(rows: list[Row]) -> tuple[object, ...]:
 
 def line(name: str, rows: list[Row], ends: list[int], close: list[bool]) -> tuple[object, ...]:
     """Shares of trials and quantiles of iterations at the records where they end."""
-    off = np.array([deviations(row)[end] for row, end in zip(rows, ends, strict=True)])
+    above = np.array([signed(row)[end] for row, end in zip(rows, ends, strict=True)])
+    off = np.abs(above)
     work = [row["history"]["iterations"][end] for row, end in zip(rows, ends, strict=True)]
     beside, quantiles = off[np.array(close)], np.quantile(work, (0.1, 0.25, 0.5, 0.75, 0.9))
-    shares = [share(off, WITHIN[0]), share(beside, WITHIN[1]), share(beside, WITHIN[0])]
+    shares = [share(off, WITHIN[0]), share(beside, WITHIN[1])]
+    shares += [share(above[np.array(close)], WITHIN[1]), share(beside, WITHIN[0])]
     open_ends = [end == len(row["nrmse"]) - 1 for row, end in zip(rows, ends, strict=True)]
     spent = [f"{value:.0f}" for value in quantiles]
     return name, len(rows), *shares, f"{100 * off.max():.1f} %", *spent, f"{np.mean(open_ends):.1%}"
@@ -197,8 +200,13 @@ def near(rows: list[Row], of: list[Row] | None = None) -> list[bool]:
 
 def deviations(row: Row) -> np.ndarray:
     """Relative distance of the score from that of the long run, at every record."""
+    return np.abs(signed(row))
+
+
+def signed(row: Row) -> np.ndarray:
+    """By how much the score lies above that of the long run, at every record."""
     nrmse = np.array(row["nrmse"])
-    return np.abs(nrmse / nrmse[-1] - 1)
+    return nrmse / nrmse[-1] - 1
 
 
 def stop(row: Row, tolerance: float) -> int:

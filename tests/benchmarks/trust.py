@@ -18,6 +18,10 @@ specimen of its own, that of the same seed, and the spread of NRMSE is theirs. O
 coefficients of HAADF that are fitted to data of the law Z²x, over the true ones,
 
     python tests/benchmarks/trust.py coefficients [SIZE] [KIND ...]
+
+Or, for what oxides inside lack, with the counts of the maps multiplied (noise seed 5, data of Z²x):
+
+    python tests/benchmarks/trust.py counts [SIZE] [KIND ...]
 """
 
 from __future__ import annotations
@@ -29,10 +33,11 @@ from typing import Any
 
 import numpy as np
 from common import LAW, LAWS, as_measured, edition_in, filmed, series_of, table, too_low
+from weights import data
 
 from tomoatlas.analysis.scores import evaluate
 from tomoatlas.phantoms.kinds import make_specimen
-from tomoatlas.recon_core.methods import Method
+from tomoatlas.recon_core.methods import Method, Weights, default_weights
 from tomoatlas.recon_core.result import Reconstruction
 from tomoatlas.recon_core.settings import SolverSettings, newest_settings
 from tomoatlas.recon_core.solver import reconstruct
@@ -42,6 +47,8 @@ from tomoatlas.recon_core.tiltseries import TiltSeries
 SEEDS = (1, 2, 3)  # of the noise
 KINDS = ("nanocubes", "composite")
 TILTS = ((47, 9), (18, 5), (71, 18), (5, 18))
+COUNTS = (1, 4, 16, 64)
+TVS = (0.7, 1.4)
 
 Settings = Mapping[str, Any]
 
@@ -108,6 +115,17 @@ def coefficient_row(
     return kind, f"{tilts[0]}/{tilts[1]}", seed, words
 
 
+def counts_rows(size: int, kinds: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Oxides one voxel inside, and levels, for each number of counts and weight of TV."""
+    for kind, counts, tv in itertools.product(kinds, COUNTS, TVS):
+        truth, series = data(size, kind, "linear", counts)
+        weights = Weights(default_weights("residual", "noise").haadf, tv)
+        found = reconstruct(series, Method.FUSED, weights, newest_settings())
+        scores = [evaluate(found, truth)]
+        numbers = (f"{scores[0]['nrmse']:.3f}", named(scores, "level"), inside(scores))
+        yield kind, f"{counts:g}", f"{tv:g}", *numbers
+
+
 def solved(series: TiltSeries, settings: Settings, given: str) -> Reconstruction:
     """One fused solve; a film is asked for where there is one."""
     film = {"film": True} if given == "film" else {}
@@ -144,6 +162,9 @@ if __name__ == "__main__":
     kinds = [w for w in words if w in KINDS]
     if "coefficients" in words:
         coefficients(sizes[0] if sizes else 48, kinds or KINDS)
+    elif "counts" in words:
+        header = ("specimen", "counts x", "tv", "⟨NRMSE⟩", "level", "inside")
+        table(header, counts_rows(sizes[0] if sizes else 48, kinds or KINDS))
     else:
         chosen = settings.model_dump() | pairs
         main(sizes[0] if sizes else 64, kinds or KINDS, edition, chosen, "specimens" in words)
