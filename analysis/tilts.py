@@ -97,6 +97,7 @@ def alignment_sheet(before: TiltSeries, after: TiltSeries) -> Figure:
     """
     figure = Figure(figsize=(10.0, 8.0), layout="constrained")
     panels = figure.subplots(3, 2)
+    before, after = before.filled(), after.filled()  # hot pixels would outshine all else
     placed = after.haadf_placement.centred(after.haadf)
     order = np.argsort(after.haadf_angles_deg, kind="stable")
     for column, (name, images) in enumerate((("as recorded", before.haadf), ("placed", placed))):

@@ -39,6 +39,7 @@ from .moves import (
     centres_of_mass,
     correlated_shift,
     in_image,
+    leaps,
     moves_against,
     slopes_of,
     specimen_columns,
@@ -177,8 +178,13 @@ def align(series: TiltSeries, report: Callable[[str], None] | None = None) -> Al
         mended, after = False, before
         notes.append(NOTHING_TO_MEND)
     elif after > WORSE * before:
-        mended = False
-        notes.append(NO_BETTER)
+        leapt = recorded if isolated else _without_leaps(recorded)
+        if (alone := _residual(leapt)) < before:
+            images, after = leapt, alone
+            notes.append(LEAPT)
+        else:
+            mended = False
+            notes.append(NO_BETTER)
     if not mended:
         images = replace(recorded, rotation_deg=0.0, steps=images.steps)
     say("shifts of the maps")
@@ -252,6 +258,7 @@ def _check(series: TiltSeries) -> None:
 
 NOTHING_TO_MEND = "nothing to mend: the HAADF images fit as they were recorded"
 NO_BETTER = "left as they were recorded: no placement of the HAADF images fits better"
+LEAPT = "moved back: images that lie elsewhere than both of their neighbours; the others stay"
 TOGETHER = "the maps did not settle: placed like the HAADF images of the same tilts"
 NOT_ISOLATED = (
     "the specimen reaches the edges of the images: matter that enters and leaves the field is not "
@@ -337,6 +344,19 @@ def _by_neighbours(images: _Images) -> Values:
     shifts = np.empty_like(chain)
     shifts[order] = chain - chain[middle]
     return shifts
+
+
+def _without_leaps(images: _Images) -> _Images:
+    """Move back the images that leapt, and no other: the rounds of matching that fit best."""
+    shifts = leaps(images.signal, images.angles_deg)
+    leapt = np.abs(shifts).max(axis=1, keepdims=True) > 0
+    tried = best = replace(images, rotation_deg=0.0, shifts=shifts)
+    for _ in range(QUICK_ROUNDS if leapt.any() else 0):
+        moves = moves_against(tried.signal, _models(tried), tried.shifts)[:, :2] * leapt
+        steps = (*tried.steps, float(np.abs(moves).max()))
+        tried = replace(tried, shifts=tried.shifts + moves, steps=steps)
+        best = min(best, tried, key=_residual)
+    return replace(best, steps=tried.steps or (0.0,))
 
 
 def _matched(images: _Images, rounds: int, turning: bool = False) -> _Images:

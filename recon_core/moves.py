@@ -12,6 +12,7 @@ Values = NDArray[np.float64]
 
 FARTHEST_STEP = 1.0  # pixels a first-order step may be taken
 FARTHEST_TURN = 0.03  # radians likewise
+LEAP = 3.0  # pixels from both neighbours, which agree to half of that
 FRAME = 5.0  # pixels: a specimen is farther from the axis than that only if the shifts say so
 
 
@@ -34,6 +35,29 @@ def correlated_shift(reference: Array, image: Array) -> Values:
     near = np.roll(match, reach, (0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1]
     y, x = np.unravel_index(int(np.argmax(near)), near.shape)
     return np.array([y - reach[0], x - reach[1]], np.float64)
+
+
+def leaps(images: Array, angles_deg: tuple[float, ...]) -> Values:
+    """Return the shift of each image that lies elsewhere than both of its neighbours, (angle, 2).
+
+    The neighbours must agree: matter that enters and leaves the field moves those on both sides of
+    an image to opposite sides of it. Whole and half pixels; 0 for all other images.
+
+    Parameters
+    ----------
+    images : (angle, y, x).
+    angles_deg : of the images.
+    """
+    order = np.argsort(angles_deg, kind="stable")
+    shifts = np.zeros((len(order), 2))
+    for before, at, after in zip(order, order[1:], order[2:], strict=False):
+        low, here, high = (images[i] for i in (before, at, after))
+        one, other = correlated_shift(low, here), correlated_shift(high, here)
+        apart = max(np.abs(one - other).max(), np.abs(correlated_shift(low, high)).max())
+        leap = (one + other) / 2
+        if np.abs(leap).max() >= max(LEAP, 2 * apart):
+            shifts[at] = leap
+    return shifts
 
 
 def first_order_move(

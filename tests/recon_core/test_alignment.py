@@ -14,8 +14,11 @@ from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.recon_core.alignment import NOTHING_TO_MEND, Alignment, align
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.recon_core.geometry import STILL
+from tomoatlas.recon_core.geometry import STILL, spaced_tilts
+from tomoatlas.recon_core.moves import leaps
 from tomoatlas.recon_core.tiltseries import TiltSeries
+
+ANGLES = spaced_tilts(41, (-70.0, 70.0))
 
 
 def recorded(series: TiltSeries) -> TiltSeries:
@@ -75,6 +78,18 @@ def test_where_nothing_fits_better_nothing_is_mended() -> None:
     assert result.residual_after == result.residual_before
     assert result.series.haadf_placement.rotation_deg == 0
     assert np.abs(own(result.series.haadf_placement)).max() < 0.35
+
+
+def test_an_image_that_leapt_is_moved_back_where_the_specimen_fills_the_field() -> None:
+    """Its neighbours on both sides agree, whatever enters and leaves the field."""
+    specimen = specimen_in_vacuum("nanocubes", 48, 48, 1)
+    wide = simulate(specimen, Acquisition(haadf_tilts=41, chemical_tilts=5), 0).haadf
+    images = wide[:, 10:38, 10:38].copy()
+    assert not leaps(images, ANGLES).any()
+    images[20] = wide[20, 14:42, 7:35]
+    found = leaps(images, ANGLES)
+    np.testing.assert_allclose(found[20], (-4, 3), atol=1.0)
+    assert not np.delete(found, 20, axis=0).any()
 
 
 def test_a_series_that_does_not_belong_together_does_not_converge() -> None:
