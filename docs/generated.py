@@ -187,10 +187,15 @@ def command_help() -> str:
 
 
 def picture(name: str, needs: str, folder: Path) -> Path | None:
-    """A figure of the shipped atlas: drawn now where no solve is needed, else the one beside it."""
-    kept = Path(__file__).parents[1] / "analysis" / "atlases" / ATLAS / f"{name}.png"
+    """A figure of the shipped atlas: drawn now where no solve is needed, else the one beside it.
+
+    Or, where there is none, that of another condition among the pictures of the site.
+    """
+    here = Path(__file__).parent
+    folders = here.parent / "analysis" / "atlases" / ATLAS, here / "pictures"
     if needs not in (MAP, TRIALS):
-        return kept if kept.exists() else None
+        kept = (beside / f"{name}.png" for beside in folders)
+        return next((path for path in kept if path.exists()), None)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     if not path.exists():

@@ -53,7 +53,7 @@ class Disturbances(BaseModel):
         mean counts of the channel.
     hot_pixels : share of pixels that hold ``hot_level`` times the channel's brightest signal.
     hot_level : see there.
-    chemical_blur_px : standard deviation of a Gaussian that blurs the maps, pixels.
+    haadf_blur_px, chemical_blur_px : standard deviation of a Gaussian that blurs images, pixels.
     overlap : share of an element's counts that is taken for its neighbours in the periodic table,
         among the elements of the specimen, in equal parts.
     film : HAADF of a film of carbon at 0 degrees, over the brightest signal of the specimen; it
@@ -91,6 +91,7 @@ class Disturbances(BaseModel):
     chemical_dark: Rms = 0.0
     hot_pixels: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     hot_level: Annotated[float, Field(gt=0, le=1e4)] = 10.0
+    haadf_blur_px: Annotated[float, Field(ge=0, le=100)] = 0.0
     chemical_blur_px: Annotated[float, Field(ge=0, le=100)] = 0.0
     overlap: Share = 0.0
     film: Annotated[float, Field(ge=0, le=100)] = 0.0
@@ -426,7 +427,10 @@ def mixing(atomic_numbers: tuple[int, ...], overlap: float) -> Values:
 
 
 def _blur(shot: Shot, settings: Disturbances, rng: np.random.Generator) -> Shot:  # noqa: ARG001
-    sigma = (0, 0, settings.chemical_blur_px, settings.chemical_blur_px)
+    width = shot.of(settings.haadf_blur_px, settings.chemical_blur_px)
+    if not width:
+        return shot
+    sigma = (0, 0, width, width)
     return replace(shot, signal=ndimage.gaussian_filter(shot.signal, sigma, mode="reflect"))
 
 
@@ -464,7 +468,7 @@ DISTURBANCES: dict[str, Disturbance] = {
     "absorption": Disturbance(SIGNAL, ("absorption",), _absorption, CHEMICAL),
     "shadowing": Disturbance(SIGNAL, ("shadowing",), _shadowing, CHEMICAL),
     "overlap": Disturbance(SIGNAL, ("overlap",), _overlap, CHEMICAL),
-    "blur": Disturbance(SIGNAL, ("chemical_blur_px",), _blur, CHEMICAL),
+    "blur": Disturbance(SIGNAL, ("haadf_blur_px", "chemical_blur_px"), _blur),
     "gain": Disturbance(EXPECTED, ("haadf_gain", "chemical_gain"), _gain),
     "dark": Disturbance(EXPECTED, ("haadf_dark", "chemical_dark"), _dark),
     "hot": Disturbance(RECORDED, ("hot_pixels",), _hot),

@@ -68,6 +68,7 @@ FIGURES: Registry[Entry] = Registry(
         "projections": f"{_HERE}.projections:PROJECTIONS_FIGURE",
         "dose": f"{_HERE}.dose:DOSE_FIGURE",
         "thickness": f"{_HERE}.faults:THICKNESS_FIGURE",
+        "haadf-resolution": f"{_HERE}.haadf:HAADF_RESOLUTION_FIGURE",
         "faults": f"{_HERE}.faults:FAULTS_FIGURE",
         "convergence": f"{_HERE}.pictures:CONVERGENCE_FIGURE",
         "pareto": f"{_HERE}.pareto:PARETO_FIGURE",

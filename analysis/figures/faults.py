@@ -16,6 +16,7 @@ from ...recon_core.metrics import nrmse_by_element
 from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
+from ..rerun import Array
 from ..style import condition_title
 from . import CELL, Entry
 from .pictures import element_colours
@@ -69,8 +70,10 @@ class Ranked:
     nrmse: Values
 
 
-def faulty(study: Study, weights: Weights, faults: Mapping[str, float]) -> tuple[float, ...]:
-    """NRMSE of the elements where faults are added to those of the condition.
+def solved_under(
+    study: Study, weights: Weights, faults: Mapping[str, float]
+) -> tuple[Array, Array]:
+    """Fused volumes and the truth, (element, z, y, x), with faults beside those of the condition.
 
     Parameters
     ----------
@@ -81,7 +84,17 @@ def faulty(study: Study, weights: Weights, faults: Mapping[str, float]) -> tuple
     changed = study.disturbances.model_copy(update=dict(faults))
     at = study.model_copy(update={"disturbances": Disturbances(**changed.model_dump())})
     solved, truth, _ = reconstruct_trial(at, at.trial(Cell(0), Method.FUSED, 0, weights), "cpu")
-    return tuple(float(score) for score in nrmse_by_element(solved.volumes, truth.volumes))
+    return solved.volumes, truth.volumes
+
+
+def faulty(study: Study, weights: Weights, faults: Mapping[str, float]) -> tuple[float, ...]:
+    """NRMSE of the elements of :func:`solved_under`.
+
+    Parameters
+    ----------
+    study, weights, faults : see there.
+    """
+    return tuple(map(float, nrmse_by_element(*solved_under(study, weights, faults))))
 
 
 def faults_figure(faults: Sequence[str], ranked: Sequence[Ranked], title: str = "") -> Figure:

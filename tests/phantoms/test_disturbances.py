@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from tomoatlas.phantoms.acquire import project, simulate
 from tomoatlas.phantoms.acquisition import Acquisition
@@ -95,6 +96,7 @@ def test_a_vanishing_strength_changes_next_to_nothing(key: str) -> None:
         ({"shadowing": 0.5}, False, True),
         ({"overlap": 0.1}, False, True),
         ({"chemical_blur_px": 1.0}, False, True),
+        ({"haadf_blur_px": 1.0}, True, False),
         ({"axis_offset_px": 1.0}, True, True),
         ({"angle_jitter_deg": 1.0}, True, True),
         ({"surroundings": 0.5}, True, True),
@@ -254,6 +256,13 @@ def test_blur_keeps_the_counts_and_widens() -> None:
     grid = np.arange(25) - 12
     variance = (image[2] * grid**2).sum() / image[2].sum()
     assert variance == pytest.approx(1.5**2, rel=0.1)
+
+
+def test_the_same_blur_of_haadf_keeps_its_counts_and_is_that_of_its_images() -> None:
+    before, after = haadf_signal(PLAIN), haadf_signal(series(haadf_blur_px=1.5))
+    np.testing.assert_allclose(after.sum(axis=(1, 2)), before.sum(axis=(1, 2)), rtol=1e-3)
+    expected = gaussian_filter(before, (0, 1.5, 1.5), mode="reflect")
+    np.testing.assert_allclose(after, expected, atol=1e-3 * expected.max())
 
 
 def test_a_matrix_fills_what_is_free() -> None:
