@@ -60,11 +60,13 @@ def curves_figure(page: Page) -> Figure:
     for ax, axis in ((left, grid.rows), (right, grid.cols)):
         _add_legend(ax, list(ax.get_lines()), _other(axis, grid), upper=True)
         if axis in (CHEMICAL_TILTS, CHEMICAL_SNR):
-            _add_legend(ax, _draw_baselines(ax, page, axis), "without HAADF", upper=False)
+            if baselines := _draw_baselines(ax, page, axis):
+                _add_legend(ax, baselines, "without HAADF", upper=False)
         mark_if_empty(ax)
     for ax in (left, right):
         ax.set_ylabel(f"{NRMSE} (linear)")
-        ax.set_ylim(bottom=0.0)
+        # Above the highest point as much as its ring needs: the axis begins at 0.
+        ax.set_ylim(0.0, 1.05 * ax.get_ylim()[1])
     ringed = any(converged_from(c) is not None for c in (*grid.values, *grid.values.T))
     note = f"\nring: from here on within {CONVERGED:.0%} of the right end" if ringed else ""
     figure.suptitle(titled("Fused HAADF + chemistry", page) + note)
@@ -165,6 +167,8 @@ def _draw_baselines(ax: Axes, page: Page, axis: str) -> list[Line2D]:
         names = grid.col_values if axis == grid.cols else grid.row_values
         # Baselines differ along the other axis by noise only, so their mean is shown.
         known = np.isfinite(values)
+        if not known.any():  # not run in this study
+            continue
         count = known.sum(axis=0)
         mean = np.where(known, values, 0.0).sum(axis=0) / np.where(count, count, np.nan)
         colour, marker = METHOD_STYLE[method]

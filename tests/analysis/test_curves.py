@@ -11,7 +11,7 @@ from tomoatlas.analysis.maps import pages
 from tomoatlas.analysis.style import CHEMICAL_SNR, HAADF_SNR
 
 
-def snr_page(hole: bool = False):
+def snr_page(hole: bool = False, alone: bool = False):
     rows = [
         {HAADF_SNR: h, CHEMICAL_SNR: c, "nrmse": 0.3 + 0.5 / h + 0.1 / c, "nrmse_ml": 1.0 + 1 / c}
         for h in (2, 10, 50, 500)
@@ -22,6 +22,8 @@ def snr_page(hole: bool = False):
     )
     if hole:
         table.loc[4, "nrmse"] = np.nan
+    if alone:
+        table = table.assign(nrmse_ml=np.nan, nrmse_ml_stopped=np.nan, nrmse_chemistry_tv=np.nan)
     return pages(Atlas(table, (HAADF_SNR, CHEMICAL_SNR)))[0]
 
 
@@ -48,6 +50,17 @@ def test_baselines_are_not_listed_as_values_of_an_axis():
     assert [t.get_text() for t in values.get_texts()] == ["2", "10", "50", "500"]
     assert baselines.get_title().get_text() == "without HAADF"
     assert "ML, converged" in [t.get_text() for t in baselines.get_texts()]
+
+
+def test_methods_that_were_not_run_are_not_named():
+    _, right = curves_figure(snr_page(alone=True)).axes
+    assert [legend.get_title().get_text() for legend in legends(right)] == ["HAADF SNR"]
+
+
+def test_the_highest_point_is_not_cut():
+    for ax in curves_figure(snr_page()).axes:
+        highest = max(np.nanmax(line.get_ydata()) for line in ax.lines)
+        assert ax.get_ylim()[1] > 1.04 * highest
 
 
 def test_curves_differ_in_colour_and_marker():
