@@ -5,7 +5,11 @@ import json
 import os
 import re
 import shlex
+import shutil
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -25,6 +29,46 @@ ATLASES = ("atlas.csv", "atlas.h5", "atlas.nc")
 
 
 ATLAS = "fig4_nanocubes_64"
+
+QUICK = """
+[study]
+name = "quick"
+[specimen]
+kind = "nanocubes"
+size = 16
+[solver]
+max_iterations = 20
+[search]
+trials = 2
+initial = 2
+chemistry_tv_trials = 1
+[axes]
+"acquisition.haadf_tilts" = [5, 9]
+"""
+
+
+class Ran(NamedTuple):
+    """A study that a worker has run, and what the command printed."""
+
+    folder: Path
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> Ran:
+    folder = tmp_path_factory.mktemp("ran") / "my study's"
+    path = folder.with_name("quick.toml")
+    path.write_text(QUICK)
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        assert main(["run", str(path), "--out", str(folder), "--workers", "1"]) == 0
+    return Ran(folder, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def own(ran, tmp_path) -> Path:
+    """A copy of the folder that was run."""
+    return Path(shutil.copytree(ran.folder, tmp_path / ran.folder.name))
 
 
 def test_check_tells_the_cost(study_file, capsys):
@@ -74,62 +118,54 @@ def test_check_quiet_says_nothing_but_still_refuses(study_file, capsys, refusal)
     assert "size" in str(error.accepted)
 
 
-def test_run_writes_everything_and_a_second_call_changes_no_trial(
-    study_file, tmp_path, capsys, refusal
-):
-    out = tmp_path / "out"
-    argv = ["run", str(study_file), "--out", str(out), "--workers", "1"]
-    assert main(argv) == 0
-    said, err = capsys.readouterr()
-    assert err == ""
-    assert re.match(r"computing on 1 CPU worker \(.+\)\n10 trials\n1/10 trials", said)
-    assert "10 trials, 0 failed" in said
-    names = {path.name for path in out.iterdir()}
+def test_run_writes_everything_and_a_second_call_changes_no_trial(ran, own, capsys, refusal):
+    assert ran.err == ""
+    assert re.match(r"computing on 1 CPU worker \(.+\)\n10 trials\n1/10 trials", ran.out)
+    assert "10 trials, 0 failed" in ran.out
+    names = {path.name for path in own.iterdir()}
     assert names == {"study.toml", "trials.jsonl", "runs.jsonl", "report", *ATLASES}
-    journal = (out / "trials.jsonl").read_bytes()
+    assert len(list((own / "report" / "slices").iterdir())) == 1
+    journal = (own / "trials.jsonl").read_bytes()
+    shutil.rmtree(own / "report")
+    argv = ["run", str(own / "study.toml"), "--out", str(own), "--workers", "1", "--no-slices"]
     assert main([*argv, "-q"]) == 0
     assert capsys.readouterr() == ("", "")
-    assert (out / "trials.jsonl").read_bytes() == journal
-    table = pd.read_csv(out / "atlas.csv")
+    assert (own / "trials.jsonl").read_bytes() == journal
+    assert (own / "report" / "index.html").is_file()
+    assert not (own / "report" / "slices").exists()
+    table = pd.read_csv(own / "atlas.csv")
     assert table["acquisition.haadf_tilts"].tolist() == [5, 9]
-    assert (
-        table[["nrmse", "nrmse_ml", "nrmse_ml_stopped", "nrmse_chemistry_tv"]]
-        .notna()
-        .all(axis=None)
-    )
-    assert main(["report", str(out), "--slices"]) == 0
-    assert main(["report", str(out), "-q", "--cell", "haadf_tilts=9"]) == 0
-    assert len(list((out / "report" / "slices").iterdir())) == 2
-    error = refusal("report", out, "--cell", "haadf_tilts=8")
+    scores = ["nrmse", "nrmse_ml", "nrmse_ml_stopped", "nrmse_chemistry_tv"]
+    assert table[scores].notna().all(axis=None)
+    assert main(["report", str(own), "-q", "--cell", "haadf_tilts=9"]) == 0
+    assert len(list((own / "report" / "slices").iterdir())) == 1
+    assert main(["report", str(own), "--slices"]) == 0
+    assert len(list((own / "report" / "slices").iterdir())) == 2
+    error = refusal("report", own, "--cell", "haadf_tilts=8")
     assert (error.key, error.value) == ("--cell acquisition.haadf_tilts", "8")
     assert error.accepted == "5, 9"
 
 
-def test_the_commands_of_a_report_run_when_pasted(study_file, tmp_path, monkeypatch, capsys):
-    out = tmp_path / "my study's"
-    assert main(["run", str(study_file), "--out", str(out), "--workers", "1", "-q"]) == 0
-    assert len(list((out / "report" / "slices").iterdir())) == 1
-    page = (out / "report" / "index.html").read_text(encoding="utf-8")
+def test_the_commands_of_a_report_run_when_pasted(own, monkeypatch):
+    monkeypatch.setattr(running, "executor_of", lambda *args: nullcontext(InlineExecutor()))
+    page = (own / "report" / "index.html").read_text(encoding="utf-8")
     text = html.unescape(re.search(r'<pre id="commands"[^>]*>(.*?)</pre>', page, re.S)[1])
     lines = [shlex.split(line, comments=True) for line in text.splitlines() if line]
     assert {line[0] for line in lines} == {"tomoatlas"}
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(own.parent)
     for _, *argv in lines:
         assert main([*argv, *(["--workers", "1"] if "run" in argv else []), "-q"]) == 0
-    again = load_trials(tmp_path / "my study's_again")
-    assert again["nrmse"].equals(load_trials(out)["nrmse"])
-    assert len(list((out / "report" / "slices").iterdir())) == 2
-    assert main(["run", str(study_file), "--out", "bare", "--no-slices", "-q"]) == 0
-    assert not (tmp_path / "bare" / "report" / "slices").exists()
+    again = load_trials(own.with_name(f"{own.name}_again"))
+    assert again["nrmse"].equals(load_trials(own)["nrmse"])
+    assert len(list((own / "report" / "slices").iterdir())) == 2
 
 
-def test_slices_are_of_the_trial_in_the_journal(study_file, tmp_path):
+def test_slices_are_of_the_trial_in_the_journal(ran):
     from tomoatlas.analysis.rerun import rerun_best
     from tomoatlas.recon_core.methods import Method
     from tomoatlas.recon_core.metrics import nrmse_by_element
 
-    out = tmp_path / "out"
-    assert main(["run", str(study_file), "--out", str(out), "--workers", "1", "-q"]) == 0
+    out = ran.folder
     study, trials = parse_study((out / "study.toml").read_text()), load_trials(out)
     rerun = rerun_best(study, study.cells()[1], trials)
     table = pd.read_csv(out / "atlas.csv")

@@ -238,12 +238,12 @@ def test_exit_codes_of_runs_that_end_early(
 
 def test_sigterm_lets_the_trial_end_and_writes_the_atlas(study_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    study_file.write_text(study_file.read_text().replace("= 16", "= 32").replace("= 20", "= 300"))
+    study_file.write_text(study_file.read_text().replace("= 16", "= 24").replace("= 20", "= 200"))
     argv = [sys.executable, "-m", "tomoatlas", "run", str(study_file), "--out", str(out)]
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
-        [*argv, "--workers", "1", "-q"], cwd=root, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": root},
+        [*argv, "--workers", "1", "--no-slices", "-q"], cwd=root,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root},
     )  # fmt: skip
     journal = out / "trials.jsonl"
     while not (journal.exists() and journal.read_bytes()):
