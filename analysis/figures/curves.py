@@ -59,9 +59,9 @@ def curves_figure(page: Page) -> Figure:
     _draw(right, grid.values, (grid.cols, grid.col_values), (grid.rows, grid.row_values))
     for ax, axis in ((left, grid.rows), (right, grid.cols)):
         _add_legend(ax, list(ax.get_lines()), _other(axis, grid), upper=True)
-        if axis in (CHEMICAL_TILTS, CHEMICAL_SNR):
-            if baselines := _draw_baselines(ax, page, axis):
-                _add_legend(ax, baselines, "without HAADF", upper=False)
+        shown = axis in (CHEMICAL_TILTS, CHEMICAL_SNR)
+        if shown and (baselines := _draw_baselines(ax, page, axis)):
+            _add_legend(ax, baselines, "without HAADF", upper=False)
         mark_if_empty(ax)
     for ax in (left, right):
         ax.set_ylabel(f"{NRMSE} (linear)")
