@@ -379,13 +379,8 @@ def _settings_beside(path: Path, axes: list[str]) -> Mapping[str, Any]:
     beside = path.with_name("study.toml")
     if not beside.is_file():
         return {}
-    settings = _settings(beside.read_text(encoding="utf-8"), beside)
+    settings = toml_tables(beside.read_text(encoding="utf-8"), beside)
     return settings if list(settings.get("axes", {})) == axes else {}
-
-
-def _settings(text: str, source: Path) -> Mapping[str, Any]:
-    """The tables of a study from its TOML text, not validated."""
-    return toml_tables(text, source)
 
 
 def _load_h5(path: Path) -> Atlas:
@@ -403,7 +398,7 @@ def _load_h5(path: Path) -> Atlas:
     shapes = {column.shape for column in columns.values()}
     if len(shapes) > 1 or any(len(s) > 1 for s in shapes) or not set(axes) <= set(columns):
         raise BadInput("columns disagree", source=path, accepted=_COLUMNS_TEXT)
-    return Atlas(pd.DataFrame(columns), axes, _settings(text, path), version=version)
+    return Atlas(pd.DataFrame(columns), axes, toml_tables(text, path), version=version)
 
 
 def _as_read(dataset: h5py.Dataset) -> np.ndarray[Any, Any]:

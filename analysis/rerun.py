@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -281,10 +281,10 @@ def rerun_best(
     volumes: dict[str, Array] = {}
     history, weights, fused = History(), None, None
     differences: list[Difference] = []
+    places = lenders(study, cell, rows)
     # Of a cell's own trials last: its data are theirs, where baselines are those of another cell.
-    for method, row in sorted(rows.items(), key=lambda item: lender(study, cell, item[0]) == cell):
-        at = lender(study, cell, method)
-        trial = study.trial(at, method, int(row["number"]), weights_of_row(row))
+    for method, row in sorted(rows.items(), key=lambda item: places[item[0]] == cell):
+        trial = study.trial(places[method], method, int(row["number"]), weights_of_row(row))
         solved, truth, series = reconstruct_trial(study, trial, device)
         volumes[method] = solved.volumes
         if on_solve is not None:
@@ -299,16 +299,17 @@ def rerun_best(
     return Rerun(shown, history, series, weights, tuple(differences), fused)
 
 
-def lender(study: Study, cell: Cell, method: Method) -> Cell:
-    """The cell whose trials of a method count in ``cell``, see ``search.baselines``.
+def lenders(study: Study, cell: Cell, methods: Iterable[Method]) -> dict[Method, Cell]:
+    """The cell whose trials of each method count in ``cell``, see ``search.baselines``.
 
     Parameters
     ----------
     study : the study.
     cell : one of its cells.
-    method : the method.
+    methods : the methods.
     """
-    return study.cells()[int(study.lenders(method)[cell.index])]
+    cells = study.cells()
+    return {method: cells[int(study.lenders(method)[cell.index])] for method in methods}
 
 
 def best_rows(
@@ -330,11 +331,9 @@ def best_rows(
     -------
     Method → row of the table.
     """
-    inside = {
-        method: trials_of_cell(trials, dict(lender(study, cell, method).values))
-        for method in methods
-    }
-    rows = {method: best_trial(mine, method) for method, mine in inside.items()}
+    places = lenders(study, cell, methods)
+    inside = {at: trials_of_cell(trials, dict(at.values)) for at in dict.fromkeys(places.values())}
+    rows = {method: best_trial(inside[at], method) for method, at in places.items()}
     return {method: row for method, row in rows.items() if row is not None}
 
 

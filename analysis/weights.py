@@ -204,7 +204,7 @@ def estimated_seconds(series: TiltSeries, method: Method, settings: SolverSettin
 
 def _bracket(method: Method, one: Weights, other: Weights) -> Weights:
     """The geometric mean of the TV weights, and the smaller of those of HAADF."""
-    haadf = min(one.haadf, other.haadf) if "haadf" in method.weight_names else 0.0
+    haadf = min(one.haadf, other.haadf) if method.sees_haadf else 0.0
     return Weights(float(f"{haadf:.4g}"), float(f"{math.sqrt(one.tv * other.tv):.4g}"))
 
 

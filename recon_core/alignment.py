@@ -23,6 +23,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,8 +179,8 @@ def align(series: TiltSeries, report: Callable[[str], None] | None = None) -> Al
         mended, after = False, before
         notes.append(NOTHING_TO_MEND)
     elif after > WORSE * before:
-        leapt = recorded if isolated else _without_leaps(recorded)
-        if (alone := _residual(leapt)) < before:
+        leapt, alone = (recorded, before) if isolated else _without_leaps(recorded, before)
+        if alone < before:
             images, after = leapt, alone
             notes.append(LEAPT)
         else:
@@ -346,17 +347,23 @@ def _by_neighbours(images: _Images) -> Values:
     return shifts
 
 
-def _without_leaps(images: _Images) -> _Images:
-    """Move back the images that leapt, and no other: the rounds of matching that fit best."""
+def _without_leaps(images: _Images, unexplained: float) -> tuple[_Images, float]:
+    """Move back the images that leapt, and no other: the rounds of matching that fit best.
+
+    Returns them with what they leave unexplained; where none leapt those given, with theirs.
+    """
     shifts = leaps(images.signal, images.angles_deg)
     leapt = np.abs(shifts).max(axis=1, keepdims=True) > 0
+    if not leapt.any():
+        return images, unexplained
     tried = best = replace(images, rotation_deg=0.0, shifts=shifts)
-    for _ in range(QUICK_ROUNDS if leapt.any() else 0):
+    least = _residual(best)
+    for _ in range(QUICK_ROUNDS):
         moves = moves_against(tried.signal, _models(tried), tried.shifts)[:, :2] * leapt
         steps = (*tried.steps, float(np.abs(moves).max()))
         tried = replace(tried, shifts=tried.shifts + moves, steps=steps)
-        best = min(best, tried, key=_residual)
-    return replace(best, steps=tried.steps or (0.0,))
+        best, least = min((best, least), (tried, _residual(tried)), key=itemgetter(1))
+    return replace(best, steps=tried.steps), least
 
 
 def _matched(images: _Images, rounds: int, turning: bool = False) -> _Images:

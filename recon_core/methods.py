@@ -37,6 +37,11 @@ class Method(StrEnum):
         """Names of the weights this method takes."""
         return METHODS[self].weights
 
+    @property
+    def sees_haadf(self) -> bool:
+        """Whether HAADF has an effect on it: its weight is among those it takes."""
+        return "haadf" in self.weight_names
+
 
 def method_named(name: Method | str) -> Method:
     """Look up a method by its name.

@@ -136,18 +136,15 @@ def _dose_axis(ax: Axes, factors: Sequence[float]) -> None:
 
 
 def _dose(source: Source) -> Figure:
-    weights = source.fused.weights
-    if weights is None:
-        raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
+    weights = source.weights
     at, slices = source.study.at(source.cell), source.fused.slices
-    # At the condition's own dose it has just been solved.
     own = slices.volumes[Method.FUSED], slices.truth, slices.voxel_size_nm
-    found = []
-    for factor in FACTORS:
-        same = factor == 1.0
-        found.append(_reached(factor, *own) if same else exposed(at, weights, factor))
-        if source.on_solve is not None:
-            source.on_solve(len(found), len(FACTORS))
+
+    def solve(factor: float) -> Exposure:
+        # At the condition's own dose it has just been solved.
+        return _reached(factor, *own) if factor == 1.0 else exposed(at, weights, factor)
+
+    found = source.each(solve, FACTORS)
     title = condition_title(dict(source.cell.values))
     return dose_figure(found, slices.elements, 2.0 * slices.voxel_size_nm, title)
 

@@ -395,7 +395,7 @@ def add_colourbar(
     bar = figure.colorbar(mappable, ax=axes, pad=0.02, aspect=30)
     if above:
         # Ends with the bar: the layout reserves no room beside it, and a longer one would be cut.
-        bar.ax.set_title(label, fontsize=9, loc="right")
+        bar.ax.set_title(label, fontsize=9, x=1.0, ha="right")
     else:
         bar.set_label(label)
     bar.outline.set_visible(False)

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ...phantoms.disturbances import Disturbances, rate_of_loss
-from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.metrics import nrmse_by_element
 from ...sweep.evaluate import reconstruct_trial
@@ -167,15 +166,8 @@ def thickness_figure(scores: Values, elements: tuple[str, ...], title: str = "")
 
 def _scores(source: Source, faults: Sequence[Mapping[str, float]]) -> Values:
     """NRMSE of the best fused trial of the cell under each set of faults, (fault, element)."""
-    weights = source.fused.weights
-    if weights is None:
-        raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
-    at, found = source.study.at(source.cell), []
-    for each in faults:
-        found.append(faulty(at, weights, each))
-        if source.on_solve is not None:
-            source.on_solve(len(found), len(faults))
-    return np.array(found)
+    weights, at = source.weights, source.study.at(source.cell)
+    return np.array(source.each(lambda each: faulty(at, weights, each), faults))
 
 
 def _faults(source: Source) -> Figure:

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...recon_core.metrics.resolution import AGAINST_TRUTH, shell_correlation
 from ..rerun import Array
@@ -99,21 +98,21 @@ def _lines(ax: Axes, fused: Values, alone: Values | None, elements: tuple[str, .
 
 
 def _resolution(source: Source) -> Figure:
-    best = source.rerun
-    if best.weights is None:
-        raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
-    at, slices = source.study.at(source.cell), best.slices
+    weights = source.weights
+    at, slices = source.study.at(source.cell), source.rerun.slices
     truth, voxel_nm = slices.truth, slices.voxel_size_nm
-    fused = []
-    for blur in BLURS_PX:
+
+    def solve(blur: float) -> Values:
         # At the condition's own blur it has just been solved.
-        if blur == at.disturbances.haadf_blur_px:
-            volumes = slices.volumes[Method.FUSED]
-        else:
-            volumes = solved_under(at, best.weights, {"haadf_blur_px": blur})[0]
-        fused.append(resolutions(volumes, truth, voxel_nm))
-        if source.on_solve is not None:
-            source.on_solve(len(fused), len(BLURS_PX))
+        same = blur == at.disturbances.haadf_blur_px
+        volumes = (
+            slices.volumes[Method.FUSED]
+            if same
+            else solved_under(at, weights, {"haadf_blur_px": blur})[0]
+        )
+        return resolutions(volumes, truth, voxel_nm)
+
+    fused = source.each(solve, BLURS_PX)
     chemistry = slices.volumes.get(Method.CHEMISTRY_TV)
     alone = None if chemistry is None else resolutions(chemistry, truth, voxel_nm)
     title = condition_title(dict(source.cell.values))

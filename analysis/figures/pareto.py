@@ -7,23 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.result import Status
 from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
-from ..rerun import OnSolve, difference, titled, weights_of_row
+from ..rerun import OnSolve, difference, titled
 from ..style import condition_title
-from ..table import best_trial
 from . import CELL, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
 from .source import Source
@@ -198,8 +195,7 @@ def _ring_best(ax: Axes, places: Sequence[tuple[float, float]], best: Weights) -
 
 
 def _pareto(source: Source) -> Figure:
-    row = _best_fused(source)
-    best = weights_of_row(row)
+    row, best = source.best_fused, source.weights
     points = _compromises(source, best)
     found = [difference(row, point.nrmse) for point in points if point.tv == best.tv]
     label = condition_title(dict(source.cell.values))
@@ -211,13 +207,6 @@ def _compromises(source: Source, best: Weights) -> list[Compromise]:
     # The best weight as it was tried, not the nearest of a grid: its point must be the record's.
     tvs = {*np.geomspace(*source.space["tv"], STEPS).tolist(), best.tv}
     return compromises(source.study, source.cell, best, sorted(tvs), source.on_solve)
-
-
-def _best_fused(source: Source) -> pd.Series:
-    best = best_trial(source.cell_trials, Method.FUSED)
-    if best is None:
-        raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
-    return best
 
 
 PARETO_FIGURE = Entry("Supp. 13: data terms against TV, the L-curve (8 solves)", CELL, _pareto)

@@ -86,11 +86,9 @@ def _projections(source: Source) -> Figure:
 
 def _terms(source: Source) -> Figure:
     """The fused volumes, and those without TV, without HAADF, and without both."""
-    found = source.rerun
-    if found.weights is None:
-        raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
+    weights, found = source.weights, source.rerun
     # The other weights stay: a search for each would compare searches, not terms.
-    without = replace(found.weights, tv=0.0)
+    without = replace(weights, tv=0.0)
     settings = source.study.at(source.cell).solver
     volumes = {
         "All terms": found.slices.volumes[Method.FUSED],

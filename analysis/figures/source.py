@@ -5,18 +5,18 @@ A figure asks for what it needs; if the given files cannot provide it, the error
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from ...phantoms.formats import load_specimen, load_tilt_series, load_volumes
 from ...phantoms.formats.files import reading
 from ...recon_core.errors import BadInput
-from ...recon_core.methods import Method
+from ...recon_core.methods import Method, Weights
 from ...sweep.search.propose import Space
 from ...sweep.study import Study
 from ...sweep.study.specimens import voxel_size
@@ -26,9 +26,20 @@ from ..atlas import atlas_of, load_atlas
 from ..cells import Cells, one_condition, parsed
 from ..journal import JournalReader
 from ..maps import Page, pages
-from ..rerun import OnSolve, Rerun, SliceSet, cells_from_middle, representative_cell, rerun_best
+from ..rerun import (
+    OnSolve,
+    Rerun,
+    SliceSet,
+    cells_from_middle,
+    representative_cell,
+    rerun_best,
+    weights_of_row,
+)
 from ..style import condition_title, literal
-from ..table import trials_of_cell
+from ..table import best_trial, trials_of_cell
+
+Asked = TypeVar("Asked")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,40 @@ class Source:
     def cell_trials(self) -> pd.DataFrame:
         """Trials of :attr:`cell`."""
         return trials_of_cell(self.trials, dict(self.cell.values))
+
+    @property
+    def best_fused(self) -> pd.Series:
+        """The row of the best fused trial of :attr:`cell`.
+
+        Raises
+        ------
+        BadInput : it has no good one.
+        """
+        best = best_trial(self.cell_trials, Method.FUSED)
+        if best is None:
+            problem = "no good fused trial"
+            raise BadInput(problem, source=self.paths[0], accepted="another cell")
+        return best
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of :attr:`best_fused`."""
+        return weights_of_row(self.best_fused)
+
+    def each(self, solve: Callable[[Asked], Found], of: Sequence[Asked]) -> list[Found]:
+        """What ``solve`` makes of each, telling ``on_solve`` as they end.
+
+        Parameters
+        ----------
+        solve : a reconstruction, and what is read from it.
+        of : what it is called with, one after another.
+        """
+        found: list[Found] = []
+        for asked in of:
+            found.append(solve(asked))
+            if self.on_solve is not None:
+                self.on_solve(len(found), len(of))
+        return found
 
     def cell_with(self, least: int) -> Cell:
         """:attr:`cell`, but with so many good fused trials.

@@ -44,7 +44,7 @@ def uses_haadf(method: Method, haadf_tilts: int) -> bool:
     method : the method.
     haadf_tilts : number of HAADF projections in the data.
     """
-    return "haadf" in method.weight_names and haadf_tilts > 0
+    return method.sees_haadf and haadf_tilts > 0
 
 
 def is_number(value: object) -> bool:

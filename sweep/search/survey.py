@@ -333,7 +333,7 @@ def _values(search: Search) -> list[tuple[str, Scalar]]:
 def _acting(search: Search, haadf: bool) -> tuple[Space, dict[str, float]]:
     """What is searched, and what is set because nothing depends on it without HAADF."""
     space, solver = search.space, search.study.solver
-    if haadf or "haadf" not in search.method.weight_names:
+    if haadf or not search.method.sees_haadf:
         return space, {}
     usual = default_weights(solver.noise, solver.units)
     unused = {"haadf": usual.haadf, GAMMA: solver.gamma}

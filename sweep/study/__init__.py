@@ -99,8 +99,7 @@ class Study(Table):
         Indices (cells,).
         """
         places = lenders(self.axes)
-        blind = "haadf" not in method.weight_names
-        shared = blind and self.search.baselines is Baselines.SHARED
+        shared = self.search.baselines is Baselines.SHARED and not method.sees_haadf
         return places if shared else np.arange(len(places))
 
     def at(self, cell: Cell) -> Study:

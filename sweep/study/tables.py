@@ -269,8 +269,8 @@ class SearchSettings(Table):
         folder of a study, which must not grow meanwhile; None for none.
     methods : what is run in every cell.
     baselines : where those that see no HAADF are run, ``per-cell`` or ``shared``; see
-        :class:`Baselines`. Shared ones save a map of many HAADF tilts or SNRs up to a third of its
-        time.
+        :class:`Baselines`. Shared ones save a map of many HAADF tilts or SNRs up to two fifths of
+        its time.
     surrogate : the model that makes the proposals.
     space : bounds of the weights.
     score : what the search minimises, and by which the best trial of a cell is chosen; see

@@ -235,7 +235,7 @@ def takes_gamma(method: Method) -> bool:
     ----------
     method : the method.
     """
-    return "haadf" in method.weight_names
+    return method.sees_haadf
 
 
 def to_record(trial: Trial, result: TrialResult, attempt: int = 1, final: bool = True) -> Record:

@@ -237,7 +237,7 @@ def test_the_bars_of_weights_are_named_above_with_plain_ticks():
     figure = weights_figure(page_of())
     figure.draw_without_rendering()
     bars = [ax for ax in figure.axes if not ax.images]
-    assert [(bar.get_title("right"), bar.get_ylabel()) for bar in bars] == [
+    assert [(bar.get_title(), bar.get_ylabel()) for bar in bars] == [
         ("HAADF weight", ""),
         ("TV weight", ""),
     ]

@@ -45,6 +45,12 @@ def scored(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     return TrialResult(TrialStatus.OK, score, {"Co": score}, 10.0, 2.0)
 
 
+@pytest.fixture(scope="session")
+def tiny() -> str:
+    """The text of a study of ten trials."""
+    return TINY
+
+
 @pytest.fixture
 def study_file(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"

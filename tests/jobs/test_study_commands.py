@@ -30,22 +30,6 @@ ATLASES = ("atlas.csv", "atlas.h5", "atlas.nc")
 
 ATLAS = "fig4_nanocubes_64"
 
-QUICK = """
-[study]
-name = "quick"
-[specimen]
-kind = "nanocubes"
-size = 16
-[solver]
-max_iterations = 20
-[search]
-trials = 2
-initial = 2
-chemistry_tv_trials = 1
-[axes]
-"acquisition.haadf_tilts" = [5, 9]
-"""
-
 
 class Ran(NamedTuple):
     """A study that a worker has run, and what the command printed."""
@@ -56,10 +40,10 @@ class Ran(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory) -> Ran:
+def ran(tiny, tmp_path_factory) -> Ran:
     folder = tmp_path_factory.mktemp("ran") / "my study's"
-    path = folder.with_name("quick.toml")
-    path.write_text(QUICK)
+    path = folder.with_name("tiny.toml")
+    path.write_text(tiny)
     with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
         assert main(["run", str(path), "--out", str(folder), "--workers", "1"]) == 0
     return Ran(folder, out.getvalue(), err.getvalue())
