@@ -28,6 +28,7 @@ def test_every_shipped_study_is_valid_and_says_what_it_answers(name):
 def test_the_names():
     assert shipped_names() == (
         "composite_128",
+        "composite_256",
         "composite_64",
         "composite_64_seeds",
         "fig4_nanocubes",
@@ -37,6 +38,7 @@ def test_the_names():
         "figs21_snr",
         "fixed_dose",
         "nanocubes_128",
+        "nanocubes_256",
         "nanocubes_64",
         "nanocubes_64_seeds",
         "quickstart",
