@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,13 @@ import numpy as np
 from ...recon_core.errors import BadInput
 
 SIDECARS = (".rawtlt", ".tlt", ".mdoc")
+INNER = (
+    ".ome",
+    ".mrc",
+    ".st",
+    ".ali",
+    ".rec",
+)  # suffixes before another: stack.ome.tif, stack.mrc.gz
 DEGREES = {
     "rad": float(np.rad2deg(1.0)),
     "radian": float(np.rad2deg(1.0)),
@@ -48,8 +56,7 @@ def sidecar_angles(path: Path) -> tuple[tuple[float, ...], Path] | None:
     ------
     BadInput : a sidecar without numbers.
     """
-    places = [p for s in SIDECARS for p in (path.with_suffix(s), Path(f"{path}{s}"))]
-    for place in places:
+    for place in _beside(path):
         if place.is_file():
             return angles_of_text(place), place
     return None
@@ -66,13 +73,11 @@ def angles_of_text(path: Path) -> tuple[float, ...]:
     ------
     BadInput : no angle in it.
     """
-    # A microscope writes its notes in any encoding; numbers are the same in all of them.
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    lines = "\n".join(line.partition("#")[0] for line in text.splitlines())
-    found = (
-        re.findall(r"^\s*TiltAngle\s*=\s*(\S+)", text, re.MULTILINE)
-        or lines.replace(",", " ").replace(";", " ").split()
-    )
+    raw = path.read_bytes()
+    # A microscope writes its notes in any encoding; numbers are the same in most of them.
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = raw.decode("utf-16" if wide else "utf-8-sig", errors="replace")
+    found = _of_mdoc(text) or _of_table(text)
     try:
         angles = tuple(float(word) for word in found)
     except ValueError as fault:
@@ -80,6 +85,42 @@ def angles_of_text(path: Path) -> tuple[float, ...]:
     if not angles:
         raise BadInput("no angle", source=path, accepted="a number a line, or an mdoc's TiltAngle")
     return angles
+
+
+def _beside(path: Path) -> Iterator[Path]:
+    """Where the angles of a stack may lie: beside it, or beside the file that a link leads to."""
+    for stack in dict.fromkeys((path, path.resolve())):
+        bare = stack.with_suffix("")
+        bare = bare.with_suffix("") if bare.suffix.lower() in INNER else bare
+        for suffix in (form for s in SIDECARS for form in (s, s.upper())):
+            yield from (stack.with_suffix(suffix), Path(f"{stack}{suffix}"))
+            yield bare.with_name(bare.name + suffix)
+
+
+def _of_mdoc(text: str) -> list[str]:
+    """Angles of an mdoc, in the order of its sections' numbers, which are those of the images."""
+    numbered, section = [], 0
+    for number, angle in re.findall(
+        r"^\s*(?:\[ZValue\s*=\s*(\d+)\]|TiltAngle\s*=\s*(\S+))", text, re.MULTILINE
+    ):
+        if angle:
+            numbered.append((section, angle))
+        else:
+            section = int(number)
+    return [angle for _, angle in sorted(numbered, key=lambda one: one[0])]
+
+
+def _of_table(text: str) -> list[str]:
+    """Numbers of a text; of two columns whose first counts the lines, those of the second."""
+    lines = [bare for line in text.splitlines() if (bare := line.partition("#")[0].strip())]
+    if len(lines) > 1 and all(re.fullmatch(r"[+-]?\d+,\d+", line) for line in lines):
+        return [line.replace(",", ".") for line in lines]  # as spreadsheets of many countries write
+    rows = [re.split(r"[\s,;]+", line.strip(",;")) for line in lines]
+    firsts = [row[0] for row in rows]
+    counted = [[str(i + start) for i in range(len(rows))] for start in (0, 1)]
+    if len(rows) > 1 and all(len(row) == 2 for row in rows) and firsts in counted:
+        return [row[1] for row in rows]
+    return [word for row in rows for word in row if word]
 
 
 def values_of_axis(axis: Mapping[str, Any], count: int) -> tuple[float, ...]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput
-from ...recon_core.geometry import STILL
+from ...recon_core.geometry import STILL, Mask
 from ...recon_core.metrics.agreement import agreement
-from ...recon_core.tiltseries import TiltSeries
-from .angles import angles_of_names
-from .microscope import HAADF, NAME, OTHER, STAGE, Channel
+from ...recon_core.tiltseries import MOST_COUNTS, TiltSeries
+from .angles import FARTHEST, angles_of_names
+from .microscope import NAME, STAGE, Channel
+from .names import HAADF, OTHER
 from .pixels import Stack, add_note, joined, placement_of, registered
 
 Array = NDArray[np.float32]
@@ -25,6 +27,8 @@ Values = NDArray[np.float64]
 
 RADIANS, FEWEST = 3.2, 5  # all angles within half a turn, in five tilts or more: radians
 ALIKE = 0.1  # degrees: a stage comes back to a tilt as near as this
+NEVER_TILTED = 3  # images at one tilt: repeats, but no series
+MOST_MISSING = 0.5  # share of pixels without a number
 STEADIER = 0.9  # variation of the profile along the axis over that across it, to tell the two apart
 
 
@@ -126,7 +130,43 @@ def _by_name(channels: list[Channel], notes: list[str]) -> dict[str, list[Channe
     return named
 
 
+def _check_angles(name: str, angles: tuple[float, ...], path: Path) -> None:
+    """Refuse what no stage turns to, and a stack that was never tilted."""
+    worst = max(angles, key=lambda a: abs(a) if np.isfinite(a) else np.inf)
+    if not abs(worst) <= FARTHEST:
+        raise BadInput(
+            f"no tilt of {name}",
+            source=path,
+            key="--angles",
+            value=worst,
+            accepted=f"degrees from {-FARTHEST:g} to {FARTHEST:g}",
+        )
+    if len(angles) >= NEVER_TILTED and len(set(angles)) == 1:
+        problem = f"all {len(angles)} images of {name} at one tilt"
+        accepted = "the angle of each image"
+        raise BadInput(problem, source=path, key="--angles", value=worst, accepted=accepted)
+
+
+def _check_counts(part: Channel) -> None:
+    """Refuse images of which a mask would leave little, and numbers that are no counts."""
+    bad = 1.0 - float(np.isfinite(part.images).mean()) if part.images.size else 0.0
+    if bad > MOST_MISSING:
+        raise BadInput(
+            f"{bad:.0%} of the pixels of {part.name} are NaN or infinite",
+            source=part.path,
+            accepted="finite counts; NaN for single pixels and tilts that are not to count",
+        )
+    most = float(part.images.max(where=np.isfinite(part.images), initial=0.0))
+    if most > MOST_COUNTS:
+        accepted = f"0 to {MOST_COUNTS:g}"
+        raise BadInput(
+            "not a count", source=part.path, key=part.name, value=most, accepted=accepted
+        )
+
+
 def _stack(name: str, parts: list[Channel], choices: Choices, notes: list[str]) -> Stack:
+    for part in parts:
+        _check_counts(part)
     given = choices.haadf_angles if name == HAADF else choices.map_angles
     angles, source = given, "given"
     if angles is None:
@@ -150,6 +190,7 @@ def _stack(name: str, parts: list[Channel], choices: Choices, notes: list[str]) 
             value=len(angles),
             accepted=f"{count} angles",
         )
+    _check_angles(name, angles, parts[0].path)
     if len(set(angles)) < count:
         add_note(notes, f"{name}: {count - len(set(angles))} images at a tilt that another has")
     level = float(np.average([p.level for p in parts], weights=[len(p.images) for p in parts]))
@@ -213,7 +254,7 @@ def _row(stack: Stack) -> tuple[str, ...]:
         str(len(stack.images)),
         f"{low:.4g}° to {high:.4g}° ({stack.source})",
         f"{height} x {width} of {pixel}",
-        f"{float(stack.images.mean(dtype=np.float64)):.4g}",
+        f"{float(stack.images.mean(dtype=np.float64, where=np.isfinite(stack.images))):.4g}",
     )
 
 
@@ -275,7 +316,7 @@ def _found_axis(stack: Stack) -> tuple[str, str]:
 
 def _unsteadiness(images: Array, summed: int) -> float:
     """Variation of a profile over the tilts, shifts and brightness apart, over its own."""
-    profiles = images.mean(axis=summed, dtype=np.float64)
+    profiles = np.where(np.isfinite(images), images, 0).mean(axis=summed, dtype=np.float64)
     # The vacuum, which is no part of the specimen and may differ between images.
     profiles -= np.quantile(profiles, 0.05, axis=1, keepdims=True)
     profiles /= np.maximum(np.linalg.norm(profiles, axis=1, keepdims=True), 1e-30)
@@ -305,8 +346,9 @@ def _series(stacks: list[Stack], pixel_nm: float, notes: list[str]) -> TiltSerie
     maps = [s for s in stacks if s.name != HAADF]
     lifted = [_lifted(s, notes) for s in maps]
     images = np.zeros((0, *maps[0].images.shape[1:]), np.float32), 0.0
+    seen = None
     if haadf is not None:
-        images = _lifted(haadf, notes)
+        images, seen = _lifted(haadf, notes), _seen([haadf], notes)
     return TiltSeries(
         haadf=images[0],
         haadf_angles_deg=() if haadf is None else haadf.angles,
@@ -318,14 +360,27 @@ def _series(stacks: list[Stack], pixel_nm: float, notes: list[str]) -> TiltSerie
         voxel_size_nm=pixel_nm,
         haadf_placement=STILL if haadf is None else placement_of(haadf.off, maps[0].off),
         chemical_placement=placement_of(maps[0].off, maps[0].off),
+        haadf_mask=seen,
+        chemical_mask=_seen(maps, notes),
     )
+
+
+def _seen(stacks: list[Stack], notes: list[str]) -> Mask | None:
+    """Mask of the pixels that are numbers in all channels; None if all are."""
+    good = np.all([np.isfinite(stack.images) for stack in stacks], axis=0)
+    if good.all():
+        return None
+    names = ", ".join(s.name for s in stacks if not np.isfinite(s.images).all())
+    add_note(notes, f"{names}: {int((~good).sum())} pixels that are NaN or infinite masked")
+    return Mask.of(good)
 
 
 def _lifted(stack: Stack, notes: list[str]) -> tuple[Array, float]:
     """Counts that are not negative, and the level added to make them so."""
-    name, images, level = stack.name, stack.images, stack.level
-    if not np.isfinite(images).all():
-        raise BadInput(f"{name} holds NaN or infinity", key=name, accepted="finite counts")
+    name, level = stack.name, stack.level
+    known = np.isfinite(stack.images)
+    # below a mask any number will do
+    images = np.where(known, stack.images, stack.images.min(where=known, initial=np.inf))
     if level > 0:
         noise = f"what was taken off left the noise of {level:.4g} counts per pixel"
         add_note(notes, f"{name}: {noise}, kept as the level")
@@ -339,7 +394,7 @@ def _lifted(stack: Stack, notes: list[str]) -> tuple[Array, float]:
 
 def _sense(series: TiltSeries, notes: list[str]) -> TiltSeries:
     """Reverse the HAADF tilts if the maps agree with that, and only with that."""
-    found = agreement(series)
+    found = agreement(series.filled())
     if found is None or not found.turned:
         return series
     turn = found.turn

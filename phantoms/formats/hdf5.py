@@ -306,6 +306,16 @@ HDF5 = Format(
 )
 
 
+def is_own_series(path: Path) -> bool:
+    """Check whether a file is a tilt series as this package writes it.
+
+    Parameters
+    ----------
+    path : of any file.
+    """
+    return files.holds(path, lambda file: "chemical/projections" in file)
+
+
 def is_authors_file(path: Path) -> bool:
     """Check whether a file has the authors' groups and not those of this project.
 

@@ -7,7 +7,6 @@ name, in this order.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +20,15 @@ from ...recon_core.tiltseries import SYMBOLS, TiltSeries
 from .angles import angle_of_name, degrees_of_axis, sidecar_angles, values_of_axis
 from .exchange import EMD_NM
 from .files import as_float32
-from .hdf5 import is_authors_file, read_authors_series
+from .hdf5 import is_authors_file, is_own_series, read_authors_series
 from .lines import Spectra, Window, window_of
+from .names import HAADF, SURVEY, name_of
 from .overlaps import fitted_maps
 from .signals import ACCEPTED, ENERGY, at, read_signals, role, roles_of
+from .tiffs import by_channel
 
 Array = NDArray[np.float32]
 
-HAADF, SURVEY, OTHER = "HAADF", "survey", "bright field"
 NM = EMD_NM | {"μm": 1e3, "m": 1e9, "mm": 1e6, "pm": 1e-3, "angstrom": 0.1, "Angstrom": 0.1}
 NM |= {"nanometer": 1.0, "nanometers": 1.0, "micron": 1e3, "microns": 1e3}
 """Nanometres of a unit of length."""
@@ -86,15 +86,24 @@ def read_channels(
     ------
     BadInput : RosettaSciIO is not installed; no file, or one that it cannot read; no image in it.
     """
-    if not path.is_file():
-        raise BadInput("no such file", source=path, accepted=ACCEPTED)
-    if path.suffix.lower() in (".h5", ".hdf5") and is_authors_file(path):
-        return _of_series(path, read_authors_series(path))
-    found = []
-    for signal in read_signals(path):
-        found += list(_channels(path, signal, elements, None if fit else windows or {}))
+    # zspy may be a folder
+    if not path.is_file() and not (path.is_dir() and path.suffix.lower() == ".zspy"):
+        problem = "not a file" if path.exists() else "no such file"
+        raise BadInput(problem, source=path, accepted=ACCEPTED)
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        if is_authors_file(path):
+            return _of_series(path, read_authors_series(path))
+        if is_own_series(path):
+            problem = "a tilt series already, which needs no import"
+            raise BadInput(problem, source=path, accepted="files of a microscope or other program")
+    signals = [part for signal in read_signals(path) for part in by_channel(signal)]
+    windows = None if fit else windows or {}
+    found = [c for signal in signals for c in _channels(path, signal, elements, windows)]
     if not found:
-        raise BadInput("no image", source=path, accepted="images, stacks or spectrum images")
+        held = ", ".join(f"{np.shape(s['data'])} of {np.asarray(s['data']).dtype}" for s in signals)
+        accepted = "images, stacks or spectrum images of numbers"
+        problem = f"no image, but {held}" if held else "no image"
+        raise BadInput(problem, source=path, accepted=accepted)
     return _without_surveys(found)
 
 
@@ -144,8 +153,8 @@ def _channels(
     angles, source = _angles(path, signal, axes, roles, len(data))
     pixel = _pixel(path, axes[roles.index("y")], axes[roles.index("x")])
     if "energy" not in roles:
-        name = _name(path, signal)
-        yield Channel(name, as_float32(data, "data"), angles, source, pixel, path)
+        title = str(signal.get("metadata", {}).get("General", {}).get("title", ""))
+        yield Channel(name_of(title, path), as_float32(data, "data"), angles, source, pixel, path)
         return
     spectra = Spectra(
         data, *_energies(axes[roles.index("energy")], data.shape[-1]), _is_eels(signal)
@@ -162,12 +171,13 @@ def _maps(
     windows: Mapping[str, Window] | None,
 ) -> Iterable[tuple[str, tuple[Array, float]]]:
     """Maps of elements with their levels: by windows, or by a fit where there are none."""
-    if windows is None:
-        try:
+    try:
+        if windows is None:
             return fitted_maps(spectra, elements).items()
-        except BadInput as fault:
-            raise fault.at(source=path) from fault
-    return ((e, (windows.get(e) or _line_of(path, e, spectra)).map_of(spectra)) for e in elements)
+        lines = {e: windows.get(e) or _line_of(path, e, spectra) for e in elements}
+        return [(e, line.map_of(spectra)) for e, line in lines.items()]
+    except BadInput as fault:
+        raise fault.at(source=path) from fault
 
 
 def _one_frame(
@@ -177,7 +187,8 @@ def _one_frame(
     if data.ndim != len(axes) or data.dtype.kind not in "fiub":
         return data, axes
     names = [str(axis.get("name", "")).lower() for axis in axes]
-    at_one_tilt = len(_stage(signal.get("metadata", {}))) == 1
+    tilted = "angle" in map(role, axes)
+    at_one_tilt = tilted or len(_stage(signal.get("metadata", {}))) == 1
     summed = tuple(
         i
         for i, axis in enumerate(axes)
@@ -226,33 +237,6 @@ def _edge(axis: Mapping[str, Any]) -> float | None:
     points = values_of_axis(axis, 2) if axis.get("size", 2) != 1 else (0.0, 0.0)
     step = points[1] - points[0] if len(points) > 1 else 0.0
     return abs(step) * factor if factor is not None and step else None
-
-
-def _name(path: Path, signal: Mapping[str, Any]) -> str:
-    """HAADF or an element, by the title of the signal, else by the name of the file."""
-    title = str(signal.get("metadata", {}).get("General", {}).get("title", ""))
-    for text in (title, path.stem):
-        if re.search(r"adf", text, re.IGNORECASE):
-            return HAADF
-        if re.search(r"survey|overview", text, re.IGNORECASE):
-            return SURVEY
-        words = re.split(r"[^A-Za-z]+", _LINE.sub(_without_line, text))
-        # A single letter among several words is more often a label than an element.
-        words = [word for word in words if word]
-        elements = [word for word in words if word in SYMBOLS and (len(word) > 1 or len(words) < 3)]
-        if len(set(elements)) == 1:
-            return elements[0]
-        if {"BF", "ABF"} & set(words):
-            return OTHER
-    return ""
-
-
-_LINE = re.compile(r"(?<![A-Za-z])([A-Z][a-z]?)[ _-]?[KLM](?:[aαb]\d?)?(?![A-Za-z])")
-"""An element and its X-ray line, which looks like an element itself."""
-
-
-def _without_line(found: re.Match[str]) -> str:
-    return f" {found[1]} " if found[1] in SYMBOLS else found[0]
 
 
 def _named_elements(path: Path, signal: Mapping[str, Any]) -> tuple[str, ...]:

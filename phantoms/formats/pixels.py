@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,10 +105,19 @@ class Stack:
         ratio : edge of a new pixel over that of an old one, above 1.
         """
         down, across = (_shares(n, ratio) for n in self.field)
-        images = np.einsum("iy,ayx,jx->aij", down, self.images, across, optimize=True)
+        known = np.isfinite(self.images)
+        images = _spread(down, np.where(known, self.images, 0), across)
+        if not known.all():
+            # as where pixels are added up: with a part that is no number the sum is none
+            images[_spread(down > 0, ~known, across > 0) > 0] = np.nan
         pixel = None if self.pixel_nm is None else ratio * self.pixel_nm
         level, off = ratio**2 * self.level, self.off / ratio
         return replace(self, images=images.astype(np.float32), level=level, off=off, pixel_nm=pixel)
+
+
+def _spread(down: NDArray[Any], images: NDArray[Any], across: NDArray[Any]) -> Values:
+    summed: Values = np.einsum("iy,ayx,jx->aij", 1.0 * down, images, 1.0 * across, optimize=True)
+    return summed
 
 
 def _shares(count: int, ratio: float) -> Values:
@@ -160,6 +170,7 @@ def registered(stacks: list[Stack], binning: int, notes: list[str]) -> tuple[lis
     BadInput : no pixel left.
     """
     stacks = _sized(stacks, notes)
+    sizes = ", ".join(f"{s.name} {s.pixel_nm:.4g} nm" for s in stacks)
     # the largest: counts add up to coarser pixels, but nothing makes them finer
     coarsest = max(stacks, key=_edge)
     pixel = _edge(coarsest)
@@ -169,6 +180,14 @@ def registered(stacks: list[Stack], binning: int, notes: list[str]) -> tuple[lis
         pixel *= binning
         add_note(notes, f"binned {binning} x {binning}: counts added up")
     height, width = (min(s.field[axis] for s in stacks) for axis in (0, 1))
+    if min(height, width) < 1 and binning == 1:
+        finest = min(stacks, key=lambda s: min(s.field))
+        raise BadInput(
+            f"fields without a common part: no pixel of {finest.name} is left",
+            key="pixel sizes",
+            value=sizes,
+            accepted="pixel sizes of one field of view",
+        )
     if min(height, width) < 1:
         raise BadInput("no pixel left", key="--bin", value=binning, accepted="less than the images")
     if any(s.field != (height, width) for s in stacks):

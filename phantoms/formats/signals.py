@@ -7,9 +7,10 @@ last two are the image and the one before them the tilt.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import numpy as np
 from ...recon_core.errors import BadInput, needed, printable
 from . import files
 from .angles import ANGLE_UNITS
+from .mrc import is_mrc, read_mrc
+from .tiffs import with_pixel_size
 
 ENERGY = {"ev": False, "kev": True}
 """Whether a unit of energy is a thousand electronvolts."""
@@ -36,6 +39,7 @@ PREFERRED = {
     ".bcf": "Bruker",
 }
 """Reader of a suffix that several have."""
+HDF5 = (".h5", ".hdf5", ".hspy", ".emd", ".nxs")
 ACCEPTED = "bcf, dm3, dm4, emd, mrc, tif, hspy, nxs and what else RosettaSciIO reads"
 
 
@@ -94,22 +98,54 @@ def read_signals(path: Path) -> list[dict[str, Any]]:
     ------
     BadInput : RosettaSciIO is not installed; a file that no reader of its suffix can read.
     """
+    if is_mrc(path):
+        return read_mrc(path)
     if path.suffix.lower() in (".emd", ".h5", ".hdf5") and (found := _tomviz(path)):
         return found
     with needed("rosettasciio", "microscope", "files of microscopes"):
         import rsciio
-    reason = "unknown suffix"
+    faults = []
     for plugin in _readers(rsciio.IO_PLUGINS, path):
         try:
-            module = import_module(plugin["api"])
-            # the readers leave files open, and say what is not known of them
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                signals: list[dict[str, Any]] = module.file_reader(str(path))
-                return [described(signal) for signal in signals]
-        except (ImportError, *files.DAMAGE) as fault:
-            reason = printable(" ".join(str(fault).split()))[:120]
-    raise BadInput(f"cannot be read ({reason})", source=path, accepted=ACCEPTED)
+            with _quiet():
+                signals = import_module(plugin["api"]).file_reader(str(path))
+                return [with_pixel_size(described(signal)) for signal in signals]
+        # of damaged bytes a reader raises what it happens to meet
+        except Exception as fault:  # noqa: BLE001
+            faults.append(fault)
+    raise BadInput(f"cannot be read ({_reason(path, faults)})", source=path, accepted=ACCEPTED)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep readers from saying on the terminal what they do not know of a file, or left open."""
+    loggers = [logging.getLogger(name) for name in ("rsciio", "RosettaSciIO", "tifffile")]
+    silent = [logger.disabled for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.disabled = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, was in zip(loggers, silent, strict=True):
+            logger.disabled = was
+
+
+def _reason(path: Path, faults: list[Exception]) -> str:
+    """Why no reader could: what the usual one says, and not which packages others would need."""
+    if not path.is_dir() and not path.stat().st_size:
+        return "an empty file"
+    if path.suffix.lower() in HDF5 and not h5py.is_hdf5(path):
+        return "no HDF5 file"
+    if path.suffix.lower() in (".h5", ".hdf5") and files.holds(path, lambda _: True):
+        return "HDF5 of no known layout"
+    able = [fault for fault in faults if not isinstance(fault, ImportError)]
+    telling = [*able, *faults, ValueError("unknown suffix")][0]
+    if isinstance(telling, ImportError) and telling.name:
+        return f"needs the package {telling.name}"
+    words = " ".join(str(telling).split()) or type(telling).__name__
+    return printable(words)[:120]
 
 
 def described(signal: dict[str, Any]) -> dict[str, Any]:
@@ -164,45 +200,48 @@ def at(tree: Any, key: str) -> Any:
 
 
 def _tomviz(path: Path) -> list[dict[str, Any]]:
-    """Signals of an EMD of tomviz that has tilts; empty for other files, which have other readers.
+    """Signals of an EMD with tilts, or of a tomviz that says none; empty for other files.
 
-    RosettaSciIO reads neither its channels nor its axis of angles.
+    RosettaSciIO reads neither tomviz's channels nor an axis of angles.
     """
-    if not files.holds(path, lambda file: _tilt_group(file) is not None):
+    if not files.holds(path, lambda file: bool(_groups(file))):
         return []
     with files.reading(path) as file:
-        group = _tilt_group(file)
-        if group is None:
-            return []
-        axes = [_dimension(group.get(f"dim{i}")) for i in (1, 2, 3)]
-        scalars = group.get("tomviz_scalars") or {}
-        others = {name: f"tomviz_scalars/{name}" for name in scalars}
-        # tomviz lists the scalars that it shows among the others too, by a link
-        shown = [name for name in others if scalars[name] == group["data"]]
-        own = files.plain_text(group["data"].attrs.get("name", "")) or next(iter(shown), "")
-        keys = {n: k for n, k in others.items() if n not in (*shown, own)}
-        keys = {own: "data"} | keys
-        return [
-            {
-                "data": files.floats(group, key),
-                "axes": axes,
-                "metadata": {"General": {"title": name}},
-            }
-            for name, key in keys.items()
-        ]
+        groups = _groups(file)
+        return [s for g in groups for s in _scalars(g, named=len(groups) > 1)]
 
 
-def _tilt_group(file: h5py.File) -> h5py.Group | None:
+def _scalars(group: h5py.Group, named: bool) -> Iterator[dict[str, Any]]:
+    """The arrays of one group, of tomviz with those beside ``data``."""
+    axes = _dimensions(group)
+    scalars = group.get("tomviz_scalars") or {}
+    others = {name: f"tomviz_scalars/{name}" for name in scalars}
+    # tomviz lists the scalars that it shows among the others too, by a link
+    shown = [name for name in others if scalars[name] == group["data"]]
+    own = files.plain_text(group["data"].attrs.get("name", "")) or next(iter(shown), "")
+    if named and not own:
+        own = str(group.name).rsplit("/", 1)[-1]
+    keys = {n: k for n, k in others.items() if n not in (*shown, own)}
+    for name, key in ({own: "data"} | keys).items():
+        metadata = {"General": {"title": name}}
+        yield {"data": files.floats(group, key), "axes": axes, "metadata": metadata}
+
+
+def _groups(file: h5py.File) -> list[h5py.Group]:
+    """Groups that have tilts; all with a stack where EMD's version is missing, as in tomviz's."""
     data = file.get("data")
-    groups = data.values() if isinstance(data, h5py.Group) else ()
-    return next((group for group in groups if _has_tilts(group)), None)
+    groups = [g for g in data.values() if _is_stack(g)] if isinstance(data, h5py.Group) else []
+    tilted = [g for g in groups if "angle" in map(role, _dimensions(g))]
+    return tilted or ([] if "version_major" in file.attrs else groups)
 
 
-def _has_tilts(group: object) -> bool:
-    if not isinstance(group, h5py.Group) or "data" not in group:
-        return False
-    dims = [_dimension(group.get(f"dim{i}")) for i in (1, 2, 3)]
-    return any(role(dim) == "angle" for dim in dims)
+def _is_stack(group: object) -> bool:
+    found = group.get("data") if isinstance(group, h5py.Group) else None
+    return isinstance(found, h5py.Dataset) and found.ndim == 3 and all(_dimensions(group))
+
+
+def _dimensions(group: h5py.Group) -> list[dict[str, Any]]:
+    return [_dimension(group.get(f"dim{i}")) for i in (1, 2, 3)]
 
 
 def _dimension(node: object) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from tomoatlas.phantoms.formats import microscope, signals
 from tomoatlas.phantoms.formats.angles import angles_of_names, degrees_of_axis
 from tomoatlas.phantoms.formats.gather import Choices, Gathered, gather
 from tomoatlas.phantoms.formats.lines import Spectra, Window
-from tomoatlas.phantoms.formats.microscope import HAADF, Channel, read_channels
+from tomoatlas.phantoms.formats.microscope import Channel, read_channels
+from tomoatlas.phantoms.formats.names import HAADF
 from tomoatlas.phantoms.formats.pixels import Stack, registered
 from tomoatlas.recon_core.errors import BadInput
 
