@@ -55,6 +55,16 @@ def shipped_atlas(name: str | Path) -> Path | None:
     return _home() / str(name)
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a path lies among the shipped atlases, to which nothing is written.
+
+    Parameters
+    ----------
+    path : of a study folder or an atlas.
+    """
+    return path.resolve().is_relative_to(_home().resolve())
+
+
 def located(source: str | Path) -> Path:
     """The path given, or the folder of the shipped atlas of that name.
 

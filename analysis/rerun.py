@@ -1,4 +1,4 @@
-"""The best trials of one cell, reconstructed again: trials are reproducible, volumes are not kept.
+"""The best trials of one cell, reconstructed again: a run keeps no volumes.
 
 A :class:`SliceSet` holds truth and reconstructions side by side, as pictures and scores need them.
 """
@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Method, Weights
-from ..recon_core.metrics import nrmse_by_element
-from ..recon_core.result import History, Reconstruction
-from ..recon_core.tiltseries import TiltSeries
-from ..sweep.evaluate import reconstruct_trial
+from ..recon_core.result import History
 from ..sweep.study import Study
 from ..sweep.study.trial import GAMMA, Cell, weights_named
 from ..sweep.versions import REVISION, ROUNDING, revision_name
 from .style import METHOD_LABELS, METHOD_STYLE, condition_label
 from .table import best_trial, good_trials, trials_of_cell
+from .volumes import NOT_KEPT, SolvedTrial, SolvedVolumes
 
 Array = NDArray[np.float32]
 OnSolve = Callable[[int, int], None]
@@ -190,19 +188,23 @@ class Rerun:
     Parameters
     ----------
     slices : truth and reconstructions.
-    history : how the fused trial converged.
-    series : the data of the cell.
-    weights : of the fused trial; None without one.
+    fused : the fused trial with its reconstruction; None without one.
     differences : scores that differ from the recorded ones.
-    solved : the fused reconstruction with its record; None without one.
     """
 
     slices: SliceSet
-    history: History
-    series: TiltSeries
-    weights: Weights | None = None
+    fused: SolvedTrial | None = None
     differences: tuple[Difference, ...] = ()
-    solved: Reconstruction | None = None
+
+    @property
+    def history(self) -> History:
+        """How the fused trial converged; empty without one."""
+        return History() if self.fused is None else self.fused.solved.history
+
+    @property
+    def weights(self) -> Weights | None:
+        """Of the fused trial; None without one."""
+        return None if self.fused is None else self.fused.trial.weights
 
 
 def cells_from_middle(study: Study, wanted: Mapping[str, object] | None = None) -> list[Cell]:
@@ -255,7 +257,7 @@ def rerun_best(
     cell: Cell,
     trials: pd.DataFrame,
     methods: Sequence[Method] = tuple(METHOD_LABELS),
-    device: str = "cpu",
+    volumes: SolvedVolumes = NOT_KEPT,
     on_solve: OnSolve | None = None,
 ) -> Rerun:
     """Run the best trial of each method in ``cell`` again; methods without one are left out.
@@ -268,7 +270,7 @@ def rerun_best(
     cell : whose trials to run.
     trials : the table of all trials, see :func:`tomoatlas.analysis.table.trials_table`.
     methods : to run, in this order.
-    device : name of what to compute on.
+    volumes : solves them, or has them.
     on_solve : called with the number of trials solved and their total, as they end.
 
     Raises
@@ -278,25 +280,20 @@ def rerun_best(
     rows = best_rows(study, cell, trials, methods)
     if not rows:
         raise BadInput("no good trial", key="cell", value=dict(cell.values), accepted="another")
-    volumes: dict[str, Array] = {}
-    history, weights, fused = History(), None, None
+    found: dict[Method, SolvedTrial] = {}
     differences: list[Difference] = []
     places = lenders(study, cell, rows)
-    # Of a cell's own trials last: its data are theirs, where baselines are those of another cell.
-    for method, row in sorted(rows.items(), key=lambda item: places[item[0]] == cell):
+    for method, row in rows.items():
         trial = study.trial(places[method], method, int(row["number"]), weights_of_row(row))
-        solved, truth, series = reconstruct_trial(study, trial, device)
-        volumes[method] = solved.volumes
+        found[method] = volumes.of(study, trial)
         if on_solve is not None:
-            on_solve(len(volumes), len(rows))
-        score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
-        differences += filter(None, [difference(row, score)])
-        if method is Method.FUSED:
-            history, weights, fused = solved.history, trial.weights, solved
+            on_solve(len(found), len(rows))
+        differences += filter(None, [difference(row, found[method].nrmse)])
+    truth = found[method].truth
     title = titled(condition_label(dict(cell.values)), differences)
-    volumes = {method: volumes[method] for method in rows}
-    shown = SliceSet(truth.volumes, volumes, truth.elements, series.voxel_size_nm, title)
-    return Rerun(shown, history, series, weights, tuple(differences), fused)
+    solved: dict[str, Array] = {name: each.solved.volumes for name, each in found.items()}
+    shown = SliceSet(truth.volumes, solved, truth.elements, truth.voxel_size_nm, title)
+    return Rerun(shown, found.get(Method.FUSED), tuple(differences))
 
 
 def lenders(study: Study, cell: Cell, methods: Iterable[Method]) -> dict[Method, Cell]:

@@ -220,6 +220,26 @@ def reconstruct_trial(
     return solved, truth, series
 
 
+def truth_of(study: Study, trial: Trial) -> Specimen:
+    """The truth of a trial, (element, z, y, x), on the grid of its reconstruction.
+
+    Parameters
+    ----------
+    study, trial : as of :func:`reconstruct_trial`.
+    """
+    return _specimen(_condition(study, trial).specimen.model_dump_json(), 1)
+
+
+def series_of(study: Study, trial: Trial) -> TiltSeries:
+    """The simulated data of a trial, without reconstructing them.
+
+    Parameters
+    ----------
+    study, trial : as of :func:`reconstruct_trial`.
+    """
+    return _data(_condition(study, trial))[1]
+
+
 def clear_caches() -> None:
     """Forget what this process keeps for the next trial: specimens, series, what they share."""
     _PREPARED.clear()

@@ -15,11 +15,11 @@ from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.metrics.resolution import AGAINST_TRUTH, shell_correlation
-from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
 from ..rerun import Array
 from ..style import condition_title
+from ..volumes import NOT_KEPT, SolvedVolumes
 from . import CELL, Entry
 from .pictures import element_colours
 from .source import Source
@@ -44,7 +44,9 @@ class Exposure:
     nrmse: tuple[float, ...]
 
 
-def exposed(study: Study, weights: Weights, factor: float) -> Exposure:
+def exposed(
+    study: Study, weights: Weights, factor: float, volumes: SolvedVolumes = NOT_KEPT
+) -> Exposure:
     """Simulate a condition at another dose, and reconstruct it by the fused method.
 
     Weights follow the dose as best weights do: TV with its square root, as the likelihood grows
@@ -56,14 +58,15 @@ def exposed(study: Study, weights: Weights, factor: float) -> Exposure:
     study : of one condition, without axes.
     weights : that are good at a factor of 1.
     factor : the dose over that of the study, in both modalities.
+    volumes : solves it, or has it.
     """
     planned, solver = study.acquisition, study.solver
     at = study.model_copy(update={"acquisition": planned.model_copy(update=_dosed(study, factor))})
     haadf = weights.haadf if solver.noise == "residual" else weights.haadf / factor
     tv = weights.tv if solver.units == "noise" else weights.tv * np.sqrt(factor)
     trial = at.trial(Cell(0), Method.FUSED, 0, replace(weights, haadf=haadf, tv=tv))
-    solved, truth, series = reconstruct_trial(at, trial, "cpu")
-    return _reached(factor, solved.volumes, truth.volumes, series.voxel_size_nm)
+    found = volumes.of(at, trial)
+    return _reached(factor, found.solved.volumes, found.truth.volumes, found.truth.voxel_size_nm)
 
 
 def _reached(factor: float, volumes: Array, truth: Array, voxel_nm: float) -> Exposure:
@@ -142,7 +145,9 @@ def _dose(source: Source) -> Figure:
 
     def solve(factor: float) -> Exposure:
         # At the condition's own dose it has just been solved.
-        return _reached(factor, *own) if factor == 1.0 else exposed(at, weights, factor)
+        if factor == 1.0:
+            return _reached(factor, *own)
+        return exposed(at, weights, factor, source.volumes)
 
     found = source.each(solve, FACTORS)
     title = condition_title(dict(source.cell.values))

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from ...phantoms.disturbances import Disturbances, rate_of_loss
 from ...recon_core.methods import Method, Weights
-from ...recon_core.metrics import nrmse_by_element
-from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
-from ..rerun import Array
 from ..style import condition_title
+from ..volumes import NOT_KEPT, SolvedTrial, SolvedVolumes
 from . import CELL, Entry
 from .pictures import element_colours
 from .source import Source
@@ -70,30 +68,23 @@ class Ranked:
 
 
 def solved_under(
-    study: Study, weights: Weights, faults: Mapping[str, float]
-) -> tuple[Array, Array]:
-    """Fused volumes and the truth, (element, z, y, x), with faults beside those of the condition.
+    study: Study,
+    weights: Weights,
+    faults: Mapping[str, float],
+    volumes: SolvedVolumes = NOT_KEPT,
+) -> SolvedTrial:
+    """The fused reconstruction of a condition with faults beside its own.
 
     Parameters
     ----------
     study : of one condition, without axes.
     weights : to reconstruct with, by the fused method.
     faults : keys of ``[disturbances]`` and their strengths.
+    volumes : solves it, or has it.
     """
     changed = study.disturbances.model_copy(update=dict(faults))
     at = study.model_copy(update={"disturbances": Disturbances(**changed.model_dump())})
-    solved, truth, _ = reconstruct_trial(at, at.trial(Cell(0), Method.FUSED, 0, weights), "cpu")
-    return solved.volumes, truth.volumes
-
-
-def faulty(study: Study, weights: Weights, faults: Mapping[str, float]) -> tuple[float, ...]:
-    """NRMSE of the elements of :func:`solved_under`.
-
-    Parameters
-    ----------
-    study, weights, faults : see there.
-    """
-    return tuple(map(float, nrmse_by_element(*solved_under(study, weights, faults))))
+    return volumes.of(at, at.trial(Cell(0), Method.FUSED, 0, weights))
 
 
 def faults_figure(faults: Sequence[str], ranked: Sequence[Ranked], title: str = "") -> Figure:
@@ -164,15 +155,23 @@ def thickness_figure(scores: Values, elements: tuple[str, ...], title: str = "")
     return figure
 
 
-def _scores(source: Source, faults: Sequence[Mapping[str, float]]) -> Values:
-    """NRMSE of the best fused trial of the cell under each set of faults, (fault, element)."""
+def _scores(
+    source: Source, faults: Sequence[Mapping[str, float]]
+) -> tuple[tuple[str, ...], Values]:
+    """The elements, and NRMSE of the best fused trial of the cell under each set of faults,
+    (fault, element).
+    """
     weights, at = source.weights, source.study.at(source.cell)
-    return np.array(source.each(lambda each: faulty(at, weights, each), faults))
+
+    def solve(each: Mapping[str, float]) -> dict[str, float]:
+        return solved_under(at, weights, each, source.volumes).nrmse_by_element
+
+    found = source.each(solve, faults)
+    return tuple(found[0]), np.array([list(each.values()) for each in found])
 
 
 def _faults(source: Source) -> Figure:
-    scores = _scores(source, list(FAULTS.values()))
-    elements = source.fused.slices.elements
+    elements, scores = _scores(source, list(FAULTS.values()))
     colours = element_colours(elements)
     ranked = [Ranked("mean of the elements", "0.2", scores.mean(axis=1, keepdims=True))]
     ranked += [Ranked(e, colours[e], scores[:, i : i + 1]) for i, e in enumerate(elements)]
@@ -180,9 +179,9 @@ def _faults(source: Source) -> Figure:
 
 
 def _thickness(source: Source) -> Figure:
-    scores = _scores(source, [{"damping": lost} for lost in DAMPINGS])
+    elements, scores = _scores(source, [{"damping": lost} for lost in DAMPINGS])
     title = condition_title(dict(source.cell.values))
-    return thickness_figure(scores, source.fused.slices.elements, title)
+    return thickness_figure(scores, elements, title)
 
 
 FAULTS_FIGURE = Entry(

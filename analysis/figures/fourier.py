@@ -5,6 +5,7 @@ right.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Wedge
 
-from ...recon_core.methods import Method, Weights
+from ...recon_core.methods import Method
 from ...recon_core.metrics.counts import split_counts
 from ...recon_core.metrics.resolution import (
     AGAINST_TRUTH,
@@ -23,10 +24,10 @@ from ...recon_core.metrics.resolution import (
     axis_spectrum,
     shell_correlation,
 )
-from ...recon_core.settings import SolverSettings
+from ...recon_core.result import Reconstruction
 from ...recon_core.solver import reconstruct
-from ...recon_core.tiltseries import TiltSeries
 from ..rerun import Array, SliceSet
+from ..volumes import NOT_KEPT, SolvedTrial, SolvedVolumes
 from . import TILTS, VOLUMES, Entry
 from .source import Source
 
@@ -269,24 +270,22 @@ def _finish(figure: Figure, axes: list[Axes], name: str, title: str) -> None:
 def _fsc(source: Source) -> Figure:
     slices = source.against_truth
     halves = None
-    if source.is_folder and source.rerun.weights is not None:
-        # The halves are solved at the weights of the whole: a search on each would compare two
-        # searches.
-        solver = source.study.at(source.cell).solver
-        halves = reconstructed_halves(source.rerun.series, source.rerun.weights, solver)
+    if source.is_folder and source.rerun.fused is not None:
+        halves = reconstructed_halves(source.rerun.fused, source.volumes)
     return fsc_figure(slices, halves)
 
 
 def reconstructed_halves(
-    series: TiltSeries, weights: Weights, solver: SolverSettings
+    whole: SolvedTrial, volumes: SolvedVolumes = NOT_KEPT
 ) -> tuple[Array, Array]:
     """Fused reconstructions of two independent halves of the counts.
 
+    They are solved at the weights of the whole: a search on each would compare two searches.
+
     Parameters
     ----------
-    series : the data; binomial thinning splits each count into two.
-    weights : of the fused method.
-    solver : its settings.
+    whole : a fused trial; binomial thinning splits each of its counts into two.
+    volumes : solves them, or has them.
 
     Returns
     -------
@@ -296,12 +295,18 @@ def reconstructed_halves(
     ------
     BadInput : counts that are not whole numbers.
     """
-    # Thinned Poisson counts are independent Poisson counts: what both halves show is no noise.
-    first, second = split_counts(series, seed=0)
-    return (
-        reconstruct(first, Method.FUSED, weights, solver).volumes,
-        reconstruct(second, Method.FUSED, weights, solver).volumes,
+    trial, at = whole.trial, whole.study.at(whole.trial.cell)
+
+    def solved(half: int) -> Reconstruction:
+        # Thinned Poisson counts are independent Poisson counts: what both halves show is no noise.
+        series = split_counts(whole.series, seed=0)[half]
+        return reconstruct(series, Method.FUSED, trial.weights, at.solver_of(trial))
+
+    first, second = (
+        volumes.kept((trial.trial_id, f"half {half} of the counts"), partial(solved, half))
+        for half in (0, 1)
     )
+    return first.volumes, second.volumes
 
 
 TILTS_FIGURE = Entry(

@@ -104,13 +104,10 @@ def _resolution(source: Source) -> Figure:
 
     def solve(blur: float) -> Values:
         # At the condition's own blur it has just been solved.
-        same = blur == at.disturbances.haadf_blur_px
-        volumes = (
-            slices.volumes[Method.FUSED]
-            if same
-            else solved_under(at, weights, {"haadf_blur_px": blur})[0]
-        )
-        return resolutions(volumes, truth, voxel_nm)
+        if blur == at.disturbances.haadf_blur_px:
+            return resolutions(slices.volumes[Method.FUSED], truth, voxel_nm)
+        found = solved_under(at, weights, {"haadf_blur_px": blur}, source.volumes)
+        return resolutions(found.solved.volumes, truth, voxel_nm)
 
     fused = source.each(solve, BLURS_PX)
     chemistry = slices.volumes.get(Method.CHEMISTRY_TV)

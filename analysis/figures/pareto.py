@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ...recon_core.methods import Method, Weights
-from ...recon_core.metrics import nrmse_by_element
 from ...recon_core.result import Status
-from ...sweep.evaluate import reconstruct_trial
 from ...sweep.study import Study
 from ...sweep.study.trial import Cell
 from ..rerun import OnSolve, difference, titled
 from ..style import condition_title
+from ..volumes import NOT_KEPT, SolvedVolumes
 from . import CELL, Entry
 from .draw import SEQUENTIAL, add_colourbar, plain_log_ticks
 from .source import Source
@@ -58,6 +57,7 @@ def compromises(
     weights: Weights,
     tvs: Sequence[float],
     on_solve: OnSolve | None = None,
+    volumes: SolvedVolumes = NOT_KEPT,
 ) -> list[Compromise]:
     """Reconstruct ``cell`` at one HAADF weight and every TV weight.
 
@@ -68,6 +68,7 @@ def compromises(
     weights : of which all but ``tv`` are kept.
     tvs : TV weights, > 0.
     on_solve : called with the number of points and their total, as they are solved.
+    volumes : solves them, or has them.
 
     Returns
     -------
@@ -76,14 +77,13 @@ def compromises(
     found = []
     for number, tv in enumerate(tvs):
         trial = study.trial(cell, Method.FUSED, number, replace(weights, tv=float(tv)))
-        solved, truth, _ = reconstruct_trial(study, trial)
-        history = solved.history
-        score = float(np.mean(nrmse_by_element(solved.volumes, truth.volumes)))
+        each = volumes.of(study, trial)
+        history = each.solved.history
         data = history.haadf[-1] + history.chemistry[-1]
         # The recorded term carries its weight; the L-curve plots the plain total variation.
         variation = history.tv[-1] / float(tv)
-        finished = solved.status is Status.CONVERGED
-        found.append(Compromise(float(tv), data, variation, score, finished))
+        finished = each.solved.status is Status.CONVERGED
+        found.append(Compromise(float(tv), data, variation, each.nrmse, finished))
         if on_solve is not None:
             on_solve(len(found), len(tvs))
     return found
@@ -206,7 +206,9 @@ def _compromises(source: Source, best: Weights) -> list[Compromise]:
     """Over the range searched, and at the best trial's weight."""
     # The best weight as it was tried, not the nearest of a grid: its point must be the record's.
     tvs = {*np.geomspace(*source.space["tv"], STEPS).tolist(), best.tv}
-    return compromises(source.study, source.cell, best, sorted(tvs), source.on_solve)
+    return compromises(
+        source.study, source.cell, best, sorted(tvs), source.on_solve, source.volumes
+    )
 
 
 PARETO_FIGURE = Entry("Supp. 13: data terms against TV, the L-curve (8 solves)", CELL, _pareto)

@@ -13,7 +13,6 @@ from ...recon_core.device import CPU
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method
 from ...recon_core.metrics.misfit import expected_counts
-from ...recon_core.solver import reconstruct
 from ...recon_core.solver.normalisation import as_solved
 from ...recon_core.tiltseries import TiltSeries
 from ..rerun import Array
@@ -76,11 +75,12 @@ def _name(axes: Sequence[Axes], titles: Sequence[str]) -> None:
 
 def _projections(source: Source) -> Figure:
     found = source.fused
-    if found.solved is None:
+    if found.fused is None:
         raise BadInput("no good fused trial", source=source.paths[0], accepted="another cell")
     settings = source.study.at(source.cell).solver
-    known, law = as_solved(found.series, found.solved, settings, CPU)
-    expected = expected_counts(known, found.solved.volumes, law)
+    solved = found.fused.solved
+    known, law = as_solved(found.fused.series, solved, settings, CPU)
+    expected = expected_counts(known, solved.volumes, law)
     return projections_figure(known, expected.haadf, expected.chemical, found.slices.title)
 
 
@@ -88,11 +88,10 @@ def _terms(source: Source) -> Figure:
     """The fused volumes, and those without TV, without HAADF, and without both."""
     weights, found = source.weights, source.rerun
     # The other weights stay: a search for each would compare searches, not terms.
-    without = replace(weights, tv=0.0)
-    settings = source.study.at(source.cell).solver
+    without = source.study.trial(source.cell, Method.FUSED, 0, replace(weights, tv=0.0))
     volumes = {
         "All terms": found.slices.volumes[Method.FUSED],
-        "Without TV": reconstruct(found.series, Method.FUSED, without, settings).volumes,
+        "Without TV": source.volumes.of(source.study, without).solved.volumes,
     }
     others = {
         Method.CHEMISTRY_TV: "Without HAADF",

@@ -17,11 +17,12 @@ from ...phantoms.formats import load_specimen, load_tilt_series, load_volumes
 from ...phantoms.formats.files import reading
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
+from ...sweep.record import StudyFolder
 from ...sweep.search.propose import Space
 from ...sweep.study import Study
 from ...sweep.study.specimens import voxel_size
 from ...sweep.study.trial import Cell
-from .. import located, shipped_atlas
+from .. import is_shipped, located, shipped_atlas
 from ..atlas import atlas_of, load_atlas
 from ..cells import Cells, one_condition, parsed
 from ..journal import JournalReader
@@ -35,8 +36,9 @@ from ..rerun import (
     rerun_best,
     weights_of_row,
 )
-from ..style import condition_title, literal
+from ..style import METHOD_LABELS, condition_title, literal
 from ..table import best_trial, trials_of_cell
+from ..volumes import SolvedVolumes
 
 Asked = TypeVar("Asked")
 Found = TypeVar("Found")
@@ -94,13 +96,14 @@ class Source:
     def notes(self) -> tuple[str, ...]:
         """What the journal holds besides trials of its study; no figure shows it.
 
-        And scores of the trials solved again so far that are not as recorded.
+        And scores of the trials solved again so far that are not as recorded, and files of solved
+        volumes that could not be used.
         """
         if not self.is_folder:
             return ()
         solved = [vars(self)[name] for name in ("rerun", "fused") if name in vars(self)]
         differences = {str(found) for rerun in solved for found in rerun.differences}
-        return (*self.journal.notes, *sorted(differences))
+        return (*self.journal.notes, *self.volumes.notes, *sorted(differences))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -182,14 +185,22 @@ class Source:
         return representative_cell(self.study, self.trials, self._asked(self.study.axes), least)
 
     @cached_property
+    def volumes(self) -> SolvedVolumes:
+        """Solves trials; a folder of one's own keeps them for the next figure."""
+        own = self.is_folder and not is_shipped(self.paths[0])
+        return SolvedVolumes(StudyFolder(self.paths[0]).volumes if own else None)
+
+    @cached_property
     def rerun(self) -> Rerun:
         """The best trials of :attr:`cell`, reconstructed again."""
-        return rerun_best(self.study, self.cell, self.trials, on_solve=self.on_solve)
+        asked = self.study, self.cell, self.trials, tuple(METHOD_LABELS)
+        return rerun_best(*asked, self.volumes, self.on_solve)
 
     @cached_property
     def fused(self) -> Rerun:
         """The best fused trial of :attr:`cell` alone, reconstructed again."""
-        return rerun_best(self.study, self.cell, self.trials, (Method.FUSED,))
+        only = (Method.FUSED,)
+        return rerun_best(self.study, self.cell, self.trials, only, self.volumes)
 
     @cached_property
     def comparison(self) -> SliceSet:

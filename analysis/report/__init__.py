@@ -29,6 +29,7 @@ from ..maps import Page, pages
 from ..progress import duration
 from ..rerun import representative_cell
 from ..table import cell_places, good_trials
+from ..volumes import SolvedVolumes
 from .data import page_data
 from .slice_images import kept_slices, make_slices
 from .text import page_text, shell_name
@@ -96,12 +97,13 @@ def write_report(
     BadInput : not a study folder, it cannot be written, or a text that names no cell.
     """
     reader = JournalReader(folder)
-    place = StudyFolder(folder).report
+    files = StudyFolder(folder)
+    place = files.report
     # Slices are decided before the page is written, since its notes explain missing ones.
     wanted, notes = _quick(reader) if cells is None else _wanted(reader, cells)
     atlas = write_atlas(folder, reader.trials)
     _make_folder(place)
-    notes += _make_slices(reader, place / "slices", wanted, on_cell)
+    notes += _make_slices(reader, files, wanted, on_cell)
     notes = [f"{reader.revision_note}.", *notes] if reader.revision_note else notes
     write_figures(atlas, place)
     if (maps := len(pages(atlas))) > MAPS:
@@ -244,19 +246,20 @@ def _named(reader: JournalReader, texts: Sequence[str], fused: bool) -> list[Cel
 
 
 def _make_slices(
-    reader: JournalReader, place: Path, cells: Sequence[Cell], on_cell: OnCell | None
+    reader: JournalReader, files: StudyFolder, cells: Sequence[Cell], on_cell: OnCell | None
 ) -> list[str]:
     """Make the slices of ``cells``; return one sentence per cell whose slices could not be made."""
     notes = []
+    place, volumes = files.report / "slices", SolvedVolumes(files.volumes)
     for number, cell in enumerate(cells, start=1):
         try:
-            make_slices(place, reader.study, cell, reader.trials)
+            make_slices(place, reader.study, cell, reader.trials, volumes)
         # One cell whose specimen is gone must not cost the report of all others.
         except BadInput as error:
             notes.append(f"{_NO_SLICES} of {cell_text(cell)}: {error}.")
         if on_cell is not None:
             on_cell(number, len(cells))
-    return notes
+    return [*notes, *(f"{note}." for note in volumes.notes)]
 
 
 _FIGURES: dict[str, Callable[[Page], Figure | None]] = {

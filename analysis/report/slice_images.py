@@ -38,6 +38,7 @@ from ..rerun import (
     round_length,
 )
 from ..style import METHOD_LABELS
+from ..volumes import NOT_KEPT, SolvedVolumes
 
 LARGEST = 128
 """Most pixels per edge of an image; larger slices are averaged down."""
@@ -70,7 +71,13 @@ def kept_slices(folder: Path, study: Study, trials: pd.DataFrame) -> dict[int, A
     return found
 
 
-def make_slices(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) -> None:
+def make_slices(
+    folder: Path,
+    study: Study,
+    cell: Cell,
+    trials: pd.DataFrame,
+    volumes: SolvedVolumes = NOT_KEPT,
+) -> None:
     """Reconstruct the best trials of a cell again and cache their slices, unless that was done.
 
     Parameters
@@ -79,6 +86,7 @@ def make_slices(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) ->
     study : the study of the cell.
     cell : the cell to reconstruct.
     trials : table of trials as :func:`~tomoatlas.analysis.journal.load_trials` returns it.
+    volumes : solves them, or has them.
 
     Raises
     ------
@@ -87,7 +95,8 @@ def make_slices(folder: Path, study: Study, cell: Cell, trials: pd.DataFrame) ->
     path = _file(folder, study, cell, trials)
     if path.is_file():
         return
-    text = json.dumps(slice_facts(rerun_best(study, cell, trials)), allow_nan=False)
+    best = rerun_best(study, cell, trials, volumes=volumes)
+    text = json.dumps(slice_facts(best), allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     # Stale slices of this cell, whose key can no longer match.
     for old in folder.glob(f"{cell.index}_*.json"):

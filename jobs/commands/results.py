@@ -140,9 +140,10 @@ def figure(
 
     NAME is one of --list, or a Python file that defines a figure.
 
-    Figures of a cell reconstruct its best trials again, with the same result as in the run. A cell
-    without a result is hatched or labelled, never drawn as a number; a note on stderr counts the
-    lines of the journal that are left out. With files of volumes the first is the truth.
+    Figures of a cell reconstruct its best trials again, with the same result as in the run, and
+    keep the volumes in DIR/volumes for the next figure or report. A cell without a result is
+    hatched or labelled, never drawn as a number; a note on stderr counts the lines of the journal
+    that are left out. With files of volumes the first is the truth.
     """
     from ...analysis.figures import FIGURES, draw_figure
     from ...analysis.figures.draw import kind_of, save_figure

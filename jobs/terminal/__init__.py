@@ -246,7 +246,8 @@ class SolveProgress:
         total : solves that there will be.
         """
         now = time.monotonic()
-        if now - self._last < LINE_EVERY_S and done < total:
+        # Nor a last one where all was solved at once, or kept from an earlier figure.
+        if now - self._last < LINE_EVERY_S and (done < total or self._last == self._start):
             return
         self._last = now
         left = duration((now - self._start) / done * (total - done))

@@ -55,6 +55,11 @@ class StudyFolder:
         return self.path / "trials.jsonl"
 
     @property
+    def volumes(self) -> Path:
+        """Volumes that were solved for figures and reports; it may be deleted."""
+        return self.path / "volumes"
+
+    @property
     def runs_file(self) -> Path:
         """One JSON line per run: when, where, by which code and on what it computed."""
         return self.path / "runs.jsonl"

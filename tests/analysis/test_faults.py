@@ -12,7 +12,7 @@ from tomoatlas.analysis.figures.faults import (
     NO_FAULT,
     Ranked,
     faults_figure,
-    faulty,
+    solved_under,
     thickness_figure,
 )
 from tomoatlas.phantoms.disturbances import Disturbances
@@ -27,9 +27,9 @@ WEIGHTS = ta.Weights(haadf=0.1, tv=1.0)
 
 def test_no_fault_is_the_condition_itself_and_another_is_not():
     trial = STUDY.trial(STUDY.cells()[0], ta.Method.FUSED, 0, WEIGHTS)
-    own = tuple(evaluate(STUDY, trial).nrmse_by_element.values())
-    assert faulty(STUDY, WEIGHTS, FAULTS[NO_FAULT]) == own
-    assert faulty(STUDY, WEIGHTS, {"film": 0.5}) != own
+    own = evaluate(STUDY, trial).nrmse_by_element
+    assert solved_under(STUDY, WEIGHTS, FAULTS[NO_FAULT]).nrmse_by_element == own
+    assert solved_under(STUDY, WEIGHTS, {"film": 0.5}).nrmse_by_element != own
 
 
 @pytest.mark.parametrize("fault", FAULTS.values())

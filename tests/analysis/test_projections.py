@@ -70,10 +70,10 @@ def test_weights_in_units_of_the_noise_follow_the_dose_by_themselves(
     class Solved(Exception):
         pass
 
-    def solve(study, trial, device):
+    def solve(study, trial):
         raise Solved(trial.weights)
 
-    monkeypatch.setattr("tomoatlas.analysis.figures.dose.reconstruct_trial", solve)
+    monkeypatch.setattr("tomoatlas.analysis.volumes.reconstruct_trial", solve)
     study = ta.parse_study(
         f"""[study]\nname = "dose"\nedition = {edition}\n[specimen]\nkind = "nanocubes"\n"""
     )

@@ -235,4 +235,4 @@ def test_shared_baselines_are_solved_again_on_the_data_of_their_own_cell(tmp_pat
     found = rerun_best(study, borrower, trials)
     assert found.differences == (), "each trial is the one that was recorded"
     assert list(found.slices.volumes) == list(rerun_best(study, lender, trials).slices.volumes)
-    assert len(found.series.haadf_angles_deg) == 9, "the data shown are those of the cell"
+    assert len(found.fused.series.haadf_angles_deg) == 9, "the data shown are those of the cell"

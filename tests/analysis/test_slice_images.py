@@ -13,11 +13,7 @@ from tomoatlas.analysis.journal import JournalReader
 from tomoatlas.analysis.report import write_report
 from tomoatlas.analysis.report.slice_images import LARGEST, kept_slices, make_slices, slice_facts
 from tomoatlas.analysis.rerun import Rerun, SliceSet
-from tomoatlas.phantoms.acquire import simulate
-from tomoatlas.phantoms.acquisition import Acquisition
-from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.methods import Method
-from tomoatlas.recon_core.result import History
 from tomoatlas.sweep.study import parse_study
 
 STUDY = """
@@ -68,7 +64,8 @@ def test_they_are_not_made_twice_and_go_with_a_better_trial(sliced, monkeypatch)
     reader = JournalReader(sliced)
     place = sliced / "report" / "slices"
     monkeypatch.setattr(
-        "tomoatlas.analysis.report.slice_images.rerun_best", lambda *_: pytest.fail("made again")
+        "tomoatlas.analysis.report.slice_images.rerun_best",
+        lambda *_, **__: pytest.fail("made again"),
     )
     make_slices(place, reader.study, reader.study.cells()[1], reader.trials)
     better = reader.trials.copy()
@@ -79,7 +76,7 @@ def test_they_are_not_made_twice_and_go_with_a_better_trial(sliced, monkeypatch)
 def test_a_specimen_that_is_gone_is_a_note(sliced, tmp_path, monkeypatch):
     from tomoatlas.recon_core.errors import BadInput
 
-    def gone(*_):
+    def gone(*_, **__):
         raise BadInput("no such file", source="cubes.h5")
 
     monkeypatch.setattr("tomoatlas.analysis.report.slice_images.rerun_best", gone)
@@ -91,9 +88,8 @@ def test_a_specimen_that_is_gone_is_a_note(sliced, tmp_path, monkeypatch):
 def test_large_slices_are_averaged_down_and_the_beam_is_upwards():
     truth = np.zeros((1, 2 * LARGEST, 2 * LARGEST, 3), dtype=np.float32)
     truth[0, : LARGEST // 2, :, 1] = 2.0  # low z: the bottom quarter of the image
-    series = simulate(make_specimen("nanocubes", 16, 0), Acquisition(), 0)
     shown = SliceSet(truth, {Method.ML: truth / 2}, ("Co",), 0.5)
-    facts = slice_facts(Rerun(shown, History(), series))
+    facts = slice_facts(Rerun(shown))
     image = np.asarray(opened(facts["columns"][0]["images"][0]).convert("L"), dtype=float)
     assert image.shape == (LARGEST, LARGEST)
     assert image[-10:].min() > 200
