@@ -107,7 +107,7 @@ def test_run_writes_everything_and_a_second_call_changes_no_trial(ran, own, caps
     assert re.match(r"computing on 1 CPU worker \(.+\)\n10 trials\n1/10 trials", ran.out)
     assert "10 trials, 0 failed" in ran.out
     names = {path.name for path in own.iterdir()}
-    assert names == {"study.toml", "trials.jsonl", "runs.jsonl", "report", *ATLASES}
+    assert names == {"study.toml", "trials.jsonl", "runs.jsonl", "report", "volumes", *ATLASES}
     assert len(list((own / "report" / "slices").iterdir())) == 1
     journal = (own / "trials.jsonl").read_bytes()
     shutil.rmtree(own / "report")
