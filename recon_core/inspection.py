@@ -2,7 +2,8 @@
 
 Where :mod:`.checks` warns of one fault of a kind, this looks at all that a person would ask of a
 series before it is used, and finds every pixel and tilt that is bad. What is safe to mend is: a
-mask for bad pixels and tilts, never an interpolation, and a vacuum level that was not given.
+mask for bad pixels and tilts, never an interpolation, and vacuum levels that were not given or that
+vacuum in view contradicts.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ SATURATED = 0.01  # of the pixels of an image at the very same largest value
 SHADOWED = 0.25  # spread of an element's totals over the tilts that is more than noise
 UNEVEN = 0.15  # spread of HAADF totals from tilt to tilt
 MOVING = 0.3  # pixels, root mean square: half a pixel costs what HAADF gives
+FILM_SIGMAS = 6.0
+HAADF_LEVEL, MAPS_LEVEL = "haadf/background", "chemical/background"
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 FIX, ALIGN = "tomoatlas inspect TILTS.h5 --fix", "tomoatlas align TILTS.h5 --out F.h5"
 IMPORT = "tomoatlas import FILES…"
@@ -111,7 +114,7 @@ def inspect(series: TiltSeries) -> tuple[Verdict, ...]:
 
 
 def mended(series: TiltSeries) -> TiltSeries:
-    """Mask bad pixels and tilts, and fill in levels of vacuum that are not given.
+    """Mask bad pixels and tilts, and set levels of vacuum that are missing or contradicted.
 
     Parameters
     ----------
@@ -119,23 +122,41 @@ def mended(series: TiltSeries) -> TiltSeries:
 
     Returns
     -------
-    TiltSeries : with masks where anything is bad; what a mask left out before stays out.
+    TiltSeries : with masks where anything is bad; what a mask left out before stays out. A level
+        that is given stays unless vacuum in view shows another, beyond noise.
     """
-    masked = _masked(series, *_modalities(series))
-    seen = masked.filled()
-    levels, background, film = series.chemical_background, series.haadf_background, 0.0
-    if not any(levels):
-        levels = chemical_backgrounds(seen)
-    vacuum = None if background else _vacuum(seen)
-    if vacuum is not None and vacuum.is_seen:
-        background = vacuum.level
-        film = vacuum.film if vacuum.film > 6 * vacuum.film_error else 0.0
-    return replace(
-        masked,
-        chemical_background=levels,
-        haadf_background=background,
-        haadf_film=film or series.haadf_film,
-    )
+    # the maps are compared where HAADF is dark, once that is right
+    return _with_map_levels(_with_haadf_level(_masked(series, *_modalities(series))))
+
+
+def _with_haadf_level(series: TiltSeries) -> TiltSeries:
+    seen = series.filled()
+    if series.haadf_background and HAADF_LEVEL not in _contradicted(check_series(seen)):
+        return series
+    vacuum = _vacuum(seen)
+    if vacuum is None or not vacuum.is_seen:
+        return series
+    film = vacuum.film if _is_film(vacuum) else series.haadf_film
+    return replace(series, haadf_background=vacuum.level, haadf_film=film)
+
+
+def _with_map_levels(series: TiltSeries) -> TiltSeries:
+    seen = series.filled()
+    # in a film there may be elements, whose counts are no level of the detector
+    if any(series.chemical_background) and (
+        _is_film(_vacuum(seen)) or MAPS_LEVEL not in _contradicted(check_series(seen))
+    ):
+        return series
+    return replace(series, chemical_background=chemical_backgrounds(seen))
+
+
+def _contradicted(findings: Sequence[Finding]) -> set[str]:
+    """Levels that are given and differ from those of the vacuum in view."""
+    return {finding.key for finding in findings if finding.kind == "vacuum-level"}
+
+
+def _is_film(vacuum: Vacuum | None) -> bool:
+    return vacuum is not None and vacuum.film > FILM_SIGMAS * vacuum.film_error
 
 
 def _masked(series: TiltSeries, haadf: _Modality, maps: _Modality) -> TiltSeries:
@@ -292,10 +313,13 @@ def _levels(
 ) -> Iterator[Verdict]:
     if vacuum is None:
         return
+    wrong = _contradicted(findings)
     words = f"{vacuum}; the file gives {series.haadf_background:.6g}"
     if not vacuum.is_seen:
         yield Verdict("vacuum of HAADF", DOUBTFUL, "not in view at all tilts")
-    elif not series.haadf_background and vacuum.level > OFF * vacuum.signal:
+    elif HAADF_LEVEL in wrong or (
+        not series.haadf_background and vacuum.level > OFF * vacuum.signal
+    ):
         yield Verdict("vacuum of HAADF", DOUBTFUL, words, FIX)
     else:
         yield Verdict("vacuum of HAADF", GOOD, words)
@@ -304,9 +328,10 @@ def _levels(
     pairs = zip(series.elements, found, given, strict=True)
     named = ", ".join(f"{e} {f:.3g} ({g:.3g})" for e, f, g in pairs)
     missing = not any(given) and any(f > 0 for f in found)
-    wrong = any((f.kind, f.key) == ("vacuum-level", "chemical/background") for f in findings)
     words = f"counts per pixel where HAADF is dark (as given): {named}"
-    remedy = FIX if missing else "chemical/background as found here" if wrong else ""
+    remedy = FIX if missing or MAPS_LEVEL in wrong else ""
+    if remedy and any(given) and _is_film(vacuum):
+        remedy = "a level recorded without the film, in chemical/background"
     yield Verdict("vacuum of the maps", DOUBTFUL if remedy else GOOD, words, remedy)
 
 

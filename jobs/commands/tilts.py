@@ -166,8 +166,8 @@ def inspect(
     """Judge TILTS.h5: tilts, bad pixels, exposure, vacuum, noise, totals, shifts.
 
     Each line is good, doubtful or bad, and ends with what mends it. --fix masks bad pixels and
-    tilts, which a reconstruction then leaves out, and fills in vacuum levels that are not given;
-    no count is changed. With -q only what is not good is printed.
+    tilts, which a reconstruction then leaves out, and sets vacuum levels that are not given or that
+    vacuum in view contradicts; no count is changed. With -q only what is not good is printed.
     """
     from ...phantoms.formats import load_tilt_series, save_tilt_series
     from ...recon_core.inspection import GOOD, mended

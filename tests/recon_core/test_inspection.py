@@ -10,7 +10,7 @@ from recon_cases import specimen, tilt_series
 
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
-from tomoatlas.recon_core.geometry import Placement
+from tomoatlas.recon_core.geometry import Placement, film_thickness
 from tomoatlas.recon_core.inspection import BAD, GOOD, bad_tilts, hot_pixels, inspect, mended
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
@@ -27,6 +27,43 @@ def test_a_sound_series_is_good() -> None:
     assert set(verdicts(sound()).values()) == {GOOD}
     assert mended(sound()) is not sound()
     assert mended(sound()).haadf_mask is None
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.2])
+@pytest.mark.parametrize("of", ["haadf", "maps", "both"])
+def test_levels_that_vacuum_contradicts_are_set_right(of: str, factor: float) -> None:
+    series = sound()
+    maps, haadf = series.chemical_background, series.haadf_background
+    wrong = replace(
+        series,
+        chemical_background=tuple((1 if of == "haadf" else factor) * b for b in maps),
+        haadf_background=(1 if of == "maps" else factor) * haadf,
+    )
+    named = {v.name: v.remedy for v in inspect(wrong) if v.verdict != GOOD}
+    assert set(named) >= {"vacuum of the maps" if of == "maps" else "vacuum of HAADF"}
+    assert set(named.values()) == {"tomoatlas inspect TILTS.h5 --fix"}
+    fixed = mended(wrong)
+    assert fixed.haadf_background == pytest.approx(haadf, rel=0.02)
+    assert fixed.chemical_background == pytest.approx(maps, rel=0.1)
+    assert set(verdicts(fixed).values()) == {GOOD}
+
+
+def test_levels_of_maps_beside_a_film_stay_as_given() -> None:
+    series = sound()
+    film = film_thickness(series.haadf_angles_deg)[:, None, None] * 0.1 * series.haadf.max()
+    low = tuple(0.8 * level for level in series.chemical_background)
+    filmed = replace(series, haadf=series.haadf + np.float32(film), chemical_background=low)
+    assert mended(filmed).chemical_background == low
+
+
+@pytest.mark.parametrize("snr", [1.4, 4.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_levels_that_are_right_stay(seed: int, snr: float) -> None:
+    plan = Acquisition(haadf_tilts=21, chemical_tilts=9, chemical_snr=snr)
+    series = simulate(specimen(32), plan, seed)
+    fixed = mended(series)
+    assert fixed.haadf_background == series.haadf_background
+    assert fixed.chemical_background == series.chemical_background
 
 
 def test_backgrounds_of_maps_that_are_not_those_of_vacuum_are_doubtful() -> None:
