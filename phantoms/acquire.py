@@ -37,6 +37,8 @@ from .specimen import Specimen
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
+FEW = 32
+"""Slices for each tilt that a finer grid is projected at, at once: less memory than a volume."""
 HAADF_STREAM = 0
 """Random stream of the HAADF channel; an element's is its atomic number."""
 
@@ -235,11 +237,18 @@ def project(
     geometry = TiltGeometry(angles_deg, (z, y), finer)
     if oversample == 1:
         return cached_projector(geometry).forward(volumes)
-    # A fine matrix is large and used once: do not cache it.
-    fine = SparseProjector(geometry).forward(volumes)
-    # mean over k² pixels; the path length shrinks by k more
-    blocks = fine.reshape(*fine.shape[:-2], y // k, k, x // k, k)
-    return np.asarray(blocks.mean(axis=(-3, -1), dtype=np.float64) / k, dtype=np.float32)
+    images = np.empty((*volumes.shape[:-3], geometry.angles, y // k, x // k), np.float32)
+    # A fine matrix is large and used once: a few tilts at a time, and not cached.
+    few = max(1, x // FEW)
+    for first in range(0, geometry.angles, few):
+        tilts = range(first, min(first + few, geometry.angles))
+        fine = SparseProjector(geometry.of(tilts)).forward(volumes)
+        # mean over k² pixels; the path length shrinks by k more
+        blocks = fine.reshape(*fine.shape[:-2], y // k, k, x // k, k)
+        images[..., tilts.start : tilts.stop, :, :] = (
+            blocks.mean(axis=(-3, -1), dtype=np.float64) / k
+        )
+    return images
 
 
 def expose(signal: Array, snr: float, background: float) -> Channel:

@@ -27,6 +27,9 @@ PROJECTED_VOXELS_PER_SECOND = 5.0e9
 """Voxels times tilts projected per second and core: at 64³ a pair of projections takes 5.5 ms for
 47 HAADF tilts and 3.1 ms for 9 chemical tilts of 4 elements."""
 
+PROJECTING = 4
+"""Volumes of the finer grid that are there besides the specimen while it is projected."""
+
 DISTINCT = 4096
 """Sizes of solves whose costs are kept: of 100,000 cells most differ in other things."""
 
@@ -179,17 +182,24 @@ def trial_bytes(study: Study) -> int:
 
 @lru_cache(maxsize=DISTINCT)
 def _trial_bytes(solve: SolveSize, oversample: int) -> int:
-    return fused_bytes(solve) + matrix_bytes(solve) + _data_bytes(solve, oversample)
+    solving = fused_bytes(solve) + matrix_bytes(solve)
+    return _kept_bytes(solve, oversample) + max(solving, _making_bytes(solve, oversample))
 
 
 def data_bytes(study: Study) -> int:
-    """What a trial on a GPU keeps in the computer's own memory: truth, data and the result."""
-    return _data_bytes(solve_size(study), study.acquisition.oversample)
+    """What a trial on a GPU needs of the computer's own memory: truth, data and the result."""
+    solve, oversample = solve_size(study), study.acquisition.oversample
+    return _kept_bytes(solve, oversample) + _making_bytes(solve, oversample)
 
 
-def _data_bytes(solve: SolveSize, oversample: int) -> int:
+def _kept_bytes(solve: SolveSize, oversample: int) -> int:
     fine = oversample**3 if oversample > 1 else 0
     return (2 + fine) * solve.specimen_bytes + solve.haadf_bytes + solve.chemical_bytes
+
+
+def _making_bytes(solve: SolveSize, oversample: int) -> int:
+    """What is there while the finest specimen is painted or projected, and gone thereafter."""
+    return oversample**3 * max(solve.specimen_bytes, PROJECTING * solve.volume_bytes)
 
 
 def solve_size(study: Study, dual_bytes: int = FLOAT) -> SolveSize:

@@ -9,7 +9,7 @@ an exact pair; ASTRA's CUDA projectors are not, so they are not used.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import ModuleType
 from typing import Protocol
 
@@ -93,16 +93,20 @@ class SparseProjector:
 
     geometry: TiltGeometry
     _matrix: OrderedMatrix = field(init=False, repr=False, compare=False)
-    _transpose: OrderedMatrix = field(init=False, repr=False, compare=False)
     _images: ImagePlacement | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        matrix, shape = self._slice_matrix(), self.geometry.shape
         images = ImagePlacement(self.geometry) if self.geometry.mixes_slices else None
         object.__setattr__(self, "_images", images)
-        object.__setattr__(self, "_matrix", by_layers(matrix, shape))
-        # a transpose of its own: the adjoint then reads rows too, and is exact
-        object.__setattr__(self, "_transpose", by_tiles(sparse.csr_array(matrix.T), shape))
+        object.__setattr__(self, "_matrix", by_layers(self._slice_matrix(), self.geometry.shape))
+
+    @cached_property
+    def _transpose(self) -> OrderedMatrix:
+        """A transpose of its own: the adjoint then reads rows too, and is exact.
+
+        Built when asked for: data are only projected.
+        """
+        return by_tiles(sparse.csr_array(self._slice_matrix().T), self.geometry.shape)
 
     def _slice_matrix(self) -> sparse.csr_array:
         """Build the matrix of one slice, (angle * y, z * y), float32; its rows are rays."""

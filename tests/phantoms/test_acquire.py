@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tomoatlas.phantoms import acquire
 from tomoatlas.phantoms.acquire import expose, project, simulate
 from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
@@ -17,7 +18,7 @@ from tomoatlas.phantoms.paint import mean_of_cells
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.contrast import PowerLaw
 from tomoatlas.recon_core.errors import BadInput
-from tomoatlas.recon_core.geometry import tilt_angles
+from tomoatlas.recon_core.geometry import STILL, Placement, tilt_angles
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SPECIMEN = make_specimen("nanocubes", 32, 0)
@@ -119,6 +120,19 @@ def test_without_haadf_tilts() -> None:
     assert series.haadf.shape == (0, 32, 32)
     assert series.haadf_angles_deg == ()
     assert series.haadf_scale is None
+
+
+@pytest.mark.parametrize("placement", [STILL, Placement(((0.5, 0.3),) * 5, 1.0, 2.0)])
+def test_a_few_tilts_at_a_time_are_the_same_to_the_bit(
+    placement: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = make_specimen("nanocubes", 32, 0).volumes
+    angles = (-70.0, -20.0, 0.0, 33.0, 70.0)
+    together = []
+    for slices in (1, 8, 1000):
+        monkeypatch.setattr(acquire, "FEW", slices)
+        together.append(project(volumes, angles, 2, placement))
+    assert all((images == together[0]).all() for images in together)
 
 
 def test_oversampled_projections_mean_the_same() -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from sweep_fakes import SMALL, small_study
 
+from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.formats import save_specimen
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.methods import Method
-from tomoatlas.sweep.estimate import estimate, trial_bytes, trial_seconds
+from tomoatlas.sweep.estimate import data_bytes, estimate, trial_bytes, trial_seconds
 from tomoatlas.sweep.study import Study, parse_study
+from tomoatlas.sweep.study.specimens import build
 
 
 def at(text: str) -> Study:
@@ -82,3 +85,17 @@ def test_a_volume_counts_by_its_own_shape(tmp_path: Path) -> None:
     path = str(tmp_path / "mine.h5")
     mine = at(SMALL.replace("nanocubes", path).replace("size = 16", "size = 512"))
     assert trial_bytes(mine) == trial_bytes(at(SMALL))
+
+
+@pytest.mark.parametrize("kind", ["nanocubes", "composite"])
+def test_memory_covers_data_made_on_a_finer_grid(kind: str) -> None:
+    text = MEASURED.replace("nanocubes", kind).replace("size = 64", "size = 48")
+    study = at(text + "oversample = 2\n")
+    simulate(build(study.specimen, 2), study.acquisition)  # compiled, and small things cached
+    tracemalloc.start()
+    try:
+        simulate(build(study.specimen, 2), study.acquisition)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < data_bytes(study)
