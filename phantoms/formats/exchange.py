@@ -403,7 +403,8 @@ def _hyperspy_signal(content: Concentrations) -> dict[str, Any]:
         "attributes": {"_lazy": False},
         "learning_results": {},
         "models": {},
-        "package_info": {"package": "tomoatlas", "package_version": version("tomoatlas")},
+        # whose class of signals it is: HyperSpy warns of any other package that it does not find
+        "package_info": {"package": "hyperspy", "package_version": "2.0"},
     }
 
 

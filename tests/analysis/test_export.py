@@ -107,6 +107,7 @@ def test_hspy_is_read_by_rosettasciio(volumes, tmp_path):
     (signal,) = hspy.file_reader(str(tmp_path / "v.hspy"))
     assert np.array_equal(signal["data"], volumes)
     assert list(signal["metadata"]["Sample"]["elements"]) == list(ELEMENTS)
+    assert signal["package"] == "hyperspy"  # which warns of a package that it does not find
     assert [axis["name"] for axis in signal["axes"]] == ["element", "z", "y", "x"]
     assert [axis["scale"] for axis in signal["axes"][1:]] == [VOXEL] * 3
     assert {axis["units"] for axis in signal["axes"][1:]} == {"nm"}
