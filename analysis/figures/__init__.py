@@ -142,18 +142,23 @@ def figure(name: str, *source: str | Path, cell: Cells = ()) -> Figure:
 
 
 def of_map(name: str, figure: Callable[[Page], Figure | None]) -> Callable[[Source], Figure]:
-    """A function that draws the first page of an atlas, or refuses an atlas with too few axes.
+    """A function that draws the first page of an atlas, or refuses an atlas that lacks its part.
 
     Parameters
     ----------
     name : of the figure, for the error.
-    figure : draws a page; None if the page has too few axes.
+    figure : draws a page; None if the page has too few axes, or no method to compare with.
     """
 
     def drawn(source: Source) -> Figure:
         found = figure(source.page)
         if found is None:
-            raise BadInput("needs more axes", source=source.paths[0], key=name, accepted="a map")
+            raise BadInput(
+                "needs more axes, or results of other methods",
+                source=source.paths[0],
+                key=name,
+                accepted="a map with them",
+            )
         return found
 
     return drawn

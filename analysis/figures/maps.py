@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from textwrap import fill
 
@@ -122,7 +122,7 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     strips = rows_without_haadf(page)
     figure, ax, below = _with_strips(grid, len(strips))
     error, scattered = _error(page)
-    colours = draw_map(ax, grid, norm, error=error)
+    colours = draw_map(ax, grid, norm, error=error, text=_on_its_side_of(accuracy))
     notes = [f"ticks towards {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
     if (grid.rows, grid.cols) == (HAADF_TILTS, CHEMICAL_TILTS):
         notes += ["above the dashes: no fewer HAADF tilts than maps"] * draw_parting(ax, grid)
@@ -141,6 +141,16 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     return figure
 
 
+def _on_its_side_of(accuracy: float) -> Callable[[float], str]:
+    """Two digits of a score; more where they would put it on the other side of a contour."""
+
+    def text(score: float) -> str:
+        texts = (f"{score:.{digits}f}" for digits in range(2, 7))
+        return next((t for t in texts if (float(t) <= accuracy) == (score <= accuracy)), f"{score}")
+
+    return text
+
+
 def _error(page: Page) -> tuple[NDArray[np.float64] | None, str]:
     """Standard deviation of the pixels of a page, and of what; None where nothing is repeated."""
     kinds = [name for name in (NOISE, SPECIMENS) if name in page.atlas.table]
@@ -154,14 +164,14 @@ def _error(page: Page) -> tuple[NDArray[np.float64] | None, str]:
 
 
 def baselines_figure(page: Page) -> Figure:
-    """The four methods, each at its own best weights, on one scale of colour or height.
+    """The methods that were run, each at its own best weights, on one scale of colour or height.
 
     Parameters
     ----------
     page : the cells to show: maps for two axes, curves for one, bars for none.
     """
     if page.axes == 2:
-        return _four_maps(page)
+        return _maps_of_methods(page)
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     ax = figure.subplots()
     if page.across is None:
@@ -190,9 +200,12 @@ def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | No
 
     Returns
     -------
-    None if the page has fewer than two axes.
+    None if the page has fewer than two axes, or if no rival was run.
     """
     if page.axes < 2:
+        return None
+    rivals = _with_results(page, rivals)
+    if not rivals:
         return None
     gains = [_gain(page, rival) for rival in rivals]
     width, height = _grid_size(gains[0])
@@ -205,8 +218,20 @@ def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | No
         ax.set_title(f"over {METHOD_LABELS[rival]}")
         ax.label_outer()
     figure.suptitle(titled("Gain of fusion", page))
-    add_colourbar(figure, colours, axes, f"reduction of {NRMSE} / %")
+    bar = add_colourbar(figure, colours, axes, f"reduction of {NRMSE} / %")
+    # Colours are as far apart on either side of 0; the bar ends where the values do.
+    least = min(float(np.nanmin(gain.values, initial=0.0)) for gain in gains)
+    bar.ax.set_ylim(bottom=max(norm.vmin, 5.0 * np.floor(least / 5.0)) if norm.vmin else 0.0)
     return figure
+
+
+def _with_results(page: Page, methods: Sequence[Method]) -> list[Method]:
+    """Those of which the map has a result; all, where no method has one yet."""
+
+    def has(method: Method) -> bool:
+        return bool(np.isfinite(page.map(SCORE_COLUMNS[method]).values).any())
+
+    return [m for m in methods if has(m)] if any(map(has, SCORE_COLUMNS)) else list(methods)
 
 
 def _gain(page: Page, rival: Method) -> PhaseMap:
@@ -332,18 +357,23 @@ def _searched(page: Page, weight: str) -> tuple[float, float]:
     )
 
 
-def _four_maps(page: Page) -> Figure:
-    columns, rows = _grid_size(page.map("nrmse"))
-    figure = Figure(figsize=(1.0 + 1.9 * columns, 1.2 + 1.8 * rows), layout="constrained")
-    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+def _maps_of_methods(page: Page) -> Figure:
+    methods = _with_results(page, list(SCORE_COLUMNS))
+    across, upwards = min(2, len(methods)), -(-len(methods) // 2)
+    width, height = _grid_size(page.map("nrmse"))
+    size = (1.0 + 0.95 * across * width, 1.2 + 0.9 * upwards * height)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(upwards, across, sharex=True, sharey=True, squeeze=False).flat)
     norm = _nrmse_norm(page)
-    # One scale for all four: colours compare methods, not only cells.
-    for ax, (method, column) in zip(axes.flat, SCORE_COLUMNS.items(), strict=True):
-        colours = draw_map(ax, page.map(column), norm)
+    # One scale for all: colours compare methods, not only cells.
+    for ax, method in zip(axes, methods, strict=False):
+        colours = draw_map(ax, page.map(SCORE_COLUMNS[method]), norm)
         ax.set_title(METHOD_LABELS[method])
         ax.label_outer()
+    for ax in axes[len(methods) :]:
+        ax.set_axis_off()
     figure.suptitle(titled("Methods at their own best weights", page))
-    _plain(add_colourbar(figure, colours, list(axes.flat), NRMSE), norm)
+    _plain(add_colourbar(figure, colours, axes, NRMSE), norm)
     return figure
 
 

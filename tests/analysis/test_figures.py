@@ -203,6 +203,35 @@ def test_gain_is_in_percent_of_the_rival():
     assert (numbers[0], numbers[-1]) == (0, 50)
 
 
+def test_methods_that_were_not_run_have_no_panel():
+    atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
+    atlas.table["nrmse_ml"] = atlas.table["nrmse_ml_stopped"] = np.nan
+    page = pages(atlas)[0]
+    both = [ax.get_title() for ax in baselines_figure(page).axes if ax.images]
+    assert both == [METHOD_LABELS[m] for m in ("chemistry-tv", "fused")]
+    assert [ax.get_title() for ax in gain_figure(page).axes if ax.images] == [f"over {both[0]}"]
+    atlas.table["nrmse_chemistry_tv"] = np.nan
+    page = pages(atlas)[0]
+    assert len([ax for ax in baselines_figure(page).axes if ax.images]) == 1
+    assert gain_figure(page) is None
+
+
+def test_a_number_is_read_on_its_side_of_the_contour():
+    atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
+    atlas.table["nrmse"] = [0.4, 0.4004, 0.396, 0.404, *[0.5] * 8]
+    texts = {text.get_text() for text in nrmse_figure(pages(atlas)[0]).axes[0].texts}
+    assert texts == {"0.40", "0.4004", "0.404", "0.50"}
+
+
+def test_the_bar_of_gains_ends_where_the_losses_do():
+    atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
+    atlas.table["nrmse_chemistry_tv"] = 0.99 * atlas.table["nrmse"].max()
+    figure = gain_figure(pages(atlas)[0])
+    image, bar = figure.axes[0].images[0], figure.axes[-1]
+    assert bar.get_ylim() == (-5.0, image.norm.vmax)
+    assert image.norm.vmin == -image.norm.vmax
+
+
 def test_a_loss_gets_colours_centred_on_zero():
     atlas = atlas_over({HAADF_TILTS: HAADF, CHEMICAL_TILTS: CHEMICAL})
     atlas.table["nrmse_chemistry_tv"] = 0.5
