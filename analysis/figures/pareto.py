@@ -128,7 +128,7 @@ def _name_point(ax: Axes, point: Compromise, best: bool) -> None:
     """Label a point above the falling curve; the best's, which may lie close to another, below."""
     offset, side = ((-9, -6), "right") if best else ((9, 6), "left")
     ax.annotate(
-        f"tv {point.tv:.2g}",
+        f"tv {point.tv:.3g}",
         _terms(point),
         offset,
         textcoords="offset points",

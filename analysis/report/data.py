@@ -71,8 +71,9 @@ def map_columns(atlas: Atlas) -> list[MapColumn]:
     """
     scores = {m: atlas.table[c].to_numpy(dtype=float) for m, c in SCORE_COLUMNS.items()}
     fused = scores[Method.FUSED]
-    # Fused, the subject of the map, comes first; gains are over the others.
-    order = list(reversed(scores))
+    planned = (Method.FUSED, *(atlas.setting("search.methods") or scores))
+    # Fused, the subject of the map, comes first; gains are over the others that were run.
+    order = [m for m in reversed(scores) if m in planned or np.isfinite(scores[m]).any()]
     found = [
         MapColumn(SCORE_COLUMNS[m], f"NRMSE, {_name(m)}", "NRMSE", "score", scores[m])
         for m in order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def page_text(
         "partial": "" if state.complete else _partial(state),
         "notices": [*_best_by(atlas), *reader.notes, *_edges(atlas), *notes],
         "facts": _facts(study, state, trials),
-        "methods": _methods(atlas),
+        "methods": _methods(atlas, study.search.methods),
         "accuracy": ACCURACY,
         "header": [_header(atlas, str(name)) for name in _shown_columns(atlas)],
         "rows": _rows(atlas),
@@ -150,11 +150,13 @@ def _best_by(atlas: Atlas) -> list[str]:
     return [f"Best trials are those of the lowest {label} (search.score), not of the lowest NRMSE."]
 
 
-def _methods(atlas: Atlas) -> list[dict[str, Any]]:
-    """Each method over the cells that have a result from it."""
+def _methods(atlas: Atlas, planned: Collection[Method]) -> list[dict[str, Any]]:
+    """Each method that the study runs, over the cells that have a result from it."""
     found = []
     for method, column in reversed(SCORE_COLUMNS.items()):
         scores = atlas.table[column].dropna()
+        if method not in planned and scores.empty:
+            continue
         found.append(
             {
                 "label": METHOD_LABELS[method],
@@ -183,6 +185,7 @@ def _rows(atlas: Atlas) -> list[list[tuple[str, str]]]:
     table = atlas.with_acting_weights().head(ROWS)
     shown = _shown_columns(atlas)
     digits = {name: ".3f" if str(name).startswith("nrmse") else ".3g" for name in shown}
+    digits |= dict.fromkeys(atlas.axes, ".10g")  # as the study has them
     columns = [
         [(_shown(value, digits[name]), _sortable(value)) for value in table[name].tolist()]
         for name in shown

@@ -191,7 +191,12 @@ class Study(Table):
 
     def toml(self) -> str:
         """The study as a TOML file that :func:`parse_study` reads back as an equal study."""
-        return toml_text(self.tables())
+        tables = self.tables()
+        if any(f"acquisition.{key}" in self.axes for key in DOSES):
+            # Beside a dose that is swept an SNR would be refused, its default too.
+            acquisition = tables["acquisition"]
+            tables["acquisition"] = {k: v for k, v in acquisition.items() if k not in SNRS}
+        return toml_text(tables)
 
     def solver_of(self, trial: Trial) -> SolverSettings:
         """The settings of a trial of a study without axes: with the exponent that it searches.

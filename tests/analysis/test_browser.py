@@ -412,6 +412,36 @@ def test_the_answer_names_the_least_that_reaches_the_accuracy(page):
     page.page.fill("#accuracy", "0.45")
 
 
+DOSES = """
+[study]
+name = "doses"
+[specimen]
+kind = "nanocubes"
+size = 16
+[acquisition]
+counts_per_electron = { HAADF = 0.1, Co = 1e-4, Cu = 1e-4, O = 1e-4, Au = 1e-4 }
+[search]
+trials = 1
+initial = 1
+methods = ["fused"]
+[axes]
+"acquisition.haadf_tilts" = [9, 35]
+"acquisition.chemical_tilts" = [5, 18]
+"acquisition.dose_e_per_A2" = [100.0, 1000.0]
+"specimen.seed" = [0, 1]
+"""
+
+
+def test_of_doses_the_least_counts_first_and_what_is_held_is_named(visit, folder_of):
+    page = visit(written(folder_of(parse_study(DOSES)))).page
+    page.fill("#accuracy", "9")
+    said = page.inner_text("#answer")
+    assert "dose (e/Å²) 100, chemical tilts 5, HAADF tilts 9" in said
+    assert "With dose (e/Å²) 1000 instead: " in said
+    assert "All at specimen seed 0." in said
+    assert page.locator("text=Chemistry + TV").count() == 0
+
+
 def test_a_served_page_takes_in_what_a_run_adds_and_stays_where_it_is(
     browser, path, serving, tmp_path
 ):

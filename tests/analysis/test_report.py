@@ -223,6 +223,16 @@ def test_a_cell_of_failures_is_a_hole_with_its_reasons(folder_of, response):
     assert page.data["trials"]["error"].count("diverged: <b>step</b> 3") == 2
 
 
+def test_only_methods_of_the_study_are_compared_and_doses_are_as_the_study_has_them(folder_of):
+    counts = "HAADF = 0.1, Co = 1e-4, Cu = 1e-4, O = 1e-4, Au = 1e-4"
+    own = f'[acquisition]\ncounts_per_electron = {{ {counts} }}\n[search]\nmethods = ["fused"]\n'
+    dosed = ONE_AXIS.replace("[search]\n", own)
+    page = page_of(folder_of(parse_study(dosed + '"acquisition.dose_e_per_A2" = [6250.0, 1e5]\n')))
+    assert "Chemistry + TV" not in page.text
+    assert "6250" in page.text
+    assert "e+0" not in page.text
+
+
 def test_scores_that_are_not_numbers_are_holes(folder_of, response):
     def blank(study, trial, device="cpu"):
         return TrialResult(TrialStatus.OK, nrmse=float("nan"), seconds=1.0)

@@ -349,6 +349,15 @@ def test_whatever_is_written_as_toml_reads_back_equal(tables: dict[str, dict[str
     assert tomllib.loads(toml_text(tables)) == tables
 
 
+def test_a_study_whose_dose_is_swept_reads_back_equal() -> None:
+    study = parse_study(
+        """[study]\nname = "doses"\n[specimen]\nkind = "nanocubes"\n[acquisition]\n"""
+        """counts_per_electron = { HAADF = 0.1, Co = 1e-4, Cu = 1e-4, O = 1e-4, Au = 1e-4 }\n"""
+        """[axes]\n"acquisition.dose_e_per_A2" = [100.0, 1000.0]\n"""
+    )
+    assert parse_study(study.toml()) == study
+
+
 def test_toml_refuses_what_it_cannot_hold() -> None:
     with pytest.raises(TypeError, match="NoneType"):
         toml_text({"a": {"b": None}})

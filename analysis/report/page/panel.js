@@ -112,9 +112,10 @@ function drawProgress(cell) {
   }
   const bests = D.methods.map((method) => [method, bestOf(countingIn(cell, method))]).filter(([, best]) => best);
   const says = bests.map(([method, best]) => `${method.label} ${fixedPoint(best.score)} at trial ${best.number + 1}`).join(", ");
+  const longest = Math.max(...traces.flatMap((trace) => trace.x));
   plotOrSay("progress", traces, "No good trial yet", layout({ height: 310,
     margin: { l: 50, r: 10, t: 10, b: 85 }, legend: LEGEND_BELOW,
-    xaxis: { title: { text: "trial", standoff: 6 }, rangemode: "tozero" }, yaxis: { title: { text: D.score } } }),
+    xaxis: { title: { text: "trial", standoff: 6 }, rangemode: "tozero", ...(longest > 10 ? {} : { dtick: 1 }) }, yaxis: { title: { text: D.score } } }),
   `Best ${D.score} so far over the number of trials. Best of each method: ${says}.`);
 }
 

@@ -1,7 +1,7 @@
 /** What a reader takes along: the answer in words, a link, a file, a command, a comparison. */
 
 /** Axes of which less is cheaper, the dearest first. */
-const COSTS = ["chemical_tilts", "dose", "haadf_tilts"]
+const COSTS = ["dose_e_per_A2", "chemical_tilts", "haadf_tilts"]
   .flatMap((name) => D.axes.map((axis, i) => (axis.path.split(".").at(-1) === name ? i : -1)))
   .filter((axis) => axis >= 0 && finite(D.axes[axis].values.map(Number)).every((v) => v >= 0));
 
@@ -27,6 +27,12 @@ const inside = (label) => (/^[A-Z][a-z]/.test(label) ? label[0].toLowerCase() + 
 
 const costText = (cell) => COSTS.map((axis) => `${inside(D.axes[axis].label)} ${D.axes[axis].values[placeOf(cell)[axis]]}`).join(", ");
 
+/** What is held while those change, as a sentence; empty where nothing is. */
+function heldText() {
+  const held = D.axes.flatMap((axis, i) => (COSTS.includes(i) ? [] : [`${inside(axis.label)} ${axis.values[state.place[i]]}`]));
+  return held.length ? ` All at ${held.join(", ")}.` : "";
+}
+
 /** What twice as much along an axis, or else the next value of the study, brings to a cell. */
 function moreOf(axis, cell) {
   const place = placeOf(cell), values = D.axes[axis].values.map(Number);
@@ -48,7 +54,7 @@ function answer() {
   const cell = least ?? best;
   const head = least == null ? `No cell reaches an NRMSE of ${state.accuracy}; the best, ` : `The least that reaches an NRMSE of ${state.accuracy}: `;
   const alone = quantity("nrmse_noise")?.values[cell] == null ? " One realisation of noise: no error bar." : "";
-  box.textContent = `${head}${costText(cell)}, with ${withError(cell)}. ${COSTS.flatMap((axis) => moreOf(axis, cell)).map((text) => `With ${text}.`).join(" ")}${alone}`;
+  box.textContent = `${head}${costText(cell)}, with ${withError(cell)}. ${COSTS.flatMap((axis) => moreOf(axis, cell)).map((text) => `With ${text}.`).join(" ")}${heldText()}${alone}`;
   box.hidden = false;
 }
 
