@@ -88,10 +88,12 @@ class BadInput(ValueError):
 
     def _line(self) -> str:
         where = [str(self.source)] if self.source is not None else []
+        # As a person wrote it: a path has another name on each system.
+        value = str(self.value) if isinstance(self.value, Path) else self.value
         if self.key is not None:
-            where.append(self.key if self.value is None else f"{self.key} = {self.value!r}")
-        elif self.value is not None:
-            where.append(repr(self.value))
+            where.append(self.key if value is None else f"{self.key} = {value!r}")
+        elif value is not None:
+            where.append(repr(value))
         line = ": ".join([*where, self.problem])
         if self.accepted is not None:
             line += f"; accepted: {self.accepted}"

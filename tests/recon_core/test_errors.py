@@ -21,6 +21,11 @@ def test_the_line_names_file_key_value_and_remedy() -> None:
     assert str(error) == "study.toml: search.trials = -1: negative; accepted: >= 1"
 
 
+def test_a_path_is_quoted_as_it_was_given() -> None:
+    error = BadInput("for trials", key="--page", value=Path("plan.html"))
+    assert str(error) == "--page = 'plan.html': for trials"
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
