@@ -26,6 +26,7 @@ Array = NDArray[np.float32]
 Values = NDArray[np.float64]
 
 RADIANS, FEWEST = 3.2, 5  # all angles within half a turn, in five tilts or more: radians
+GIVEN = "given"  # where angles are from that a person says
 ALIKE = 0.1  # degrees: a stage comes back to a tilt as near as this
 NEVER_TILTED = 3  # images at one tilt: repeats, but no series
 MOST_MISSING = 0.5  # share of pixels without a number
@@ -168,7 +169,7 @@ def _stack(name: str, parts: list[Channel], choices: Choices, notes: list[str]) 
     for part in parts:
         _check_counts(part)
     given = choices.haadf_angles if name == HAADF else choices.map_angles
-    angles, source = given, "given"
+    angles, source = given, GIVEN
     if angles is None:
         parts = _named_instead(parts)
         missing = [part for part in parts if part.angles_deg is None]
@@ -183,12 +184,13 @@ def _stack(name: str, parts: list[Channel], choices: Choices, notes: list[str]) 
         source = parts[0].source
     count = sum(len(part.images) for part in parts)
     if len(angles) != count:
+        key = "--angles" if source == GIVEN else source
         raise BadInput(
             f"{len(angles)} angles for {count} images of {name}",
             source=parts[0].path,
-            key="--angles",
+            key=key,
             value=len(angles),
-            accepted=f"{count} angles",
+            accepted=f"{count} angles" + ("" if source == GIVEN else ", or --angles"),
         )
     _check_angles(name, angles, parts[0].path)
     if len(set(angles)) < count:
@@ -260,6 +262,8 @@ def _row(stack: Stack) -> tuple[str, ...]:
 
 def _at_common_tilts(maps: list[Stack], notes: list[str]) -> list[Stack]:
     """Keep the tilts at which every element has a map."""
+    if len({stack.angles for stack in maps}) == 1:
+        return maps
     least = min(maps, key=lambda stack: len(stack.angles))
     places = [[_nearest(stack.angles, a) for a in least.angles] for stack in maps]
     common = [i for i in range(len(least.angles)) if all(p[i] is not None for p in places)]

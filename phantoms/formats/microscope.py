@@ -24,7 +24,7 @@ from .hdf5 import is_authors_file, is_own_series, read_authors_series
 from .lines import Spectra, Window, window_of
 from .names import HAADF, SURVEY, name_of
 from .overlaps import fitted_maps
-from .signals import ACCEPTED, ENERGY, at, read_signals, role, roles_of
+from .signals import ACCEPTED, ENERGY, at, holds_angles, read_signals, role, roles_of
 from .tiffs import by_channel
 
 Array = NDArray[np.float32]
@@ -265,8 +265,7 @@ def _angles(
         return sidecar[0], sidecar[1].name
     if "angle" in roles:
         axis = axes[roles.index("angle")]
-        # An axis z of a stack numbers its images.
-        if role(axis) == "angle" and str(axis.get("name", "")).lower() != "z":
+        if holds_angles(axis):
             return degrees_of_axis(axis, count), "the file's axis"
         # of as many images as the stage has tilts, and not of one tilt written beside each
         stage = _stage(signal.get("metadata", {}))

@@ -75,12 +75,34 @@ def role(axis: Mapping[str, Any]) -> str:
     ----------
     axis : as RosettaSciIO describes one.
     """
-    name, units = (str(axis.get(key, "")).lower().strip("[] ") for key in ("name", "units"))
+    name, units = _words(axis)
     if units in ENERGY or "energy" in name:
         return "energy"
     if units in ANGLE_UNITS or re.search("tilt|angle|alpha|theta", name):
         return "angle"
     return {"x": "x", "width": "x", "y": "y", "height": "y", "z": "angle"}.get(name, "")
+
+
+def holds_angles(axis: Mapping[str, Any]) -> bool:
+    """Whether the values of an axis are angles: an axis z in no unit of them numbers its images.
+
+    Parameters
+    ----------
+    axis : as RosettaSciIO describes one.
+
+    Examples
+    --------
+    >>> holds_angles({"name": "z", "units": "deg"}), holds_angles({"name": "z"})
+    (True, False)
+    """
+    name, units = _words(axis)
+    return role(axis) == "angle" and (units in ANGLE_UNITS or name != "z")
+
+
+def _words(axis: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and unit of an axis."""
+    name, units = (str(axis.get(key, "")).lower().strip("[] ") for key in ("name", "units"))
+    return name, units
 
 
 def read_signals(path: Path) -> list[dict[str, Any]]:

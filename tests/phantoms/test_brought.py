@@ -229,6 +229,22 @@ def both(haadf: np.ndarray, maps: np.ndarray, angles: tuple[float, ...] = TILTS)
     return gather([one, other], Choices(axis="x"))
 
 
+def test_angles_of_another_stack_beside_a_file_are_named(tmp_path: Path) -> None:
+    path = write_mrc(tmp_path / "co.mrc")
+    (tmp_path / "co.rawtlt").write_text("1\n2\n")
+    with pytest.raises(BadInput) as refused:
+        gather(read_channels(path, ()), Choices())
+    assert (refused.value.key, refused.value.value) == ("co.rawtlt", 2)
+    assert refused.value.accepted == "5 angles, or --angles"
+
+
+def test_repeats_of_a_tilt_are_those_of_each_element() -> None:
+    angles = (-20.0, -20.0, 0.0, 20.0, 40.0)
+    path, images = Path("a.mrc"), IMAGES.astype(np.float32)
+    parts = [Channel(n, images, angles, "", 1.0, path) for n in (HAADF, "Co", "O")]
+    assert gather(parts, Choices(axis="x")).series.chemical_angles_deg == angles
+
+
 def test_pixels_that_are_no_number_are_masked() -> None:
     haadf, maps = IMAGES.astype(np.float32), IMAGES.astype(np.float32)
     haadf[1, 2, 3], haadf[4], maps[0, 5, 6] = np.inf, np.nan, np.nan

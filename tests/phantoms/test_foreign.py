@@ -212,6 +212,16 @@ def test_an_axis_of_unknown_meaning_is_refused(
     assert refused.value.key == "axes"
 
 
+@pytest.mark.parametrize(("units", "angles"), [("deg", (-2.0, 0.0, 2.0)), ("", None)])
+def test_an_axis_z_holds_angles_if_its_unit_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, units: str, angles: tuple[float, ...] | None
+) -> None:
+    stacked = image("HAADF", (3, 8, 8))
+    axes = [{"name": "z", "units": units, "offset": -2.0, "scale": 2.0, "size": 3}]
+    found = read(monkeypatch, tmp_path / "a.dm3", stacked | {"axes": axes + stacked["axes"][1:]})
+    assert found[0].angles_deg == angles
+
+
 def test_tilts_in_radians_say_so_by_their_unit() -> None:
     axis = {"units": "rad", "axis": np.deg2rad([10.0, 12.0])}
     assert degrees_of_axis(axis, 2) == pytest.approx((10.0, 12.0))
