@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..phantoms.formats import load_specimen, load_volumes
 from ..phantoms.specimen import Specimen
@@ -90,7 +91,49 @@ def evaluate_files(recon: str | Path, specimen: str | Path) -> dict[str, Any]:
     """
     volumes, elements, _ = load_volumes(recon)
     truth = load_specimen(specimen)
-    return _scores(_matched(volumes, elements, truth, recon), truth)
+    volumes = _matched(volumes, elements, truth, recon)
+    lies = displacement(volumes, truth.volumes)
+    moved = np.stack([ndimage.shift(t, lies, order=1, prefilter=False) for t in truth.volumes])
+    there = float(np.mean(nrmse_by_element(volumes, moved)))
+    return _scores(volumes, truth) | {"displacement_voxels": list(lies), "nrmse_moved": there}
+
+
+def displacement(volumes: Array, truth: Array) -> tuple[float, float, float]:
+    """How far volumes lie from the truth, by the peak of their correlation, in voxels (z, y, x).
+
+    Nothing in a tilt series says where a specimen lies: an alignment may place it elsewhere.
+
+    Parameters
+    ----------
+    volumes, truth : (element, z, y, x).
+
+    Examples
+    --------
+    >>> truth = np.zeros((1, 16, 16, 16), np.float32)
+    >>> truth[:, 6:9, 6:9, 6:9] = 1
+    >>> displacement(np.roll(truth, 2, axis=2), truth)
+    (0.0, 2.0, 0.0)
+    """
+    size = truth.shape[1:]
+    product = np.zeros((*size[:2], size[2] // 2 + 1), np.complex128)
+    for found, true in zip(volumes, truth, strict=True):
+        spread = float(found.std()) * float(true.std())
+        if spread > 0:
+            product += np.fft.rfftn(found) * np.conj(np.fft.rfftn(true)) / spread
+    product[0, 0, 0] = 0
+    agreement = np.fft.irfftn(product, size, axes=(0, 1, 2))
+    top = np.unravel_index(int(np.argmax(agreement)), size)
+    shifts = []
+    for axis, (place, n) in enumerate(zip(top, size, strict=True)):
+        below, at, above = np.take(
+            agreement[(*top[:axis], slice(None), *top[axis + 1 :])],
+            (place - 1, place, place + 1),
+            mode="wrap",
+        )
+        bent = below - 2 * at + above
+        within = 0.5 * (below - above) / bent if bent < 0 else 0.0
+        shifts.append(float(round((int(place) + n // 2) % n - n // 2 + float(within), 3)) + 0.0)
+    return shifts[0], shifts[1], shifts[2]
 
 
 def _matched(

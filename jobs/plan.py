@@ -99,7 +99,7 @@ def study_of(
         "study": {"name": f"plan of {Path(specimen).stem}"[:100], "edition": max(EDITIONS)},
         "specimen": {
             "kind": str(specimen),
-            "size": size or own.get("size", SIZE),
+            "size": own.get("size", SIZE) if size is None else size,
             "seed": own.get("seed", 0),
         },
         "acquisition": given,

@@ -206,8 +206,8 @@ def _hot_pixel(signal: _Signal) -> Iterator[Finding]:
     images = signal.total.astype(np.float64)
     beside = np.ones((3, 3, 3), bool)
     beside[1, 1, 1] = False
-    # the brightest pixel around, in the tilts before and after too
-    around = ndimage.maximum_filter(images, footprint=beside, mode="nearest")
+    # the brightest pixel around, in the tilts before and after too; none beyond the edges
+    around = ndimage.maximum_filter(images, footprint=beside, mode="constant", cval=-np.inf)
     excess = (images - around) / np.sqrt(np.maximum(signal.noise.variance(around), 1e-30))
     usual = float(np.quantile(np.maximum(excess, 0.0), HOT_RARE))
     dark = _darkest(signal.total)[0]

@@ -227,8 +227,9 @@ def hot_pixels(images: Array, angles_deg: tuple[float, ...]) -> Good:
     ordered = images[order].astype(np.float64)
     beside = np.ones((3, 3, 3), np.bool_)
     beside[1, 1, 1] = False
-    # the second brightest: of two hot neighbours neither hides the other
-    around = ndimage.rank_filter(ordered, -2, footprint=beside, mode="nearest")
+    # the second brightest: of two hot neighbours neither hides the other; nothing beyond the
+    # edges, where a copy of the pixel itself would hide it
+    around = ndimage.rank_filter(ordered, -2, footprint=beside, mode="constant", cval=-np.inf)
     spread = np.sqrt(np.maximum(estimate_noise(images).variance(around), 1e-30))
     dark = float(np.quantile(ordered, 0.02))
     excess = (ordered - around) / spread

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -15,6 +16,8 @@ from .errors import BadInput
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[int | str, ...]
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_MEANT = {"radius_nm": "diameter_nm"}  # what sounds least like the key that is meant
+MANY = 40  # keys are too many to name: those of the nearest one's table will do
 _IN_TOML = {"an object": "a table", "array": "a list"}
 _KINDS: dict[object, str] = {str: "a string", int: "an integer", float: "a number"}
 
@@ -96,8 +99,12 @@ def unknown_key(
     BadInput : to be raised by the caller.
     """
     known = list(known)
-    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    meant = _MEANT.get(str(location[-1]), str(location[-1]))
+    near = difflib.get_close_matches(meant, known, n=1, cutoff=0.5)
     hint = f", did you mean {near[0]}?" if near else ""
+    if near and len(known) > MANY:
+        table = near[0].split(".")[0]
+        known = [name for name in known if name.split(".")[0] == table]
     return BadInput(
         f"unknown key{hint}",
         source=source,
@@ -197,8 +204,12 @@ def _fields(model: type[BaseModel], data: object) -> Mapping[str, FieldInfo]:
 
 
 def _table(info: FieldInfo) -> type[BaseModel] | None:
+    """The table that a field is, or may be; None for a value."""
     kind = info.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    for one in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
 
 
 def _problem(found: Any) -> str:

@@ -212,27 +212,30 @@ def specimen_figure(specimen: Specimen) -> Figure:
         "y = 0: z upwards, x (tilt axis) across": volumes[:, :, y],
         "z = 0: y upwards, x (tilt axis) across": volumes[:, z],
     }
-    figure = Figure(figsize=(12.4, 3.9), layout="constrained")
-    view, *axes = figure.subplots(1, 4, width_ratios=(1.25, 1, 1, 1))
+    try:
+        check_rendering()
+        missing = ""
+    except BadInput as error:
+        missing = f"no view in 3D: {error.accepted}"
+    figure = Figure(figsize=(9.6 if missing else 12.4, 3.9), layout="constrained")
+    widths = (1, 1, 1) if missing else (1.25, 1, 1, 1)
+    *views, first, second, third = figure.subplots(1, len(widths), width_ratios=widths)
+    axes = (first, second, third)
     for ax, (title, images) in zip(axes, planes.items(), strict=True):
         ax.imshow(composite(images, tops, colours), origin="lower")
         ax.set_title(title, fontsize=9)
         ax.set_axis_off()
     draw_scale_bar(axes[0], specimen.shape[1], specimen.voxel_size_nm)
-    view.set_axis_off()
-    try:
-        check_rendering()
+    for view in views:
+        view.set_axis_off()
         drawn = {e: colours[e] for e in elements if e != "O" or len(elements) == 1}
         view.imshow(surfaces(volumes, slices, drawn), interpolation="antialiased")
-    except BadInput as error:
-        view.text(
-            0.5, 0.5, f"no view in 3D:\n{error.accepted}", ha="center", va="center", fontsize=8
-        )
     handles = [Patch(facecolor=c, edgecolor="0.4", label=e) for e, c in colours.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     edges = " × ".join(f"{n * specimen.voxel_size_nm:.3g}" for n in reversed(specimen.shape))
     mixed = "\nslices: where elements are together, the mean of their colours"
-    mixed += "; 3D: without O" * ("O" in elements and len(elements) > 1)
+    mixed += "; 3D: without O" * (not missing and "O" in elements and len(elements) > 1)
+    mixed += f"\n{missing}" * bool(missing)
     figure.suptitle(f"{literal(specimen.name)}, {edges} nm{mixed}", fontsize=11)
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -169,6 +170,11 @@ def _by_trials(
     acquisition: dict[str, Any] = {}
     if given["tilt_range"] is not None:
         acquisition["tilt_range_deg"] = list(given["tilt_range"])
+        if max(map(abs, given["tilt_range"])) < math.pi and not quiet:
+            low, high = map(math.degrees, given["tilt_range"])
+            say(
+                f"note: --tilt-range is in degrees; radians would be {low:.3g} {high:.3g}", err=True
+            )
     if given["microscope"]:
         acquisition["microscope"] = parameters_of(given["microscope"], "--microscope")
     started, numbers = time.monotonic(), itertools.count(1)

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    type=click.Choice(["auto"]),
-    help="auto: find the weights from the series itself, by 18 reconstructions of it.",
+    metavar="auto",
+    help="auto: find the weights from the series itself, by 18 reconstructions of it. Weights of "
+    "one's own are --haadf and --tv.",
 )
 @click.option(
     "--contrast",
@@ -130,6 +131,9 @@ def reconstruct(
     from ...phantoms.formats import load_tilt_series
     from ...recon_core.methods import Method
 
+    if solver["weights"] not in (None, "auto"):
+        own = "auto; weights of your own by --haadf and --tv"
+        raise BadInput("not known", key="--weights", value=solver["weights"], accepted=own)
     refuse_existing(out, force)
     series = load_tilt_series(tilts)
     # Those of the weights taken out, the other options are settings of the solver by name.

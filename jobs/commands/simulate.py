@@ -310,7 +310,8 @@ def snr_of_dose(
         raise BadInput(
             "missing",
             key="--counts-per-electron",
-            accepted="with --dose: mean counts per pixel over electrons per pixel",
+            accepted="with --dose: mean counts per pixel over electrons per pixel, as calibrate "
+            "prints them; or --snr and --haadf-snr, as plan prints them",
         )
     # The pixel of the data: several voxels of a finer specimen.
     pixel = specimen.voxel_size_nm * (options.get("oversample") or 1) * ANGSTROM_PER_NM

@@ -109,6 +109,9 @@ def reading(path: Path) -> Iterator[h5py.File]:
     try:
         if not path.exists():
             raise BadInput("no such file", accepted=HDF5)
+        if path.suffix.lower() == ".toml":
+            made = f"what tomoatlas phantom {path.name} --out {path.stem}.h5 writes"
+            raise BadInput("a description, not volumes", accepted=made)
         with opened(path) as file:
             yield file
     except BadInput as fault:

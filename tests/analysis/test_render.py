@@ -11,6 +11,7 @@ from tomoatlas.analysis.figures import render
 from tomoatlas.analysis.figures.pictures import element_colours
 from tomoatlas.analysis.figures.render import render_figure, surfaces, usual_concentration
 from tomoatlas.analysis.rerun import SliceSet
+from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method
 
@@ -33,6 +34,14 @@ def test_without_pyvista_one_line_names_the_extra(slices, monkeypatch):
     with pytest.raises(BadInput) as caught:
         render_figure(slices)
     assert caught.value.accepted == "pip install 'tomoatlas[render]'"
+
+
+def test_without_pyvista_a_specimen_has_its_slices_and_no_gap(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvista", None)
+    render.check_rendering.cache_clear()
+    figure = render.specimen_figure(make_specimen("nanocubes", 8))
+    assert len(figure.axes) == 3
+    assert "no view in 3D: pip install" in figure.get_suptitle()
 
 
 def test_a_machine_that_cannot_render_is_named_instead_of_ending_the_process(slices, monkeypatch):

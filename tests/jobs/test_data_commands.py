@@ -268,7 +268,7 @@ def test_a_shipped_atlas_is_known_by_name(tilts, tmp_path, capsys, refusal):
         (["--weights", "auto", "--tv", "1", "--haadf", "1"], "--haadf", None),
         (["--weights", "auto", "--atlas", "a.csv"], "--atlas", None),
         (["--weights", "auto", "--method", "ml"], "--method", "ml"),
-        (["--weights", "best"], "--weights", None),
+        (["--weights", "best"], "--weights", "best"),
         (["--gamma", "3"], "gamma", 3.0),
         (["--contrast", "linear", "--gamma", "0.5"], "gamma", 0.5),
         (["--contrast", "log"], "--contrast", None),
@@ -322,6 +322,27 @@ def test_truth_against_itself(specimen, capsys):
     assert "Co/(Co+O) in its oxide: 0." in capsys.readouterr().out
     assert main(["evaluate", str(specimen), str(specimen), "-q"]) == 0
     assert float(capsys.readouterr().out) == pytest.approx(0, abs=1e-6)
+
+
+def test_volumes_beside_the_truth_are_scored_with_the_truth_moved_there(specimen, tmp_path, capsys):
+    truth, beside = load_specimen(specimen), tmp_path / "beside.h5"
+    save_volumes(beside, np.roll(truth.volumes, -2, 2), truth.elements, truth.voxel_size_nm)
+    assert main(["evaluate", str(beside), str(specimen), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["displacement_voxels"] == pytest.approx([0, -2, 0], abs=0.1)
+    assert scores["nrmse_moved"] < 0.2 * scores["nrmse"]
+    assert main(["evaluate", str(beside), str(specimen)]) == 0
+    assert "note: the volumes lie (0.0, -2.0, 0.0) voxels" in capsys.readouterr().out
+    assert main(["evaluate", str(specimen), str(specimen)]) == 0
+    assert "note" not in capsys.readouterr().out
+
+
+def test_a_description_in_place_of_volumes_is_named(tmp_path, capsys):
+    (tmp_path / "rod.toml").write_text("[specimen]\n", encoding="utf-8")
+    counts = ["--haadf-tilts", "9", "--chemical-tilts", "5"]
+    out = ["--out", str(tmp_path / "t.h5")]
+    assert main(["simulate", str(tmp_path / "rod.toml"), *counts, *out]) == 2
+    assert "tomoatlas phantom rod.toml --out rod.h5" in capsys.readouterr().err
 
 
 def test_elements_are_matched_by_name_and_scale_is_seen(specimen, tmp_path, capsys):

@@ -115,6 +115,13 @@ def test_a_hot_pixel_is_located(series: TiltSeries) -> None:
     assert f"{series.haadf_angles_deg[7]:.3g}°, (y, x) = (10, 12)" in finding.words
 
 
+@pytest.mark.parametrize("at", [(7, 0, 0), (0, -1, -1)])
+def test_a_hot_pixel_in_a_corner_is_found(series: TiltSeries, at: tuple[int, int, int]) -> None:
+    counts = series.haadf.copy()
+    counts[at] = 65535 * 4
+    assert found(replace(series, haadf=counts), "hot-pixel").value == 65535 * 4
+
+
 def test_blank_tilts_are_named(series: TiltSeries) -> None:
     maps, counts = series.chemical.copy(), series.haadf.copy()
     maps[:, 4], counts[10] = 0, 3 * counts[10]

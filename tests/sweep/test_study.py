@@ -430,3 +430,38 @@ def test_a_byte_order_mark_and_line_ends_of_another_system_change_nothing(tmp_pa
     plain.write_text(text, encoding="utf-8")
     marked.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
     assert load_study(marked) == load_study(plain)
+
+
+ROD = """[study]
+name = "rod"
+[specimen]
+kind = "build"
+field_nm = 80.0
+[specimen.bodies.rod]
+shape = "rod"
+material = "Pd"
+length_nm = 60.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "meant", "accepted"),
+    [
+        ("radius_nm = 10.0", "diameter_nm", "diameter_nm"),
+        ("diameter_nm = 9.0\n[acquisition.microscope]\nvoltage = 300", "voltage_kV", "signal"),
+        (
+            'diameter_nm = 9.0\n[axes]\n"acquisition.hadf_tilts" = [9]',
+            "acquisition.haadf_tilts",
+            "acquisition.tilt_scheme",
+        ),
+    ],
+)
+def test_a_mistaken_key_is_led_to_the_one_that_is_meant(
+    more: str, meant: str, accepted: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse_study(ROD + more)
+    assert f"did you mean {meant}?" in refused.value.problem
+    names = str(refused.value.accepted).split(", ")
+    assert accepted in names
+    assert len(names) <= 40
