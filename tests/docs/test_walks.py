@@ -1,0 +1,58 @@
+"""The commands of the walks that take seconds, in the order of the page, on smaller grids."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tomoatlas.jobs.cli import main
+
+from .test_blocks import ROOT
+
+PAGE = ROOT / "docs" / "walks.md"
+TITLED = re.compile(r'^```toml title="([^"]+)"\n(.*?)^```$', re.M | re.S)
+LEFT_OUT = {
+    "tomoatlas plan": "a hundred trials and more",
+    "mpiexec": "needs ranks",
+}
+SMALL = {"32": "16", "53": "9"}  # voxels per edge, HAADF tilts
+QUICK = {"reconstruct": ["--max-iterations", "10"]}
+DOUBTS = {"align", "assess"}  # so small and so short, they may well speak against the data
+
+
+def commands() -> list[str]:
+    """What the page says was typed, without what installs."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    typed = [line.strip().removeprefix("$ ") for line in lines if line.startswith("    $ ")]
+    return [command for command in typed if command.startswith(("tomoatlas ", *LEFT_OUT))]
+
+
+def left_out(command: str) -> bool:
+    return any(command.startswith(start) for start in LEFT_OUT)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("walks")
+    for name, text in TITLED.findall(PAGE.read_text(encoding="utf-8")):
+        (folder / name).write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+def test_what_is_left_out_is_on_the_page() -> None:
+    for start in LEFT_OUT:
+        assert any(command.startswith(start) for command in commands())
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", [c for c in commands() if not left_out(c)])
+def test_a_command_of_the_walks_runs(command: str) -> None:
+    words = [SMALL.get(word, word) for word in shlex.split(command, comments=True)[1:]]
+    code = main(words + QUICK.get(words[0], []))
+    assert code in ({0, 3} if words[0] in DOUBTS else {0})
