@@ -122,18 +122,21 @@ def displacement(volumes: Array, truth: Array) -> tuple[float, float, float]:
             product += np.fft.rfftn(found) * np.conj(np.fft.rfftn(true)) / spread
     product[0, 0, 0] = 0
     agreement = np.fft.irfftn(product, size, axes=(0, 1, 2))
-    top = np.unravel_index(int(np.argmax(agreement)), size)
-    shifts = []
-    for axis, (place, n) in enumerate(zip(top, size, strict=True)):
-        below, at, above = np.take(
-            agreement[(*top[:axis], slice(None), *top[axis + 1 :])],
-            (place - 1, place, place + 1),
-            mode="wrap",
-        )
-        bent = below - 2 * at + above
-        within = 0.5 * (below - above) / bent if bent < 0 else 0.0
-        shifts.append(float(round((int(place) + n // 2) % n - n // 2 + float(within), 3)) + 0.0)
-    return shifts[0], shifts[1], shifts[2]
+    z, y, x = (int(i) for i in np.unravel_index(int(np.argmax(agreement)), size))
+    near = np.roll(agreement, (1 - z, 1 - y, 1 - x), axis=(0, 1, 2))[:3, :3, :3]
+    return (
+        _peak(near[:, 1, 1], z, size[0]),
+        _peak(near[1, :, 1], y, size[1]),
+        _peak(near[1, 1, :], x, size[2]),
+    )
+
+
+def _peak(near: NDArray[np.float64], place: int, size: int) -> float:
+    """Where a parabola through three values about a place of a periodic axis is highest."""
+    below, at, above = (float(value) for value in near)
+    bent = below - 2 * at + above
+    within = 0.5 * (below - above) / bent if bent < 0 else 0.0
+    return round((place + size // 2) % size - size // 2 + within, 3) + 0.0
 
 
 def _matched(
