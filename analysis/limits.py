@@ -373,6 +373,12 @@ def edge_notes(atlas: Atlas, weights: Mapping[str, float]) -> list[str]:
     return notes
 
 
+_OF_ADVICE = (
+    "use the weights as they are; the NRMSE that you get may differ from the one given by more "
+    "than rounding"
+)
+
+
 def revision_notes(cells: pd.DataFrame) -> list[str]:
     """On cells that another revision of the algorithm made: its scores may not be met today.
 
@@ -382,7 +388,7 @@ def revision_notes(cells: pd.DataFrame) -> list[str]:
     """
     made = cells["revision"] if "revision" in cells else pd.Series(UNRECORDED, cells.index)
     numbers = pd.to_numeric(made, errors="coerce").fillna(UNRECORDED)
-    note = revision_note(Counter(numbers.astype(int).tolist()), "best trials")
+    note = revision_note(Counter(numbers.astype(int).tolist()), "best trials", _OF_ADVICE)
     return [] if note is None else [note]
 
 

@@ -124,13 +124,18 @@ def revision_of(record: Mapping[str, Any]) -> int:
     return found if type(found) is int and UNRECORDED < found < _MOST else UNRECORDED
 
 
-def revision_note(counts: Mapping[int, int], what: str = "trials") -> str | None:
+def revision_note(
+    counts: Mapping[int, int],
+    what: str = "trials",
+    meaning: str = "its scores may differ by more than rounding",
+) -> str | None:
     """One line on what other revisions of the algorithm made; None where this one made all.
 
     Parameters
     ----------
     counts : how many of each revision.
     what : is counted, in the plural.
+    meaning : for whoever reads it; by itself the difference is no fault.
 
     Examples
     --------
@@ -143,8 +148,7 @@ def revision_note(counts: Mapping[int, int], what: str = "trials") -> str | None
     listed = ", ".join(f"{n} by {revision_name(revision)}" for revision, n in others.items())
     return (
         f"{sum(others.values())} of {sum(counts.values())} {what} were made by other revisions of "
-        f"the algorithm ({listed}); the present one is {REVISION}, and its scores may differ by "
-        "more than rounding"
+        f"the algorithm ({listed}; the present one is {REVISION}), which is no fault: {meaning}"
     )
 
 

@@ -27,20 +27,24 @@ def feeding_lines(cost: Estimate) -> list[str]:
     cost : of the study.
     """
     return [
-        f"{search.method} in {search.cells} cells: {search.designed} trials at once, later "
-        f"{search.lag} (search.lag){_larger_lag(search.lag, search.cells)}"
+        f"{search.method} in {search.cells} cells: keeps {_workers(search.designed)} busy at first "
+        f"and {search.lag} later (search.lag = {search.lag}){_larger_lag(search.lag, search.cells)}"
         for search in cost.shared
     ]
 
 
 def _larger_lag(lag: int, cells: int) -> str:
     """What a lag of half the cells does, as far as it has been measured: on a single map."""
-    if cells // 2 <= lag:
+    if (larger := cells // 2) <= lag:
         return ""
     return (
-        f"; {cells // 2} would feed as many workers, for more trials (on a map of 56 cells, "
-        "2.5 of each for 1.5)"
+        f"; search.lag = {larger} would keep {larger} busy, but costs trials: measured on a map of "
+        "56 cells, 2.5 per cell instead of 1.5"
     )
+
+
+def _workers(number: int) -> str:
+    return f"{number} worker{'s'[: number != 1]}"
 
 
 def check_workers(study: Study, workers: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...analysis.limits import written
-from ...analysis.recommend import Reaching, Recommendation
+from ...analysis.recommend import MAP_COST, Reaching, Recommendation
 from ...analysis.style import axis_label
 from ...recon_core.settings import SolverSettings
 from ...sweep.study.trial import GAMMA
@@ -78,7 +78,7 @@ def reaching_text(found: Sequence[Reaching]) -> str:
     found : the cheapest first.
     """
     names = [axis_label(path) for path in found[0].acquisition]
-    header = [*names, "cost", "NRMSE", "9 of 10", "haadf", "tv"]
+    header = [*names, "cost / maps", "NRMSE", "9 of 10", "haadf", "tv"]
     rows = [
         [
             *(f"{value:g}" for value in each.acquisition.values()),
@@ -91,7 +91,22 @@ def reaching_text(found: Sequence[Reaching]) -> str:
     ]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = ["  ".join(map(str.rjust, row, widths)) for row in (header, *rows)]
-    return "\n".join([*lines, f"from    {_of_atlas(found[0].advice.conditions)}"])
+    return "\n".join(
+        [
+            *lines,
+            f"cost    {_unit_of_cost(found[0])}",
+            f"from    {_of_atlas(found[0].advice.conditions)}",
+        ]
+    )
+
+
+def _unit_of_cost(found: Reaching) -> str:
+    """What a cost is counted in; where SNRs vary, dearer maps count as several."""
+    lowest = " at the lowest SNR" * any(path.endswith("snr") for path in found.acquisition)
+    return (
+        f"dose on the specimen, in that of one chemical map{lowest}; "
+        f"{MAP_COST:g} HAADF images count as one map"
+    )
 
 
 def _meaning_lines(found: Recommendation) -> list[str]:

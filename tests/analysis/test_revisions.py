@@ -98,6 +98,7 @@ def test_an_atlas_holds_the_revision_of_its_best_trials(folder: Path, name: str)
     assert set(atlas.table["revision"]) == {0}
     (note,) = revision_notes(atlas)
     assert note.startswith("9 of 9 best trials ")
+    assert "no fault: use the weights as they are" in note
 
 
 @pytest.mark.parametrize("damage", ["drop", "words"])

@@ -4,7 +4,7 @@ import pytest
 
 from tomoatlas.jobs import load_study
 from tomoatlas.jobs.batch import for_trials
-from tomoatlas.jobs.batch.capacity import capacity_warnings, need_text
+from tomoatlas.jobs.batch.capacity import capacity_warnings, feeding_lines, need_text
 from tomoatlas.recon_core.methods import Method
 from tomoatlas.sweep.estimate import estimate, trial_seconds
 from tomoatlas.sweep.price import price_on
@@ -77,3 +77,12 @@ def test_warnings_are_of_the_device_that_is_priced(fig4: Study) -> None:
     assert capacity_warnings(fig4, cost, 8, 120 * MINUTE, gpu) == []
     (second,) = capacity_warnings(fig4, cost, 8, 1.0, gpu)
     assert "on one A100-40GB" in second
+
+
+def test_searches_say_how_many_workers_they_keep_busy_and_what_more_would_cost() -> None:
+    lines = feeding_lines(estimate(load_study("nanocubes_64")))
+    assert lines[-1] == (
+        "fused in 56 cells: keeps 8 workers busy at first and 7 later (search.lag = 7); "
+        "search.lag = 28 would keep 28 busy, but costs trials: measured on a map of 56 cells, "
+        "2.5 per cell instead of 1.5"
+    )

@@ -315,9 +315,11 @@ def test_recommend_lists_what_reaches_a_target(folder, capsys, refusal):
     (first, *_) = json.loads(capsys.readouterr().out)["acquisitions"]
     assert first["nrmse"] <= 0.5
     assert main([*argv, "0.5"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[-2:] == [
-        f"{first['weights'][name]:.3g}" for name in ("haadf", "tv")
-    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[-2:] == [f"{first['weights'][name]:.3g}" for name in ("haadf", "tv")]
+    assert "cost / maps" in lines[0]
+    (unit,) = [line for line in lines if line.startswith("cost ")]
+    assert unit.endswith("in that of one chemical map; 50 HAADF images count as one map")
     assert refusal(*argv, "0.01").key == "target_nrmse"
     assert refusal(*argv, "0.5", "--haadf-tilts", "9").key == "--haadf-tilts"
     assert refusal(*argv[:2], "--haadf-tilts", "9").key == "--chemical-tilts"
