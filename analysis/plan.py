@@ -27,7 +27,7 @@ from ..sweep.study.axes import NOISE_SEED
 from ..sweep.study.specimens import exposure, outline, voxel_size
 from ..sweep.study.trial import Cell, TrialResult, TrialStatus
 from .style import CHEMICAL_TILTS, HAADF_TILTS
-from .surface import Choice, Expected, Surface, edge_notes, interval
+from .surface import Choice, Expected, Surface, at_edges, edge_notes, interval
 
 Values = NDArray[np.float64]
 Evaluate = Callable[[Sequence[Task]], Sequence[TrialResult]]
@@ -123,6 +123,7 @@ class Plan:
     trials : number of trials that this is from.
     assumed : in words, one sentence each.
     range_of_maps : fewest and most that were tried.
+    edges : what of the choice is the least or the most that was tried, in words.
     """
 
     choice: Choice
@@ -140,6 +141,7 @@ class Plan:
     trials: int
     assumed: tuple[str, ...] = ()
     range_of_maps: tuple[int, int] = (MAPS[0], MAPS[-1])
+    edges: tuple[str, ...] = ()
 
 
 @dataclass
@@ -256,6 +258,7 @@ def planned(
         bench.trials,
         (*_assumed(study, limits), *edge_notes(choice, design)),
         (min(each.maps for each in design), max(each.maps for each in design)),
+        at_edges(choice, design),
     )
 
 

@@ -135,6 +135,36 @@ def dose_label(dose: float) -> str:
     return f"{float(f'{dose:.3g}'):g}"
 
 
+def at_edges(choice: Choice, tried: Sequence[Choice]) -> tuple[str, ...]:
+    """What of a choice is the least or the most that was tried, in words.
+
+    Parameters
+    ----------
+    choice : the acquisition.
+    tried : the design.
+
+    Examples
+    --------
+    >>> at_edges(Choice(1e4, 4, 31, 0.2), [Choice(1e4, 4, 15, 0.05), Choice(4e4, 20, 61, 0.2)])
+    ('the dose is the lowest', 'maps are the fewest', "HAADF's share is the highest")
+    """
+    found = []
+    for name, what, low, high in (
+        ("dose", "the dose is", "the lowest", "the highest"),
+        ("maps", "maps are", "the fewest", "the most"),
+        ("images", "HAADF images are", "the fewest", "the most"),
+        ("share", "HAADF's share is", "the lowest", "the highest"),
+    ):
+        levels, here = [getattr(each, name) for each in tried], getattr(choice, name)
+        step = 1 if name == "images" else 0  # images are chosen in steps of two
+        # Doses are steps of a ratio, equal to the design's but for rounding.
+        if here <= min(levels) * (1 + 1e-9):
+            found.append(f"{what} {low}")
+        elif here >= (max(levels) - step) * (1 - 1e-9):
+            found.append(f"{what} {high}")
+    return tuple(found)
+
+
 def edge_notes(choice: Choice, tried: Sequence[Choice]) -> list[str]:
     """On a choice at the border of what was tried, beyond which there may be better ones.
 

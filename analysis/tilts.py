@@ -17,6 +17,7 @@ Array = NDArray[np.float32]
 ACROSS = 10  # images in a row of the contact sheet, at most
 TOP = 99.8  # percentile drawn white: hot pixels would darken the rest
 WIDTH = 1.15  # inches of an image
+LABELLED = 7  # tilts of a panel that have their angle below
 SEEN = 0.5  # pixels: shifts below are drawn small, as they are
 
 
@@ -100,9 +101,10 @@ def alignment_sheet(before: TiltSeries, after: TiltSeries) -> Figure:
     before, after = before.filled(), after.filled()  # hot pixels would outshine all else
     placed = after.haadf_placement.centred(after.haadf)
     order = np.argsort(after.haadf_angles_deg, kind="stable")
+    angles = np.array(after.haadf_angles_deg)[order]
     for column, (name, images) in enumerate((("as recorded", before.haadf), ("placed", placed))):
-        _profiles(panels[0, column], images[order].mean(axis=2), f"{name}: y over tilts")
-        _profiles(panels[1, column], images[order].mean(axis=1), f"{name}: x over tilts")
+        _profiles(panels[0, column], images[order].mean(axis=2), angles, f"{name}: y over tilts")
+        _profiles(panels[1, column], images[order].mean(axis=1), angles, f"{name}: x over tilts")
     for axes, (part, label) in zip(
         panels[2], ((0, "y, across the axis"), (1, "x, along it")), strict=True
     ):
@@ -110,10 +112,13 @@ def alignment_sheet(before: TiltSeries, after: TiltSeries) -> Figure:
     return figure
 
 
-def _profiles(axes: Axes, profiles: Array, title: str) -> None:
+def _profiles(axes: Axes, profiles: Array, angles: NDArray[np.float64], title: str) -> None:
+    """One column for each tilt: of uneven steps, or of a tilt that is repeated, all are seen."""
     axes.imshow(profiles.T, cmap="gray", aspect="auto", interpolation="nearest")
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("tilt, by angle")
+    shown = np.unique(np.linspace(0, len(angles) - 1, LABELLED).round().astype(int))
+    axes.set_xticks(shown, [f"{angles[i]:.4g}".replace("-", "−") for i in shown])
+    axes.set_xlabel("tilt / °, one column each")
     axes.set_ylabel("pixel")
 
 

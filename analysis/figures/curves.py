@@ -36,6 +36,8 @@ CONVERGED = 0.05
 _MARKERS = "osD^vP<X>*"
 # Ratio of the ends of an axis from which it is drawn on a logarithmic scale.
 _WIDE = 10.0
+_CHARACTER = 0.02
+"""Width of a character of a label, of the length of an axis."""
 
 
 def curves_figure(page: Page) -> Figure:
@@ -119,15 +121,30 @@ def _places(ax: Axes, axis: str, values: tuple[Any, ...]) -> NDArray[np.float64]
     numbers = np.array([v if isinstance(v, int | float) else np.nan for v in values], dtype=float)
     if not np.isfinite(numbers).all():
         ax.set_xlabel(f"{axis_label(axis)} (equal steps)")
-        ax.set_xticks(range(len(values)), [tick_label(v) for v in values])
-        return np.arange(len(values), dtype=float)
+        steps = np.arange(len(values), dtype=float)
+        ax.set_xticks(steps, _apart(steps, [tick_label(v) for v in values]))
+        return steps
     wide = numbers.min() > 0 and numbers.max() >= _WIDE * numbers.min()
     ax.set_xlabel(f"{axis_label(axis)} ({'logarithmic' if wide else 'linear'})")
     if wide:
         ax.set_xscale("log")
-        ax.set_xticks(numbers, [tick_label(v) for v in values], minor=False)
+        labels = _apart(np.log(numbers), [tick_label(v) for v in values])
+        ax.set_xticks(numbers, labels, minor=False)
         ax.xaxis.set_minor_locator(NullLocator())
     return numbers
+
+
+def _apart(places: NDArray[np.float64], labels: Sequence[str]) -> list[str]:
+    """The labels, those that would overlap others left empty; both ends keep theirs."""
+    along = (places - places.min()) / (np.ptp(places) or 1.0)
+    kept: list[int] = []
+    for i in dict.fromkeys((0, len(labels) - 1, *range(len(labels)))):
+        if all(
+            abs(along[i] - along[k]) > _CHARACTER * (len(labels[i]) + len(labels[k]) + 1) / 2
+            for k in kept
+        ):
+            kept.append(i)
+    return [label if i in kept else "" for i, label in enumerate(labels)]
 
 
 def converged_from(curve: NDArray[np.float64]) -> int | None:

@@ -123,7 +123,9 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     figure, ax, below = _with_strips(grid, len(strips))
     error, scattered = _error(page)
     colours = draw_map(ax, grid, norm, error=error, text=_on_its_side_of(accuracy))
-    notes = [f"ticks towards {NRMSE} ≤ {accuracy:g}"] * draw_contour(ax, grid.values, accuracy)
+    notes = [f"ticks on the contour point to {NRMSE} ≤ {accuracy:g}"] * draw_contour(
+        ax, grid.values, accuracy
+    )
     if (grid.rows, grid.cols) == (HAADF_TILTS, CHEMICAL_TILTS):
         notes += ["above the dashes: no fewer HAADF tilts than maps"] * draw_parting(ax, grid)
     notes += [scattered] if scattered else []

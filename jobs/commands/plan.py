@@ -207,6 +207,7 @@ def plan_facts(found: Plan) -> dict[str, Any]:
     return {
         **_answer(found, (chosen.images, chosen.maps), chosen.dose, found.changes[0].what),
         "haadf_share": chosen.share,
+        "edges": list(found.edges),
         "dwell_us": dict(found.dwell_us),
         "hours": found.hours,
         "snr": dict(found.snr),
@@ -240,6 +241,7 @@ def plan_text(facts: Mapping[str, Any]) -> str:
     sentences = [
         f"Take {facts['haadf_tilts']} HAADF images and {facts['chemical_tilts']} chemical maps, "
         f"and give HAADF {facts['haadf_share']:.0%} of {dose_label(facts['dose_e_per_A2'])} e/Å².",
+        f"Of what was tried, {' and '.join(facts['edges'])}." if facts["edges"] else "",
         f"Expect a mean NRMSE of {facts['nrmse']:.3f} ({low:.3f} to {high:.3f} in nine of ten "
         f"specimens), reconstructed with haadf {facts['haadf']:.3g} and tv {facts['tv']:.3g}.",
         _reached(facts),

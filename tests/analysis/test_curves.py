@@ -104,3 +104,11 @@ def test_rings_mark_it():
     rings = [line for line in figure.axes[0].lines if line.get_fillstyle() == "none"]
     assert [r.get_xdata().tolist() for r in rings] == [[50.0]] * 3
     assert "ring" in figure.get_suptitle()
+
+
+def test_labels_that_would_overlap_are_left_out():
+    page = snr_page()
+    table = page.atlas.table.replace({CHEMICAL_SNR: {3.0: 1.6}})
+    _, right = curves_figure(pages(Atlas(table, page.atlas.axes))[0]).axes
+    assert right.get_xticks().tolist() == [1.5, 1.6, 20.0]
+    assert [t.get_text() for t in right.get_xticklabels()] == ["1.5", "", "20"]

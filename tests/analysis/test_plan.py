@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,10 @@ def test_the_command_prints_what_it_found(tmp_path: Path, monkeypatch, capsys) -
     # Nothing starts for a picture that could not be written.
     monkeypatch.setattr(plans, "executor_of", None)
     assert main([*asked, "--dose", "1e4", "--figure", str(tmp_path / "plan.txt")]) == 2
+
+
+def test_the_sentence_says_what_lies_at_the_edge_of_what_was_tried(found) -> None:
+    edged = replace(found, edges=("maps are the fewest", "HAADF's share is the lowest"))
+    said = "Of what was tried, maps are the fewest and HAADF's share is the lowest."
+    assert said in plan_text(plan_facts(edged))
+    assert "Of what was tried" not in plan_text(plan_facts(replace(found, edges=())))
