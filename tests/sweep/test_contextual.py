@@ -54,7 +54,7 @@ def test_the_gradient_of_the_posterior_is_that_of_differences(
     points = some_points(12, weights, context, seed)
     rng = np.random.default_rng(seed)
     scores, prior = 0.2 * rng.standard_normal(12), contextual.Prior(weights, context)
-    vector, step = 0.5 * rng.standard_normal(prior.size), 1e-5
+    vector, step = 0.5 * rng.standard_normal(prior.size), 1e-4  # less, and rounding shows
     _, gradient = contextual.loss(prior, vector, points, scores)
     for i, along in enumerate(np.eye(prior.size)):
         higher, lower = (
