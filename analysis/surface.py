@@ -22,6 +22,8 @@ Values = NDArray[np.float64]
 
 LEVEL = 0.9
 """Share of repetitions that an interval is to hold."""
+STEP = 1  # below the most that was tried: images are chosen in steps of two
+ROUNDED = 1e-9  # of a dose that is a step of a ratio
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,9 @@ def at_edges(choice: Choice, tried: Sequence[Choice]) -> tuple[str, ...]:
         ("images", "HAADF images are", "the fewest", "the most"),
         ("share", "HAADF's share is", "the lowest", "the highest"),
     ):
-        levels, here = [getattr(each, name) for each in tried], getattr(choice, name)
-        step = 1 if name == "images" else 0  # images are chosen in steps of two
-        # Doses are steps of a ratio, equal to the design's but for rounding.
-        if here <= min(levels) * (1 + 1e-9):
-            found.append(f"{what} {low}")
-        elif here >= (max(levels) - step) * (1 - 1e-9):
-            found.append(f"{what} {high}")
+        least, most = _at_ends(name, choice, tried, STEP if name == "images" else 0)
+        if least or most:
+            found.append(f"{what} {low if least else high}")
     return tuple(found)
 
 
@@ -180,12 +178,19 @@ def edge_notes(choice: Choice, tried: Sequence[Choice]) -> list[str]:
     """
     notes = []
     for name, words in (("maps", "maps"), ("images", "HAADF images")):
-        levels, here = [getattr(each, name) for each in tried], getattr(choice, name)
-        if here == min(levels):
-            notes.append(f"fewer {words} than {here} were not tried, and may do")
-        elif here >= max(levels) - 1:  # images are chosen in steps of two
-            notes.append(f"more {words} than {max(levels)} were not tried, and may be better")
+        least, most = _at_ends(name, choice, tried, STEP)
+        if least:
+            notes.append(f"fewer {words} than {getattr(choice, name)} were not tried, and may do")
+        elif most:
+            highest = max(getattr(each, name) for each in tried)
+            notes.append(f"more {words} than {highest} were not tried, and may be better")
     return notes
+
+
+def _at_ends(name: str, choice: Choice, tried: Sequence[Choice], step: int) -> tuple[bool, bool]:
+    """Whether a part of a choice is the least, or within a step of the most, that was tried."""
+    levels, here = [getattr(each, name) for each in tried], getattr(choice, name)
+    return here <= min(levels) * (1 + ROUNDED), here >= (max(levels) - step) * (1 - ROUNDED)
 
 
 def interval(scores: Values) -> Expected:

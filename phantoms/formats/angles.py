@@ -11,15 +11,10 @@ from typing import Any
 import numpy as np
 
 from ...recon_core.errors import BadInput
+from .mrc import SUFFIXES
 
 SIDECARS = (".rawtlt", ".tlt", ".mdoc")
-INNER = (
-    ".ome",
-    ".mrc",
-    ".st",
-    ".ali",
-    ".rec",
-)  # suffixes before another: stack.ome.tif, stack.mrc.gz
+INNER = (".ome", *SUFFIXES)  # before another suffix: stack.ome.tif, stack.mrc.gz
 DEGREES = {
     "rad": float(np.rad2deg(1.0)),
     "radian": float(np.rad2deg(1.0)),

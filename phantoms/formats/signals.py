@@ -28,10 +28,6 @@ ENERGY = {"ev": False, "kev": True}
 """Whether a unit of energy is a thousand electronvolts."""
 PREFERRED = {
     ".emd": "EMD",
-    ".mrc": "MRC",
-    ".ali": "MRC",
-    ".rec": "MRC",
-    ".st": "MRC",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".hspy": "HSPY",

@@ -11,7 +11,8 @@ import re
 import shlex
 import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -28,6 +29,16 @@ COMMAND = re.compile(r"(?<!import )\btomoatlas ([a-z]+\b.*)")
 END = re.compile(r" && | \| |; |…| 2>|\[OPTIONS\]")  # of a command that is part of a longer line
 DOSE = "dose_e_per_A2 = 300.0"
 NAMED = '[study]\nname = "block"\n'
+
+
+@contextmanager
+def working_in(folder: Path, files: Mapping[str, str]) -> Iterator[Path]:
+    """The folder in which a page is read, with the files that it shows."""
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
 
 
 def languages(page: Path, language: str) -> list[str]:

@@ -19,6 +19,8 @@ from tomoatlas.phantoms.formats.registry import FORMATS
 from tomoatlas.phantoms.kinds import SPECIMENS
 from tomoatlas.recon_core.registry import Registry
 
+from .test_blocks import working_in
+
 RUN = ("extending", "specimens", "tutorial")
 PAGES = [Path(__file__).parents[2] / "docs" / f"{name}.md" for name in RUN]
 REGISTRIES: tuple[Registry[Any], ...] = (SPECIMENS, FORMATS, FIGURES, PACKAGES)
@@ -51,10 +53,11 @@ def test_every_picture_is_there(page: Path) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder in which the page is read, first on the path of modules."""
-    folder = tmp_path_factory.mktemp("extending")
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        working_in(tmp_path_factory.mktemp("extending"), {}) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.syspath_prepend(str(folder))
-        patch.chdir(folder)
         yield folder
     for module in ("rods", "npz", "dots"):
         sys.modules.pop(module, None)

@@ -10,7 +10,7 @@ import pytest
 
 from tomoatlas.jobs.cli import main
 
-from .test_blocks import CODE, ROOT
+from .test_blocks import CODE, ROOT, working_in
 
 PAGE = ROOT / "docs" / "howto.md"
 STUDY = """[study]
@@ -66,10 +66,7 @@ def shrunk(command: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("howto")
-    (folder / "small.toml").write_text(STUDY, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(tmp_path_factory.mktemp("howto"), {"small.toml": STUDY}) as folder:
         yield folder
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tomoatlas.jobs.cli import main
 
-from .test_blocks import ROOT
+from .test_blocks import ROOT, working_in
 
 PAGE = ROOT / "docs" / "walks.md"
 TITLED = re.compile(r'^```toml title="([^"]+)"\n(.*?)^```$', re.M | re.S)
@@ -37,11 +37,8 @@ def left_out(command: str) -> bool:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("walks")
-    for name, text in TITLED.findall(PAGE.read_text(encoding="utf-8")):
-        (folder / name).write_text(text, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    shown = dict(TITLED.findall(PAGE.read_text(encoding="utf-8")))
+    with working_in(tmp_path_factory.mktemp("walks"), shown) as folder:
         yield folder
 
 
