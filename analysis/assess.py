@@ -126,6 +126,7 @@ class _Judge:
 
     @classmethod
     def of(cls, solved: Reconstruction, device: Device, say: Say | None) -> _Judge:
+        """Read how it was made from the record that a reconstruction carries."""
         facts = solved.facts
         fields = SolverSettings.model_fields
         try:

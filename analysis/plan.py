@@ -175,6 +175,7 @@ class _Bench:
         return at, replace(at.trial(Cell(0), method, number, weights), cell=Cell(number))
 
     def names(self) -> tuple[str, ...]:
+        """Elements whose NRMSE counts."""
         return self.limits.elements or outline(self.study.specimen).elements
 
 

@@ -131,10 +131,12 @@ class _Images:
 
     @property
     def placement(self) -> Placement:
+        """Where the images lie, as a geometry takes it."""
         return _placement(self.shifts, self.rotation_deg)
 
     @property
     def projector(self) -> SparseProjector:
+        """The projector of these images."""
         height = self.signal.shape[1]
         return SparseProjector(TiltGeometry(self.angles_deg, (height, height), self.placement))
 

@@ -22,6 +22,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import BadInput
 from .settings import ContrastName, LawName, SolverSettings
 from .tiltseries import TiltSeries
 
@@ -258,3 +259,18 @@ def relative_factors(series: TiltSeries, contrast: Contrast) -> tuple[Array, flo
     # x is in units: k_i (unit x)^gamma = k_i unit^gamma x^gamma
     factors = contrast.factors(series.atomic_numbers) * np.array(series.unit) ** contrast.gamma
     return (factors / factors.mean()).astype(np.float32), float(factors.mean())
+
+
+def signal_below_vacuum(series: TiltSeries) -> BadInput:
+    """Return the error of a series whose HAADF signal no contrast with positive factors explains.
+
+    Parameters
+    ----------
+    series : with the level of its vacuum.
+    """
+    return BadInput(
+        "the HAADF signal does not rise above its background where the specimen is",
+        key="haadf/background",
+        value=series.haadf_background,
+        accepted="counts of the vacuum",
+    )

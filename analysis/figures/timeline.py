@@ -218,6 +218,7 @@ class _Clock:
     def spans(
         self, found: Sequence[tuple[pd.Timestamp, pd.Timestamp]]
     ) -> list[tuple[float, float]]:
+        """Convert starts and ends to times of the axis."""
         first, each = self._first, self._seconds
         return [
             ((a - first).total_seconds() / each, (b - first).total_seconds() / each)
@@ -225,6 +226,7 @@ class _Clock:
         ]
 
     def at(self, moments: pd.Series) -> NDArray[np.float64]:
+        """Convert moments to times of the axis."""
         found: NDArray[np.float64] = (moments - self._first).dt.total_seconds().to_numpy()
         return found / self._seconds
 

@@ -93,22 +93,11 @@ def plan(
         facts = atlas_facts(from_atlas(atlas, limits, dose))
         text = atlas_text(facts)
     else:
-        if picture is not None:
-            _check_picture(picture, force)
-        if page is not None:
-            refuse_existing(page, force)
+        _check_files(picture, page, force)
         found = _by_trials(str(specimen), dose, limits, given, quiet or as_json)
         facts = plan_facts(found)
         text = plan_text(facts)
-        if picture is not None:
-            from ...analysis.figures.draw import save_figure
-            from ...analysis.figures.plan import plan_figure
-
-            save_figure(plan_figure(found), picture)
-        if page is not None:
-            from ...analysis.plan_page import write_plan
-
-            write_plan(page, found, text.partition("\n\n")[0])
+        _write_files(picture, page, found, text)
     if as_json:
         click.echo(json.dumps(facts))
         return
@@ -118,12 +107,27 @@ def plan(
             click.echo(written)
 
 
-def _check_picture(picture: Path, force: bool) -> None:
-    """Refuse a picture that could not be written, before the trials."""
-    from ...analysis.figures.draw import kind_of
+def _check_files(picture: Path | None, page: Path | None, force: bool) -> None:
+    """Refuse a picture or a page that could not be written, before the trials."""
+    if picture is not None:
+        from ...analysis.figures.draw import kind_of
 
-    kind_of(picture)
-    refuse_existing(picture, force)
+        kind_of(picture)
+        refuse_existing(picture, force)
+    if page is not None:
+        refuse_existing(page, force)
+
+
+def _write_files(picture: Path | None, page: Path | None, found: Plan, text: str) -> None:
+    if picture is not None:
+        from ...analysis.figures.draw import save_figure
+        from ...analysis.figures.plan import plan_figure
+
+        save_figure(plan_figure(found), picture)
+    if page is not None:
+        from ...analysis.plan_page import write_plan
+
+        write_plan(page, found, text.partition("\n\n")[0])
 
 
 def _refuse_beside_atlas(given: Mapping[str, Any]) -> None:
@@ -236,6 +240,25 @@ def plan_text(facts: Mapping[str, Any]) -> str:
     """
     from ...analysis.surface import dose_label
 
+    front = ", ".join(f"{dose_label(dose)}: {nrmse:.3f}" for dose, nrmse in facts["front"][::2])
+    return "\n".join(
+        [
+            _advice(facts),
+            "",
+            *_rows(facts),
+            "",
+            f"best NRMSE by dose (e/Å²)   {front}",
+            f"beam time                   {facts['hours']:.1f} h",
+            f"from                        {facts['trials']} trials of this specimen",
+            *(f"assumed: {line}" for line in facts["assumed"]),
+        ]
+    )
+
+
+def _advice(facts: Mapping[str, Any]) -> str:
+    """What to take, what to expect of it, and what would help most."""
+    from ...analysis.surface import dose_label
+
     low, high = facts["nrmse_low"], facts["nrmse_high"]
     factor = facts["changes"][facts["cheapest_change"]]
     sentences = [
@@ -251,6 +274,11 @@ def plan_text(facts: Mapping[str, Any]) -> str:
         if factor < 1 - 0.01
         else "Neither more dose nor a wider range of tilts would help.",
     ]
+    return " ".join(filter(None, sentences))
+
+
+def _rows(facts: Mapping[str, Any]) -> list[str]:
+    """The table of images and maps: how each is taken, and how well each element comes out."""
     rows = [
         ("HAADF", facts["haadf_tilts"], "haadf", None),
         *((e, facts["chemical_tilts"], "chemical", row) for e, row in facts["by_element"].items()),
@@ -262,19 +290,7 @@ def plan_text(facts: Mapping[str, Any]) -> str:
         if row is not None:
             line += f" {row['nrmse']:>8.3f}   {row['nrmse_low']:.3f} to {row['nrmse_high']:.3f}"
         lines.append(line)
-    front = ", ".join(f"{dose_label(dose)}: {nrmse:.3f}" for dose, nrmse in facts["front"][::2])
-    return "\n".join(
-        [
-            " ".join(filter(None, sentences)),
-            "",
-            *lines,
-            "",
-            f"best NRMSE by dose (e/Å²)   {front}",
-            f"beam time                   {facts['hours']:.1f} h",
-            f"from                        {facts['trials']} trials of this specimen",
-            *(f"assumed: {line}" for line in facts["assumed"]),
-        ]
-    )
+    return lines
 
 
 def _reached(facts: Mapping[str, Any]) -> str:

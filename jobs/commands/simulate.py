@@ -102,11 +102,7 @@ def phantom(
         if path is not None:
             refuse_existing(path, force)
     seed = usual.get("seed", 0) if seed is None else seed
-    if kind == "build" and not any(text.startswith("bodies.") for text in settings):
-        settings = (*EXAMPLE, *settings)
-        said = " ".join(f"--set {text}" for text in EXAMPLE)
-        click.echo(f"note: no bodies are given, this is an example: {said}", err=True)
-    specimen = make_specimen(kind, size, seed, **parameters_of(settings))
+    specimen = make_specimen(kind, size, seed, **parameters_of(_completed(kind, settings)))
     if out is not None:
         save_specimen(out, specimen, overwrite=force)
     if picture is not None:
@@ -118,6 +114,15 @@ def phantom(
             f"{written}: {kind} of {elements}, {size}³ voxels of {specimen.voxel_size_nm:.4g} nm"
         )
     return None
+
+
+def _completed(kind: str, settings: tuple[str, ...]) -> tuple[str, ...]:
+    """The settings, with the bodies of an example for a specimen that is to be built of none."""
+    if kind != "build" or any(text.startswith("bodies.") for text in settings):
+        return settings
+    said = " ".join(f"--set {text}" for text in EXAMPLE)
+    click.echo(f"note: no bodies are given, this is an example: {said}", err=True)
+    return (*EXAMPLE, *settings)
 
 
 def _picture(kind: str, out: Path | None) -> Path:

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contrast import Contrast, relative_factors
+from ..contrast import Contrast, relative_factors, signal_below_vacuum
 from ..device import CPU, Device
-from ..errors import BadInput
 from ..methods import Weights
 from ..settings import ProjectorName, SolverSettings
 from ..tiltseries import TiltSeries
@@ -90,12 +89,7 @@ def haadf_scale_at(
     # the model is in units of the mean contrast
     scale = float(along / norm) / mean if norm > 0 else 0.0
     if scale <= 0:
-        raise BadInput(
-            "the HAADF signal does not rise above its background where the specimen is",
-            key="haadf/background",
-            value=series.haadf_background,
-            accepted="counts of the vacuum",
-        )
+        raise signal_below_vacuum(series)
     return scale
 
 

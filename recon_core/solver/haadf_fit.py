@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contrast import signal_below_vacuum
 from ..device import CPU, Device
-from ..errors import BadInput
 from ..methods import Weights
 from ..metrics.vacuum import Vacuum, estimate_vacuum
 from ..result import PRIOR_POWER, Coefficients, HaadfModel
@@ -134,12 +134,7 @@ def fitted_coefficients(
     prior = np.asarray(series.atomic_numbers, np.float64) ** PRIOR_POWER
     amount = _amount(normal, prior)
     if amount <= 0:
-        raise BadInput(
-            "the HAADF signal does not rise above its background where the specimen is",
-            key="haadf/background",
-            value=series.haadf_background,
-            accepted="counts of the vacuum",
-        )
+        raise signal_below_vacuum(series)
     values, errors, shares = _posterior(normal, prior, amount)
     return Coefficients(
         settings.gamma, series.elements, _plain(values), _plain(errors), _plain(shares)

@@ -22,8 +22,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contrast import signal_below_vacuum
 from ..device import CPU, Device
-from ..errors import BadInput
 from ..projection import Projector
 from ..result import PRIOR_POWER, Coefficients
 from ..settings import SolverSettings
@@ -67,12 +67,7 @@ def coefficients_from_maps(
     prior = np.asarray(series.atomic_numbers, np.float64) ** PRIOR_POWER
     found = _fitted(maps, variances, haadf, prior)
     if found is None:
-        raise BadInput(
-            "the HAADF signal does not rise above its background where the specimen is",
-            key="haadf/background",
-            value=series.haadf_background,
-            accepted="counts of the vacuum",
-        )
+        raise signal_below_vacuum(series)
     columns = (tuple(map(float, column)) for column in found)
     return Coefficients(1.0, series.elements, *columns)
 

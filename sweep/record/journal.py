@@ -322,12 +322,14 @@ class _Held:
         self._open = bytearray()
 
     def add(self, text: bytes) -> None:
+        """Keep the text of further lines."""
         self._open += text
         if len(self._open) > BLOCK:
             self._packed.append(zlib.compress(self._open, 1))
             self._open = bytearray()
 
     def blocks(self) -> Iterator[bytes]:
+        """Yield the text in the order it was added."""
         for packed in tuple(self._packed):
             yield zlib.decompress(packed)
         yield bytes(self._open)

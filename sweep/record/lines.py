@@ -190,6 +190,7 @@ class _Places:
     first: list[int] = field(default_factory=list)
 
     def add(self, line: int) -> None:
+        """Count the line with this number."""
         self.count += 1
         if len(self.first) < _LINES_NAMED:
             self.first.append(line)

@@ -45,6 +45,7 @@ class _Proposals:
         self.next = self.settled = self.floor = 0
 
     def add(self, number: int, made: _Made) -> None:
+        """Take the proposal with this number."""
         self.made[number] = made
         # Lines of a journal are in the order in which trials ended, so proposals come with gaps.
         while self.next in self.made:
@@ -52,6 +53,7 @@ class _Proposals:
             self.next += 1
 
     def score(self, number: int, score: float) -> None:
+        """Take the result of the proposal with this number."""
         self.scores[number] = score
         while self.settled in self.scores:
             self.settled += 1
@@ -88,6 +90,7 @@ class _Scope:
 
     @classmethod
     def of(cls, searches: Sequence[Search]) -> _Scope:
+        """Gather what the searches of all cells share."""
         first = searches[0]
         haadf = uses_haadf(first.method, first.study.acquisition.haadf_tilts)
         space, fixed = _acting(first, haadf)
