@@ -126,7 +126,7 @@ class _Loader(Generic[T]):
         if isinstance(entry, self.kind):
             return entry
         raise self._fault(
-            f"is a {type(entry).__name__}", provider, name, value, f"a {self.kind.__name__}"
+            f"is of type {type(entry).__name__}", provider, name, value, f"a {self.kind.__name__}"
         )
 
     def collision(self, name: str, one: Origin, other: str) -> BadInput:

@@ -30,7 +30,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from ...recon_core.methods import Method
@@ -172,6 +172,83 @@ class Running:
     expected: float
 
 
+class ReadyQueue:
+    """Trials that were made and have not started: those next in line, and those put aside.
+
+    Parameters
+    ----------
+    durations : what is known of them, which decides which trials fit before the deadline.
+    """
+
+    def __init__(self, durations: DurationModel) -> None:
+        self._durations = durations
+        self._ready: deque[Planned] = deque()
+        self._deferred: list[Planned] = []
+        self._reconsider = True
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    @property
+    def waiting(self) -> int:
+        """Number of trials, those put aside among them."""
+        return len(self._ready) + len(self._deferred)
+
+    def add(self, plan: Planned) -> None:
+        """Queue a trial behind the others."""
+        self._ready.append(plan)
+
+    def retry(self, plan: Planned) -> None:
+        """Queue a trial before all others."""
+        self._ready.appendleft(plan)
+
+    def take(self) -> Planned:
+        """Remove the first trial and return it."""
+        return self._ready.popleft()
+
+    def reconsider(self) -> None:
+        """Note that what is known of durations has changed, so that deferred trials may fit."""
+        self._reconsider = True
+
+    def defer(self, fits: Callable[[Planned], bool]) -> None:
+        """Put aside trials at the front of the queue that would outlast the deadline.
+
+        Parameters
+        ----------
+        fits : whether a trial ends before the deadline.
+        """
+        while self._ready and not fits(self._ready[0]):
+            self._deferred.append(self._ready.popleft())
+            self._reconsider = True
+
+    def recall(self, fits: Callable[[Planned], bool], running: Collection[Trial]) -> bool:
+        """Queue deferred trials that fit after all, or else a probe of each unknown method.
+
+        Parameters
+        ----------
+        fits : whether a trial ends before the deadline.
+        running : trials in flight.
+        """
+        if not self._reconsider:  # nothing has changed since the last look
+            return False
+        self._reconsider = False
+        back = [plan for plan in self._deferred if fits(plan)] or self._probes(running)
+        trials = {plan.trial for plan in back}
+        self._deferred = [plan for plan in self._deferred if plan.trial not in trials]
+        self._ready.extend(back)
+        return bool(back)
+
+    def _probes(self, running: Collection[Trial]) -> list[Planned]:
+        """The shortest deferred trial of every method without a finished or running one."""
+        durations, started = self._durations, {trial.method for trial in running}
+        shortest: dict[Method, Planned] = {}
+        for plan in sorted(self._deferred, key=lambda p: durations.expected(p.search)):
+            method = plan.trial.method
+            if not (durations.knows(method) or method in started):
+                shortest.setdefault(method, Planned(plan.search, plan.trial, probe=True))
+        return list(shortest.values())
+
+
 class Scheduler:
     """Makes the trials of a study, hands them out in order, and counts what comes back.
 
@@ -199,10 +276,8 @@ class Scheduler:
         self.done = self.failed = 0
         self._durations, self._each = DurationModel(), 1
         self._attempts: Counter[Trial] = Counter()
-        self._ready: deque[Planned] = deque()
-        self._deferred: list[Planned] = []
+        self._queue = ReadyQueue(self._durations)
         self._running: dict[Trial, Running] = {}
-        self._reconsider = True
         known, self._passed_over = recognised(self._searches, records)
         for search, trial, record in known:
             if not self._plan_of[search].knows(trial):
@@ -233,17 +308,17 @@ class Scheduler:
     @property
     def made(self) -> int:
         """Number of trials that are ready to start."""
-        return len(self._ready)
+        return len(self._queue)
 
     # What starts next.
 
     def hand_out(self, executor: Executor, deadline: Deadline) -> None:
         """Submit trials until the executor is full, or no further trial can start now."""
         self._each = trials_each(executor)
-        made = self.in_flight + len(self._ready) + len(self._deferred)
+        made = self.in_flight + self._queue.waiting
         self._order.update(self.expected - self.done - made, executor.slots)
         while self.in_flight < executor.slots and self.startable(deadline):
-            plan = self._ready.popleft()
+            plan = self._queue.take()
             expected = self._durations.expected(plan.search)
             executor.submit(_limited(plan.search.study, expected), plan.trial)
             # it may have to wait for the others that its worker has
@@ -251,11 +326,17 @@ class Scheduler:
 
     def startable(self, deadline: Deadline) -> bool:
         """Bring a trial that can start now to the front of the queue; whether there is one."""
-        while not deadline.draining:
-            self._defer(deadline)
-            if self._ready:
+
+        def fits(plan: Planned) -> bool:
+            if deadline.endless or plan.probe:
                 return True
-            if not (self.make() or self._recall(deadline)):
+            return deadline.allows(self._each * self._durations.expected(plan.search))
+
+        while not deadline.draining:
+            self._queue.defer(fits)
+            if self._queue:
+                return True
+            if not (self.make() or self._queue.recall(fits, self._running)):
                 return False
         return False
 
@@ -265,34 +346,9 @@ class Scheduler:
             trial = plan.next_trial()
             self._order.add(plan)
             if trial is not None:
-                self._ready.append(Planned(self._searches[key_of(trial)], trial))
+                self._queue.add(Planned(self._searches[key_of(trial)], trial))
                 return True
         return False
-
-    def _defer(self, deadline: Deadline) -> None:
-        """Put aside trials at the front of the queue that would outlast the deadline."""
-        while self._ready and not self._fits(self._ready[0], deadline):
-            self._deferred.append(self._ready.popleft())
-            self._reconsider = True
-
-    def _recall(self, deadline: Deadline) -> bool:
-        """Queue deferred trials that fit after all, or a probe of each unknown method."""
-        if not self._reconsider:  # nothing has changed since the last look
-            return False
-        self._reconsider = False
-        back = [p for p in self._deferred if self._fits(p, deadline)]
-        if not back:
-            running = {trial.method for trial in self._running}
-            back = probes(self._deferred, running, self._durations)
-        trials = {plan.trial for plan in back}
-        self._deferred = [plan for plan in self._deferred if plan.trial not in trials]
-        self._ready.extend(back)
-        return bool(back)
-
-    def _fits(self, plan: Planned, deadline: Deadline) -> bool:
-        if deadline.endless or plan.probe:
-            return True
-        return deadline.allows(self._each * self._durations.expected(plan.search))
 
     # What has come back.
 
@@ -313,9 +369,9 @@ class Scheduler:
         """
         plan = self._running.pop(trial).plan
         self._attempts[trial] += 1
-        self._reconsider = True
+        self._queue.reconsider()
         if not final:
-            self._ready.appendleft(plan)
+            self._queue.retry(plan)
             return
         ok = result.status is TrialStatus.OK
         score, seconds = (score_of(self._score, result), result.seconds) if ok else (None, None)
@@ -364,25 +420,6 @@ class Scheduler:
         # A record without a duration would promise trials that take no time.
         if seconds:
             self._durations.learn(search, seconds)
-
-
-def probes(
-    deferred: Iterable[Planned], running: Container[Method], durations: DurationModel
-) -> list[Planned]:
-    """The shortest deferred trial of every method without a finished or running one.
-
-    Parameters
-    ----------
-    deferred : trials that would outlast the run.
-    running : methods with a trial in flight.
-    durations : what is known of the durations.
-    """
-    shortest: dict[Method, Planned] = {}
-    for plan in sorted(deferred, key=lambda p: durations.expected(p.search)):
-        method = plan.trial.method
-        if not (durations.knows(method) or method in running):
-            shortest.setdefault(method, Planned(plan.search, plan.trial, probe=True))
-    return list(shortest.values())
 
 
 def _limited(study: Study, expected: float) -> Study:

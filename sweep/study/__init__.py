@@ -22,7 +22,7 @@ from ...recon_core.settings import SolverSettings
 from ...recon_core.toml import toml_tables
 from ...recon_core.validation import validation_error
 from .axes import Insertion, check_axes, flattened, lenders, put
-from .checks import check_cells
+from .checks import check_cells, check_kind
 from .identity import digest, identifying, seed_from, with_defaults
 from .specimens import (
     exposure,
@@ -409,6 +409,7 @@ def _refuse_snr_and_dose(data: Mapping[str, Any], source: str | Path) -> None:
 
 
 def _checked(study: Study, source: str | Path) -> Study:
+    check_kind(study, source)
     check_axes(study.axes, study.model_dump(mode="json"), source)
     if "solver.gamma" in study.axes and study.search.space.gamma is not None:
         raise BadInput(

@@ -22,6 +22,26 @@ MOST_DRAWN = 32
 """Different specimens of a study whose bodies are placed when it is read: seconds each at most."""
 
 
+def check_kind(study: Study, source: str | Path) -> None:
+    """Check that there is such a specimen: of an unknown one, no axis could be known.
+
+    Parameters
+    ----------
+    study : with its axes.
+    source : name of the study in errors.
+
+    Raises
+    ------
+    BadInput : an unknown name, or a volume that cannot be read.
+    """
+    if "specimen.kind" in study.axes:
+        return
+    try:
+        outline(study.specimen)
+    except BadInput as error:
+        raise error.at(source=error.source or source) from error
+
+
 @uncollected()
 def check_cells(study: Study, source: str | Path) -> None:
     """Check every cell, and that no two of them are the same condition.

@@ -145,6 +145,14 @@ def test_a_misspelt_parameter_comes_with_the_nearest_and_all_keys(folder: Path) 
     assert caught.value.accepted == "kind, size, seed, length, beads"
 
 
+def test_of_an_unknown_specimen_the_name_is_named_and_not_an_axis_of_its_keys() -> None:
+    text = STUDY.replace("rods.py", "rods") + '[axes]\n"specimen.length" = [0.3, 0.6]\n'
+    with pytest.raises(BadInput) as caught:
+        parse_study(text, source="mine.toml")
+    assert (caught.value.source, caught.value.key) == ("mine.toml", "specimen.kind")
+    assert caught.value.value == "rods"
+
+
 def test_a_bound_is_named(folder: Path) -> None:
     with pytest.raises(BadInput) as caught:
         study(folder, "length = 0.9")
