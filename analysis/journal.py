@@ -158,7 +158,7 @@ class JournalReader:
         return trials_table([*self._attempts, *self._records], self.study.search.score)
 
     def _table(self) -> pd.DataFrame:
-        """All trials; what tells two of them apart has been asked of their lines."""
+        """All trials; repeats were already recognised by their lines."""
         if not self._whole:
             return self._newest()
         if self._records:

@@ -125,7 +125,7 @@ def value_label(value: object) -> str:
 
 
 LONGEST_TICK = 26
-"""Characters of the longest text beside an axis: a path is told by its end, a method in full."""
+"""Characters of the longest text beside an axis: the end identifies a path, all of it a method."""
 
 
 def tick_label(value: object) -> str:

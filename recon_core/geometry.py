@@ -213,6 +213,10 @@ class Mask:
         """
         return Mask.of(self.array()[list(tilts)])
 
+    def seen_tilts(self) -> list[int]:
+        """Return the indices of the images that have a good pixel."""
+        return [int(i) for i in np.flatnonzero(self.array().any(axis=(1, 2)))]
+
     @property
     def left_out(self) -> int:
         """Number of pixels that do not count."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from .errors import BadInput
 from .geometry import STILL, Mask, Placement, TiltGeometry, check_angles, film_thickness
-from .pixels import binned, binned_mask, filled, seen_tilts
 
 _TABLE = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
@@ -58,6 +58,7 @@ Array = NDArray[np.float32]
 LEVEL_ADDED = "level_added_"  # start of the facts that name levels added to negative counts
 MOST_COUNTS = 1e15  # per pixel: sums of their squares fit a float32
 MOST_NM = 1e6  # of a voxel's edge: a millimetre
+AROUND = 5  # pixels: edge of the square whose mean stands for a bad pixel
 
 
 @dataclass(frozen=True)
@@ -212,17 +213,15 @@ class TiltSeries:
             return kept
         haadf, maps = kept.haadf, kept.chemical
         if kept.haadf_mask is not None:
-            haadf = filled(haadf, kept.haadf_mask.array())
+            haadf = _filled(haadf, kept.haadf_mask.array())
         if kept.chemical_mask is not None:
-            maps = np.stack([filled(counts, kept.chemical_mask.array()) for counts in maps])
+            maps = np.stack([_filled(counts, kept.chemical_mask.array()) for counts in maps])
         return replace(kept, haadf=haadf, chemical=maps)
 
     def with_seen_tilts(self) -> TiltSeries:
         """Return the series without tilts of no good pixel."""
-        haadf, maps = (
-            seen_tilts(self.haadf_mask, len(self.haadf)),
-            seen_tilts(self.chemical_mask, len(self.chemical_angles_deg)),
-        )
+        haadf = _seen(self.haadf_mask, len(self.haadf))
+        maps = _seen(self.chemical_mask, len(self.chemical_angles_deg))
         if len(haadf) == len(self.haadf) and len(maps) == len(self.chemical_angles_deg):
             return self
         return self.of_tilts(haadf, maps)
@@ -266,32 +265,26 @@ class TiltSeries:
             unit=taken(self.unit),
         )
 
-    def binned(self) -> TiltSeries:
-        """Return the same acquisition on pixels and voxels of twice the edge.
 
-        Counts of four pixels add up and stay Poisson. A ray crosses half as many voxels, each twice
-        as long, and a pixel gathers four rays: scales grow eightfold. An odd edge is taken as half
-        a pixel of background longer on both sides, so that the tilt axis stays in the middle.
-        """
-        # four pixels add up; a coarse voxel is twice as long, and four rays cross it
-        four, eight = 4.0, 8.0
-        levels = np.array(self.chemical_background, np.float32)[:, None, None, None]
-        chemical = self.chemical_scale
-        return replace(
-            self,
-            haadf=binned(self.haadf, self.haadf_vacuum.astype(np.float32)[:, None, None]),
-            chemical=binned(self.chemical, levels),
-            haadf_background=four * self.haadf_background,
-            chemical_background=tuple(four * level for level in self.chemical_background),
-            haadf_scale=None if self.haadf_scale is None else eight * self.haadf_scale,
-            chemical_scale=None if chemical is None else tuple(eight * c for c in chemical),
-            voxel_size_nm=2.0 * self.voxel_size_nm,
-            haadf_film=four * self.haadf_film,
-            haadf_placement=self.haadf_placement.binned(),
-            chemical_placement=self.chemical_placement.binned(),
-            haadf_mask=binned_mask(self.haadf_mask),
-            chemical_mask=binned_mask(self.chemical_mask),
-        )
+def _seen(mask: Mask | None, tilts: int) -> Sequence[int]:
+    """Indices of the tilts that have a good pixel; all of them, if none has."""
+    seen = range(tilts) if mask is None else mask.seen_tilts()
+    return seen or range(tilts)
+
+
+def _filled(images: Array, good: NDArray[np.bool_]) -> Array:
+    """Images with the mean of the good pixels around it in place of each bad one, else 0."""
+    filled = images.copy()
+    for image, known, out in zip(images, good, filled, strict=True):
+        bad = ~known
+        # Values and weights are filtered alike, so that bad pixels drop out of their ratio; below
+        # 1e-9 is what a running sum leaves of 0.
+        weight = ndimage.uniform_filter(known.astype(np.float64), AROUND, mode="constant")
+        total = ndimage.uniform_filter(np.where(known, image, 0.0), AROUND, mode="constant")
+        mean = float(image[known].mean()) if known.any() else 0.0
+        beside = np.divide(total, weight, out=np.full(image.shape, mean), where=weight > 1e-9)
+        out[bad] = beside[bad]
+    return filled
 
 
 def _check_shapes(series: TiltSeries) -> None:

@@ -132,8 +132,8 @@ class Scheduler:
     by_clock : whether a run has to end a notice before its time by its own clock, as the signal of
         the end is one that launchers do not survive.
     cancelled_by : signal of :data:`SIGNALS` that a job gets when a person cancels it.
-    preempted : shell command that succeeds in a job that makes room for another, and is told to end
-        just as one that a person cancels.
+    preempted : shell command that succeeds in a job that makes room for another: it is asked to
+        end just as one that a person cancels.
     job_end : variable that holds the Unix time of the job's end; None if there is none.
     time_left : command that, with a job's id added, prints how much time the job has left; empty
         for none.

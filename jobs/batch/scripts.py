@@ -293,7 +293,7 @@ def script(site: Site, request: JobRequest) -> str:
 
 
 def _for_the_run(walltime: int | None, scheduler: Scheduler | None) -> int | None:
-    """The part of a walltime that the run is told of, seconds."""
+    """The part of a walltime that the run is given, seconds."""
     if walltime is None or scheduler is None or not scheduler.by_clock:
         return walltime
     return walltime - notice(walltime)

@@ -17,7 +17,7 @@ OTHER_SPELLINGS = {"aluminum": "Al", "cesium": "Cs", "sulphur": "S"}
 
 
 def name_of(title: str, path: Path) -> str:
-    """Say what an image shows: ``HAADF``, a symbol, another detector, or empty if nothing tells.
+    """Say what an image shows: ``HAADF``, a symbol, another detector, or empty if unknown.
 
     Parameters
     ----------

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..binning import binned
 from ..contrast import signal_below_vacuum
 from ..device import CPU, Device
 from ..methods import Weights
@@ -77,7 +78,7 @@ def _coefficients_from_volumes(
     """Fit the coefficients to volumes of chemistry and TV, on the grid where a solve begins."""
     grid, counts, tv, smallest = series, 1.0, FIT_TV, SMALLEST
     while has_coarser(grid, smallest):
-        grid, counts, smallest = grid.binned(), counts / VOXELS, USUAL
+        grid, counts, smallest = binned(grid), counts / VOXELS, USUAL
         tv *= TOTAL_VARIATION.coarser
     # a start that does not depend on what else the settings ask for
     settings = settings.model_copy(update={"totals": False})

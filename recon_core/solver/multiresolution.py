@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..binning import binned
 from ..contrast import Contrast, contrast_of
 from ..device import Device
 from ..methods import Weights
@@ -73,7 +74,7 @@ def initial_state(
         return _from_counts(series, weights, settings, device, contrast)
     # the same objective on the coarse grid
     coarse = [Weights(w.haadf, TOTAL_VARIATION.coarser * w.tv) for w in weights]
-    problem, state = initial_state(series.binned(), coarse, settings, device, USUAL, contrast)
+    problem, state = initial_state(binned(series), coarse, settings, device, USUAL, contrast)
     for _ in range(_within(settings, COARSE_STEPS)):
         state = step(problem, state)
     problem, state = refined(series, weights, settings, device, state)  # frees the coarse state
@@ -388,7 +389,7 @@ def _likely_start(
     """Early-stopped maximum likelihood on the grid where the solve begins, (element, z, y, x)."""
     if not has_coarser(series):
         return mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS)
-    coarse = chemical_problem(series.binned(), [Weights()], settings, device)
+    coarse = chemical_problem(binned(series), [Weights()], settings, device)
     volumes = mlem(coarse.chemistry, coarse.shape[1:], MLEM_ITERATIONS)
     start: Array = device.xp.empty(problem.shape[1:], np.float32)
     for one, fine in zip(volumes, start, strict=True):  # one at a time, to bound memory

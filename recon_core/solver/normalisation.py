@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..binning import binned
 from ..contrast import FITTED, Contrast, LinearLaw, contrast_of
 from ..device import Device
 from ..methods import Weights
@@ -296,7 +297,7 @@ def chemistry_start(series: TiltSeries, settings: SolverSettings, device: Device
         state = init(problem, mlem(problem.chemistry, problem.shape[1:], MLEM_ITERATIONS))
     else:
         coarse = [Weights(0.0, TOTAL_VARIATION.coarser * REFERENCE_TV)]
-        problem, state = initial_state(series.binned(), coarse, settings, device)
+        problem, state = initial_state(binned(series), coarse, settings, device)
     for _ in range(COARSE_STEPS):
         state = step(problem, state)
     # a start that blew up explains nothing

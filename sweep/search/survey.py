@@ -109,6 +109,35 @@ class _Scope:
         return cls(space, fixed, described, earlier)
 
 
+class _Kernel:
+    """The kernel of a survey's surrogate, fitted anew as the results become more."""
+
+    def __init__(self, scope: _Scope) -> None:
+        self._cells, self._before = scope.cells, len(scope.earlier.cells)
+        self._fits: dict[int, Parameters] = {}
+
+    def fitted(self, results: Results) -> Parameters | None:
+        """Its parameters from some of the results; None as long as no trial has a score."""
+        known = results.cells[: len(results.scores)]
+        count = fitted_results(len(known), self._since(known))
+        points, scores = results.points(self._cells), results.scores[:count]
+        sound = np.flatnonzero(~np.isnan(scores))
+        if not len(sound):
+            return None
+        if count not in self._fits:
+            # The last fit alone: the number of known results never falls.
+            self._fits = {count: fit_parameters(points.at(sound), scores[sound])}
+        return self._fits[count]
+
+    def _since(self, known: Indices) -> int:
+        """Number of results when the present stage began, after others or other studies."""
+        stage = self._cells.stage_of(int(known[-1])) if len(known) else 0
+        if not (stage or self._before):
+            return 0
+        inside = np.isin(known, self._cells.wanted[stage])
+        return int(np.argmax(inside)) if inside.any() else len(known)
+
+
 class Survey:
     """One search over many cells: an order of proposals, each from a fixed part of the results.
 
@@ -133,7 +162,7 @@ class Survey:
         self._lag = self._settings.lag_of(len({search.cell for search in self.searches}))
         self._proposals = _Proposals()
         self._ended = False
-        self._fits: dict[int, Parameters] = {}
+        self._kernel = _Kernel(self._scope)
 
     @property
     def before(self) -> int:
@@ -275,30 +304,8 @@ class Survey:
         cells = self._scope.cells
         results = self._proposals.results(self._scope.earlier, number, known)
         with one_blas_thread():
-            parameters = self._parameters(results)
+            parameters = self._kernel.fitted(results)
             return next_choice(cells, results, parameters, self._settings.precision)
-
-    def _since(self, known: Indices) -> int:
-        """Number of results when the present stage began, after others or other studies."""
-        cells = self._scope.cells
-        stage = cells.stage_of(int(known[-1])) if len(known) else 0
-        if not (stage or self.before):
-            return 0
-        inside = np.isin(known, cells.wanted[stage])
-        return int(np.argmax(inside)) if inside.any() else len(known)
-
-    def _parameters(self, results: Results) -> Parameters | None:
-        """Of the kernel, from some of the results."""
-        known = results.cells[: len(results.scores)]
-        count = fitted_results(len(known), self._since(known))
-        points, scores = results.points(self._scope.cells), results.scores[:count]
-        sound = np.flatnonzero(~np.isnan(scores))
-        if not len(sound):
-            return None
-        if count not in self._fits:
-            # The last fit alone: the number of known results never falls.
-            self._fits = {count: fit_parameters(points.at(sound), scores[sound])}
-        return self._fits[count]
 
 
 def _places(results: Iterable[EarlierResult]) -> list[int]:

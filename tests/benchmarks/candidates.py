@@ -20,6 +20,7 @@ from first_order import (
     subsets,
 )
 
+from tomoatlas.recon_core.binning import binned
 from tomoatlas.recon_core.contrast import contrast_of
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Weights
@@ -67,7 +68,7 @@ def split_from_half(series: TiltSeries, weights: Weights) -> Iterates:
 def split_from_quarter(series: TiltSeries, weights: Weights, steps: int = COARSE_STEPS) -> Iterates:
     """The split from a solution at half the resolution that began at a quarter."""
     coarse = Weights(weights.haadf, 4.0 * weights.tv)
-    problem, state = initial_state(series.binned(), [coarse], SETTINGS, CPU, 1)
+    problem, state = initial_state(binned(series), [coarse], SETTINGS, CPU, 1)
     for _ in range(steps):
         state = step(problem, state)
     problem, state = refined(series, [weights], SETTINGS, CPU, state)

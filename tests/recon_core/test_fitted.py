@@ -10,6 +10,7 @@ from recon_cases import tilt_series
 
 from tomoatlas.phantoms.acquire import project
 from tomoatlas.phantoms.formats import load_tilt_series, save_tilt_series
+from tomoatlas.recon_core.binning import binned
 from tomoatlas.recon_core.contrast import FittedLaw, contrast_of
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.errors import BadInput
@@ -267,4 +268,4 @@ def test_a_film_of_a_series_is_kept_in_its_file_and_on_coarser_grids(tmp_path: o
     series = replace(tilt_series(SIZE), haadf_film=3.0)
     save_tilt_series(f"{tmp_path}/tilts.h5", series)
     assert load_tilt_series(f"{tmp_path}/tilts.h5").haadf_film == 3.0
-    assert series.binned().haadf_vacuum == pytest.approx(4 * series.haadf_vacuum)
+    assert binned(series).haadf_vacuum == pytest.approx(4 * series.haadf_vacuum)

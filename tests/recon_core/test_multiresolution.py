@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from recon_cases import random_volumes, specimen, tilt_series
 
+from tomoatlas.recon_core.binning import binned
 from tomoatlas.recon_core.device import CPU
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.settings import SolverSettings
@@ -29,32 +30,32 @@ def smooth(size: int) -> np.ndarray:
 
 def test_counts_of_four_pixels_add_up() -> None:
     series = tilt_series(16)
-    half = series.binned()
+    half = binned(series)
     assert half.chemical.shape == (4, 5, 8, 8)
     assert half.haadf.sum(dtype=float) == pytest.approx(series.haadf.sum(dtype=float), rel=1e-6)
     assert half.chemical[1, 2, 3, 4] == series.chemical[1, 2, 6:8, 8:10].sum()
     assert half.voxel_size_nm == 2 * series.voxel_size_nm
-    assert replace(series, haadf_scale=None, chemical_scale=None).binned().haadf_scale is None
+    assert binned(replace(series, haadf_scale=None, chemical_scale=None)).haadf_scale is None
 
 
 def test_the_coarse_problem_is_the_fine_one() -> None:
     """Every term of a specimen that both resolve, at the same weights."""
     series, weights = tilt_series(SIZE), Weights(0.3, 0.5)
     fine = fused_problem(series, [weights], SETTINGS)
-    coarse = fused_problem(series.binned(), [Weights(0.3, 4 * 0.5)], SETTINGS)
+    coarse = fused_problem(binned(series), [Weights(0.3, 4 * 0.5)], SETTINGS)
     x, y = smooth(SIZE), smooth(SIZE // 2)
     there, here = (problem.terms(volumes[None]) for problem, volumes in ((coarse, y), (fine, x)))
     assert there.tv[0] == pytest.approx(here.tv[0], rel=0.05)
     pairs = (
         (series, fine.chemistry.expected(x)),
-        (series.binned(), coarse.chemistry.expected(y)),
+        (binned(series), coarse.chemistry.expected(y)),
     )
     sums = [signal.sum((1, 2, 3), dtype=float) for _, signal in pairs]
     np.testing.assert_allclose(sums[0], sums[1], rtol=0.01)
     noise_free = fine.haadf.projector.forward(fine.contrast(x[None]))[0]
-    binned = noise_free.reshape(9, SIZE // 2, 2, SIZE // 2, 2).mean((2, 4)) / 2
+    means = noise_free.reshape(9, SIZE // 2, 2, SIZE // 2, 2).mean((2, 4)) / 2
     seen = coarse.haadf.projector.forward(coarse.contrast(y[None]))[0]
-    assert np.linalg.norm(seen - binned) < 0.03 * np.linalg.norm(binned)
+    assert np.linalg.norm(seen - means) < 0.03 * np.linalg.norm(means)
     shift = np.float32(0.01)
     rise = [
         float(problem.haadf.precision[0])
@@ -129,7 +130,7 @@ def test_fitting_the_haadf_scale_stays_within_the_iterations_allowed(limit: int,
 
 def test_an_odd_edge_is_binned_with_half_a_pixel_of_background_on_both_sides() -> None:
     series = tilt_series(15)
-    coarse = series.binned()
+    coarse = binned(series)
     assert coarse.chemical.shape == (4, 5, 8, 8)
     levels = np.array(series.chemical_background)
     beyond = 31 * levels[:, None]  # pixels beside 15 x 15
@@ -138,14 +139,14 @@ def test_an_odd_edge_is_binned_with_half_a_pixel_of_background_on_both_sides() -
         series.chemical.sum((2, 3), dtype=float) + beyond,
         rtol=1e-5,
     )
-    turned = replace(series, haadf=np.ascontiguousarray(series.haadf[:, ::-1, ::-1])).binned()
+    turned = binned(replace(series, haadf=np.ascontiguousarray(series.haadf[:, ::-1, ::-1])))
     np.testing.assert_allclose(turned.haadf[:, ::-1, ::-1], coarse.haadf, rtol=1e-6)
 
 
 def test_an_odd_edge_is_binned_alone() -> None:
     series = tilt_series(15)
     tall = replace(series, haadf=series.haadf[..., 1:], chemical=series.chemical[..., 1:])
-    coarse = tall.binned()
+    coarse = binned(tall)
     assert coarse.haadf.shape == (9, 8, 7)
     inner = np.array([0.5, 1.0, 0.5]) @ tall.haadf[0, 7:10, 0:2].sum(axis=1)
     assert coarse.haadf[0, 4, 0] == pytest.approx(inner, rel=1e-6)
