@@ -19,10 +19,9 @@ import pandas as pd
 
 from ..phantoms.formats.files import DAMAGE, check_dataset, check_size, created, opened, write_aside
 from ..recon_core.errors import BadInput, printable
-from ..recon_core.toml import toml_tables
+from ..recon_core.toml import toml_tables, toml_text
 from ..sweep.record import StudyFolder
 from ..sweep.study.identity import LATER
-from ..sweep.study.toml import toml_text
 from ..sweep.study.trial import GAMMA, SCORES, Score
 from ..sweep.versions import package_version
 from . import located, shipped_atlas

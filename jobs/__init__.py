@@ -81,8 +81,8 @@ def mistakes(path: Path) -> Iterator[BadInput]:
     ------
     BadInput : as :func:`load_study` would raise it of a file with this mistake alone.
     """
+    from ..recon_core.toml import toml_text
     from ..sweep import study as files_of_studies
-    from ..sweep.study.toml import toml_text
 
     text = path.read_text(encoding="utf-8-sig")
     tables: set[str] = set()

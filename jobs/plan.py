@@ -9,12 +9,11 @@ from typing import Any
 from ..analysis.plan import Limits, Plan, planned
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Method
-from ..recon_core.toml import toml_tables
+from ..recon_core.toml import toml_tables, toml_text
 from ..sweep.estimate import trial_seconds
 from ..sweep.executors import Executor
 from ..sweep.study import Study, Task, parse_study
 from ..sweep.study.identity import EDITIONS
-from ..sweep.study.toml import toml_text
 from ..sweep.study.trial import Trial, TrialResult
 from .workers import Workers, executor_of
 

@@ -19,7 +19,7 @@ from ...phantoms.disturbances import Disturbances
 from ...recon_core.errors import BadInput
 from ...recon_core.methods import Method, Weights
 from ...recon_core.settings import SolverSettings
-from ...recon_core.toml import toml_tables
+from ...recon_core.toml import toml_tables, toml_text
 from ...recon_core.validation import validation_error
 from .axes import Insertion, check_axes, flattened, lenders, put
 from .checks import check_cells, check_kind
@@ -39,7 +39,6 @@ from .tables import (
     StudyTable,
     Table,
 )
-from .toml import toml_text
 from .trial import GAMMA, Cell, Scalar, Scale, Trial, weights_of
 
 MOST_BYTES = 16 << 20

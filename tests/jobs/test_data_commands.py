@@ -26,8 +26,8 @@ from tomoatlas.recon_core import solver as solving
 from tomoatlas.recon_core.methods import Method, Weights
 from tomoatlas.recon_core.result import Reconstruction, Status
 from tomoatlas.recon_core.settings import SolverSettings, newest_settings
+from tomoatlas.recon_core.toml import toml_text
 from tomoatlas.sweep.study.identity import EDITIONS
-from tomoatlas.sweep.study.toml import toml_text
 
 COUNTS = ["--haadf-tilts", "9", "--chemical-tilts", "5"]
 

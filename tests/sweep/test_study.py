@@ -13,10 +13,10 @@ from tomoatlas.phantoms.formats import save_specimen, save_volumes
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
+from tomoatlas.recon_core.toml import toml_text
 from tomoatlas.sweep.search import Search
 from tomoatlas.sweep.study import Study, load_study, parse_study
 from tomoatlas.sweep.study.axes import put
-from tomoatlas.sweep.study.toml import toml_text
 from tomoatlas.sweep.study.trial import weights_named
 
 BASE = """
