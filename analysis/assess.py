@@ -73,6 +73,11 @@ def assess(
     device : what to compute on, or its name.
     say : called with the number of solves done and their total, as they end.
 
+    Returns
+    -------
+    Assessment : how well the volumes explain the data, what is resolved of each element, its
+        expected error, and remarks.
+
     Raises
     ------
     BadInput : volumes of other elements or sizes, or without a record of how they were made.

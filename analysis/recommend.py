@@ -65,6 +65,11 @@ def recommend(
     haadf_snr : of the HAADF images, > 1; None for any.
     size : voxels per edge of the specimen; None for that of the atlas.
 
+    Returns
+    -------
+    Recommendation : weights, the settings they hold for, and the ⟨NRMSE⟩ to expect with the
+        interval that holds nine of ten.
+
     Raises
     ------
     BadInput : a question out of the physical range or far outside the atlas, or an atlas without

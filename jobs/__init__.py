@@ -34,6 +34,10 @@ def load_study(name: str | Path) -> Study:
     ----------
     name : path of a TOML file, or name of a shipped study.
 
+    Returns
+    -------
+    Study : with the defaults of its edition filled in, and every cell checked.
+
     Raises
     ------
     BadInput : neither exists, or the study is invalid.

@@ -14,6 +14,14 @@ import pytest
 
 PACKAGES = ("recon_core", "phantoms", "sweep", "analysis", "jobs")
 ROOT = Path(__file__).parents[1]
+ROOMS = {
+    "recon_core": ("cpu", "projection", "gpu", "metrics", "solver"),
+    "phantoms": ("kinds", "formats"),
+    "sweep": ("study", "record", "executors", "search", "run"),
+    "analysis": ("figures", "report"),
+    "jobs": ("batch", "terminal", "commands"),
+}
+"""The folders of each package: each imports only from those left of it."""
 GPU_FILE = "recon_core/gpu/cupy.py"
 
 
@@ -88,6 +96,42 @@ def test_a_planted_wrong_import_is_found(where: str, line: str, tmp_path: Path) 
         f"def late() -> None:\n    pass\n{line}\n" if line[0] != " " else f"if 1:\n{line}\n"
     )
     assert [found.split(" imports ")[0] for found in wrong_imports(tmp_path)][:1] == [where]
+
+
+def wrong_rooms(root: Path) -> list[str]:
+    """Imports of a folder of a package from one to its right."""
+    return [
+        f"{path.relative_to(root)} imports {name}"
+        for package, rooms in ROOMS.items()
+        for place, room in enumerate(rooms)
+        for path in sources(f"{package}/{room}", root)
+        for name in imported(path, root)
+        if name.split(".")[1:3] in [[package, other] for other in rooms[place + 1 :]]
+    ]
+
+
+def test_rooms_of_a_package_import_only_from_their_left() -> None:
+    for package, rooms in ROOMS.items():
+        folders = {path.relative_to(ROOT / package).parts[0] for path in sources(package)}
+        assert {f for f in folders if not f.endswith(".py")} - {"tomoatlas"} == set(rooms)
+    assert wrong_rooms(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ("recon_core/projection/rays.py", "from ..solver import reconstruct"),
+        ("sweep/executors/mpi/worker.py", "from ...run.scheduler import Scheduler"),
+        ("phantoms/kinds/build.py", "from ..formats.registry import FORMATS"),
+    ],
+)
+def test_a_planted_import_of_a_room_to_the_right_is_found(
+    where: str, line: str, tmp_path: Path
+) -> None:
+    path = tmp_path / where
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{line}\n")
+    assert [found.split(" imports ")[0] for found in wrong_rooms(tmp_path)][:1] == [where]
 
 
 def loaded_at_once(path: Path, modules: Collection[str]) -> Iterator[str]:

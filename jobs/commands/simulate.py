@@ -94,13 +94,11 @@ def phantom(
     usual = SPECIMENS.get(kind).usual if kind is not None else {}
     size = usual.get("size", LOOK if show else None) if size is None else size
     if kind is None or size is None or (out is None and not show):
-        missing = {"KIND": kind, "--size": size, "--out": out}
-        name = next(name for name, value in missing.items() if value is None)
-        raise click.UsageError(f"Missing {name}.", click.get_current_context())
+        raise _missing({"KIND": kind, "--size": size, "--out": out})
     picture = _picture(kind, out) if show else None
-    for path in (out, picture):
-        if path is not None:
-            refuse_existing(path, force)
+    paths = [path for path in (out, picture) if path is not None]
+    for path in paths:
+        refuse_existing(path, force)
     seed = usual.get("seed", 0) if seed is None else seed
     specimen = make_specimen(kind, size, seed, **parameters_of(_completed(kind, settings)))
     if out is not None:
@@ -108,12 +106,17 @@ def phantom(
     if picture is not None:
         _draw(specimen, picture)
     if not quiet:
-        written = " and ".join(str(path) for path in (out, picture) if path is not None)
+        written = " and ".join(map(str, paths))
         elements = ", ".join(specimen.elements)
         click.echo(
             f"{written}: {kind} of {elements}, {size}³ voxels of {specimen.voxel_size_nm:.4g} nm"
         )
     return None
+
+
+def _missing(given: Mapping[str, object]) -> click.UsageError:
+    name = next(name for name, value in given.items() if value is None)
+    return click.UsageError(f"Missing {name}.", click.get_current_context())
 
 
 def _completed(kind: str, settings: tuple[str, ...]) -> tuple[str, ...]:

@@ -75,6 +75,10 @@ def load_specimen(path: str | Path) -> Specimen:
     ----------
     path : of the file.
 
+    Returns
+    -------
+    Specimen : named after the file, where that holds no name.
+
     Raises
     ------
     BadInput : unreadable or incomplete, or no valid :class:`Specimen`.
@@ -309,6 +313,10 @@ def load_tilt_series(path: str | Path) -> TiltSeries:
     Parameters
     ----------
     path : of the file.
+
+    Returns
+    -------
+    TiltSeries : in counts; levels and scales that the file lacks are 0 and None.
 
     Raises
     ------

@@ -57,7 +57,14 @@ class Family:
         return bool(np.abs(self.energies - LINES.get(self.element, -1.0)).min() < FARTHEST)
 
     def template(self, energies: Values, shift: float, width: float) -> Values:
-        """Return counts in channels of one count of all lines together, (energy,)."""
+        """Return counts in channels of one count of all lines together, (energy,).
+
+        Parameters
+        ----------
+        energies : of the channels, keV, ascending.
+        shift : of every line, keV.
+        width : of a line, in times the usual one of its energy.
+        """
         edges = np.gradient(energies)
         found = np.zeros(len(energies))
         for line, weight in zip(self.energies, self.weights, strict=True):

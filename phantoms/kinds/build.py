@@ -14,11 +14,11 @@ from ...recon_core.errors import BadInput, from_os_error
 from ...recon_core.tiltseries import SYMBOLS
 from ...recon_core.toml import toml_tables
 from ...recon_core.validation import validation_error
-from ..arrange import Placed, arrange
 from ..paint import concentrations, paint
 from ..shapes import Shape
 from ..specimen import Specimen
 from . import RESERVED, Parameters, SpecimenKind
+from .arrange import Placed, arrange
 from .bodies import Bodies
 
 MOST_BYTES = 1 << 20

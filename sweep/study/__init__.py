@@ -359,6 +359,10 @@ def parse_study(text: str, source: str | Path = "study", folder: str | Path = ".
     source : name of the text in errors.
     folder : where relative paths of volumes start.
 
+    Returns
+    -------
+    Study : with the defaults of its edition filled in.
+
     Raises
     ------
     BadInput : not TOML, an unknown key, or an impossible value in any cell.

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from tomoatlas.phantoms.arrange import arrange
 from tomoatlas.phantoms.kinds import SPECIMENS, make_specimen
+from tomoatlas.phantoms.kinds.arrange import arrange
 from tomoatlas.phantoms.kinds.bodies import Bodies
 from tomoatlas.phantoms.materials import ATOMS_PER_NM3, material
 from tomoatlas.phantoms.paint import mean_of_cells, paint

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from ..recon_core.errors import BadInput
-from .kinds.bodies import LATTICES, Body, Porous, host_of
-from .shapes import FIELD, PorousEllipsoid, Vector, field_needed
-from .solids import RoundedBox
+from ...recon_core.errors import BadInput
+from ..shapes import FIELD, PorousEllipsoid, Vector, field_needed
+from ..solids import RoundedBox
+from .bodies import LATTICES, Body, Porous, host_of
 
 EDGE = 0.5
 """What :data:`FIELD` is to random bodies and lattices, of bodies at a given place."""
