@@ -131,34 +131,13 @@ class Study(Table):
         for cell in self.cells() if cells is None else cells:
             paths = tuple([path for path, _ in cell.values])
             if paths not in insertions:
-                insertions[paths] = self._insertions(paths)
+                insertions[paths] = _insertions(self, paths)
             try:
                 tables = {name: each.at(cell.values) for name, each in insertions[paths].items()}
             except (ValidationError, BadInput):
-                yield cell, self._validated_at(cell)
+                yield cell, _validated_at(self, cell)
             else:
                 yield cell, bare.model_copy(update=tables)
-
-    def _insertions(self, paths: Sequence[str]) -> dict[str, Insertion]:
-        """What makes each table that cells change."""
-        names = dict.fromkeys(path.partition(".")[0] for path in paths)
-        tables: dict[str, Table] = {name: getattr(self, name) for name in names}
-        data: dict[str, dict[str, Any]] = {
-            name: table.model_dump(mode="json", exclude_none=True) for name, table in tables.items()
-        }
-        if "specimen.kind" in paths:  # another kind has other parameters
-            data["specimen"] = self.specimen.set_apart()
-        return {name: Insertion(name, table, data[name], paths) for name, table in tables.items()}
-
-    def _validated_at(self, cell: Cell) -> Study:
-        """The study of a cell from all of its tables, for an error that names its key."""
-        data = self.tables()
-        data["axes"] = {}
-        if "specimen.kind" in self.axes:  # as above
-            data["specimen"] = self.specimen.set_apart()
-        for path, value in cell.values:
-            put(data, path, value)
-        return _validated(data, None, [path for path, _ in cell.values])
 
     def reduced(self) -> Study:
         """The study of one condition as the cheaper trials of its search see it."""
@@ -260,6 +239,29 @@ class Study(Table):
         """The tables of these names as an identity holds them."""
         parts = (_identifying(name, getattr(self, name).model_dump_json()) for name in names)
         return {name: table for part in parts for name, table in part.items()}
+
+
+def _insertions(study: Study, paths: Sequence[str]) -> dict[str, Insertion]:
+    """What makes each table that cells change."""
+    names = dict.fromkeys(path.partition(".")[0] for path in paths)
+    tables: dict[str, Table] = {name: getattr(study, name) for name in names}
+    data: dict[str, dict[str, Any]] = {
+        name: table.model_dump(mode="json", exclude_none=True) for name, table in tables.items()
+    }
+    if "specimen.kind" in paths:  # another kind has other parameters
+        data["specimen"] = study.specimen.set_apart()
+    return {name: Insertion(name, table, data[name], paths) for name, table in tables.items()}
+
+
+def _validated_at(study: Study, cell: Cell) -> Study:
+    """The study of a cell from all of its tables, for an error that names its key."""
+    data = study.tables()
+    data["axes"] = {}
+    if "specimen.kind" in study.axes:  # as above
+        data["specimen"] = study.specimen.set_apart()
+    for path, value in cell.values:
+        put(data, path, value)
+    return _validated(data, None, [path for path, _ in cell.values])
 
 
 @lru_cache(maxsize=16)
