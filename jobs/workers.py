@@ -333,7 +333,12 @@ def _on_dask(address: str, workers: Workers, count: int) -> Iterator[DaskExecuto
     try:
         from ..sweep.executors.dask import DaskExecutor, connected
     except ImportError as error:
-        accepted = "pip install 'tomoatlas[dask]'"
-        raise BadInput(f"{error}", key="--dask", value=address, accepted=accepted) from error
+        asked = ("--executor", "dask") if workers.dask is None else ("--dask", address)
+        raise BadInput(
+            f"dask is not installed ({error})",
+            key=asked[0],
+            value=asked[1],
+            accepted="pip install 'tomoatlas[dask]'",
+        ) from error
     with connected(address, count) as client:
         yield DaskExecutor(client, request=_wish(workers))

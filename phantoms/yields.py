@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from scipy import constants
 
-from ..recon_core.errors import BadInput
+from ..recon_core.errors import BadInput, needed
 from ..recon_core.tiltseries import atomic_numbers
 
 Values = NDArray[np.float64]
@@ -328,12 +328,7 @@ def _edges(element: str) -> dict[str, Any]:
 
 
 def _xraydb() -> Any:
-    try:
+    instead = "pip install 'tomoatlas[dose]', or acquisition.counts_per_electron"
+    with needed("xraydb", purpose="acquisition.microscope", accepted=instead):
         import xraydb
-    except ImportError as error:
-        raise BadInput(
-            "xraydb is not installed",
-            key="acquisition.microscope",
-            accepted="pip install 'tomoatlas[dose]', or acquisition.counts_per_electron",
-        ) from error
     return xraydb

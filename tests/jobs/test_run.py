@@ -19,13 +19,18 @@ from tomoatlas.sweep.executors.child import CannotStart
 from tomoatlas.sweep.executors.local import InlineExecutor
 
 
+@pytest.mark.parametrize(("option", "value"), [("--dask", "local"), ("--executor", "dask")])
 def test_a_dask_cluster_without_dask_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., BadInput]
+    option: str,
+    value: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Callable[..., BadInput],
 ) -> None:
     monkeypatch.delitem(sys.modules, "tomoatlas.sweep.executors.dask", raising=False)
     monkeypatch.setitem(sys.modules, "distributed", None)
-    error = refusal("run", "quickstart", "--out", tmp_path / "run", "--dask", "local")
-    assert (error.key, error.value) == ("--dask", "local")
+    error = refusal("run", "quickstart", "--out", tmp_path / "run", option, value)
+    assert (error.key, error.value) == (option, value)
     assert "tomoatlas[dask]" in str(error.accepted)
     assert not (tmp_path / "run").exists()
 
