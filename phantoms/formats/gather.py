@@ -30,6 +30,7 @@ GIVEN = "given"  # where angles are from that a person says
 ALIKE = 0.1  # degrees: a stage comes back to a tilt as near as this
 NEVER_TILTED = 3  # images at one tilt: repeats, but no series
 MOST_MISSING = 0.5  # share of pixels without a number
+SIXTEEN_BITS, FEWER_LEAPS = 65536, 0.1
 STEADIER = 0.9  # variation of the profile along the axis over that across it, to tell the two apart
 
 
@@ -84,7 +85,8 @@ def gather(channels: Iterable[Channel], choices: Choices) -> Gathered:
     """
     notes: list[str] = []
     stacks = [_stack(*one, choices, notes) for one in _by_name(list(channels), notes).items()]
-    stacks = [_sorted(_fold_noted(_in_degrees(stack, notes), notes)) for stack in stacks]
+    stacks = [_unwrapped(_in_degrees(stack, notes), notes) for stack in stacks]
+    stacks = [_sorted(_fold_noted(stack, notes)) for stack in stacks]
     rows = tuple(_row(stack) for stack in stacks)
     haadf = [stack for stack in stacks if stack.name == HAADF]
     maps = [stack for stack in stacks if stack.name != HAADF]
@@ -232,6 +234,22 @@ def _in_degrees(stack: Stack, notes: list[str]) -> Stack:
         return stack
     add_note(notes, f"{stack.name}: angles within ±{largest:.2f} taken for radians")
     return replace(stack, angles=tuple(float(np.rad2deg(a)) for a in stack.angles))
+
+
+def _unwrapped(stack: Stack, notes: list[str]) -> Stack:
+    """Undo what signed integers of 16 bits make of unsigned values: those above 32767 negative."""
+    images = stack.images
+    half = SIXTEEN_BITS / 2
+    low, high = float(images.min(initial=0)), float(images.max(initial=0))
+    if not (-half <= low < -half / 2 and half / 2 < high < half):
+        return stack
+    unsigned = np.where(images < 0, images + np.float32(SIXTEEN_BITS), images)
+    # where values wrap, neighbours lie half the range apart
+    as_read, instead = (int((np.abs(np.diff(v)) > half).sum()) for v in (images, unsigned))
+    if not as_read or instead > FEWER_LEAPS * as_read:
+        return stack
+    add_note(notes, f"{stack.name}: values above 32767 were read as negative, taken as unsigned")
+    return replace(stack, images=unsigned)
 
 
 def _fold_noted(stack: Stack, notes: list[str]) -> Stack:

@@ -238,6 +238,18 @@ def test_angles_of_another_stack_beside_a_file_are_named(tmp_path: Path) -> None
     assert refused.value.accepted == "5 angles, or --angles"
 
 
+def test_unsigned_values_of_a_signed_file(tmp_path: Path) -> None:
+    y, x = np.mgrid[:24, :20]
+    bump = np.exp(-((y - 12) ** 2 + (x - 10) ** 2) / 40)
+    true = np.stack([500 + 60000 * bump + 10 * t for t in range(5)]).astype(np.uint16)
+    found = both(true.view(np.int16), np.ones((5, 24, 20), np.uint8))
+    assert np.array_equal(found.series.haadf, true)
+    assert any("unsigned" in note for note in found.notes)
+    # small values about a subtracted background are negative indeed
+    around = (true.astype(np.int32) // 4 - 300).astype(np.int16)
+    assert not any("unsigned" in note for note in both(around, np.ones((5, 24, 20))).notes)
+
+
 def test_repeats_of_a_tilt_are_those_of_each_element() -> None:
     angles = (-20.0, -20.0, 0.0, 20.0, 40.0)
     path, images = Path("a.mrc"), IMAGES.astype(np.float32)
