@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from . import FilePath, force_option, json_option, out_option, quiet_option, ref
 if TYPE_CHECKING:
     from ...recon_core.alignment import Alignment
     from ...recon_core.geometry import Placement
+    from ...recon_core.inspection import Verdict
     from ...recon_core.tiltseries import TiltSeries
 
 
@@ -167,7 +169,8 @@ def inspect(
 
     Each line is good, doubtful or bad, and ends with what mends it. --fix masks bad pixels and
     tilts, which a reconstruction then leaves out, and sets vacuum levels that are not given or that
-    vacuum in view contradicts; no count is changed. With -q only what is not good is printed.
+    vacuum in view contradicts; no count is changed. The verdicts are of TILTS.h5; a last line says
+    what was mended and what is still doubtful or bad. With -q only what is not good is printed.
     """
     from ...phantoms.formats import load_tilt_series, save_tilt_series
     from ...recon_core.inspection import GOOD, mended
@@ -183,16 +186,43 @@ def inspect(
         replace(verdict, remedy=verdict.remedy.replace("TILTS.h5", str(tilts)))
         for verdict in judge(series)
     ]
+    fixed = mended(series) if fix else None
+    after = None if fixed is None else judge(fixed)
     if as_json:
-        click.echo(json.dumps([asdict(verdict) for verdict in verdicts]))
+        click.echo(json.dumps(_rows(verdicts, after)))
     else:
         for verdict in verdicts:
             if not (quiet and verdict.verdict == GOOD):
                 click.echo(verdict)
-    if fix:
-        save_tilt_series(out, mended(series), overwrite=force)
+    if fixed is not None and after is not None:
+        save_tilt_series(out, fixed, overwrite=force)
         if not (quiet or as_json):
-            click.echo(out)
+            click.echo(f"{out}: {_outcome(verdicts, after)}")
+
+
+def _rows(before: Sequence[Verdict], after: Sequence[Verdict] | None) -> list[dict[str, str]]:
+    """Verdicts as plain values; of a series that is mended also what they are afterwards."""
+    rows = [asdict(verdict) for verdict in before]
+    if after is None:
+        return rows
+    became = {verdict.name: verdict.verdict for verdict in after}
+    known = {verdict.name for verdict in before}
+    # a check says nothing of what is good
+    rows += [asdict(v) | {"verdict": "good"} for v in after if v.name not in known]
+    return [row | {"after": became.get(row["name"], "good")} for row in rows]
+
+
+def _outcome(before: Sequence[Verdict], after: Sequence[Verdict]) -> str:
+    """What was mended, and what is still doubtful or bad."""
+    left = [verdict for verdict in after if verdict.verdict != "good"]
+    still = {verdict.name for verdict in left}
+    was = [verdict.name for verdict in before if verdict.verdict != "good"]
+    gone = dict.fromkeys(name for name in was if name not in still)
+    parts = [f"mended: {', '.join(gone)}" if gone else "nothing was mended"]
+    for kind in ("doubtful", "bad"):
+        names = dict.fromkeys(verdict.name for verdict in left if verdict.verdict == kind)
+        parts += [f"still {kind}: {', '.join(names)}"] if names else []
+    return "; ".join(parts if still else [*parts, "nothing is doubtful"])
 
 
 @click.command()

@@ -86,6 +86,7 @@ def test_inspect_names_what_is_bad_and_fixes_it(tilts, tmp_path, capsys):
     found = {v["name"]: v for v in json.loads(capsys.readouterr().out)}
     assert found["pixels of HAADF"]["verdict"] == "bad"
     assert f"inspect {spoiled} --fix" in found["pixels of HAADF"]["remedy"]
+    assert found["pixels of HAADF"]["after"] == "good"
     mended = load_tilt_series(fixed)
     np.testing.assert_array_equal(mended.haadf, haadf)
     assert not mended.haadf_mask.array()[2, 5, 6]
@@ -93,3 +94,23 @@ def test_inspect_names_what_is_bad_and_fixes_it(tilts, tmp_path, capsys):
     assert main(["inspect", str(fixed), "-q"]) == 0
     assert "pixels of HAADF" not in capsys.readouterr().out
     assert main(["inspect", str(tilts), "--out", str(fixed)]) == 2
+
+
+def test_inspect_says_what_a_fix_mended_and_what_it_left(tilts, tmp_path, capsys):
+    series = load_tilt_series(tilts)
+    haadf = np.roll(series.haadf, np.arange(9) % 3 * 2, axis=1)
+    haadf[2, 5, 6] = 1e6
+    spoiled, fixed = tmp_path / "spoiled.h5", tmp_path / "fixed.h5"
+    save_tilt_series(spoiled, replace(series, haadf=haadf))
+    assert main(["inspect", str(spoiled), "--fix", "--out", str(fixed)]) == 0
+    assert "pixels of HAADF" in (said := capsys.readouterr().out.splitlines()[-1])
+    assert said.startswith(f"{fixed}: mended: pixels of HAADF")
+    mending, _, left = said.partition(";")
+    assert main(["inspect", str(fixed), "--json"]) == 0
+    after = json.loads(capsys.readouterr().out)
+    assert {v["name"] for v in after if v["verdict"] != "good"}
+    for verdict in after:
+        assert (verdict["verdict"] != "good") == (verdict["name"] in left)
+        assert "after" not in verdict
+    assert main(["inspect", str(fixed), "--fix", "--force", "--out", str(tmp_path / "2.h5")]) == 0
+    assert "nothing was mended" in capsys.readouterr().out.splitlines()[-1]
