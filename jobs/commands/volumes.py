@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ...recon_core.errors import BadInput
 from . import FilePath, force_option, json_option, quiet_option, refuse_existing
 
 DISPLACED = 0.25  # voxels from the truth that are said
@@ -28,7 +29,13 @@ def evaluate(recon: Path, specimen: Path, as_json: bool, quiet: bool) -> None:
     stoichiometry of every oxide. With -q only the mean NRMSE is printed.
     """
     from ...analysis.scores import evaluate_files
+    from ...phantoms.formats import is_swapped
 
+    if is_swapped(recon, specimen):
+        accepted = f"tomoatlas evaluate {specimen} {recon}"
+        raise BadInput(
+            "reconstruction and truth are swapped", key="RECON.h5", value=str(recon), accepted=accepted
+        )
     # All scores at once; the options choose only how they are printed.
     scores = evaluate_files(recon, specimen)
     if as_json:

@@ -221,6 +221,25 @@ def load_facts(path: str | Path) -> Mapping[str, object]:
     return _read_volumes(Path(path)).facts
 
 
+def is_swapped(recon: str | Path, truth: str | Path) -> bool:
+    """Whether a reconstruction was certainly given as the truth of a specimen.
+
+    Parameters
+    ----------
+    recon : file of volumes that are to be scored.
+    truth : file of volumes that they are to be scored against.
+
+    Returns
+    -------
+    bool : True where the truth has the record of a reconstruction, and the other file the name of
+        a specimen and no record. Volumes without either, as of other programs, may be both.
+    """
+    if "method" not in load_facts(truth):
+        return False
+    content = _read_volumes(Path(recon))
+    return content.name is not None and not content.facts
+
+
 def load_reconstruction(path: str | Path) -> Reconstruction:
     """Read a reconstruction with the record of how it was made.
 

@@ -337,6 +337,22 @@ def test_volumes_beside_the_truth_are_scored_with_the_truth_moved_there(specimen
     assert "note" not in capsys.readouterr().out
 
 
+def test_truth_and_reconstruction_swapped_are_refused_where_it_is_certain(
+    specimen, tmp_path, refusal, capsys
+):
+    truth, solved, other = load_specimen(specimen), tmp_path / "r.h5", tmp_path / "other.h5"
+    made = {"method": "fused", "status": "converged"}
+    save_volumes(solved, truth.volumes, truth.elements, truth.voxel_size_nm, made)
+    save_volumes(other, truth.volumes, truth.elements, truth.voxel_size_nm)
+    error = refusal("evaluate", specimen, solved)
+    assert error.key == "RECON.h5"
+    assert error.accepted == f"tomoatlas evaluate {solved} {specimen}"
+    # volumes of another program may be held against a reconstruction, and two of them together
+    for pair in ((solved, specimen), (other, solved), (solved, solved)):
+        assert main(["evaluate", *map(str, pair), "-q"]) == 0
+    assert "swapped" not in capsys.readouterr().err
+
+
 def test_a_description_in_place_of_volumes_is_named(tmp_path, capsys):
     (tmp_path / "rod.toml").write_text("[specimen]\n", encoding="utf-8")
     counts = ["--haadf-tilts", "9", "--chemical-tilts", "5"]
