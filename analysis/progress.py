@@ -134,6 +134,7 @@ class Progress:
     cells : cells of the study.
     cells_done : cells whose planned trials have all ended.
     planned : trials planned, as far as is known.
+    estimated : whether ``planned`` may still move, as a search over many cells ends by itself.
     done : trials that have ended.
     ok : trials that ended with a score.
     failures : class of failure → count.
@@ -146,6 +147,7 @@ class Progress:
     cells: int
     cells_done: int
     planned: int
+    estimated: bool
     done: int
     ok: int
     failures: dict[str, int]
@@ -157,6 +159,11 @@ class Progress:
     def complete(self) -> bool:
         """Whether every planned trial has ended, successfully or not."""
         return self.done >= self.planned
+
+    @property
+    def counted(self) -> str:
+        """Trials ended, of those planned, in words."""
+        return f"{self.done} of {'about ' if self.estimated else ''}{self.planned}"
 
     @property
     def device_hours(self) -> float:
@@ -177,10 +184,13 @@ def progress(
     """
     planned = planned_trials(trials, study) if planned is None else planned
     cells, good = len(study.cells()), are_good(trials, reduced=True)
+    total = sum(int(counts.sum()) for counts in planned.values())
+    by_itself = study.search.strategy is not Strategy.PER_CELL
     return Progress(
         cells=cells,
         cells_done=int((trials_left(trials, study, planned) == 0).sum()),
-        planned=sum(int(counts.sum()) for counts in planned.values()),
+        planned=total,
+        estimated=by_itself and len(trials) < total,
         done=len(trials),
         ok=int(good.sum()),
         failures=failures_by_class(trials),

@@ -100,7 +100,7 @@ def _commands(folder: Path) -> list[tuple[str, str]]:
 
 def _partial(state: Progress) -> str:
     return (
-        f"Partial: {state.done} of {state.planned} trials have ended, "
+        f"Partial: {state.counted} trials have ended, "
         f"{state.cells_done} of {state.cells} cells are complete. Values can still improve."
     )
 
@@ -119,7 +119,7 @@ def _facts(study: Study, state: Progress, trials: pd.DataFrame) -> dict[str, str
         "specimen": Path(specimen.kind).name + size,
         "axes": axes or "none (one cell)",
         "cells": str(state.cells),
-        "trials ended": f"{state.done} of {state.planned}, {state.ok} good",
+        "trials ended": f"{state.counted}, {state.ok} good",
         "device-hours": f"{state.device_hours:.3f}",
         "last trial started": str(started.max())[:19] if len(started) else "none yet",
     }

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,7 +264,7 @@ def _advice(facts: Mapping[str, Any]) -> str:
     sentences = [
         f"Take {facts['haadf_tilts']} HAADF images and {facts['chemical_tilts']} chemical maps, "
         f"and give HAADF {facts['haadf_share']:.0%} of {dose_label(facts['dose_e_per_A2'])} e/Å².",
-        f"Of what was tried, {' and '.join(facts['edges'])}." if facts["edges"] else "",
+        edges_text(facts["edges"]),
         f"Expect a mean NRMSE of {facts['nrmse']:.3f} ({low:.3f} to {high:.3f} in nine of ten "
         f"specimens), reconstructed with haadf {facts['haadf']:.3g} and tv {facts['tv']:.3g}.",
         _reached(facts),
@@ -275,6 +275,19 @@ def _advice(facts: Mapping[str, Any]) -> str:
         else "Neither more dose nor a wider range of tilts would help.",
     ]
     return " ".join(filter(None, sentences))
+
+
+def edges_text(edges: Sequence[str]) -> str:
+    """A sentence on what of a choice is the least or the most that was tried.
+
+    Parameters
+    ----------
+    edges : what is, in words; none gives no sentence.
+    """
+    if not edges:
+        return ""
+    *others, last = edges
+    return f"Of what was tried, {', '.join(others)}{' and ' if others else ''}{last}."
 
 
 def _rows(facts: Mapping[str, Any]) -> list[str]:

@@ -34,7 +34,10 @@ def evaluate(recon: Path, specimen: Path, as_json: bool, quiet: bool) -> None:
     if is_swapped(recon, specimen):
         accepted = f"tomoatlas evaluate {specimen} {recon}"
         raise BadInput(
-            "reconstruction and truth are swapped", key="RECON.h5", value=str(recon), accepted=accepted
+            "reconstruction and truth are swapped",
+            key="RECON.h5",
+            value=str(recon),
+            accepted=accepted,
         )
     # All scores at once; the options choose only how they are printed.
     scores = evaluate_files(recon, specimen)

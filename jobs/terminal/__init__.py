@@ -15,7 +15,7 @@ from typing import Protocol, TextIO
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ...analysis.progress import duration
 from ...sweep.study.trial import Trial, TrialResult, TrialStatus
@@ -49,16 +49,18 @@ class Display(Protocol):
         """Called once, when the run is over."""
 
 
-def display(quiet: bool) -> Display:
+def display(quiet: bool, estimated: bool = False) -> Display:
     """The display that fits where the output goes.
 
     Parameters
     ----------
     quiet : whether to show nothing.
+    estimated : whether the search ends by itself, so that nobody knows how many trials it makes.
     """
     if quiet:
         return Silent()
-    return SafeDisplay(Bar() if Console().is_terminal else Lines())
+    kind = Bar if Console().is_terminal else Lines
+    return SafeDisplay(kind(estimated=estimated))
 
 
 def say(line: str, err: bool = False) -> None:
@@ -128,34 +130,46 @@ class SafeDisplay:
 
 
 class Bar:
-    """A progress bar with the number of failures so far."""
+    """A progress bar with the number of failures so far.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    estimated : whether the number of trials is.
+    """
+
+    def __init__(self, estimated: bool = False) -> None:
         columns = (
-            TextColumn("trials"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[failed]}"),
         )
         self._progress = Progress(*columns)
-        self._task = self._progress.add_task("", start=False, failed="")
-        self._failed = 0
+        self._task = self._progress.add_task("", start=False, count="", failed="")
+        self._done = self._total = self._failed = 0
+        self._estimated = estimated
 
     def start(self, done: int, total: int) -> None:
         """Draw the bar."""
-        self._progress.update(self._task, total=total, completed=done)
+        self._done, self._total = done, total
+        self._progress.update(self._task, total=total, completed=done, count=self._count())
         self._progress.start_task(self._task)
         self._progress.start()
 
     def result(self, trial: Trial, result: TrialResult) -> None:  # noqa: ARG002
         """Advance it by one trial."""
+        self._done += 1
         self._failed += result.status is not TrialStatus.OK
         failed = f"{self._failed} failed" if self._failed else ""
-        task = self._progress.tasks[self._task]
-        # A search may take more trials than were expected.
-        total = max(task.total or 0, task.completed + 1)
-        self._progress.update(self._task, advance=1, total=total, failed=failed)
+        total = max(self._total, self._done)
+        self._progress.update(
+            self._task, completed=self._done, total=total, count=self._count(), failed=failed
+        )
+
+    def _count(self) -> str:
+        more = self._done - self._total
+        beyond = f", {more} more than expected" if more > 0 else ""
+        return f"{_counted(self._done, self._total, self._estimated)}{beyond}"
 
     def stop(self) -> None:
         """Leave the bar as it stands."""
@@ -169,10 +183,13 @@ class Lines:
     Parameters
     ----------
     clock : monotonic time in seconds.
+    estimated : whether the number of trials is.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, estimated: bool = False
+    ) -> None:
+        self._clock, self._estimated = clock, estimated
         self._done = self._total = self._failed = 0
         # The first result is shown at once.
         self._last = -LINE_EVERY_S
@@ -185,7 +202,7 @@ class Lines:
         self._began = self._clock()
         self._first: tuple[int, float] | None = None
         resumed = f", {done} from earlier runs" if done else ""
-        click.echo(f"{total} trials{resumed}")
+        click.echo(f"{'about ' if self._estimated else ''}{total} trials{resumed}")
 
     def result(self, trial: Trial, result: TrialResult) -> None:
         """Print the state, if the last line is old enough."""
@@ -200,9 +217,8 @@ class Lines:
         self._last = now
         score = f"NRMSE {result.nrmse:.3f}" if result.status is TrialStatus.OK else result.status
         failed = f", {self._failed} failed" if self._failed else ""
-        of = f"/{self._total}" if self._done <= self._total else ""
-        done = f"{self._done}{of} trials{failed}{self._when(now)}"
-        click.echo(f"{done}; last: {trial.method} {score}")
+        done = _counted(self._done, self._total, self._estimated)
+        click.echo(f"{done}{failed}{self._when(now)}; last: {trial.method} {score}")
 
     def _when(self, now: float) -> str:
         """Time left, from the trials after the first: before it ended, loops may have been
@@ -221,6 +237,13 @@ class Lines:
 
     def stop(self) -> None:
         """Print nothing: the last result already has its line."""
+
+
+def _counted(done: int, total: int, estimated: bool) -> str:
+    """Trials ended, of all; a search that ends by itself may take more than were expected."""
+    if done > total:
+        return f"{done} trials"
+    return f"{done} of about {total} trials" if estimated else f"{done}/{total} trials"
 
 
 class SolveProgress:

@@ -109,7 +109,12 @@ def status_facts(folder: Path, reader: JournalReader) -> dict[str, Any]:
     return {
         "name": study.study.name,
         "complete": state.complete,
-        "trials": {"planned": state.planned, "done": state.done, "ok": state.ok},
+        "trials": {
+            "planned": state.planned,
+            "estimated": state.estimated,
+            "done": state.done,
+            "ok": state.ok,
+        },
         "cells": {"planned": state.cells, "done": state.cells_done},
         "failures": state.failures,
         "solver": state.solver,
@@ -135,9 +140,10 @@ def status_text(facts: dict[str, Any]) -> str:
     facts : result of :func:`status_facts`.
     """
     trials, cells, left = facts["trials"], facts["cells"], facts["device_seconds_left"]
+    about = "about " if trials["estimated"] else ""
     lines = [
         f"{facts['name']}: {'complete' if facts['complete'] else 'unfinished'}",
-        f"trials         {trials['done']} of {trials['planned']} ({trials['ok']} ok)",
+        f"trials         {trials['done']} of {about}{trials['planned']} ({trials['ok']} ok)",
         f"cells          {cells['done']} of {cells['planned']}",
         f"device-hours   {facts['device_hours']:.3f}",
         f"time left      {'unknown' if left is None else duration(left) + ' of one device'}",

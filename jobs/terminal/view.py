@@ -114,7 +114,7 @@ def plain_line(shown: StudyView) -> str:
     shown : the state.
     """
     state, best = shown.state, shown.best
-    parts = [f"{state.done}/{state.planned} trials", *_failed(state.failures)]
+    parts = [f"{state.counted} trials", *_failed(state.failures)]
     parts += [f"{state.device_hours:.3f} device-hours", _when(shown)]
     if best is not None:
         parts.append(f"best {_scores(shown, best)}")
@@ -174,7 +174,7 @@ def _bar(state: Progress) -> Table:
         complete_style=_BLUE,
         finished_style=_BLUE,
     )
-    row.add_row(bar, f"{state.done} of {state.planned} trials, {share} %")
+    row.add_row(bar, f"{state.counted} trials, {share} %")
     return row
 
 

@@ -210,4 +210,7 @@ def test_the_sentence_says_what_lies_at_the_edge_of_what_was_tried(found) -> Non
     edged = replace(found, edges=("maps are the fewest", "HAADF's share is the lowest"))
     said = "Of what was tried, maps are the fewest and HAADF's share is the lowest."
     assert said in plan_text(plan_facts(edged))
+    three = replace(found, edges=("the dose is the highest", *edged.edges))
+    said = said.replace("tried,", "tried, the dose is the highest,")
+    assert said in plan_text(plan_facts(three))
     assert "Of what was tried" not in plan_text(plan_facts(replace(found, edges=())))

@@ -39,6 +39,7 @@ def _bowl(study, trial, device="cpu"):
 def test_a_finished_study(folder, study):
     state = progress(load_trials(folder), study)
     assert state.complete
+    assert state.counted == "90 of 90"
     assert (state.planned, state.done, state.ok) == (90, 90, 90)
     assert (state.cells, state.cells_done) == (9, 9)
     assert state.device_seconds == {"fused": 90, "chemistry-tv": 54, "ml": 18, "ml-stopped": 18}
@@ -130,4 +131,6 @@ def test_a_search_over_many_cells_is_complete_when_it_has_ended(tmp_path):
     journal = tmp_path / "trials.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]))
-    assert not progress(load_trials(tmp_path), study).complete
+    shortened = progress(load_trials(tmp_path), study)
+    assert not shortened.complete
+    assert shortened.counted.startswith(f"{summary.done - 1} of about ")

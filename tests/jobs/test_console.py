@@ -65,7 +65,18 @@ def test_the_bar_grows_with_trials_that_nobody_expected(capsys):
     bar.result(TRIAL, GOOD)
     bar.result(TRIAL, GOOD)
     bar.stop()
-    assert "2/2" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "2 trials, 1 more than expected" in out
+    assert "2/2" not in out
+
+
+@pytest.mark.parametrize("kind", [Bar, Lines])
+def test_a_total_that_is_an_estimate_is_called_one(kind, capsys):
+    shown = kind(estimated=True)
+    shown.start(0, 33)
+    shown.result(TRIAL, GOOD)
+    shown.stop()
+    assert "1 of about 33 trials" in capsys.readouterr().out
 
 
 def test_the_bar_counts(capsys):

@@ -207,8 +207,8 @@ def test_a_log_gets_plain_lines_until_the_study_is_complete(mapped, tmp_path):
     said = file.getvalue().splitlines()
     assert pauses == [60.0] * 4
     finals = [sum(is_final(json.loads(line)) for line in lines[:n]) for n in (10, 100, 200, 300)]
-    shown = [line.split("  ")[1].split(" ")[0] for line in said]
-    assert shown == [f"{done}/320" for done in (*finals, 320)]
+    shown = [line.split("  ")[1].split(" trials")[0] for line in said]
+    assert shown == [f"{done} of 320" for done in (*finals, 320)]
     assert "complete, best NRMSE 0.210" in said[-1]
     assert "\x1b" not in file.getvalue()
 
