@@ -123,7 +123,7 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     figure, ax, below = _with_strips(grid, len(strips))
     error, scattered = _error(page)
     colours = draw_map(ax, grid, norm, error=error, text=_on_its_side_of(accuracy))
-    notes = [f"ticks on the contour point to {NRMSE} ≤ {accuracy:g}"] * draw_contour(
+    notes = [f"ticks on the line point to {NRMSE} ≤ {accuracy:g}"] * draw_contour(
         ax, grid.values, accuracy
     )
     if (grid.rows, grid.cols) == (HAADF_TILTS, CHEMICAL_TILTS):
@@ -133,11 +133,12 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
         draw_strips(below, strips, grid, norm)
         ax.set_xlabel("")
         ax.tick_params(labelbottom=False)
-    ax.set_title(titled("Fused HAADF + chemistry", page))
+    title, *more = titled("Fused HAADF + chemistry", page).split("\n")
+    ax.set_title("\n".join(filter(None, (title, "; ".join(more)))))
     if notes:
-        # a small map is narrow, and its title no wider
-        said = fill("; ".join(notes), max(45, 10 * len(grid.col_values)))
-        ax.set_title("\n".join([ax.get_title(), said]), fontsize=10)
+        # as wide as the figure, whose letters of this size stand about 16 to an inch
+        width = round(16 * figure.get_figwidth())
+        figure.supxlabel("\n".join(fill(note, width) for note in notes), fontsize=8)
     panels = [ax] if below is None else [ax, below]
     _plain(add_colourbar(figure, colours, panels, NRMSE), norm)
     return figure

@@ -184,9 +184,11 @@ def test_outline_separates_good_from_bad_and_not_from_unknown():
     assert not draw_contour(ax, np.full((2, 2), 0.3), 0.4)
 
 
-def test_title_names_the_outline_only_where_there_is_one():
-    assert "0.4" in nrmse_figure(page_of()).axes[0].get_title()
-    assert "0.1" not in nrmse_figure(page_of(), accuracy=0.1).axes[0].get_title()
+def test_the_caption_names_the_outline_only_where_there_is_one():
+    for accuracy, named in ((0.4, True), (0.1, False)):
+        figure = nrmse_figure(page_of(), accuracy)
+        assert (f"≤ {accuracy}" in figure.get_supxlabel()) == named
+        assert len(figure.axes[0].get_title().splitlines()) <= 2
 
 
 def test_four_methods_share_one_scale():
