@@ -439,6 +439,9 @@ def test_of_doses_the_least_counts_first_and_what_is_held_is_named(visit, folder
     assert "dose (e/Å²) 100, chemical tilts 5, HAADF tilts 9" in said
     assert "With dose (e/Å²) 1000 instead: " in said
     assert "All at specimen seed 0." in said
+    sigma = page.evaluate("number(quantity('nrmse_specimen').values[byCost()[0]], 2)")
+    assert f" ± {sigma}. With " in said
+    assert said.endswith("±: one deviation over specimens.")
     assert page.locator("text=Chemistry + TV").count() == 0
 
 

@@ -7,10 +7,19 @@ const COSTS = ["dose_e_per_A2", "chemical_tilts", "haadf_tilts"]
 
 const fused = quantity("nrmse");
 
-/** An NRMSE of the fused method with its deviation over seeds, if the study repeats its noise. */
+/** Deviations of the NRMSE, where axes of seeds repeat a condition, and what they are over. */
+const SCATTERS = [["nrmse_noise", "noise"], ["nrmse_specimen", "specimens"]];
+
+/** The deviations that are known of a cell. */
+const scattersOf = (cell) => SCATTERS.flatMap(([key, over]) => {
+  const sigma = quantity(key)?.values[cell];
+  return sigma == null ? [] : [{ sigma, over }];
+});
+
+/** An NRMSE of the fused method with its deviation over seeds, if the study repeats conditions. */
 function withError(cell) {
-  const sigma = quantity("nrmse_noise")?.values[cell];
-  return `${fixedPoint(fused.values[cell])}${sigma == null ? "" : ` ± ${number(sigma, 2)}`}`;
+  const found = scattersOf(cell), sigma = Math.hypot(...found.map((each) => each.sigma));
+  return `${fixedPoint(fused.values[cell])}${found.length ? ` ± ${number(sigma, 2)}` : ""}`;
 }
 
 /** Cells that differ from the chosen one in nothing but what they cost, the cheapest first. */
@@ -53,8 +62,9 @@ function answer() {
   const best = cells.reduce((a, b) => (fused.values[b] < fused.values[a] ? b : a));
   const cell = least ?? best;
   const head = least == null ? `No cell reaches an NRMSE of ${state.accuracy}; the best, ` : `The least that reaches an NRMSE of ${state.accuracy}: `;
-  const alone = quantity("nrmse_noise")?.values[cell] == null ? " One realisation of noise: no error bar." : "";
-  box.textContent = `${head}${costText(cell)}, with ${withError(cell)}. ${COSTS.flatMap((axis) => moreOf(axis, cell)).map((text) => `With ${text}.`).join(" ")}${heldText()}${alone}`;
+  const over = scattersOf(cell).map((each) => each.over).join(" and ");
+  const errors = over ? ` ±: one deviation over ${over}.` : " One specimen and one realisation of noise: no error bar.";
+  box.textContent = `${head}${costText(cell)}, with ${withError(cell)}. ${COSTS.flatMap((axis) => moreOf(axis, cell)).map((text) => `With ${text}.`).join(" ")}${heldText()}${errors}`;
   box.hidden = false;
 }
 
