@@ -138,16 +138,17 @@ def read_signals(path: Path) -> list[dict[str, Any]]:
 def _quiet() -> Iterator[None]:
     """Keep readers from saying on the terminal what they do not know of a file, or left open."""
     loggers = [logging.getLogger(name) for name in ("rsciio", "RosettaSciIO", "tifffile")]
-    silent = [logger.disabled for logger in loggers]
+    levels = [logger.level for logger in loggers]
     try:
+        # those below them, one a reader, take their level; that a logger is disabled they do not
         for logger in loggers:
-            logger.disabled = True
+            logger.setLevel(logging.CRITICAL + 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, was in zip(loggers, silent, strict=True):
-            logger.disabled = was
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _reason(path: Path, faults: list[Exception]) -> str:
