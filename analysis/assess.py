@@ -1,7 +1,8 @@
 """How far to trust a reconstruction whose truth is not known.
 
-Six solves besides the one that is judged: of counts of which a part is held out, fused and without
-HAADF, of two halves of the counts, and of a simulation of which the reconstruction is the truth.
+Seven solves besides the one that is judged: of counts of which a part is held out, fused and
+without HAADF, of two halves of the counts, and of two simulations of which the reconstruction is
+the truth, as it lies and turned.
 Each number says what it cannot see: halves share the bias of TV and the missing wedge, a
 self-simulation the error of the model.
 """
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..recon_core.checks import check_series
+from ..recon_core.checks import Finding, check_series
 from ..recon_core.device import CPU, Device
 from ..recon_core.errors import BadInput
 from ..recon_core.gpu import device_named
@@ -39,18 +40,19 @@ from ..recon_core.tiltseries import TiltSeries
 from .trust import Assessment, ElementTrust, doubts, rms
 from .weights import (
     HELD_OUT,
-    OPTIMISM,
     Count,
     Say,
     Solver,
+    expected_nrmse,
     held_out_deviances,
     self_simulated,
+    turned,
 )
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
 
-SOLVES = 6
+SOLVES = 7
 STRONGER = 1.5  # chemistry + TV is judged at the TV weight and at this times it: HAADF regularises
 HALF_ANGLE = 30.0  # degrees, of the cone about an axis
 SMOOTH = 1.0  # voxels over which errors are averaged
@@ -118,7 +120,7 @@ def assess(
     scaled = series.chemical_scale is not None
     elements = tuple(_elements(found, known, expected, gains, scores, scaled))
     found = replace(found, elements=elements)
-    return replace(found, findings=(*doubts(found), *check_series(series)))
+    return replace(found, findings=(*doubts(found), *judge.of_data(series)))
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,11 @@ class _Judge:
     def again(self, series: TiltSeries) -> Reconstruction:
         """Solve as the judged one was."""
         return self.solver.solved(series, self.weights)
+
+    def of_data(self, series: TiltSeries) -> Iterator[Finding]:
+        """Doubts about the data; the unit of HAADF is none where weights do not depend on it."""
+        free = self.solver.settings.noise != "counts"
+        yield from (f for f in check_series(series) if not (free and f.kind == "unit"))
 
     def held_out(self, series: TiltSeries) -> tuple[tuple[float, float], Values]:
         """Gain of fused over chemistry + TV with its error, of all counts and by element."""
@@ -181,9 +188,16 @@ class _Judge:
         found = solved.volumes
         known, law = as_solved(twin, solved, settings, device)
         moves, _ = _of_haadf(known.filled(), expected_counts(known, found, law))
-        scores = [score / OPTIMISM for score in nrmse_by_element(found, truth)]
+        pairs = zip(nrmse_by_element(found, truth), self._across(series), strict=True)
+        scores = [expected_nrmse(*pair) for pair in pairs]
         errors = [_relative(v, t) for v, t in zip(found, truth, strict=True)]
         return scores, np.stack(errors), rms(moves)
+
+    def _across(self, series: TiltSeries) -> list[float]:
+        """NRMSE of each element, of a simulation of the volumes turned by a quarter."""
+        settings, device = self.solver.settings, self.solver.device
+        twin = self_simulated(series, self.solved, settings, device, seed=3, across=True)
+        return list(nrmse_by_element(self.again(twin).volumes, turned(self.solved.volumes)))
 
 
 def _gain(alone: Values, own: Values) -> tuple[float, float]:
@@ -209,6 +223,13 @@ def _check_alike(solved: Reconstruction, series: TiltSeries) -> None:
         names = ", ".join(series.elements)
         raise BadInput("other elements", key="elements", value=solved.elements, accepted=names)
     height, width = series.chemical.shape[-2:]
+    if 1 in solved.volumes.shape[1:]:
+        raise BadInput(
+            "a single slice cannot be judged",
+            key="volumes",
+            value=solved.volumes.shape,
+            accepted="two slices or more along the tilt axis",
+        )
     if solved.volumes.shape[2:] != (height, width):
         raise BadInput(
             "another size than the images",

@@ -22,6 +22,10 @@ Values = NDArray[np.float64]
 LOSES = 2.0  # standard errors by which chemistry + TV predicts held-out counts better
 UNEXPLAINED = 0.2  # HAADF residual beyond noise over the signal, root mean squares
 MOVED, BEYOND = 0.04, 3.0  # pixels by which HAADF lies off its model, root mean square; × noise's
+# misfit of a tilt over the median of all, and above it in units of their spread: in 40 sound series
+# at most 1.5 and 9 of maps, 6 and 15 of HAADF
+ODD_MAP, ODD_IMAGE = (1.15, 10.0), (8.0, 20.0)
+TO_SIGMA, FEWEST = 1.4826, 5  # median absolute deviation to standard deviation; tilts to tell it by
 OFF = 0.2  # totals of the volumes over those of the counts
 
 
@@ -145,11 +149,35 @@ def doubts(found: Assessment) -> Iterator[Finding]:
     """
     if found.method is Method.FUSED:
         yield from _of_fusion(found)
+    yield from _odd_tilts(found)
     wrong = [e for e in found.elements if not abs(e.total - 1) <= OFF]
     if wrong:
         named = ", ".join(f"{e.element} {e.total:.2f}" for e in wrong)
         words = f"volumes hold another amount than the counts add up to: {named}"
         yield Finding("totals", "volumes", wrong[0].total, words)
+
+
+def _odd_tilts(found: Assessment) -> Iterator[Finding]:
+    """Single tilts that fit far worse than the others: of another angle, place or magnification."""
+    of_maps = found.misfit.elements
+    maps = np.mean([channel.by_tilt for channel in of_maps], axis=0)
+    signals = [("maps", of_maps[0].angles_deg, maps, ODD_MAP)]
+    if found.misfit.haadf is not None:
+        haadf = found.misfit.haadf
+        signals.append(("HAADF", haadf.angles_deg, np.asarray(haadf.by_tilt), ODD_IMAGE))
+    for name, angles, misfit, (factor, spreads) in signals:
+        usual = float(np.median(misfit))
+        spread = TO_SIGMA * float(np.median(np.abs(misfit - usual)))
+        odd = np.flatnonzero((misfit > factor * usual) & (misfit > usual + spreads * spread))
+        if odd.size and len(misfit) >= FEWEST:
+            named = ", ".join(f"{angles[i]:.4g}° ({misfit[i]:.2g})" for i in odd)
+            yield Finding(
+                "odd-tilt",
+                "haadf/projections" if name == "HAADF" else "chemical/projections",
+                float(angles[odd[0]]),
+                f"{name} fit far worse at {named} than elsewhere ({usual:.2g} times the noise): is "
+                "the angle right, and the place? Leave such a tilt out",
+            )
 
 
 def _of_fusion(found: Assessment) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ to settle, never an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from .geometry import film_thickness
 from .metrics.agreement import agreement
-from .metrics.noise import PATCH, Noise, estimate_noise
+from .metrics.noise import PATCH, Noise, estimate_noise, most_gain
 from .metrics.vacuum import INNER, estimate_vacuum, vacuum_pixels
 from .tiltseries import LEVEL_ADDED, TiltSeries
 
@@ -24,7 +24,9 @@ Array = NDArray[np.float32]
 Values = NDArray[np.float64]
 
 RADIANS, FEWEST_TILTS = 1.6, 5  # all angles within ±1.6: a quarter turn, were they radians
+LEAST_RANGE = 60.0  # degrees
 LEAST_GAIN, MOST_GAIN = 0.5, 8.0  # units per electron that still are counts; structure adds to it
+LEAST_COUNT = 0.4  # of the maps: 420 sound series have 0.66 or more, smoothed ones 0.03
 GAIN_EDGE = 32  # pixels per edge below which structure hides the gain
 HOT_SIGMAS, HOT_FACTOR = 12.0, 3.0  # above the brightest neighbour, here and in the next tilts
 HOT_RARE, HOT_LEAP = 0.999, 3.0  # small particles make peaks too: this quantile of them, a multiple
@@ -44,8 +46,9 @@ class Finding:
 
     Parameters
     ----------
-    kind : of the fault: ``no-counts``, ``level``, ``radians``, ``unit``, ``hot-pixel``,
-        ``blank-tilt``, ``vacuum-level``, ``film``, ``cut-off``, ``orientation`` or ``shift``.
+    kind : of the fault: ``no-counts``, ``not-counts``, ``level``, ``radians``, ``unit``,
+        ``few-tilts``, ``hot-pixel``, ``blank-tilt``, ``vacuum-level``, ``film``, ``cut-off``,
+        ``inverted``, ``orientation`` or ``shift``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -102,12 +105,12 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     """
     series = series.filled()
     signals = tuple(_signals(series))
-    found = [*_no_counts(series), *_levels_added(series)]
+    found = [*_no_counts(series), *_not_counts(series), *_levels_added(series)]
     found += [finding for signal in signals for finding in _of_signal(signal)]
     found += _vacuum_levels(series)
     if any(finding.kind == "radians" for finding in found):
         return tuple(found)  # what follows compares angles
-    found += _of_both(series)
+    found += [*_few_tilts(series), *_of_both(series)]
     # HAADF that is wrong shows vacuum where there is none
     return tuple(found or _beside_haadf(series, signals[0].noise))
 
@@ -121,6 +124,19 @@ def _no_counts(series: TiltSeries) -> Iterator[Finding]:
             "chemical/projections",
             float(len(absent)),
             f"no counts at all in {', '.join(absent)}: reconstructed as empty",
+        )
+
+
+def _not_counts(series: TiltSeries) -> Iterator[Finding]:
+    """Maps that somebody scaled, smoothed or interpolated: no longer Poisson counts."""
+    gain = most_gain(series.chemical.sum(axis=0, dtype=np.float32))
+    if gain is not None and 0 < gain < LEAST_COUNT:
+        yield Finding(
+            "not-counts",
+            "chemical/projections",
+            gain,
+            f"not X-ray counts: one gives {gain:.2g}, judged by the noise. Maps that were scaled, "
+            "quantified, smoothed or interpolated? Give the counts as they were recorded",
         )
 
 
@@ -179,6 +195,30 @@ def _radians(signal: _Signal) -> Iterator[Finding]:
         )
 
 
+def are_few(angles_deg: Sequence[float]) -> bool:
+    """Whether tilts are too few, or too near one another, for a volume.
+
+    Parameters
+    ----------
+    angles_deg : of the images.
+    """
+    return len(angles_deg) < FEWEST_TILTS or max(angles_deg) - min(angles_deg) < LEAST_RANGE
+
+
+def _few_tilts(series: TiltSeries) -> Iterator[Finding]:
+    """Of both modalities together: either sees for the other."""
+    angles = (*series.haadf_angles_deg, *series.chemical_angles_deg)
+    if are_few(angles):
+        low, high = min(angles), max(angles)
+        yield Finding(
+            "few-tilts",
+            "haadf/angles_deg" if series.haadf_angles_deg else "chemical/angles_deg",
+            high - low,
+            f"{len(angles)} images from {low:.4g}° to {high:.4g}°: volumes are smeared along the "
+            "beam, and nothing mends it",
+        )
+
+
 def _unit(signal: _Signal) -> Iterator[Finding]:
     """HAADF alone: the maps are counts by their likelihood."""
     gain, small = signal.noise.gain, min(signal.total.shape[-2:]) < GAIN_EDGE
@@ -195,8 +235,8 @@ def _unit(signal: _Signal) -> Iterator[Finding]:
         "unit",
         "haadf/projections",
         gain,
-        f"not in counts: one electron gives {gain:.3g} units, judged by the noise, and the weight "
-        "haadf then means another thing. Divide by it",
+        f"not in counts: one electron gives {gain:.3g} units, judged by the noise. Weights of "
+        "edition 1 (noise counts) mean another thing then; those of later ones do not",
     )
 
 
@@ -380,6 +420,16 @@ def _hides_specimen(series: TiltSeries, noise: Noise) -> bool:
 def _of_both(series: TiltSeries) -> Iterator[Finding]:
     found = agreement(series)
     if found is None:
+        return
+    if found.inverted:
+        yield Finding(
+            "inverted",
+            "haadf/projections",
+            found.correlation,
+            f"HAADF is dark where the maps are bright (correlation {found.correlation:.2f}): an "
+            "image in bright field, values of the opposite sign, or the heaviest element without a "
+            "map?",
+        )
         return
     y, x = found.shift
     shifted = max(abs(y), abs(x)) >= SHIFT and found.shift_evidence > SHIFT_EVIDENCE

@@ -24,13 +24,15 @@ from .checks import (
     HOT_FACTOR,
     HOT_LEAP,
     HOT_SIGMAS,
+    LEAST_GAIN,
     OFF,
     Finding,
+    are_few,
     check_series,
     usual_total,
 )
 from .geometry import Mask
-from .metrics.noise import PATCH, estimate_noise
+from .metrics.noise import PATCH, estimate_noise, most_gain
 from .metrics.vacuum import Vacuum, chemical_backgrounds, estimate_vacuum
 from .tiltseries import TiltSeries
 
@@ -39,7 +41,10 @@ Values = NDArray[np.float64]
 Good = NDArray[np.bool_]
 
 HOT_RARE = 0.998  # quantile of peaks, of those above the second brightest neighbour
-SATURATED = 0.01  # of the pixels of an image at the very same largest value
+FULL = 255  # least value of a full detector, of 8 bits
+FEW, SATURATED = 4, 0.01  # pixels, and part of those of an image, at the very same largest value
+MOST_BAD = 0.5  # of the tilts: beyond, none would be left to use
+NAMED = 12  # tilts at most, in words
 SHADOWED = 0.25  # spread of an element's totals over the tilts that is more than noise
 UNEVEN = 0.15  # spread of HAADF totals from tilt to tilt
 MOVING = 0.3  # pixels, root mean square: half a pixel costs what HAADF gives
@@ -48,6 +53,7 @@ HAADF_LEVEL, MAPS_LEVEL = "haadf/background", "chemical/background"
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 FIX, ALIGN = "tomoatlas inspect TILTS.h5 --fix", "tomoatlas align TILTS.h5 --out F.h5"
 IMPORT = "tomoatlas import FILES…"
+EXPOSE = "too many to leave out: record them again with less gain; used as they are"
 
 
 @dataclass(frozen=True)
@@ -192,10 +198,16 @@ class _Modality:
         return bad_tilts(self.images, self.angles_deg)
 
     @property
+    def spoilt(self) -> bool:
+        """Whether too many tilts are bad to leave them out: clipped, they still show edges."""
+        return len(self.bad) > MOST_BAD * len(self.images)
+
+    @property
     def good(self) -> Mask | None:
         """Pixels that are good by the mask too; None if all are."""
         good = ~self.hot
-        good[self.bad] = False
+        if not self.spoilt:
+            good[self.bad] = False
         if self.mask is not None:
             good &= self.mask.array()
         return None if good.all() else Mask.of(good)
@@ -273,14 +285,14 @@ def bad_tilts(images: Array, angles_deg: tuple[float, ...]) -> list[int]:
 def _saturated(image: Array) -> bool:
     """Whether many pixels have the same value, and it is the largest: a full detector."""
     top = float(image.max())
-    return top > 255 and float((image == top).mean()) > SATURATED
+    return top >= FULL and int((image == top).sum()) > max(FEW, SATURATED * image.size)
 
 
 def _tilts(modality: _Modality) -> Verdict:
     images, angles = modality.images, modality.angles_deg
     low, high = min(angles), max(angles)
     words = f"{len(images)} from {low:.4g}° to {high:.4g}°, {images.shape[1]} x {images.shape[2]}"
-    few = high - low < 60 or len(images) < 5
+    few = are_few(angles)
     return Verdict(
         f"tilts of {modality.name}",
         DOUBTFUL if few else GOOD,
@@ -304,9 +316,11 @@ def _bad_tilts(modality: _Modality) -> Verdict:
     if mask is not None:
         seen: Good = np.asarray(mask.array().any(axis=(1, 2)))
         bad = [i for i in bad if seen[i]]
-    named = ", ".join(f"{modality.angles_deg[i]:.4g}°" for i in bad)
-    words = f"blank, overexposed or saturated: {named}" if bad else "none blank or saturated"
-    return Verdict(f"exposure of {modality.name}", BAD if bad else GOOD, words, FIX if bad else "")
+    named = ", ".join(f"{modality.angles_deg[i]:.4g}°" for i in bad[:NAMED])
+    more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+    words = f"blank, overexposed or saturated: {named}{more}" if bad else "none blank or saturated"
+    remedy = "" if not bad else EXPOSE if modality.spoilt else FIX
+    return Verdict(f"exposure of {modality.name}", BAD if bad else GOOD, words, remedy)
 
 
 def _levels(
@@ -341,10 +355,18 @@ def _noise(series: TiltSeries) -> Iterator[Verdict]:
         images = modality.images
         if min(images.shape[1:]) < PATCH + 2 or not images.size:
             continue
-        noise = estimate_noise(images)
         mean = float(images.mean(dtype=np.float64))
-        words = f"mean {mean:.4g}, {noise.gain:.3g} units for an electron or photon by its noise"
-        yield Verdict(f"noise of {modality.name}", GOOD, words)
+        yield Verdict(f"noise of {modality.name}", GOOD, f"mean {mean:.4g}, {_gain(images)}")
+
+
+def _gain(images: Array) -> str:
+    """What one electron or photon gives, in words."""
+    unit = "units for an electron or photon by its noise"
+    gain, most = estimate_noise(images).gain, most_gain(images)
+    # dark pixels without a count show no noise
+    if most is not None and gain < LEAST_GAIN <= most:
+        return f"at most {most:.3g} {unit}"
+    return f"{gain:.3g} {unit}" if gain > 0 else "its noise cannot be told"
 
 
 def _totals(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
@@ -399,17 +421,19 @@ def _of_checks(series: TiltSeries, findings: Sequence[Finding]) -> Iterator[Verd
     """What the checks before a reconstruction find beside the above."""
     remedies = {
         "radians": (BAD, IMPORT),
+        "inverted": (BAD, "HAADF images, bright where atoms are many"),
         "orientation": (BAD, IMPORT),
         "shift": (BAD, ALIGN),
         "cut-off": (DOUBTFUL, "a wider field of view"),
         "film": (DOUBTFUL, "tomoatlas reconstruct --film"),
-        "unit": (DOUBTFUL, "the weights of reconstruct do not depend on it"),
+        "unit": (GOOD, ""),
         "no-counts": (DOUBTFUL, ""),
+        "not-counts": (DOUBTFUL, "import the counts as they were recorded"),
         "level": (DOUBTFUL, "import the counts without subtracting"),
     }
     found = {f.kind: f for f in findings}
     for kind, (verdict, remedy) in remedies.items():
         if kind in found:
             yield Verdict(kind, verdict, str(found[kind]), remedy)
-    if "shift" not in found and len(series.haadf_angles_deg):
+    if not {"shift", "inverted", "orientation"} & found.keys() and len(series.haadf_angles_deg):
         yield Verdict("modalities", GOOD, "no shift between HAADF and maps is seen")

@@ -43,8 +43,8 @@ def assess(
 ) -> int:
     """Judge VOLUMES.h5 by the counts of TILTS.h5 that it was reconstructed from.
 
-    Six solves: does fusion predict counts that were held out better than chemistry + TV, on what do
-    two halves of the counts agree, how well is a simulation of the volumes recovered. Prints
+    Seven solves: does fusion predict counts that were held out better than chemistry + TV, on what
+    do two halves of the counts agree, how well are simulations of the volumes recovered. Prints
     misfit, resolution, NRMSE to expect, totals and every doubt, and writes one page with pictures.
     Exit code 3 if something speaks against the volumes. With -q only doubts are printed.
     """

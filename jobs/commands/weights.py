@@ -134,12 +134,12 @@ def found_weights(
     options : device, and whether to show progress.
     """
     from ...analysis.progress import duration
-    from ...analysis.weights import SOLVES, auto_weights, estimated_seconds
+    from ...analysis.weights import ALL_SOLVES, auto_weights, estimated_seconds
     from ..terminal import SolveProgress, say
 
     if not options.quiet:
         seconds = estimated_seconds(series, method, settings)
-        say(f"weights: {2 * SOLVES} solves, about {duration(seconds)} on one core …", err=True)
+        say(f"weights: {ALL_SOLVES} solves, about {duration(seconds)} on one core …", err=True)
     show = None if options.quiet else SolveProgress("weights")
     found = auto_weights(series, method, settings, options.device, show)
     return MethodChoice(method, found.weights, found.lines, facts=found.facts)

@@ -324,6 +324,10 @@ def _along_x(stacks: list[Stack], axis: str, notes: list[str]) -> list[Stack]:
 
 def _found_axis(stack: Stack) -> tuple[str, str]:
     """The direction along which the profile hardly changes over the tilts."""
+    height, width = stack.images.shape[1:]
+    if min(height, width) == 1 < max(height, width):
+        axis = "x" if width == 1 else "y"
+        return axis, f"tilt axis taken along {axis}, in which {stack.name} has one pixel"
     # A slab across the axis stays in its place at every tilt: summed over the other direction, the
     # profile along the axis is that of the slabs, the same in all images.
     along_x, along_y = (_unsteadiness(stack.images, summed) for summed in (1, 2))

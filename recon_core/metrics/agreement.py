@@ -1,4 +1,4 @@
-"""Whether HAADF and the chemical maps show one specimen: sense of tilt, mirror, shift.
+"""Whether HAADF and the chemical maps show one specimen: sign, sense of tilt, mirror, shift.
 
 The sum of the maps that fits HAADF best, with non-negative factors, is compared with HAADF at the
 angles that both modalities cover; no volume and no scale enters.
@@ -20,6 +20,7 @@ Values = NDArray[np.float64]
 SMOOTHING = 1.5  # pixels: maps of one count a pixel show nothing unsmoothed
 FEWEST_TILTS = 4  # compared, to judge a spread over tilts
 FARTHEST = 6  # pixels within which a shift is sought
+OPPOSITE, OPPOSITE_EVIDENCE = -0.3, 3.0  # correlation of HAADF and maps
 UNEXPLAINED, TURN_EVIDENCE = 0.9, 2.0  # another orientation of HAADF fits the maps better
 
 
@@ -61,6 +62,8 @@ class Agreement:
     shift : (y, x) by which HAADF lies off the maps, pixels.
     shift_unexplained : variance left without the shift over that left as recorded.
     shift_evidence : mean gain over tilts by undoing the shift over its standard error.
+    correlation : of HAADF as recorded with the sum of the maps, the mean over tilts.
+    correlation_error : its standard error.
     """
 
     turn: Turn
@@ -69,6 +72,14 @@ class Agreement:
     shift: tuple[float, float]
     shift_unexplained: float
     shift_evidence: float
+    correlation: float
+    correlation_error: float
+
+    @property
+    def inverted(self) -> bool:
+        """Whether HAADF is dark where the maps are bright."""
+        surely = self.correlation < -OPPOSITE_EVIDENCE * self.correlation_error
+        return self.correlation < OPPOSITE and surely
 
     @property
     def turned(self) -> bool:
@@ -115,6 +126,7 @@ def agreement(series: TiltSeries) -> Agreement | None:
         shift,
         float(_errors(maps, undone).sum() / recorded.sum()),
         shift_evidence,
+        *_correlation(maps.sum(axis=-1), here),
     )
 
 
@@ -158,6 +170,14 @@ def _errors(maps: Values, haadf: Values) -> Values:
     model, target = _fitted(maps, haadf)
     errors: Values = ((model - target) ** 2).sum(axis=(1, 2))
     return errors
+
+
+def _correlation(maps: Values, haadf: Values) -> tuple[float, float]:
+    """Correlation of the images of each tilt, mean and its standard error."""
+    one, other = (v - v.mean(axis=(1, 2), keepdims=True) for v in (maps, haadf))
+    norms = np.sqrt((one**2).sum(axis=(1, 2)) * (other**2).sum(axis=(1, 2)))
+    found = (one * other).sum(axis=(1, 2)) / np.maximum(norms, 1e-30)
+    return float(found.mean()), float(found.std(ddof=1)) / np.sqrt(len(found))
 
 
 def _shift(maps: Values, haadf: Values) -> tuple[tuple[float, float], float]:

@@ -22,6 +22,9 @@ FEWEST, MOST_BINS = 250, 16  # patches in a bin of equal level at least, bins at
 # below the upper one; a test draws them again.
 LOWEST, UPPER, MEAN_BELOW = 0.311, 1.94, 0.930
 AGREEING = 1.3  # ratios within this of the least are of smooth patches too
+FILLED = 1e-6  # differences, as a part of the value, below which a pixel was not recorded
+MOST_FILLED = 1 / 3  # of the pixels of a patch
+BRIGHT, FEWEST_BINS = 0.3, 4  # part of the largest level that is bright; bins to tell it by
 SUBTRACTED = 1.5  # dark pixels noisier than this, times the gain: a level has been subtracted
 
 # Immerkaer, Comput. Vis. Image Underst. 64, 300 (1996): no f(y) + g(x) passes, and white noise
@@ -103,6 +106,35 @@ def estimate_noise(projections: Array) -> Noise:
     return Noise(slope, dark - slope * float(level[0]), dark)
 
 
+def most_gain(projections: Array) -> float | None:
+    """Estimate from bright patches what one count gives, which structure only makes larger.
+
+    Where :func:`estimate_noise` takes the least ratio of variance to level, which dark patches of
+    hardly a count make too small by chance, this is the least of the bright ones alone.
+
+    Parameters
+    ----------
+    projections : (angle, y, x), any unit.
+
+    Returns
+    -------
+    float : None where there are too few patches to tell.
+
+    Examples
+    --------
+    >>> counts = np.random.default_rng(0).poisson(2.0, (9, 32, 32)).astype(np.float32)
+    >>> bool(0.8 < most_gain(counts) < 1.2), bool(most_gain(0.01 * counts) < 0.02)
+    (True, True)
+    """
+    if not projections.size or min(projections.shape[-2:]) < PATCH + 2:
+        return None
+    level, variance = _bins(*patches(projections))
+    if len(level) < FEWEST_BINS or level[-1] <= 0:
+        return None
+    bright = level > BRIGHT * level[-1]
+    return float((variance[bright] / level[bright]).min())
+
+
 def _slope(level: Values, variance: Values) -> float:
     """Least slope from the darkest level to those in the upper half of the range."""
     rise = level - level[0]
@@ -111,7 +143,9 @@ def _slope(level: Values, variance: Values) -> float:
 
 
 def patches(projections: Array) -> tuple[Values, Values]:
-    """Return the mean and the mean square difference of every patch.
+    """Return the mean and the mean square difference of every patch that was recorded.
+
+    A border that a program filled in with a constant or with copies has no noise, and no say.
 
     Parameters
     ----------
@@ -128,12 +162,24 @@ def patches(projections: Array) -> tuple[Values, Values]:
     if min(projections.shape[-2:]) < PATCH + 2:
         raise ValueError(f"projections of {projections.shape[-2:]} pixels hold no patch")
     inner = slice(1 + PATCH // 2, -1 - PATCH // 2)  # no pixel is made up at the edges
-    levels, squares = [], []
+    levels, squares, filled = [], [], []
     for projection in projections.astype(np.float64):
         difference = ndimage.convolve(projection, _DIFFERENCE)
-        levels.append(ndimage.uniform_filter(projection, PATCH)[inner, inner].ravel())
-        squares.append(ndimage.uniform_filter(difference**2, PATCH)[inner, inner].ravel())
-    return np.concatenate(levels), np.concatenate(squares)
+        # pixels without a count are alike too
+        flat = (np.abs(difference) <= FILLED * np.abs(projection)) & (projection != 0)
+        levels.append(_smoothed(projection)[inner, inner].ravel())
+        squares.append(_smoothed(difference**2)[inner, inner].ravel())
+        filled.append(_smoothed(flat.astype(np.float64))[inner, inner].ravel())
+    recorded = np.concatenate(filled) <= MOST_FILLED
+    if not recorded.any():
+        recorded[:] = True
+    return np.concatenate(levels)[recorded], np.concatenate(squares)[recorded]
+
+
+def _smoothed(image: Values) -> Values:
+    """Mean over the patch about every pixel."""
+    found: Values = ndimage.uniform_filter(image, PATCH)
+    return found
 
 
 def _bins(levels: Values, squares: Values) -> tuple[Values, Values]:

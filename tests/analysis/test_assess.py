@@ -10,11 +10,13 @@ import pytest
 
 from tomoatlas.analysis.assess import SOLVES, assess
 from tomoatlas.analysis.assess_page import assessment_lines, write_assessment
+from tomoatlas.analysis.trust import doubts
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.formats import load_reconstruction, save_reconstruction, save_volumes
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.metrics.misfit import Misfit
 from tomoatlas.recon_core.settings import newest_settings
 from tomoatlas.recon_core.solver import reconstruct
 
@@ -73,6 +75,30 @@ def test_haadf_that_lies_elsewhere_is_not_to_be_fused(series):
     assert {"fusion", "haadf-model"} <= {finding.kind for finding in found.findings}
     assert found.gain < 0
     assert not found.as_dict()["trusted"]
+
+
+def with_misfit(found, maps=None, haadf=None):
+    """The assessment with other misfits by tilt."""
+    first, *others = found.misfit.elements
+    maps = first.by_tilt if maps is None else tuple(maps)
+    elements = [replace(each, by_tilt=maps) for each in (first, *others)]
+    image = found.misfit.haadf
+    image = replace(image, by_tilt=image.by_tilt if haadf is None else tuple(haadf))
+    return replace(found, misfit=Misfit(image, tuple(elements)))
+
+
+def test_one_tilt_that_fits_far_worse_is_named(found):
+    tilts = found.misfit.elements[0].angles_deg
+    images = found.misfit.haadf.angles_deg
+    usual = 1 + 0.01 * np.cos(np.arange(99))
+    even = with_misfit(found, usual[: len(tilts)], usual[: len(images)])
+    assert "odd-tilt" not in {each.kind for each in doubts(even)}
+    maps, haadf = usual[: len(tilts)].copy(), usual[: len(images)].copy()
+    maps[1], haadf[2] = 1.4, 30.0
+    odd = [e for e in doubts(with_misfit(found, maps, haadf)) if e.kind == "odd-tilt"]
+    assert [e.key for e in odd] == ["chemical/projections", "haadf/projections"]
+    assert [e.value for e in odd] == [tilts[1], images[2]]
+    assert f"{images[2]:.4g}°" in odd[1].words
 
 
 def test_its_numbers_are_json_and_words(found, tmp_path, solved):

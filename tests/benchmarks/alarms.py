@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 from common import table
+from scipy.ndimage import gaussian_filter
 
 from tomoatlas.jobs import load_study
 from tomoatlas.phantoms.acquire import simulate
@@ -152,6 +153,18 @@ def scaled(series: TiltSeries, factor: float) -> TiltSeries:
     )
 
 
+def smoothed(maps: np.ndarray) -> np.ndarray:
+    """Maps as a program shows them."""
+    return gaussian_filter(maps, (0, 0, 1, 1))
+
+
+def with_maps(series: TiltSeries, maps: np.ndarray) -> TiltSeries:
+    """Other maps, their backgrounds scaled with them."""
+    factor = float(maps.mean() / series.chemical.mean())
+    levels = tuple(factor * level for level in series.chemical_background)
+    return replace(series, chemical=maps, chemical_background=levels, chemical_scale=None)
+
+
 def in_radians(series: TiltSeries) -> TiltSeries:
     """Angles of both modalities in radians."""
     degree = float(np.deg2rad(1.0))
@@ -194,6 +207,12 @@ FAULTS: dict[str, tuple[str, Callable[[TiltSeries], TiltSeries]]] = {
         "shift",
         lambda s: replace(s, haadf=np.roll(s.haadf, 3, axis=1)),
     ),
+    "HAADF in bright field": (
+        "inverted",
+        lambda s: replace(s, haadf=float(s.haadf.max()) - s.haadf, haadf_background=0.0),
+    ),
+    "maps smoothed by a pixel": ("not-counts", lambda s: with_maps(s, smoothed(s.chemical))),
+    "maps as fractions": ("not-counts", lambda s: with_maps(s, s.chemical / 100)),
     "HAADF shifted by 1 pixel": ("shift", lambda s: replace(s, haadf=np.roll(s.haadf, 1, axis=1))),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
@@ -105,6 +106,24 @@ def test_faults_are_found_in_any_unit(series: TiltSeries, factor: float) -> None
     counts[7, 10, 12] = 65535 * 4
     bad = scaled(replace(series, haadf=counts, haadf_background=0.0), factor)
     assert kinds(bad) == ["unit", "hot-pixel", "vacuum-level"]
+
+
+def test_haadf_of_the_other_sign_is_told(series: TiltSeries) -> None:
+    bright_field = replace(series, haadf=float(series.haadf.max()) - series.haadf)
+    finding = found(bright_field, "inverted")
+    assert finding.value < -0.5
+    assert "bright field" in finding.words
+
+
+@pytest.mark.parametrize("chemical_snr", [1.05, 2.0, 8.0])
+def test_maps_that_are_no_counts_any_more(chemical_snr: float) -> None:
+    plan = Acquisition(haadf_tilts=5, chemical_tilts=9, chemical_snr=chemical_snr)
+    series = simulate(make_specimen("composite", 48, 3), plan, 1)
+    assert "not-counts" not in kinds(series)
+    smooth = gaussian_filter(series.chemical, (0, 0, 1, 1))
+    for maps in (series.chemical / 100, smooth.astype(np.float32)):
+        levels = tuple(float(m.min()) for m in maps)
+        assert "not-counts" in kinds(replace(series, chemical=maps, chemical_background=levels))
 
 
 def test_a_hot_pixel_is_located(series: TiltSeries) -> None:

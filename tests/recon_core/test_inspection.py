@@ -107,6 +107,30 @@ def test_blank_and_saturated_tilts_are_left_out() -> None:
     assert verdicts(fixed)["exposure of HAADF"] == GOOD
 
 
+def test_a_detector_that_was_full_at_every_tilt_is_used_as_it_is() -> None:
+    series = sound()
+    clipped = np.minimum(series.haadf, np.quantile(series.haadf, 0.9))
+    (verdict,) = (
+        v for v in inspect(replace(series, haadf=clipped)) if v.name == "exposure of HAADF"
+    )
+    assert verdict.verdict == BAD
+    assert "and 9 more" in verdict.words
+    assert "less gain" in verdict.remedy
+    assert mended(replace(series, haadf=clipped)).haadf_mask is None
+
+
+@pytest.mark.parametrize("top", [255.0, 65535.0])
+def test_full_detectors_of_eight_and_sixteen_bits(top: float) -> None:
+    images = sound().haadf * np.float32(0.8 * top / sound().haadf.max())
+    images[3] = np.minimum(3 * images[3], top)
+    assert bad_tilts(images, sound().haadf_angles_deg) == [3]
+
+
+def test_a_slice_is_not_taken_for_a_full_detector() -> None:
+    series = sound()
+    assert bad_tilts(series.haadf[:, :, 15:16], series.haadf_angles_deg) == []
+
+
 def test_levels_that_are_not_given_are_filled_in() -> None:
     series = sound()
     bare = replace(series, haadf_background=0.0, chemical_background=())

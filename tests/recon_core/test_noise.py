@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomoatlas.recon_core.metrics import noise as module
-from tomoatlas.recon_core.metrics.noise import Noise, estimate_noise
+from tomoatlas.recon_core.metrics.noise import Noise, estimate_noise, most_gain
 
 
 def ramp(low: float, high: float, tilts: int = 9, edge: int = 64) -> np.ndarray:
@@ -64,6 +64,20 @@ def test_noise_of_constant_variance_has_a_floor_and_little_gain() -> None:
     expected = ramp(0.0, 500.0)
     found = estimate_noise((expected + rng.normal(0, 5.0, expected.shape)).astype(np.float32))
     assert found.variance(np.array([0.0, 500.0])) == pytest.approx([25.0, 25.0], rel=0.25)
+
+
+def test_a_border_that_was_filled_in_has_no_say() -> None:
+    counts = counted(ramp(300.0, 900.0))
+    padded = np.pad(counts, ((0, 0), (20, 20), (20, 20)), constant_values=300.0)
+    assert estimate_noise(padded).gain == pytest.approx(estimate_noise(counts).gain, rel=0.1)
+
+
+@pytest.mark.parametrize("mean", [0.05, 1.0, 30.0])
+def test_bright_counts_show_their_unit(mean: float) -> None:
+    counts = counted(ramp(0.0, mean))
+    assert most_gain(counts) == pytest.approx(1.0, abs=0.3)
+    assert most_gain(np.float32(0.01) * counts) == pytest.approx(0.01, rel=0.3)
+    assert most_gain(counts[:, :6]) is None
 
 
 def test_projections_without_noise_have_none() -> None:
