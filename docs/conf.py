@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
+WIDE = 1.6  # width of a picture over its height
 _ENTRY = re.compile(r"^(\S[^:]*?) : (.+)$")
 _SECTION = re.compile(r"^-{3,}$")
 
@@ -90,6 +92,23 @@ def link_to_pages(*event: Any) -> None:
     source[0] = _OUTSIDE.sub(lambda link: _PAGES.get(link[1], "atlases.md"), source[0])
 
 
+def keep_units_whole(*event: Any) -> None:
+    """Have no line end within e/Å²: a browser may break a line after a stroke."""
+    for text in list(event[1].findall(nodes.Text)):
+        inside = isinstance(text.parent, nodes.literal | nodes.literal_block | nodes.title)
+        if "e/Å²" in text and not inside:
+            text.parent.replace(text, nodes.Text(text.replace("e/Å²", "e/\u2060Å²")))
+
+
+def tell_wide_pictures(*event: Any) -> None:
+    """Mark pictures that a phone would shrink beyond reading."""
+    for image in event[1].findall(nodes.image):
+        path = HERE / image["uri"]
+        if path.suffix == ".png" and path.is_file():
+            width, height = struct.unpack(">II", path.read_bytes()[16:24])
+            image["classes"] += ["wide"] * (width > WIDE * height)
+
+
 def mathml(writer: Any, node: nodes.Node, *, display: bool) -> None:
     """Write an equation as MathML, which docutils makes of TeX."""
     place = ' class="equation"' if display else ""
@@ -116,4 +135,6 @@ def setup(app: Any) -> None:
     }
     app.add_html_math_renderer("mathml", **renderers)
     app.connect("source-read", link_to_pages)
+    app.connect("doctree-resolved", keep_units_whole)
+    app.connect("doctree-read", tell_wide_pictures)
     app.connect("autodoc-process-docstring", split_entries, priority=400)
