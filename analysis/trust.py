@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..recon_core.checks import Finding
+from ..recon_core.inspection import LEAVE_OUT
 from ..recon_core.methods import Method, Weights
 from ..recon_core.metrics.misfit import Misfit
 from ..recon_core.metrics.resolution import ShellCorrelation
@@ -176,7 +177,7 @@ def _odd_tilts(found: Assessment) -> Iterator[Finding]:
                 "haadf/projections" if name == "HAADF" else "chemical/projections",
                 float(angles[odd[0]]),
                 f"{name} fit far worse at {named} than elsewhere ({usual:.2g} times the noise): is "
-                "the angle right, and the place? Leave such a tilt out",
+                f"the angle right, and the place? {LEAVE_OUT} {name}:{angles[odd[0]]:.4g}",
             )
 
 

@@ -31,6 +31,7 @@ from .checks import (
     check_series,
     usual_total,
 )
+from .errors import BadInput
 from .geometry import Mask
 from .metrics.noise import PATCH, estimate_noise, most_gain
 from .metrics.vacuum import Vacuum, chemical_backgrounds, estimate_vacuum
@@ -44,6 +45,7 @@ HOT_RARE = 0.998  # quantile of peaks, of those above the second brightest neigh
 FULL = 255  # least value of a full detector, of 8 bits
 FEW, SATURATED = 4, 0.01  # pixels, and part of those of an image, at the very same largest value
 MOST_BAD = 0.5  # of the tilts: beyond, none would be left to use
+SAME_TILT = 0.1  # degrees
 NAMED = 12  # tilts at most, in words
 SHADOWED = 0.25  # spread of an element's totals over the tilts that is more than noise
 UNEVEN = 0.15  # spread of HAADF totals from tilt to tilt
@@ -52,6 +54,7 @@ FILM_SIGMAS = 6.0
 HAADF_LEVEL, MAPS_LEVEL = "haadf/background", "chemical/background"
 GOOD, DOUBTFUL, BAD = "good", "doubtful", "bad"
 FIX, ALIGN = "tomoatlas inspect TILTS.h5 --fix", "tomoatlas align TILTS.h5 --out F.h5"
+LEAVE_OUT = f"{FIX} --leave-out"
 IMPORT = "tomoatlas import FILES…"
 EXPOSE = "too many to leave out: record them again with less gain; used as they are"
 
@@ -135,6 +138,57 @@ def mended(series: TiltSeries) -> TiltSeries:
     return _with_map_levels(_with_haadf_level(_masked(series, *_modalities(series))))
 
 
+def without_tilt(series: TiltSeries, modality: str | None, angle_deg: float) -> TiltSeries:
+    """Leave out the images at a tilt.
+
+    Parameters
+    ----------
+    series : measured counts, which stay as they are.
+    modality : ``HAADF`` or ``maps``; None for both.
+    angle_deg : of the images, degrees; what is nearer than a tenth of a degree is meant.
+
+    Returns
+    -------
+    TiltSeries : with these images in its masks.
+
+    Raises
+    ------
+    BadInput : no image at this tilt, or none beside it.
+
+    Examples
+    --------
+    >>> import tomoatlas as ta
+    >>> series = ta.simulate(ta.make_specimen("nanocubes", size=16))
+    >>> without_tilt(series, "maps", 70.0).chemical_mask.left_out
+    256
+    """
+    haadf, maps = _modalities(series)
+    masks = {"HAADF": series.haadf_mask, "maps": series.chemical_mask}
+    asked = [each for each in (haadf, maps) if modality in (None, each.name)]
+    near = {each.name: each.at(angle_deg) for each in asked}
+    if not any(near.values()):
+        known = {angle for each in asked for angle in each.angles_deg}
+        angles = sorted(known, key=lambda angle: abs(angle - angle_deg))
+        raise BadInput(
+            f"no image of {modality or 'HAADF or the maps'} at this tilt",
+            key="--leave-out",
+            value=angle_deg,
+            accepted=f"{', '.join(f'{a:.4g}' for a in angles[:3])} … degrees",
+        )
+    for each in asked:
+        good = each.seen
+        good[near[each.name]] = False
+        if not good.any():
+            raise BadInput(
+                f"no image of {each.name} would be left",
+                key="--leave-out",
+                value=angle_deg,
+                accepted="some of the tilts",
+            )
+        masks[each.name] = None if good.all() else Mask.of(good)
+    return replace(series, haadf_mask=masks["HAADF"], chemical_mask=masks["maps"])
+
+
 def _with_haadf_level(series: TiltSeries) -> TiltSeries:
     seen = series.filled()
     if series.haadf_background and HAADF_LEVEL not in _contradicted(check_series(seen)):
@@ -203,13 +257,21 @@ class _Modality:
         return len(self.bad) > MOST_BAD * len(self.images)
 
     @property
+    def seen(self) -> Good:
+        """Pixels that the mask does not leave out."""
+        return np.ones(self.images.shape, np.bool_) if self.mask is None else self.mask.array()
+
+    def at(self, angle_deg: float) -> list[int]:
+        """Indices of the images at a tilt."""
+        angles = np.asarray(self.angles_deg)
+        return [int(i) for i in np.flatnonzero(np.abs(angles - angle_deg) < SAME_TILT)]
+
+    @property
     def good(self) -> Mask | None:
         """Pixels that are good by the mask too; None if all are."""
-        good = ~self.hot
+        good = self.seen & ~self.hot
         if not self.spoilt:
             good[self.bad] = False
-        if self.mask is not None:
-            good &= self.mask.array()
         return None if good.all() else Mask.of(good)
 
 
@@ -393,7 +455,7 @@ def _totals(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
             f"totals of {name}",
             DOUBTFUL if shadowed else GOOD,
             f"{signal.mean():.4g} counts a tilt, ± {100 * spread:.0f} % over the tilts",
-            "shadowed at some tilts? leave those out" if shadowed else "",
+            f"shadowed at some tilts? {LEAVE_OUT} maps:ANGLE" if shadowed else "",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -158,12 +159,24 @@ def show(tilts: Path, out: Path | None, force: bool, quiet: bool) -> None:
 @click.command()
 @click.argument("tilts", metavar="TILTS.h5", type=FilePath)
 @click.option("--fix", is_flag=True, help="Write a series with what is safe to mend.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="TILT",
+    help="With --fix, leave out the images at this angle too: HAADF:-28, maps:88, or 14 for both.",
+)
 @click.option("--out", type=FilePath, metavar="F.h5", help="With --fix.  [default: TILTS_fixed.h5]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @force_option
 @quiet_option
 def inspect(
-    tilts: Path, fix: bool, out: Path | None, as_json: bool, force: bool, quiet: bool
+    tilts: Path,
+    fix: bool,
+    leave_out: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    force: bool,
+    quiet: bool,
 ) -> None:
     """Judge TILTS.h5: tilts, bad pixels, exposure, vacuum, noise, totals, shifts.
 
@@ -173,11 +186,15 @@ def inspect(
     what was mended and what is still doubtful or bad. With -q only what is not good is printed.
     """
     from ...phantoms.formats import load_tilt_series, save_tilt_series
-    from ...recon_core.inspection import GOOD, mended
+    from ...recon_core.inspection import GOOD, mended, without_tilt
     from ...recon_core.inspection import inspect as judge
 
     if out is not None and not fix:
         raise BadInput("needs --fix", key="--out", value=str(out), accepted="--fix --out F.h5")
+    if leave_out and not fix:
+        accepted = "--fix --leave-out TILT"
+        raise BadInput("needs --fix", key="--leave-out", value=leave_out[0], accepted=accepted)
+    meant = [_tilt_named(word) for word in leave_out]
     out = tilts.with_name(f"{tilts.stem}_fixed.h5") if out is None else out
     if fix:
         refuse_existing(out, force)
@@ -186,6 +203,11 @@ def inspect(
         replace(verdict, remedy=verdict.remedy.replace("TILTS.h5", str(tilts)))
         for verdict in judge(series)
     ]
+    try:
+        for modality, angle in meant:
+            series = without_tilt(series, modality, angle)
+    except BadInput as fault:
+        raise fault.at(source=tilts) from fault
     fixed = mended(series) if fix else None
     after = None if fixed is None else judge(fixed)
     if as_json:
@@ -198,6 +220,20 @@ def inspect(
         save_tilt_series(out, fixed, overwrite=force)
         if not (quiet or as_json):
             click.echo(f"{out}: {_outcome(verdicts, after)}")
+
+
+def _tilt_named(word: str) -> tuple[str | None, float]:
+    """Modality, if one is named, and angle of a tilt to leave out."""
+    name, colon, angle = word.rpartition(":")
+    modality = {"haadf": "HAADF", "maps": "maps"}.get(name.lower()) if colon else None
+    try:
+        found = float(angle)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found) or (colon and modality is None):
+        accepted = "an angle in degrees: 14, HAADF:-28 or maps:88"
+        raise BadInput("no tilt", key="--leave-out", value=word, accepted=accepted)
+    return modality, found
 
 
 def _rows(before: Sequence[Verdict], after: Sequence[Verdict] | None) -> list[dict[str, str]]:

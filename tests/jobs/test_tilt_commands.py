@@ -96,6 +96,32 @@ def test_inspect_names_what_is_bad_and_fixes_it(tilts, tmp_path, capsys):
     assert main(["inspect", str(tilts), "--out", str(fixed)]) == 2
 
 
+def test_inspect_leaves_out_the_tilts_it_is_told(tilts, tmp_path, capsys, refusal):
+    series, fixed = load_tilt_series(tilts), tmp_path / "fixed.h5"
+    image, mapped = series.haadf_angles_deg[1], series.chemical_angles_deg[0]
+    told = ["--leave-out", f"haadf:{image:.4g}", "--leave-out", f"maps:{mapped:.4g}"]
+    assert main(["inspect", str(tilts), "--fix", *told, "--out", str(fixed)]) == 0
+    left = load_tilt_series(fixed).with_seen_tilts()
+    assert set(series.haadf_angles_deg) - set(left.haadf_angles_deg) == {image}
+    assert set(series.chemical_angles_deg) - set(left.chemical_angles_deg) == {mapped}
+    # left out for good: a later fix does not bring it back
+    again = tmp_path / "again.h5"
+    assert main(["inspect", str(fixed), "--fix", "--out", str(again)]) == 0
+    assert load_tilt_series(again).haadf_mask == load_tilt_series(fixed).haadf_mask
+
+
+@pytest.mark.parametrize("given", ["maps:89", "dark:0", "none", "nan", "HAADF:"])
+def test_inspect_refuses_tilts_that_are_none(given, tilts, tmp_path, refusal):
+    out = tmp_path / "fixed.h5"
+    fault = refusal("inspect", tilts, "--fix", "--leave-out", given, "--out", out)
+    assert fault.key == "--leave-out"
+    assert not out.exists()
+
+
+def test_inspect_leaves_nothing_out_without_fix(tilts, refusal):
+    assert refusal("inspect", tilts, "--leave-out", "0").key == "--leave-out"
+
+
 def test_inspect_says_what_a_fix_mended_and_what_it_left(tilts, tmp_path, capsys):
     series = load_tilt_series(tilts)
     haadf = np.roll(series.haadf, np.arange(9) % 3 * 2, axis=1)
