@@ -37,6 +37,8 @@ def write_plan(path: Path, found: Plan, answer: str) -> None:
         changes=[(change.what, f"{change.factor - 1:+.0%}") for change in found.changes],
         assumed=found.assumed,
     )
+    # a browser may end a line after a stroke
+    page = page.replace("e/Å²", "e/\u2060Å²")
     write_aside(path, lambda part: part.write_text(page, encoding="utf-8"))
 
 

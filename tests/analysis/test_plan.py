@@ -181,6 +181,7 @@ def test_the_page_holds_answer_channels_and_front(found, tmp_path: Path) -> None
     write_plan(tmp_path / "plan.html", found, "Take <these>.")
     text = (tmp_path / "plan.html").read_text(encoding="utf-8")
     assert "Take &lt;these&gt;." in text
+    assert "e/Å²" not in text.replace("\u2060", "|"), "a line may not end within the unit"
     assert text.count("<tr>") == 3 + 2 + len(found.by_element) + len(found.front) + len(
         found.changes
     )
