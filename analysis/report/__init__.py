@@ -49,6 +49,7 @@ _SCRIPTS = (
     "panel.js",
     "table.js",
     "share.js",
+    "trials.js",
     "live.js",
     "start.js",
 )

@@ -553,6 +553,44 @@ def test_charts_say_what_they_show_and_have_tables(page):
     page.page.click("#as-table summary")
 
 
+def test_every_trial_is_in_a_table_to_sort_and_to_narrow(page):
+    page.page.click("#every-trial summary")
+    rows = page.page.locator("#every tbody tr")
+    held = page.page.evaluate("trialsOf.flat().length")
+    assert rows.count() == min(held, 500)
+    heads = page.page.locator("#every thead th").all_inner_texts()
+    column = heads.index("NRMSE")
+    scores = [row.split("\t")[column] for row in rows.all_inner_texts()]
+    good = [float(score) for score in scores if score != "–"]
+    assert good == sorted(good)
+    assert scores[len(good) :] == ["–"] * (len(scores) - len(good))
+    page.page.locator("#every thead button").nth(column).click()
+    assert (
+        page.page.locator("#every thead th").nth(column).get_attribute("aria-sort") == "descending"
+    )
+    first = rows.first.inner_text().split("\t")[column]
+    assert float(first) == max(good)
+    page.page.fill("#only", "chemistry 1")
+    shown = rows.all_inner_texts()
+    assert 0 < len(shown) < held
+    assert all("chemistry" in row.lower() for row in shown)
+    assert page.page.inner_text("#found").startswith(f"{len(shown)} of {held} trials")
+    with page.page.expect_download() as download:
+        page.page.click("#trials-csv")
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + len(shown)
+    assert lines[0].split(",")[-3:] == heads[-3:]
+    page.page.fill("#only", "no such trial")
+    assert rows.count() == 0
+    assert page.page.is_disabled("#trials-csv")
+    page.page.fill("#only", "")
+    rows.first.locator("button").click()
+    assert page.page.evaluate("indexOf(state.place)") == page.page.evaluate(
+        "chosenTrials()[0].cell"
+    )
+    page.page.click("#every-trial summary")
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 390), ("light", 820), ("dark", 1440)])
 def test_axe_finds_nothing(page, scheme, width):
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")

@@ -24,6 +24,7 @@ function takeIn(text) {
   draw();
   if (shownOfCells() !== before) keepingFocus(panel, showCell);
   markChosen();
+  showTrials();
 }
 
 /** Replace what the server wrote: facts, notices, tables. */

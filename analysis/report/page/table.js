@@ -1,5 +1,12 @@
 const headings = [...document.querySelectorAll("#atlas thead th")];
 
+/** Which of two texts comes first, as numbers if they are; what is missing comes last either way. */
+function inOrder(a, b, upwards) {
+  if (!a || !b) return Boolean(b) - Boolean(a);
+  const order = isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+  return upwards ? order : -order;
+}
+
 /** Sort the atlas by a column, or the other way if it is sorted by that. */
 function sortBy(heading) {
   const upwards = heading.getAttribute("aria-sort") !== "ascending";
@@ -15,11 +22,7 @@ function sortAgain() {
   const upwards = headings[column].getAttribute("aria-sort") === "ascending";
   const body = document.querySelector("#atlas tbody");
   const rows = [...body.rows].map((row) => ({ row, value: row.cells[column].dataset.v }));
-  rows.sort((a, b) => {
-    if (!a.value || !b.value) return Boolean(b.value) - Boolean(a.value);
-    const order = isNaN(a.value) || isNaN(b.value) ? a.value.localeCompare(b.value) : a.value - b.value;
-    return upwards ? order : -order;
-  });
+  rows.sort((a, b) => inOrder(a.value, b.value, upwards));
   body.append(...rows.map((entry) => entry.row));
 }
 
