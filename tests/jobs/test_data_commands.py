@@ -159,7 +159,7 @@ def test_doubtful_data_are_reconstructed_with_a_warning(tilts, tmp_path, capsys)
 def test_reconstruct_with_weights_of_the_series(tilts, tmp_path, capsys):
     out, quick = tmp_path / "auto.h5", ["--weights", "auto", "--max-iterations", "2"]
     assert main(["reconstruct", str(tilts), *quick, "--out", str(out)]) == 0
-    assert "18" in capsys.readouterr().err  # solves, and how long they take, before they start
+    assert "19" in capsys.readouterr().err  # solves, and how long they take, before they start
     with h5py.File(out) as file:
         names = set(file["volumes"].attrs) | set(file.attrs)
     assert {"auto_held_out_tv", "auto_simulated_haadf", "auto_nrmse"} <= names
