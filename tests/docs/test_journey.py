@@ -22,7 +22,7 @@ SMALL = {"48": "16", "41": "9", "9": "5"}  # voxels per edge, HAADF tilts, maps
 
 
 def shrunk(command: str) -> list[str]:
-    """The words of a command, on a small grid; weights are not searched, which takes 18 solves."""
+    """The words of a command, on a small grid; weights are not searched: 19 solves."""
     words = [SMALL.get(word, word) for word in shlex.split(command, comments=True)[1:]]
     if "--weights" in words:
         at = words.index("--weights")
