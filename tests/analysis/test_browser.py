@@ -556,6 +556,7 @@ def test_charts_say_what_they_show_and_have_tables(page):
 def test_every_trial_is_in_a_table_to_sort_and_to_narrow(page):
     page.page.click("#every-trial summary")
     rows = page.page.locator("#every tbody tr")
+    page.page.wait_for_selector("#every tbody tr")  # filled by an event
     held = page.page.evaluate("trialsOf.flat().length")
     assert rows.count() == min(held, 500)
     heads = page.page.locator("#every thead th").all_inner_texts()
