@@ -219,7 +219,8 @@ def inspect(
     if fixed is not None and after is not None:
         save_tilt_series(out, fixed, overwrite=force)
         if not (quiet or as_json):
-            click.echo(f"{out}: {_outcome(verdicts, after)}")
+            gone = f"left out: {', '.join(leave_out)}; " if leave_out else ""
+            click.echo(f"{out}: {gone}{_outcome(verdicts, after)}")
 
 
 def _tilt_named(word: str) -> tuple[str | None, float]:

@@ -96,11 +96,12 @@ def test_inspect_names_what_is_bad_and_fixes_it(tilts, tmp_path, capsys):
     assert main(["inspect", str(tilts), "--out", str(fixed)]) == 2
 
 
-def test_inspect_leaves_out_the_tilts_it_is_told(tilts, tmp_path, capsys, refusal):
+def test_inspect_leaves_out_the_tilts_it_is_told(tilts, tmp_path, capsys):
     series, fixed = load_tilt_series(tilts), tmp_path / "fixed.h5"
     image, mapped = series.haadf_angles_deg[1], series.chemical_angles_deg[0]
     told = ["--leave-out", f"haadf:{image:.4g}", "--leave-out", f"maps:{mapped:.4g}"]
     assert main(["inspect", str(tilts), "--fix", *told, "--out", str(fixed)]) == 0
+    assert f"left out: {told[1]}, {told[3]}; " in capsys.readouterr().out
     left = load_tilt_series(fixed).with_seen_tilts()
     assert set(series.haadf_angles_deg) - set(left.haadf_angles_deg) == {image}
     assert set(series.chemical_angles_deg) - set(left.chemical_angles_deg) == {mapped}
