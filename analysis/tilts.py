@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..recon_core.geometry import Mask
 from ..recon_core.tiltseries import TiltSeries
 from .figures.draw import own_look
 
 Array = NDArray[np.float32]
+Masked = np.ma.MaskedArray[Any, np.dtype[np.float32]]
 
 ACROSS = 10  # images in a row of the contact sheet, at most
 TOP = 99.8  # percentile drawn white: hot pixels would darken the rest
 WIDTH = 1.15  # inches of an image
 LABELLED = 7  # tilts of a panel that have their angle below
+LEFT_OUT = ListedColormap(["#D55E00"])
 SEEN = 0.5  # pixels: shifts below are drawn small, as they are
 
 
@@ -31,7 +36,8 @@ def contact_sheet(series: TiltSeries) -> Figure:
 
     Returns
     -------
-    Figure : titled with the angles; the tilt axis runs from left to right.
+    Figure : titled with the angles; the tilt axis runs from left to right. What a mask leaves out
+        is orange.
 
     Examples
     --------
@@ -50,8 +56,12 @@ def contact_sheet(series: TiltSeries) -> Figure:
         for axes in line:
             axes.set_axis_off()
         for axes, image, angle in zip(line, images, angles, strict=False):
-            axes.imshow(image, cmap="gray", vmin=low, vmax=high)
-            axes.set_title(f"{angle:.4g}°".replace("-", "−"), fontsize=7, pad=2)
+            axes.imshow(image.data, cmap="gray", vmin=low, vmax=high)
+            out = np.ma.getmaskarray(image)
+            if out.any():
+                axes.imshow(np.ma.masked_where(~out, out), cmap=LEFT_OUT, alpha=0.6, vmin=0, vmax=1)
+            words = f"{angle:.4g}°".replace("-", "−") + (", left out" if out.all() else "")
+            axes.set_title(words, fontsize=7, pad=2)
         line[0].text(
             -0.12,
             0.5,
@@ -65,19 +75,25 @@ def contact_sheet(series: TiltSeries) -> Figure:
     return figure
 
 
-Row = tuple[str, Array, list[float], tuple[float, float]]
+Row = tuple[str, Masked, list[float], tuple[float, float]]
 
 
-def _channels(series: TiltSeries) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
+def _channels(series: TiltSeries) -> Iterator[tuple[str, Masked, tuple[float, ...]]]:
     if len(series.haadf):
-        yield "HAADF", series.haadf, series.haadf_angles_deg
+        yield "HAADF", _masked(series.haadf, series.haadf_mask), series.haadf_angles_deg
     for name, maps in zip(series.elements, series.chemical, strict=True):
-        yield name, maps, series.chemical_angles_deg
+        yield name, _masked(maps, series.chemical_mask), series.chemical_angles_deg
 
 
-def _rows(name: str, images: Array, angles_deg: tuple[float, ...]) -> Iterator[Row]:
+def _masked(images: Array, mask: Mask | None) -> Masked:
+    """Images that know which of their pixels are left out."""
+    return np.ma.masked_array(images, mask=False if mask is None else ~mask.array())
+
+
+def _rows(name: str, images: Masked, angles_deg: tuple[float, ...]) -> Iterator[Row]:
     order = np.argsort(angles_deg, kind="stable")
-    scale = float(images.min()), max(float(np.percentile(images, TOP)), float(images.min()) + 1e-6)
+    shown = images.compressed() if images.count() else images.data
+    scale = float(shown.min()), max(float(np.percentile(shown, TOP)), float(shown.min()) + 1e-6)
     for first in range(0, len(order), ACROSS):
         part = order[first : first + ACROSS]
         yield name, images[part], [angles_deg[i] for i in part], scale

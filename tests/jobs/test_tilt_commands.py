@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from tomoatlas.analysis.tilts import contact_sheet
 from tomoatlas.jobs.cli import main
 from tomoatlas.phantoms.formats import load_tilt_series, save_tilt_series
+from tomoatlas.recon_core.geometry import Mask
 
 PNG = b"\x89PNG"
 
@@ -42,6 +44,19 @@ def test_show_draws_a_sheet(tilts, tmp_path, capsys):
     assert out.read_bytes().startswith(PNG)
     assert capsys.readouterr().out == f"{out}\n"
     assert main(["show", str(tilts), "--out", str(tmp_path / "sheet.doc")]) == 2
+
+
+def test_the_sheet_shows_what_is_left_out(tilts):
+    series = load_tilt_series(tilts)
+    good = np.ones(series.haadf.shape, bool)
+    good[2], good[4, 5, 6] = False, False
+    images = {
+        axes.get_title(): [each.get_array() for each in axes.images]
+        for axes in contact_sheet(replace(series, haadf_mask=Mask.of(good))).axes[: len(good)]
+    }
+    assert sum("left out" in title for title in images) == 1
+    overlays = [arrays[1] for arrays in images.values() if len(arrays) > 1]
+    assert sorted(int(each.count()) for each in overlays) == [1, good[2].size]
 
 
 def test_import_prints_what_it_understood(tmp_path, capsys):
