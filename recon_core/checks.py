@@ -208,7 +208,7 @@ def are_few(angles_deg: Sequence[float]) -> bool:
 def _few_tilts(series: TiltSeries) -> Iterator[Finding]:
     """Of both modalities together: either sees for the other."""
     angles = (*series.haadf_angles_deg, *series.chemical_angles_deg)
-    if are_few(angles):
+    if angles and are_few(angles):
         low, high = min(angles), max(angles)
         yield Finding(
             "few-tilts",
