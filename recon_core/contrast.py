@@ -272,5 +272,5 @@ def signal_below_vacuum(series: TiltSeries) -> BadInput:
         "the HAADF signal does not rise above its background where the specimen is",
         key="haadf/background",
         value=series.haadf_background,
-        accepted="counts of the vacuum",
+        accepted="counts of the vacuum, and maps in counts",
     )
