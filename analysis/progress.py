@@ -17,7 +17,6 @@ from ..sweep.search import searches
 from ..sweep.search.plans import Plan, plans
 from ..sweep.search.survey import Survey
 from ..sweep.study import Study
-from ..sweep.study.tables import Strategy
 from ..sweep.study.trial import Proposal, Trial, weights_named
 from .table import are_good, cell_places
 
@@ -185,12 +184,11 @@ def progress(
     planned = planned_trials(trials, study) if planned is None else planned
     cells, good = len(study.cells()), are_good(trials, reduced=True)
     total = sum(int(counts.sum()) for counts in planned.values())
-    by_itself = study.search.strategy is not Strategy.PER_CELL
     return Progress(
         cells=cells,
         cells_done=int((trials_left(trials, study, planned) == 0).sum()),
         planned=total,
-        estimated=by_itself and len(trials) < total,
+        estimated=not study.search.strategy.alone and len(trials) < total,
         done=len(trials),
         ok=int(good.sum()),
         failures=failures_by_class(trials),
@@ -215,7 +213,7 @@ def planned_trials(trials: pd.DataFrame, study: Study) -> dict[Method, Counts]:
     Method → (cells,).
     """
     cells = study.cells()
-    if study.search.strategy is Strategy.PER_CELL:
+    if study.search.strategy.alone:
         return {m: np.full(len(cells), study.search.budget(m)) for m in study.search.methods}
     planned = {method: np.zeros(len(cells), dtype=np.int64) for method in study.search.methods}
     places = cell_places(trials, study)

@@ -25,7 +25,6 @@ from ..sweep.launchers import check_world, first_rank, launched_under_mpi
 from ..sweep.run import Deadline, driver
 from ..sweep.run.scheduler import Summary
 from ..sweep.study import Study
-from ..sweep.study.tables import Strategy
 from . import load_study
 from .batch import for_trials, inside_job, seconds_left
 from .batch.capacity import check_workers
@@ -247,7 +246,7 @@ def _run(
     share: Share | None,
 ) -> Summary:
     """Run the trials, with a display that is closed whatever happens."""
-    shown = display(quiet, study.search.strategy is not Strategy.PER_CELL)
+    shown = display(quiet, not study.search.strategy.alone)
 
     def start(done: int, total: int) -> None:
         if not quiet and (devices := devices_of(executor)):

@@ -105,7 +105,7 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     """
     series = series.filled()
     signals = tuple(_signals(series))
-    found = [*_no_counts(series), *_not_counts(series), *_levels_added(series)]
+    found = [*_no_counts(series), *_not_counts(signals[-1]), *_levels_added(series)]
     found += [finding for signal in signals for finding in _of_signal(signal)]
     found += _vacuum_levels(series)
     if any(finding.kind == "radians" for finding in found):
@@ -127,9 +127,9 @@ def _no_counts(series: TiltSeries) -> Iterator[Finding]:
         )
 
 
-def _not_counts(series: TiltSeries) -> Iterator[Finding]:
+def _not_counts(maps: _Signal) -> Iterator[Finding]:
     """Maps that somebody scaled, smoothed or interpolated: no longer Poisson counts."""
-    gain = most_gain(series.chemical.sum(axis=0, dtype=np.float32))
+    gain = most_gain(maps.total)
     if gain is not None and 0 < gain < LEAST_COUNT:
         yield Finding(
             "not-counts",

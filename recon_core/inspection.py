@@ -376,8 +376,7 @@ def _bad_pixels(modality: _Modality) -> Verdict:
 def _bad_tilts(modality: _Modality) -> Verdict:
     bad, mask = modality.bad, modality.mask
     if mask is not None:
-        seen: Good = np.asarray(mask.array().any(axis=(1, 2)))
-        bad = [i for i in bad if seen[i]]
+        bad = sorted({*bad} & {*mask.seen_tilts()})
     named = ", ".join(f"{modality.angles_deg[i]:.4g}°" for i in bad[:NAMED])
     more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     words = f"blank, overexposed or saturated: {named}{more}" if bad else "none blank or saturated"

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ...recon_core.methods import Method
 from ...sweep.study import Study
-from ...sweep.study.tables import Strategy
 from ...sweep.study.trial import SCORES
 from ..atlas import Atlas
 from ..cells import cell_text
@@ -234,7 +233,7 @@ def page_data(
             for q in map_columns(atlas)
         ],
         "methods": _methods(trials, study, places),
-        "alone": study.search.strategy is Strategy.PER_CELL,
+        "alone": study.search.strategy.alone,
         "elements": list(atlas.elements),
         "costs": cost_columns(atlas),
         "solver": _solver_options(study),

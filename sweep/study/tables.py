@@ -166,6 +166,11 @@ class Strategy(StrEnum):
     PER_CELL = "per-cell"
     CONTEXTUAL = "contextual"
 
+    @property
+    def alone(self) -> bool:
+        """Whether cells are searched one by one, each with as many trials as the study says."""
+        return self is Strategy.PER_CELL
+
 
 class Baselines(StrEnum):
     """Where the methods that see no HAADF are run.

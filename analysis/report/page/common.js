@@ -120,6 +120,16 @@ function grouped(members, keyOf) {
 const weightNames = Object.keys(D.space);
 const weightText = (t) => weightNames.filter((name) => t[name] != null).map((name) => `${name} ${number(t[name])}`).join(", ");
 
+/** What the tables of trials say of one: heading and text, empty where there is nothing to say. */
+const trialColumns = [
+  ["method", (t) => D.methods.find((method) => method.key === t.method).label],
+  ["trial", (t) => String(t.number + 1)],
+  [D.score, (t) => (t.failure || t.score == null ? "" : fixedPoint(t.score))],
+  ...weightNames.map((name) => [name, (t) => (t[name] == null ? "" : number(t[name]))]),
+  ["s", (t) => (t.seconds == null ? "" : number(t.seconds))],
+  ["end", (t) => t.failure ?? t.ended ?? "ok"],
+];
+
 const quantity = (key) => D.quantities.find((q) => q.key === key);
 
 /** Okabe and Ito's colour-blind-safe set. */

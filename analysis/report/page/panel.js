@@ -51,10 +51,9 @@ const scrolling = (name, ...children) => named(el("div", { className: "scroll", 
 
 /** Every trial that the charts of a cell draw, as rows. */
 function trialTable(cell) {
-  const head = ["method", "trial", D.score, ...weightNames, "s", "end"];
-  const row = (t) => el("tr", {}, el("th", { scope: "row" }, D.methods.find((method) => method.key === t.method).label),
-    ...[t.number + 1, t.failure ? "–" : fixedPoint(t.score), ...weightNames.map((name) => number(t[name])), number(t.seconds), t.failure ?? t.ended ?? "ok"].map((text) => el("td", {}, String(text))));
-  const table = el("table", {}, el("thead", {}, el("tr", {}, ...head.map((name) => el("th", { scope: "col" }, name)))));
+  const [method, ...others] = trialColumns.map(([, of]) => of);
+  const row = (t) => el("tr", {}, el("th", { scope: "row" }, method(t)), ...others.map((of) => el("td", {}, of(t) || "–")));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, ...trialColumns.map(([name]) => el("th", { scope: "col" }, name)))));
   const made = el("details", { id: "trials" }, el("summary", {}, "Its trials as a table"), scrolling("Trials of this cell", table));
   // Filled when it is opened: a cell may have thousands.
   made.addEventListener("toggle", () => { if (made.open && !table.tBodies.length) table.append(el("tbody", {}, ...trialsOf[cell].map(row))); });

@@ -3,18 +3,9 @@
 const SHOWN = 500; // rows at most: a browser lays out thousands for seconds
 
 const everyBox = document.getElementById("every"), only = document.getElementById("only"), everyCsv = document.getElementById("trials-csv");
-const labelOf = Object.fromEntries(D.methods.map((method) => [method.key, method.label]));
 
-/** Heading, and what a trial has below it; texts sort as numbers where they are. */
-const everyColumns = [
-  ...D.axes.map((axis, i) => [axis.label, (t) => axis.values[placeOf(t.cell)[i]]]),
-  ["method", (t) => labelOf[t.method]],
-  ["trial", (t) => t.number + 1],
-  [D.score, (t) => t.failure ? "" : fixedPoint(t.score)],
-  ...weightNames.map((name) => [name, (t) => t[name] == null ? "" : number(t[name])]),
-  ["s", (t) => t.seconds == null ? "" : number(t.seconds)],
-  ["end", (t) => t.failure ?? t.ended ?? "ok"],
-];
+/** Heading, and what a trial has below it, its condition first; texts sort as numbers where they are. */
+const everyColumns = [...D.axes.map((axis, i) => [axis.label, (t) => String(axis.values[placeOf(t.cell)[i]])]), ...trialColumns];
 
 const sorted = { column: everyColumns.findIndex(([name]) => name === D.score), upwards: true };
 
@@ -22,7 +13,7 @@ const sorted = { column: everyColumns.findIndex(([name]) => name === D.score), u
 function chosenTrials() {
   const words = only.value.toLowerCase().split(/\s+/).filter(Boolean);
   return trialsOf.flat()
-    .map((t) => ({ cell: t.cell, texts: everyColumns.map(([, of]) => String(of(t) ?? "")) }))
+    .map((t) => ({ cell: t.cell, texts: everyColumns.map(([, of]) => of(t)) }))
     .filter((row) => { const text = row.texts.join(" ").toLowerCase(); return words.every((word) => text.includes(word)); })
     .sort((a, b) => inOrder(a.texts[sorted.column], b.texts[sorted.column], sorted.upwards));
 }
