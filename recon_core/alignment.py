@@ -58,6 +58,7 @@ from .tiltseries import TiltSeries
 
 Array = NDArray[np.float32]
 Values = NDArray[np.float64]
+Good = NDArray[np.bool_]
 
 FEWEST_TILTS, LEAST_RANGE = 5, 30.0  # of HAADF; degrees
 SMALLEST_IMAGE = 8  # pixels per edge
@@ -127,6 +128,7 @@ class _Images:
     angles_deg: tuple[float, ...]
     shifts: Values  # (angle, (y, x)), axis offset included
     rotation_deg: float
+    clear: Good  # images that vacuum surrounds; none where the specimen fills the field
     steps: tuple[float, ...] = ()
 
     @property
@@ -169,13 +171,16 @@ def align(series: TiltSeries, report: Callable[[str], None] | None = None) -> Al
     series = series.with_seen_tilts()
     _check(series)
     seen = series.filled()
-    signal, isolated = _signal(seen)
-    images = _Images(signal, seen.haadf_angles_deg, np.zeros((len(signal), 2)), TURNS[2])
+    signal, clear = _signal(seen)
+    isolated = bool(clear.any())
+    start = np.zeros((len(signal), 2))
+    images = _Images(signal, seen.haadf_angles_deg, start, TURNS[2], clear)
     before = _residual(images)
-    notes = [] if isolated else [NOT_ISOLATED]
+    cropped = f"{int((~clear).sum())} of {len(clear)} {CROPPED}"
+    notes = [] if clear.all() else [cropped if isolated else NOT_ISOLATED]
     say = report or (lambda _: None)
     say("shifts and rotation of the HAADF images")
-    recorded, images = images, _coarse_to_fine(images, isolated)
+    recorded, images = images, _coarse_to_fine(images)
     mended, after = True, _residual(images)
     if after >= before and _small(recorded, images):
         mended, after = False, before
@@ -229,14 +234,16 @@ def unsteadiness(series: TiltSeries) -> tuple[float, float] | None:
     seen = series.filled()
     if len(seen.haadf) < FEWEST_TILTS or min(seen.haadf.shape[1:]) < SMALLEST_IMAGE:
         return None
-    signal, isolated = _signal(seen)
-    if not isolated:
+    signal, clear = _signal(seen)
+    if clear.sum() < FEWEST_TILTS:
         return None
     placement = seen.haadf_placement
     own = across_axis(centres_of_mass(signal), placement.rotation_deg)
     for i in range(len(own)):
         own[i] -= placement.across(i), placement.along(i)
-    columns = np.column_stack([specimen_columns(seen.haadf_angles_deg), np.ones(len(own))])
+    own = own[clear]
+    places = specimen_columns(seen.haadf_angles_deg)[clear]
+    columns = np.column_stack([places, np.ones(len(own))])
     across = own[:, 0] - columns @ np.linalg.lstsq(columns, own[:, 0], rcond=None)[0]
     return float(across.std()), float(own[:, 1].std())
 
@@ -263,6 +270,7 @@ NOTHING_TO_MEND = "nothing to mend: the HAADF images fit as they were recorded"
 NO_BETTER = "left as they were recorded: no placement of the HAADF images fits better"
 LEAPT = "moved back: images that lie elsewhere than both of their neighbours; the others stay"
 TOGETHER = "the maps did not settle: placed like the HAADF images of the same tilts"
+CROPPED = "HAADF images reach one edge of the field: cropped, and placed by what is in view"
 NOT_ISOLATED = (
     "the specimen reaches the edges of the images: matter that enters and leaves the field is not "
     "told from shifts"
@@ -283,25 +291,35 @@ def _small(recorded: _Images, found: _Images) -> bool:
     return moves <= IN_PLACE and abs(found.rotation_deg) <= UNTURNED
 
 
-def _signal(series: TiltSeries) -> tuple[Array, bool]:
-    """HAADF above its vacuum, and whether vacuum surrounds the specimen."""
+def _signal(series: TiltSeries) -> tuple[Array, Good]:
+    """HAADF above its vacuum, and which images vacuum surrounds."""
     vacuum = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True)
     if vacuum.is_seen:
         levels = vacuum.at(series.haadf_angles_deg)
     else:
         levels = np.quantile(series.haadf, 0.02, axis=(1, 2))
     signal = (series.haadf - levels[:, None, None]).astype(np.float32)
+    return signal, _clear(signal)
+
+
+def _clear(signal: Array) -> Good:
+    """Images that vacuum surrounds, (angle,); none of a specimen as wide as the field.
+
+    One that is only shifted far reaches one of two opposite edges, and not in most images.
+    """
     faces = [signal[:, :2], signal[:, -2:], signal[:, :, :2], signal[:, :, -2:]]
-    edges = np.max([face.mean(axis=(1, 2)) for face in faces])
     top = float(np.quantile(signal, 0.99))
-    return signal, bool(edges <= ISOLATED * top)
+    down, up, left, right = (face.mean(axis=(1, 2)) > ISOLATED * top for face in faces)
+    clear: Good = ~(down | up | left | right)
+    wide = bool(((down & up) | (left & right)).any())
+    return clear & (not wide and clear.sum() > max(FEWEST_TILTS, len(signal) / 2))
 
 
-def _coarse_to_fine(images: _Images, isolated: bool) -> _Images:
+def _coarse_to_fine(images: _Images) -> _Images:
     """Align, on a grid twice as coarse first where images are large."""
     if min(images.signal.shape[1:]) <= LARGE:
-        return _turned(images, isolated)
-    binned = _coarse_to_fine(_binned(images), isolated)
+        return _turned(images)
+    binned = _coarse_to_fine(_binned(images))
     start = replace(images, shifts=2.0 * binned.shifts, rotation_deg=binned.rotation_deg)
     return _matched(start, ROUNDS)
 
@@ -313,16 +331,17 @@ def _binned(images: _Images) -> _Images:
     return replace(images, signal=np.ascontiguousarray(coarse), shifts=images.shifts / 2)
 
 
-def _turned(images: _Images, isolated: bool) -> _Images:
+def _turned(images: _Images) -> _Images:
     """Find the rotation: the nearest of a few by its residual, then together with the shifts."""
-    tried = [replace(images, rotation_deg=turn) for turn in TURNS]
-    if not isolated:  # where they are may be better than what neighbours say
-        tried += [replace(each, shifts=_by_neighbours(each)) for each in tried]
-    else:
-        tried = [replace(each, shifts=_by_mass(each)) for each in tried]
+    turned = [replace(images, rotation_deg=turn) for turn in TURNS]
+    tried = [replace(each, shifts=_by_mass(each)) for each in turned if images.clear.any()]
+    if not images.clear.all():
+        tried += [replace(each, shifts=_by_neighbours(each)) for each in turned]
+    if not images.clear.any():  # where they are may be better than what neighbours say
+        tried += turned
     best = min((_matched(each, QUICK_ROUNDS) for each in tried), key=_residual)
     found = _matched(best, ROUNDS, turning=True)
-    if isolated and abs(found.rotation_deg) < MOST_TURN:
+    if images.clear.all() and abs(found.rotation_deg) < MOST_TURN:
         return found
     # where matter enters and leaves the field it can look like a rotation
     still = _matched(replace(best, steps=()), ROUNDS)
@@ -330,11 +349,15 @@ def _turned(images: _Images, isolated: bool) -> _Images:
 
 
 def _by_mass(images: _Images) -> Values:
-    """Shifts that bring every centre of mass to that of one specimen."""
+    """Shifts that bring every centre of mass to that of one specimen.
+
+    That of a cropped image lies too near the middle, which matching makes good.
+    """
     # in the frame of the axis; there y is Y cos - Z sin + offset, x is X
     y, x = across_axis(centres_of_mass(images.signal), images.rotation_deg).T.copy()
-    curve = specimen_curve(images.angles_deg, specimen_place(images.angles_deg, y))
-    return in_image(np.stack([y - curve, x - x.mean()], axis=1), images.rotation_deg)
+    clear, angles = images.clear, np.asarray(images.angles_deg)
+    curve = specimen_curve(images.angles_deg, specimen_place(tuple(angles[clear]), y[clear]))
+    return in_image(np.stack([y - curve, x - x[clear].mean()], axis=1), images.rotation_deg)
 
 
 def _by_neighbours(images: _Images) -> Values:
@@ -432,7 +455,8 @@ def _matched_maps(series: TiltSeries, images: _Images) -> tuple[Values, float]:
     prior = np.asarray(series.atomic_numbers, np.float64) ** PRIOR_POWER
     summed = np.tensordot(prior, maps, 1)
     smooth = ndimage.gaussian_filter(summed, (0, SMOOTH, SMOOTH))
-    rough = [correlated_shift(m, s) for m, s in zip(models(shifts), smooth, strict=True)]
+    alone = bool(images.clear.any())
+    rough = [correlated_shift(m, s, alone) for m, s in zip(models(shifts), smooth, strict=True)]
     shifts, moved = shifts + np.array(rough), 0.0
     for _ in range(ROUNDS):
         model = models(shifts)

@@ -26,12 +26,15 @@ def centres_of_mass(signal: Array) -> Values:
     return np.stack([np.clip(y, rows[0], rows[-1]), np.clip(x, columns[0], columns[-1])], axis=1)
 
 
-def correlated_shift(reference: Array, image: Array) -> Values:
-    """Shift (y, x) of an image against a reference, whole pixels, within a quarter of the field."""
-    window = np.outer(*(np.hanning(n) for n in image.shape))
+def correlated_shift(reference: Array, image: Array, alone: bool = False) -> Values:
+    """Shift (y, x) of an image against a reference, whole pixels, within a quarter of the field.
+
+    Of a specimen that vacuum surrounds, ``alone``, within half of it: no edge is to be faded out.
+    """
+    window = np.ones(image.shape) if alone else np.outer(*(np.hanning(n) for n in image.shape))
     spectra = [np.fft.rfft2(window * (i - i.mean())) for i in (reference, image)]
     match = np.fft.irfft2(spectra[1] * np.conj(spectra[0]), s=image.shape)
-    reach = tuple(n // 4 for n in image.shape)
+    reach = tuple((n - 1) // 2 if alone else n // 4 for n in image.shape)
     near = np.roll(match, reach, (0, 1))[: 2 * reach[0] + 1, : 2 * reach[1] + 1]
     y, x = np.unravel_index(int(np.argmax(near)), near.shape)
     return np.array([y - reach[0], x - reach[1]], np.float64)

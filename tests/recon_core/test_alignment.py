@@ -7,12 +7,18 @@ from functools import cache
 
 import numpy as np
 import pytest
-from misaligned import Fault, displaced, misaligned, own, specimen_in_vacuum
+from misaligned import NONE, Fault, displaced, misaligned, own, specimen_in_vacuum
 from recon_cases import tilt_series
 
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
-from tomoatlas.recon_core.alignment import NOTHING_TO_MEND, Alignment, align
+from tomoatlas.recon_core.alignment import (
+    CROPPED,
+    NOTHING_TO_MEND,
+    Alignment,
+    align,
+    unsteadiness,
+)
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.geometry import STILL, spaced_tilts
 from tomoatlas.recon_core.moves import leaps
@@ -78,6 +84,18 @@ def test_where_nothing_fits_better_nothing_is_mended() -> None:
     assert result.residual_after == result.residual_before
     assert result.series.haadf_placement.rotation_deg == 0
     assert np.abs(own(result.series.haadf_placement)).max() < 0.35
+
+
+@pytest.mark.parametrize("fault", [replace(NONE, axis=12.2), replace(NONE, jitter=14.5)])
+def test_a_specimen_shifted_so_far_that_some_images_crop_it_is_placed(fault: Fault) -> None:
+    series = misaligned(specimen_in_vacuum("nanocubes", 32, 72, 0), fault, 1, (21, 5), (400.0, 6.0))
+    result = align(recorded(series))
+    assert result.converged
+    assert any(CROPPED in note for note in result.notes)
+    haadf, maps = errors(result.series, series)
+    assert (haadf < 0.15).all()
+    assert (maps < 0.2).all()
+    assert unsteadiness(result.series) is not None
 
 
 def test_an_image_that_leapt_is_moved_back_where_the_specimen_fills_the_field() -> None:
