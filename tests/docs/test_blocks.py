@@ -1,7 +1,4 @@
-"""Code of every page, cheaply: commands and options exist, calls fit, studies are valid.
-
-Pages whose blocks are run, in ``test_extending``, are among them: what is run there is inline here.
-"""
+"""Code of every page, within lines of text too: commands and options exist, calls fit."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ import re
 import shlex
 import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -21,38 +17,22 @@ import pytest
 import tomoatlas as ta
 from tomoatlas.jobs.cli import cli
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.M | re.S)
-CODE = re.compile(r"`([^`]+)`")
+from .pages import CODE, FENCE, PAGES, languages
+
 COMMAND = re.compile(r"(?<!import )\btomoatlas ([a-z]+\b.*)")
 END = re.compile(r" && | \| |; |…| 2>|\[OPTIONS\]")  # of a command that is part of a longer line
 DOSE = "dose_e_per_A2 = 300.0"
 NAMED = '[study]\nname = "block"\n'
 
 
-@contextmanager
-def working_in(folder: Path, files: Mapping[str, str]) -> Iterator[Path]:
-    """The folder in which a page is read, with the files that it shows."""
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        yield folder
-
-
-def languages(page: Path, language: str) -> list[str]:
-    return [text for name, text in FENCE.findall(page.read_text("utf-8")) if name == language]
-
-
 def commands(page: Path) -> Iterator[str]:
     """What follows ``tomoatlas`` on a line of code or within a line of text."""
     text = page.read_text(encoding="utf-8")
-    blocks = "\n".join(body for name, body in FENCE.findall(text) if name in ("", "sh", "bash"))
+    typed = "\n".join(languages(page, "sh"))
     prose = FENCE.sub("", text)
     indented = [line for line in prose.splitlines() if line.startswith("    ")]
     inline = CODE.findall(" ".join(line for line in prose.splitlines() if line not in indented))
-    for line in [*blocks.splitlines(), *indented, *inline]:
+    for line in [*typed.splitlines(), *indented, *inline]:
         if found := COMMAND.search(line.strip().removeprefix("$ ")):
             yield END.split(found[1])[0].replace("\\|", "|")
 

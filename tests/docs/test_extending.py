@@ -1,14 +1,12 @@
-"""The examples of the pages that are run: extending, specimens and tutorial, each in its order."""
+"""The package of the page on extending, installed: its parts are known by name."""
 
 from __future__ import annotations
 
-import re
-import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -19,74 +17,21 @@ from tomoatlas.phantoms.formats.registry import FORMATS
 from tomoatlas.phantoms.kinds import SPECIMENS
 from tomoatlas.recon_core.registry import Registry
 
-from .test_blocks import working_in
+from .pages import ROOT, shown, working_in
 
-RUN = ("extending", "specimens", "tutorial")
-PAGES = [Path(__file__).parents[2] / "docs" / f"{name}.md" for name in RUN]
+PAGE = ROOT / "docs" / "extending.md"
 REGISTRIES: tuple[Registry[Any], ...] = (SPECIMENS, FORMATS, FIGURES, PACKAGES)
 
 
-class Block(NamedTuple):
-    page: Path
-    line: int
-    language: str
-    title: str | None
-    text: str
-
-
-def blocks() -> list[Block]:
-    found = []
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        parts = re.finditer(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', text, re.M | re.S)
-        lines = ((m, text[: m.start()].count("\n") + 1) for m in parts)
-        found += [Block(page, line, m[1], m[2], m[3]) for m, line in lines]
-    return found
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_picture_is_there(page: Path) -> None:
-    for link in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / link).is_file()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder in which the page is read, first on the path of modules."""
-    with (
-        working_in(tmp_path_factory.mktemp("extending"), {}) as folder,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.syspath_prepend(str(folder))
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder in which the page was read, first on the path of modules."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with working_in(tmp_path, shown(PAGE)) as folder:
+        assert main(["sites", "slurm", "--copy", "ours.toml"]) == 0
         yield folder
     for module in ("rods", "npz", "dots"):
         sys.modules.pop(module, None)
-
-
-@pytest.fixture(scope="module")
-def names() -> dict[str, Any]:
-    """What the blocks without a title share."""
-    return {}
-
-
-def test_every_block_is_of_a_kind_that_is_run() -> None:
-    assert {block.language for block in blocks()} == {"python", "sh", "toml"}
-    assert all(block.title for block in blocks() if block.language == "toml")
-
-
-@pytest.mark.parametrize(
-    "block", blocks(), ids=lambda block: f"{block.page.stem} line {block.line}"
-)
-def test_a_block_runs(block: Block, folder: Path, names: dict[str, Any]) -> None:
-    if block.title is not None:
-        (folder / block.title).write_text(block.text, encoding="utf-8")
-    elif block.language == "sh":
-        for line in block.text.splitlines():
-            command, *argv = shlex.split(line)
-            assert command == "tomoatlas"
-            assert main(argv) == 0, line
-    else:
-        exec(compile(block.text, f"{block.page.name}:{block.line}", "exec"), names)
 
 
 @pytest.fixture
