@@ -9,6 +9,7 @@ from ..phantoms.formats.files import write_aside
 from .figures.draw import page_picture
 from .figures.plan import plan_figure
 from .plan import Plan
+from .style import DOSE_UNIT
 from .surface import Expected, dose_label
 
 CHANNELS = ("", "tilts", "dwell / µs", "SNR", "NRMSE", "nine of ten")
@@ -37,8 +38,7 @@ def write_plan(path: Path, found: Plan, answer: str) -> None:
         changes=[(change.what, f"{change.factor - 1:+.0%}") for change in found.changes],
         assumed=found.assumed,
     )
-    # a browser may end a line after a stroke
-    page = page.replace("e/Å²", "e/\u2060Å²")
+    page = page.replace("e/Å²", DOSE_UNIT)
     write_aside(path, lambda part: part.write_text(page, encoding="utf-8"))
 
 

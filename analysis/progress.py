@@ -28,6 +28,22 @@ _BREAK_S = 60.0
 _PATIENCE = 5.0
 
 
+def counted(done: int, planned: int, estimated: bool) -> str:
+    """Trials ended, of those planned, in words.
+
+    Parameters
+    ----------
+    done, planned : numbers of trials.
+    estimated : a search that ends by itself may take more, or fewer.
+
+    Examples
+    --------
+    >>> counted(3, 8, estimated=True)
+    '3 of about 8'
+    """
+    return f"{done} of {'about ' if estimated else ''}{planned}"
+
+
 @dataclass(frozen=True)
 class Throughput:
     """How fast the recent trials went.
@@ -162,7 +178,7 @@ class Progress:
     @property
     def counted(self) -> str:
         """Trials ended, of those planned, in words."""
-        return f"{self.done} of {'about ' if self.estimated else ''}{self.planned}"
+        return counted(self.done, self.planned, self.estimated)
 
     @property
     def device_hours(self) -> float:

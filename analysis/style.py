@@ -11,6 +11,9 @@ CHEMICAL_SNR = "acquisition.chemical_snr"
 DOSE = "acquisition.dose_e_per_A2"
 SHARE = "acquisition.haadf_share"
 
+DOSE_UNIT = "e/\u2060Å²"
+"""e/Å² in which a browser ends no line, as it may after a stroke."""
+
 SCORE_COLUMNS: dict[Method, str] = {method: row.column for method, row in METHODS.items()}
 """Column of the atlas that holds the mean NRMSE of each method, in the order of display."""
 

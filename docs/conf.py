@@ -14,6 +14,8 @@ from typing import Any
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
+from tomoatlas.analysis.style import DOSE_UNIT
+
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 
@@ -93,11 +95,11 @@ def link_to_pages(*event: Any) -> None:
 
 
 def keep_units_whole(*event: Any) -> None:
-    """Have no line end within e/Å²: a browser may break a line after a stroke."""
+    """Have no line end within e/Å²."""
     for text in list(event[1].findall(nodes.Text)):
         inside = isinstance(text.parent, nodes.literal | nodes.literal_block | nodes.title)
         if "e/Å²" in text and not inside:
-            text.parent.replace(text, nodes.Text(text.replace("e/Å²", "e/\u2060Å²")))
+            text.parent.replace(text, nodes.Text(text.replace("e/Å²", DOSE_UNIT)))
 
 
 def tell_wide_pictures(*event: Any) -> None:

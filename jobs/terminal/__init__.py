@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ...analysis.progress import duration
+from ...analysis.progress import counted, duration
 from ...sweep.study.trial import Trial, TrialResult, TrialStatus
 
 LINE_EVERY_S = 10.0
@@ -243,7 +243,7 @@ def _counted(done: int, total: int, estimated: bool) -> str:
     """Trials ended, of all; a search that ends by itself may take more than were expected."""
     if done > total:
         return f"{done} trials"
-    return f"{done} of about {total} trials" if estimated else f"{done}/{total} trials"
+    return f"{counted(done, total, estimated)} trials" if estimated else f"{done}/{total} trials"
 
 
 class SolveProgress:

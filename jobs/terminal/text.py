@@ -13,7 +13,7 @@ from typing import Any
 from ...analysis.atlas import Atlas, atlas_of
 from ...analysis.figures.maps import ACCURACY
 from ...analysis.journal import JournalReader
-from ...analysis.progress import duration, progress
+from ...analysis.progress import counted, duration, progress
 from ...analysis.style import (
     CHEMICAL_TILTS,
     HAADF_TILTS,
@@ -140,10 +140,10 @@ def status_text(facts: dict[str, Any]) -> str:
     facts : result of :func:`status_facts`.
     """
     trials, cells, left = facts["trials"], facts["cells"], facts["device_seconds_left"]
-    about = "about " if trials["estimated"] else ""
+    ended = counted(trials["done"], trials["planned"], trials["estimated"])
     lines = [
         f"{facts['name']}: {'complete' if facts['complete'] else 'unfinished'}",
-        f"trials         {trials['done']} of {about}{trials['planned']} ({trials['ok']} ok)",
+        f"trials         {ended} ({trials['ok']} ok)",
         f"cells          {cells['done']} of {cells['planned']}",
         f"device-hours   {facts['device_hours']:.3f}",
         f"time left      {'unknown' if left is None else duration(left) + ' of one device'}",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tomoatlas.analysis.figures import FIGURES, MAP, TRIALS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -17,6 +19,13 @@ def test_links_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     nearby = [target for target in targets if "://" not in target]
     assert not [target for target in nearby if not (page.parent / target).exists()]
+
+
+def test_the_gallery_has_a_picture_of_every_figure() -> None:
+    places = ROOT / "docs" / "pictures", ROOT / "analysis" / "atlases" / "fig4_nanocubes_64"
+    kept = {path.stem for place in places for path in place.glob("*.png")}
+    solved = {name for name in FIGURES.shipped() if FIGURES.get(name).needs not in (MAP, TRIALS)}
+    assert solved <= kept
 
 
 def test_the_readme_leads_to_every_page() -> None:
