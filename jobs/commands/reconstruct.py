@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     metavar="auto",
-    help="auto: find the weights from the series itself, by 18 reconstructions of it. Weights of "
+    help="auto: find the weights from the series itself, by 19 reconstructions of it. Weights of "
     "one's own are --haadf and --tv.",
 )
 @click.option(
