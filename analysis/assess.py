@@ -56,6 +56,7 @@ SOLVES = 7
 STRONGER = 1.5  # chemistry + TV is judged at the TV weight and at this times it: HAADF regularises
 HALF_ANGLE = 30.0  # degrees, of the cone about an axis
 SMOOTH = 1.0  # voxels over which errors are averaged
+FAR = 0.5  # pixels: images as far off leave HAADF unexplained, whatever the elements
 LEAST_LEVEL = 0.1  # of an element's level: below it a relative error means nothing
 
 
@@ -120,7 +121,15 @@ def assess(
     scaled = series.chemical_scale is not None
     elements = tuple(_elements(found, known, expected, gains, scores, scaled))
     found = replace(found, elements=elements)
-    return replace(found, findings=(*doubts(found), *judge.of_data(series)))
+    return replace(found, findings=_once((*doubts(found), *judge.of_data(series))))
+
+
+def _once(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Findings without what another one says better: why HAADF is unexplained."""
+    kinds = {finding.kind for finding in findings}
+    moved = any(finding.kind == "alignment" and finding.value > FAR for finding in findings)
+    spare = "missing-element" if moved else "haadf-model"
+    return tuple(f for f in findings if f.kind != spare or "missing-element" not in kinds)
 
 
 @dataclass(frozen=True)

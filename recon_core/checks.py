@@ -17,6 +17,7 @@ from scipy import ndimage
 from .geometry import film_thickness
 from .metrics.agreement import agreement
 from .metrics.noise import PATCH, Noise, estimate_noise, most_gain
+from .metrics.unexplained import unexplained
 from .metrics.vacuum import INNER, estimate_vacuum, vacuum_pixels
 from .tiltseries import LEVEL_ADDED, TiltSeries
 
@@ -38,6 +39,16 @@ HIDES = 0.03  # noise of HAADF in vacuum, as a part of the signal, below which s
 VACUUM_EDGE = 16  # pixels per edge below which no vacuum is in view
 EDGE = 0.15  # signal at the edges across the tilt axis, as a part of the largest
 SHIFT, SHIFT_EVIDENCE = 0.75, 3.0  # pixels
+MISSING, CHANCE = 0.015, 0.01  # part of HAADF that maps leave, and that noise leaves as much
+DISTURB = {  # what leaves HAADF unexplained though each element has a map
+    "no-counts",
+    "not-counts",
+    "hot-pixel",
+    "blank-tilt",
+    "inverted",
+    "orientation",
+    "shift",
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Finding:
     ----------
     kind : of the fault: ``no-counts``, ``not-counts``, ``level``, ``radians``, ``unit``,
         ``few-tilts``, ``hot-pixel``, ``blank-tilt``, ``vacuum-level``, ``film``, ``cut-off``,
-        ``inverted``, ``orientation`` or ``shift``.
+        ``inverted``, ``orientation``, ``shift`` or ``missing-element``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -111,8 +122,11 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     if any(finding.kind == "radians" for finding in found):
         return tuple(found)  # what follows compares angles
     found += [*_few_tilts(series), *_of_both(series)]
-    # HAADF that is wrong shows vacuum where there is none
-    return tuple(found or _beside_haadf(series, signals[0].noise))
+    if not found:  # HAADF that is wrong shows vacuum where there is none
+        found += _beside_haadf(series, signals[0].noise)
+    if not DISTURB & {finding.kind for finding in found}:
+        found += _missing_element(series, signals[0].noise)
+    return tuple(found)
 
 
 def _no_counts(series: TiltSeries) -> Iterator[Finding]:
@@ -448,4 +462,18 @@ def _of_both(series: TiltSeries) -> Iterator[Finding]:
             "haadf/projections",
             float(np.hypot(y, x)),
             f"HAADF lies ({y:+.1f}, {x:+.1f}) pixels (y, x) off the maps: align them first",
+        )
+
+
+def _missing_element(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
+    """HAADF, of this noise, that the maps of the same tilts do not explain."""
+    left = unexplained(series, noise)
+    if left is not None and left.part >= MISSING and left.chance <= CHANCE:
+        scales = ", scales that are not those of the maps" if left.scaled else ""
+        yield Finding(
+            "missing-element",
+            "haadf/projections",
+            left.part,
+            f"the maps explain HAADF but for {100 * left.part:.1f} % (± {100 * left.error:.1f} %): "
+            f"an element without a map{scales}, or images that are not aligned?",
         )

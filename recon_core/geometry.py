@@ -97,6 +97,34 @@ class Placement:
         """
         return self.shifts or ((0.0, 0.0),) * images
 
+    def recorded(self, places: NDArray[np.float64], angle: int) -> NDArray[np.float64]:
+        """Return where an image shows what the geometry alone puts at some places.
+
+        Parameters
+        ----------
+        places : (y, x) from the middle of the field, (2, place), pixels.
+        angle : index of the tilt.
+        """
+        found: NDArray[np.float64] = self._turn @ places + np.array(self._shift(angle))[:, None]
+        return found
+
+    def unplaced(self, places: NDArray[np.float64], angle: int) -> NDArray[np.float64]:
+        """Return where the geometry alone puts what an image shows at some places.
+
+        Parameters
+        ----------
+        places : (y, x) from the middle of the image, (2, place), pixels.
+        angle : index of the tilt.
+
+        Examples
+        --------
+        >>> placement, places = Placement(axis_offset=2.0, rotation_deg=3.0), np.eye(2)
+        >>> np.allclose(placement.unplaced(placement.recorded(places, 0), 0), places)
+        True
+        """
+        found: NDArray[np.float64] = self._turn.T @ (places - np.array(self._shift(angle))[:, None])
+        return found
+
     def binned(self) -> Placement:
         """Return the placement on pixels of twice the edge."""
         halves = tuple((y / 2, x / 2) for y, x in self.shifts)
@@ -121,9 +149,7 @@ class Placement:
         if self.is_still:
             return images
         moved = np.empty_like(images)
-        middle = (np.array(images.shape[1:]) - 1) / 2
-        cosine, sine = self.direction
-        turn = np.array([[cosine, sine], [-sine, cosine]])
+        middle, turn = (np.array(images.shape[1:]) - 1) / 2, self._turn
         for i, image in enumerate(images):
             # the pixel of the recorded image that shows what belongs here
             offset = middle - turn @ middle + np.array(self._shift(i))
@@ -159,6 +185,12 @@ class Placement:
                 value=self.rotation_deg,
                 accepted=f"-{MOST_ROTATION:g} to {MOST_ROTATION:g}; turn the images by 90° first",
             )
+
+    @property
+    def _turn(self) -> NDArray[np.float64]:
+        """Matrix by which the recorded images are turned, of (y, x)."""
+        cosine, sine = self.direction
+        return np.array([[cosine, sine], [-sine, cosine]])
 
     def _shift(self, angle: int) -> tuple[float, float]:
         y, x = self.shifts[angle] if self.shifts else (0.0, 0.0)

@@ -109,7 +109,10 @@ def inspect(series: TiltSeries) -> tuple[Verdict, ...]:
     # what is bad in one way would look bad in others too; filled in once, no mask is needed
     clean = replace(_masked(series, haadf, maps).filled(), haadf_mask=None, chemical_mask=None)
     vacuum = _vacuum(clean) if min(clean.haadf.shape[1:]) >= PATCH + 2 else None
-    found = check_series(clean)
+    shifts, found = tuple(_shifts(clean)), check_series(clean)
+    if any(verdict.verdict == BAD for verdict in shifts):
+        # images that move leave HAADF unexplained too
+        found = tuple(finding for finding in found if finding.kind != "missing-element")
     return (
         *map(_tilts, shown),
         *map(_bad_pixels, shown),
@@ -117,7 +120,7 @@ def inspect(series: TiltSeries) -> tuple[Verdict, ...]:
         *_levels(clean, vacuum, found),
         *_noise(clean),
         *_totals(clean, vacuum),
-        *_shifts(clean),
+        *shifts,
         *_of_checks(clean, found),
     )
 
@@ -489,6 +492,7 @@ def _of_checks(series: TiltSeries, findings: Sequence[Finding]) -> Iterator[Verd
         "film": (DOUBTFUL, "tomoatlas reconstruct --film"),
         "unit": (GOOD, ""),
         "no-counts": (DOUBTFUL, ""),
+        "missing-element": (DOUBTFUL, f"{IMPORT}, with a map of each element"),
         "not-counts": (DOUBTFUL, "import the counts as they were recorded"),
         "level": (DOUBTFUL, "import the counts without subtracting"),
     }

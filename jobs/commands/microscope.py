@@ -63,6 +63,13 @@ if TYPE_CHECKING:
     help="Add up N x N pixels.",
 )
 @click.option(
+    "--scale",
+    "scales",
+    metavar="Co=1,O=0.31",
+    help="Counts of each element for an atom, relative to each other: of k-factors of "
+    "Cliff and Lorimer the atomic mass over k.  [default: unknown]",
+)
+@click.option(
     "--sheet",
     type=FilePath,
     metavar="F.png",
@@ -119,6 +126,7 @@ class Given:
     angles, map_angles : of all channels, and of the maps if theirs are others; None for the files'.
     axis : direction of the tilt axis, ``auto``, ``x`` or ``y``.
     binning : pixels per edge that are added up.
+    scales : counts for an atom of each element, ``EL=NUMBER`` with commas; None if unknown.
     """
 
     elements: str | None
@@ -128,6 +136,7 @@ class Given:
     map_angles: str | None
     axis: str
     binning: int
+    scales: str | None = None
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -148,7 +157,8 @@ class Given:
 
         tilts = None if self.angles is None else angles_of(self.angles, "--angles")
         maps = tilts if self.map_angles is None else angles_of(self.map_angles, "--map-angles")
-        return Choices(tilts, maps, self.axis, self.binning)
+        scales = None if self.scales is None else _scales(self.scales)
+        return Choices(tilts, maps, self.axis, self.binning, scales)
 
     def overlaps(self) -> list[str]:
         """A note on each pair of elements whose windows share counts."""
@@ -186,6 +196,17 @@ def _window(text: str) -> tuple[str, Window]:
         return element, Window(element, float(low), float(high))
     except ValueError as fault:
         raise BadInput("no window", key="--window", value=text, accepted="Co=6.85:7.01") from fault
+
+
+def _scales(text: str) -> dict[str, float]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        found = {element.strip(): float(number) for element, _, number in pairs}
+    except ValueError:
+        found = {}
+    if len(found) < len(pairs):
+        raise BadInput("no scales", key="--scale", value=text, accepted="Co=1,O=0.31")
+    return found
 
 
 def angles_of(text: str, option: str) -> tuple[float, ...]:

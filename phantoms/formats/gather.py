@@ -6,7 +6,7 @@ What was decided on the way is kept in words, for a person to check.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,12 +43,14 @@ class Choices:
     haadf_angles, map_angles : degrees; None takes those of the files.
     axis : ``x`` or ``y``, the direction of the tilt axis in the images; ``auto`` finds it.
     binning : pixels per edge that are added up.
+    scales : counts for an atom of each element, of all or None; their ratios are what matters.
     """
 
     haadf_angles: tuple[float, ...] | None = None
     map_angles: tuple[float, ...] | None = None
     axis: str = "auto"
     binning: int = 1
+    scales: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def gather(channels: Iterable[Channel], choices: Choices) -> Gathered:
         )
     stacks = _along_x([*haadf, *_at_common_tilts(maps, notes)], choices.axis, notes)
     stacks, pixel_nm = registered(stacks, choices.binning, notes)
-    return Gathered(_sense(_series(stacks, pixel_nm, notes), notes), rows, tuple(notes))
+    series = _scaled(_series(stacks, pixel_nm, notes), choices.scales)
+    return Gathered(_sense(series, notes), rows, tuple(notes))
 
 
 def _by_name(channels: list[Channel], notes: list[str]) -> dict[str, list[Channel]]:
@@ -389,6 +392,21 @@ def _series(stacks: list[Stack], pixel_nm: float, notes: list[str]) -> TiltSerie
         haadf_mask=seen,
         chemical_mask=_seen(maps, notes),
     )
+
+
+def _scaled(series: TiltSeries, scales: Mapping[str, float] | None) -> TiltSeries:
+    """Give the maps their counts for an atom."""
+    if scales is None:
+        return series
+    wrong = sorted({*scales} ^ {*series.elements})
+    if wrong or not all(0 < value < np.inf for value in scales.values()):
+        raise BadInput(
+            "no scale of each element",
+            key="--scale",
+            value=", ".join(f"{name}={value:g}" for name, value in scales.items()),
+            accepted=f"numbers > 0 for {', '.join(series.elements)}",
+        )
+    return replace(series, chemical_scale=tuple(float(scales[e]) for e in series.elements))
 
 
 def _seen(stacks: list[Stack], notes: list[str]) -> Mask | None:

@@ -63,6 +63,11 @@ def test_fractions_need_known_scales_and_are_right_with_them(found, series, solv
     truth = make_specimen("composite", 16).volumes.sum(axis=(1, 2, 3))
     for each, share in zip(found.elements, truth / truth.sum(), strict=True):
         assert each.fraction == pytest.approx(share, abs=5 * each.fraction_error)
+    ratios = replace(series, chemical_scale=tuple(1e-4 * c for c in series.chemical_scale))
+    again = assess(replace(solved, volumes=1e4 * solved.volumes), ratios)
+    assert [e.fraction for e in again.elements] == pytest.approx(
+        [e.fraction for e in found.elements]
+    )
     unknown = replace(series, chemical_scale=None)
     again = assess(reconstruct(unknown, settings=QUICK), unknown)
     assert {each.fraction for each in again.elements} == {None}
@@ -75,6 +80,15 @@ def test_haadf_that_lies_elsewhere_is_not_to_be_fused(series):
     assert {"fusion", "haadf-model"} <= {finding.kind for finding in found.findings}
     assert found.gain < 0
     assert not found.as_dict()["trusted"]
+
+
+def test_an_element_without_a_map_is_doubted_once():
+    plan = PLAN.model_copy(update={"chemical_snr": 20.0, "haadf_tilts": 13})
+    series = simulate(make_specimen("nanocubes", 24), plan, seed=1)
+    series = replace(series.of(np.array([e != "Au" for e in series.elements])), haadf_scale=None)
+    kinds = [each.kind for each in assess(reconstruct(series, settings=QUICK), series).findings]
+    assert "missing-element" in kinds
+    assert "haadf-model" not in kinds
 
 
 def with_misfit(found, maps=None, haadf=None):

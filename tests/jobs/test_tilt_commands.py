@@ -74,6 +74,17 @@ def test_import_prints_what_it_understood(tmp_path, capsys):
     assert out.with_suffix(".png").read_bytes().startswith(PNG)
 
 
+def test_import_keeps_scales_by_element(tmp_path):
+    counts = np.random.default_rng(0).poisson(5.0, (2, 5, 12, 12)).astype(np.float32)
+    for name, images in zip(("Co", "O"), counts, strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", images)
+    out, files = tmp_path / "tilts.h5", [str(tmp_path / f"{n}.tif") for n in ("Co", "O")]
+    given = ["--angles", "-40:40:20", "--axis", "x", "--scale", "O=0.31, Co=1", "--out", str(out)]
+    assert main(["import", *files, *given, "-q"]) == 0
+    series = load_tilt_series(out)
+    assert dict(zip(series.elements, series.chemical_scale, strict=True)) == {"Co": 1, "O": 0.31}
+
+
 @pytest.mark.parametrize(
     ("given", "key"),
     [
@@ -82,6 +93,12 @@ def test_import_prints_what_it_understood(tmp_path, capsys):
         (["--angles", "-40:40:10"], "--angles"),
         (["--angles", "-40:40:20", "--map-angles", "-40:40:nothing"], "--map-angles"),
         (["--angles", "-40:40:20", "--window", "Co=1"], "--window"),
+        (["--angles", "-40:40:20", "--scale", "Co"], "--scale"),
+        (["--angles", "-40:40:20", "--scale", "Co=1,Co=2"], "--scale"),
+        (["--angles", "-40:40:20", "--scale", "Co=0"], "--scale"),
+        (["--angles", "-40:40:20", "--scale", "Co=nan"], "--scale"),
+        (["--angles", "-40:40:20", "--scale", "Co=1,O=2"], "--scale"),
+        (["--angles", "-40:40:20", "--scale", "O=2"], "--scale"),
     ],
 )
 def test_import_names_what_is_missing(given, key, tmp_path, refusal):

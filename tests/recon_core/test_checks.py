@@ -194,6 +194,19 @@ def test_backgrounds_of_maps_off_by_a_fifth(series: TiltSeries, factor: float) -
     assert finding.value == pytest.approx(level, rel=0.05)
 
 
+def test_an_element_without_a_map(series: TiltSeries) -> None:
+    heaviest = max(series.atomic_numbers)
+    without = series.of(np.array([z != heaviest for z in series.atomic_numbers]))
+    finding = found(without, "missing-element")
+    assert finding.value > 0.02
+    assert "an element without a map, scales" in finding.words
+    # what leaves HAADF unexplained otherwise is named alone
+    moved = replace(without, haadf=np.roll(series.haadf, 3, axis=1))
+    assert "missing-element" not in kinds(moved)
+    counts = scaled(without, 1e-3)
+    assert kinds(counts) == ["unit", "missing-element"]
+
+
 @pytest.mark.parametrize("shift", [(3, 0), (-1, 0), (0, 2), (2, -2)])
 def test_a_shift_is_measured(series: TiltSeries, shift: tuple[int, int]) -> None:
     moved = replace(series, haadf=np.roll(series.haadf, shift, axis=(1, 2)))
