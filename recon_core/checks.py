@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from .geometry import film_thickness
 from .metrics.agreement import agreement
+from .metrics.hot import HOT_FACTOR, HOT_LEAP, HOT_SIGMAS, outshining
 from .metrics.noise import PATCH, Noise, estimate_noise, most_gain
 from .metrics.unexplained import unexplained
 from .metrics.vacuum import INNER, estimate_vacuum, vacuum_pixels
@@ -29,8 +30,7 @@ LEAST_RANGE = 60.0  # degrees
 LEAST_GAIN, MOST_GAIN = 0.5, 8.0  # units per electron that still are counts; structure adds to it
 LEAST_COUNT = 0.4  # of the maps: 420 sound series have 0.66 or more, smoothed ones 0.03
 GAIN_EDGE = 32  # pixels per edge below which structure hides the gain
-HOT_SIGMAS, HOT_FACTOR = 12.0, 3.0  # above the brightest neighbour, here and in the next tilts
-HOT_RARE, HOT_LEAP = 0.999, 3.0  # small particles make peaks too: this quantile of them, a multiple
+HOT_RARE = 0.999  # quantile of peaks, of those above the brightest neighbour
 BLANK, BRIGHT, BLANK_SIGMAS = 0.5, 2.0, 8.0  # total of a tilt over that of its neighbours
 LEVEL, LEVEL_SIGMAS = 0.1, 6.0  # dark pixels above the background, as a part of the signal
 OFF = 0.02  # HAADF vacuum off its background where it is in view, as a part of the signal
@@ -267,7 +267,11 @@ def _hot_pixel(signal: _Signal) -> Iterator[Finding]:
     dark = _darkest(signal.total)[0]
     excess[images - dark <= HOT_FACTOR * (around - dark)] = 0.0
     if excess.max() <= max(HOT_SIGMAS, HOT_LEAP * usual):
-        return
+        # of so many that the usual peak is one of them
+        hot = outshining(images, 1.0 if signal.name == "chemical" else signal.noise.gain)
+        if not hot.any():
+            return
+        excess = np.where(hot, images, 0.0)
     tilt, y, x = np.unravel_index(int(np.argmax(excess)), excess.shape)
     value = float(images[tilt, y, x])
     yield Finding(

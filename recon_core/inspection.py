@@ -14,16 +14,12 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from .alignment import unsteadiness
 from .checks import (
     BLANK,
     BLANK_SIGMAS,
     BRIGHT,
-    HOT_FACTOR,
-    HOT_LEAP,
-    HOT_SIGMAS,
     LEAST_GAIN,
     OFF,
     Finding,
@@ -33,6 +29,7 @@ from .checks import (
 )
 from .errors import BadInput
 from .geometry import Mask
+from .metrics.hot import hot_pixels
 from .metrics.noise import PATCH, estimate_noise, most_gain
 from .metrics.vacuum import Vacuum, chemical_backgrounds, estimate_vacuum
 from .tiltseries import TiltSeries
@@ -41,7 +38,6 @@ Array = NDArray[np.float32]
 Values = NDArray[np.float64]
 Good = NDArray[np.bool_]
 
-HOT_RARE = 0.998  # quantile of peaks, of those above the second brightest neighbour
 FULL = 255  # least value of a full detector, of 8 bits
 FEW, SATURATED = 4, 0.01  # pixels, and part of those of an image, at the very same largest value
 MOST_BAD = 0.5  # of the tilts: beyond, none would be left to use
@@ -245,10 +241,11 @@ class _Modality:
     images: Array
     angles_deg: tuple[float, ...]
     mask: Mask | None
+    count: float | None = None  # what one gives; None where only the noise tells
 
     @cached_property
     def hot(self) -> Good:
-        return hot_pixels(self.images, self.angles_deg)
+        return hot_pixels(self.images, self.angles_deg, self.count)
 
     @cached_property
     def bad(self) -> list[int]:
@@ -282,41 +279,8 @@ def _modalities(series: TiltSeries) -> tuple[_Modality, _Modality]:
     total = series.chemical.sum(axis=0, dtype=np.float32)
     return (
         _Modality("HAADF", series.haadf, series.haadf_angles_deg, series.haadf_mask),
-        _Modality("maps", total, series.chemical_angles_deg, series.chemical_mask),
+        _Modality("maps", total, series.chemical_angles_deg, series.chemical_mask, 1.0),
     )
-
-
-def hot_pixels(images: Array, angles_deg: tuple[float, ...]) -> Good:
-    """Find pixels far above all around them, in their image and in the tilts beside it.
-
-    Parameters
-    ----------
-    images : counts, (angle, y, x).
-    angles_deg : of the images.
-
-    Returns
-    -------
-    array : True where a pixel is hot, like ``images``.
-    """
-    if not images.size or min(images.shape[1:]) < PATCH + 2:
-        return np.zeros(images.shape, np.bool_)
-    order = np.argsort(angles_deg, kind="stable")
-    ordered = images[order].astype(np.float64)
-    beside = np.ones((3, 3, 3), np.bool_)
-    beside[1, 1, 1] = False
-    # the second brightest: of two hot neighbours neither hides the other; nothing beyond the
-    # edges, where a copy of the pixel itself would hide it
-    around = ndimage.rank_filter(ordered, -2, footprint=beside, mode="constant", cval=-np.inf)
-    spread = np.sqrt(np.maximum(estimate_noise(images).variance(around), 1e-30))
-    dark = float(np.quantile(ordered, 0.02))
-    excess = (ordered - around) / spread
-    # small particles make peaks too
-    usual = float(np.quantile(np.maximum(excess, 0.0), HOT_RARE))
-    above = ordered - dark > HOT_FACTOR * np.maximum(around - dark, 0)
-    hot = above & (excess > max(HOT_SIGMAS, HOT_LEAP * usual))
-    found = np.zeros(images.shape, np.bool_)
-    found[order] = hot
-    return found
 
 
 def bad_tilts(images: Array, angles_deg: tuple[float, ...]) -> list[int]:

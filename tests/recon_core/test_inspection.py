@@ -10,16 +10,17 @@ from recon_cases import specimen, tilt_series
 
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
+from tomoatlas.recon_core.checks import check_series
 from tomoatlas.recon_core.geometry import Placement, film_thickness
 from tomoatlas.recon_core.inspection import (
     BAD,
     DOUBTFUL,
     GOOD,
     bad_tilts,
-    hot_pixels,
     inspect,
     mended,
 )
+from tomoatlas.recon_core.metrics.hot import hot_pixels
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 
@@ -99,6 +100,43 @@ def test_every_hot_pixel_is_masked() -> None:
     masked = mended(replace(series, haadf=haadf)).haadf_mask
     assert masked is not None
     np.testing.assert_array_equal(masked.array(), ~hot)
+
+
+@pytest.mark.parametrize("density", [0.002, 0.005])
+def test_hot_pixels_do_not_hide_one_another(density: float) -> None:
+    rng, series = np.random.default_rng(1), sound()
+    images, levels = [], (10 * series.haadf.max(), 10 * series.chemical.max())
+    for counts, level in zip((series.haadf, series.chemical), levels, strict=True):
+        images.append((counts + level * (rng.random(counts.shape) < density)).astype(np.float32))
+    spoilt = replace(series, haadf=images[0], chemical=images[1])
+    assert {f.kind for f in check_series(spoilt)} >= {"hot-pixel"}
+    fixed = mended(spoilt)
+    for mask, now, was in (
+        (fixed.haadf_mask, images[0], series.haadf),
+        (fixed.chemical_mask, images[1], series.chemical),
+    ):
+        hot = (now > was).reshape(-1, *now.shape[-3:]).any(axis=0)
+        assert mask is not None
+        assert not (~mask.array() & ~hot).any()
+        assert (~mask.array() & hot).sum() >= 0.98 * hot.sum()
+
+
+def test_a_pixel_stuck_at_every_tilt_is_masked() -> None:
+    series = sound()
+    haadf = series.haadf.copy()
+    haadf[:, 5, 9] = 4 * haadf.max()
+    masked = mended(replace(series, haadf=haadf)).haadf_mask
+    assert masked is not None
+    assert not masked.array()[:, 5, 9].any()
+    assert masked.left_out == len(haadf)
+
+
+@pytest.mark.parametrize("snr", [1.02, 1.1])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_count_of_sparse_maps_is_hot(seed: int, snr: float) -> None:
+    series = simulate(specimen(32), Acquisition(chemical_tilts=9, chemical_snr=snr), seed)
+    total = series.chemical.sum(axis=0)
+    assert not hot_pixels(total, series.chemical_angles_deg, 1.0).any()
 
 
 def test_blank_and_saturated_tilts_are_left_out() -> None:
