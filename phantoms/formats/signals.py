@@ -21,6 +21,7 @@ import numpy as np
 from ...recon_core.errors import BadInput, needed, printable
 from . import files
 from .angles import ANGLE_UNITS
+from .dxchange import is_dxchange, read_dxchange
 from .mrc import is_mrc, read_mrc
 from .tiffs import with_pixel_size
 
@@ -120,6 +121,8 @@ def read_signals(path: Path) -> list[dict[str, Any]]:
         return read_mrc(path)
     if path.suffix.lower() in (".emd", ".h5", ".hdf5") and (found := _tomviz(path)):
         return found
+    if path.suffix.lower() in HDF5 and is_dxchange(path):
+        return read_dxchange(path)
     with needed("rosettasciio", "microscope", "files of microscopes"):
         import rsciio
     faults = []

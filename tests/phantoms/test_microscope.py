@@ -104,6 +104,64 @@ def test_finer_haadf_is_added_up(tmp_path: Path) -> None:
     close(gathered(stacks(tmp_path, haadf_pixel=0.5, haadf=fine), axis="x").series)
 
 
+def write_dxchange(
+    path: Path, images: np.ndarray, angles: tuple[float, ...], **fields: float
+) -> Path:
+    """As tomopy has it: an upright axis, white and dark fields."""
+    with h5py.File(path, "w") as file:
+        file["exchange/data"] = np.rot90(images, -1, axes=(1, 2))
+        file["exchange/theta"] = np.asarray(angles)
+        file["exchange/theta"].attrs["units"] = "deg"
+        for name, level in {"white": 1.0, "dark": 0.0, **fields}.items():
+            file[f"exchange/data_{name}"] = np.full((2, *images.shape[1:]), level)
+    return path
+
+
+def in_dxchange(folder: Path) -> list[Path]:
+    maps = zip(ELEMENTS, series().chemical, strict=True)
+    return [
+        write_dxchange(folder / "HAADF.h5", series().haadf, series().haadf_angles_deg),
+        *(write_dxchange(folder / f"{e}.h5", m, series().chemical_angles_deg) for e, m in maps),
+    ]
+
+
+def test_data_exchange_of_tomopy(tmp_path: Path) -> None:
+    close(gathered(in_dxchange(tmp_path)).series)
+
+
+def test_sinograms_and_radians_of_data_exchange(tmp_path: Path) -> None:
+    paths = in_dxchange(tmp_path)
+    with h5py.File(paths[0], "r+") as file:
+        images, angles = file["exchange/data"][()], file["exchange/theta"][()]
+        del file["exchange"]
+        file["exchange/data"] = images.swapaxes(0, 1)
+        file["exchange/theta"] = np.deg2rad(angles)
+        file["exchange/theta"].attrs["units"] = "rad"
+    close(gathered(paths).series)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("exchange/theta", None, "--angles"),
+        ("exchange/theta", np.zeros(9), "exchange/data"),
+        ("exchange/data", np.zeros((15, 24)), "exchange/data"),
+        ("exchange/data_white", np.arange(4.0), "exchange/data_white"),
+    ],
+)
+def test_what_data_exchange_lacks_is_named(
+    tmp_path: Path, key: str, value: np.ndarray | None, named: str
+) -> None:
+    paths = in_dxchange(tmp_path)
+    with h5py.File(paths[0], "r+") as file:
+        del file[key]
+        if value is not None:
+            file[key] = value
+    with pytest.raises(BadInput) as refused:
+        gathered(paths)
+    assert refused.value.key == named
+
+
 def test_a_reversed_sense_is_found(tmp_path: Path) -> None:
     opposite = tuple(-a for a in series().haadf_angles_deg)
     found = gathered(stacks(tmp_path, angles=opposite), axis="x")
