@@ -268,6 +268,15 @@ def signal_below_vacuum(series: TiltSeries) -> BadInput:
     ----------
     series : with the level of its vacuum.
     """
+    top = float(series.chemical.max(initial=0.0))
+    if 0 < top <= 1 and (series.chemical % 1).any():
+        return BadInput(
+            "the maps are no X-ray counts, which their likelihood takes them for: divided or "
+            "normalised",
+            key="chemical/projections",
+            value=f"at most {top:.4g}",
+            accepted="counts as they were recorded",
+        )
     return BadInput(
         "the HAADF signal does not rise above its background where the specimen is",
         key="haadf/background",

@@ -74,7 +74,7 @@ def outshining(ordered: Values, gain: float) -> Good:
     gain : what one count gives.
     """
     dark = float(np.quantile(ordered, DARK))
-    hot = np.broadcast_to(_stuck(ordered, gain, dark), ordered.shape).copy()
+    hot: Good = np.broadcast_to(_stuck(ordered, gain, dark), ordered.shape).copy()
     calm = np.where(hot, _median_beside(ordered, hot), ordered)
     for _ in range(ROUNDS):
         usual = float(np.median(_without_spikes(calm).max(axis=(1, 2))))
@@ -91,7 +91,8 @@ def _stuck(ordered: Values, gain: float, dark: float) -> Good:
     """Pixels that are hot in the median over the tilts, (y, x)."""
     usual = np.median(ordered, axis=0)[None]
     brightest = _without_spikes(usual).max()
-    return _far_above(usual, np.full(usual.shape, brightest), dark, gain)[0]
+    far: Good = _far_above(usual, np.full(usual.shape, brightest), dark, gain)[0]
+    return far
 
 
 def _far_above(images: Values, least: Values, dark: float, gain: float) -> Good:

@@ -17,6 +17,7 @@ from tomoatlas.recon_core.contrast import (
     PowerLaw,
     contrast_of,
     relative_factors,
+    signal_below_vacuum,
 )
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.metrics import nrmse
@@ -120,3 +121,14 @@ def test_a_solve_with_another_law_gains_from_its_haadf() -> None:
         assert result.history.objective[-1] < result.history.objective[0]
         scores.append(np.mean(nrmse(result.volumes, truth)))
     assert scores[1] < scores[0]
+
+
+@pytest.mark.parametrize("most", [0.02, 1.0])
+def test_maps_that_were_divided_are_named_and_not_the_vacuum_of_haadf(most: float) -> None:
+    series = tilt_series(16)
+    fault = signal_below_vacuum(series)
+    assert fault.key == "haadf/background"
+    divided = replace(series, chemical=series.chemical * np.float32(most / series.chemical.max()))
+    fault = signal_below_vacuum(divided)
+    assert fault.key == "chemical/projections"
+    assert "as they were recorded" in str(fault)
