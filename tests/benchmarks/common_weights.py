@@ -3,7 +3,9 @@
 Every HAADF tilt adds its own term to the objective, as if its errors were its own. Errors of the
 model (the guide, the law, the grid) are the same in every tilt. Here the HAADF weight falls with a
 power of the number of tilts, at one TV weight; "cost" is beside the best pair of each cell, all by
-splines through dense grids of weights. Run:
+splines through dense grids of weights. Then, at each number of tilts: one pair for the maps and
+SNRs of both specimens, and what the HAADF weight that is best in one of these conditions costs the
+others there, at one TV weight. Run:
 
     python tests/benchmarks/common_weights.py [SIZE [FILE]]
 
@@ -41,6 +43,9 @@ def main(size: int, file: Path) -> None:
         part = {key: grid for key, grid in found.items() if key[0] == kind}
         header = ("haadf falls with tilts^", "least mean cost", "its worst", "at haadf, tv")
         table((*header, "least worst cost"), rows(part))
+    print("\nboth specimens, at the same number of HAADF tilts")
+    header = ("HAADF tilts", "conditions", "one pair", "its cost, mean", "worst")
+    table((*header, "best haadf of a condition", "costs another at most"), alike(found))
 
 
 def bests(found: dict[Key, Grid]) -> Iterator[tuple[object, ...]]:
@@ -60,6 +65,26 @@ def rows(found: dict[Key, Grid]) -> Iterator[tuple[object, ...]]:
         i = int(mean.argmin())
         pair = ", ".join(f"{weight:.2g}" for weight in PAIRS[i])
         yield f"{power:g}", f"{mean[i]:.1%}", f"{worst[i]:.1%}", pair, f"{worst.min():.1%}"
+
+
+def alike(found: dict[Key, Grid]) -> Iterator[tuple[object, ...]]:
+    """For every number of tilts one pair for all, and those that are best in one condition."""
+    for tilts in sorted({key[2][0] for key in found}):
+        costs = np.array(
+            [cost(grid, tilts, 0.0) for key, grid in found.items() if key[2][0] == tilts]
+        )
+        i = int(costs.max(axis=0).argmin())
+        at_haadf = costs.reshape(len(costs), STEPS, STEPS)
+        best = at_haadf.min(axis=2).argmin(axis=1)
+        others = at_haadf.max(axis=0).min(axis=1)[best]
+        yield (
+            f"{tilts:g}",
+            len(costs),
+            ", ".join(f"{weight:.2g}" for weight in PAIRS[i]),
+            *(f"{each:.1%}" for each in (costs[:, i].mean(), costs[:, i].max())),
+            ", ".join(f"{PAIRS[STEPS * b, 0]:.2g}" for b in best),
+            ", ".join(f"{each:.1%}" for each in others),
+        )
 
 
 def cost(grid: Grid, tilts: float, power: float) -> np.ndarray:
