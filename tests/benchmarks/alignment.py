@@ -26,7 +26,7 @@ from tomoatlas.recon_core.settings import SolverSettings
 from tomoatlas.recon_core.solver import reconstruct
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
-KINDS = ("nanocubes", "composite")
+KINDS = ("nanocubes", "composite", "co3o4-mn3o4")
 Values = np.ndarray
 
 
