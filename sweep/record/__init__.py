@@ -22,7 +22,7 @@ from .journal import Journal
 from .lines import file_size
 from .lock import this_process
 
-MAY_GROW = ("search.trials", "search.chemistry_tv_trials")
+MAY_GROW = ("search.trials", "search.chemistry_tv_trials", "search.doubt")
 """Keys that a later run may raise: the proposals of a search are one sequence. An axis may get
 more values, since a trial is known by its cell; ``[limits]`` may change at will."""
 

@@ -3,6 +3,9 @@
 First some cells spread out over the context, with a point of a Sobol sequence each; then every
 other cell once, at the optimum that the surrogate predicts for it; then wherever the expected
 improvement on the best of a cell is largest, until it is below the precision asked for everywhere.
+A surrogate may have learnt too fast how the optimum moves from cell to cell, and be sure of it:
+where doubt is asked for, one that has not learnt it has to agree, within a multiple of the
+precision.
 
 All of it is a pure function of the results: :func:`next_choice`. What is compared is rounded first,
 and ties go to the first, so that the last digits of another processor change nothing.
@@ -128,7 +131,11 @@ class Choice:
 
 
 def next_choice(
-    cells: Cells, results: Results, parameters: Parameters | None, precision: float
+    cells: Cells,
+    results: Results,
+    parameters: Parameters | None,
+    precision: float,
+    doubt: float = 0.0,
 ) -> Choice | None:
     """The cell and weights to try next; the same arguments always give the same answer.
 
@@ -138,6 +145,7 @@ def next_choice(
     results : so far.
     parameters : of the surrogate; None as long as no trial has a score.
     precision : relative improvement that is worth a trial.
+    doubt : multiple of it that is worth one by parameters that are doubted; 0 for none.
 
     Returns
     -------
@@ -152,6 +160,9 @@ def next_choice(
     begun = [stage for stage, wanted in enumerate(cells.wanted) if tried[wanted].any()]
     for stage in range(max(begun, default=0), len(cells.wanted)):
         found = _of_stage(cells, results, parameters, precision, stage, tried)
+        if found is None and doubt:
+            doubted, worth = parameters.doubted(), doubt * precision
+            found = _of_stage(cells, results, doubted, worth, stage, tried)
         if found is not None:
             return found
     return None

@@ -13,7 +13,7 @@ of their priors, so that they depend on the results alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,20 @@ class Parameters:
     of_weights: Array
     jointly: Array
     moves: Array
+
+    def doubted(self) -> Parameters:
+        """Those of a surrogate that takes nothing for granted which it has learnt of other cells.
+
+        The optimum is where it is in the other cells, as A = 0 says, and neither lengths nor the
+        amplitude are more certain than their prior medians.
+        """
+        return replace(
+            self,
+            b=max(self.b, MEDIANS["b"]),
+            of_weights=np.minimum(self.of_weights, LENGTH_W),
+            jointly=np.minimum(self.jointly, LENGTH_J),
+            moves=np.zeros_like(self.moves),
+        )
 
     def places(self, points: Points) -> tuple[Array, Array]:
         """The points in units of the lengths, (n, q) and (n, d + q): the arguments of both M."""

@@ -305,7 +305,8 @@ class Survey:
         results = self._proposals.results(self._scope.earlier, number, known)
         with one_blas_thread():
             parameters = self._kernel.fitted(results)
-            return next_choice(cells, results, parameters, self._settings.precision)
+            settings = self._settings
+            return next_choice(cells, results, parameters, settings.precision, settings.doubt)
 
 
 def _places(results: Iterable[EarlierResult]) -> list[int]:

@@ -29,6 +29,7 @@ LATER: dict[str, object] = {
     **{f"acquisition.{key}": None for key in OF_DOSE},
     "acquisition.tilt_scheme": "equal-angle",
     "search.baselines": "per-cell",
+    "search.doubt": 0.0,
     "search.fidelity": None,
     "search.precision": 0.005,
     "search.score": "nrmse",
@@ -174,6 +175,7 @@ for _edition in (2, 3):
         "search.score_digits": 4,
     }
 EDITIONS[3] |= {"search.strategy": "contextual"}
+EDITIONS[4] = EDITIONS[3] | {"search.doubt": 5.0}
 """Edition → the defaults that differ from those of the first, dotted key → value as TOML has it.
 
 An edition that was released never changes; a better default is a new edition.

@@ -268,6 +268,9 @@ class SearchSettings(Table):
         outnumber cells. None: an eighth of the cells that are searched together.
     precision : relative improvement of a cell's score that is not worth a trial; ``contextual``
         ends where no more is expected anywhere.
+    doubt : multiples of the precision that may still be expected anywhere, when ``contextual``
+        ends, by a surrogate that is no surer than at its start of how the optimum moves from cell
+        to cell; 0 to end without asking it.
     fidelity : cheaper trials to search with, of ``contextual``; None for none. The best weights are
         then confirmed by one or two full trials of each cell.
     start : the atlas whose results a search of ``contextual`` begins with: a shipped name, or the
@@ -297,6 +300,7 @@ class SearchSettings(Table):
     score: Score = Score.NRMSE
     score_digits: Annotated[int, Field(ge=2, le=17)] | None = None
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    doubt: Annotated[float, Field(ge=0, le=100)] = 0.0
     fidelity: Fidelity | None = None
     start: Annotated[str, Field(min_length=1), AfterValidator(_shown_name)] | None = None
 

@@ -44,15 +44,16 @@ SHARED, ROUGH = 0.009, 0.002
 MOST, HEDGED = 15, 8
 """Trials per cell at most; of scikit-optimize, forty times slower, fewer."""
 
-RANDOM, HALF = "random", "contextual, half size first"
+RANDOM, HALF = "random", "doubted, half size first"
 STRATEGIES = {
     RANDOM: 'strategy = "per-cell"',
     "scikit-optimize, per cell": 'strategy = "per-cell"\nsurrogate = "gp-hedge"\ninitial = 4',
     "per cell": 'strategy = "per-cell"\ninitial = 4',
-    "contextual": 'strategy = "contextual"',
-    HALF: 'strategy = "contextual"\nfidelity = { size = 0.5 }',
+    "contextual, edition 3": 'strategy = "contextual"',
+    "contextual, doubted": 'strategy = "contextual"\ndoubt = 5.0',
+    HALF: 'strategy = "contextual"\ndoubt = 5.0\nfidelity = { size = 0.5 }',
 }
-COLOURS = ("#999999", "#E69F00", "#56B4E9", "#0072B2", "#009E73")
+COLOURS = ("#999999", "#E69F00", "#56B4E9", "#CC79A7", "#0072B2", "#009E73")
 EDGE = np.linspace(0.0, 1.0, 81)
 ALL = np.stack(np.meshgrid(EDGE, EDGE), axis=-1).reshape(-1, 2)
 Cell = tuple[float, ...]
@@ -313,7 +314,7 @@ def draw(found: dict[str, dict[str, list[Searched]]], path: str) -> None:
     for axis in axes[:, 0]:
         axis.set_ylabel("regret: mean (thick), worst (thin)", fontsize=9)
     handles, labels = axes[0, -1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
 
 

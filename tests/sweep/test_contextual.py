@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,6 +24,9 @@ from tomoatlas.sweep.search.choices import (
 )
 from tomoatlas.sweep.search.context import columns, surrogate_key, uses_haadf
 from tomoatlas.sweep.search.contextual import (
+    LENGTH_J,
+    LENGTH_W,
+    MEDIANS,
     Array,
     Parameters,
     Points,
@@ -157,6 +162,36 @@ def test_a_search_of_a_smooth_map_ends_near_the_optimum_of_every_cell(dimensions
     # Every cell has had a trial before any has its second.
     assert len(set(where[:16])) == 16
     assert len({(c, *w.tolist()) for c, w in zip(where, weights, strict=True)}) == len(where)
+
+
+def test_what_was_learnt_too_fast_of_other_cells_is_doubted_at_the_end() -> None:
+    # Cells 0 to 2 have their optimum at 0.7; 3 to 5, of another context, were tried at 0.1 alone,
+    # and the surrogate is sure that the optimum moves that far.
+    cells = Cells(np.repeat([-0.5, 0.5], 3)[:, None], (np.arange(6),), (10,), 0)
+    where = np.array([0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5])
+    along = np.array([0.7, 0.7, 0.7, 0.5, 0.9, 0.6, 0.1, 0.1, 0.1, 0.05, 0.15, 0.12])
+    scores = 0.5 * (along - np.where(where < 3, 0.7, 0.1)) ** 2
+    results = Results(where, along[:, None], scores)
+    fast = replace(parameters(1, 1), moves=np.array([[-0.6]]), noise=1e-3, cell=1e-3)
+    sure = replace(fast, of_weights=np.array([2.0]), jointly=np.array([9.0]))
+    assert next_choice(cells, results, sure, PRECISION) is None
+    choice = next_choice(cells, results, sure, PRECISION, doubt=1.0)
+    assert choice is not None
+    assert choice.cell >= 3
+    assert choice.gain is not None
+    assert choice.gain >= PRECISION
+    assert choice.weights[0] > 0.3
+
+
+def test_doubted_parameters_are_no_surer_than_the_prior() -> None:
+    of_weights, jointly = np.array([0.1, 3.0]), np.array([9.0, 1.0])
+    learnt = Parameters(0.2, 0.1, 0.01, 0.005, np.ones(2), of_weights, jointly, np.ones((2, 2)))
+    doubted = learnt.doubted()
+    assert doubted.b == MEDIANS["b"]
+    assert doubted.of_weights.tolist() == [0.1, LENGTH_W]
+    assert doubted.jointly.tolist() == [LENGTH_J, 1.0]
+    assert not doubted.moves.any()
+    assert (doubted.a, doubted.cell, doubted.noise) == (learnt.a, learnt.cell, learnt.noise)
 
 
 def test_a_cell_whose_trials_all_fail_is_given_up_and_the_others_go_on() -> None:

@@ -492,7 +492,7 @@ def test_defaults_that_belong_together_leave_together() -> None:
     assert study.search.space.haadf == (0.01, 10.0)
 
 
-@pytest.mark.parametrize("edition", [0, 4, -1, 1000])
+@pytest.mark.parametrize("edition", [0, max(EDITIONS) + 1, -1, 1000])
 def test_an_unknown_edition_is_refused(edition: int) -> None:
     with pytest.raises(BadInput) as refused:
         of_edition(edition, SMALL + '"acquisition.not_known_here" = [1]\n')

@@ -193,6 +193,16 @@ def test_a_more_precise_search_goes_on_and_a_coarser_one_is_another_study(tmp_pa
     assert refused.value.key == "search.precision"
 
 
+def test_a_search_that_ended_may_be_doubted_later(tmp_path: Path) -> None:
+    first = undisturbed(study_of(precision=0.01), tmp_path)
+    run(study_of(precision=0.01, doubt=0.5), tmp_path, InlineExecutor(moving))
+    doubted = atlas_of(tmp_path / "trials.jsonl")
+    assert first < doubted
+    shuffled = tmp_path / "shuffled"
+    run(study_of(precision=0.01, doubt=0.5), shuffled, ShuffledExecutor(5, 1, moving))
+    assert atlas_of(shuffled / "trials.jsonl") == doubted
+
+
 def test_a_trial_without_its_place_in_the_order_is_passed_over(tmp_path: Path) -> None:
     study = study_of()
     whole = undisturbed(study, tmp_path)
