@@ -45,11 +45,12 @@ MOST, HEDGED = 15, 8
 """Trials per cell at most; of scikit-optimize, forty times slower, fewer."""
 
 RANDOM, HALF = "random", "doubted, half size first"
+UNDOUBTED = "contextual, edition 3"
 STRATEGIES = {
     RANDOM: 'strategy = "per-cell"',
     "scikit-optimize, per cell": 'strategy = "per-cell"\nsurrogate = "gp-hedge"\ninitial = 4',
     "per cell": 'strategy = "per-cell"\ninitial = 4',
-    "contextual, edition 3": 'strategy = "contextual"',
+    UNDOUBTED: 'strategy = "contextual"',
     "contextual, doubted": 'strategy = "contextual"\ndoubt = 5.0',
     HALF: 'strategy = "contextual"\ndoubt = 5.0\nfidelity = { size = 0.5 }',
 }
@@ -307,7 +308,7 @@ def draw(found: dict[str, dict[str, list[Searched]]], path: str) -> None:
                 if strategy in runs:
                     _along(axis, runs[strategy], what, colour, strategy)
             axis.axhline(MEAN, color="black", linewidth=0.6, linestyle=":")
-            axis.set(xscale="log", yscale="log", xlim=(0.08, 17.0), ylim=(1e-3, 1.0))
+            axis.set(xscale="log", yscale="log", xlim=(0.5, 17.0), ylim=(1e-3, 1.0))
         column[0].set_title(name, fontsize=9)
         column[0].set_xlabel("trials per cell", fontsize=9)
         column[1].set_xlabel("device-seconds per cell, in full trials", fontsize=9)
@@ -319,13 +320,24 @@ def draw(found: dict[str, dict[str, list[Searched]]], path: str) -> None:
 
 
 def _along(axis: plt.Axes, runs: list[Searched], what: str, colour: str, name: str) -> None:
-    shortest = min(len(run.mean) for run in runs)
-    across = np.mean([getattr(run, what)[:shortest] for run in runs], axis=0)
-    mean = np.array([run.mean[:shortest] for run in runs])
-    worst = np.array([run.worst[:shortest] for run in runs])
-    axis.plot(across, mean.mean(axis=0), color=colour, linewidth=1.8, label=name)
-    axis.fill_between(across, mean.min(axis=0), mean.max(axis=0), color=colour, alpha=0.2, lw=0)
-    axis.plot(across, worst.mean(axis=0), color=colour, linewidth=0.7)
+    across, mean, worst = (
+        _padded([getattr(run, of) for run in runs]) for of in (what, "mean", "worst")
+    )
+    # the same as the doubted search until it ends: dashes on top of it
+    style = {"linestyle": "--", "zorder": 3.0} if name == UNDOUBTED else {}
+    axis.plot(
+        across.mean(axis=0), mean.mean(axis=0), color=colour, linewidth=1.8, label=name, **style
+    )
+    axis.fill_between(
+        across.mean(axis=0), mean.min(axis=0), mean.max(axis=0), color=colour, alpha=0.2, lw=0
+    )
+    axis.plot(across.mean(axis=0), worst.mean(axis=0), color=colour, linewidth=0.7, **style)
+
+
+def _padded(runs: list[np.ndarray]) -> np.ndarray:
+    """Of runs (trials,) an array (run, most trials): one that has ended stays as it is."""
+    most = max(map(len, runs))
+    return np.array([np.pad(run, (0, most - len(run)), mode="edge") for run in runs])
 
 
 if __name__ == "__main__":
