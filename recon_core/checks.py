@@ -325,7 +325,7 @@ def _cut_off(signal: _Signal) -> Iterator[Finding]:
     largest = float(rows.max()) - dark
     worst = int(np.argmax(edges))
     noise = float(signal.noise.variance(rows[worst].max(keepdims=True))[0])
-    error = np.sqrt(noise / signal.total.shape[2])
+    error = np.sqrt(max(noise, 0.0) / signal.total.shape[2])
     if largest <= 0 or edges[worst] <= max(EDGE * largest, LEVEL_SIGMAS * error):
         return
     part = float(edges[worst] / largest)

@@ -122,12 +122,20 @@ def unexplained(series: TiltSeries, noise: Noise) -> Unexplained | None:
     products = _Products(*map(np.array, zip(*found, strict=True)))
     if not products.shown:
         return None
-    scales = series.chemical_scale
-    numbers = np.array(series.atomic_numbers, np.float64)
-    signals = None if scales is None else numbers ** POWERS[:, None] / np.array(scales)
+    signals = _signals(series)
     others = np.array([_part(products.without(i), signals) for i in range(len(found))])
     error = float(others.std() * np.sqrt(len(found) - 1))  # the jackknife's
-    return Unexplained(_part(products, signals), error, len(found), scales is not None)
+    return Unexplained(_part(products, signals), error, len(found), signals is not None)
+
+
+def _signals(series: TiltSeries) -> Values | None:
+    """What a count of each element scatters, (exponent, element); None without scales."""
+    if series.chemical_scale is None:
+        return None
+    numbers = np.array(series.atomic_numbers, np.float64)
+    signals = numbers ** POWERS[:, None] / np.array(series.chemical_scale)
+    found: Values = signals / signals.max()
+    return found
 
 
 def _same_tilts(series: TiltSeries) -> list[tuple[int, int]]:
