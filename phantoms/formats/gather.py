@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...recon_core.errors import BadInput
 from ...recon_core.geometry import STILL, Mask
-from ...recon_core.metrics.agreement import agreement
+from ...recon_core.metrics.agreement import Turn, agreement
 from ...recon_core.tiltseries import MOST_COUNTS, TiltSeries
 from .angles import FARTHEST, angles_of_names
 from .microscope import NAME, STAGE, Channel
@@ -444,7 +444,7 @@ def _sense(series: TiltSeries, notes: list[str]) -> TiltSeries:
     turn = found.turn
     # The sense of the angles is a convention of the stage; any other turn would mean that images
     # were stored otherwise, which a person should decide.
-    if (turn.sense, turn.flip_y, turn.flip_x) != (-1, 1, 1):
+    if turn != Turn(sense=-1):
         add_note(notes, f"HAADF and maps would agree with {turn}; nothing was changed")
         return series
     add_note(notes, "HAADF tilts are of the opposite sense than those of the maps: reversed")

@@ -6,7 +6,7 @@ angles that both modalities cover; no volume and no scale enters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -32,11 +32,13 @@ class Turn:
     ----------
     sense : -1 for tilts of the opposite sign.
     flip_y, flip_x : -1 for images mirrored across or along the tilt axis.
+    exchanged : whether x and y of the images are, before they are mirrored.
     """
 
     sense: int = 1
     flip_y: int = 1
     flip_x: int = 1
+    exchanged: bool = False
 
     def __str__(self) -> str:
         parts = (
@@ -44,10 +46,12 @@ class Turn:
             (self.flip_y, "images mirrored across the tilt axis (y)"),
             (self.flip_x, "images mirrored along the tilt axis (x)"),
         )
-        return " and ".join(words for sign, words in parts if sign < 0) or "as recorded"
+        found = ["x and y of the images exchanged"] if self.exchanged else []
+        return " and ".join([*found, *(w for sign, w in parts if sign < 0)]) or "as recorded"
 
 
-TURNS = tuple(Turn(*signs) for signs in product((1, -1), repeat=3))
+TURNS = tuple(Turn(sense, y, x) for sense, y, x in product((1, -1), repeat=3))
+EXCHANGED = tuple(replace(turn, exchanged=True) for turn in TURNS)
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,12 @@ def agreement(series: TiltSeries) -> Agreement | None:
         return None
     maps = np.stack([_smooth(channel[common]) for channel in series.chemical], axis=-1)
     haadf = _smooth(series.haadf)
-    errors = {turn: _errors(maps, _turned(haadf, series, angles[common], turn)) for turn in TURNS}
+    turns = TURNS + (EXCHANGED if haadf.shape[1] == haadf.shape[2] else ())
+    errors = {turn: _errors(maps, _turned(haadf, series, angles[common], turn)) for turn in turns}
     recorded = errors[TURNS[0]]
     if not recorded.sum() > 0:
         return None
-    best = min(TURNS, key=lambda turn: float(errors[turn].sum()))
+    best = min(turns, key=lambda turn: float(errors[turn].sum()))
     gain = recorded - errors[best]
     here = _turned(haadf, series, angles[common], TURNS[0])
     shift, shift_evidence = _shift(maps, here)
@@ -147,6 +152,7 @@ def _turned(haadf: Values, series: TiltSeries, angles: Values, turn: Turn) -> Va
     above = np.minimum(below + 1, len(known) - 1)
     part = (place - below)[:, None, None]
     between = (1 - part) * haadf[order[below]] + part * haadf[order[above]]
+    between = between.swapaxes(1, 2) if turn.exchanged else between
     images: Values = between[:, :: turn.flip_y, :: turn.flip_x]
     return images
 

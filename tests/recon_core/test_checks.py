@@ -93,6 +93,13 @@ def test_another_orientation_is_named(series: TiltSeries, axis: int | None) -> N
     assert ("(y)" in finding.words, "(x)" in finding.words) == (axis == 1, axis == 2)
 
 
+def test_images_with_x_and_y_exchanged_are_named(series: TiltSeries) -> None:
+    other = replace(series, chemical=np.ascontiguousarray(series.chemical.swapaxes(2, 3)))
+    finding = found(other, "orientation")
+    assert finding.key == "haadf/projections"
+    assert "x and y of the images exchanged" in finding.words
+
+
 @pytest.mark.parametrize("factor", [1e-5, 1 / 300, 20.0, 1000.0])
 def test_haadf_in_no_counts_is_measured(series: TiltSeries, factor: float) -> None:
     finding = found(scaled(series, factor), "unit")
