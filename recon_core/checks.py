@@ -305,14 +305,22 @@ def _blank_tilt(signal: _Signal) -> Iterator[Finding]:
 
 
 def usual_total(totals: Values, i: int) -> float:
-    """Return the median total of the two tilts on each side of a tilt.
+    """Return the median total of the two tilts on each side of a tilt, of those that show anything.
 
     Parameters
     ----------
     totals : of every image, in the order of their angles, (angle,).
     i : index of the tilt.
+
+    Examples
+    --------
+    >>> usual_total(np.array([9.0, 0.0, 9.0, 0.0, 9.0]), 2)
+    9.0
     """
-    return float(np.median(np.concatenate([totals[max(0, i - 2) : i], totals[i + 1 : i + 3]])))
+    beside = np.concatenate([totals[max(0, i - 2) : i], totals[i + 1 : i + 3]])
+    # two blank tilts beside a sound one would make it look overexposed
+    shown = beside[beside > BLANK * np.median(totals)]
+    return float(np.median(shown if shown.size else beside))
 
 
 def _cut_off(signal: _Signal) -> Iterator[Finding]:
