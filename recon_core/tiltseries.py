@@ -299,6 +299,8 @@ def _check_shapes(series: TiltSeries) -> None:
         raise _shape("haadf/projections", series.haadf.shape, "(angle, y, x)")
     if series.chemical.ndim != 4:
         raise _shape("chemical/projections", series.chemical.shape, "(element, angle, y, x)")
+    if not series.chemical_angles_deg:
+        raise BadInput("no tilt of the maps", key="chemical/angles_deg", accepted="one or more")
     if len(series.haadf) != len(series.haadf_angles_deg):
         raise _shape(
             "haadf/projections",

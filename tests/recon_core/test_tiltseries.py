@@ -42,6 +42,11 @@ def holding(shape: tuple[int, ...], value: float) -> np.ndarray:
         ({"chemical": np.ones((2, 4, 5), np.float32)}, "chemical/projections", (2, 4, 5)),
         ({"chemical": np.ones((2, 4, 2, 5), np.float32)}, "chemical/projections", (2, 4, 2, 5)),
         ({"chemical_angles_deg": (0.0,)}, "chemical/projections", (2, 2, 4, 5)),
+        (
+            {"chemical": np.ones((2, 0, 4, 5), np.float32), "chemical_angles_deg": ()},
+            "chemical/angles_deg",
+            None,
+        ),
         ({"haadf_angles_deg": (0.0, 1.0, 91.0)}, "haadf/angles_deg", 91.0),
         ({"chemical_angles_deg": (np.nan, 0.0)}, "chemical/angles_deg", float("nan")),
         ({"voxel_size_nm": 0.0}, "voxel_size_nm", 0.0),
