@@ -67,7 +67,7 @@ def outshining(ordered: Values, gain: float) -> Good:
     However many there are, they hide neither one another nor themselves: a spot of the specimen is
     more than a pixel wide at most tilts, so that what is brightest beside a brighter pixel is the
     specimen's. A pixel stuck at most tilts is compared in the median image. Fewer than one in
-    500 are left to the usual peaks, which so few do not raise.
+    500 have to outshine single pixels of the usual tilt too.
 
     Parameters
     ----------
@@ -86,8 +86,11 @@ def outshining(ordered: Values, gain: float) -> Good:
         more &= _far_above(ordered, _beside(calm, CLUSTER + 1), dark, gain)
         hot |= more
         calm = np.where(hot, _median_beside(calm, hot), ordered)
-    # fewer hide nothing of each other, and may be a particle of one pixel on a coarse grid
-    return hot if (hot & ~stuck).mean() > 1 - HOT_RARE else stuck
+    if (hot & ~stuck).mean() <= 1 - HOT_RARE:
+        # so few may be a particle of one pixel on a coarse grid, which shows at the usual tilt too
+        usual = float(np.median(np.where(stuck, dark, ordered).max(axis=(1, 2))))
+        hot &= stuck | _far_above(ordered, np.full(ordered.shape, usual), dark, gain)
+    return hot
 
 
 def _stuck(ordered: Values, gain: float, dark: float) -> Good:
