@@ -117,7 +117,8 @@ SOLVER_EDITIONS: dict[int, dict[str, object]] = {
     2: _SECOND,
     3: _SECOND | {"start": "series"},
 }
-"""Edition of a study → the defaults of ``[solver]`` that differ from the first edition's.
+"""Edition of a study → the defaults of ``[solver]`` that differ from the first edition's; one that
+is not here has those of the edition before.
 
 An edition that was released never changes; a better default is a new edition.
 """

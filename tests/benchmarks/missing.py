@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from common import table
-from doubts import FAULTS, HALF_PIXEL, KINDS, LAWS, SOUND, Made, scaled, unplaced
+from doubts import FAULTS, KINDS, LAWS, SOUND, Made, scaled
 from misaligned import NONE, Fault, misaligned, specimen_in_vacuum
 
 from tomoatlas.phantoms.specimen import Specimen
@@ -24,6 +24,7 @@ from tomoatlas.recon_core.tiltseries import TiltSeries
 
 ALL_KINDS = (*KINDS, "zns-cus", "c-tio2", "cu-sic", "au-fe3o4")
 HEAVIEST = "no map of the heaviest element"
+OTHERS = ("maps' background × 0.8", "images off by 0.5 px", "tilt axis off by 0.5 px")
 
 
 def recorded(fault: Fault = NONE, maps: int = 9, haadf_snr: float = 2208.67) -> Made:
@@ -46,9 +47,7 @@ CASES: dict[str, Made] = {
     "sound, HAADF SNR 5": recorded(haadf_snr=5.0),
     "sound, shifts ± 4 px, axis 3 px, 2°, drift 1 px, film 10 %, all known": recorded(Fault()),
     "HAADF × 40, vacuum not known": in_other_units,
-    "maps' background × 0.8": FAULTS["maps' background × 0.8"],
-    "images off by 0.5 px": unplaced(replace(NONE, jitter=HALF_PIXEL)),
-    "tilt axis off by 0.5 px": unplaced(replace(NONE, axis=0.5)),
+    **{name: FAULTS[name] for name in OTHERS},
 }
 
 

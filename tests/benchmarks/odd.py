@@ -150,8 +150,8 @@ ODD: dict[str, Callable[[Channels], Channels]] = {
 }
 
 
-def row(name: str, known: TiltSeries, deep: bool) -> Iterator[object]:
-    """What became of one variant."""
+def row(name: str, known: TiltSeries, sound: set[str], deep: bool) -> Iterator[object]:
+    """What became of one variant of a series, of which this is judged where it is sound."""
     yield name
     try:
         found = gather(ODD[name](channels(known)), Choices(axis="x"))
@@ -161,7 +161,6 @@ def row(name: str, known: TiltSeries, deep: bool) -> Iterator[object]:
     series = mended(found.series)
     alike = (same(series.haadf, known.haadf), same(series.chemical, known.chemical))
     yield " / ".join(f"{a:.2f}" for a in alike)
-    sound = {v.name for v in inspect(gather(channels(known), Choices(axis="x")).series)}
     doubts = [v for v in inspect(series) if v.verdict != "good" or v.name not in sound]
     before = [v for v in inspect(found.series) if v.verdict != "good"]
     usual = ("vacuum of HAADF", "vacuum of the maps")
@@ -187,8 +186,9 @@ def main() -> None:
     known = misaligned(
         specimen_in_vacuum("nanocubes", size * 4 // 3, 2 * size, 0), NONE, 0, (31, 11), (400.0, 6.0)
     )
+    sound = {v.name for v in inspect(gather(channels(known), Choices(axis="x")).series)}
     header = ("variant", "HAADF / maps as they were", "import notes", "inspect names", "assess")
-    table(header, (tuple(row(name, known, "assess" in sys.argv)) for name in ODD))
+    table(header, (tuple(row(name, known, sound, "assess" in sys.argv)) for name in ODD))
 
 
 if __name__ == "__main__":
