@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -99,10 +101,14 @@ def import_series(
 
     sheet = out.with_suffix(".png") if sheet is None else sheet
     kind_of(sheet)
+    named = [_named(source) for source in sources]
     for path in (out, sheet):
         refuse_existing(path, force)
+        if path.resolve() in (file.resolve() for _, file in named):
+            accepted = "a new file; --force replaces no file that is read"
+            raise BadInput("one of FILES", source=path, accepted=accepted)
     given = Given(**options)
-    channels = [c for source in sources for c in _channels(source, given)]
+    channels = [c for name, path in named for c in _channels(name, path, given)]
     found = gather(channels, given.choices())
     save_tilt_series(out, found.series, overwrite=force)
     save_figure(contact_sheet(found.series), sheet)
@@ -173,18 +179,23 @@ class Given:
         return [f"{pair} {words}" for pair in overlaps(tuple(lines))]
 
 
-def _channels(source: str, given: Given) -> list[Channel]:
-    """Channels of one argument, named by it if it says ``NAME=FILE``."""
-    from ...phantoms.formats.microscope import read_channels
-
+def _named(source: str) -> tuple[str, Path]:
+    """Name and file of an argument ``NAME=FILE``; no name for a file alone."""
     name, equals, rest = source.partition("=")
     # A file may have = in its name: one that is there is not split.
-    if equals and not Path(source).exists():
-        channels = read_channels(Path(rest), given.named, given.own, given.fit)
-        # of several channels the one that is called so, else those without a name
-        meant = [c for c in channels if c.name == name] or [c for c in channels if not c.name]
-        return [replace(channel, name=name) for channel in meant or channels]
-    return read_channels(Path(source), given.named, given.own, given.fit)
+    return (name, Path(rest)) if equals and not Path(source).exists() else ("", Path(source))
+
+
+def _channels(name: str, path: Path, given: Given) -> list[Channel]:
+    """Channels of a file, called by a name if there is one."""
+    from ...phantoms.formats.microscope import read_channels
+
+    channels = read_channels(path, given.named, given.own, given.fit)
+    if not name:
+        return channels
+    # of several channels the one that is called so, else those without a name
+    meant = [c for c in channels if c.name == name] or [c for c in channels if not c.name]
+    return [replace(channel, name=name) for channel in meant or channels]
 
 
 def _window(text: str) -> tuple[str, Window]:
@@ -223,19 +234,21 @@ def angles_of(text: str, option: str) -> tuple[float, ...]:
 
     Examples
     --------
-    >>> angles_of("-40:40:40", "--angles"), angles_of("-1, 2.5", "--angles")
-    ((-40.0, 0.0, 40.0), (-1.0, 2.5))
+    >>> angles_of("40:-40:40", "--angles"), angles_of("-1, 2.5", "--angles")
+    ((40.0, 0.0, -40.0), (-1.0, 2.5))
     """
     import numpy as np
 
     from ...phantoms.formats.angles import angles_of_text
 
-    if Path(text).is_file():
+    # a list may be longer than a name can be, for which Path.is_file() raises
+    if os.path.isfile(text):  # noqa: PTH113
         return angles_of_text(Path(text))
     try:
         if ":" not in text:
             return tuple(float(word) for word in text.split(","))
         low, high, step = (float(word) for word in text.split(":"))
+        step = math.copysign(step, high - low)
         # Counted, not stepped until the end: sums of 0.1 miss it by rounding.
         count = round((high - low) / step) + 1
         return tuple(float(a) for a in low + step * np.arange(count))

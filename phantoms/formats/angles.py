@@ -32,6 +32,14 @@ _MARKED = (
 )
 _APART = re.compile(r"(?<![A-Za-z0-9.])([+-]|[pm])?" + _DIGITS)
 _ANYWHERE = re.compile(r"([+-])?" + _DIGITS)
+_COMMENT = re.compile(r"(?:#|%|//).*")
+_DECIMAL = re.compile(r"^[+-]?\d+,\d+$|[;\t]")
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
+_TITLE = re.compile("tilt|angle|alpha|theta|deg", re.IGNORECASE)
+MINUS = {ord(sign): "-" for sign in "\u2212\u2013\ufe63\uff0d"}
+"""Signs that programs write for a hyphen, or people copy from a page."""
+PLAIN: dict[int, str] = MINUS | {ord(sign): " " for sign in "[](){}°\ufffd"}
+"""What may stand beside the numbers of a text: brackets, and a sign of degrees in any encoding."""
 FARTHEST = 360.0  # degrees: a larger number in a name is a date, a size or a count
 
 
@@ -68,11 +76,8 @@ def angles_of_text(path: Path) -> tuple[float, ...]:
     ------
     BadInput : no angle in it.
     """
-    raw = path.read_bytes()
-    # A microscope writes its notes in any encoding; numbers are the same in most of them.
-    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = raw.decode("utf-16" if wide else "utf-8-sig", errors="replace")
-    found = _of_mdoc(text) or _of_table(text)
+    text = _decoded(path.read_bytes())
+    found = _of_mdoc(text) or _of_table(text.translate(PLAIN))
     try:
         angles = tuple(float(word) for word in found)
     except ValueError as fault:
@@ -80,6 +85,16 @@ def angles_of_text(path: Path) -> tuple[float, ...]:
     if not angles:
         raise BadInput("no angle", source=path, accepted="a number a line, or an mdoc's TiltAngle")
     return angles
+
+
+def _decoded(raw: bytes) -> str:
+    """A text in any encoding: a microscope writes its notes in many, with the same numbers."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16", errors="replace")
+    high, low = raw[::2].count(0), raw[1::2].count(0)
+    if high or low:  # UTF-16 without its mark: of a digit every other byte is 0
+        return raw.decode("utf-16-be" if high > low else "utf-16-le", errors="replace")
+    return raw.decode("utf-8-sig", errors="replace")
 
 
 def _beside(path: Path) -> Iterator[Path]:
@@ -106,16 +121,44 @@ def _of_mdoc(text: str) -> list[str]:
 
 
 def _of_table(text: str) -> list[str]:
-    """Numbers of a text; of two columns whose first counts the lines, those of the second."""
-    lines = [bare for line in text.splitlines() if (bare := line.partition("#")[0].strip())]
-    if len(lines) > 1 and all(re.fullmatch(r"[+-]?\d+,\d+", line) for line in lines):
-        return [line.replace(",", ".") for line in lines]  # as spreadsheets of many countries write
-    rows = [re.split(r"[\s,;]+", line.strip(",;")) for line in lines]
-    firsts = [row[0] for row in rows]
+    """Numbers of a text: of all its words, or of the one column that can be angles."""
+    lines = [bare for line in text.splitlines() if (bare := _COMMENT.sub("", line).strip("\t ,;"))]
+    header: list[str] = []
+    while lines and not any(map(_is_number, words := _words(lines[0]))):
+        header, lines = words, lines[1:]
+    if len(lines) > 1 and all(_DECIMAL.search(line) for line in lines):
+        lines = [_DECIMAL_COMMA.sub(".", line) for line in lines]  # as in many countries
+    rows = [_words(line) for line in lines]
+    return _column(rows, header) or [word for row in rows for word in row]
+
+
+def _words(line: str) -> list[str]:
+    return [word for word in re.split(r"[\s,;]+", line) if word]
+
+
+def _column(rows: list[list[str]], header: list[str]) -> list[str]:
+    """The column that its header calls angles, else the only one of numbers that do not count.
+
+    Empty where there is none, or several.
+    """
+    if len(rows) < 2 or len({len(row) for row in rows}) > 1 or len(rows[0]) < 2:
+        return []
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    titled = zip(header, columns, strict=True) if len(header) == len(columns) else ()
+    called = [column for title, column in titled if _TITLE.search(title)]
+    if len(called) == 1:
+        return called[0]
     counted = [[str(i + start) for i in range(len(rows))] for start in (0, 1)]
-    if len(rows) > 1 and all(len(row) == 2 for row in rows) and firsts in counted:
-        return [row[1] for row in rows]
-    return [word for row in rows for word in row if word]
+    able = [c for c in columns if all(map(_is_number, c)) and c not in counted and len({*c}) > 1]
+    return able[0] if len(able) == 1 else []
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def values_of_axis(axis: Mapping[str, Any], count: int) -> tuple[float, ...]:
@@ -189,7 +232,7 @@ def angles_of_names(paths: Sequence[Path]) -> tuple[float, ...] | None:
     >>> angles_of_names([Path("HAADF-10.tif"), Path("HAADF+10.tif")])
     (-10.0, 10.0)
     """
-    stems = [path.stem for path in paths]
+    stems = [path.stem.translate(MINUS) for path in paths]
     for marked in _MARKED:
         found = [marked.findall(stem) for stem in stems]
         if all(found) and _distinct(values := [_number(f[-1]) for f in found]):

@@ -30,7 +30,7 @@ GIVEN = "given"  # where angles are from that a person says
 ALIKE = 0.1  # degrees: a stage comes back to a tilt as near as this
 NEVER_TILTED = 3  # images at one tilt: repeats, but no series
 MOST_MISSING = 0.5  # share of pixels without a number
-SIXTEEN_BITS, FEWER_LEAPS = 65536, 0.1
+FEWER_LEAPS = 0.1
 STEADIER = 0.9  # variation of the profile along the axis over that across it, to tell the two apart
 
 
@@ -198,14 +198,31 @@ def _stack(name: str, parts: list[Channel], choices: Choices, notes: list[str]) 
             accepted=f"{count} angles" + ("" if source == GIVEN else ", or --angles"),
         )
     _check_angles(name, angles, parts[0].path)
-    if len(set(angles)) < count:
-        add_note(notes, f"{name}: {count - len(set(angles))} images at a tilt that another has")
     level = float(np.average([p.level for p in parts], weights=[len(p.images) for p in parts]))
     stacks = [
         Stack(name, p.images, a, source, p.pixel_nm, np.zeros((len(p.images), 2)), level)
         for p, a in zip(parts, _split(angles, parts), strict=True)
     ]
-    return joined(stacks, notes)
+    stack = _without_copies(joined(stacks, notes), notes)
+    if repeats := len(stack.angles) - len(set(stack.angles)):
+        add_note(notes, f"{name}: {repeats} images at a tilt that another has")
+    return stack
+
+
+def _without_copies(stack: Stack, notes: list[str]) -> Stack:
+    """Leave out what a file that is given twice repeats, pixel by pixel: no further counts."""
+    kept: list[int] = []
+    for i, angle in enumerate(stack.angles):
+        same = (j for j in kept if stack.angles[j] == angle)
+        # images without a count are alike, and no copies
+        copied = any(np.array_equal(stack.images[i], stack.images[j]) for j in same)
+        if not copied or not stack.images[i].any():
+            kept.append(i)
+    if len(kept) == len(stack.angles):
+        return stack
+    left = len(stack.angles) - len(kept)
+    add_note(notes, f"{stack.name}: {left} images that are copies of others left out")
+    return stack.of(kept)
 
 
 def _split(angles: tuple[float, ...], parts: list[Channel]) -> Iterator[tuple[float, ...]]:
@@ -240,19 +257,26 @@ def _in_degrees(stack: Stack, notes: list[str]) -> Stack:
 
 
 def _unwrapped(stack: Stack, notes: list[str]) -> Stack:
-    """Undo what signed integers of 16 bits make of unsigned values: those above 32767 negative."""
-    images = stack.images
-    half = SIXTEEN_BITS / 2
+    """Undo what signed integers make of unsigned values: those of the upper half negative."""
+    for bits in (8, 16):
+        half = 2.0 ** (bits - 1)
+        unsigned = _unsigned(stack.images, half)
+        if unsigned is not None:
+            words = f"values above {half - 1:.0f} were read as negative, taken as unsigned"
+            add_note(notes, f"{stack.name}: {words}")
+            return replace(stack, images=unsigned)
+    return stack
+
+
+def _unsigned(images: Array, half: float) -> Array | None:
+    """The images as unsigned values, whose upper half was read as negative; None if it was not."""
     low, high = float(images.min(initial=0)), float(images.max(initial=0))
     if not (-half <= low < -half / 2 and half / 2 < high < half):
-        return stack
-    unsigned = np.where(images < 0, images + np.float32(SIXTEEN_BITS), images)
+        return None
+    unsigned = np.where(images < 0, images + np.float32(2 * half), images)
     # where values wrap, neighbours lie half the range apart
     as_read, instead = (int((np.abs(np.diff(v)) > half).sum()) for v in (images, unsigned))
-    if not as_read or instead > FEWER_LEAPS * as_read:
-        return stack
-    add_note(notes, f"{stack.name}: values above 32767 were read as negative, taken as unsigned")
-    return replace(stack, images=unsigned)
+    return unsigned if as_read and instead <= FEWER_LEAPS * as_read else None
 
 
 def _fold_noted(stack: Stack, notes: list[str]) -> Stack:

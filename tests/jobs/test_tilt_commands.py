@@ -85,6 +85,25 @@ def test_import_keeps_scales_by_element(tmp_path):
     assert dict(zip(series.elements, series.chemical_scale, strict=True)) == {"Co": 1, "O": 0.31}
 
 
+def test_import_takes_a_list_of_angles_longer_than_a_name_can_be(tmp_path):
+    tifffile.imwrite(tmp_path / "Co.tif", np.ones((90, 12, 12), np.float32))
+    angles = ",".join(f"{a:.3f}" for a in np.linspace(-70, 70, 90))
+    out = tmp_path / "tilts.h5"
+    assert main(["import", str(tmp_path / "Co.tif"), "--angles", angles, "--out", str(out)]) == 0
+    assert load_tilt_series(out).chemical_angles_deg[0] == -70
+
+
+@pytest.mark.parametrize("option", ["--out", "--sheet"])
+def test_import_replaces_no_file_that_it_reads(option, tmp_path, refusal):
+    source = tmp_path / ("Co.tif" if option == "--out" else "Co.png")
+    tifffile.imwrite(source, np.ones((5, 12, 12), np.float32))
+    whole = source.read_bytes()
+    given = {"--out": tmp_path / "tilts.h5"} | {option: source}
+    words = [str(word) for pair in given.items() for word in pair]
+    assert refusal("import", source, *words, "--force").source == source
+    assert source.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("given", "key"),
     [

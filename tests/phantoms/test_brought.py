@@ -101,6 +101,16 @@ NOTES = {
     "numbered": "".join(f"{i + 1}\t{a}\n" for i, a in enumerate(TILTS)),
     "semicolons": ";".join(map(str, TILTS)) + ";",
     "comments": "# angles\n" + "\n".join(f"{a} # deg" for a in TILTS),
+    "a header": "Angle (deg)\n" + "\n".join(map(str, TILTS)),
+    "a column by its header": "image,tilt,dose\n"
+    + "".join(f"{2 * i},{a},{i}\n" for i, a in enumerate(TILTS)),
+    "the only column of angles": "".join(f"{i}\t{a}\t1.0\n" for i, a in enumerate(TILTS)),
+    "columns of many countries": "Bild;Winkel\n"
+    + "".join(f"{i};{a}\n".replace(".", ",") for i, a in enumerate(TILTS)),
+    "names of files": "".join(f"a_{i:03}.tif {a}\n" for i, a in enumerate(TILTS)),
+    "degrees": "% of the stage\n" + "\n".join(f"{a}°" for a in TILTS),
+    "a list of Python": str([*TILTS]),
+    "signs of print": "\n".join(f"{a}".replace("-", "\u2212") for a in TILTS),
     "mdoc": SECTIONS,
     "mdoc, sections in another order": "[ZValue"
     + "[ZValue".join(reversed(SECTIONS.split("[ZValue")[1:])),
@@ -108,10 +118,18 @@ NOTES = {
 
 
 @pytest.mark.parametrize("name", NOTES)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_notes_of_angles(tmp_path: Path, name: str, encoding: str) -> None:
     (tmp_path / "a.tlt").write_bytes(NOTES[name].encode(encoding))
     assert angles_of_text(tmp_path / "a.tlt") == TILTS
+
+
+def test_notes_of_two_columns_that_may_be_angles_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tlt").write_text("".join(f"{a} {a + 1}\n" for a in TILTS))
+    assert len(angles_of_text(tmp_path / "a.tlt")) == 10  # as many as no stack of five takes
+    (tmp_path / "b.tlt").write_text("angle\n-40\nlost\n0\n")
+    with pytest.raises(BadInput, match="lost"):
+        angles_of_text(tmp_path / "b.tlt")
 
 
 @given(st.permutations(range(5)))
@@ -238,15 +256,17 @@ def test_angles_of_another_stack_beside_a_file_are_named(tmp_path: Path) -> None
     assert refused.value.accepted == "5 angles, or --angles"
 
 
-def test_unsigned_values_of_a_signed_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [8, 16])
+def test_unsigned_values_of_a_signed_file(bits: int) -> None:
     y, x = np.mgrid[:24, :20]
     bump = np.exp(-((y - 12) ** 2 + (x - 10) ** 2) / 40)
-    true = np.stack([500 + 60000 * bump + 10 * t for t in range(5)]).astype(np.uint16)
-    found = both(true.view(np.int16), np.ones((5, 24, 20), np.uint8))
+    full = 2.0**bits * np.stack([0.01 + 0.9 * bump + 0.001 * t for t in range(5)])
+    true = full.astype(f"u{bits // 8}")
+    found = both(true.view(f"i{bits // 8}"), np.ones((5, 24, 20), np.uint8))
     assert np.array_equal(found.series.haadf, true)
     assert any("unsigned" in note for note in found.notes)
     # small values about a subtracted background are negative indeed
-    around = (true.astype(np.int32) // 4 - 300).astype(np.int16)
+    around = true.astype(np.int32) // 4 - 2 ** (bits - 7)
     assert not any("unsigned" in note for note in both(around, np.ones((5, 24, 20))).notes)
 
 
@@ -255,6 +275,14 @@ def test_repeats_of_a_tilt_are_those_of_each_element() -> None:
     path, images = Path("a.mrc"), IMAGES.astype(np.float32)
     parts = [Channel(n, images, angles, "", 1.0, path) for n in (HAADF, "Co", "O")]
     assert gather(parts, Choices(axis="x")).series.chemical_angles_deg == angles
+
+
+def test_a_file_that_is_given_twice_counts_once() -> None:
+    path, images = Path("a.mrc"), IMAGES.astype(np.float32)
+    once = [Channel(n, images, TILTS, "", 1.0, path) for n in (HAADF, "Co")]
+    found = gather([*once, once[0]], Choices(axis="x"))
+    assert found.series.haadf_angles_deg == TILTS
+    assert any("5 images that are copies" in note for note in found.notes)
 
 
 def test_pixels_that_are_no_number_are_masked() -> None:

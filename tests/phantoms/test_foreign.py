@@ -125,6 +125,7 @@ def test_files_of_one_channel_are_brought_to_one_pixel() -> None:
         (["tilt30_2", "tilt-30_1"], (30, -30)),
         (["001_-30deg", "002_10deg"], (-30, 10)),
         (["Co_40_1", "Co_20_2", "Co_0_3"], (40, 20, 0)),
+        (["Co_\u221240\u00b0", "Co_\u221220\u00b0", "Co_40\u00b0"], (-40, -20, 40)),
     ],
 )
 def test_angles_in_names(names: list[str], angles: tuple[float, ...]) -> None:
