@@ -43,10 +43,10 @@ def load_trials(folder: str | Path) -> pd.DataFrame:
 
     Returns
     -------
-    Table with :data:`~tomoatlas.analysis.table.BASE_COLUMNS`, one column per axis (its path), and
-    per element those of :data:`~tomoatlas.analysis.table.ELEMENT_COLUMNS`, as ``nrmse_<El>`` and
-    ``total_<El>``. What a journal of an earlier version does not record is missing, and
-    ``revision`` is 0 there.
+    pandas.DataFrame : with :data:`~tomoatlas.analysis.table.BASE_COLUMNS`, one column per axis (its
+        path), and per element those of :data:`~tomoatlas.analysis.table.ELEMENT_COLUMNS`, as
+        ``nrmse_<El>`` and ``total_<El>``. What a journal of an earlier version does not record is
+        missing, and ``revision`` is 0 there.
 
     Raises
     ------

@@ -35,7 +35,7 @@ def write_plan(path: Path, found: Plan, answer: str) -> None:
         picture=page_picture(lambda: plan_figure(found)),
         contours=_contours(found),
         front=[(dose_label(dose), f"{nrmse:.3f}") for dose, nrmse in found.front],
-        changes=[(change.what, f"{change.factor - 1:+.0%}") for change in found.changes],
+        changes=[(change.what, f"{change.factor - 1:+.0%}".replace("-", "−")) for change in found.changes],
         assumed=found.assumed,
     )
     page = page.replace("e/Å²", DOSE_UNIT)

@@ -121,6 +121,8 @@ def round_length(length: float) -> float:
 TITLE_WIDTH = 64
 """Characters of a line of a figure's title."""
 
+_UNBROKEN = "\u00a0"  # a space at which no line ends
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -176,8 +178,8 @@ def titled(title: str, differences: Sequence[Difference]) -> str:
     """
     if not differences:
         return title
-    scores = ", ".join(found.short for found in differences)
-    lines = textwrap.wrap(f"NRMSE solved again: {scores}", TITLE_WIDTH)
+    scores = ", ".join(found.short.replace(" ", _UNBROKEN) for found in differences)
+    lines = textwrap.wrap(f"NRMSE solved again: {scores}", TITLE_WIDTH, break_on_hyphens=False)
     return "\n".join(filter(None, (title, *lines)))
 
 

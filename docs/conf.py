@@ -62,6 +62,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 WIDE = 1.6  # width of a picture over its height
+PANELS_PX = 1300  # a picture of more pixels shows panels beside each other
 _ENTRY = re.compile(r"^(\S[^:]*?) : (.+)$")
 _SECTION = re.compile(r"^-{3,}$")
 
@@ -102,13 +103,14 @@ def keep_units_whole(*event: Any) -> None:
             text.parent.replace(text, nodes.Text(text.replace("e/Å²", DOSE_UNIT)))
 
 
-def tell_wide_pictures(*event: Any) -> None:
-    """Mark pictures that a phone would shrink beyond reading."""
+def size_pictures(*event: Any) -> None:
+    """Link pictures to their files, as Sphinx does where they have a size; mark those that a phone would shrink."""
     for image in event[1].findall(nodes.image):
         path = HERE / image["uri"]
         if path.suffix == ".png" and path.is_file():
             width, height = struct.unpack(">II", path.read_bytes()[16:24])
-            image["classes"] += ["wide"] * (width > WIDE * height)
+            image["width"] = f"{width}px"
+            image["classes"] += ["wide"] * (width > WIDE * height or width > PANELS_PX)
 
 
 def mathml(writer: Any, node: nodes.Node, *, display: bool) -> None:
@@ -138,5 +140,5 @@ def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", **renderers)
     app.connect("source-read", link_to_pages)
     app.connect("doctree-resolved", keep_units_whole)
-    app.connect("doctree-read", tell_wide_pictures)
+    app.connect("doctree-read", size_pictures)
     app.connect("autodoc-process-docstring", split_entries, priority=400)

@@ -29,6 +29,7 @@ from tomoatlas.jobs.cli import cli
 from tomoatlas.sweep.study.identity import EDITIONS, LATER, UNHASHED
 
 ATLAS = "fig4_nanocubes_64"
+CONDITION = "haadf_tilts=47,chemical_tilts=9"  # of the pictures beside the atlas
 _ENTRY = re.compile(r"^(\w[\w, ]*) : (.+)$")
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
 _UNITS = {
@@ -187,15 +188,10 @@ def command_help() -> str:
 
 
 def picture(name: str, needs: str, folder: Path) -> Path | None:
-    """A figure of the shipped atlas: drawn now where no solve is needed, else the one beside it.
-
-    Or, where there is none, that of another condition among the pictures of the site.
-    """
-    here = Path(__file__).parent
-    folders = here.parent / "analysis" / "atlases" / ATLAS, here / "pictures"
+    """A figure of the shipped atlas: drawn now where no solve is needed, else the one beside it."""
     if needs not in (MAP, TRIALS):
-        kept = (beside / f"{name}.png" for beside in folders)
-        return next((path for path in kept if path.exists()), None)
+        kept = Path(__file__).parents[1] / "analysis" / "atlases" / ATLAS / f"{name}.png"
+        return kept if kept.exists() else None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     if not path.exists():
@@ -249,7 +245,9 @@ class FigureGallery(Markdown):
             if found:
                 place = Path(os.path.relpath(found, page)).as_posix()
                 lines += [f"![{entry.shows}]({place})", ""]
-            lines += ["```sh", f"tomoatlas figure {name} {ATLAS} --out {name}.png", "```", ""]
+            cell = "" if entry.needs in (MAP, TRIALS) else f" --cell {CONDITION}"
+            command = f"tomoatlas figure {name} {ATLAS}{cell} --out {name}.png"
+            lines += ["```sh", command, "```", ""]
             lines += [f"Drawn from `{entry.needs}`.", ""]
         return "\n".join(lines)
 

@@ -80,7 +80,7 @@ def _draw_methods(ax: Axes, slices: SliceSet, cation: str, voxels: int, depth: i
     _frame(ax, shares)
     ax.spines[["top", "right"]].set_visible(False)
     if shares:
-        ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 
 def _moments(values: NDArray[np.float64], voxels: int) -> str:

@@ -73,14 +73,14 @@ def resolution_figure(
         ax.set_xticks(BLURS_PX)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylim(bottom=0.0)
-    for below, beside in zip(axes[-1], axes[:, 0], strict=True):
+    for below in axes[-1]:
         below.set_xlabel("blur of HAADF, standard deviation / px")
-        beside.set_ylabel(f"resolution / nm: correlation {AGAINST_TRUTH:g} with truth")
+    figure.supylabel(f"resolution / nm: correlation {AGAINST_TRUTH:g} with the truth", fontsize=10)
     handles, _ = axes[0, 0].get_legend_handles_labels()
     if alone is not None:
         label = f"{METHOD_LABELS[Method.CHEMISTRY_TV]}, which sees no HAADF"
         handles.append(Line2D([], [], color="0.3", linestyle="--", label=label))
-    handles.append(Line2D([], [], color="0.6", linestyle=":", label="two voxels: the end"))
+    handles.append(Line2D([], [], color="0.6", linestyle=":", label="two voxels: the finest"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     heading = "Resolution over the blur of HAADF, fused, the same weights; the solver is not told"
     figure.suptitle("\n".join(filter(None, (heading, title))))

@@ -212,7 +212,9 @@ def gain_figure(page: Page, rivals: Sequence[Method] = BASELINES) -> Figure | No
         return None
     gains = [_gain(page, rival) for rival in rivals]
     width, height = _grid_size(gains[0])
-    size = (1.4 + (0.5 + 1.1 * width) * len(gains), 1.4 + 1.1 * height)
+    # Two digits take less room than a score, a title takes the same.
+    panel = max(2.9, 0.5 + 0.75 * width)
+    size = (1.4 + panel * len(gains), 1.4 + 1.1 * height)
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(1, len(gains), sharey=True, squeeze=False).flat)
     norm, cmap = _gain_colours(gains)
