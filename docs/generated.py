@@ -195,7 +195,7 @@ def picture(name: str, needs: str, folder: Path) -> Path | None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     if not path.exists():
-        ta.figure(name, ATLAS).savefig(path, dpi=110)
+        ta.figure(name, ATLAS).savefig(path, dpi=160)
     return path
 
 
