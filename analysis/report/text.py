@@ -121,8 +121,13 @@ def _facts(study: Study, state: Progress, trials: pd.DataFrame) -> dict[str, str
         "cells": str(state.cells),
         "trials ended": f"{state.counted}, {state.ok} good",
         "device-hours": f"{state.device_hours:.3f}",
-        "last trial started": str(started.max())[:19] if len(started) else "none yet",
+        "last trial started": _minute(str(started.max())) if len(started) else "none yet",
     }
+
+
+def _minute(started: str) -> str:
+    """When a trial started, to the minute; the journal has times of UTC."""
+    return f"{started[:16].replace('T', ' ')} UTC"
 
 
 def _edges(atlas: Atlas) -> list[str]:

@@ -18,6 +18,9 @@ function el(tag, properties = {}, ...children) {
   return made;
 }
 
+/** A command whose lines never end within an option, as they may after its hyphens. */
+const unbroken = (command) => command.split(/( )/).map((word) => (word.startsWith("--") ? el("span", { className: "whole" }, word) : word));
+
 /** Give an element its role and name for screen readers; as attributes, which every browser knows. */
 function named(element, role, name) {
   element.setAttribute("role", role);

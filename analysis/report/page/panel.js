@@ -132,7 +132,7 @@ function plotOrSay(id, traces, otherwise, figure, says) {
 function cellSlices(cell) {
   const found = D.slices[cell];
   const command = `tomoatlas report ${D.folder} --cell "${D.cells[cell]}"`;
-  if (!found) return [el("p", { className: "caption" }, "Slices and convergence of this cell: ", el("code", {}, command))];
+  if (!found) return [el("p", { className: "caption" }, "Slices and convergence of this cell: ", el("code", {}, ...unbroken(command)))];
   const columns = found.columns;
   const head = el("tr", {}, el("td"), ...columns.map((c) => el("th", { scope: "col" }, c.label)));
   const image = (name, c, src) => el("img", { src, alt: `${name}, ${c.label}` });
@@ -142,7 +142,7 @@ function cellSlices(cell) {
     el("th", { scope: "row" }, name, swatch(colour)),
     ...columns.map((c) => el("td", {}, image(name, c, c.images[i]), c.nrmse ? fixedPoint(c.nrmse[i]) : ""))));
   return [el("h3", {}, "Slices across the tilt axis"),
-    el("table", { className: "slices" }, head, all, ...rows),
+    scrolling("Slices of every method", el("table", { className: "slices" }, head, all, ...rows)),
     el("p", { className: "caption" }, `${found.plane}, beam upwards; best trial of each method, reconstructed again. Above, the `
       + "elements in their colours; below, one by one from 0 (black) to the truth's maximum (yellow), with the NRMSE over the whole volume."),
     ...found.differences.map((text) => el("p", { className: "notice" }, `${text}.`)),

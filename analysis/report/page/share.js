@@ -159,7 +159,7 @@ async function copy(text, button, source) {
 function cellActions(cell) {
   const text = commandOf(cell), made = [];
   if (text) {
-    const code = el("code", {}, text), button = el("button", { type: "button", className: "act" }, "Copy");
+    const code = el("code", {}, ...unbroken(text)), button = el("button", { type: "button", className: "act" }, "Copy");
     button.addEventListener("click", () => copy(text, button, code));
     made.push(el("p", { className: "command" }, code, " ", button));
   }
