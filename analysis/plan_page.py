@@ -35,7 +35,7 @@ def write_plan(path: Path, found: Plan, answer: str) -> None:
         picture=page_picture(lambda: plan_figure(found)),
         contours=_contours(found),
         front=[(dose_label(dose), f"{nrmse:.3f}") for dose, nrmse in found.front],
-        changes=[(change.what, f"{change.factor - 1:+.0%}".replace("-", "−")) for change in found.changes],
+        changes=[(change.what, _percent(change.factor - 1)) for change in found.changes],
         assumed=found.assumed,
     )
     page = page.replace("e/Å²", DOSE_UNIT)
@@ -66,6 +66,10 @@ def _rows(found: Plan) -> Iterator[tuple[str, ...]]:
     for name, each in found.by_element.items():
         yield name, str(choice.maps), dwell["chemical"], snr[name], *_expected(each)
     yield "mean", "", "", "", *_expected(found.expected)
+
+
+def _percent(change: float) -> str:
+    return f"{change:+.0%}".replace("-", "−")
 
 
 def _expected(each: Expected) -> tuple[str, str]:

@@ -104,7 +104,10 @@ def keep_units_whole(*event: Any) -> None:
 
 
 def size_pictures(*event: Any) -> None:
-    """Link pictures to their files, as Sphinx does where they have a size; mark those that a phone would shrink."""
+    """Link pictures to their files, as Sphinx does where they have a size; mark the wide ones.
+
+    A phone would shrink those beyond reading.
+    """
     for image in event[1].findall(nodes.image):
         path = HERE / image["uri"]
         if path.suffix == ".png" and path.is_file():

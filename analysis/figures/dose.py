@@ -119,7 +119,8 @@ def dose_figure(
         shown = np.where(np.isfinite(resolved), resolved, np.nan)
         left.plot(factors, shown, "o-", color=colours[element], label=element)
         right.plot(factors, [each.nrmse[i] for each in found], "o-", color=colours[element])
-    left.axhline(finest_nm, color="0.6", linewidth=0.8, linestyle=":", label="two voxels: the finest")
+    finest = "two voxels: the finest"
+    left.axhline(finest_nm, color="0.6", linewidth=0.8, linestyle=":", label=finest)
     left.set_ylabel(f"resolution / nm: correlation {AGAINST_TRUTH:g} with the truth")
     right.set_ylabel("NRMSE")
     left.legend(frameon=False, fontsize=8)
