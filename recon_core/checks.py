@@ -28,9 +28,10 @@ Values = NDArray[np.float64]
 RADIANS, FEWEST_TILTS = 1.6, 5  # all angles within ±1.6: a quarter turn, were they radians
 LEAST_RANGE = 60.0  # degrees
 LEAST_GAIN, MOST_GAIN = 0.5, 8.0  # units per electron that still are counts; structure adds to it
+EQUAL = 1e-3  # relative: sums of maps that differ less are the same
 LEAST_COUNT = 0.4  # of the maps: 420 sound series have 0.66 or more, smoothed ones 0.03
 GAIN_EDGE = 32  # pixels per edge below which structure hides the gain
-HOT_RARE = 0.999  # quantile of peaks, of those above the brightest neighbour
+USUAL_PEAK = 0.999  # quantile of what pixels rise above the brightest of their neighbours
 BLANK, BRIGHT, BLANK_SIGMAS = 0.5, 2.0, 8.0  # total of a tilt over that of its neighbours
 LEVEL, LEVEL_SIGMAS = 0.1, 6.0  # dark pixels above the background, as a part of the signal
 OFF = 0.02  # HAADF vacuum off its background where it is in view, as a part of the signal
@@ -116,7 +117,7 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     """
     series = series.filled()
     signals = tuple(_signals(series))
-    found = [*_no_counts(series), *_not_counts(signals[-1]), *_levels_added(series)]
+    found = [*_no_counts(series), *_not_counts(series, signals[-1]), *_levels_added(series)]
     found += [finding for signal in signals for finding in _of_signal(signal)]
     found += _vacuum_levels(series)
     if any(finding.kind == "radians" for finding in found):
@@ -139,19 +140,50 @@ def _no_counts(series: TiltSeries) -> Iterator[Finding]:
             float(len(absent)),
             f"no counts at all in {', '.join(absent)}: reconstructed as empty",
         )
-
-
-def _not_counts(maps: _Signal) -> Iterator[Finding]:
-    """Maps that somebody scaled, smoothed or interpolated: no longer Poisson counts."""
-    gain = most_gain(maps.total)
-    if gain is not None and 0 < gain < LEAST_COUNT:
+    if series.haadf_angles_deg and not np.ptp(series.haadf):
         yield Finding(
-            "not-counts",
-            "chemical/projections",
-            gain,
-            f"not X-ray counts: one gives {gain:.2g}, judged by the noise. Maps that were scaled, "
-            "quantified, smoothed or interpolated? Give the counts as they were recorded",
+            "no-counts",
+            "haadf/projections",
+            float(series.haadf.flat[0]),
+            "all pixels of HAADF have one value: import other images, or the maps alone",
         )
+
+
+def _not_counts(series: TiltSeries, maps: _Signal) -> Iterator[Finding]:
+    """Maps that somebody scaled, smoothed, interpolated or quantified: no longer Poisson counts."""
+    least, most = most_gain(maps.total), maps.noise.gain
+    small = min(maps.total.shape[-2:]) < GAIN_EDGE
+    recorded = "Give the counts as they were recorded"
+    if _are_shares(series.chemical, maps.total):
+        value, words = float(maps.total.max()), "shares, with one sum in all pixels. " + recorded
+    elif least is not None and 0 < least < LEAST_COUNT:
+        value, words = (
+            least,
+            (
+                f"one gives {least:.2g}, judged by the noise. Maps that were scaled, quantified, "
+                f"smoothed or interpolated? {recorded}"
+            ),
+        )
+    elif most > MOST_GAIN and not small:
+        value, words = (
+            most,
+            (
+                f"one gives {most:.3g}, judged by the noise. Intensities of energy losses, or maps "
+                f"that were scaled? {recorded}, or all maps divided by that"
+            ),
+        )
+    else:
+        return
+    yield Finding("not-counts", "chemical/projections", value, f"not X-ray counts: {words}")
+
+
+def _are_shares(maps: Array, total: Array) -> bool:
+    """Whether maps are broken numbers whose sum is the same wherever there is one, as of at.%."""
+    shown = total > 0
+    if len(maps) < 2 or not shown.any():
+        return False
+    low, high = np.quantile(total[shown], (0.05, 0.95))
+    return bool(high - low <= EQUAL * high and (maps != np.rint(maps)).any())
 
 
 def _levels_added(series: TiltSeries) -> Iterator[Finding]:
@@ -263,7 +295,7 @@ def _hot_pixel(signal: _Signal) -> Iterator[Finding]:
     # the brightest pixel around, in the tilts before and after too; none beyond the edges
     around = ndimage.maximum_filter(images, footprint=beside, mode="constant", cval=-np.inf)
     excess = (images - around) / np.sqrt(np.maximum(signal.noise.variance(around), 1e-30))
-    usual = float(np.quantile(np.maximum(excess, 0.0), HOT_RARE))
+    usual = float(np.quantile(np.maximum(excess, 0.0), USUAL_PEAK))
     dark = _darkest(signal.total)[0]
     excess[images - dark <= HOT_FACTOR * (around - dark)] = 0.0
     if excess.max() <= max(HOT_SIGMAS, HOT_LEAP * usual):

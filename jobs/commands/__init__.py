@@ -210,13 +210,14 @@ def print_entries(registry: Registry[T], text: Callable[[str, T], str]) -> None:
         click.echo(f"{name:<14} {text(name, found)}")
 
 
-def refuse_existing(path: Path, force: bool) -> None:
+def refuse_existing(path: Path, force: bool, *read: Path) -> None:
     """Stop before any work whose result could not be written.
 
     Parameters
     ----------
     path : the output file.
     force : whether an existing file may be replaced.
+    *read : files that the work is done from: they are never replaced.
 
     Raises
     ------
@@ -225,6 +226,9 @@ def refuse_existing(path: Path, force: bool) -> None:
     # Before the work: an hour of computing must not end at an existing file.
     if path.exists() and not force:
         raise BadInput("exists already", source=path, accepted="a new file, or --force")
+    if path.resolve() in (source.resolve() for source in read):
+        accepted = "another file; --force replaces no file that is read"
+        raise BadInput("read here", source=path, accepted=accepted)
     if path.is_dir():
         raise BadInput("is a folder", source=path, accepted="a file")
     if not path.parent.is_dir():

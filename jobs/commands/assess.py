@@ -54,7 +54,7 @@ def assess(
     from ..terminal import SolveProgress
 
     out = volumes.with_suffix(".html") if out is None else out
-    refuse_existing(out, force)
+    refuse_existing(out, force, volumes, tilts)
     solved, series = load_reconstruction(volumes), load_tilt_series(tilts)
     try:
         found = judge(solved, series, device, None if quiet else SolveProgress("assess"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -103,12 +104,10 @@ def import_series(
     kind_of(sheet)
     named = [_named(source) for source in sources]
     for path in (out, sheet):
-        refuse_existing(path, force)
-        if path.resolve() in (file.resolve() for _, file in named):
-            accepted = "a new file; --force replaces no file that is read"
-            raise BadInput("one of FILES", source=path, accepted=accepted)
+        refuse_existing(path, force, *(file for _, file in named))
     given = Given(**options)
     channels = [c for name, path in named for c in _channels(name, path, given)]
+    given.check_windows({channel.name for channel in channels})
     found = gather(channels, given.choices())
     save_tilt_series(out, found.series, overwrite=force)
     save_figure(contact_sheet(found.series), sheet)
@@ -147,7 +146,14 @@ class Given:
     @property
     def named(self) -> tuple[str, ...]:
         """The elements to map."""
-        return tuple((self.elements or "").replace(",", " ").split())
+        from ...recon_core.tiltseries import SYMBOLS
+
+        found = tuple(re.split(r"[\s,;]+", self.elements.strip())) if self.elements else ()
+        for element in found:
+            if element not in SYMBOLS:
+                problem, accepted = "not a chemical element", "symbols such as Co,O"
+                raise BadInput(problem, key="--elements", value=element, accepted=accepted)
+        return found
 
     @cached_property
     def own(self) -> dict[str, Window]:
@@ -156,6 +162,18 @@ class Given:
             value = self.windows[0]
             raise BadInput("no window beside --fit", key="--window", value=value, accepted="one")
         return dict(map(_window, self.windows))
+
+    def check_windows(self, names: set[str]) -> None:
+        """Refuse the window of an element that is not mapped.
+
+        Parameters
+        ----------
+        names : of the channels that were read.
+        """
+        for element in self.own:
+            if element not in names:
+                accepted = "an element of --elements, or that the files name"
+                raise BadInput("not mapped", key="--window", value=element, accepted=accepted)
 
     def choices(self) -> Choices:
         """What the options decide about the series."""

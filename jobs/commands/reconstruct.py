@@ -134,7 +134,7 @@ def reconstruct(
     if solver["weights"] not in (None, "auto"):
         own = "auto; weights of your own by --haadf and --tv"
         raise BadInput("not known", key="--weights", value=solver["weights"], accepted=own)
-    refuse_existing(out, force)
+    refuse_existing(out, force, tilts)
     series = load_tilt_series(tilts)
     # Those of the weights taken out, the other options are settings of the solver by name.
     given = {name: solver.pop(name) for name in ("haadf", "tv", "atlas")}
@@ -145,7 +145,10 @@ def reconstruct(
     settings, notes = settings_for(choice, solver)
     _warn(series)
     if options.auto:
-        choice = found_weights(series, choice.method, settings, options)
+        try:
+            choice = found_weights(series, choice.method, settings, options)
+        except BadInput as fault:
+            raise fault.at(source=tilts) from fault
     code, lines = reconstruct_file(tilts, series, choice, settings, out, force, device)
     for line in () if quiet else (*choice.notes, *notes, *lines):
         click.echo(line)

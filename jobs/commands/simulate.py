@@ -236,7 +236,7 @@ def simulate(
     from ...phantoms.formats import load_specimen
 
     # Before the specimen is read, which may take longer than anything else here.
-    refuse_existing(out, force)
+    refuse_existing(out, force, specimen)
     loaded = load_specimen(specimen)
     if dose is not None or counts_per_electron is not None:
         given["snr"] = snr_of_dose(loaded, given, dose, counts_per_electron)

@@ -126,13 +126,13 @@ def export(source: Path, out: Path, force: bool, quiet: bool) -> None:
 
     if takes_series_alone(out):
         series = load_tilt_series(source)
-        refuse_existing(out, force)
+        refuse_existing(out, force, source)
         written = export_series(out, series)
     else:
         concentrations, elements, voxel_size_nm = load_volumes(source)
         # All of them before the first is written: half an export would look like one.
         for path in exported_paths(out, elements):
-            refuse_existing(path, force)
+            refuse_existing(path, force, source)
         facts = load_facts(source)
         written = export_volumes(out, concentrations, elements, voxel_size_nm, facts)
     for path in () if quiet else written:

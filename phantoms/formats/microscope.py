@@ -156,12 +156,27 @@ def _channels(
         title = str(signal.get("metadata", {}).get("General", {}).get("title", ""))
         yield Channel(name_of(title, path), as_float32(data, "data"), angles, source, pixel, path)
         return
+    filled, known = _filled(data)
     spectra = Spectra(
-        data, *_energies(axes[roles.index("energy")], data.shape[-1]), _is_eels(signal)
+        filled, *_energies(axes[roles.index("energy")], data.shape[-1]), _is_eels(signal)
     )
     named = elements or _named_elements(path, signal)
     for element, (counts, level) in _maps(path, spectra, named, windows):
+        counts = np.where(known, counts, np.float32(np.nan))
         yield Channel(element, counts, angles, source, pixel, path, level)
+
+
+def _filled(data: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Spectra with an average one where numbers are missing, and which were whole.
+
+    Missing numbers would spoil the background of the pixels around, and its mean.
+    """
+    if data.dtype.kind != "f":
+        return data, np.ones(data.shape[:-1], np.bool_)
+    known: NDArray[np.bool_] = np.isfinite(data).all(axis=-1)
+    if known.all() or not known.any():
+        return data, known
+    return np.where(known[..., None], data, data[known].mean(axis=0)), known
 
 
 def _maps(

@@ -580,3 +580,16 @@ def test_simulate_refuses_faults_that_are_none(specimen, tmp_path, refusal, faul
     argv = ["simulate", specimen, *COUNTS, "--out", tmp_path / "t.h5", "--disturb", fault]
     error = refusal(*argv)
     assert (error.key, error.value) == (key, value)
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "assess", "export", "simulate"])
+def test_force_replaces_no_file_that_is_read(command, tmp_path, refusal):
+    source = tmp_path / "a.h5"
+    if command == "export":
+        save_volumes(source, np.ones((1, 4, 4, 4), np.float32), ("Co",), 1.0)
+    else:
+        source.write_bytes(b"counts of a night")
+    read = {"assess": [source] * 2, "simulate": [source, *COUNTS]}.get(command, [source])
+    whole = source.read_bytes()
+    assert refusal(command, *read, "--out", source, "--force").problem == "read here"
+    assert source.read_bytes() == whole

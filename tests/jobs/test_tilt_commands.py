@@ -112,6 +112,8 @@ def test_import_replaces_no_file_that_it_reads(option, tmp_path, refusal):
         (["--angles", "-40:40:10"], "--angles"),
         (["--angles", "-40:40:20", "--map-angles", "-40:40:nothing"], "--map-angles"),
         (["--angles", "-40:40:20", "--window", "Co=1"], "--window"),
+        (["--angles", "-40:40:20", "--window", "Fe=6.3:6.5"], "--window"),
+        (["--angles", "-40:40:20", "--elements", "co"], "--elements"),
         (["--angles", "-40:40:20", "--scale", "Co"], "--scale"),
         (["--angles", "-40:40:20", "--scale", "Co=1,Co=2"], "--scale"),
         (["--angles", "-40:40:20", "--scale", "Co=0"], "--scale"),

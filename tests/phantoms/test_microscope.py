@@ -257,6 +257,14 @@ def test_a_spectrum_image_in_hspy(tmp_path: Path) -> None:
     assert channel.angles_deg == pytest.approx(series().chemical_angles_deg, abs=1e-6)
     counted = np.corrcoef(channel.images.ravel(), series().chemical[0].ravel())[0, 1]
     assert counted > 0.95
+    # a spectrum without numbers spoils no other
+    signal["data"] = data.copy()
+    signal["data"][0, 3, 4] = np.nan
+    writer(str(tmp_path / "holed.hspy"), signal)
+    (holed,) = read_channels(tmp_path / "holed.hspy")
+    assert np.argwhere(np.isnan(holed.images)).tolist() == [[0, 3, 4]]
+    assert np.abs(holed.images - channel.images)[~np.isnan(holed.images)].max() < 1
+    assert holed.level == pytest.approx(channel.level, rel=0.01)
 
 
 @pytest.mark.parametrize(

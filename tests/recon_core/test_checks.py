@@ -133,6 +133,27 @@ def test_maps_that_are_no_counts_any_more(chemical_snr: float) -> None:
         assert "not-counts" in kinds(replace(series, chemical=maps, chemical_background=levels))
 
 
+@pytest.mark.parametrize("factor", [12.0, 1e5])
+def test_intensities_that_are_no_counts(series: TiltSeries, factor: float) -> None:
+    levels = tuple(factor * b for b in series.chemical_background)
+    scaled_up = replace(series, chemical=series.chemical * factor, chemical_background=levels)
+    finding = found(scaled_up, "not-counts")
+    assert 0.5 * factor < finding.value < 2 * factor
+    assert "missing-element" not in kinds(scaled_up)  # their noise is not that of counts
+
+
+@pytest.mark.parametrize("whole", [1.0, 100.0])
+def test_shares_of_atoms_are_no_counts(series: TiltSeries, whole: float) -> None:
+    total = series.chemical.sum(axis=0)
+    shares = (whole * series.chemical / np.maximum(total, 1)).astype(np.float32)
+    assert "shares" in found(replace(series, chemical=shares), "not-counts").words
+
+
+def test_haadf_that_shows_nothing_is_named(series: TiltSeries) -> None:
+    empty = replace(series, haadf=np.full_like(series.haadf, 7))
+    assert found(empty, "no-counts").key == "haadf/projections"
+
+
 def test_a_hot_pixel_is_located(series: TiltSeries) -> None:
     counts = series.haadf.copy()
     counts[7, 10, 12] = 65535 * 4
