@@ -26,6 +26,7 @@ MOVED, BEYOND = 0.04, 3.0  # pixels by which HAADF lies off its model, root mean
 # misfit of a tilt over the median of all, and above it in units of their spread: in 40 sound series
 # at most 1.5 and 9 of maps, 6 and 15 of HAADF
 ODD_MAP, ODD_IMAGE = (1.15, 10.0), (8.0, 20.0)
+SCATTER = 2.0  # misfit of the element that fits best; 0.95 to 1.1 of sound series, SNR 6 and 30
 TO_SIGMA, FEWEST = 1.4826, 5  # median absolute deviation to standard deviation; tilts to tell it by
 OFF = 0.2  # totals of the volumes over those of the counts
 
@@ -151,6 +152,15 @@ def doubts(found: Assessment) -> Iterator[Finding]:
     if found.method is Method.FUSED:
         yield from _of_fusion(found)
     yield from _odd_tilts(found)
+    best = min(each.overall for each in found.misfit.elements)
+    if best > SCATTER:
+        yield Finding(
+            "maps-misfit",
+            "chemical/projections",
+            best,
+            f"no element fits better than {best:.2g} times the noise of counts: are the maps "
+            "counts, or the weights too strong? The NRMSE to expect is too small then",
+        )
     wrong = [e for e in found.elements if not abs(e.total - 1) <= OFF]
     if wrong:
         named = ", ".join(f"{e.element} {e.total:.2f}" for e in wrong)

@@ -115,6 +115,19 @@ def test_one_tilt_that_fits_far_worse_is_named(found):
     assert f"{images[2]:.4g}°" in odd[1].words
 
 
+def test_maps_that_scatter_more_than_counts_are_doubted(found):
+    tilts, images = (len(of.angles_deg) for of in (found.misfit.elements[0], found.misfit.haadf))
+    even = with_misfit(found, np.ones(tilts), np.ones(images))
+    assert "maps-misfit" not in {each.kind for each in doubts(even)}
+    parts = [replace(each, overall=4.5) for each in found.misfit.elements]
+    spread = replace(found, misfit=replace(found.misfit, elements=tuple(parts)))
+    assert "maps-misfit" in {each.kind for each in doubts(spread)}
+    one = replace(
+        found, misfit=replace(found.misfit, elements=(*parts[:-1], even.misfit.elements[-1]))
+    )
+    assert "maps-misfit" not in {each.kind for each in doubts(one)}
+
+
 def test_its_numbers_are_json_and_words(found, tmp_path, solved):
     text = json.dumps(found.as_dict(), allow_nan=False)
     assert json.loads(text)["trusted"] == (not found.findings)
