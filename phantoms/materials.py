@@ -18,6 +18,8 @@ ATOMS_PER_NM3 = 100.0
 DENSEST = 23.0
 """g/cm³, a little above osmium: nothing on earth is denser."""
 LIGHTEST = 1e-3
+MOST_ATOMS_PER_NM3 = 180.0
+"""A little above diamond: no solid has more atoms in its volume."""
 PLAIN = re.compile(r"(?:[A-Za-z0-9.()]{1,200})")
 
 
@@ -72,7 +74,7 @@ def material(formula: str, density: float | None = None) -> Material:
     parsed = _parsed(formula)
     given = parsed.density if density is None else density
     if given is None or (density is None and len(parsed.atoms) > 1):
-        accepted = "g/cm³; only elements have a default"
+        accepted = "with density, in g/cm³; only elements have a default"
         raise BadInput("a compound without density", key="density", accepted=accepted)
     if not LIGHTEST <= given <= DENSEST:
         accepted = f"{LIGHTEST:g} to {DENSEST:g} g/cm³"
@@ -80,6 +82,14 @@ def material(formula: str, density: float | None = None) -> Material:
     # formula units per nm³: 1e21 nm³ are a cm³
     units = given / parsed.mass * avogadro_number / 1e21
     counts = {str(atom): units * share for atom, share in parsed.atoms.items()}
+    densest = given * MOST_ATOMS_PER_NM3 / sum(counts.values())
+    if given > densest:
+        accepted = (
+            f"up to {densest:.3g} g/cm³, where {formula} had more atoms a volume than diamond"
+        )
+        raise BadInput(
+            "denser than a solid of it can be", key="density", value=given, accepted=accepted
+        )
     return Material(formula, tuple(sorted(counts.items(), key=lambda c: SYMBOLS.index(c[0]))))
 
 

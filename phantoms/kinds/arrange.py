@@ -22,6 +22,7 @@ from .bodies import LATTICES, Body, Porous, host_of
 
 EDGE = 0.5
 """What :data:`FIELD` is to random bodies and lattices, of bodies at a given place."""
+WHOLE_FIELD = RoundedBox(np.zeros(3), np.eye(3), np.full(3, EDGE), 0.0)
 TRIES = 1000
 """Places drawn for a body at once."""
 AT_ONCE = 32
@@ -179,6 +180,11 @@ def _refused(name: str, body: Body, key: str, problem: str, accepted: str) -> Ba
     return BadInput(problem, key=_key(name, key), value=getattr(body, key), accepted=accepted)
 
 
+def _misplaced(name: str, body: Body, problem: str, accepted: str) -> BadInput:
+    place = list(body.position_nm or (0.0, 0.0, 0.0))
+    return BadInput(problem, key=_key(name, "position_nm"), value=place, accepted=accepted)
+
+
 def _drawn(body: Body, field_nm: float, rng: np.random.Generator) -> RoundedBox:
     """One body at the origin, of a size from the normal distribution cut off at CLIP."""
     axes = body.axes(rng)
@@ -224,6 +230,9 @@ def _fixed(
             value=field_nm,
             accepted=accepted,
         )
+    if solid.clear_of(WHOLE_FIELD, 0.0):
+        accepted = f"a body that reaches into the field, {field_nm:g} nm wide"
+        raise _misplaced(name, body, "outside the field", accepted)
     if body.inside is not None:
         hosts = [found for found in crowd.placed if found.name == body.inside]
         if not any(host.holds(solid.corners(), solid.radius).all() for host in hosts):
@@ -231,12 +240,8 @@ def _fixed(
             raise _refused(name, body, "inside", "does not lie in it", accepted)
     other = crowd.in_the_way(solid, body.gap_nm / field_nm, _aside(name, bodies, crowd))
     if other is not None:
-        raise BadInput(
-            f"overlaps {other.name}",
-            key=_key(name, "position_nm"),
-            value=list(body.position_nm or (0.0, 0.0, 0.0)),
-            accepted="bodies apart, inside another, or overlap = true",
-        )
+        accepted = "bodies apart, inside another, or overlap = true"
+        raise _misplaced(name, body, f"overlaps {other.name}", accepted)
     crowd.add(_put(name, body, field_nm, solid, rng))
 
 

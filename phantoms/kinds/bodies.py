@@ -45,6 +45,9 @@ LATTICES: dict[str, tuple[tuple[float, float, float], ...]] = {
 MODES, PORE_SPREAD = 48, 0.2
 """Cosines of the wave that draws pores, and the spread of their wavelengths about the mean."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+Contradictions = Mapping[tuple[str, str, str], object]
+"""Key, problem and remedy of keys that do not go together, and whether they are there (truthy)."""
+SINK = 0.3
 MOST_SPREAD = 1 / 3
 """Of a size: the smallest of all bodies, 2.5 standard deviations below, is still there."""
 
@@ -90,7 +93,7 @@ class Body(BaseModel):
     extent_nm: Length | None = None
     inside: str | None = None
     on: str | None = None
-    sink: Annotated[float, Field(ge=-1, le=1)] = 0.3
+    sink: Annotated[float, Field(ge=-1, le=1)] = SINK
     overlap: bool = False
     cut: bool = False
 
@@ -129,6 +132,31 @@ class Body(BaseModel):
             return np.eye(3)
         return random_axes(rng)
 
+    def contradictions(self) -> Contradictions:
+        """Return what keys must not be together."""
+        spread = f"0 to a third of its size, {self.size_nm * MOST_SPREAD:g} nm"
+        spaced = self.lattice or (self.count and not (self.inside or self.on))
+        return {
+            ("shell", "without thickness", "with shell_nm > 0"): self.shell and not self.shell_nm,
+            ("shell_nm", "without shell", "with shell, a formula"): (
+                self.shell_nm and not self.shell
+            ),
+            ("shell_density", "without shell", "with shell, a formula"): (
+                self.shell_density and not self.shell
+            ),
+            ("period_nm", "without lattice", "with lattice"): self.period_nm and not self.lattice,
+            ("offset", "without lattice", "with lattice"): any(self.offset) and not self.lattice,
+            ("lattice", "without period", "with period_nm"): self.lattice and not self.period_nm,
+            ("count", "beside lattice", "one of the two"): self.count and self.lattice,
+            ("count", "beside position_nm", "one of the two"): self.count and self.position_nm,
+            ("spread_nm", "too wide", spread): self.spread_nm > self.size_nm * MOST_SPREAD,
+            ("on", "without count", "with count"): self.on and not self.count,
+            ("sink", "without on", "with on"): self.sink != SINK and not self.on,
+            ("extent_nm", "without count or lattice", "with one of them, in the free field"): (
+                self.extent_nm and not spaced
+            ),
+        }
+
     @property
     def materials(self) -> tuple[Material, ...]:
         """Material of the outside, and of the core if there is a shell."""
@@ -146,8 +174,9 @@ class Body(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Body:
-        for key, problem, accepted in _contradictions(self):
-            raise _refused(self, key, problem, accepted)
+        for (key, problem, accepted), wrong in self.contradictions().items():
+            if wrong:
+                raise _refused(self, key, problem, accepted)
         for formula, density in (("material", "density"), ("shell", "shell_density")):
             if getattr(self, formula) is None:
                 continue
@@ -158,29 +187,6 @@ class Body(BaseModel):
                 key = density if given else formula
                 raise _refused(self, key, error.problem, str(error.accepted)) from error
         return self
-
-
-def _contradictions(body: Body) -> list[tuple[str, str, str]]:
-    """Key, problem and remedy of keys that do not go together."""
-    spread = f"0 to a third of its size, {body.size_nm * MOST_SPREAD:g} nm"
-    in_free_field = body.inside is None and body.on is None
-    found = {
-        ("shell", "without thickness", "with shell_nm > 0"): body.shell and not body.shell_nm,
-        ("shell_nm", "without shell", "with shell, a formula"): body.shell_nm and not body.shell,
-        ("period_nm", "without lattice", "with lattice"): body.period_nm and not body.lattice,
-        ("lattice", "without period", "with period_nm"): body.lattice and not body.period_nm,
-        ("count", "beside lattice", "one of the two"): body.count and body.lattice,
-        ("count", "beside position_nm", "one of the two"): body.count and body.position_nm,
-        ("spread_nm", "too wide", spread): body.spread_nm > body.size_nm * MOST_SPREAD,
-        ("on", "without count", "with count"): body.on and not body.count,
-        ("shell", "around pores", "no shell"): body.shell and body.shape == "porous",
-        ("count", "of films", "one film"): body.count and body.shape == "film",
-        ("lattice", "of films", "one film"): body.lattice and body.shape == "film",
-        ("extent_nm", "without count or lattice", "with one of them, in the free field"): (
-            body.extent_nm and not ((body.count and in_free_field) or body.lattice)
-        ),
-    }
-    return [entry for entry, wrong in found.items() if wrong]
 
 
 def _refused(
@@ -233,9 +239,14 @@ class Cube(Body):
 
     def halves_nm(self) -> tuple[tuple[float, float, float], float]:
         """See :class:`Body`."""
-        rounding = min(self.rounding_nm, self.edge_nm / 2)
-        half = self.edge_nm / 2 - rounding
-        return (half, half, half), rounding
+        half = self.edge_nm / 2 - self.rounding_nm
+        return (half, half, half), self.rounding_nm
+
+    def contradictions(self) -> Contradictions:
+        """See :class:`Body`."""
+        most = f"up to half the edge, {self.edge_nm / 2:g} nm"
+        wrong = self.rounding_nm > self.edge_nm / 2
+        return {**super().contradictions(), ("rounding_nm", "more than fits", most): wrong}
 
 
 class Rod(Body):
@@ -257,7 +268,13 @@ class Rod(Body):
 
     def halves_nm(self) -> tuple[tuple[float, float, float], float]:
         """See :class:`Body`."""
-        return (0, 0, max(self.length_nm - self.diameter_nm, 0) / 2), self.diameter_nm / 2
+        return (0, 0, (self.length_nm - self.diameter_nm) / 2), self.diameter_nm / 2
+
+    def contradictions(self) -> Contradictions:
+        """See :class:`Body`."""
+        least = f"at least its diameter, {self.diameter_nm:g} nm"
+        wrong = self.length_nm < self.diameter_nm
+        return {**super().contradictions(), ("length_nm", "shorter than wide", least): wrong}
 
 
 class Plate(Body):
@@ -304,6 +321,15 @@ class Film(Body):
         halves = np.array([scale * self.thickness_nm / 2 / field_nm, 1.0, 1.0])
         return RoundedBox(np.zeros(3), axes, halves, 0.0)
 
+    def contradictions(self) -> Contradictions:
+        """See :class:`Body`."""
+        return {
+            **super().contradictions(),
+            ("count", "of films", "one film"): self.count,
+            ("lattice", "of films", "one film"): self.lattice,
+            ("rotation_deg", "of a film", "no rotation; a plate can be turned"): self.rotation_deg,
+        }
+
 
 class Porous(Body):
     """``shape = "porous"``: a ball with pores that pervade it.
@@ -327,6 +353,15 @@ class Porous(Body):
     def halves_nm(self) -> tuple[tuple[float, float, float], float]:
         """See :class:`Body`; of the ball."""
         return (0, 0, 0), self.diameter_nm / 2
+
+    def contradictions(self) -> Contradictions:
+        """See :class:`Body`."""
+        most = f"up to the diameter, {self.diameter_nm:g} nm"
+        return {
+            **super().contradictions(),
+            ("shell", "around pores", "no shell"): self.shell,
+            ("pore_nm", "larger than the ball", most): self.pore_nm > self.diameter_nm,
+        }
 
     def pores(self, field_nm: float, ball: RoundedBox, rng: np.random.Generator) -> PorousEllipsoid:
         """Draw the pores of one ball.
@@ -394,7 +429,7 @@ class Bodies(RootModel[dict[str, AnyBody]]):
         for name in bodies:
             if not NAME.fullmatch(name):
                 accepted = "letters, digits, - and _, the first a letter"
-                raise BadInput("not the name of a body", value=printable(name), accepted=accepted)
+                raise BadInput(f"not the name of a body: {printable(name)}", accepted=accepted)
             # Hosts are placed before what is in or on them, so that a circle has no first body.
             chain = [name]
             while host := host_of(bodies[chain[-1]]):
@@ -402,6 +437,7 @@ class Bodies(RootModel[dict[str, AnyBody]]):
                     key = "inside" if bodies[chain[-1]].inside else "on"
                     problem = "a circle of bodies" if host in chain else "no such body"
                     others = ", ".join(other for other in bodies if other not in chain)
+                    others = others or "the name of another body"
                     raise _refused(bodies[chain[-1]], key, problem, others, (chain[-1],))
                 chain.append(host)
         return bodies

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from tomoatlas.phantoms.kinds import SPECIMENS, make_specimen
 from tomoatlas.phantoms.kinds.arrange import arrange
 from tomoatlas.phantoms.kinds.bodies import Bodies
-from tomoatlas.phantoms.materials import ATOMS_PER_NM3, material
+from tomoatlas.phantoms.materials import ATOMS_PER_NM3, MOST_ATOMS_PER_NM3, material
 from tomoatlas.phantoms.paint import mean_of_cells, paint
 from tomoatlas.phantoms.solids import RoundedBox
 from tomoatlas.phantoms.specimen import Specimen
@@ -233,6 +233,10 @@ def test_a_porous_body_has_its_solid_share() -> None:
 
 
 SMALL = GOLD | {"diameter_nm": 10.0}
+FILM = {"shape": "film", "thickness_nm": 10.0, "material": "C"}
+ROD = {"shape": "rod", "diameter_nm": 30.0, "length_nm": 10.0, "material": "Au"}
+CUBE = {"shape": "cube", "edge_nm": 20.0, "rounding_nm": 15.0, "material": "Au"}
+PORES = {"shape": "porous", "diameter_nm": 40.0, "pore_nm": 50.0, "material": "C"}
 
 
 @pytest.mark.parametrize(
@@ -243,6 +247,28 @@ SMALL = GOLD | {"diameter_nm": 10.0}
         ({"a": GOLD | {"material": "Co3O4"}}, "specimen.bodies.a.material", "Co3O4"),
         ({"a": GOLD | {"density": 60.0}}, "specimen.bodies.a.density", 60.0),
         ({"a": GOLD | {"density": -1.0}}, "specimen.bodies.a.density", -1.0),
+        ({"a": GOLD | OXIDE | {"density": 22.0}}, "specimen.bodies.a.density", 22.0),
+        ({"a": GOLD | {"shell_density": 4.86}}, "specimen.bodies.a.shell_density", 4.86),
+        ({"a": GOLD | {"sink": 0.5}}, "specimen.bodies.a.sink", 0.5),
+        ({"a": GOLD | {"offset": [0.5, 0, 0]}}, "specimen.bodies.a.offset", [0.5, 0, 0]),
+        ({"a": ROD}, "specimen.bodies.a.length_nm", 10.0),
+        ({"a": CUBE}, "specimen.bodies.a.rounding_nm", 15.0),
+        ({"a": PORES}, "specimen.bodies.a.pore_nm", 50.0),
+        (
+            {"a": FILM | {"rotation_deg": [0, 30, 0]}},
+            "specimen.bodies.a.rotation_deg",
+            [0, 30, 0],
+        ),
+        (
+            {"a": FILM | {"position_nm": [80, 0, 0]}},
+            "specimen.bodies.a.position_nm",
+            [80.0, 0.0, 0.0],
+        ),
+        (
+            {"a": SMALL | {"position_nm": [0, 56, 0], "cut": True}},
+            "specimen.bodies.a.position_nm",
+            [0.0, 56.0, 0.0],
+        ),
         ({"a": GOLD | SHELL | {"shell": "gold"}}, "specimen.bodies.a.shell", "gold"),
         ({"a": GOLD | SHELL | {"shell_nm": 0.0}}, "specimen.bodies.a.shell", "Mn3O4"),
         ({"a": GOLD | SHELL | {"shell_nm": 20.0}}, "specimen.bodies.a.shell_nm", 20.0),
@@ -251,6 +277,8 @@ SMALL = GOLD | {"diameter_nm": 10.0}
         ({"a": GOLD | {"edge_nm": 4.0}}, "specimen.bodies.a.edge_nm", 4.0),
         ({"a": GOLD | {"diametre_nm": 4.0}}, "specimen.bodies.a.diametre_nm", 4.0),
         ({"a": GOLD | {"spread_nm": 14.0}}, "specimen.bodies.a.spread_nm", 14.0),
+        ({"a b": GOLD}, "specimen.bodies", {"a b": GOLD}),
+        ({"a": GOLD | {"inside": "a"}}, "specimen.bodies.a.inside", "a"),
         ({"a": GOLD | {"inside": "b"}}, "specimen.bodies.a.inside", "b"),
         ({"a": GOLD | {"on": "a", "count": 2}}, "specimen.bodies.a.on", "a"),
         ({"a": GOLD, "b": SMALL | {"on": "a"}}, "specimen.bodies.b.on", "a"),
@@ -272,6 +300,13 @@ def test_bodies_that_cannot_be_are_refused(bodies: dict[str, Any], key: str, val
         built(16, **bodies)
     assert (caught.value.key, caught.value.value) == (key, value)
     assert caught.value.accepted
+
+
+@pytest.mark.parametrize("formula", ["C", "Au", "Os", "Be", "LiH", "CH2", "BeO", "BN"])
+def test_no_solid_has_more_atoms_than_diamond(formula: str) -> None:
+    densities = {"C": 3.52, "LiH": 0.78, "CH2": 0.97, "BeO": 3.02, "BN": 3.49}
+    counts = dict(material(formula, densities.get(formula)).atoms_per_nm3)
+    assert sum(counts.values()) < MOST_ATOMS_PER_NM3
 
 
 def test_a_body_too_large_names_the_file_that_describes_it(tmp_path: Path) -> None:
