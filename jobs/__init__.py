@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,13 +69,16 @@ def load_study(name: str | Path) -> Study:
 
 
 MOST_MISTAKES = 20
+OF_ABSENCE = ("missing", "given without", "without ", "no such body")
+"""How problems begin that another key's absence can be the reason of."""
 
 
 def mistakes(path: Path) -> Iterator[BadInput]:
     """Every mistake of a study file, one after the other.
 
     Reading a study ends at its first mistake. Here the key that is wrong is left out and the rest
-    is read again; a key that is missing then, because it stood there misspelt, is none of its own.
+    is read again; what is only wrong because of that, as a key that stood there misspelt and is
+    missing now, or one that has no meaning without it, is no mistake of its own.
 
     Parameters
     ----------
@@ -95,10 +98,10 @@ def mistakes(path: Path) -> Iterator[BadInput]:
             files_of_studies.parse_study(text, path, path.parent)
         except BadInput as error:
             key = error.key or ""
-            table, _, _ = key.rpartition(".")
-            if error.problem != "missing" or table not in tables:
+            follows = error.problem.startswith(OF_ABSENCE) and _within(key, tables)
+            if not follows:
                 yield error
-            tables.add(table)
+            tables.add(key.removeprefix("axes.").rpartition(".")[0])
             try:
                 data = tomllib.loads(text)
                 left = _without(data, key.split("."))
@@ -110,6 +113,11 @@ def mistakes(path: Path) -> Iterator[BadInput]:
                 return
         else:
             return
+
+
+def _within(key: str, tables: Collection[str]) -> bool:
+    """Whether a dotted key stands in one of the tables, or in one below it."""
+    return any(key.startswith(f"{table}.") for table in tables)
 
 
 def _without(table: dict[str, Any], steps: list[str]) -> bool:

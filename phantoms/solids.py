@@ -89,6 +89,14 @@ class RoundedBox:
         """Radius of the largest ball about the centre inside the solid."""
         return float(self.halves.min()) + self.radius
 
+    @property
+    def volume(self) -> float:
+        """Volume, fractions of the box's: Steiner's formula for all points within ``radius``."""
+        a, b, c = 2 * self.halves
+        r = self.radius
+        edges, faces = a + b + c, a * b + b * c + c * a
+        return float(a * b * c + 2 * faces * r + np.pi * edges * r**2 + 4 / 3 * np.pi * r**3)
+
     def corners(self) -> Vector:
         """Return the corners of the inner box, (corner, 3)."""
         signs = 2.0 * np.array(list(np.ndindex(2, 2, 2))) - 1.0
@@ -107,6 +115,15 @@ class RoundedBox:
         # The rounding goes first; only then does the box get smaller. So the core is exact.
         rounding = min(depth, self.radius)
         return replace(self, halves=self.halves - (depth - rounding), radius=self.radius - rounding)
+
+    def grown(self, by: float) -> RoundedBox:
+        """Return the solid of all points at most so far from this one.
+
+        Parameters
+        ----------
+        by : fraction of the box, >= 0.
+        """
+        return replace(self, radius=self.radius + by)
 
     def moved(self, centre: Vector) -> RoundedBox:
         """Return the same solid elsewhere.

@@ -234,6 +234,23 @@ def test_check_names_every_mistake_of_a_study(tmp_path, capsys):
     assert all(any(key in line for line in said) for key in keys)
 
 
+def test_check_names_no_mistake_that_another_one_made(tmp_path, capsys):
+    path = tmp_path / "wrong.toml"
+    path.write_text(
+        '[study]\nname = "wrong"\n[specimen]\nkind = "build"\n'
+        '[specimen.bodies.a]\nmaterial = "C"\n'
+        '[specimen.bodies.b]\nshape = "sphere"\ndiameter_nm = 5.0\nmaterial = "Au"\n'
+        'inside = "a"\nshell_nm = 2.0\nshell = "gold"\n'
+        "[acquisition]\ndose_e_per_A2 = -1.0\nhaadf_share = 0.2\n"
+        '[acquisition.microscope]\nsignal = "edx"\n'
+    )
+    assert main(["check", str(path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    keys = ("specimen.bodies.a = ", "specimen.bodies.b.shell = ", "acquisition.dose_e_per_A2")
+    assert len(said) == 3, said
+    assert all(any(key in line for line in said) for key in keys)
+
+
 def test_a_study_and_its_folder_swapped_are_told_apart(tmp_path, monkeypatch, refusal):
     monkeypatch.chdir(tmp_path)
     error = refusal("run", "first", "--out", "quickstart")

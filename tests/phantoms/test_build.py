@@ -88,6 +88,25 @@ def test_even_particles_below_a_voxel_hold_their_mass(size: int) -> None:
     assert atoms(built(size, small=small))["Au"] == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.parametrize("size", [12, 32])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"shape": "sphere", "diameter_nm": 0.3, "count": 20},
+        {"shape": "cube", "edge_nm": 0.02, "count": 20},
+        {"shape": "rod", "diameter_nm": 0.2, "length_nm": 50.0},
+        {"shape": "plate", "thickness_nm": 0.3, "width_nm": 50.0},
+    ],
+)
+def test_what_is_far_below_a_voxel_holds_its_mass(size: int, body: dict[str, Any]) -> None:
+    gold = body | {"material": "Au", "rotation_deg": [20.0, 30.0, 40.0]}
+    placed = arrange(100.0, Bodies.model_validate({"gold": gold}).root, 0)
+    expected = (
+        sum(volume_of(p.solid) for p in placed) * 1e6 * dict(material("Au").atoms_per_nm3)["Au"]
+    )
+    assert atoms(built(size, gold=gold))["Au"] == pytest.approx(expected, rel=0.02)
+
+
 def test_a_shell_and_its_core_share_the_volume() -> None:
     found = atoms(built(48, core=GOLD | OXIDE | SHELL))
     core, whole = (np.pi / 6 * d**3 for d in (28.0, 40.0))
