@@ -33,6 +33,8 @@ Values = NDArray[np.float64]
 Evaluate = Callable[[Sequence[Task]], Sequence[TrialResult]]
 """Evaluates trials and returns their results in the same order."""
 
+ALONE = {HAADF_TILTS: 0, "acquisition.chemical_subset": False}
+"""Maps without HAADF, whose tilts they may have been among."""
 LOWEST, HIGHEST = "acquisition.tilt_range_deg.0", "acquisition.tilt_range_deg.1"
 
 DOSES = (0.25, 1.0, 4.0)
@@ -52,6 +54,7 @@ FIRST_SEED = 1_000_001
 PAIRED = 3
 """Of them, those on which an alternative is tried as well."""
 WIDER_DEG, WIDEST_DEG = 10.0, 80.0
+UNRELATED = math.sqrt(2)
 SETTLING_S = 120.0
 """Of a tilt beside its exposure: tilting, tracking and focusing."""
 
@@ -86,13 +89,23 @@ def check_limits(limits: Limits, dose: float | None) -> None:
 
     Raises
     ------
-    BadInput : a number that is not above 0, or without end.
+    BadInput : a number that is not above 0, or without end; a target that everything reaches.
     """
-    keys = ("target_nrmse", "max_tilts", "max_hours", "current_pA")
-    numbers = {f"--{key.replace('_', '-')}".lower(): getattr(limits, key) for key in keys}
-    for option, value in (numbers | {"--dose": dose}).items():
+    numbers = {
+        "--target-nrmse": limits.target_nrmse,
+        "--max-tilts": limits.max_tilts,
+        "--max-hours": limits.max_hours,
+        "--current": limits.current_pA,
+        "--dose": dose,
+    }
+    for option, value in numbers.items():
         if value is not None and not 0 < value < math.inf:
             raise BadInput("out of range", key=option, value=value, accepted="> 0")
+    if limits.target_nrmse is not None and limits.target_nrmse >= UNRELATED:
+        accepted = f"below {UNRELATED:.3g}, the NRMSE of volumes that have nothing in common"
+        raise BadInput(
+            "no accuracy", key="--target-nrmse", value=limits.target_nrmse, accepted=accepted
+        )
 
 
 class Change(NamedTuple):
@@ -231,7 +244,7 @@ def planned(
     Trouble : hardly any trial has a result.
     """
     bench = _Bench(study, limits, evaluate, say or (lambda _: None))
-    _check(study, limits)
+    check_question(study, limits)
     usual = default_weights(study.solver.noise, study.solver.units)
     design = list(_design(study, limits))
     bench.say(f"{len(design)} trials over dose, maps, HAADF tilts and share")
@@ -263,7 +276,17 @@ def planned(
     )
 
 
-def _check(study: Study, limits: Limits) -> None:
+def check_question(study: Study, limits: Limits) -> None:
+    """Check what :func:`planned` is asked, before anything is run.
+
+    Parameters
+    ----------
+    study, limits : as :func:`planned` takes them.
+
+    Raises
+    ------
+    BadInput : no dose, limits that leave nothing, elements of another specimen.
+    """
     if study.acquisition.dose_e_per_A2 is None:
         raise BadInput("missing", key="--dose", accepted="e/Å² of all images and maps together")
     known = outline(study.specimen).elements
@@ -273,6 +296,7 @@ def _check(study: Study, limits: Limits) -> None:
             "not in the specimen", key="--elements", value=wrong, accepted=", ".join(known)
         )
     check_limits(limits, study.acquisition.dose_e_per_A2)
+    _doses(study, _Beam.of(study, limits), limits, list(_design(study, limits)))
 
 
 def _design(study: Study, limits: Limits) -> Iterator[Choice]:
@@ -285,43 +309,60 @@ def _design(study: Study, limits: Limits) -> Iterator[Choice]:
     images = sorted({min(n, most - maps[0]) for n in IMAGES})
     dose = study.acquisition.dose_e_per_A2 or math.nan
     for factor, each, number, share in itertools.product(DOSES, maps, images, SHARES):
-        yield Choice(dose * factor, each, number, share)
+        # maps at HAADF tilts are no more than those
+        if number >= each or not study.acquisition.chemical_subset:
+            yield Choice(dose * factor, each, number, share)
 
 
 def _chosen(
     study: Study, beam: _Beam, limits: Limits, surface: Surface, design: Sequence[Choice]
 ) -> Choice:
     """The best acquisition; with a target that is reached, that of the least dose."""
-    given = study.acquisition.dose_e_per_A2 or math.nan
-    doses = [given] if limits.target_nrmse is None else np.geomspace(given / 4, given, 9).tolist()
-    for dose in doses:
+    for dose in _doses(study, beam, limits, design):
         best, nrmse = _best(beam, limits, surface, design, dose)
         if limits.target_nrmse is not None and nrmse <= limits.target_nrmse * (1 - MARGIN):
             break
     return best
 
 
-def _best(
-    beam: _Beam, limits: Limits, surface: Surface, design: Sequence[Choice], dose: float
-) -> tuple[Choice, float]:
-    """The fewest tilts of those that are as good as the best at a dose, within the design."""
+def _doses(
+    study: Study, beam: _Beam, limits: Limits, design: Sequence[Choice]
+) -> tuple[float, ...]:
+    """Doses to look at, the least first: with a target also smaller ones, if there is time for."""
+    given = study.acquisition.dose_e_per_A2 or math.nan
+    doses = [given] if limits.target_nrmse is None else np.geomspace(given / 4, given, 9).tolist()
+    in_time = tuple(dose for dose in doses if _lattice(beam, limits, design, dose))
+    if not in_time:
+        maps, images = (min(getattr(c, name) for c in design) for name in ("maps", "images"))
+        least = beam.hours(Choice(doses[0], maps, images, SHARES[0]))
+        raise BadInput(
+            "too short for this dose",
+            key="--max-hours",
+            value=limits.max_hours,
+            accepted=f">= {math.ceil(least * 100) / 100:g}, a smaller --dose or a larger --current",
+        )
+    return in_time
+
+
+def _lattice(beam: _Beam, limits: Limits, design: Sequence[Choice], dose: float) -> list[Choice]:
+    """The acquisitions of a dose within the design that the limits leave."""
     maps, images = ([getattr(c, name) for c in design] for name in ("maps", "images"))
+    subset = all(c.images >= c.maps for c in design)
     lattice = [
         Choice(dose, m, h, share)
         for m in range(min(maps), max(maps) + 1)
         for h in range(min(images), max(images) + 1, 2)
         for share in (0.05, 0.1, 0.2)
-        if m + h <= (limits.max_tilts or m + h)
+        if m + h <= (limits.max_tilts or m + h) and (h >= m or not subset)
     ]
-    lattice = [c for c in lattice if beam.hours(c) <= (limits.max_hours or math.inf)]
-    if not lattice:
-        least = beam.hours(Choice(dose, min(maps), min(images), 0.05))
-        raise BadInput(
-            "too short for this dose",
-            key="--max-hours",
-            value=limits.max_hours,
-            accepted=f">= {least:.2g}, a smaller --dose or a larger --current",
-        )
+    return [c for c in lattice if beam.hours(c) <= (limits.max_hours or math.inf)]
+
+
+def _best(
+    beam: _Beam, limits: Limits, surface: Surface, design: Sequence[Choice], dose: float
+) -> tuple[Choice, float]:
+    """The fewest tilts of those that are as good as the best at a dose, within the design."""
+    lattice = _lattice(beam, limits, design, dose)
     found = surface.nrmse(lattice)
     as_good = [i for i in range(len(lattice)) if found[i] <= found.min() * (1 + NEAR)]
     # maps cost a tilt each as images do: the dose is the same
@@ -341,7 +382,7 @@ def _tuned(
         (choice.values(), Method.FUSED, each) for each in pairs
     ]
     without = [
-        ({**choice.values(), HAADF_TILTS: 0, CHEMICAL_TILTS: n}, Weights(0.0, usual.tv * w))
+        ({**choice.values(), **ALONE, CHEMICAL_TILTS: n}, Weights(0.0, usual.tv * w))
         for n, w in itertools.product(sorted({choice.maps, *MAPS}), (0.6, 1.6))
     ]
     alone = [(values, Method.CHEMISTRY_TV, each) for values, each in without]

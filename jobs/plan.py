@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..analysis.plan import Limits, Plan, planned
+from ..analysis.plan import Limits, Plan, check_question, planned
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Method
 from ..recon_core.toml import toml_tables, toml_text
@@ -69,11 +69,12 @@ def plan(
     >>> found.choice, found.expected  # doctest: +SKIP
     (Choice(dose=100000.0, maps=11, images=25, share=0.05), Expected(nrmse=0.23, ...))
     """
-    study = study_of(specimen, dose, acquisition or {}, size)
+    study, limits = study_of(specimen, dose, acquisition or {}, size), limits or Limits()
+    check_question(study, limits)
     with executor_of(study, Workers(workers, None, device)) as executor:
         if say is not None:
             say(_expectation(study, executor.slots))
-        return planned(study, limits or Limits(), _evaluator(executor, on_result), say)
+        return planned(study, limits, _evaluator(executor, on_result), say)
 
 
 def study_of(

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from ...analysis.plan_atlas import AtlasPlan
     from ...sweep.study.trial import Trial, TrialResult
 
+OPTIONS = {
+    "acquisition.dose_e_per_A2": "--dose",
+    "acquisition.tilt_range_deg": "--tilt-range",
+    "specimen.size": "--size",
+}
+"""Keys of a study that options stand for."""
+
 
 @click.command()
 @click.option(
@@ -132,10 +139,12 @@ def _write_files(picture: Path | None, page: Path | None, found: Plan, text: str
 
 def _refuse_beside_atlas(given: Mapping[str, Any]) -> None:
     """Refuse options that say what trials are to be of: an atlas has its own."""
-    usual = {"device": "auto"}  # auto asks for nothing
+    usual = {"device": "auto", "current": 100.0}  # which ask for nothing
     for option in (
         "tilt_range",
+        "elements",
         "max_hours",
+        "current",
         "microscope",
         "size",
         "workers",
@@ -153,7 +162,8 @@ def _limits(given: Mapping[str, Any]) -> Limits:
     from ...analysis.plan import Limits
 
     names = given["elements"]
-    elements = None if names is None else tuple(n.strip() for n in names.split(",") if n.strip())
+    listed = (n.strip() for n in (names or "").split(",") if n.strip())
+    elements = None if names is None else tuple(dict.fromkeys(listed))
     return Limits(
         given["target_nrmse"],
         given["max_tilts"],
@@ -187,17 +197,28 @@ def _by_trials(
         if (done := next(numbers)) % 10 == 0:
             say(f"{done} trials, {time.monotonic() - started:.0f} s", err=True)
 
-    return find(
-        specimen,
-        dose,
-        limits,
-        acquisition,
-        given["size"],
-        given["workers"],
-        given["device"],
-        None if quiet else partial(say, err=True),
-        None if quiet else on_result,
-    )
+    try:
+        return find(
+            specimen,
+            dose,
+            limits,
+            acquisition,
+            given["size"],
+            given["workers"],
+            given["device"],
+            None if quiet else partial(say, err=True),
+            None if quiet else on_result,
+        )
+    except BadInput as error:
+        raise _of_option(error, given) from error
+
+
+def _of_option(error: BadInput, given: Mapping[str, Any]) -> BadInput:
+    """The error as whoever gave an option knows it: no file holds what it says."""
+    option = OPTIONS.get(error.key or "")
+    if option is None or (option != "--dose" and given[option[2:].replace("-", "_")] is None):
+        return error
+    return BadInput(error.problem, key=option, value=error.value, accepted=error.accepted)
 
 
 def plan_facts(found: Plan) -> dict[str, Any]:

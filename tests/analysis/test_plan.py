@@ -107,14 +107,37 @@ def test_limits_are_kept():
     [
         (Limits(max_tilts=5), "--max-tilts"),
         (Limits(max_hours=0.01), "--max-hours"),
+        (Limits(max_hours=0.5), "--max-hours"),
         (Limits(target_nrmse=-1.0), "--target-nrmse"),
+        (Limits(target_nrmse=20.0), "--target-nrmse"),
         (Limits(elements=("Xe",)), "--elements"),
     ],
 )
 def test_what_cannot_be_asked(limits, key):
     with pytest.raises(BadInput) as caught:
-        planned(study_of("co3o4-mn3o4", DOSE, {}, 16), limits, by_law)
+        planned(study_of("co3o4-mn3o4", DOSE, {}, 16), limits, nothing_runs)
     assert caught.value.key == key
+
+
+def nothing_runs(tasks: Sequence[Task]) -> list[TrialResult]:
+    raise AssertionError(f"{len(tasks)} trials of a question that cannot be answered")
+
+
+def test_a_target_that_needs_too_long_is_out_of_reach_with_what_there_is_time_for():
+    study = study_of("co3o4-mn3o4", 1e6, {}, 16)
+    unhurried = planned(study, Limits(0.001), by_law)
+    hours = 0.7 * unhurried.hours
+    plan = planned(study, Limits(0.001, max_hours=hours), by_law)
+    assert plan.hours <= hours
+    assert plan.choice.dose < unhurried.choice.dose
+    assert plan.reached is False
+
+
+def test_maps_at_haadf_tilts_are_no_more_than_those():
+    study = study_of("co3o4-mn3o4", DOSE, {"chemical_subset": True}, 16)
+    plan = planned(study, Limits(), by_law)
+    assert plan.choice.maps <= plan.choice.images
+    assert plan.chemistry_alone == pytest.approx(ALONE * 0.97, rel=0.1)
 
 
 def test_a_surface_needs_results():
@@ -157,7 +180,7 @@ def test_a_dose_that_is_none_is_refused_of_an_atlas_of_doses(dose: float) -> Non
 def test_a_limit_of_nothing_is_refused_of_an_atlas_too(limit: str) -> None:
     with pytest.raises(BadInput) as caught:
         from_atlas("fig4_nanocubes_64", Limits(**{limit: 0}))
-    assert caught.value.key == f"--{limit.replace('_', '-')}".lower()
+    assert caught.value.key == f"--{limit.removesuffix('_pA').replace('_', '-')}"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +188,8 @@ def test_a_limit_of_nothing_is_refused_of_an_atlas_too(limit: str) -> None:
     [
         ("--workers", "2"),
         ("--size", "0"),
+        ("--elements", "Au"),
+        ("--current", "50.0"),
         ("--device", "cpu"),
         ("--figure", "plan.png"),
         ("--page", "p.html"),
@@ -175,6 +200,32 @@ def test_what_is_for_trials_is_refused_beside_an_atlas(option: str, value: str, 
     told = capsys.readouterr().err
     assert option in told
     assert value in told
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--dose", "0.0"),
+        ("--dose", "nan"),
+        ("--dose", "1e-12"),
+        ("--size", "3"),
+        ("--tilt-range", "70.0 -70.0"),
+        ("--current", "0.0"),
+        ("--elements", "Xe"),
+        ("--elements", ","),
+        ("--max-hours", "0.01"),
+        ("--target-nrmse", "20.0"),
+    ],
+)
+def test_a_wrong_option_is_named_before_anything_starts(
+    option: str, value: str, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(plans, "executor_of", None)
+    asked = ["plan", "--specimen", "co3o4-mn3o4", "--dose", "1e4", option, *value.split()]
+    assert main(asked) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"{option} = ")
+    assert "accepted" in told
 
 
 def test_the_page_holds_answer_channels_and_front(found, tmp_path: Path) -> None:
