@@ -317,8 +317,8 @@ class Film(Body):
         return (self.thickness_nm / 2, 0, 0), 0.0
 
     def solid(self, field_nm: float, scale: float, axes: Vector) -> RoundedBox:
-        """See :class:`Body`; twice as wide as the field."""
-        halves = np.array([scale * self.thickness_nm / 2 / field_nm, 1.0, 1.0])
+        """See :class:`Body`; so wide that its edges play no part."""
+        halves = np.array([scale * self.thickness_nm / 2 / field_nm, 100.0, 100.0])
         return RoundedBox(np.zeros(3), axes, halves, 0.0)
 
     def contradictions(self) -> Contradictions:

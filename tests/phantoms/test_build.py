@@ -23,6 +23,7 @@ from tomoatlas.recon_core.errors import BadInput
 
 SHIPPED = ("au-fe3o4", "co3o4-mn3o4", "zns-cus", "cu-sic", "c-tio2")
 GOLD: dict[str, Any] = {"shape": "sphere", "diameter_nm": 40.0, "material": "Au"}
+FILM = {"shape": "film", "thickness_nm": 10.0, "material": "C"}
 SHELL = {"shell": "Mn3O4", "shell_nm": 6.0, "shell_density": 4.86}
 OXIDE = {"material": "Co3O4", "density": 6.11}
 
@@ -105,6 +106,14 @@ def test_what_is_far_below_a_voxel_holds_its_mass(size: int, body: dict[str, Any
         sum(volume_of(p.solid) for p in placed) * 1e6 * dict(material("Au").atoms_per_nm3)["Au"]
     )
     assert atoms(built(size, gold=gold))["Au"] == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("size", [12, 32])
+@pytest.mark.parametrize("thickness_nm", [0.01, 0.3, 8.0])
+def test_a_film_of_any_thickness_holds_its_mass(size: int, thickness_nm: float) -> None:
+    expected = thickness_nm * 1e4 * dict(material("C").atoms_per_nm3)["C"]
+    found = atoms(built(size, film=FILM | {"thickness_nm": thickness_nm}))["C"]
+    assert found == pytest.approx(expected, rel=0.01)
 
 
 def test_a_shell_and_its_core_share_the_volume() -> None:
@@ -252,7 +261,6 @@ def test_a_porous_body_has_its_solid_share() -> None:
 
 
 SMALL = GOLD | {"diameter_nm": 10.0}
-FILM = {"shape": "film", "thickness_nm": 10.0, "material": "C"}
 ROD = {"shape": "rod", "diameter_nm": 30.0, "length_nm": 10.0, "material": "Au"}
 CUBE = {"shape": "cube", "edge_nm": 20.0, "rounding_nm": 15.0, "material": "Au"}
 PORES = {"shape": "porous", "diameter_nm": 40.0, "pore_nm": 50.0, "material": "C"}
