@@ -33,7 +33,7 @@ Values = NDArray[np.float64]
 Evaluate = Callable[[Sequence[Task]], Sequence[TrialResult]]
 """Evaluates trials and returns their results in the same order."""
 
-ALONE = {HAADF_TILTS: 0, "acquisition.chemical_subset": False}
+ALONE: dict[str, Any] = {HAADF_TILTS: 0, "acquisition.chemical_subset": False}
 """Maps without HAADF, whose tilts they may have been among."""
 LOWEST, HIGHEST = "acquisition.tilt_range_deg.0", "acquisition.tilt_range_deg.1"
 
