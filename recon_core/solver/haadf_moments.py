@@ -113,7 +113,8 @@ def inverted(device: Device, projector: Projector, signal: Array, steps: int) ->
     for _ in range(steps):
         image = projector.forward(direction)
         bend = float(energy(device, image))
-        if not bend > 0:  # nothing left to explain
+        # nothing left to explain, or, of one image, so little that its energy is 0 in float32
+        if not (bend > 0 and left > 0):
             break
         length = np.float32(left / bend)
         volume += length * direction

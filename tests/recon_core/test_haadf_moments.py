@@ -15,7 +15,7 @@ from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Weights
 from tomoatlas.recon_core.metrics.vacuum import Vacuum
 from tomoatlas.recon_core.result import Coefficients
-from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.settings import SolverSettings, newest_settings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.haadf_moments import coefficients_from_maps
 from tomoatlas.recon_core.tiltseries import TiltSeries
@@ -148,6 +148,15 @@ def test_a_series_that_holds_next_to_nothing_ends_with_a_status_or_is_refused(
         data = replace(data, haadf_scale=None, chemical_scale=None, chemical_background=())
     with contextlib.suppress(BadInput):
         assert np.isfinite(reconstruct(data, "fused").volumes).all()
+
+
+@pytest.mark.parametrize(("haadf", "maps"), [(1, 7), (1, 1), (2, 1)])
+@pytest.mark.parametrize("size", [12, 16])
+def test_one_tilt_is_reconstructed_too(haadf: int, maps: int, size: int) -> None:
+    specimen = make_specimen("nanocubes", size, 0)
+    data = simulate(specimen, Acquisition(haadf_tilts=haadf, chemical_tilts=maps), 1)
+    settings = newest_settings().model_copy(update={"max_iterations": 20})
+    assert np.isfinite(reconstruct(data, "fused", settings=settings).volumes).all()
 
 
 def test_a_trial_of_a_batch_is_the_trial_alone() -> None:
