@@ -38,6 +38,7 @@ Values = NDArray[np.float64]
 
 SIGNIFICANT = 4.0  # standard deviations of its total count above which an element is there
 LEAST_NOISE = 1e-3  # of the unexplained residual: data without noise keep a finite weight
+BLOWN_UP = 1e6  # concentrations, which are of the order of 1
 REFERENCE_TV = 1.0  # weight of TV of the start, in units of the noise
 
 
@@ -300,15 +301,16 @@ def chemistry_start(series: TiltSeries, settings: SolverSettings, device: Device
         problem, state = initial_state(binned(series), coarse, settings, device)
     for _ in range(COARSE_STEPS):
         state = step(problem, state)
-    # a start that blew up explains nothing
-    volumes: Array = device.xp.nan_to_num(state.volumes[0], nan=0.0, posinf=0.0, neginf=0.0)
+    # a start that blew up explains nothing, and its powers might overflow
+    found, xp = state.volumes[0], device.xp
+    volumes: Array = xp.where(xp.abs(found) < BLOWN_UP, found, np.float32(0))
     height, width = series.chemical.shape[-2:]
     shape = (height, height, width)
     if volumes.shape[1:] == shape:
         return volumes
-    fine: Array = device.xp.empty((len(volumes), *shape), np.float32)
+    fine: Array = xp.empty((len(volumes), *shape), np.float32)
     for one, into in zip(volumes, fine, strict=True):  # one at a time, to bound memory
-        into[...] = upsample(device.xp, one, shape)
+        into[...] = upsample(xp, one, shape)
     return fine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
@@ -11,10 +12,12 @@ from recon_cases import specimen, tilt_series
 
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
+from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
 from tomoatlas.recon_core.device import CPU
+from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Method, Weights
-from tomoatlas.recon_core.settings import SolverSettings
+from tomoatlas.recon_core.settings import SolverSettings, newest_settings
 from tomoatlas.recon_core.solver import reconstruct, reconstruct_batch
 from tomoatlas.recon_core.solver.normalisation import (
     chemistry_start,
@@ -298,3 +301,15 @@ def test_a_single_count_is_next_to_nothing_in_the_unit_of_the_others() -> None:
     scale = with_scale(given, SETTINGS, CPU).chemical_scale
     assert scale is not None
     assert scale[0] == pytest.approx(np.exp(np.log(scale[1:]).mean()))
+
+
+@pytest.mark.parametrize("contrast", ["power", "linear", "fitted"])
+def test_a_dozen_counts_end_with_a_status_or_a_refusal(contrast: str) -> None:
+    """One map without background of 16 counts: the start of the unit blows up."""
+    few = Acquisition(haadf_tilts=1, chemical_tilts=1, background=0.0, chemical_snr=1.05)
+    data = simulate(make_specimen("composite", 12, 2), few, 2)
+    changes = {"contrast": contrast, "gamma": 2.0, "max_iterations": 30}
+    settings = newest_settings().model_copy(update=changes)
+    with suppress(BadInput):
+        result = reconstruct(data, Method.FUSED, Weights(0.3, 1.4), settings)
+        assert np.isfinite(result.volumes).all()
