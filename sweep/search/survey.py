@@ -89,13 +89,13 @@ class _Scope:
     earlier: Results
 
     @classmethod
-    def of(cls, searches: Sequence[Search]) -> _Scope:
-        """Gather what the searches of all cells share."""
+    def of(cls, searches: Sequence[Search], most: int | None = None) -> _Scope:
+        """Gather what the searches of all cells share, and the first results of another study."""
         first = searches[0]
         haadf = uses_haadf(first.method, first.study.acquisition.haadf_tilts)
         space, fixed = _acting(first, haadf)
         found = start_of(first.study, first.method)
-        inside = [each for each in found if within(space, each.weights)]
+        inside = [each for each in found if within(space, each.weights)][:most]
         # Their cells stand behind those of the study.
         cells = {place: len(searches) + i for i, place in enumerate(_places(inside))}
         earlier = Results(
@@ -256,18 +256,25 @@ class Survey:
         """
         proposal = _made_by(trial)
         if proposal.before != self.before:
-            raise BadInput(
-                f"has {self.before} results for this search by now",
-                key="search.start",
-                value=self._settings.start,
-                accepted=f"the atlas with the {proposal.before} that it began with",
-            )
+            self._begin_with(proposal.before)
         self._add(trial)
         search = self._search(trial)
         search.take_in(trial, score)
         found = search.scores[trial.number]
         score = np.nan if found is None else np.log(found + LEAST_SCORE)
         self._proposals.score(proposal.number, score)
+
+    def _begin_with(self, count: int) -> None:
+        """Begin with the first results of the atlas alone, which may have grown since."""
+        if self._proposals.made or count > self.before:
+            raise BadInput(
+                f"has {self.before} results for this search by now",
+                key="search.start",
+                value=self._settings.start,
+                accepted=f"the atlas with the {count} that it began with",
+            )
+        self._scope = _Scope.of(self.searches, count)
+        self._kernel = _Kernel(self._scope)
 
     def knows(self, trial: Trial) -> bool:
         """Whether the score of a trial, or of another in its place, has been taken in.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -376,12 +377,30 @@ def test_a_search_that_starts_from_an_atlas_needs_no_design(tmp_path: Path) -> N
     assert progress(load_trials(tmp_path / "one"), study).complete
     before = len(read_records(tmp_path / "small" / "trials.jsonl"))
     assert {r["proposal"]["before"] for r in records} == {before}
-    # A start that has changed would change what is proposed: it is refused.
+    # A start that has lost results would change what is proposed: it is refused.
     lines = (tmp_path / "small" / "trials.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "small" / "trials.jsonl").write_text("".join(lines[:-1]))
     with pytest.raises(BadInput) as refused:
         run(study, tmp_path / "one", InlineExecutor(shifted))
     assert refused.value.key == "search.start"
+
+
+def test_a_search_goes_on_when_the_atlas_that_it_began_with_has_grown(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    run(study_of(methods='["fused"]', precision=0.05), small, InlineExecutor(shifted))
+    text = TEXT.replace("size = 16", "size = 20")
+    study = study_of(text, methods='["fused"]', start=f'"{small}"')
+    run(study, tmp_path / "whole", InlineExecutor(shifted))
+    whole = atlas_of(tmp_path / "whole" / "trials.jsonl")
+    cut = tmp_path / "cut"
+    shutil.copytree(tmp_path / "whole", cut)
+    lines = (cut / "trials.jsonl").read_text().splitlines(keepends=True)
+    (cut / "trials.jsonl").write_text("".join(lines[: len(lines) // 2]))
+    before = len(read_records(small / "trials.jsonl"))
+    run(study_of(methods='["fused"]', precision=0.001), small, InlineExecutor(shifted))
+    assert len(read_records(small / "trials.jsonl")) > before
+    run(study, cut, InlineExecutor(shifted))
+    assert atlas_of(cut / "trials.jsonl") == whole
 
 
 @pytest.mark.parametrize(
