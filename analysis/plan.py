@@ -55,6 +55,7 @@ PAIRED = 3
 """Of them, those on which an alternative is tried as well."""
 WIDER_DEG, WIDEST_DEG = 10.0, 80.0
 UNRELATED = math.sqrt(2)
+"""NRMSE of volumes that have nothing in common."""
 SETTLING_S = 120.0
 """Of a tilt beside its exposure: tilting, tracking and focusing."""
 

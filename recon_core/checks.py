@@ -93,6 +93,11 @@ class _Signal:
     background: float
     noise: Noise
 
+    @property
+    def small(self) -> bool:
+        """Whether structure hides what one count gives."""
+        return bool(min(self.total.shape[-2:]) < GAIN_EDGE)
+
 
 def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     """Look for faults of a measured tilt series.
@@ -152,25 +157,21 @@ def _no_counts(series: TiltSeries) -> Iterator[Finding]:
 def _not_counts(series: TiltSeries, maps: _Signal) -> Iterator[Finding]:
     """Maps that somebody scaled, smoothed, interpolated or quantified: no longer Poisson counts."""
     least, most = most_gain(maps.total), maps.noise.gain
-    small = min(maps.total.shape[-2:]) < GAIN_EDGE
     recorded = "Give the counts as they were recorded"
     if _are_shares(series.chemical, maps.total):
-        value, words = float(maps.total.max()), "shares, with one sum in all pixels. " + recorded
+        value = float(maps.total.max())
+        words = f"shares, with one sum in all pixels. {recorded}"
     elif least is not None and 0 < least < LEAST_COUNT:
-        value, words = (
-            least,
-            (
-                f"one gives {least:.2g}, judged by the noise. Maps that were scaled, quantified, "
-                f"smoothed or interpolated? {recorded}"
-            ),
+        value = least
+        words = (
+            f"one gives {least:.2g}, judged by the noise. Maps that were scaled, quantified, "
+            f"smoothed or interpolated? {recorded}"
         )
-    elif most > MOST_GAIN and not small:
-        value, words = (
-            most,
-            (
-                f"one gives {most:.3g}, judged by the noise. Intensities of energy losses, or maps "
-                f"that were scaled? {recorded}, or all maps divided by that"
-            ),
+    elif most > MOST_GAIN and not maps.small:
+        value = most
+        words = (
+            f"one gives {most:.3g}, judged by the noise. Intensities of energy losses, or maps "
+            f"that were scaled? {recorded}, or all maps divided by that"
         )
     else:
         return
@@ -267,11 +268,11 @@ def _few_tilts(series: TiltSeries) -> Iterator[Finding]:
 
 def _unit(signal: _Signal) -> Iterator[Finding]:
     """HAADF alone: the maps are counts by their likelihood."""
-    gain, small = signal.noise.gain, min(signal.total.shape[-2:]) < GAIN_EDGE
+    gain = signal.noise.gain
     if (
         signal.name != "haadf"
         or gain <= 0
-        or LEAST_GAIN <= gain <= (np.inf if small else MOST_GAIN)
+        or LEAST_GAIN <= gain <= (np.inf if signal.small else MOST_GAIN)
     ):
         return
     # with the level subtracted, edges hide the gain

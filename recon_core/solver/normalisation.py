@@ -38,7 +38,7 @@ Values = NDArray[np.float64]
 
 SIGNIFICANT = 4.0  # standard deviations of its total count above which an element is there
 LEAST_NOISE = 1e-3  # of the unexplained residual: data without noise keep a finite weight
-BLOWN_UP = 1e6  # concentrations, which are of the order of 1
+LARGEST = 1e6  # concentrations, which are of the order of 1
 REFERENCE_TV = 1.0  # weight of TV of the start, in units of the noise
 
 
@@ -303,7 +303,7 @@ def chemistry_start(series: TiltSeries, settings: SolverSettings, device: Device
         state = step(problem, state)
     # a start that blew up explains nothing, and its powers might overflow
     found, xp = state.volumes[0], device.xp
-    volumes: Array = xp.where(xp.abs(found) < BLOWN_UP, found, np.float32(0))
+    volumes: Array = xp.where(xp.abs(found) < LARGEST, found, np.float32(0))
     height, width = series.chemical.shape[-2:]
     shape = (height, height, width)
     if volumes.shape[1:] == shape:
