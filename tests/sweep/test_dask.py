@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from sweep_conformance import LIMITS, NAMES, collected, failures, some_trials, trial_number
 from sweep_fakes import (
@@ -255,15 +256,14 @@ def test_closing_ends_the_children_of_all_workers(client: Any) -> None:
     wait_for(lambda: not child_commands(client))
 
 
-def child_commands(client: Any) -> list[str]:
+def child_commands(client: Any) -> list[int]:
     """The processes that the Dask workers have started."""
-    found: dict[str, list[str]] = client.run(own_children)
-    return [name for names in found.values() for name in names]
+    found: dict[str, list[int]] = client.run(own_children)
+    return [pid for pids in found.values() for pid in pids]
 
 
-def own_children() -> list[str]:
-    listed = Path("/proc/self/task").glob("*/children")
-    return [pid for path in listed for pid in path.read_text().split()]
+def own_children() -> list[int]:
+    return [child.pid for child in psutil.Process().children()]
 
 
 def test_a_worker_on_which_nothing_starts_is_retired_and_the_last_one_ends_the_run(
