@@ -47,12 +47,21 @@ NEAR = 0.01
 MARGIN = 0.05
 """By which the surface has to promise more than a target: repetitions must not miss it."""
 HAADF_FACTORS, TV_FACTORS = (0.3, 1.0, 3.0), (0.6, 1.0, 1.6)
-SEEDS = 10
+TV_ALONE = (0.6, 1.6)
+SEEDS = 20
 """Specimens that the choice is repeated on."""
 FIRST_SEED = 1_000_001
 """Far from the seeds that people choose: none of them is the specimen that the search has seen."""
 PAIRED = 3
 """Of them, those on which an alternative is tried as well."""
+MOST_TRIALS = (
+    len(DOSES) * len(MAPS) * len(IMAGES) * len(SHARES)
+    + len(HAADF_FACTORS) * len(TV_FACTORS)
+    + len(TV_ALONE) * (len(MAPS) + 1)
+    + SEEDS
+    + 2 * PAIRED
+)
+"""Of a plan: of the design, of weights, of the maps alone, and on other seeds."""
 WIDER_DEG, WIDEST_DEG = 10.0, 80.0
 UNRELATED = math.sqrt(2)
 """NRMSE of volumes that have nothing in common."""
@@ -384,7 +393,7 @@ def _tuned(
     ]
     without = [
         ({**choice.values(), **ALONE, CHEMICAL_TILTS: n}, Weights(0.0, usual.tv * w))
-        for n, w in itertools.product(sorted({choice.maps, *MAPS}), (0.6, 1.6))
+        for n, w in itertools.product(sorted({choice.maps, *MAPS}), TV_ALONE)
     ]
     alone = [(values, Method.CHEMISTRY_TV, each) for values, each in without]
     bench.say(f"{len(fused) + len(alone)} trials of weights, and of the maps alone")

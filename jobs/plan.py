@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..analysis.plan import Limits, Plan, check_question, planned
+from ..analysis.plan import MOST_TRIALS, Limits, Plan, check_question, planned
 from ..recon_core.errors import BadInput
 from ..recon_core.methods import Method
 from ..recon_core.toml import toml_tables, toml_text
@@ -19,8 +19,6 @@ from .workers import Workers, executor_of
 
 OnResult = Callable[[Trial, TrialResult], None]
 SIZE = 64
-TRIALS = 107
-"""Of a plan, at most: 72 of the design, 19 of weights and of the maps alone, 16 repeated."""
 
 
 def plan(
@@ -125,8 +123,8 @@ def _tables(path: Path) -> dict[str, Any]:
 
 def _expectation(study: Study, workers: int) -> str:
     """What is about to be run, and how long that takes."""
-    minutes = TRIALS * trial_seconds(study, Method.FUSED) / workers / 60
-    return f"about {TRIALS} trials at {study.specimen.size}³, {max(minutes, 1):.0f} min (estimated)"
+    minutes = MOST_TRIALS * trial_seconds(study, Method.FUSED) / workers / 60
+    return f"about {MOST_TRIALS} trials at {study.specimen.size}³, {max(minutes, 1):.0f} min (estimated)"
 
 
 def _evaluator(
