@@ -20,6 +20,8 @@ AT_ONCE = 1 << 20
 """Voxels of a solid painted at once."""
 FINEST = 8
 """Most cells per voxel edge for a solid, and the cells that its inner radius should span."""
+RESOLVED = 3
+"""Cells in the radius of a solid to which a ramp adds too little to mind, 3 % of a ball at most."""
 
 RAMP = (np.arange(8) + 0.5) / 16
 """Depths, in cells, of the surfaces inside and outside a solid that its ramp is the mean of."""
@@ -105,8 +107,9 @@ def solid_coverage(solid: RoundedBox, rows: Sequence[slice], size: int) -> Array
     """Compute what :func:`voxel_coverage` does, with cells only where the surface is near.
 
     The ramp makes a ball of radius r too large by the share (cell/r)²/4: small solids have finer
-    cells, up to :data:`FINEST`. One thinner than these is painted as thick as them, and as much
-    fainter: clusters and films far below a voxel hold their mass too.
+    cells, up to :data:`FINEST`. One that is hardly thicker than these is painted fainter by what
+    the ramp adds to it, a thinner one as thick as a cell: clusters and films far below a voxel hold
+    their mass too.
 
     Parameters
     ----------
@@ -119,9 +122,9 @@ def solid_coverage(solid: RoundedBox, rows: Sequence[slice], size: int) -> Array
     array : coverage, (z, y, x) of the range, float32, 0 to 1.
     """
     cell = 1 / (size * FINEST)
-    if solid.inner >= cell:
+    if solid.inner >= RESOLVED * cell:
         return _surface_coverage(solid, rows, size)
-    grown = solid.grown(cell - solid.inner)
+    grown = solid.grown(max(cell - solid.inner, 0.0))
     return np.float32(solid.volume / _ramp_volume(grown, cell)) * _surface_coverage(
         grown, rows, size
     )

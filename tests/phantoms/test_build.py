@@ -94,12 +94,14 @@ def test_even_particles_below_a_voxel_hold_their_mass(size: int) -> None:
     "body",
     [
         {"shape": "sphere", "diameter_nm": 0.3, "count": 20},
+        {"shape": "sphere", "diameter_nm": 1.5, "count": 20},
+        {"shape": "sphere", "diameter_nm": 2.2, "count": 20},
         {"shape": "cube", "edge_nm": 0.02, "count": 20},
         {"shape": "rod", "diameter_nm": 0.2, "length_nm": 50.0},
         {"shape": "plate", "thickness_nm": 0.3, "width_nm": 50.0},
     ],
 )
-def test_what_is_far_below_a_voxel_holds_its_mass(size: int, body: dict[str, Any]) -> None:
+def test_what_is_thinner_than_a_voxel_holds_its_mass(size: int, body: dict[str, Any]) -> None:
     gold = body | {"material": "Au", "rotation_deg": [20.0, 30.0, 40.0]}
     placed = arrange(100.0, Bodies.model_validate({"gold": gold}).root, 0)
     expected = (
