@@ -104,7 +104,7 @@ GOLDEN = {
         (0.0191725, 2.86196),
     ),
     "composite_256": Golden(
-        "e0d6bc9e9015bcee",
+        "55a5fccc52c11b07",
         "8bdb58a4eca37f2d",
         "480091a70adaf6b8",
         7275668069818129171,
