@@ -124,7 +124,8 @@ def _tables(path: Path) -> dict[str, Any]:
 def _expectation(study: Study, workers: int) -> str:
     """What is about to be run, and how long that takes."""
     minutes = MOST_TRIALS * trial_seconds(study, Method.FUSED) / workers / 60
-    return f"about {MOST_TRIALS} trials at {study.specimen.size}³, {max(minutes, 1):.0f} min (estimated)"
+    at = f"{study.specimen.size}³"
+    return f"about {MOST_TRIALS} trials at {at}, {max(minutes, 1):.0f} min (estimated)"
 
 
 def _evaluator(

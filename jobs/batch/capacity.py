@@ -27,10 +27,17 @@ def feeding_lines(cost: Estimate) -> list[str]:
     cost : of the study.
     """
     return [
-        f"{search.method} in {search.cells} cells: keeps {_workers(search.designed)} busy at first "
-        f"and {search.lag} later (search.lag = {search.lag}){_larger_lag(search.lag, search.cells)}"
+        f"{search.method} in {search.cells} cells: keeps {_kept_busy(search.designed, search.lag)} "
+        f"(search.lag = {search.lag}){_larger_lag(search.lag, search.cells)}"
         for search in cost.shared
     ]
+
+
+def _kept_busy(designed: int, lag: int) -> str:
+    if designed:
+        return f"{_workers(designed)} busy at first and {lag} later"
+    # a search that begins with another's results has nothing to design
+    return f"{_workers(lag)} busy"
 
 
 def _larger_lag(lag: int, cells: int) -> str:

@@ -86,3 +86,8 @@ def test_searches_say_how_many_workers_they_keep_busy_and_what_more_would_cost()
         "search.lag = 28 would keep 28 busy, but costs trials: measured on a map of 56 cells, "
         "2.5 per cell instead of 1.5"
     )
+
+
+def test_a_search_that_begins_with_an_atlas_keeps_as_many_busy_as_its_lag() -> None:
+    lines = feeding_lines(estimate(load_study("composite_256")))
+    assert lines[-1] == "chemistry-tv in 3 cells: keeps 1 worker busy (search.lag = 1)"
