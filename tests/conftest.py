@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import numba
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tomoatlas.jobs import cli, run
 from tomoatlas.jobs.exits import Exit, exit_with
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
 Refusal = Callable[..., BadInput]
 
-# A busy machine is no failure: no example has a deadline.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# A busy machine is no failure: no example has a deadline, and none takes too long to make.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("random", UNTIMED)
+# What has passed must pass again: .ci/run sets CI, and every run of it has the same examples.
+settings.register_profile("ci", UNTIMED, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "random")
 
 
 @pytest.fixture(autouse=True, scope="module")

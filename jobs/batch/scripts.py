@@ -43,8 +43,8 @@ FORWARD = f"""\
 # A signal to this script is for the run, and ends both. Job control, as a run that is started
 # in the background is deaf to Ctrl-C without it.
 set -m
-run='' asked=''
-forward() {{ asked=$1; [ -z "$run" ] || kill -s "$1" "$run" 2>/dev/null; }}
+asked=''
+forward() {{ asked=$1; [ -z "${{!:-}}" ] || kill -s "$1" "$!" 2>/dev/null; }}
 trap 'forward TERM' TERM
 trap 'forward USR1' USR1
 trap 'forward INT' INT

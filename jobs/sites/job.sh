@@ -17,8 +17,8 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 @chain@
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     @launch@"$tomoatlas" run "$study" --out "$out" --device @device@@options@ &
     run=$!
     ended

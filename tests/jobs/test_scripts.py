@@ -258,24 +258,38 @@ while :; do /bin/sleep 0.02; done
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [("TERM", 4), ("USR1", 4), ("INT", 130)])
-def test_a_signal_to_a_workstations_script_ends_the_run(
-    number: str, code: int, machine: Machine
-) -> None:
+def signalled(machine: Machine, number: str, **environment: str) -> int:
+    """Exit code of a workstation's script that gets a signal when its run can hear it."""
     machine.fake("tomoatlas", SIGNALLED)
     job = machine.folder / "job.sh"
     job.write_text(text_of("workstation"))
-    started = subprocess.Popen(["bash", job], cwd=machine.folder, env=machine.environment())
+    started = subprocess.Popen(
+        ["bash", job], cwd=machine.folder, env=machine.environment(**environment)
+    )
     pids = machine.folder / "pids"
     while not (pids.exists() and pids.read_text().endswith("\n")):
         assert started.poll() is None
         time.sleep(0.01)
     started.send_signal(signal.Signals[f"SIG{number}"])
-    assert started.wait(timeout=60) == code
+    return started.wait(timeout=60)
+
+
+@pytest.mark.parametrize(("number", "code"), [("TERM", 4), ("USR1", 4), ("INT", 130)])
+def test_a_signal_to_a_workstations_script_ends_the_run(
+    number: str, code: int, machine: Machine
+) -> None:
+    assert signalled(machine, number) == code
     assert (machine.folder / "got").read_text() == f"{number}\n"
-    (pid,) = pids.read_text().split()
+    (pid,) = (machine.folder / "pids").read_text().split()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)
+
+
+def test_a_signal_at_once_after_a_launch_reaches_the_run(machine: Machine) -> None:
+    pause = "unset BASH_ENV; trap '[[ $BASH_COMMAND != run=* ]] || /bin/sleep 0.5' DEBUG\n"
+    (machine.folder / "pause").write_text(pause)
+    assert signalled(machine, "TERM", BASH_ENV=str(machine.folder / "pause")) == 4
+    assert (machine.folder / "got").read_text() == "TERM\n"
 
 
 def test_a_signal_between_launches_ends_a_workstations_script(machine: Machine) -> None:

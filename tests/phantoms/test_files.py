@@ -31,7 +31,8 @@ from tomoatlas.recon_core.tiltseries import TiltSeries
 SPECIMEN = make_specimen("composite", 16, 0)
 SERIES = simulate(SPECIMEN, Acquisition(haadf_tilts=5, chemical_tilts=3), 1)
 in_one_folder = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 levels = st.floats(0, 1e6)
 scales = st.floats(1e-3, 1e6)
@@ -288,7 +289,8 @@ def test_files_that_are_no_hdf5(tmp_path: Path, load: Callable[[Path], object]) 
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(share=st.floats(0, 0.999))
 def test_a_truncated_file_is_refused_in_one_line(tmp_path: Path, share: float) -> None:

@@ -20,7 +20,8 @@ SHORT = settings(
     max_examples=25,
     deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.differing_executors],  # one class, several projectors
+    # one class, several projectors
+    suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
 )
 
 

@@ -84,7 +84,8 @@ def undisturbed(study: Study, folder: Path) -> set[tuple[object, ...]]:
 
 
 @settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(slots=st.integers(1, 9), seed=st.integers(0, 9), lag=st.integers(1, 5))
 def test_trials_do_not_depend_on_workers_or_order(
@@ -99,7 +100,8 @@ def test_trials_do_not_depend_on_workers_or_order(
 
 
 @settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(kept=st.integers(0, 50), seed=st.integers(0, 9), lag=st.integers(1, 5))
 def test_any_part_of_a_record_is_resumed_to_the_same_end(

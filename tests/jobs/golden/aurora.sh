@@ -69,8 +69,8 @@ fi
 
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     mpiexec -n 24 -ppn 12 --cpu-bind=list:1-8:9-16:17-24:25-32:33-40:41-48:53-60:61-68:69-76:77-84:85-92:93-100 "$tomoatlas" run "$study" --out "$out" --device cpu --walltime "$(left)" &
     run=$!
     ended

@@ -67,8 +67,8 @@ fi
 
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     srun --mpi=cray_shasta --kill-on-bad-exit=1 -N2 -n16 --ntasks-per-node=8 -c 7 --cpu-bind=cores "$tomoatlas" run "$study" --out "$out" --device cpu --walltime "$(left)" &
     run=$!
     ended

@@ -66,8 +66,8 @@ fi
 
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     mpiexec -n 8 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)" &
     run=$!
     ended

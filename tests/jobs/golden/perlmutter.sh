@@ -73,8 +73,8 @@ fi
 
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     srun --mpi=cray_shasta --kill-on-bad-exit=1 -N2 -n8 --ntasks-per-node=4 -c 32 --gpus-per-node=4 --gpu-bind=none bash -c 'export CUDA_VISIBLE_DEVICES="$((3-SLURM_LOCALID))"; exec "$@"' rank "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)" &
     run=$!
     ended

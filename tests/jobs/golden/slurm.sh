@@ -71,8 +71,8 @@ fi
 
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     SLURM_CPU_BIND=none mpiexec -n 8 -ppn 4 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)" &
     run=$!
     ended

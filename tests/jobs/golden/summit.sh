@@ -60,8 +60,8 @@ fi
 
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     jsrun -n12 -r6 -a1 -c7 -g1 -bpacked:7 "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)" &
     run=$!
     ended

@@ -67,8 +67,8 @@ fi
 
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     mpirun -n 16 -N 8 -hostfile "$COBALT_NODEFILE" "$tomoatlas" run "$study" --out "$out" --device cuda --walltime "$(left)" &
     run=$!
     ended

@@ -14,8 +14,8 @@ recorded() { if [ -f "$out/trials.jsonl" ]; then wc -l <"$out/trials.jsonl"; els
 # A signal to this script is for the run, and ends both. Job control, as a run that is started
 # in the background is deaf to Ctrl-C without it.
 set -m
-run='' asked=''
-forward() { asked=$1; [ -z "$run" ] || kill -s "$1" "$run" 2>/dev/null; }
+asked=''
+forward() { asked=$1; [ -z "${!:-}" ] || kill -s "$1" "$!" 2>/dev/null; }
 trap 'forward TERM' TERM
 trap 'forward USR1' USR1
 trap 'forward INT' INT
@@ -27,8 +27,8 @@ ended() { # the exit code of the run; a wait that a signal cuts short is none
 
 fruitless=0
 while :; do
-    [ -z "$asked" ] || exit "${code:-4}"
     before=$(recorded)
+    [ -z "$asked" ] || exit "${code:-4}"
     "$tomoatlas" run "$study" --out "$out" --device auto &
     run=$!
     ended
