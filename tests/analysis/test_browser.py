@@ -28,7 +28,9 @@ from tomoatlas.sweep.study.trial import TrialResult, TrialStatus
 
 pytestmark = pytest.mark.browser
 
-HOVER_MS = 200
+PATIENCE_MS = 180_000
+"""For a page of some MB on a busy machine; what is waited for comes at once on an idle one."""
+
 SLICED = 4
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -60,13 +62,20 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
+def context_of(browser: Any, **options: object) -> Any:
+    """What pages are opened in."""
+    context = browser.new_context(viewport=WIDE, **options)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
+
+
 class Visit:
     """A page opened from a file, with all that went wrong in it and all it asked for."""
 
     def __init__(self, browser: Any, path: Path) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
-        self.context = browser.new_context(viewport=WIDE, offline=True, has_touch=True)
+        self.context = context_of(browser, offline=True, has_touch=True)
         self.page = self.context.new_page()
         self.page.on("console", lambda message: self.said.append(message.text))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -83,16 +92,21 @@ class Visit:
     def point_at(self, column: float, row: float) -> tuple[float, float]:
         """Move to a cell until the page has seen it; where that is, in pixels."""
         x, y = self.page.evaluate(TO_PIXELS, [column, row])
+        self.page.evaluate("mapBox._hoverdata = undefined")
         self.page.mouse.move(x - 3, y)
         self.page.mouse.move(x, y)
-        self.page.wait_for_timeout(HOVER_MS)
+        self.page.wait_for_function("mapBox._hoverdata")
         return x, y
 
     def click_cell(self, column: float, row: float) -> None:
-        """Point at a cell and click."""
+        """Point at a cell and click, until the page has heard it."""
         self.point_at(column, row)
+        self.page.evaluate(
+            "window.heard = false; mapBox.once('plotly_click', () => { heard = true; })"
+        )
         self.page.mouse.down()
         self.page.mouse.up()
+        self.page.wait_for_function("heard")
 
     def drawn(self) -> list[str]:
         """The texts inside the map's cells."""
@@ -246,7 +260,7 @@ def test_digits_are_legible_on_every_colour(page):
 
 
 def test_a_browser_of_2022_shows_the_page(browser, path):
-    context = browser.new_context(viewport=WIDE, offline=True)
+    context = context_of(browser, offline=True)
     context.add_init_script(
         "delete Map.groupBy; delete Object.groupBy; delete Array.prototype.with;"
         "delete Array.prototype.toSorted; delete Array.prototype.toSpliced"
@@ -266,7 +280,8 @@ def test_slices_of_a_cell_are_part_of_the_page(page):
     page.page.evaluate(f"choose(placeOf({SLICED}))")
     images = page.page.locator("#panel .slices img")
     assert images.count() == 5 * (1 + 4)
-    assert images.evaluate_all("all => all.every((one) => one.complete && one.naturalWidth === 16)")
+    page.page.wait_for_function("[...document.images].every((one) => one.complete)")
+    assert images.evaluate_all("all => all.every((one) => one.naturalWidth === 16)")
     assert page.page.locator("#terms .scatterlayer .trace").count() == 3
     page.page.evaluate("choose(placeOf(0))")
     assert images.count() == 0
@@ -453,7 +468,7 @@ def test_a_served_page_takes_in_what_a_run_adds_and_stays_where_it_is(
     (folder / "trials.jsonl").write_bytes(b"".join(lines[:60]))
     said: list[str] = []
     with serving(folder) as server:
-        live = browser.new_context(viewport=WIDE).new_page()
+        live = context_of(browser).new_page()
         live.on("console", lambda message: said.append(message.text))
         live.on("pageerror", lambda error: said.append(str(error)))
         live.goto(server.address)

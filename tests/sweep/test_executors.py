@@ -256,7 +256,7 @@ def test_without_any_place_left_the_run_ends_and_leaves_no_file_open(
         with pytest.raises(CannotStart, match="Resource temporarily unavailable"):
             executor.collect()
     assert starts.count == 2 * local.STARTS
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - others' may be closed
 
 
 def test_a_broken_installation_ends_the_run_without_a_second_try(

@@ -159,7 +159,7 @@ import os, signal, subprocess, sys
 from run_study import main
 from tomoatlas.sweep.executors.mpi import manager, ranks, worker
 
-manager.SILENCE_SECONDS, manager.FAREWELL_SECONDS, worker.BEAT_SECONDS = 1.0, 0.5, 0.2
+manager.SILENCE_SECONDS, manager.FAREWELL_SECONDS, worker.BEAT_SECONDS = 3.0, 0.5, 0.2
 thaw = sys.argv.pop()
 receive = ranks.MpiTransport.receive
 
@@ -167,16 +167,18 @@ def freezing(transport, tag, source=None):
     message = receive(transport, tag, source)
     if transport.rank == 2 and tag == worker.Tag.TASK and message:
         ranks.MpiTransport.receive = receive
-        subprocess.Popen(["sh", "-c", f"sleep {thaw} && kill -CONT {os.getpid()}"])
+        subprocess.Popen(["sh", "-c", thaw, "sh", str(os.getpid()), f"{sys.argv[2]}/trials.jsonl"])
         os.kill(os.getpid(), signal.SIGSTOP)
     return message
 
 ranks.MpiTransport.receive = freezing
 main(*sys.argv[1:])
 """
+LATE = "until grep -qs crashed $2; do kill -0 $1 || exit; sleep 0.05; done; kill -CONT $1"
+"""A shell line that lets a process $1 go on when its trial has been given up in the journal $2."""
 
 
-@pytest.mark.parametrize("thaw", ["3.5", "600"])
+@pytest.mark.parametrize("thaw", [LATE, ":"], ids=["late", "never"])
 def test_the_trial_of_a_frozen_rank_goes_elsewhere(
     thaw: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
