@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -73,6 +74,42 @@ class Snr(click.ParamType["float | dict[str, float]"]):
         if len(numbers) < len(pairs):
             self.fail(f"{text!r} names an element twice.", param, ctx)
         return numbers
+
+
+class Elements(click.ParamType[tuple[str, ...]]):
+    """``Co,O``: symbols of elements, each kept once."""
+
+    name = "elements"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        """Parse the symbols, with commas, semicolons or spaces between them.
+
+        Parameters
+        ----------
+        value : the text of the option.
+        param : the option, which an error names.
+        ctx : click's context.
+
+        Raises
+        ------
+        BadInput : none, or one that is no chemical element.
+        """
+        from ...recon_core.tiltseries import SYMBOLS
+
+        if isinstance(value, tuple):
+            return value
+        found = tuple(dict.fromkeys(re.findall(r"[^\s,;]+", str(value))))
+        wrong = [name for name in found if name not in SYMBOLS]
+        if wrong or not found:
+            option = "--elements" if param is None else param.opts[0]
+            shown = ",".join(wrong) or value
+            raise BadInput("no element", key=option, value=shown, accepted="symbols such as Co,O")
+        return found
 
 
 class Walltime(click.ParamType[int]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...recon_core.errors import BadInput, printable
-from . import FilePath, force_option, out_option, quiet_option, refuse_existing
+from . import Elements, FilePath, force_option, out_option, quiet_option, refuse_existing
 
 if TYPE_CHECKING:
     from ...phantoms.formats.gather import Choices, Gathered
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 @out_option
 @click.option(
     "--elements",
+    type=Elements(),
     metavar="Co,O",
     help="Elements to map in spectrum images.  [default: those that the files name]",
 )
@@ -125,7 +125,7 @@ class Given:
 
     Parameters
     ----------
-    elements : separated by commas; None for those that the files name.
+    elements : to map; None for those that the files name.
     windows : of elements, ``EL=LOW:HIGH`` each.
     fit : lines instead of windows.
     angles, map_angles : of all channels, and of the maps if theirs are others; None for the files'.
@@ -134,7 +134,7 @@ class Given:
     scales : counts for an atom of each element, ``EL=NUMBER`` with commas; None if unknown.
     """
 
-    elements: str | None
+    elements: tuple[str, ...] | None
     windows: tuple[str, ...]
     fit: bool
     angles: str | None
@@ -142,18 +142,6 @@ class Given:
     axis: str
     binning: int
     scales: str | None = None
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The elements to map."""
-        from ...recon_core.tiltseries import SYMBOLS
-
-        found = tuple(re.split(r"[\s,;]+", self.elements.strip())) if self.elements else ()
-        for element in found:
-            if element not in SYMBOLS:
-                problem, accepted = "not a chemical element", "symbols such as Co,O"
-                raise BadInput(problem, key="--elements", value=element, accepted=accepted)
-        return found
 
     @cached_property
     def own(self) -> dict[str, Window]:
@@ -191,7 +179,9 @@ class Given:
         from ...phantoms.formats.lines import overlaps, window_of
 
         lines = [
-            self.own.get(e) or window_of(e) for e in self.named if e in self.own or not self.own
+            self.own.get(e) or window_of(e)
+            for e in self.elements or ()
+            if e in self.own or not self.own
         ]
         words = "overlap: their maps show the same counts (--fit separates them)"
         return [f"{pair} {words}" for pair in overlaps(tuple(lines))]
@@ -208,7 +198,7 @@ def _channels(name: str, path: Path, given: Given) -> list[Channel]:
     """Channels of a file, called by a name if there is one."""
     from ...phantoms.formats.microscope import read_channels
 
-    channels = read_channels(path, given.named, given.own, given.fit)
+    channels = read_channels(path, given.elements or (), given.own, given.fit)
     if not name:
         return channels
     # of several channels the one that is called so, else those without a name

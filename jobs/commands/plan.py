@@ -15,6 +15,7 @@ import click
 
 from ...recon_core.errors import BadInput
 from . import (
+    Elements,
     FilePath,
     device_option,
     force_option,
@@ -52,7 +53,12 @@ OPTIONS = {
 @click.option("--atlas", metavar="NAME|DIR", help="Instead of --specimen: read a finished study.")
 @click.option("--target-nrmse", type=float, metavar="X", help="The accuracy that is wanted.")
 @click.option("--tilt-range", type=(float, float), metavar="A B", help="Degrees.")
-@click.option("--elements", metavar="El,El", help="Those whose accuracy counts.  [default: all]")
+@click.option(
+    "--elements",
+    type=Elements(),
+    metavar="El,El",
+    help="Those whose accuracy counts.  [default: all]",
+)
 @click.option("--max-tilts", type=int, metavar="N", help="HAADF images and maps together.")
 @click.option("--max-hours", type=float, metavar="H", help="Of beam time.")
 @click.option(
@@ -161,15 +167,12 @@ def _refuse_beside_atlas(given: Mapping[str, Any]) -> None:
 def _limits(given: Mapping[str, Any]) -> Limits:
     from ...analysis.plan import Limits
 
-    names = given["elements"]
-    listed = (n.strip() for n in (names or "").split(",") if n.strip())
-    elements = None if names is None else tuple(dict.fromkeys(listed))
     return Limits(
         given["target_nrmse"],
         given["max_tilts"],
         given["max_hours"],
         given["current"],
-        elements,
+        given["elements"],
     )
 
 
