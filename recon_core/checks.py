@@ -18,6 +18,7 @@ from .geometry import film_thickness
 from .metrics.agreement import agreement
 from .metrics.hot import HOT_FACTOR, HOT_LEAP, HOT_SIGMAS, outshining
 from .metrics.noise import PATCH, Noise, estimate_noise, most_gain
+from .metrics.padding import padded_pixels
 from .metrics.unexplained import unexplained
 from .metrics.vacuum import INNER, estimate_vacuum, vacuum_pixels
 from .tiltseries import LEVEL_ADDED, TiltSeries
@@ -46,6 +47,7 @@ DISTURB = {  # what leaves HAADF unexplained though each element has a map
     "not-counts",
     "hot-pixel",
     "blank-tilt",
+    "filled-border",
     "inverted",
     "orientation",
     "shift",
@@ -59,8 +61,8 @@ class Finding:
     Parameters
     ----------
     kind : of the fault: ``no-counts``, ``not-counts``, ``level``, ``radians``, ``unit``,
-        ``few-tilts``, ``hot-pixel``, ``blank-tilt``, ``vacuum-level``, ``film``, ``cut-off``,
-        ``inverted``, ``orientation``, ``shift`` or ``missing-element``.
+        ``few-tilts``, ``hot-pixel``, ``blank-tilt``, ``filled-border``, ``vacuum-level``, ``film``,
+        ``cut-off``, ``inverted``, ``orientation``, ``shift`` or ``missing-element``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -227,6 +229,7 @@ def _of_signal(signal: _Signal) -> Iterator[Finding]:
     yield from _unit(signal)
     yield from _hot_pixel(signal)
     yield from _blank_tilt(signal)
+    yield from _filled_border(signal)
     yield from _cut_off(signal)
 
 
@@ -335,6 +338,19 @@ def _blank_tilt(signal: _Signal) -> Iterator[Finding]:
         f"tilt {signal.angles_deg[worst]:.3g}° holds {ratio[worst]:.2g} times the counts of its "
         "neighbours: blank or overexposed? Leave it out",
     )
+
+
+def _filled_border(signal: _Signal) -> Iterator[Finding]:
+    filled = padded_pixels(signal.total) if signal.total.size else np.zeros(0, np.bool_)
+    if filled.any():
+        value = float(signal.total[filled].min())
+        yield Finding(
+            "filled-border",
+            f"{signal.name}/projections",
+            value,
+            f"{int(filled.sum())} pixels at the borders hold one value, not the vacuum's: filled "
+            "in by a program that moved or turned the images? tomoatlas inspect --fix masks them",
+        )
 
 
 def usual_total(totals: Values, i: int) -> float:
@@ -473,7 +489,7 @@ def _beside_haadf(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
 def _hides_specimen(series: TiltSeries, noise: Noise) -> bool:
     """Whether specimen can lie where HAADF is dark by chance, averaged as vacuum is looked for."""
     signal = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True).signal
-    return bool(np.sqrt(noise.darkest) > HIDES * INNER * signal)
+    return bool(np.sqrt(max(noise.darkest, 0.0)) > HIDES * INNER * signal)
 
 
 def _of_both(series: TiltSeries) -> Iterator[Finding]:

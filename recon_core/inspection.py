@@ -31,6 +31,7 @@ from .errors import BadInput
 from .geometry import Mask
 from .metrics.hot import hot_pixels
 from .metrics.noise import PATCH, estimate_noise, most_gain
+from .metrics.padding import padded_pixels
 from .metrics.vacuum import Vacuum, chemical_backgrounds, estimate_vacuum
 from .tiltseries import TiltSeries
 
@@ -112,6 +113,7 @@ def inspect(series: TiltSeries) -> tuple[Verdict, ...]:
     return (
         *map(_tilts, shown),
         *map(_bad_pixels, shown),
+        *(verdict for modality in shown for verdict in _borders(modality)),
         *map(_bad_tilts, shown),
         *_levels(clean, vacuum, found),
         *_noise(clean),
@@ -248,6 +250,10 @@ class _Modality:
         return hot_pixels(self.images, self.angles_deg, self.count)
 
     @cached_property
+    def padded(self) -> Good:
+        return padded_pixels(self.images)
+
+    @cached_property
     def bad(self) -> list[int]:
         return bad_tilts(self.images, self.angles_deg)
 
@@ -269,7 +275,7 @@ class _Modality:
     @property
     def good(self) -> Mask | None:
         """Pixels that are good by the mask too; None if all are."""
-        good = self.seen & ~self.hot
+        good = self.seen & ~self.hot & ~self.padded
         if not self.spoilt:
             good[self.bad] = False
         return None if good.all() else Mask.of(good)
@@ -338,6 +344,13 @@ def _bad_pixels(modality: _Modality) -> Verdict:
     return Verdict(
         f"pixels of {modality.name}", BAD if count else GOOD, words, FIX if count else ""
     )
+
+
+def _borders(modality: _Modality) -> Iterator[Verdict]:
+    count = int((modality.padded & modality.seen).sum())
+    if count:
+        words = f"{count} pixels of one value that is not the vacuum's: filled in by a program"
+        yield Verdict(f"borders of {modality.name}", BAD, words, FIX)
 
 
 def _bad_tilts(modality: _Modality) -> Verdict:

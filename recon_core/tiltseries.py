@@ -273,7 +273,7 @@ def _seen(mask: Mask | None, tilts: int) -> Sequence[int]:
 
 
 def _filled(images: Array, good: NDArray[np.bool_]) -> Array:
-    """Images with the mean of the good pixels around it in place of each bad one, else 0."""
+    """Images with the mean of the good pixels around, or nearest, in place of each bad one."""
     filled = images.copy()
     for image, known, out in zip(images, good, filled, strict=True):
         bad = ~known
@@ -281,8 +281,12 @@ def _filled(images: Array, good: NDArray[np.bool_]) -> Array:
         # 1e-9 is what a running sum leaves of 0.
         weight = ndimage.uniform_filter(known.astype(np.float64), AROUND, mode="constant")
         total = ndimage.uniform_filter(np.where(known, image, 0.0), AROUND, mode="constant")
-        mean = float(image[known].mean()) if known.any() else 0.0
-        beside = np.divide(total, weight, out=np.full(image.shape, mean), where=weight > 1e-9)
+        near = weight > 1e-9
+        beside = np.divide(total, weight, out=np.zeros(image.shape), where=near)
+        if not near.all() and near.any():
+            # a border, whose mean is that of the vacuum beside it and not of the whole image
+            place = ndimage.distance_transform_edt(~near, return_indices=True)[1]
+            beside = beside[tuple(place)]
         out[bad] = beside[bad]
     return filled
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from misaligned import specimen_in_vacuum
 from recon_cases import specimen, tilt_series
+from scipy import ndimage
 
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.recon_core.checks import check_series
-from tomoatlas.recon_core.geometry import Placement, film_thickness
+from tomoatlas.recon_core.geometry import (
+    Mask,
+    Placement,
+    TiltGeometry,
+    film_thickness,
+    spaced_tilts,
+)
 from tomoatlas.recon_core.inspection import (
     BAD,
     DOUBTFUL,
@@ -21,6 +30,8 @@ from tomoatlas.recon_core.inspection import (
     mended,
 )
 from tomoatlas.recon_core.metrics.hot import hot_pixels
+from tomoatlas.recon_core.metrics.padding import padded_pixels
+from tomoatlas.recon_core.projection import SparseProjector
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 
@@ -205,3 +216,59 @@ def test_images_that_move_are_named_until_they_are_placed() -> None:
     # what moves leaves HAADF unexplained too: one fault is named
     assert "missing-element" not in verdicts(shaken)
     assert verdicts(replace(shaken, haadf_placement=known))["shifts of HAADF"] == GOOD
+
+
+def shifted(images: np.ndarray, fill: Callable[[np.ndarray], float]) -> np.ndarray:
+    """Rows and columns that leave each image on one side come back as one value on the other."""
+    out = images.copy()
+    for i, image in enumerate(out):
+        across, along = i % 4, i % 3
+        image[:across] = image[:, :along] = fill(images[i])
+    return out
+
+
+@pytest.mark.parametrize("fill", [lambda image: 0.0, lambda image: image.mean()])
+def test_borders_that_a_program_filled_in_are_masked(fill: Callable[[np.ndarray], float]) -> None:
+    inside = specimen_in_vacuum("nanocubes", 20, 32, 0)
+    asked = Acquisition(haadf_tilts=21, chemical_tilts=9, chemical_snr=4.0, oversample=1)
+    series = simulate(inside, asked, 0)
+    maps = np.stack([shifted(counts, lambda _: 0.0) for counts in series.chemical])
+    spoilt = replace(series, haadf=shifted(series.haadf, fill), chemical=maps)
+    assert "filled-border" in {found.kind for found in check_series(spoilt)}
+    assert verdicts(spoilt)["borders of HAADF"] == BAD
+    fixed = mended(spoilt)
+    assert fixed.haadf_mask is not None
+    changed = spoilt.haadf != series.haadf
+    kept = fixed.haadf_mask.array()
+    wide = ndimage.binary_dilation(changed, np.ones((1, 5, 5)))
+    np.testing.assert_array_equal(kept, ~wide)
+    assert fixed.haadf_background == pytest.approx(series.haadf_background, rel=0.02)
+    assert {str(v) for v in inspect(fixed) if v.verdict != GOOD} == set()
+    assert not check_series(fixed)
+
+
+def solid(z: np.ndarray, y: np.ndarray, x: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "needle":
+        return (z**2 + y**2 < 13**2) + 9 * ((z - 3) ** 2 + (y + 4) ** 2 + x**2 < 9)
+    return (abs(z) < 4) * (abs(y) < 13) + 9 * ((z - 1) ** 2 + (y + 4) ** 2 + x**2 < 9)
+
+
+@pytest.mark.parametrize("kind", ["needle", "slab"])
+@pytest.mark.parametrize("counts", [3.0, 20.0, 500.0])
+def test_vacuum_without_a_count_is_not_filled_in(kind: str, counts: float) -> None:
+    voxels = np.mgrid[:32, :32, :32] - 15.5
+    geometry = TiltGeometry(spaced_tilts(15, (-70.0, 70.0)), (32, 32))
+    images = SparseProjector(geometry).forward(np.float32(solid(*voxels, kind)))
+    expected = counts * images / images.max()
+    noisy = np.random.default_rng(0).poisson(expected).astype(np.float32)
+    assert (noisy == 0).mean() > 0.1
+    assert not padded_pixels(noisy).any()
+    assert not padded_pixels(expected).any()
+
+
+def test_bad_pixels_far_from_good_ones_are_filled_in_with_the_nearest() -> None:
+    series = sound()
+    good = np.ones(series.haadf.shape, np.bool_)
+    good[:, :8] = False
+    filled = replace(series, haadf_mask=Mask.of(good)).filled().haadf[:, 0]
+    np.testing.assert_allclose(filled.mean(), series.haadf[:, 8:11].mean(), rtol=0.05)
