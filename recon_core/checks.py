@@ -7,6 +7,7 @@ to settle, never an error.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -60,9 +61,10 @@ class Finding:
 
     Parameters
     ----------
-    kind : of the fault: ``no-counts``, ``not-counts``, ``level``, ``radians``, ``unit``,
-        ``few-tilts``, ``hot-pixel``, ``blank-tilt``, ``filled-border``, ``vacuum-level``, ``film``,
-        ``cut-off``, ``inverted``, ``orientation``, ``shift`` or ``missing-element``.
+    kind : of the fault: ``no-counts``, ``same-map``, ``not-counts``, ``level``, ``radians``,
+        ``unit``, ``few-tilts``, ``hot-pixel``, ``blank-tilt``, ``filled-border``,
+        ``vacuum-level``, ``film``, ``cut-off``, ``inverted``, ``orientation``, ``shift`` or
+        ``missing-element``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -124,7 +126,8 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     """
     series = series.filled()
     signals = tuple(_signals(series))
-    found = [*_no_counts(series), *_not_counts(series, signals[-1]), *_levels_added(series)]
+    found = [*_no_counts(series), *_same_map(series)]
+    found += [*_not_counts(series, signals[-1]), *_levels_added(series)]
     found += [finding for signal in signals for finding in _of_signal(signal)]
     found += _vacuum_levels(series)
     if any(finding.kind == "radians" for finding in found):
@@ -138,21 +141,41 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
 
 
 def _no_counts(series: TiltSeries) -> Iterator[Finding]:
-    pairs = zip(series.elements, series.chemical, strict=True)
-    absent = [name for name, counts in pairs if not counts.any()]
-    if absent:
-        yield Finding(
-            "no-counts",
-            "chemical/projections",
-            float(len(absent)),
-            f"no counts at all in {', '.join(absent)}: reconstructed as empty",
-        )
+    absent = [name for name, counts in _pairs(series) if not counts.any()]
+    flat = [name for name, counts in _pairs(series) if counts.any() and not np.ptp(counts)]
+    if absent or flat:
+        words = [f"no counts at all in {', '.join(absent)}: reconstructed as empty"] * bool(absent)
+        if flat:
+            words += [f"all pixels of {', '.join(flat)} have one value: no map, leave it out"]
+        number = float(len(absent) + len(flat))
+        yield Finding("no-counts", "chemical/projections", number, "; ".join(words))
     if series.haadf_angles_deg and not np.ptp(series.haadf):
         yield Finding(
             "no-counts",
             "haadf/projections",
             float(series.haadf.flat[0]),
             "all pixels of HAADF have one value: import other images, or the maps alone",
+        )
+
+
+def _pairs(series: TiltSeries) -> Iterator[tuple[str, Array]]:
+    """Elements and their maps."""
+    return zip(series.elements, series.chemical, strict=True)
+
+
+def _same_map(series: TiltSeries) -> Iterator[Finding]:
+    """Elements whose maps are one map, to the last count."""
+    same = [
+        f"{one} and {other}"
+        for (one, counts), (other, others) in itertools.combinations(_pairs(series), 2)
+        if np.ptp(counts) and np.array_equal(counts, others)
+    ]
+    if same:
+        yield Finding(
+            "same-map",
+            "chemical/projections",
+            float(len(same)),
+            f"the maps of {', '.join(same)} are the same in every pixel: one file under two names?",
         )
 
 

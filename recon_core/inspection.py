@@ -469,6 +469,7 @@ def _of_checks(series: TiltSeries, findings: Sequence[Finding]) -> Iterator[Verd
         "film": (DOUBTFUL, "tomoatlas reconstruct --film"),
         "unit": (GOOD, ""),
         "no-counts": (DOUBTFUL, ""),
+        "same-map": (BAD, IMPORT),
         "missing-element": (DOUBTFUL, f"{IMPORT}, with a map of each element"),
         "not-counts": (DOUBTFUL, "import the counts as they were recorded"),
         "level": (DOUBTFUL, "import the counts without subtracting"),

@@ -154,6 +154,21 @@ def test_haadf_that_shows_nothing_is_named(series: TiltSeries) -> None:
     assert found(empty, "no-counts").key == "haadf/projections"
 
 
+def test_a_map_of_one_value_is_named(series: TiltSeries) -> None:
+    maps = series.chemical.copy()
+    maps[1] = 3.0
+    assert (
+        "all pixels of Cu have one value"
+        in found(replace(series, chemical=maps), "no-counts").words
+    )
+
+
+def test_one_map_under_two_names_is_named(series: TiltSeries) -> None:
+    maps = series.chemical.copy()
+    maps[1] = maps[0]
+    assert "Co and Cu" in found(replace(series, chemical=maps), "same-map").words
+
+
 def test_a_hot_pixel_is_located(series: TiltSeries) -> None:
     counts = series.haadf.copy()
     counts[7, 10, 12] = 65535 * 4
