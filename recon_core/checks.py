@@ -31,6 +31,7 @@ RADIANS, FEWEST_TILTS = 1.6, 5  # all angles within ±1.6: a quarter turn, were 
 LEAST_RANGE = 60.0  # degrees
 LEAST_GAIN, MOST_GAIN = 0.5, 8.0  # units per electron that still are counts; structure adds to it
 EQUAL = 1e-3  # relative: sums of maps that differ less are the same
+SCATTER, FEWEST_PIXELS = (0.6, 1.5), 250  # of maps in vacuum, times that of counts: 0.85 to 1.37
 LEAST_COUNT = 0.4  # of the maps: 420 sound series have 0.66 or more, smoothed ones 0.03
 GAIN_EDGE = 32  # pixels per edge below which structure hides the gain
 USUAL_PEAK = 0.999  # quantile of what pixels rise above the brightest of their neighbours
@@ -52,6 +53,7 @@ DISTURB = {  # what leaves HAADF unexplained though each element has a map
     "inverted",
     "orientation",
     "shift",
+    "tilts",
 }
 
 
@@ -63,8 +65,8 @@ class Finding:
     ----------
     kind : of the fault: ``no-counts``, ``same-map``, ``not-counts``, ``level``, ``radians``,
         ``unit``, ``few-tilts``, ``hot-pixel``, ``blank-tilt``, ``filled-border``,
-        ``vacuum-level``, ``film``, ``cut-off``, ``inverted``, ``orientation``, ``shift`` or
-        ``missing-element``.
+        ``vacuum-level``, ``film``, ``cut-off``, ``inverted``, ``orientation``, ``shift``,
+        ``tilts`` or ``missing-element``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -135,6 +137,8 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     found += [*_few_tilts(series), *_of_both(series)]
     if not found:  # HAADF that is wrong shows vacuum where there is none
         found += _beside_haadf(series, signals[0].noise)
+    if not DISTURB & {finding.kind for finding in found}:
+        found += _scattered(series, signals[0].noise)
     if not DISTURB & {finding.kind for finding in found}:
         found += _missing_element(series, signals[0].noise)
     return tuple(found)
@@ -509,6 +513,35 @@ def _beside_haadf(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
         yield _level_finding("chemical/background", level, words)
 
 
+def _scattered(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
+    """Maps whose pixels scatter otherwise than counts where HAADF, of this noise, shows vacuum."""
+    if min(series.chemical.shape[-2:]) < VACUUM_EDGE:
+        return
+    dark = vacuum_pixels(series)
+    if dark is None or _hides_specimen(series, noise):
+        return
+    maps, weights = series.centred().chemical, dark.sum(axis=(1, 2))
+    shown = [(m, d) for m, d, n in zip(maps.swapaxes(0, 1), dark, weights, strict=True) if n > 1]
+    if weights.sum() < FEWEST_PIXELS or not shown:
+        return
+    # within each tilt, as its level may be another
+    parts = [
+        (m[:, d].var(axis=1, ddof=1, dtype=np.float64), m[:, d].mean(axis=1)) for m, d in shown
+    ]
+    sizes = weights[weights > 1]
+    variance, mean = (float(sizes @ np.array([p[i].sum() for p in parts])) for i in (0, 1))
+    ratio = variance / max(mean, 1e-30)
+    if mean > 0 and not SCATTER[0] <= ratio <= SCATTER[1]:
+        yield Finding(
+            "not-counts",
+            "chemical/projections",
+            ratio,
+            f"not X-ray counts: in vacuum the maps scatter {ratio:.2g} times as much as counts. A "
+            "background was subtracted and cut off at 0, or maps were scaled, averaged or "
+            "thresholded? Give the counts as they were recorded",
+        )
+
+
 def _hides_specimen(series: TiltSeries, noise: Noise) -> bool:
     """Whether specimen can lie where HAADF is dark by chance, averaged as vacuum is looked for."""
     signal = estimate_vacuum(series.haadf, series.haadf_angles_deg, film=True).signal
@@ -546,6 +579,15 @@ def _of_both(series: TiltSeries) -> Iterator[Finding]:
             "haadf/projections",
             float(np.hypot(y, x)),
             f"HAADF lies ({y:+.1f}, {x:+.1f}) pixels (y, x) off the maps: align them first",
+        )
+    elif found.tilted:
+        yield Finding(
+            "tilts",
+            "haadf/angles_deg",
+            found.angles.offset,
+            f"HAADF fits the maps better at {found.angles}, which would leave "
+            f"{100 * found.angles_unexplained:.0f} % of the difference: are the angles of both in "
+            "degrees, of one stage, and in the order of the images?",
         )
 
 

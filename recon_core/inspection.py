@@ -465,6 +465,7 @@ def _of_checks(series: TiltSeries, findings: Sequence[Finding]) -> Iterator[Verd
         "inverted": (BAD, "HAADF images, bright where atoms are many"),
         "orientation": (BAD, IMPORT),
         "shift": (BAD, ALIGN),
+        "tilts": (BAD, f"{IMPORT} --angles"),
         "cut-off": (DOUBTFUL, "a wider field of view"),
         "film": (DOUBTFUL, "tomoatlas reconstruct --film"),
         "unit": (GOOD, ""),
@@ -478,5 +479,7 @@ def _of_checks(series: TiltSeries, findings: Sequence[Finding]) -> Iterator[Verd
     for kind, (verdict, remedy) in remedies.items():
         if kind in found:
             yield Verdict(kind, verdict, str(found[kind]), remedy)
-    if not {"shift", "inverted", "orientation"} & found.keys() and len(series.haadf_angles_deg):
+    if not {"shift", "inverted", "orientation", "tilts"} & found.keys() and len(
+        series.haadf_angles_deg
+    ):
         yield Verdict("modalities", GOOD, "no shift between HAADF and maps is seen")

@@ -1,4 +1,4 @@
-"""Whether HAADF and the chemical maps show one specimen: sign, sense of tilt, mirror, shift.
+"""Whether HAADF and the chemical maps show one specimen: sign, sense, mirror, shift, angles.
 
 The sum of the maps that fits HAADF best, with non-negative factors, is compared with HAADF at the
 angles that both modalities cover; no volume and no scale enters.
@@ -22,6 +22,9 @@ FEWEST_TILTS = 4  # compared, to judge a spread over tilts
 FARTHEST = 6  # pixels within which a shift is sought
 OPPOSITE, OPPOSITE_EVIDENCE = -0.3, 3.0  # correlation of HAADF and maps
 UNEXPLAINED, TURN_EVIDENCE = 0.9, 2.0  # another orientation of HAADF fits the maps better
+OFFSETS, LEAST_OFFSET = range(-15, 16), 2  # degrees that angles of HAADF may be off those of maps
+FACTORS = (0.9, 1 / 0.9)  # of angles: one modality in gradians
+ANGLE_EVIDENCE = 2.5
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,30 @@ EXCHANGED = tuple(replace(turn, exchanged=True) for turn in TURNS)
 
 
 @dataclass(frozen=True)
+class Angles:
+    """At which of its own tilts HAADF may show what the maps do.
+
+    Parameters
+    ----------
+    factor, offset : HAADF at ``factor * angle + offset`` degrees is that of the maps at an angle.
+    """
+
+    factor: float = 1.0
+    offset: float = 0.0
+
+    def __str__(self) -> str:
+        if self.factor != 1:
+            return f"{self.factor:.3g} times the tilts of the maps, as in gradians"
+        return f"tilts {self.offset:+g}° from those of the maps"
+
+
+ANGLES = (
+    *(Angles(offset=float(step)) for step in OFFSETS if abs(step) >= LEAST_OFFSET),
+    *(Angles(factor) for factor in FACTORS),
+)
+
+
+@dataclass(frozen=True)
 class Agreement:
     """How well maps and HAADF agree, as recorded and otherwise.
 
@@ -68,6 +95,9 @@ class Agreement:
     shift_evidence : mean gain over tilts by undoing the shift over its standard error.
     correlation : of HAADF as recorded with the sum of the maps, the mean over tilts.
     correlation_error : its standard error.
+    angles : at which HAADF fits the maps best but for those that are given.
+    angles_unexplained : variance left with ``angles`` over that left as recorded.
+    angles_evidence : mean gain over tilts by ``angles`` over its standard error.
     """
 
     turn: Turn
@@ -78,6 +108,15 @@ class Agreement:
     shift_evidence: float
     correlation: float
     correlation_error: float
+    angles: Angles
+    angles_unexplained: float
+    angles_evidence: float
+
+    @property
+    def tilted(self) -> bool:
+        """Whether HAADF fits the maps at other angles better than chance would let it."""
+        sure = self.angles_evidence > ANGLE_EVIDENCE
+        return self.angles_unexplained < UNEXPLAINED and sure
 
     @property
     def inverted(self) -> bool:
@@ -103,26 +142,32 @@ def agreement(series: TiltSeries) -> Agreement | None:
     Agreement : None if fewer than four tilts can be compared, or a modality shows nothing.
     """
     series = series.centred()
-    angles = np.asarray(series.chemical_angles_deg)
-    if not len(series.haadf_angles_deg) or not angles.size:
+    given = np.asarray(series.chemical_angles_deg)
+    if not len(series.haadf_angles_deg) or not given.size:
         return None
     low, high = min(series.haadf_angles_deg), max(series.haadf_angles_deg)
     # the opposite angle must have been recorded too
     reach = min(-low, high)
-    common = np.flatnonzero(np.abs(angles) <= reach + 1e-6)
+    common = np.flatnonzero(np.abs(given) <= reach + 1e-6)
     if len(common) < FEWEST_TILTS:
         return None
     maps = np.stack([_smooth(channel[common]) for channel in series.chemical], axis=-1)
     haadf = _smooth(series.haadf)
     turns = TURNS + (EXCHANGED if haadf.shape[1] == haadf.shape[2] else ())
-    errors = {turn: _errors(maps, _turned(haadf, series, angles[common], turn)) for turn in turns}
+    tilts = given[common]
+    errors = {turn: _errors(maps, _turned(haadf, series, tilts, turn)) for turn in turns}
     recorded = errors[TURNS[0]]
     if not recorded.sum() > 0:
         return None
     best = min(turns, key=lambda turn: float(errors[turn].sum()))
     gain = recorded - errors[best]
-    here = _turned(haadf, series, angles[common], TURNS[0])
+    here = _turned(haadf, series, tilts, TURNS[0])
     shift, shift_evidence = _shift(maps, here)
+    moved = {
+        other: _errors(maps, _turned(haadf, series, other.factor * tilts + other.offset, TURNS[0]))
+        for other in ANGLES
+    }
+    angles = min(ANGLES, key=lambda other: float(moved[other].sum()))
     undone = np.roll(here, [-round(step) for step in shift], axis=(1, 2))
     return Agreement(
         best,
@@ -132,6 +177,9 @@ def agreement(series: TiltSeries) -> Agreement | None:
         float(_errors(maps, undone).sum() / recorded.sum()),
         shift_evidence,
         *_correlation(maps.sum(axis=-1), here),
+        angles,
+        float(moved[angles].sum() / recorded.sum()),
+        _evidence(recorded - moved[angles]),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recon_cases import tilt_series
 from scipy.ndimage import gaussian_filter
 
 from tomoatlas.phantoms.acquire import simulate
@@ -16,6 +17,7 @@ from tomoatlas.phantoms.acquisition import Acquisition
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.checks import Finding, check_series
 from tomoatlas.recon_core.geometry import film_thickness
+from tomoatlas.recon_core.metrics.vacuum import chemical_backgrounds
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 
@@ -157,16 +159,51 @@ def test_haadf_that_shows_nothing_is_named(series: TiltSeries) -> None:
 def test_a_map_of_one_value_is_named(series: TiltSeries) -> None:
     maps = series.chemical.copy()
     maps[1] = 3.0
-    assert (
-        "all pixels of Cu have one value"
-        in found(replace(series, chemical=maps), "no-counts").words
-    )
+    words = found(replace(series, chemical=maps), "no-counts").words
+    assert f"all pixels of {series.elements[1]} have one value" in words
 
 
 def test_one_map_under_two_names_is_named(series: TiltSeries) -> None:
     maps = series.chemical.copy()
     maps[1] = maps[0]
-    assert "Co and Cu" in found(replace(series, chemical=maps), "same-map").words
+    words = found(replace(series, chemical=maps), "same-map").words
+    assert " and ".join(series.elements[:2]) in words
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda maps, levels: np.maximum(maps - levels, 0.0),
+        lambda maps, levels: np.where(maps < levels, 0.0, maps),
+        lambda maps, levels: 2.0 * maps,
+        lambda maps, levels: 0.5 * maps,
+    ],
+    ids=["cut off at 0", "thresholded", "doubled", "averaged"],
+)
+def test_maps_that_scatter_otherwise_than_counts_in_vacuum(
+    change: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> None:
+    series = tilt_series(32, haadf_tilts=21, chemical_tilts=9, chemical_snr=8.0)
+    levels = np.array(series.chemical_background)[:, None, None, None]
+    changed = replace(series, chemical=np.float32(change(series.chemical, levels)))
+    changed = replace(changed, chemical_background=chemical_backgrounds(changed))
+    assert "in vacuum" in found(changed, "not-counts").words
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda angle: angle / 0.9, "1.11 times the tilts of the maps"),
+        (lambda angle: angle + 6.0, "tilts +6° from"),
+        (lambda angle: angle - 8.0, "tilts -8° from"),
+    ],
+)
+def test_angles_that_are_not_those_of_the_maps(
+    change: Callable[[float], float], words: str
+) -> None:
+    series = tilt_series(32, haadf_tilts=41, chemical_tilts=13, chemical_snr=20.0)
+    angles = tuple(change(angle) for angle in series.haadf_angles_deg)
+    assert words in found(replace(series, haadf_angles_deg=angles), "tilts").words
 
 
 def test_a_hot_pixel_is_located(series: TiltSeries) -> None:
