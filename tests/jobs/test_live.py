@@ -274,7 +274,7 @@ def test_the_command_on_a_terminal_draws_and_ends(mapped):
                 said += chunk
         except OSError:  # Linux's answer when the other end has closed
             pass
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=600) == 0
     os.close(ours)
     assert b"320 of 320 trials" in said
     assert b"\x1b[" in said

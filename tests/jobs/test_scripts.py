@@ -271,7 +271,7 @@ def signalled(machine: Machine, number: str, **environment: str) -> int:
         assert started.poll() is None
         time.sleep(0.01)
     started.send_signal(signal.Signals[f"SIG{number}"])
-    return started.wait(timeout=60)
+    return started.wait(timeout=600)
 
 
 @pytest.mark.parametrize(("number", "code"), [("TERM", 4), ("USR1", 4), ("INT", 130)])

@@ -250,7 +250,7 @@ def test_sigterm_lets_the_trial_end_and_writes_the_atlas(study_file: Path, tmp_p
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 4
     assert said.startswith("drained: ")
     assert 1 <= journal.read_bytes().count(b"\n") < 10

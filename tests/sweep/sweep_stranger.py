@@ -20,7 +20,7 @@ def asked_by_a_stranger(address: str, certificates: str) -> subprocess.Completed
         [sys.executable, __file__, address, certificates],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
@@ -45,7 +45,7 @@ def main(address: str, certificates: str) -> int:
         os.setgid(NOBODY)
         os.setuid(NOBODY)
     try:
-        asyncio.run(asyncio.wait_for(ask(address, 5), 30))
+        asyncio.run(asyncio.wait_for(ask(address, 60), 120))
     except (TimeoutError, OSError, CommClosedError) as error:
         print(os.geteuid(), repr(error))
         return REFUSED

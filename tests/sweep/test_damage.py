@@ -277,7 +277,7 @@ def test_of_three_runs_at_once_without_working_locks_one_works(tmp_path: Path, n
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         for _ in range(3)
     ]
-    said = [run.communicate(timeout=120)[0] for run in runs]
+    said = [run.communicate(timeout=600)[0] for run in runs]
     codes = sorted(run.returncode for run in runs)
     # A run that starts when another has ended finds nothing to do.
     assert codes[0] == 0

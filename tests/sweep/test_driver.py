@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from sweep_fakes import (
     read_records,
     small_study,
 )
+from sweep_launch import HANG_SECONDS, lines, wait_for
 
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Weights
@@ -325,17 +326,6 @@ def start(
     )
 
 
-def lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.is_file() else 0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 @pytest.mark.parametrize("strategy", ["per-cell", "contextual"])
 def test_a_study_started_on_three_killed_twice_and_finished_on_five_is_the_same(
     tmp_path: Path, strategy: str
@@ -379,7 +369,7 @@ def test_ctrl_c_ends_children_and_keeps_what_is_done(tmp_path: Path) -> None:
     process = start(tmp_path / "run", "slow_bowl", "processes")
     wait_for(lambda: lines(journal) >= 4 or process.poll() is not None)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=HANG_SECONDS) == 0
     done = lines(journal)
     assert 4 <= done < 24
     assert run(parse_study(QUICK), tmp_path / "run", InlineExecutor(bowl)).resumed == done

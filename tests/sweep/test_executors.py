@@ -103,7 +103,7 @@ def test_children_ignore_signals_for_the_whole_job() -> None:
         assert executor.collect(0.3) is None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             os.kill(child, number)
-        assert collected(executor)[1].error == "over its limit of 2 s"
+        assert collected(executor)[1].error == "over its limit of 4 s"
 
 
 def test_children_share_the_cores_and_the_parents_environment_is_left_alone() -> None:
