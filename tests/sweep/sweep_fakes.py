@@ -83,6 +83,19 @@ def slow_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     return bowl(study, trial)
 
 
+HANGING = "TOMOATLAS_HANGING"
+"""Names the folder in which :func:`hanging_bowl` looks."""
+
+
+def hanging_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
+    """A slow bowl, without an end for a process whose number is a file's name; it says so there."""
+    called = Path(os.environ[HANGING]) / str(os.getppid())
+    if called.exists():
+        called.with_suffix(".hangs").touch()
+        time.sleep(600)
+    return slow_bowl(study, trial)
+
+
 def whose_bowl(study: Study, trial: Trial, device: str = "cpu") -> TrialResult:
     """A bowl whose error is the process it was evaluated in; slow enough for all to get some."""
     time.sleep(0.2)
@@ -180,6 +193,7 @@ EVALUATIONS: dict[str, Evaluate] = {
         bowl,
         uneven_bowl,
         slow_bowl,
+        hanging_bowl,
         whose_bowl,
         bulky_bowl,
         failing_bowl,
