@@ -167,7 +167,6 @@ def draw_map(
     for (row, col), value in np.ndenumerate(grid.values) if readable(grid) else ():
         if np.isfinite(value):
             off = math.nan if error is None else float(error[row, col])
-            # A digit more than the number has: a tenth of it is a usual error.
             below = f"\n±{off:.3f}".replace("±0", "± ") if math.isfinite(off) else ""
             _write_number(ax, (col, row), text(value) + below, colours(norm(value)))
         else:

@@ -122,7 +122,9 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     strips = rows_without_haadf(page)
     figure, ax, below = _with_strips(grid, len(strips))
     error, scattered = _error(page)
-    colours = draw_map(ax, grid, norm, error=error, text=_on_its_side_of(accuracy))
+    # of a mean as many digits as of its deviation
+    text = _on_its_side_of(accuracy, 2 if error is None else 3)
+    colours = draw_map(ax, grid, norm, error=error, text=text)
     notes = [f"ticks on the line point to {NRMSE} ≤ {accuracy:g}"] * draw_contour(
         ax, grid.values, accuracy
     )
@@ -144,11 +146,11 @@ def nrmse_figure(page: Page, accuracy: float = ACCURACY) -> Figure:
     return figure
 
 
-def _on_its_side_of(accuracy: float) -> Callable[[float], str]:
-    """Two digits of a score; more where they would put it on the other side of a contour."""
+def _on_its_side_of(accuracy: float, fewest: int) -> Callable[[float], str]:
+    """Few digits of a score; more where they would put it on the other side of a contour."""
 
     def text(score: float) -> str:
-        texts = (f"{score:.{digits}f}" for digits in range(2, 7))
+        texts = (f"{score:.{digits}f}" for digits in range(fewest, 7))
         return next((t for t in texts if (float(t) <= accuracy) == (score <= accuracy)), f"{score}")
 
     return text

@@ -24,6 +24,7 @@ from tomoatlas.analysis.figures.maps import (
     weights_figure,
 )
 from tomoatlas.analysis.maps import Page, pages
+from tomoatlas.analysis.scatter import SPECIMENS
 from tomoatlas.analysis.style import CHEMICAL_TILTS, HAADF_TILTS, METHOD_LABELS, tick_label
 from tomoatlas.recon_core.methods import Method
 
@@ -223,6 +224,10 @@ def test_a_number_is_read_on_its_side_of_the_contour():
     atlas.table["nrmse"] = [0.4, 0.4004, 0.396, 0.404, *[0.5] * 8]
     texts = {text.get_text() for text in nrmse_figure(pages(atlas)[0]).axes[0].texts}
     assert texts == {"0.40", "0.4004", "0.404", "0.50"}
+    atlas.table[SPECIMENS] = 0.004
+    texts = {text.get_text() for text in nrmse_figure(pages(atlas)[0]).axes[0].texts}
+    means = ("0.400", "0.4004", "0.396", "0.404", "0.500")
+    assert texts == {f"{mean}\n± .004" for mean in means}
 
 
 def test_the_bar_of_gains_ends_where_the_losses_do():
