@@ -46,6 +46,7 @@ SAME_TILT = 0.1  # degrees
 NAMED = 12  # tilts at most, in words
 SHADOWED = 0.25  # spread of an element's totals over the tilts that is more than noise
 UNEVEN = 0.15  # spread of HAADF totals from tilt to tilt
+SINGLE = 1 / 4  # of the tilts: so few may be to blame for the spread of all
 MOVING = 0.3  # pixels, root mean square: half a pixel costs what HAADF gives
 FILM_SIGMAS = 6.0
 HAADF_LEVEL, MAPS_LEVEL = "haadf/background", "chemical/background"
@@ -417,11 +418,16 @@ def _totals(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
         totals = (series.haadf - levels).sum(axis=(1, 2), dtype=np.float64)
         spread = _spread(totals)
         uneven = spread > UNEVEN
+        alone = _alone("HAADF", series.haadf_angles_deg, totals, UNEVEN)
         yield Verdict(
             "gain of HAADF",
             DOUBTFUL if uneven else GOOD,
             f"signal varies by {100 * spread:.0f} % over the tilts",
-            "specimen leaves the field, or each image was scaled by itself" if uneven else "",
+            alone
+            or "specimen leaves the field, or each image was scaled by itself: import images "
+            "as they were recorded"
+            if uneven
+            else "",
         )
     channels = zip(series.elements, series.chemical, series.chemical_background, strict=True)
     for name, counts, level in channels:
@@ -429,13 +435,25 @@ def _totals(series: TiltSeries, vacuum: Vacuum | None) -> Iterator[Verdict]:
         signal = sums - level * counts[0].size
         error = float(np.sqrt(sums.mean())) / max(float(signal.mean()), 1e-30)
         spread = _spread(signal)
-        shadowed = spread > max(SHADOWED, 4 * error)
+        most = max(SHADOWED, 4 * error)
+        shadowed = spread > most
+        alone = _alone("maps", series.chemical_angles_deg, signal, most)
         yield Verdict(
             f"totals of {name}",
             DOUBTFUL if shadowed else GOOD,
             f"{signal.mean():.4g} counts a tilt, ± {100 * spread:.0f} % over the tilts",
-            f"shadowed at some tilts? {LEAVE_OUT} maps:ANGLE" if shadowed else "",
+            alone or f"shadowed at some tilts? {LEAVE_OUT} maps:ANGLE" if shadowed else "",
         )
+
+
+def _alone(name: str, angles_deg: tuple[float, ...], totals: Values, most: float) -> str:
+    """Leave out single tilts without which the totals of a signal spread no more than they may."""
+    usual = float(np.median(totals))
+    odd = np.abs(totals - usual) > most * abs(usual)
+    if not 0 < odd.sum() <= SINGLE * len(totals) or _spread(totals[~odd]) > most:
+        return ""
+    given = " ".join(f"--leave-out {name}:{angles_deg[i]:.4g}" for i in np.flatnonzero(odd))
+    return f"{FIX} {given}"
 
 
 def _spread(totals: Values) -> float:

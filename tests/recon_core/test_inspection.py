@@ -28,6 +28,7 @@ from tomoatlas.recon_core.inspection import (
     bad_tilts,
     inspect,
     mended,
+    without_tilt,
 )
 from tomoatlas.recon_core.metrics.hot import hot_pixels
 from tomoatlas.recon_core.metrics.padding import padded_pixels
@@ -272,3 +273,21 @@ def test_bad_pixels_far_from_good_ones_are_filled_in_with_the_nearest() -> None:
     good[:, :8] = False
     filled = replace(series, haadf_mask=Mask.of(good)).filled().haadf[:, 0]
     np.testing.assert_allclose(filled.mean(), series.haadf[:, 8:11].mean(), rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["HAADF", "maps"])
+def test_a_tilt_of_another_gain_is_named_and_left_out(name: str) -> None:
+    series = tilt_series(32, haadf_tilts=21, chemical_tilts=9, chemical_snr=20.0)
+    haadf, maps = series.haadf.copy(), series.chemical.copy()
+    if name == "HAADF":
+        haadf[4] *= np.float32(0.7)
+        angle = series.haadf_angles_deg[4]
+    else:
+        maps[:, 2] = np.round(0.5 * maps[:, 2])
+        angle = series.chemical_angles_deg[2]
+    spoilt = replace(series, haadf=haadf, chemical=maps)
+    remedies = {verdict.remedy for verdict in inspect(spoilt) if verdict.verdict != GOOD}
+    assert f"tomoatlas inspect TILTS.h5 --fix --leave-out {name}:{angle:.4g}" in remedies
+    assert verdicts(without_tilt(spoilt, name, angle)) == verdicts(
+        without_tilt(series, name, angle)
+    )
