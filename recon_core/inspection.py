@@ -252,7 +252,7 @@ class _Modality:
 
     @cached_property
     def padded(self) -> Good:
-        return padded_pixels(self.images)
+        return padded_pixels(self.images, self.seen)
 
     @cached_property
     def bad(self) -> list[int]:

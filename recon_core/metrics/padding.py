@@ -19,10 +19,10 @@ FLAT = 0.1  # of the distance of vacuum from the value: it rises by less, FARTHE
 FARTHER = 2  # pixels
 ALIKE = 0.3  # of that distance, at all tilts: that of a slab grows with the tilt
 BRIGHT = 0.6  # of the brightest pixels: specimen that begins at the value, and is no vacuum
-MIXED = 2  # pixels beside a filling that interpolation may have mixed with it
+MIXED = 2  # pixels beside a filling, at most, that interpolation has mixed with it
 
 
-def padded_pixels(images: Array) -> Good:
+def padded_pixels(images: Array, known: Good | None = None) -> Good:
     """Find borders of one value that no detector recorded: beside them lies vacuum of another one.
 
     Vacuum that was set to 0, or shows no count, is none of them: beside it the specimen begins,
@@ -31,11 +31,11 @@ def padded_pixels(images: Array) -> Good:
     Parameters
     ----------
     images : (angle, y, x), any unit; each may have its own value.
+    known : pixels that a mask does not leave out already, like ``images``; None means all.
 
     Returns
     -------
-    array : True where a pixel was filled in, or may have been mixed with such a one, like
-        ``images``.
+    array : True where a pixel was filled in, or mixed with such a one, like ``images``.
 
     Examples
     --------
@@ -43,9 +43,12 @@ def padded_pixels(images: Array) -> Good:
     >>> images[:, 12:20, 12:20] += 400
     >>> images[2, :4] = 0
     >>> padded_pixels(images).sum(axis=(1, 2)).tolist()
-    [0, 0, 192, 0, 0]
+    [0, 0, 128, 0, 0]
     """
     filled = np.array([_one_value(image) for image in images]).reshape(images.shape)
+    if known is not None:
+        some = (filled & known).any(axis=(1, 2), keepdims=True)
+        filled &= some
     padded = filled.any(axis=(1, 2))
     if not padded.any():
         return filled
@@ -53,10 +56,11 @@ def padded_pixels(images: Array) -> Good:
     values[~padded] = values[padded].mean()
     distances = np.array([_distances(each) for each in filled])
     again = (images == values)[distances > 0]
-    above = ndimage.uniform_filter(images.astype(np.float64), (0, SMOOTH, SMOOTH)) - values
-    if again.mean() > REPEATED or not _beside_vacuum(above, distances):
+    above = images.astype(np.float64) - values
+    smooth = ndimage.uniform_filter(above, (0, SMOOTH, SMOOTH))
+    if again.mean() > REPEATED or not _beside_vacuum(smooth, distances):
         return np.zeros_like(filled)
-    found: Good = distances <= MIXED
+    found: Good = distances <= _mixed(above, distances)
     return found
 
 
@@ -96,3 +100,13 @@ def _beside_vacuum(above: Values, distances: Values) -> bool:
     bright = float(np.quantile(above[beyond], 0.99))
     flat = abs(rise) <= FLAT * abs(level) and np.ptp(levels) <= ALIKE * abs(level)
     return bool(flat and level < BRIGHT * bright)
+
+
+def _mixed(above: Values, distances: Values) -> int:
+    """Steps from the filling within which images, less its value, are not yet at their vacuum."""
+    level = float(np.quantile(above[distances > MIXED], DARK))
+    for steps in range(MIXED):
+        beside = above[distances == steps + 1]
+        if abs(float(np.quantile(beside, DARK)) - level) <= FLAT * abs(level):
+            return steps
+    return MIXED
