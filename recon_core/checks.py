@@ -32,6 +32,7 @@ LEAST_RANGE = 60.0  # degrees
 LEAST_GAIN, MOST_GAIN = 0.5, 8.0  # units per electron that still are counts; structure adds to it
 EQUAL = 1e-3  # relative: sums of maps that differ less are the same
 SCATTER, FEWEST_PIXELS = (0.6, 1.5), 250  # of maps in vacuum, times that of counts: 0.85 to 1.37
+CHANCES = 6.0  # standard errors of the scatter of one element
 LEAST_COUNT = 0.4  # of the maps: 420 sound series have 0.66 or more, smoothed ones 0.03
 GAIN_EDGE = 32  # pixels per edge below which structure hides the gain
 USUAL_PEAK = 0.999  # quantile of what pixels rise above the brightest of their neighbours
@@ -520,25 +521,31 @@ def _scattered(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
     dark = vacuum_pixels(series)
     if dark is None or _hides_specimen(series, noise):
         return
-    maps, weights = series.centred().chemical, dark.sum(axis=(1, 2))
-    shown = [(m, d) for m, d, n in zip(maps.swapaxes(0, 1), dark, weights, strict=True) if n > 1]
-    if weights.sum() < FEWEST_PIXELS or not shown:
+    pairs = zip(series.centred().chemical.swapaxes(0, 1), dark, strict=True)
+    shown = [maps[:, pixels].astype(np.float64) for maps, pixels in pairs if pixels.sum() > 1]
+    sizes = np.array([counts.shape[1] for counts in shown])
+    if sizes.sum() < FEWEST_PIXELS:
         return
-    # within each tilt, as its level may be another
-    parts = [
-        (m[:, d].var(axis=1, ddof=1, dtype=np.float64), m[:, d].mean(axis=1)) for m, d in shown
-    ]
-    sizes = weights[weights > 1]
-    variance, mean = (float(sizes @ np.array([p[i].sum() for p in parts])) for i in (0, 1))
-    ratio = variance / max(mean, 1e-30)
-    if mean > 0 and not SCATTER[0] <= ratio <= SCATTER[1]:
+    # within each tilt, as its level may be another; (element,)
+    variance = np.transpose([counts.var(axis=1, ddof=1) for counts in shown]) @ sizes
+    level = np.transpose([counts.mean(axis=1) for counts in shown]) @ sizes
+    ratios = variance / np.maximum(level, 1e-30)
+    # of rare counts the variance itself is uncertain
+    chance = CHANCES * np.sqrt((2 + sizes.sum() / np.maximum(level, 1e-30)) / sizes.sum())
+    odd = ((ratios < LEAST_COUNT) | (ratios > 1 / LEAST_COUNT)) & (np.abs(ratios - 1) > chance)
+    odd &= level > 0
+    ratio = float(variance.sum() / max(level.sum(), 1e-30))
+    named = [f"{series.elements[i]} {ratios[i]:.2g}" for i in np.flatnonzero(odd)]
+    if level.any() and not SCATTER[0] <= ratio <= SCATTER[1]:
+        named = [f"{ratio:.2g}"]
+    if named:
         yield Finding(
             "not-counts",
             "chemical/projections",
             ratio,
-            f"not X-ray counts: in vacuum the maps scatter {ratio:.2g} times as much as counts. A "
-            "background was subtracted and cut off at 0, or maps were scaled, averaged or "
-            "thresholded? Give the counts as they were recorded",
+            f"not X-ray counts: in vacuum the maps scatter {', '.join(named)} times as much as "
+            "counts. A background was subtracted and cut off at 0, or maps were scaled, averaged "
+            "or thresholded? Give the counts as they were recorded",
         )
 
 

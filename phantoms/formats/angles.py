@@ -20,6 +20,9 @@ DEGREES = {
     "radian": float(np.rad2deg(1.0)),
     "radians": float(np.rad2deg(1.0)),
     "mrad": float(np.rad2deg(1e-3)),
+    "gon": 0.9,
+    "gradian": 0.9,
+    "gradians": 0.9,
 }
 """Degrees of a unit that is none."""
 ANGLE_UNITS = ("deg", "degree", "degrees", "°", *DEGREES)
@@ -35,6 +38,7 @@ _ANYWHERE = re.compile(r"([+-])?" + _DIGITS)
 _COMMENT = re.compile(r"(?:#|%|//).*")
 _DECIMAL = re.compile(r"^[+-]?\d+,\d+$|[;\t]")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
+_GON = re.compile(r"(?<![A-Za-z])(?:gon|gradians?)(?![A-Za-z])", re.IGNORECASE)
 _TITLE = re.compile("tilt|angle|alpha|theta|deg", re.IGNORECASE)
 MINUS = {ord(sign): "-" for sign in "\u2212\u2013\ufe63\uff0d"}
 """Signs that programs write for a hyphen, or people copy from a page."""
@@ -66,7 +70,7 @@ def sidecar_angles(path: Path) -> tuple[tuple[float, ...], Path] | None:
 
 
 def angles_of_text(path: Path) -> tuple[float, ...]:
-    """Read angles from a text file: one a line, or the ``TiltAngle`` lines of an mdoc.
+    """Read angles from a text file: one a line, or the ``TiltAngle`` lines of an mdoc; in degrees.
 
     Parameters
     ----------
@@ -78,8 +82,9 @@ def angles_of_text(path: Path) -> tuple[float, ...]:
     """
     text = _decoded(path.read_bytes())
     found = _of_mdoc(text) or _of_table(text.translate(PLAIN))
+    factor = DEGREES["gon"] if _GON.search(text) else 1.0
     try:
-        angles = tuple(float(word) for word in found)
+        angles = tuple(factor * float(word) for word in found)
     except ValueError as fault:
         raise BadInput(f"no angle ({fault})", source=path, accepted="a number a line") from fault
     if not angles:

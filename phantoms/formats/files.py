@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -63,15 +64,23 @@ def opened(path: Path) -> Iterator[h5py.File]:
         yield file
 
 
-def created(path: Path, **options: bool) -> h5py.File:
-    """Open a new HDF5 file for writing, without HDF5's locks: nobody else has its name yet.
+@contextmanager
+def created(path: Path, **options: bool) -> Iterator[h5py.File]:
+    """Write a new HDF5 file, packed in memory first: on a full disk HDF5 itself ends the process.
 
     Parameters
     ----------
-    path : of the file.
+    path : of the file; none is left by a block that fails.
     options : further ones of h5py.
+
+    Raises
+    ------
+    OSError : as of any file that cannot be written.
     """
-    return h5py.File(path, "w", locking=False, **options)
+    packed = io.BytesIO()
+    with h5py.File(packed, "w", **options) as file:
+        yield file
+    path.write_bytes(packed.getbuffer())
 
 
 def _refuse_links(file: h5py.File) -> None:
@@ -155,6 +164,7 @@ def writing(path: Path, overwrite: bool) -> Iterator[h5py.File]:
     Raises
     ------
     BadInput : the file exists and ``overwrite`` is false, or the folder cannot be written.
+    Trouble : the disk is full or fails.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -165,8 +175,7 @@ def writing(path: Path, overwrite: bool) -> Iterator[h5py.File]:
         # whole or not at all
         aside.replace(path)
     except OSError as fault:
-        reason = os.strerror(fault.errno) if fault.errno else str(fault)
-        raise BadInput(f"cannot be written ({reason})", source=path) from fault
+        raise unwritable(path, fault) from fault
     finally:
         _discard(aside)
 

@@ -124,6 +124,11 @@ def test_notes_of_angles(tmp_path: Path, name: str, encoding: str) -> None:
     assert angles_of_text(tmp_path / "a.tlt") == TILTS
 
 
+def test_notes_in_gradians_say_so(tmp_path: Path) -> None:
+    (tmp_path / "a.tlt").write_text("".join(f"{a / 0.9:.6f} gon\n" for a in TILTS))
+    assert angles_of_text(tmp_path / "a.tlt") == pytest.approx(TILTS)
+
+
 def test_notes_of_two_columns_that_may_be_angles_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tlt").write_text("".join(f"{a} {a + 1}\n" for a in TILTS))
     assert len(angles_of_text(tmp_path / "a.tlt")) == 10  # as many as no stack of five takes

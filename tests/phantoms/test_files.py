@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -23,9 +25,10 @@ from tomoatlas.phantoms.formats import (
     save_tilt_series,
     save_volumes,
 )
+from tomoatlas.phantoms.formats.files import writing
 from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.phantoms.specimen import Specimen
-from tomoatlas.recon_core.errors import BadInput
+from tomoatlas.recon_core.errors import BadInput, Trouble
 from tomoatlas.recon_core.tiltseries import TiltSeries
 
 SPECIMEN = make_specimen("composite", 16, 0)
@@ -350,3 +353,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         )
     assert [p.name for p in tmp_path.iterdir()] == ["recon.h5"]
     assert isinstance(load_specimen(path), Specimen)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "volumes.h5"
+
+    def full(self: Path, content: object) -> int:
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with (
+        pytest.raises(Trouble, match=r"volumes\.h5: cannot be written: No space"),
+        writing(path, overwrite=False) as file,
+    ):
+        file["a"] = np.zeros((9, 9))
+    assert not list(tmp_path.iterdir())

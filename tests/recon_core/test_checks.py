@@ -190,6 +190,17 @@ def test_maps_that_scatter_otherwise_than_counts_in_vacuum(
     assert "in vacuum" in found(changed, "not-counts").words
 
 
+@pytest.mark.parametrize("factor", [0.05, 20.0])
+def test_one_element_in_another_unit_is_named(factor: float) -> None:
+    series = tilt_series(32, haadf_tilts=21, chemical_tilts=9, chemical_snr=8.0)
+    maps = series.chemical.copy()
+    maps[2] *= np.float32(factor)
+    changed = replace(series, chemical=maps)
+    changed = replace(changed, chemical_background=chemical_backgrounds(changed))
+    words = found(changed, "not-counts").words
+    assert f"O {factor:.1g}" in words or "one gives" in words
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
