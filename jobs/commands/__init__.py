@@ -247,6 +247,28 @@ def print_entries(registry: Registry[T], text: Callable[[str, T], str]) -> None:
         click.echo(f"{name:<14} {text(name, found)}")
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """Name a file like another one, but for its end.
+
+    Parameters
+    ----------
+    path : of a file.
+    suffix : of the new name.
+
+    Raises
+    ------
+    BadInput : a path without a name, which is a folder.
+
+    Examples
+    --------
+    >>> beside(Path("tilts.h5"), ".png").name
+    'tilts.png'
+    """
+    if not path.name:
+        raise BadInput("is a folder", source=path, accepted="a file")
+    return path.with_suffix(suffix)
+
+
 def refuse_existing(path: Path, force: bool, *read: Path) -> None:
     """Stop before any work whose result could not be written.
 

@@ -11,6 +11,7 @@ from ...recon_core.errors import BadInput
 from ..exits import Exit
 from . import (
     FilePath,
+    beside,
     device_option,
     force_option,
     json_option,
@@ -53,7 +54,7 @@ def assess(
     from ...phantoms.formats import load_reconstruction, load_tilt_series
     from ..terminal import SolveProgress
 
-    out = volumes.with_suffix(".html") if out is None else out
+    out = beside(volumes, ".html") if out is None else out
     refuse_existing(out, force, volumes, tilts)
     solved, series = load_reconstruction(volumes), load_tilt_series(tilts)
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...recon_core.errors import BadInput, printable
-from . import Elements, FilePath, force_option, out_option, quiet_option, refuse_existing
+from . import Elements, FilePath, beside, force_option, out_option, quiet_option, refuse_existing
 
 if TYPE_CHECKING:
     from ...phantoms.formats.gather import Choices, Gathered
@@ -100,7 +100,7 @@ def import_series(
     from ...phantoms.formats import save_tilt_series
     from ...phantoms.formats.gather import gather
 
-    sheet = out.with_suffix(".png") if sheet is None else sheet
+    sheet = beside(out, ".png") if sheet is None else sheet
     kind_of(sheet)
     named = [_named(source) for source in sources]
     for path in (out, sheet):

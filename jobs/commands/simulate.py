@@ -16,6 +16,7 @@ from ...recon_core.registry import SHIPPED
 from . import (
     FilePath,
     Snr,
+    beside,
     force_option,
     out_option,
     parameters_of,
@@ -129,7 +130,7 @@ def _completed(kind: str, settings: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _picture(kind: str, out: Path | None) -> Path:
-    return out.with_suffix(".png") if out is not None else Path(f"{Path(kind).stem}.png")
+    return beside(out, ".png") if out is not None else Path(f"{Path(kind).stem}.png")
 
 
 def _draw(specimen: Specimen, path: Path) -> None:

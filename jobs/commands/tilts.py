@@ -15,7 +15,7 @@ import click
 
 from ...recon_core.errors import BadInput
 from ..exits import Exit
-from . import FilePath, force_option, json_option, out_option, quiet_option, refuse_existing
+from . import FilePath, beside, force_option, json_option, out_option, quiet_option, refuse_existing
 
 if TYPE_CHECKING:
     from ...recon_core.alignment import Alignment
@@ -57,7 +57,7 @@ def align(
     from ...phantoms.formats import load_tilt_series, save_tilt_series
     from ...recon_core.alignment import align as find
 
-    picture = out.with_suffix(".png") if picture is None else picture
+    picture = beside(out, ".png") if picture is None else picture
     kind_of(picture)
     for path in (out, picture, *(() if table is None else (table,))):
         refuse_existing(path, force)
@@ -148,7 +148,7 @@ def show(tilts: Path, out: Path | None, force: bool, quiet: bool) -> None:
     from ...analysis.tilts import contact_sheet
     from ...phantoms.formats import load_tilt_series
 
-    out = tilts.with_suffix(".png") if out is None else out
+    out = beside(tilts, ".png") if out is None else out
     kind_of(out)
     refuse_existing(out, force)
     save_figure(contact_sheet(load_tilt_series(tilts)), out)
@@ -195,7 +195,7 @@ def inspect(
         accepted = "--fix --leave-out TILT"
         raise BadInput("needs --fix", key="--leave-out", value=leave_out[0], accepted=accepted)
     meant = [_tilt_named(word) for word in leave_out]
-    out = tilts.with_name(f"{tilts.stem}_fixed.h5") if out is None else out
+    out = beside(tilts, ".h5").with_stem(f"{tilts.stem}_fixed") if out is None else out
     if fix:
         refuse_existing(out, force)
     series = load_tilt_series(tilts)

@@ -194,3 +194,16 @@ def test_inspect_says_what_a_fix_mended_and_what_it_left(tilts, tmp_path, capsys
         assert "after" not in verdict
     assert main(["inspect", str(fixed), "--fix", "--force", "--out", str(tmp_path / "2.h5")]) == 0
     assert "nothing was mended" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("align", "tilts.h5", "--out", ".", "--force"),
+        ("import", "Co.tif", "--out", "/", "--force"),
+        ("inspect", ".", "--fix"),
+        ("show", "."),
+    ],
+)
+def test_a_folder_in_place_of_a_file_is_refused(words, refusal):
+    assert refusal(*words).problem == "is a folder"
