@@ -21,7 +21,7 @@ the maps least.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -248,9 +248,19 @@ def unsteadiness(series: TiltSeries) -> tuple[float, float] | None:
     return float(across.std()), float(own[:, 1].std())
 
 
+def can_be_aligned(angles_deg: Sequence[float]) -> bool:
+    """Whether HAADF tilts are enough, and far enough apart, to place their images.
+
+    Parameters
+    ----------
+    angles_deg : of the HAADF images.
+    """
+    return len(angles_deg) >= FEWEST_TILTS and max(angles_deg) - min(angles_deg) >= LEAST_RANGE
+
+
 def _check(series: TiltSeries) -> None:
     angles = series.haadf_angles_deg
-    if len(angles) < FEWEST_TILTS or max(angles) - min(angles) < LEAST_RANGE:
+    if not can_be_aligned(angles):
         raise BadInput(
             "too few HAADF tilts to align by",
             key="haadf/angles_deg",

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .alignment import unsteadiness
+from .alignment import can_be_aligned, unsteadiness
 from .checks import (
     BLANK,
     BLANK_SIGMAS,
@@ -389,6 +389,8 @@ def _levels(
     remedy = FIX if missing or MAPS_LEVEL in wrong else ""
     if remedy and any(given) and _is_film(vacuum):
         remedy = "a level recorded without the film, in chemical/background"
+    elif remedy and not vacuum.is_seen:
+        remedy = "the counts of vacuum, in chemical/background: HAADF does not show where it is"
     yield Verdict("vacuum of the maps", DOUBTFUL if remedy else GOOD, words, remedy)
 
 
@@ -465,6 +467,9 @@ def _spread(totals: Values) -> float:
 def _shifts(series: TiltSeries) -> Iterator[Verdict]:
     """Shifts of the HAADF images against one another."""
     if not series.haadf_angles_deg:
+        return
+    if not can_be_aligned(series.haadf_angles_deg):
+        yield Verdict("shifts of HAADF", DOUBTFUL, "cannot be told of so few tilts")
         return
     found = unsteadiness(series)
     if found is None:

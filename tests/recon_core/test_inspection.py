@@ -299,3 +299,14 @@ def test_a_tilt_of_another_gain_is_named_and_left_out(name: str) -> None:
     assert verdicts(without_tilt(spoilt, name, angle)) == verdicts(
         without_tilt(series, name, angle)
     )
+
+
+def test_no_remedy_is_named_that_mends_nothing() -> None:
+    series = sound()
+    few = replace(series, haadf=series.haadf[9:12], haadf_angles_deg=series.haadf_angles_deg[9:12])
+    assert {v.name: v.remedy for v in inspect(few)}["shifts of HAADF"] == ""
+    dimmer = np.linspace(1.0, 0.5, len(series.haadf), dtype=np.float32)[:, None, None]
+    fading = replace(series, haadf=dimmer * series.haadf, chemical_background=())
+    remedy = {v.name: v.remedy for v in inspect(fading)}["vacuum of the maps"]
+    assert remedy.startswith("the counts of vacuum")
+    assert mended(fading).chemical_background == fading.chemical_background
