@@ -24,7 +24,7 @@ OPPOSITE, OPPOSITE_EVIDENCE = -0.3, 3.0  # correlation of HAADF and maps
 UNEXPLAINED, TURN_EVIDENCE = 0.9, 2.0  # another orientation of HAADF fits the maps better
 OFFSETS, LEAST_OFFSET = range(-15, 16), 2  # degrees that angles of HAADF may be off those of maps
 FACTORS = (0.9, 1 / 0.9)  # of angles: one modality in gradians
-ANGLE_EVIDENCE = 2.5
+ANGLE_EVIDENCE, FEWEST_ANGLES = 2.5, 6  # the best of thirty, by chance; tilts to tell it by
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def agreement(series: TiltSeries) -> Agreement | None:
         *_correlation(maps.sum(axis=-1), here),
         angles,
         float(moved[angles].sum() / recorded.sum()),
-        _evidence(recorded - moved[angles]),
+        _evidence(recorded - moved[angles]) if len(tilts) >= FEWEST_ANGLES else 0.0,
     )
 
 

@@ -51,6 +51,38 @@ def haadf_changed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Chann
     return lambda all_: [replace(all_[0], images=change(all_[0].images)), *all_[1:]]
 
 
+def with_borders(images: np.ndarray) -> np.ndarray:
+    """Rows and columns set to 0 that another program moved into the images."""
+    images = images.copy()
+    for i, image in enumerate(images):
+        image[: i % 5] = image[:, : i % 3] = 0
+    return images
+
+
+def one_map_twice(found: Channels) -> Channels:
+    """The map of the first element under the name of the second too."""
+    return [*found[:2], replace(found[1], name=found[2].name), *found[3:]]
+
+
+def cut_off(images: np.ndarray) -> np.ndarray:
+    """Counts less those of vacuum, and 0 where they would be negative."""
+    level = images[:, :3].mean()
+    return np.maximum(images - level, 0)
+
+
+def other_angles(found: Channels) -> Channels:
+    """Tilts of the maps 6 degrees off."""
+    moved = tuple(a + 6.0 for a in found[1].angles_deg or ())
+    return [found[0], *(replace(c, angles_deg=moved) for c in found[1:])]
+
+
+def dimmed(images: np.ndarray) -> np.ndarray:
+    """One tilt with half of the beam."""
+    images = images.copy()
+    images[len(images) // 3] = np.round(0.5 * images[len(images) // 3])
+    return images
+
+
 def swapped(found: Channels) -> Channels:
     """The first and last element under each other's name."""
     one, other = found[1], found[-1]
@@ -147,6 +179,15 @@ ODD: dict[str, Callable[[Channels], Channels]] = {
     "tilts in a random order": any_order,
     "two tilts at one angle": same_twice,
     "tilts from 20° to 160°": beyond_ninety,
+    "borders filled in with 0": lambda found: maps_changed(with_borders)(
+        haadf_changed(with_borders)(found)
+    ),
+    "one map under two names": one_map_twice,
+    "maps cut off at 0": maps_changed(cut_off),
+    "maps doubled": maps_changed(lambda i: 2 * i),
+    "tilts of the maps 6° off": other_angles,
+    "one HAADF tilt dimmed": haadf_changed(dimmed),
+    "one tilt of the maps dimmed": maps_changed(dimmed),
 }
 
 
