@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -219,7 +220,7 @@ def test_a_browser_is_led_by_a_file_of_ones_own(monkeypatch):
         assert shown == [], "no terminal, no browser"
     with opened_page("http://127.0.0.1:1/secret/", True):
         assert seen.wait(10)
-        way = Path(shown[0].removeprefix("file://"))
+        way = Path(unquote(shown[0].removeprefix("file://")))
         assert "secret" not in shown[0]
         assert "/secret/" in way.read_text()
         assert way.parent.stat().st_mode & 0o077 == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,7 +175,7 @@ def test_a_command_that_is_not_here_is_said(
     argv = [word for word in ARGUMENTS if word != "-q"]
     assert main([*argv, "--site", "slurm"]) == 0
     out, err = capsys.readouterr()
-    assert f"tomoatlas={here.bin}/tomoatlas\n" in out
+    assert f"tomoatlas={shlex.quote(str(here.bin / 'tomoatlas'))}\n" in out
     assert "PATH" not in err
     (here.bin / "tomoatlas").unlink()
     monkeypatch.setenv("PATH", "/usr/bin:/bin")

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.14")
 PLATFORMS = ("aarch64-apple-darwin", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu")
 EXTRAS = ("mpi", "dask", "dose", "export", "metrics", "microscope", "notebook", "render")
-NO_REGISTRY = ("error sending request", "Failed to fetch", "Could not connect", "timed out", "dns")
+NO_REGISTRY = ("error sending request", "Failed to fetch", "Failed to download", "Request failed")
+NO_REGISTRY += ("Could not connect", "timed out", "dns")
 
 pytestmark = pytest.mark.packaging
 
@@ -32,9 +33,12 @@ def resolved(platform: str, python: str, *extras: str) -> dict[str, str]:
     command = [uv(), "pip", "compile", str(ROOT / "pyproject.toml"), *wanted]
     options = ["--only-binary", ":all:", "--no-header", "--no-annotate", "--quiet"]
     where = ["--python-platform", platform, "--python-version", python]
-    done = subprocess.run(
-        [*command, *options, *where], capture_output=True, text=True, timeout=300, check=False
-    )
+    try:
+        done = subprocess.run(
+            [*command, *options, *where], capture_output=True, text=True, timeout=300, check=False
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("no package registry: no answer within 300 s")
     if done.returncode and any(sign in done.stderr for sign in NO_REGISTRY):
         pytest.skip(f"no package registry: {done.stderr.splitlines()[0]}")
     assert done.returncode == 0, done.stderr

