@@ -44,6 +44,10 @@ HIDES = 0.03  # noise of HAADF in vacuum, as a part of the signal, below which s
 VACUUM_EDGE = 16  # pixels per edge below which no vacuum is in view
 EDGE = 0.15  # signal at the edges across the tilt axis, as a part of the largest
 SHIFT, SHIFT_EVIDENCE = 0.75, 3.0  # pixels
+FEWEST_IN_ORDER, SMOOTH = 8, 1.5  # tilts; pixels
+# tilts on, of the same sign where signs alternate singly or in pairs: standard errors to tell it by
+LAGS = {2: 4.0, 4: 8.0}
+OUT_OF_ORDER = 1.2  # difference from the next image over that from those
 MISSING, CHANCE = 0.015, 0.01  # part of HAADF that maps leave, and that noise leaves as much
 DISTURB = {  # what leaves HAADF unexplained though each element has a map
     "no-counts",
@@ -52,6 +56,7 @@ DISTURB = {  # what leaves HAADF unexplained though each element has a map
     "blank-tilt",
     "filled-border",
     "inverted",
+    "order",
     "orientation",
     "shift",
     "tilts",
@@ -66,8 +71,8 @@ class Finding:
     ----------
     kind : of the fault: ``no-counts``, ``same-map``, ``not-counts``, ``level``, ``radians``,
         ``unit``, ``few-tilts``, ``hot-pixel``, ``blank-tilt``, ``filled-border``,
-        ``vacuum-level``, ``film``, ``cut-off``, ``inverted``, ``orientation``, ``shift``,
-        ``tilts`` or ``missing-element``.
+        ``vacuum-level``, ``film``, ``order``, ``cut-off``, ``inverted``, ``orientation``,
+        ``shift``, ``tilts`` or ``missing-element``.
     key : of the data, as in the file: ``haadf/angles_deg``, ``chemical/projections`` …
     value : what was found, in the unit that ``words`` name.
     words : one line for people, what to do included.
@@ -258,6 +263,7 @@ def _of_signal(signal: _Signal) -> Iterator[Finding]:
     yield from _hot_pixel(signal)
     yield from _blank_tilt(signal)
     yield from _filled_border(signal)
+    yield from _order(signal)
     yield from _cut_off(signal)
 
 
@@ -379,6 +385,29 @@ def _filled_border(signal: _Signal) -> Iterator[Finding]:
             f"{int(filled.sum())} pixels at the borders hold one value, not the vacuum's: filled "
             "in by a program that moved or turned the images? tomoatlas inspect --fix masks them",
         )
+
+
+def _order(signal: _Signal) -> Iterator[Finding]:
+    """Images that resemble farther ones more than the next, which are of the other sign of tilt."""
+    if len(signal.total) < FEWEST_IN_ORDER:
+        return
+    smooth = ndimage.gaussian_filter(signal.total.astype(np.float64), (0, SMOOTH, SMOOTH))
+    steps = ((smooth[1:] - smooth[:-1]) ** 2).mean(axis=(1, 2))
+    for lag, sigmas in LAGS.items():
+        whole = ((smooth[lag:] - smooth[:-lag]) ** 2).mean(axis=(1, 2))
+        each = np.convolve(steps, np.full(lag, 1 / lag), "valid")
+        excess, ratio = each - whole, float(each.sum()) / max(float(whole.sum()), 1e-30)
+        error = float(excess.std(ddof=1)) / np.sqrt(len(excess))
+        if ratio > OUT_OF_ORDER and excess.mean() > sigmas * error:
+            yield Finding(
+                "order",
+                f"{signal.name}/angles_deg",
+                ratio,
+                f"images differ from the next, in the order of their tilts, {ratio:.2g} times as "
+                f"much as from those {lag} tilts on: taken in a dose-symmetric order, and the "
+                "angles sorted? Give the angle of each image",
+            )
+            return
 
 
 def usual_total(totals: Values, i: int) -> float:

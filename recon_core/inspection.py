@@ -489,6 +489,7 @@ def _of_checks(series: TiltSeries, findings: Sequence[Finding]) -> Iterator[Verd
         "orientation": (BAD, IMPORT),
         "shift": (BAD, ALIGN),
         "tilts": (BAD, f"{IMPORT} --angles"),
+        "order": (BAD, f"{IMPORT} --angles"),
         "cut-off": (DOUBTFUL, "a wider field of view"),
         "film": (DOUBTFUL, "tomoatlas reconstruct --film"),
         "unit": (GOOD, ""),

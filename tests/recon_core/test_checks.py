@@ -156,6 +156,21 @@ def test_haadf_that_shows_nothing_is_named(series: TiltSeries) -> None:
     assert found(empty, "no-counts").key == "haadf/projections"
 
 
+@pytest.mark.parametrize(("modality", "group"), [("haadf", 1), ("haadf", 2), ("chemical", 1)])
+def test_angles_that_were_sorted_and_images_that_were_not(modality: str, group: int) -> None:
+    series = tilt_series(32, haadf_tilts=41, chemical_tilts=13, chemical_snr=8.0)
+    images = series.haadf if modality == "haadf" else series.chemical
+    count = images.shape[-3]
+    # + - + - … or + - - + + - - …, ever farther from the middle
+    sign = [1 - 2 * ((i + group - 1) // group % 2) for i in range(count)]
+    sides = {side: iter(range(1, count)) for side in (1, -1)}
+    taken = [count // 2] + [count // 2 + s * next(sides[s]) for s in sign[1:]]
+    taken = [i for i in taken if 0 <= i < count]
+    rest = [i for i in range(count) if i not in taken]
+    mixed = images[..., [*taken, *rest], :, :]
+    assert "order" in kinds(replace(series, **{modality: mixed}))
+
+
 def test_a_map_of_one_value_is_named(series: TiltSeries) -> None:
     maps = series.chemical.copy()
     maps[1] = 3.0
