@@ -382,8 +382,9 @@ def _filled_border(signal: _Signal) -> Iterator[Finding]:
             "filled-border",
             f"{signal.name}/projections",
             value,
-            f"{int(filled.sum())} pixels at the borders hold one value, not the vacuum's: filled "
-            "in by a program that moved or turned the images? tomoatlas inspect --fix masks them",
+            f"{int(filled.sum())} pixels at the borders, or alike at all tilts, are not vacuum: "
+            "filled in by a program that moved images, a scale bar, a dead row? tomoatlas inspect "
+            "--fix masks them",
         )
 
 

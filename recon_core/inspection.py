@@ -256,7 +256,9 @@ class _Modality:
 
     @cached_property
     def bad(self) -> list[int]:
-        return bad_tilts(self.images, self.angles_deg)
+        dark = self.images.min(axis=(1, 2), keepdims=True, initial=np.inf)
+        left = self.padded | ~self.seen
+        return bad_tilts(np.where(left, dark, self.images), self.angles_deg)
 
     @property
     def spoilt(self) -> bool:
@@ -350,8 +352,8 @@ def _bad_pixels(modality: _Modality) -> Verdict:
 def _borders(modality: _Modality) -> Iterator[Verdict]:
     count = int((modality.padded & modality.seen).sum())
     if count:
-        words = f"{count} pixels of one value that is not the vacuum's: filled in by a program"
-        yield Verdict(f"borders of {modality.name}", BAD, words, FIX)
+        words = f"{count} pixels at borders, or alike at all tilts, that no detector recorded"
+        yield Verdict(f"borders and labels of {modality.name}", BAD, words, FIX)
 
 
 def _bad_tilts(modality: _Modality) -> Verdict:

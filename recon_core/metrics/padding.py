@@ -1,4 +1,4 @@
-"""Borders that a program filled in with a value, where it moved or turned images."""
+"""Pixels that no detector recorded: borders that a program filled in, scale bars, dead rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ Array = NDArray[np.float32]
 Values = NDArray[np.float64]
 Good = NDArray[np.bool_]
 
+FEWEST_TILTS = 5  # at which a pixel shows that it never changes
 LEAST_SIDE = 0.5  # of the shorter edge: pixels of one value at a border
 MOST = 0.5  # of an image: more is vacuum that somebody set to a value
 REPEATED = 0.02  # of the pixels besides: a value as frequent there fills nothing
@@ -23,7 +24,7 @@ MIXED = 2  # pixels beside a filling, at most, that interpolation has mixed with
 
 
 def padded_pixels(images: Array, known: Good | None = None) -> Good:
-    """Find borders of one value that no detector recorded: beside them lies vacuum of another one.
+    """Find borders of one value, and pixels of one at every tilt, beside vacuum of another one.
 
     Vacuum that was set to 0, or shows no count, is none of them: beside it the specimen begins,
     which is not flat, or grows thicker with the tilt.
@@ -45,14 +46,22 @@ def padded_pixels(images: Array, known: Good | None = None) -> Good:
     >>> padded_pixels(images).sum(axis=(1, 2)).tolist()
     [0, 0, 128, 0, 0]
     """
-    filled = np.array([_one_value(image) for image in images]).reshape(images.shape)
-    if known is not None:
-        some = (filled & known).any(axis=(1, 2), keepdims=True)
-        filled &= some
+    alone = np.array([_one_value(image) for image in images]).reshape(images.shape)
+    still = np.broadcast_to(_unchanging(images), images.shape)
+    seen = np.ones(images.shape, np.bool_) if known is None else known
+    found: Good = _off_vacuum(images, alone, seen) | _off_vacuum(images, still, seen)
+    return found
+
+
+def _off_vacuum(images: Array, filled: Good, seen: Good) -> Good:
+    """Pixels that may be filled in, and are: beside vacuum of another value."""
+    filled = filled & (filled & seen).any(axis=(1, 2), keepdims=True)
     padded = filled.any(axis=(1, 2))
     if not padded.any():
         return filled
-    values = np.max(images, axis=(1, 2), where=filled, initial=-np.inf, keepdims=True)
+    pairs = zip(images[padded], filled[padded], strict=True)
+    values = np.empty((len(images), 1, 1))
+    values[padded, 0, 0] = [np.median(image[pixels]) for image, pixels in pairs]
     values[~padded] = values[padded].mean()
     distances = np.array([_distances(each) for each in filled])
     again = (images == values)[distances > 0]
@@ -62,6 +71,15 @@ def padded_pixels(images: Array, known: Good | None = None) -> Good:
         return np.zeros_like(filled)
     found: Good = distances <= _mixed(above, distances)
     return found
+
+
+def _unchanging(images: Array) -> Good:
+    """Pixels of one value at every tilt: a scale bar, a dead row, (y, x); none of a few tilts."""
+    nothing = np.zeros(images.shape[1:], np.bool_)
+    if len(images) < FEWEST_TILTS:
+        return nothing
+    found: Good = images.min(axis=0) == images.max(axis=0)
+    return found if found.mean() <= MOST else nothing
 
 
 def _one_value(image: Array) -> Good:
