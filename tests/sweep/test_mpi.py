@@ -178,7 +178,7 @@ LATE = "until grep -qs crashed $2; do kill -0 $1 || exit; sleep 0.05; done; kill
 """A shell line that lets a process $1 go on when its trial has been given up in the journal $2."""
 
 
-@pytest.mark.parametrize("thaw", [LATE, ":"], ids=["late", "never"])
+@pytest.mark.parametrize("thaw", [LATE, "true"], ids=["late", "never"])
 def test_the_trial_of_a_frozen_rank_goes_elsewhere(
     thaw: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
