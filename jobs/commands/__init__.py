@@ -285,7 +285,7 @@ def refuse_existing(path: Path, force: bool, *read: Path) -> None:
     # Before the work: an hour of computing must not end at an existing file.
     if path.exists() and not force:
         raise BadInput("exists already", source=path, accepted="a new file, or --force")
-    if path.resolve() in (source.resolve() for source in read):
+    if path.exists() and any(path.samefile(source) for source in read if source.exists()):
         accepted = "another file; --force replaces no file that is read"
         raise BadInput("read here", source=path, accepted=accepted)
     if path.is_dir():

@@ -106,7 +106,7 @@ def plan(
         facts = atlas_facts(from_atlas(atlas, limits, dose))
         text = atlas_text(facts)
     else:
-        _check_files(picture, page, force)
+        _check_files(picture, page, force, Path(str(specimen)))
         found = _by_trials(str(specimen), dose, limits, given, quiet or as_json)
         facts = plan_facts(found)
         text = plan_text(facts)
@@ -120,15 +120,15 @@ def plan(
             click.echo(written)
 
 
-def _check_files(picture: Path | None, page: Path | None, force: bool) -> None:
+def _check_files(picture: Path | None, page: Path | None, force: bool, specimen: Path) -> None:
     """Refuse a picture or a page that could not be written, before the trials."""
     if picture is not None:
         from ...analysis.figures.draw import kind_of
 
         kind_of(picture)
-        refuse_existing(picture, force)
+        refuse_existing(picture, force, specimen)
     if page is not None:
-        refuse_existing(page, force)
+        refuse_existing(page, force, specimen)
 
 
 def _write_files(picture: Path | None, page: Path | None, found: Plan, text: str) -> None:

@@ -99,7 +99,7 @@ def phantom(
     picture = _picture(kind, out) if show else None
     paths = [path for path in (out, picture) if path is not None]
     for path in paths:
-        refuse_existing(path, force)
+        refuse_existing(path, force, Path(kind))
     seed = usual.get("seed", 0) if seed is None else seed
     specimen = make_specimen(kind, size, seed, **parameters_of(_completed(kind, settings)))
     if out is not None:

@@ -60,7 +60,7 @@ def align(
     picture = beside(out, ".png") if picture is None else picture
     kind_of(picture)
     for path in (out, picture, *(() if table is None else (table,))):
-        refuse_existing(path, force)
+        refuse_existing(path, force, tilts)
     series = load_tilt_series(tilts)
     try:
         found = find(series, None if quiet else _say)
@@ -150,7 +150,7 @@ def show(tilts: Path, out: Path | None, force: bool, quiet: bool) -> None:
 
     out = beside(tilts, ".png") if out is None else out
     kind_of(out)
-    refuse_existing(out, force)
+    refuse_existing(out, force, tilts)
     save_figure(contact_sheet(load_tilt_series(tilts)), out)
     if not quiet:
         click.echo(out)
@@ -197,7 +197,7 @@ def inspect(
     meant = [_tilt_named(word) for word in leave_out]
     out = beside(tilts, ".h5").with_stem(f"{tilts.stem}_fixed") if out is None else out
     if fix:
-        refuse_existing(out, force)
+        refuse_existing(out, force, tilts)
     series = load_tilt_series(tilts)
     verdicts = [
         replace(verdict, remedy=verdict.remedy.replace("TILTS.h5", str(tilts)))

@@ -582,14 +582,28 @@ def test_simulate_refuses_faults_that_are_none(specimen, tmp_path, refusal, faul
     assert (error.key, error.value) == (key, value)
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "assess", "export", "simulate"])
+@pytest.mark.parametrize(
+    "command",
+    ["reconstruct", "assess", "export", "simulate", "align", "inspect", "show", "phantom", "plan"],
+)
 def test_force_replaces_no_file_that_is_read(command, tmp_path, refusal):
-    source = tmp_path / "a.h5"
-    if command == "export":
+    source = tmp_path / {"show": "a.png", "phantom": "a.toml"}.get(command, "a.h5")
+    if command == "phantom":
+        body = 'shape = "sphere"\ndiameter_nm = 5.0\nmaterial = "Au"\n'
+        source.write_text(
+            f'[specimen]\nkind = "build"\nfield_nm = 9.0\n[specimen.bodies.a]\n{body}'
+        )
+    elif command == "export":
         save_volumes(source, np.ones((1, 4, 4, 4), np.float32), ("Co",), 1.0)
     else:
         source.write_bytes(b"counts of a night")
-    read = {"assess": [source] * 2, "simulate": [source, *COUNTS]}.get(command, [source])
-    whole = source.read_bytes()
-    assert refusal(command, *read, "--out", source, "--force").problem == "read here"
+    read = {
+        "assess": [source] * 2,
+        "simulate": [source, *COUNTS],
+        "inspect": [source, "--fix"],
+        "phantom": [source, "--size", "16"],
+        "plan": ["--specimen", source, "--dose", "1e4"],
+    }.get(command, [source])
+    whole, option = source.read_bytes(), "--page" if command == "plan" else "--out"
+    assert refusal(command, *read, option, source, "--force").problem == "read here"
     assert source.read_bytes() == whole
