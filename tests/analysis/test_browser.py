@@ -235,6 +235,7 @@ def test_a_landscape_tells_its_numbers_where_it_is_pointed_at(page):
 def test_the_hover_box_leaves_its_cell_free(page):
     for size in (WIDE, NARROW):
         page.page.set_viewport_size(size)
+        page.page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
         page.page.evaluate("mapBox.scrollIntoView({ block: 'center' })")
         for column, row in ((0, 0), (1, 1), (2, 2)):
             page.page.mouse.move(1, 1)
