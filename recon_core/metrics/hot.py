@@ -125,11 +125,14 @@ def _peaks(ordered: Values, noise: Noise, gain: float) -> Good:
 
 def _beside(images: Values, place: int) -> Values:
     """Brightest but ``place`` - 1 beside every pixel."""
+    # the first and the last tilt have one beside them, which shows a small particle as two do
+    tilts = int(len(images) > 1)
+    padded = np.pad(images, ((tilts, tilts), (0, 0), (0, 0)), mode="reflect")
     # nothing beyond the edges, where a copy of the pixel itself would hide it
     found: Values = ndimage.rank_filter(
-        images, -place, footprint=_BESIDE, mode="constant", cval=-np.inf
+        padded, -place, footprint=_BESIDE, mode="constant", cval=-np.inf
     )
-    return found
+    return found[tilts : len(images) + tilts]
 
 
 def _without_spikes(images: Values) -> Values:

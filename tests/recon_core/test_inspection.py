@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from tomoatlas.phantoms.acquire import simulate
 from tomoatlas.phantoms.acquisition import Acquisition
+from tomoatlas.phantoms.kinds import make_specimen
 from tomoatlas.recon_core.checks import check_series
 from tomoatlas.recon_core.geometry import (
     Mask,
@@ -100,6 +101,13 @@ def test_small_bright_particles_are_not_hot(seed: int) -> None:
     total = series.chemical.sum(axis=0)
     assert not hot_pixels(series.haadf, series.haadf_angles_deg).any()
     assert not hot_pixels(total, series.chemical_angles_deg).any()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_a_particle_of_one_pixel_is_not_hot_at_the_end_of_a_series(seed: int) -> None:
+    half = Acquisition(haadf_tilts=31, chemical_tilts=5, tilt_range_deg=(0.0, 70.0))
+    series = simulate(make_specimen("nanocubes", 32, seed), half, seed)
+    assert not hot_pixels(series.haadf, series.haadf_angles_deg).any()
 
 
 def test_every_hot_pixel_is_masked() -> None:
