@@ -141,10 +141,12 @@ def check_series(series: TiltSeries) -> tuple[Finding, ...]:
     if any(finding.kind == "radians" for finding in found):
         return tuple(found)  # what follows compares angles
     found += [*_few_tilts(series), *_of_both(series)]
-    if not found:  # HAADF that is wrong shows vacuum where there is none
-        found += _beside_haadf(series, signals[0].noise)
-    if not DISTURB & {finding.kind for finding in found}:
-        found += _scattered(series, signals[0].noise)
+    disturbed = DISTURB & {finding.kind for finding in found}
+    dark = None if disturbed else _vacuum_by_haadf(series, signals[0].noise)
+    if dark is not None:
+        if not found:  # HAADF that is wrong shows vacuum where there is none
+            found += _beside_haadf(series, dark)
+        found += _scattered(series, dark)
     if not DISTURB & {finding.kind for finding in found}:
         found += _missing_element(series, signals[0].noise)
     return tuple(found)
@@ -528,13 +530,18 @@ def _darkest(projections: Array) -> tuple[float, float, float]:
     return float(smooth.min()), error, float(smooth.max())
 
 
-def _beside_haadf(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
-    """The maps where HAADF, of this noise, shows vacuum: all elements, as one has few counts."""
-    known = np.flatnonzero(series.chemical_background)
-    if not known.size or min(series.chemical.shape[-2:]) < VACUUM_EDGE:
-        return
+def _vacuum_by_haadf(series: TiltSeries, noise: Noise) -> NDArray[np.bool_] | None:
+    """Pixels of the maps where HAADF, of this noise, shows vacuum; None where it cannot be told."""
+    if min(series.chemical.shape[-2:]) < VACUUM_EDGE:
+        return None
     dark = vacuum_pixels(series)
-    if dark is None or _hides_specimen(series, noise):
+    return None if dark is None or _hides_specimen(series, noise) else dark
+
+
+def _beside_haadf(series: TiltSeries, dark: NDArray[np.bool_]) -> Iterator[Finding]:
+    """The maps where HAADF shows vacuum: all elements, as one has few counts."""
+    known = np.flatnonzero(series.chemical_background)
+    if not known.size:
         return
     counts = series.centred().chemical[known].sum(axis=0, dtype=np.float64)[dark]
     level, given = float(counts.mean()), sum(series.chemical_background)
@@ -544,13 +551,8 @@ def _beside_haadf(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
         yield _level_finding("chemical/background", level, words)
 
 
-def _scattered(series: TiltSeries, noise: Noise) -> Iterator[Finding]:
-    """Maps whose pixels scatter otherwise than counts where HAADF, of this noise, shows vacuum."""
-    if min(series.chemical.shape[-2:]) < VACUUM_EDGE:
-        return
-    dark = vacuum_pixels(series)
-    if dark is None or _hides_specimen(series, noise):
-        return
+def _scattered(series: TiltSeries, dark: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Maps whose pixels scatter otherwise than counts where HAADF shows vacuum."""
     pairs = zip(series.centred().chemical.swapaxes(0, 1), dark, strict=True)
     shown = [maps[:, pixels].astype(np.float64) for maps, pixels in pairs if pixels.sum() > 1]
     sizes = np.array([counts.shape[1] for counts in shown])
