@@ -121,6 +121,17 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def ended(pid: int) -> bool:
+    """Whether all threads of a process are gone, waited for or not."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    # The first thread may be gone while others are still being ended: such a process is not yet.
+    said = dict(line.split(":", 1) for line in text.splitlines())
+    return said["State"].split()[0] == "Z" and int(said["Threads"]) == 1
+
+
 def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 

@@ -24,7 +24,7 @@ from sweep_fakes import (
     read_records,
     small_study,
 )
-from sweep_launch import HANG_SECONDS, lines, wait_for
+from sweep_launch import HANG_SECONDS, ended, lines, wait_for
 
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.methods import Weights
@@ -346,13 +346,6 @@ def test_a_study_started_on_three_killed_twice_and_finished_on_five_is_the_same(
     whole = undisturbed(study, tmp_path / "one")
     assert len(read_records(journal)) == summary.total == len(whole)
     assert atlas_of(journal) == whole
-
-
-def ended(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def test_children_do_not_outlive_a_killed_run(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from sweep_fakes import (
     read_records,
     small_study,
 )
-from sweep_launch import mpiexec, wait_for
+from sweep_launch import ended, mpiexec, wait_for
 
 from tomoatlas.recon_core.errors import BadInput
 from tomoatlas.recon_core.machine import usable_cores
@@ -164,12 +164,6 @@ def test_a_child_joins_no_mpi_and_finds_the_same_modules() -> None:
     }
 
 
-def has_ended(pid: int) -> bool:
-    # The first thread may be gone while others are still being ended: such a child is not yet.
-    said = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return said["State"].split()[0] == "Z" and int(said["Threads"]) == 1
-
-
 def test_a_child_that_died_while_idle_is_replaced() -> None:
     study = small_study()
     first, second = some_trials(study, 2)
@@ -178,7 +172,7 @@ def test_a_child_that_died_while_idle_is_replaced() -> None:
         collected(executor)
         (child,) = executor.pids
         os.kill(child, signal.SIGKILL)
-        wait_for(lambda: has_ended(child))
+        wait_for(lambda: ended(child))
         executor.submit(study, second)
         assert collected(executor)[1].nrmse == bowl(study, second).nrmse
 
